@@ -1,0 +1,29 @@
+# `make demo` and `make test` do all set-up themselves; see README.md.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+
+.PHONY: demo test lint clean
+
+demo: $(INSTALLED)
+	$(BIN)/python -m univseg_ros.demo --out demo_output
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+
+$(INSTALLED): setup.py pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo 'univseg needs Python 3.10 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)'; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' || \
+	  { echo 'Python lacks its venv module; on Debian and Ubuntu: apt install python3-venv'; exit 1; }
+	@echo 'Installing into $(VENV) (about 6 GB, most of it PyTorch; a few minutes) ...'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --editable '.[train,ros,test,dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build install log demo_output *.egg-info

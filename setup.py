@@ -1,0 +1,65 @@
+"""Install both packages, the `univseg` command, the node, the launch files and the configurations."""
+
+from glob import glob
+
+from setuptools import find_packages, setup
+
+PACKAGE = 'univseg_ros'
+
+# What a robot needs to run a model file.
+RUNTIME = ['numpy>=1.26', 'opencv-python>=4.8', 'pyyaml>=6', 'safetensors>=0.4', 'torch>=2.4']
+
+TRAIN = [
+    'lightning>=2.6.6,<2.7',  # 2.6.2 and 2.6.3 were malicious uploads
+    'matplotlib>=3.8',
+    'pydantic>=2.7',
+    'scikit-learn>=1.4',
+    'torchmetrics>=1.4',
+    'torchvision>=0.19',
+    'tqdm>=4.66',
+]
+
+# ROS 2 Jazzy from PyPI, for machines without a ROS distribution.
+ROS = [
+    'ros-rclpy[fastrtps]==7.1.*',
+    'ros-lifecycle-msgs==2.0.*',
+    'ros-rcl-interfaces==2.0.*',
+    'ros-sensor-msgs==5.3.*',
+    'ros-std-msgs==5.3.*',
+    'rosbags>=0.10',
+]
+
+setup(
+    name=PACKAGE,
+    version='0.1.0',
+    description='One semantic segmentation model for every place a robot works in',
+    long_description=open('README.md', encoding='utf-8').read(),
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    maintainer='univseg maintainers',
+    maintainer_email='univseg-maintainers@users.noreply.github.com',
+    python_requires='>=3.10',
+    packages=find_packages(include=['univseg_core', 'univseg_core.*', 'univseg_ros']),
+    package_data={'univseg_core': ['config_files/*/*.yaml']},
+    data_files=[
+        ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
+        (f'share/{PACKAGE}', ['package.xml']),
+        (f'share/{PACKAGE}/launch', glob('launch/*.launch.py')),
+        (f'share/{PACKAGE}/config/ros', glob('config/ros/*.yaml')),
+        (f'share/{PACKAGE}/config/train', glob('config/train/*.yaml')),
+    ],
+    install_requires=RUNTIME,
+    extras_require={
+        'train': TRAIN,
+        'ros': ROS,
+        'test': ['pytest>=8'],
+        'dev': ['ruff>=0.6'],
+    },
+    entry_points={
+        'console_scripts': [
+            'univseg = univseg_core.cli:main',
+            'segmentation_node = univseg_ros.segmentation_node:main',
+        ],
+    },
+    zip_safe=False,
+)

@@ -1,0 +1,90 @@
+"""A domain: a place with its own label space."""
+
+import colorsys
+from collections.abc import Sequence
+from dataclasses import dataclass
+import re
+
+import numpy as np
+
+IGNORE_INDEX = 255
+"""Index of pixels without a class: void in a target, padding, unknown in a published mask."""
+
+NAME_PATTERN = re.compile(r'[a-z][a-z0-9_]*')
+
+
+class DomainError(ValueError):
+    """A domain whose name, classes or palette cannot be used."""
+
+
+@dataclass(frozen=True)
+class Domain:
+    """
+    A name, its ordered class names, and a colour for each class.
+
+    `classes[i]` is the name of class index i; `palette[i]` its (red, green, blue), each 0..255.
+    The name serves as a ROS topic segment and matches [a-z][a-z0-9_]*.
+
+    Raises DomainError where one of them is not so.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...]
+
+    def __post_init__(self):
+        if not isinstance(self.name, str) or not NAME_PATTERN.fullmatch(self.name):
+            raise DomainError(
+                f'domain name {self.name!r}: expected lower-case letters, digits and _, '
+                'starting with a letter')
+        if not 1 <= len(self.classes) <= IGNORE_INDEX:
+            raise DomainError(
+                f'domain {self.name}: expected 1 to {IGNORE_INDEX} classes, '
+                f'got {len(self.classes)}')
+        repeated = {c for c in self.classes if self.classes.count(c) > 1}
+        if repeated:
+            raise DomainError(f'domain {self.name}: class names repeat: {sorted(repeated)}')
+        if len(self.palette) != len(self.classes):
+            raise DomainError(
+                f'domain {self.name}: {len(self.classes)} classes but '
+                f'{len(self.palette)} palette colours')
+        for colour in self.palette:
+            if len(colour) != 3 or not all(0 <= value <= 255 for value in colour):
+                raise DomainError(
+                    f'domain {self.name}: palette colour {colour!r}: expected three '
+                    'integers 0..255')
+
+    @classmethod
+    def create(cls, name: str, classes: Sequence[str],
+               palette: Sequence[Sequence[int]] | None = None) -> 'Domain':
+        """Return a domain; without a palette, one of well-separated colours is made."""
+        classes = tuple(classes)
+        if palette is None:
+            palette = distinct_colours(len(classes))
+        return cls(name, classes, tuple(tuple(int(v) for v in colour) for colour in palette))
+
+    def colourise(self, mask: np.ndarray) -> np.ndarray:
+        """Return the (H, W, 3) uint8 RGB picture of a mask (H, W) uint8; unknown is black."""
+        table = np.zeros((256, 3), np.uint8)
+        table[:len(self.palette)] = self.palette
+        return table[mask]
+
+    def to_dict(self) -> dict:
+        """Return the domain as plain JSON values: name, classes, palette."""
+        return {'name': self.name, 'classes': list(self.classes),
+                'palette': [list(colour) for colour in self.palette]}
+
+    @classmethod
+    def from_dict(cls, values: dict) -> 'Domain':
+        """Return the domain that `to_dict` wrote."""
+        return cls.create(values['name'], values['classes'], values['palette'])
+
+
+def distinct_colours(count: int) -> list[tuple[int, int, int]]:
+    """Return `count` RGB colours (0..255), hues spread by the golden ratio."""
+    colours = []
+    for i in range(count):
+        hue = (0.61 + i * 0.618034) % 1
+        saturation, value = ((0.85, 0.95), (0.55, 0.75), (0.95, 0.6))[i % 3]
+        colours.append(tuple(round(255 * v) for v in colorsys.hsv_to_rgb(hue, saturation, value)))
+    return colours

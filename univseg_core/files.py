@@ -1,0 +1,40 @@
+"""Files that are either whole or not there."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+import os
+from pathlib import Path
+import tempfile
+
+
+@contextmanager
+def replacing(path: Path | str) -> Iterator[Path]:
+    """
+    Yield a temporary path beside `path` which takes its place when the block ends well.
+
+    When the block raises (a full disk, an interrupt), an older file at `path` stays as it was
+    and the temporary one is removed. The data is on disk before the name changes.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f'.{path.stem}.', suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open('rb+') as file:
+            os.fsync(file.fileno())
+        # mkstemp makes files private; a finished file has the usual permissions.
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Write a text file whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding='utf-8')

@@ -1,0 +1,96 @@
+"""Images and label maps: reading, sizes, writing."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from univseg_core.domains import Domain, IGNORE_INDEX
+from univseg_core.files import replacing
+
+IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
+
+
+class ImageError(ValueError):
+    """A file that is not the image or label map that it should be."""
+
+
+def _decode(path: Path, flags: int) -> np.ndarray:
+    try:
+        data = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise ImageError(f'{path}: cannot be read: {error.strerror}') from error
+    if data.size == 0:
+        raise ImageError(f'{path}: the file is empty; expected an image')
+    try:
+        image = cv2.imdecode(data, flags)
+    except cv2.error:
+        image = None
+    if image is None:
+        raise ImageError(f'{path}: not a readable image (damaged, or of an unknown format)')
+    return image
+
+
+def read_image(path: Path) -> np.ndarray:
+    """
+    Return an image file as (H, W, 3) uint8 RGB.
+
+    Raises ImageError, which names the file, where it is missing, empty or damaged.
+    """
+    return cv2.cvtColor(_decode(Path(path), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+
+def read_label(path: Path, domain: Domain) -> np.ndarray:
+    """
+    Return a label map as (H, W) uint8 class indices of `domain`, 255 where void.
+
+    Raises ImageError, which names the file, where it is missing, damaged, not a single-channel
+    8-bit image, or holds an index that is neither one of the domain's classes nor 255.
+    """
+    label = _decode(Path(path), cv2.IMREAD_UNCHANGED)
+    if label.ndim != 2 or label.dtype != np.uint8:
+        raise ImageError(
+            f'{path}: expected a label map of one 8-bit channel (class indices), got shape '
+            f'{label.shape} of {label.dtype}')
+    counts = np.bincount(label.ravel(), minlength=256)
+    foreign = np.flatnonzero(counts[len(domain.classes):IGNORE_INDEX]) + len(domain.classes)
+    if foreign.size:
+        raise ImageError(
+            f'{path}: label indices {foreign.tolist()[:8]} are outside domain {domain.name}, '
+            f'which has classes 0..{len(domain.classes) - 1}, and 255 for void')
+    return label
+
+
+def fit_size(height: int, width: int, longest_side: int | None) -> tuple[int, int]:
+    """Return (height, width) scaled so that the longer is `longest_side`; None keeps them."""
+    if longest_side is None:
+        return height, width
+    scale = longest_side / max(height, width)
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def resize_image(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Return an image (H, W, 3) at another size, averaged over areas where it shrinks."""
+    if image.shape[:2] == (height, width):
+        return image
+    shrinks = height * width < image.shape[0] * image.shape[1]
+    return cv2.resize(image, (width, height),
+                      interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def resize_label(label: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Return a label map (H, W) at another size; each pixel is one of the original's."""
+    if label.shape == (height, width):
+        return label
+    return cv2.resize(label, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+
+
+def write_png(path: Path, image: np.ndarray) -> None:
+    """Write (H, W) uint8 or (H, W, 3) uint8 RGB as a PNG, whole or not at all."""
+    if image.ndim == 3:
+        image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    encoded, data = cv2.imencode('.png', image)
+    if not encoded:
+        raise ImageError(f'{path}: an array of shape {image.shape} cannot be written as PNG')
+    with replacing(path) as temporary:
+        data.tofile(temporary)

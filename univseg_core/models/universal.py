@@ -1,0 +1,131 @@
+"""The universal model: one encoder, one head a domain, one embedding for all."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import nn
+import torch.nn.functional as F
+
+from univseg_core.domains import Domain
+from univseg_core.models.drn import DRN, OUTPUT_STRIDE
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """
+    All that decides the network's shape, besides the domains.
+
+    `encoder` is a name of DRN_SPECS, `width` its channel multiplier, `embedding_dim` the D of
+    the pixel and label embeddings.
+    """
+
+    encoder: str = 'drn_d_22'
+    width: float = 1.0
+    embedding_dim: int = 128
+
+    def to_dict(self) -> dict:
+        """Return the specification as plain JSON values."""
+        return asdict(self)
+
+
+def upsample(logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """
+    Return logits (B, C, ⌈H/8⌉, ⌈W/8⌉) at full resolution (B, C, H, W).
+
+    Bilinear, ×8, then cropped: never resized, so that pixels stay where they are.
+    """
+    full = F.interpolate(logits, scale_factor=OUTPUT_STRIDE, mode='bilinear', align_corners=False)
+    return full[..., :size[0], :size[1]]
+
+
+class UniversalSegmenter(nn.Module):
+    """
+    A shared encoder F, a head G_k for each domain, and an embedding E (paper, section 3).
+
+    Images come as (B, 3, H, W) RGB with values 0..255, uint8 or float, and are normalised here
+    by the ImageNet mean and standard deviation. A buffer for each domain holds its label
+    embeddings (C_k·K, D), zero until they are set; a row of zeros stands for a class that no
+    labelled image shows.
+
+    Raises ValueError for domains that share a name, or an embedding dimension that is not in
+    1..C_F.
+    """
+
+    def __init__(self, spec: ModelSpec, domains: Sequence[Domain]):
+        super().__init__()
+        names = [domain.name for domain in domains]
+        if not names or len(set(names)) != len(names):
+            raise ValueError(f'expected one or more domains of different names, got {names}')
+        self.spec = spec
+        self.domains: dict[str, Domain] = {domain.name: domain for domain in domains}
+        self.encoder = DRN(spec.encoder, spec.width)
+        channels = self.encoder.out_channels
+        if not 1 <= spec.embedding_dim <= channels:
+            raise ValueError(
+                f'embedding dimension {spec.embedding_dim}: expected 1..{channels}, the '
+                f"encoder's channels")
+        self.embedding = nn.Conv2d(channels, spec.embedding_dim, 1)
+        nn.init.normal_(self.embedding.weight, std=0.01)
+        nn.init.zeros_(self.embedding.bias)
+        # Prefixed names: a domain may be named like an attribute of nn.Module.
+        for domain in domains:
+            classes = len(domain.classes)
+            self.add_module(f'head_{domain.name}', nn.Conv2d(channels, classes, 1))
+            self.register_buffer(f'label_embeddings_{domain.name}',
+                                 torch.zeros(classes, spec.embedding_dim))
+        mean = 255 * torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
+        std = 255 * torch.tensor(IMAGENET_STD).view(1, 3, 1, 1)
+        self.register_buffer('mean', mean, persistent=False)
+        self.register_buffer('std', std, persistent=False)
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """Return F(x), (B, C_F, ⌈H/8⌉, ⌈W/8⌉), of images (B, 3, H, W) with values 0..255."""
+        return self.encoder((images - self.mean) / self.std)
+
+    def logits(self, features: torch.Tensor, domain: str) -> torch.Tensor:
+        """Return the logits (B, C_k, h, w) of one domain at the features' resolution."""
+        return self.get_submodule(f'head_{domain}')(features)
+
+    def embed(self, features: torch.Tensor) -> torch.Tensor:
+        """Return the pixel embeddings E(F(x)), (B, D, h, w)."""
+        return self.embedding(features)
+
+    def label_embeddings(self, domain: str) -> torch.Tensor:
+        """Return the label embeddings (C_k·K, D) of one domain, rows normalised or zero."""
+        return self.get_buffer(f'label_embeddings_{domain}')
+
+    def set_label_embeddings(self, domain: str, vectors: torch.Tensor) -> None:
+        """
+        Set the label embeddings (C_k·K, D) of one domain.
+
+        Raises ValueError where the shape fits neither the domain's classes nor D.
+        """
+        classes, dim = len(self.domains[domain].classes), self.spec.embedding_dim
+        if vectors.ndim != 2 or vectors.shape[1] != dim or len(vectors) % classes:
+            raise ValueError(
+                f'label embeddings of {domain}: expected ({classes}·K, {dim}), got '
+                f'{tuple(vectors.shape)}')
+        old = self.label_embeddings(domain)
+        setattr(self, f'label_embeddings_{domain}', vectors.detach().to(old))
+
+    def forward(self, images: torch.Tensor, labelled: Mapping[str, slice],
+                unlabelled: Mapping[str, slice]
+                ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+        """
+        Run one training batch (B, 3, H, W) through the encoder ONCE and split it.
+
+        `labelled` and `unlabelled` say which rows of the batch belong to which domain. Returns
+        the full-resolution logits (n, C_k, H, W) of each domain's labelled images and the pixel
+        embeddings (n, D, h, w) of each domain's unlabelled ones.
+        """
+        features = self.features(images)
+        size = images.shape[-2:]
+        logits = {name: upsample(self.logits(features[rows], name), size)
+                  for name, rows in labelled.items()}
+        embeddings = {name: self.embed(features[rows]) for name, rows in unlabelled.items()}
+        return logits, embeddings
+
