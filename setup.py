@@ -1,10 +1,15 @@
-"""Install both packages, the `univseg` command, the node, the launch files and the configurations."""
+"""Install both packages, their commands, the launch files and the configurations."""
 
-from glob import glob
+from pathlib import Path
 
 from setuptools import find_packages, setup
 
 PACKAGE = 'univseg_ros'
+
+
+def files(pattern):
+    return sorted(map(str, Path().glob(pattern)))
+
 
 # What a robot needs to run a model file.
 RUNTIME = ['numpy>=1.26', 'opencv-python>=4.8', 'pyyaml>=6', 'safetensors>=0.4', 'torch>=2.4']
@@ -33,7 +38,7 @@ setup(
     name=PACKAGE,
     version='0.1.0',
     description='One semantic segmentation model for every place a robot works in',
-    long_description=open('README.md', encoding='utf-8').read(),
+    long_description=Path('README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     maintainer='univseg maintainers',
@@ -44,9 +49,9 @@ setup(
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
         (f'share/{PACKAGE}', ['package.xml']),
-        (f'share/{PACKAGE}/launch', glob('launch/*.launch.py')),
-        (f'share/{PACKAGE}/config/ros', glob('config/ros/*.yaml')),
-        (f'share/{PACKAGE}/config/train', glob('config/train/*.yaml')),
+        (f'share/{PACKAGE}/launch', files('launch/*.launch.py')),
+        (f'share/{PACKAGE}/config/ros', files('config/ros/*.yaml')),
+        (f'share/{PACKAGE}/config/train', files('config/train/*.yaml')),
     ],
     install_requires=RUNTIME,
     extras_require={
@@ -59,6 +64,7 @@ setup(
         'console_scripts': [
             'univseg = univseg_core.cli:main',
             'segmentation_node = univseg_ros.segmentation_node:main',
+            'image_player = univseg_ros.image_player:main',
         ],
     },
     zip_safe=False,

@@ -1,11 +1,12 @@
 """A domain: a place with its own label space."""
 
-import colorsys
 from collections.abc import Sequence
+import colorsys
 from dataclasses import dataclass
 import re
 
 import numpy as np
+from univseg_core.errors import UnivsegError
 
 IGNORE_INDEX = 255
 """Index of pixels without a class: void in a target, padding, unknown in a published mask."""
@@ -13,7 +14,7 @@ IGNORE_INDEX = 255
 NAME_PATTERN = re.compile(r'[a-z][a-z0-9_]*')
 
 
-class DomainError(ValueError):
+class DomainError(UnivsegError):
     """A domain whose name, classes or palette cannot be used."""
 
 

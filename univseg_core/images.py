@@ -4,14 +4,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-
 from univseg_core.domains import Domain, IGNORE_INDEX
+from univseg_core.errors import UnivsegError
 from univseg_core.files import replacing
 
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
 
 
-class ImageError(ValueError):
+class ImageError(UnivsegError):
     """A file that is not the image or label map that it should be."""
 
 

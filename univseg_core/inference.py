@@ -10,8 +10,8 @@ import torch
 from torch import nn
 import torch.nn.functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-
-from univseg_core.domains import Domain
+from univseg_core.domains import Domain, DomainError
+from univseg_core.errors import UnivsegError
 from univseg_core.images import fit_size, resize_image
 from univseg_core.models.model_file import load_model, ModelCard
 from univseg_core.models.universal import UniversalSegmenter, upsample
@@ -44,7 +44,7 @@ class Segmenter:
     def __init__(self, model: UniversalSegmenter, card: ModelCard, *, device: str = 'auto',
                  precision: str = 'auto', inference_size: int | None = None):
         if precision not in PRECISIONS:
-            raise ValueError(f'precision {precision!r}: expected one of {", ".join(PRECISIONS)}')
+            raise UnivsegError(f'precision {precision!r}: expected one of {", ".join(PRECISIONS)}')
         self.device = resolve_device(device)
         bf16 = precision == 'bf16' or (precision == 'auto' and is_good_at_bf16(self.device))
         self.dtype = torch.bfloat16 if bf16 else torch.float32
@@ -61,8 +61,8 @@ class Segmenter:
         """
         Load a model file; `options` are those of the constructor.
 
-        Raises ModelFileError where the file is not a model, ValueError for an unknown device or
-        precision.
+        Raises ModelFileError where the file is not a model, UnivsegError for an unknown device
+        or precision.
         """
         return cls(*load_model(path), **options)
 
@@ -73,8 +73,8 @@ class Segmenter:
         Segment an image (H, W, 3) uint8 RGB in the label spaces of `domains` (None: of all).
 
         One encoder pass serves all of them. Each mask is exactly the largest of the logits
-        after bilinear upsampling. Raises ValueError for another shape or dtype, KeyError for an
-        unknown domain (before anything is computed).
+        after bilinear upsampling. Raises ValueError for another shape or dtype, DomainError for
+        an unknown domain (before anything is computed).
         """
         names = list(self.domains) if domains is None else list(domains)
         self.check_domains(names)
@@ -90,10 +90,10 @@ class Segmenter:
                 for name in names}
 
     def check_domains(self, names: Sequence[str]) -> None:
-        """Raise KeyError, which lists the valid names, if one is not the model's."""
+        """Raise DomainError, which lists the valid names, if one is not the model's."""
         for name in names:
             if name not in self.domains:
-                raise KeyError(
+                raise DomainError(
                     f'unknown domain {name!r}; this model has {", ".join(self.domains)}')
 
     @torch.inference_mode()
@@ -134,9 +134,9 @@ def _segmentation(logits: torch.Tensor, confidence: bool) -> Segmentation:
 
 def resolve_device(device: str) -> torch.device:
     """
-    Return the torch device of a name: auto (CUDA where there is one), cpu, cuda, cuda:1, …
+    Return the torch device of a name: auto (CUDA where there is one), cpu, cuda, cuda:1.
 
-    Raises ValueError where torch does not know the name or the device is not there.
+    Raises UnivsegError where torch does not know the name or the device is not there.
     """
     if device == 'auto':
         return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
@@ -145,7 +145,7 @@ def resolve_device(device: str) -> torch.device:
         torch.empty(1, device=resolved)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(f'device {device!r} is not available: {reason}') from error
+        raise UnivsegError(f'device {device!r} is not available: {reason}') from error
     return resolved
 
 

@@ -13,17 +13,21 @@ from pathlib import Path
 from safetensors import safe_open, SafetensorError
 from safetensors.torch import save_file
 import torch
-
-from univseg_core.domains import Domain, DomainError
+from univseg_core.domains import Domain
+from univseg_core.errors import UnivsegError
 from univseg_core.files import replacing
-from univseg_core.models.universal import IMAGENET_MEAN, IMAGENET_STD, ModelSpec, \
-    UniversalSegmenter
+from univseg_core.models.universal import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    ModelSpec,
+    UniversalSegmenter,
+)
 
 FORMAT_VERSION = 1
 METADATA_KEY = 'univseg'
 
 
-class ModelFileError(ValueError):
+class ModelFileError(UnivsegError):
     """A file that is not a model which this version can load."""
 
 
@@ -107,7 +111,7 @@ def _build(path: Path, text: str) -> tuple[UniversalSegmenter, ModelCard]:
         card = ModelCard(metadata['image_size'], metadata['miou'], metadata['training'])
     except ModelFileError:
         raise
-    except (json.JSONDecodeError, KeyError, TypeError, ValueError, DomainError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise ModelFileError(f'{path}: its description is damaged: {error!r}') from error
     return model, card
 

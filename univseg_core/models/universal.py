@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import nn
 import torch.nn.functional as F
-
 from univseg_core.domains import Domain
 from univseg_core.models.drn import DRN, OUTPUT_STRIDE
 

@@ -19,7 +19,6 @@ sys.path[:0] = [str(HERE.parent), sys.argv[1]]
 
 import drn as published  # noqa: E402
 from formula_weights import formula_image, formula_state  # noqa: E402
-
 from univseg_core.models.drn import DRN, DRN_SPECS  # noqa: E402
 
 

@@ -1,0 +1,57 @@
+"""The state of an unfinished training, as a safetensors file: no pickle is ever loaded."""
+
+import json
+from pathlib import Path
+
+from safetensors import safe_open, SafetensorError
+from safetensors.torch import save_file
+import torch
+from torch import nn
+from univseg_core.errors import UnivsegError
+from univseg_core.files import replacing
+
+
+class CheckpointError(UnivsegError):
+    """A checkpoint that cannot be continued from."""
+
+
+def save_checkpoint(path: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer,
+                    scheduler: torch.optim.lr_scheduler.LRScheduler) -> None:
+    """Write the state after `step` optimiser steps, whole or not at all."""
+    state = optimizer.state_dict()
+    tensors = {f'model.{key}': value for key, value in model.state_dict().items()}
+    tensors |= {f'optimizer.{index}.{key}': value
+                for index, values in state['state'].items() for key, value in values.items()}
+    metadata = {'step': step, 'groups': state['param_groups'],
+                'scheduler': scheduler.state_dict()}
+    tensors = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, metadata={'checkpoint': json.dumps(metadata)})
+
+
+def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer,
+                    scheduler: torch.optim.lr_scheduler.LRScheduler) -> int:
+    """
+    Put a checkpoint's state into a model, its optimiser and scheduler; return its step.
+
+    Raises CheckpointError where the file is damaged or of another model.
+    """
+    try:
+        with safe_open(path, framework='pt') as file:
+            metadata = json.loads(file.metadata()['checkpoint'])
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        weights, moments = {}, {}
+        for key, value in tensors.items():
+            part, name = key.split('.', 1)
+            if part == 'model':
+                weights[name] = value
+            else:
+                index, name = name.split('.')
+                moments.setdefault(int(index), {})[name] = value
+        model.load_state_dict(weights)
+        optimizer.load_state_dict({'state': moments, 'param_groups': metadata['groups']})
+        scheduler.load_state_dict(metadata['scheduler'])
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f'{path}: cannot be continued from ({error}); remove it to start '
+                              'again') from error
+    return metadata['step']

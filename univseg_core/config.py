@@ -1,0 +1,254 @@
+"""A YAML file → a validated run configuration."""
+
+from collections.abc import Sequence
+import difflib
+from importlib import resources
+import os
+from pathlib import Path
+import re
+from typing import Annotated, Any, get_args, get_origin, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator, ValidationError
+from univseg_core.domains import Domain
+from univseg_core.errors import UnivsegError
+from univseg_core.models.drn import DRN_SPECS
+import yaml
+
+SHIPPED = resources.files('univseg_core') / 'config_files'
+
+
+class ConfigError(UnivsegError):
+    """A configuration that cannot be used; the message names the key and what was expected."""
+
+
+def _expand(path: Path) -> Path:
+    """Put environment variables and ~ into a path."""
+    def value(match: re.Match) -> str:
+        name = match[1] or match[2]
+        if name not in os.environ:
+            raise ValueError(f'the environment variable {name} is not set')
+        return os.environ[name]
+    text = re.sub(r'\$(?:\{(\w+)\}|(\w+))', value, str(path))
+    return Path(text).expanduser()
+
+
+def _class_names(value: list[str] | Path) -> list[str]:
+    """Return class names, read from a file where a path is given."""
+    if isinstance(value, list):
+        return value
+    path = _expand(value)
+    try:
+        lines = path.read_text(encoding='utf-8').splitlines()
+    except OSError as error:
+        raise ValueError(f'cannot read {path}: {error.strerror}') from error
+    return [line.strip() for line in lines if line.strip()]
+
+
+def _folder(path: Path) -> Path:
+    path = _expand(path)
+    if not path.is_dir():
+        raise ValueError(f'no such folder: {path}')
+    return path
+
+
+Folder = Annotated[Path, AfterValidator(_folder)]
+
+
+class Section(BaseModel):
+    """A part of the configuration: no unknown keys, no change after reading."""
+
+    model_config = ConfigDict(extra='forbid', frozen=True)
+
+
+class LabelledFolder(Section):
+    """Images and their label maps, paired by file name without its ending."""
+
+    images: Folder = Field(description='folder of images (png, jpg, …)')
+    labels: Folder = Field(description='folder of label maps: PNG, one channel, class index, '
+                                       '255 = void')
+
+
+class DomainSection(Section):
+    """One place: its label space and where its images are."""
+
+    classes: Annotated[list[str] | Path, AfterValidator(_class_names)] = Field(
+        description='class names in index order, or a text file with one name a line')
+    palette: list[tuple[int, int, int]] | None = Field(
+        None, description='one [red, green, blue] a class; made when left out')
+    train: LabelledFolder = Field(description='images to learn from, with labels')
+    validation: LabelledFolder = Field(description='images to measure with')
+    labelled: int | None = Field(
+        None, ge=1, description='how many training labels to use (N); all when left out')
+    unlabelled: list[Folder] = Field(
+        [], description='further folders of images without labels')
+    labelled_also_unlabelled: bool = Field(
+        True, description='whether the N labelled images serve the unsupervised terms too')
+
+
+class ModelSection(Section):
+    """The network."""
+
+    encoder: Literal[tuple(DRN_SPECS)] = Field('drn_d_22', description='the encoder')
+    width: float = Field(
+        1.0, ge=1 / 16, le=4, description="multiplier of the encoder's channels; 0.25 suits a "
+                                          'small CPU')
+    embedding_dim: int = Field(
+        128, ge=1, description='dimension D of pixel and label embeddings')
+
+
+class DataSection(Section):
+    """How images become training batches."""
+
+    image_size: int | None = Field(
+        None, ge=32, description='longest side in pixels to which images are scaled, in training '
+                                 'and on the robot; as they are when left out')
+    crop_size: int = Field(512, ge=32, description='side of the square training crops in pixels')
+    labelled_per_domain: int = Field(
+        4, ge=1, description='labelled crops of each domain in a batch')
+    unlabelled_per_domain: int = Field(
+        4, ge=1, description='unlabelled crops of each domain in a batch')
+    scale: tuple[float, float] = Field(
+        (0.75, 1.5), description='range of the random scale')
+    flip: bool = Field(True, description='whether to mirror half of the crops')
+    colour: float = Field(
+        0.3, ge=0, lt=1, description='strength of random brightness, contrast and saturation')
+
+    @model_validator(mode='after')
+    def _ordered(self) -> 'DataSection':
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise ValueError(f'scale: expected 0 < lowest ≤ highest, got {list(self.scale)}')
+        return self
+
+
+class ObjectiveSection(Section):
+    """The weights of the unsupervised terms (paper, Eq 5)."""
+
+    alpha: float = Field(1.0, ge=0, description='weight of the cross-domain entropy')
+    beta: float = Field(1.0, ge=0, description='weight of the within-domain entropy')
+    warmup_steps: int = Field(
+        0, ge=0, description='steps over which both weights rise linearly from 0')
+
+
+class LabelEmbeddingSection(Section):
+    """The label embeddings (paper, appendices A and B)."""
+
+    pretrain_steps: int = Field(
+        500, ge=1, description='steps of the supervised-only network of each domain whose '
+                               'features they are made from')
+
+
+class TrainingSection(Section):
+    """The optimisation: AdamW under a one-cycle schedule."""
+
+    steps: int = Field(2000, ge=1, description='optimiser steps')
+    learning_rate: float = Field(3e-3, gt=0, description='peak learning rate')
+    weight_decay: float = Field(1e-2, ge=0, description='decoupled weight decay')
+    seed: int = Field(0, ge=0, description='decides splits, initial weights, batches')
+    accelerator: Literal['auto', 'cpu', 'cuda'] = Field(
+        'auto', description='where to train; auto takes CUDA where there is one')
+    precision: Literal['32-true', 'bf16-mixed', '16-mixed'] = Field(
+        '32-true', description='arithmetic of the forward and backward passes')
+    workers: int = Field(
+        0, ge=0, description='processes that prepare batches; 0 prepares them in the loop')
+    validate_every: int = Field(500, ge=1, description='steps between validations')
+    checkpoint_every: int = Field(200, ge=1, description='steps between checkpoints')
+
+
+class RunConfig(Section):
+    """Everything that decides a training run."""
+
+    domains: dict[str, DomainSection] = Field(
+        min_length=1, description='the places, by name')
+    model: ModelSection = ModelSection()
+    data: DataSection = DataSection()
+    objective: ObjectiveSection = ObjectiveSection()
+    label_embeddings: LabelEmbeddingSection = LabelEmbeddingSection()
+    training: TrainingSection = TrainingSection()
+
+    @model_validator(mode='after')
+    def _check_label_spaces(self) -> 'RunConfig':
+        for name in self.domains:
+            self.domain(name)
+        return self
+
+    def domain(self, name: str) -> Domain:
+        """Return one domain's label space; DomainError where it cannot be one."""
+        section = self.domains[name]
+        return Domain.create(name, section.classes, section.palette)
+
+
+def load_config(source: Path | str, overrides: Sequence[str] = ()) -> RunConfig:
+    """
+    Read a configuration file and change it by `overrides` such as 'training.steps=100'.
+
+    `source` is a path, or the name of one that ships with the package, such as
+    'train/camvid_nyuv2.yaml'. Paths in it may hold environment variables.
+
+    Raises ConfigError, which names the file, each offending key's path and what was expected.
+    """
+    path = Path(source)
+    if not path.is_file():
+        path = Path(str(SHIPPED / str(source)))
+    if not path.is_file():
+        shipped = sorted(f'train/{file.name}' for file in (SHIPPED / 'train').iterdir())
+        raise ConfigError(f'{source}: no such file; configurations that ship: '
+                          f'{", ".join(shipped)}')
+    try:
+        values = yaml.safe_load(path.read_text(encoding='utf-8'))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f'{path}: not valid YAML: {error}') from error
+    if not isinstance(values, dict):
+        raise ConfigError(f'{path}: expected keys and values, such as "domains:"')
+    for override in overrides:
+        _override(values, override)
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        problems = '\n'.join(f'  {_explain(problem)}' for problem in error.errors())
+        raise ConfigError(f'{path}:\n{problems}') from None
+
+
+def dump_config(config: RunConfig) -> str:
+    """Return a configuration as YAML, every default written out."""
+    return yaml.safe_dump(config.model_dump(mode='json'), sort_keys=False, allow_unicode=True)
+
+
+def _override(values: dict, override: str) -> None:
+    key, equals, text = override.partition('=')
+    if not equals or not key:
+        raise ConfigError(f'override {override!r}: expected KEY=VALUE, such as '
+                          'training.steps=100')
+    *parents, last = key.split('.')
+    for parent in parents:
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f'override {override!r}: {parent} has no keys below it')
+    try:
+        values[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f'override {override!r}: {text!r} is not a YAML value') from error
+
+
+def _explain(problem: dict[str, Any]) -> str:
+    """Return one of pydantic's findings as 'key.path: what was expected, got what'."""
+    key = '.'.join(str(part) for part in problem['loc']) or '(top level)'
+    if problem['type'] == 'extra_forbidden':
+        valid = _valid_keys(problem['loc'][:-1])
+        close = difflib.get_close_matches(str(problem['loc'][-1]), valid, n=1)
+        hint = f'; did you mean {close[0]}?' if close else ''
+        return f'{key}: unknown key{hint} (valid keys: {", ".join(valid)})'
+    if problem['type'] == 'missing':
+        return f'{key}: this key is missing'
+    if problem['type'] == 'value_error':
+        return f'{key}: {problem["ctx"]["error"]}'
+    return f'{key}: {problem["msg"]}, got {problem["input"]!r}'
+
+
+def _valid_keys(location: Sequence[str | int]) -> list[str]:
+    section: Any = RunConfig
+    for part in location:
+        if get_origin(section) is dict:
+            section = get_args(section)[1]
+        else:
+            section = section.model_fields[part].annotation
+    return list(section.model_fields)

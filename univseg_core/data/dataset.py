@@ -1,0 +1,62 @@
+"""What a run learns from: each domain's labelled, unlabelled and validation images."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from univseg_core.config import RunConfig
+from univseg_core.data.folders import DataError, labelled_samples, Sample, unlabelled_samples
+from univseg_core.data.mixture import ImageStore
+from univseg_core.data.splits import choose_labelled
+from univseg_core.domains import Domain
+
+
+@dataclass(frozen=True)
+class DomainData:
+    """One domain's samples: labelled (the N of the run), unlabelled, held out for validation."""
+
+    domain: Domain
+    labelled: list[Sample]
+    unlabelled: list[Sample]
+    validation: list[Sample]
+
+    def store(self, samples: list[Sample], image_size: int | None) -> ImageStore:
+        """Return some of the samples as decoded images at the training size."""
+        return ImageStore(samples, self.domain, image_size)
+
+
+def load_data(config: RunConfig) -> dict[str, DomainData]:
+    """
+    List every domain's files as its configuration says.
+
+    Raises DataError where a folder has no images, a label map is missing, or N is too large.
+    """
+    data = {}
+    for name, section in config.domains.items():
+        train = labelled_samples(section.train.images, section.train.labels)
+        labelled = choose_labelled(train, section.labelled, name, config.training.seed)
+        chosen = set(labelled)
+        unlabelled = [Sample(sample.image) for sample in train
+                      if section.labelled_also_unlabelled or sample not in chosen]
+        unlabelled += unlabelled_samples(section.unlabelled)
+        validation = labelled_samples(section.validation.images, section.validation.labels)
+        data[name] = DomainData(config.domain(name), labelled, unlabelled, validation)
+    return data
+
+
+def load_validation(config: RunConfig, domains: Mapping[str, Domain]) -> dict[str, list[Sample]]:
+    """
+    List the validation files of those of a model's domains that a configuration has, too.
+
+    Raises DataError where it has none of them, or one with other classes.
+    """
+    samples = {}
+    for name in config.domains.keys() & domains.keys():
+        if config.domain(name).classes != domains[name].classes:
+            raise DataError(f'domains.{name}.classes: the model was trained on other classes: '
+                            f'{", ".join(domains[name].classes)}')
+        folder = config.domains[name].validation
+        samples[name] = labelled_samples(folder.images, folder.labels)
+    if not samples:
+        raise DataError(f'the configuration has the domains {", ".join(config.domains)}, the '
+                        f'model {", ".join(domains)}: none in common')
+    return samples

@@ -1,0 +1,57 @@
+"""The plain layout: a folder of images, and one of label maps with the same names."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from univseg_core.errors import UnivsegError
+from univseg_core.images import IMAGE_SUFFIXES
+
+
+class DataError(UnivsegError):
+    """Images or labels that are not where or what they should be."""
+
+
+@dataclass(frozen=True, order=True)
+class Sample:
+    """An image file, and its label map where there is one."""
+
+    image: Path
+    label: Path | None = None
+
+
+def list_images(folder: Path) -> list[Path]:
+    """
+    Return a folder's image files, sorted by name so that every disk gives the same order.
+
+    Raises DataError where there is none, or where two differ only in their ending.
+    """
+    images = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    if not images:
+        raise DataError(f'{folder}: no images ({", ".join(IMAGE_SUFFIXES)}) in this folder')
+    stems: dict[str, Path] = {}
+    for image in images:
+        if image.stem in stems:
+            raise DataError(f'{image}: has the same name as {stems[image.stem].name}')
+        stems[image.stem] = image
+    return images
+
+
+def labelled_samples(images: Path, labels: Path) -> list[Sample]:
+    """
+    Pair each image of a folder with the PNG of the same name in another.
+
+    Raises DataError, which names the first images without a label map.
+    """
+    samples = [Sample(image, labels / f'{image.stem}.png') for image in list_images(images)]
+    missing = [sample for sample in samples if not sample.label.is_file()]
+    if missing:
+        names = ', '.join(sample.image.name for sample in missing[:3])
+        raise DataError(f'{labels}: no label map for {len(missing)} of {len(samples)} images: '
+                        f'{names} … (expected e.g. {missing[0].label.name})')
+    return samples
+
+
+def unlabelled_samples(folders: Sequence[Path]) -> list[Sample]:
+    """Return the images of some folders as samples without labels."""
+    return [Sample(image) for folder in folders for image in list_images(folder)]

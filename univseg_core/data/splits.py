@@ -1,0 +1,48 @@
+"""Which N images of a domain are the labelled ones: seeded, written down, hashed."""
+
+from collections.abc import Sequence
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+from univseg_core.data.folders import DataError, Sample
+from univseg_core.files import write_text
+
+
+def choose_labelled(samples: Sequence[Sample], count: int | None, domain: str,
+                    seed: int) -> list[Sample]:
+    """
+    Return `count` of a domain's labelled samples (None: all), in file order.
+
+    The choice depends on the seed, the domain's name and the sorted file names alone; a
+    smaller choice is part of a larger one. Raises DataError where there are too few.
+    """
+    if count is None:
+        return list(samples)
+    if count > len(samples):
+        raise DataError(f'domains.{domain}.labelled: {count} labelled images asked for, but the '
+                        f'training folder has {len(samples)}')
+    digest = hashlib.sha256(f'{domain}:{seed}'.encode()).digest()
+    order = np.random.default_rng(int.from_bytes(digest[:8], 'big')).permutation(len(samples))
+    return [samples[i] for i in sorted(order[:count])]
+
+
+def split_hash(samples: Sequence[Sample]) -> str:
+    """Return a SHA-256 of the samples' file names, in hexadecimal."""
+    return hashlib.sha256('\n'.join(s.image.name for s in samples).encode()).hexdigest()
+
+
+def write_splits(path: Path, labelled: dict[str, Sequence[Sample]],
+                 unlabelled: dict[str, Sequence[Sample]]) -> None:
+    """Write, for each domain, the names and hash of its labelled and unlabelled images."""
+    splits = {
+        domain: {
+            'labelled': {'hash': split_hash(labelled[domain]),
+                         'images': [s.image.name for s in labelled[domain]]},
+            'unlabelled': {'hash': split_hash(unlabelled[domain]),
+                           'images': [s.image.name for s in unlabelled[domain]]},
+        }
+        for domain in labelled
+    }
+    write_text(path, json.dumps(splits, indent=1))
