@@ -26,14 +26,14 @@ class DomainResult:
 
     @property
     def iou(self) -> np.ndarray:
-        """IoU of each class (C,) in 0..1 (Eq 6); NaN where neither truth nor mask has it."""
+        """Return the IoU of each class, (C,) in 0..1 (Eq 6); NaN where neither truth nor mask has it."""
         hits = np.diag(self.confusion).astype(float)
         union = self.confusion.sum(0) + self.confusion.sum(1) - hits
         return np.divide(hits, union, out=np.full(len(hits), np.nan), where=union > 0)
 
     @property
     def miou(self) -> float:
-        """Mean IoU (0..1) over the classes that occur."""
+        """Return the mean IoU, in 0..1, over the classes that occur."""
         return float(np.nanmean(self.iou))
 
     def to_dict(self) -> dict:

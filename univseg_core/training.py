@@ -29,6 +29,7 @@ from univseg_core.figures import validation_panel
 from univseg_core.files import replacing, write_text
 from univseg_core.images import write_png
 from univseg_core.inference import Segmenter
+from univseg_core.interrupts import deferred_interrupts
 from univseg_core.label_embeddings import absent_classes, compute_label_embeddings
 from univseg_core.models.model_file import load_model, ModelCard, save_model
 from univseg_core.models.universal import ModelSpec, UniversalSegmenter
@@ -135,40 +136,38 @@ def fit(config: RunConfig, data: Mapping[str, DomainData], folder: Path,
         first, steps, settings.workers)
 
     network.train()
-    done = first
-    with tqdm(total=steps, initial=first, unit='step', desc=folder.name, smoothing=0.05,
-              dynamic_ncols=True) as bar:
-        try:
-            for step, batch in enumerate(batches, first + 1):
-                losses, norm = batch_losses(model, batch, objective, step, fabric.device)
-                fabric_optimizer.zero_grad(set_to_none=True)
-                fabric.backward(losses.total)
-                fabric_optimizer.step()
-                values = {'loss': losses.total, 'supervised': losses.supervised,
-                          'cross_entropy': losses.cross, 'within_entropy': losses.within,
-                          'embedding_norm': norm}
-                values = {key: float(value) for key, value in values.items()}
-                if not math.isfinite(values['loss']):
-                    raise TrainingError(
-                        f'{folder}: the loss is {values["loss"]} at step {step}; the checkpoint '
-                        'before it is kept. Lower training.learning_rate or the weights alpha '
-                        'and beta.')
-                rate = scheduler.get_last_lr()[0]
-                scheduler.step()
-                done = step
-                bar.update()
-                if means := run_log.losses(step, {**values, 'learning_rate': rate}):
-                    bar.set_postfix({key: f'{value:.3g}' for key, value in means.items()})
-                if step % settings.validate_every == 0 and step < steps:
-                    results = evaluate(deployed(network, config), validation)
-                    run_log.validation(step, results)
-                    bar.write(f'{folder.name}, step {step}: {summary(results)}')
-                if step % settings.checkpoint_every == 0 or step == steps:
-                    save_checkpoint(checkpoint, step, network, optimizer, scheduler)
-        except KeyboardInterrupt:
-            save_checkpoint(checkpoint, done, network, optimizer, scheduler)
-            bar.write(f'Interrupted; step {done} is saved. The same command goes on from there.')
-            raise
+    with deferred_interrupts() as interrupted, tqdm(
+            total=steps, initial=first, unit='step', desc=folder.name, smoothing=0.05,
+            dynamic_ncols=True) as bar:
+        for step, batch in enumerate(batches, first + 1):
+            losses, norm = batch_losses(model, batch, objective, step, fabric.device)
+            fabric_optimizer.zero_grad(set_to_none=True)
+            fabric.backward(losses.total)
+            fabric_optimizer.step()
+            values = {'loss': losses.total, 'supervised': losses.supervised,
+                      'cross_entropy': losses.cross, 'within_entropy': losses.within,
+                      'embedding_norm': norm}
+            values = {key: float(value) for key, value in values.items()}
+            if not math.isfinite(values['loss']):
+                raise TrainingError(
+                    f'{folder}: the loss is {values["loss"]} at step {step}; the last checkpoint '
+                    'before it is kept. Lower training.learning_rate, objective.alpha or '
+                    'objective.beta.')
+            rate = scheduler.get_last_lr()[0]
+            scheduler.step()
+            bar.update()
+            if means := run_log.losses(step, {**values, 'learning_rate': rate}):
+                bar.set_postfix({key: f'{value:.3g}' for key, value in means.items()})
+            if step % settings.validate_every == 0 and step < steps:
+                results = evaluate(deployed(network, config), validation)
+                run_log.validation(step, results)
+                bar.write(f'{folder.name}, step {step}: {summary(results)}')
+            stop = interrupted.is_set()
+            if step % settings.checkpoint_every == 0 or step == steps or stop:
+                save_checkpoint(checkpoint, step, network, optimizer, scheduler)
+            if stop:
+                bar.write(f'Interrupted; step {step} is saved. The same command goes on there.')
+                raise KeyboardInterrupt
     segmenter = deployed(network, config)
     results = evaluate(segmenter, validation)
     run_log.validation(steps, results)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+import signal
 
 import numpy as np
 import torch
@@ -113,8 +114,14 @@ class MixtureDataset(Dataset):
     def batches(self, first: int, stop: int, workers: int) -> Iterator[Batch]:
         """Return the batches of steps first … stop − 1, prepared by `workers` processes."""
         return iter(DataLoader(self, batch_size=None, sampler=range(first, stop),
-                               num_workers=workers, collate_fn=_unchanged))
+                               num_workers=workers, collate_fn=_unchanged,
+                               worker_init_fn=_ignore_interrupts))
 
 
 def _unchanged(batch: Batch) -> Batch:
     return batch
+
+
+def _ignore_interrupts(worker: int) -> None:
+    # Ctrl-C reaches every process of the terminal; the training's own ends the workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

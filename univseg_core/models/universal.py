@@ -86,7 +86,7 @@ class UniversalSegmenter(nn.Module):
         return self.encoder((images - self.mean) / self.std)
 
     def logits(self, features: torch.Tensor, domain: str) -> torch.Tensor:
-        """Return the logits (B, C_k, h, w) of one domain at the features' resolution."""
+        """Return one domain's logits, (B, C_k, h, w), at the features' resolution."""
         return self.get_submodule(f'head_{domain}')(features)
 
     def embed(self, features: torch.Tensor) -> torch.Tensor:
@@ -127,4 +127,3 @@ class UniversalSegmenter(nn.Module):
                   for name, rows in labelled.items()}
         embeddings = {name: self.embed(features[rows]) for name, rows in unlabelled.items()}
         return logits, embeddings
-

@@ -1,0 +1,32 @@
+"""Ctrl-C between two steps, not in the midst of one."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+import signal
+import threading
+
+
+@contextmanager
+def deferred_interrupts() -> Iterator[threading.Event]:
+    """
+    Yield an event that is set when SIGINT or SIGTERM comes, instead of interrupting.
+
+    A second signal interrupts at once. Outside the main thread, where Python delivers no
+    signals, the event is never set.
+    """
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+
+    def note(number: int, frame) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    old = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
