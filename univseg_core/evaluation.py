@@ -26,7 +26,7 @@ class DomainResult:
 
     @property
     def iou(self) -> np.ndarray:
-        """Return the IoU of each class, (C,) in 0..1 (Eq 6); NaN where neither truth nor mask has it."""
+        """Return each class's IoU, (C,) in 0..1 (Eq 6); NaN where no truth and no mask has it."""
         hits = np.diag(self.confusion).astype(float)
         union = self.confusion.sum(0) + self.confusion.sum(1) - hits
         return np.divide(hits, union, out=np.full(len(hits), np.nan), where=union > 0)
