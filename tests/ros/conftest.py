@@ -1,0 +1,215 @@
+"""Real nodes in real processes, and a node of the test's own to talk to them."""
+
+from collections.abc import Callable, Iterator
+import importlib.util
+import itertools
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+DEADLINE = 40
+"""Seconds after which something that should happen is taken not to happen."""
+
+
+class ModuleWithoutRos(pytest.Module):
+    """A module of tests that cannot even be imported without ROS."""
+
+    def collect(self):
+        """Skip the module."""
+        pytest.skip('needs ROS 2 (rclpy)', allow_module_level=True)
+
+
+def pytest_pycollect_makemodule(module_path, parent):
+    """Skip all modules here, saying so, where ROS is missing."""
+    if importlib.util.find_spec('rclpy') is None:
+        return ModuleWithoutRos.from_parent(parent, path=module_path)
+    return None
+
+
+@pytest.fixture(scope='session')
+def ros_domain() -> Iterator[int]:
+    """
+    Initialise ROS in a domain that nobody else on this machine uses.
+
+    A domain is taken by the port that launch_testing's coordinator takes for it as well.
+    """
+    import rclpy
+    for domain in random.SystemRandom().sample(range(1, 101), 100):
+        with socket.socket() as lock:
+            try:
+                lock.bind(('localhost', 22119 + domain))
+            except OSError:
+                continue
+            os.environ['ROS_DOMAIN_ID'] = str(domain)
+            os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+            rclpy.init()
+            yield domain
+            rclpy.try_shutdown()
+            return
+    pytest.fail('all ROS domains from 1 to 100 are in use')
+
+
+class Process:
+    """A process whose output is kept and can be waited for."""
+
+    def __init__(self, *arguments: str):
+        self._changed = threading.Condition()
+        self._lines: list[str] = []
+        self._ended = False
+        self._popen = subprocess.Popen(
+            arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            env={**os.environ, 'PYTHONUNBUFFERED': '1'})
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        for line in self._popen.stdout:
+            with self._changed:
+                self._lines.append(line)
+                self._changed.notify_all()
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    @property
+    def output(self) -> str:
+        """All lines so far."""
+        with self._changed:
+            return ''.join(self._lines)
+
+    def wait_for(self, text: str, after: int = 0) -> str:
+        """Return the first line with a text, among those from number `after` on."""
+        def found() -> str | None:
+            return next((line for line in self._lines[after:] if text in line), None)
+        with self._changed:
+            self._changed.wait_for(lambda: self._ended or found(), DEADLINE)
+            line = found()
+        assert line is not None, f'no line with {text!r} in:\n{self.output}'
+        return line
+
+    def line_count(self) -> int:
+        """Return how many lines there are so far."""
+        with self._changed:
+            return len(self._lines)
+
+    def end(self, with_signal: signal.Signals | None = None) -> int:
+        """Wait for the end, after a signal if one is given; return the exit code."""
+        if with_signal is not None:
+            self._popen.send_signal(with_signal)
+        code = self._popen.wait(DEADLINE)
+        self._reader.join(DEADLINE)
+        return code
+
+    def kill(self) -> None:
+        """End the process in any case."""
+        self._popen.kill()
+        self._popen.wait()
+        self._reader.join()
+
+
+@pytest.fixture(scope='module')
+def start(ros_domain: int) -> Iterator[Callable[..., Process]]:
+    """Start Python, or another program, as a process; it is killed after the module's tests."""
+    processes = []
+
+    def start_process(*arguments: str, program: str = sys.executable) -> Process:
+        processes.append(Process(program, *arguments))
+        return processes[-1]
+
+    yield start_process
+    for process in processes:
+        process.kill()
+
+
+class Peer:
+    """The test's own node: it publishes, collects and calls services, and waits for events."""
+
+    def __init__(self, name: str):
+        import rclpy
+        self.rclpy = rclpy
+        self.node = rclpy.create_node(name)
+        self._publishers = {}
+        self._seconds = itertools.count(1)
+
+    def wait_until(self, condition: Callable[[], object], what: str, seconds: float = DEADLINE):
+        """Handle what comes until a condition holds; return what it gave."""
+        end = time.monotonic() + seconds
+        while not (result := condition()):
+            assert time.monotonic() < end, f'waited {seconds} s in vain: {what}'
+            self.rclpy.spin_once(self.node, timeout_sec=0.05)
+        return result
+
+    def handle_for(self, seconds: float) -> None:
+        """Handle what comes for a while, so that another process gets on with its work."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.rclpy.spin_once(self.node, timeout_sec=end - time.monotonic())
+
+    def collect(self, type_, topic: str, qos) -> list:
+        """Subscribe to a topic; return the list into which its messages come."""
+        messages = []
+        self.node.create_subscription(type_, topic, messages.append, qos)
+        return messages
+
+    def call(self, type_, service: str, request):
+        """Call a service and return its response."""
+        client = self.node.create_client(type_, service)
+        try:
+            self.wait_until(client.service_is_ready, f'service {service}')
+            future = client.call_async(request)
+            self.wait_until(future.done, f'the response of {service}')
+            return future.result()
+        finally:
+            self.node.destroy_client(client)
+
+    def publish(self, message, topic: str, qos) -> None:
+        """Publish a message, once somebody subscribes to the topic."""
+        if topic not in self._publishers:
+            self._publishers[topic] = self.node.create_publisher(type(message), topic, qos)
+        publisher = self._publishers[topic]
+        self.wait_until(publisher.get_subscription_count, f'a subscriber to {topic}')
+        publisher.publish(message)
+
+    def header(self, frame_id: str = 'camera_optical_frame'):
+        """Return a header with a stamp that no other has."""
+        from builtin_interfaces.msg import Time
+        from std_msgs.msg import Header
+        return Header(stamp=Time(sec=next(self._seconds), nanosec=7), frame_id=frame_id)
+
+
+@pytest.fixture(scope='module')
+def peer(ros_domain: int) -> Iterator[Peer]:
+    """Return a node of the test's own."""
+    peer = Peer('peer')
+    yield peer
+    peer.node.destroy_node()
+
+
+@pytest.fixture
+def image() -> np.ndarray:
+    """Return a picture (37, 53, 3) uint8 of odd sizes, different in each pixel."""
+    return np.random.default_rng(0).integers(0, 256, (37, 53, 3), np.uint8)
+
+
+@pytest.fixture(scope='session')
+def model_file(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return the path of a tiny random model with the domains outdoor and indoor."""
+    import torch
+    from univseg_core.domains import Domain
+    from univseg_core.models.model_file import ModelCard, save_model
+    from univseg_core.models.universal import ModelSpec, UniversalSegmenter
+    torch.manual_seed(0)
+    domains = [Domain.create('outdoor', ['road', 'sky', 'tree']),
+               Domain.create('indoor', ['floor', 'wall'])]
+    path = tmp_path_factory.mktemp('model') / 'tiny.univseg'
+    save_model(path, UniversalSegmenter(ModelSpec(width=1 / 16, embedding_dim=8), domains),
+               ModelCard())
+    return str(path)

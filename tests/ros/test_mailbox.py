@@ -1,0 +1,61 @@
+"""The mailbox between the executor and the inference thread."""
+
+import threading
+
+from univseg_ros.mailbox import Mailbox
+
+DEADLINE = 10
+
+
+def test_the_newest_wins_and_the_replaced_one_is_told():
+    mailbox = Mailbox()
+    assert [mailbox.put(item) for item in (1, 2, 3)] == [False, True, True]
+    assert mailbox.take() == 3
+    assert mailbox.put(4) is False
+    assert mailbox.take() == 4
+
+
+def test_take_waits_for_an_item():
+    mailbox, taken = Mailbox(), []
+    thread = threading.Thread(target=lambda: taken.append(mailbox.take()))
+    thread.start()
+    mailbox.put('frame')
+    thread.join(DEADLINE)
+    assert taken == ['frame']
+
+
+def test_close_lets_the_waiting_thread_go():
+    mailbox, taken = Mailbox(), []
+    thread = threading.Thread(target=lambda: taken.append(mailbox.take()), daemon=True)
+    thread.start()
+    mailbox.close()
+    thread.join(DEADLINE)
+    assert not thread.is_alive()
+    assert taken == [None]
+
+
+def test_a_closed_mailbox_drops_what_it_held_and_what_comes():
+    mailbox = Mailbox()
+    mailbox.put(1)
+    mailbox.close()
+    assert mailbox.put(2) is False
+    assert mailbox.take() is None
+
+
+def test_between_two_threads_items_come_once_and_in_order():
+    mailbox, taken, replaced = Mailbox(), [], 0
+
+    def work():
+        while (item := mailbox.take()) is not None:
+            taken.append(item)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    for item in range(1, 2001):
+        replaced += mailbox.put(item)
+    while taken[-1:] != [2000] and thread.is_alive():
+        thread.join(0.01)
+    mailbox.close()
+    thread.join(DEADLINE)
+    assert taken == sorted(set(taken))
+    assert len(taken) + replaced == 2000

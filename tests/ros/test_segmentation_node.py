@@ -1,0 +1,426 @@
+"""The node in a process of its own, driven through topics, parameters and lifecycle services."""
+
+from collections import Counter
+import json
+from pathlib import Path
+import re
+import signal
+
+import cv2
+from lifecycle_msgs.msg import State, Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+import numpy as np
+import pytest
+from rcl_interfaces.srv import DescribeParameters, GetParameters, SetParameters
+from rclpy.parameter import Parameter, parameter_value_to_python
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import String
+from univseg_core.inference import Segmenter
+from univseg_ros.messages import decode, rgb_message
+
+CAMERA_QOS = QoSProfile(depth=5)
+SENSOR_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+MASK_QOS = QoSProfile(depth=50)
+LATCHED_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+RETRY = 0.5
+"""Seconds after which a frame that a lossy QoS may have dropped is sent again."""
+
+PAUSE = 0.1
+"""Seconds that usually suffice for a frame to reach the node; where they do not, tests repeat."""
+
+
+class Robot:
+    """One segmentation node in its own namespace, and what a test does with it."""
+
+    def __init__(self, start, peer, name, *options, run=('-m', 'univseg_ros.segmentation_node')):
+        self.peer = peer
+        self.namespace = f'/{name}'
+        self.node = f'/{name}/univseg'
+        self.process = start(*run, '--ros-args', '-r', f'__ns:=/{name}', *options)
+        self._masks = {}
+
+    def state(self):
+        response = self.peer.call(GetState, f'{self.node}/get_state', GetState.Request())
+        return response.current_state.id
+
+    def wait_until_active(self):
+        self.process.wait_for('active; domains')
+
+    def change_state(self, transition):
+        request = ChangeState.Request(transition=Transition(id=transition))
+        return self.peer.call(ChangeState, f'{self.node}/change_state', request).success
+
+    def set_parameter(self, name, value):
+        request = SetParameters.Request(
+            parameters=[Parameter(name, value=value).to_parameter_msg()])
+        return self.peer.call(SetParameters, f'{self.node}/set_parameters', request).results[0]
+
+    def get_parameter(self, name):
+        response = self.peer.call(GetParameters, f'{self.node}/get_parameters',
+                                  GetParameters.Request(names=[name]))
+        return parameter_value_to_python(response.values[0])
+
+    def masks(self, domain):
+        """Return the list of the masks of a domain that have come, subscribing at first."""
+        if domain not in self._masks:
+            topic = f'{self.node}/{domain}/mask'
+            self._masks[domain] = self.peer.collect(Image, topic, MASK_QOS)
+            self.peer.wait_until(lambda: self.peer.node.count_publishers(topic), topic)
+        return self._masks[domain]
+
+    def mask_of(self, stamp, domain):
+        return next((mask for mask in self.masks(domain) if mask.header.stamp == stamp), None)
+
+    def segment(self, make_message, domain, qos=CAMERA_QOS, topic='image'):
+        """
+        Publish new frames until one comes back as a mask; return the frame and the mask.
+
+        One is enough but for the moments in which subscriptions are being matched.
+        """
+        self.masks(domain)
+        for _ in range(40):
+            message = make_message(self.peer.header())
+            self.peer.publish(message, f'{self.namespace}/{topic}', qos)
+            try:
+                return message, self.peer.wait_until(
+                    lambda message=message: self.mask_of(message.header.stamp, domain),
+                    f'a mask of {domain}', RETRY)
+            except AssertionError:
+                continue
+        pytest.fail(f'no mask of {domain}; the node says:\n{self.process.output}')
+
+
+@pytest.fixture(scope='module')
+def robot(start, peer, model_file):
+    """Return a node that is active, with the domain outdoor; at last it is interrupted."""
+    robot = Robot(start, peer, 'serving', '-p', f'model:={model_file}', '-p', 'precision:=fp32')
+    robot.wait_until_active()
+    yield robot
+    assert robot.process.end(signal.SIGINT) == 0
+    assert 'Traceback' not in robot.process.output
+
+
+@pytest.fixture
+def outdoor_robot(robot):
+    """Return the same node with the domain outdoor set, whatever was set before."""
+    assert robot.set_parameter('active_domains', ['outdoor']).successful
+    return robot
+
+
+def frame(image):
+    return lambda header: rgb_message(image, header)
+
+
+@pytest.mark.parametrize('domain', ['outdoor', 'indoor'])
+def test_masks_are_those_of_the_segmenter(robot, model_file, image, domain):
+    assert robot.set_parameter('active_domains', [domain]).successful
+    expected = Segmenter.load(model_file, precision='fp32')(image, [domain])[domain].mask
+    assert len(np.unique(expected)) > 1
+    sent, mask = robot.segment(frame(image), domain)
+    assert mask.header == sent.header
+    assert (mask.height, mask.width, mask.encoding) == (37, 53, 'mono8')
+    assert (decode(mask)[..., 0] == expected).all()
+
+
+def test_label_maps_are_there_for_who_comes_late(robot, peer):
+    latest = {name: peer.collect(String, f'{robot.node}/{name}/label_map', LATCHED_QOS)
+              for name in ('outdoor', 'indoor')}
+    active = peer.collect(String, f'{robot.node}/active_domains', LATCHED_QOS)
+    peer.wait_until(lambda: all([*latest.values(), active]), 'latched messages')
+    label_map = json.loads(latest['indoor'][0].data)
+    assert label_map['domain'] == 'indoor'
+    assert label_map['unknown'] == 255
+    assert [(entry['index'], entry['name']) for entry in label_map['classes']] == [
+        (0, 'floor'), (1, 'wall')]
+    assert all(len(entry['colour']) == 3 for entry in label_map['classes'])
+    assert len(json.loads(latest['outdoor'][0].data)['classes']) == 3
+    assert json.loads(active[0].data) == robot.get_parameter('active_domains')
+
+
+def test_a_switch_while_frames_stream(outdoor_robot, peer, image):
+    robot = outdoor_robot
+    robot.segment(frame(image), 'outdoor')
+    for domain in ('outdoor', 'indoor'):
+        robot.masks(domain).clear()
+    sent = []
+
+    def stream_until(condition):
+        while not condition():
+            message = rgb_message(image, peer.header())
+            sent.append(message.header.stamp.sec)
+            peer.publish(message, f'{robot.namespace}/image', CAMERA_QOS)
+            peer.rclpy.spin_once(peer.node, timeout_sec=0.02)
+
+    stream_until(lambda: len(robot.masks('outdoor')) >= 5)
+    client = peer.node.create_client(SetParameters, f'{robot.node}/set_parameters')
+    peer.wait_until(client.service_is_ready, 'the parameter service')
+    future = client.call_async(SetParameters.Request(
+        parameters=[Parameter('active_domains', value=['indoor']).to_parameter_msg()]))
+    stream_until(future.done)
+    assert future.result().results[0].successful
+    switched = sent[-1]
+    stream_until(lambda: len(robot.masks('indoor')) >= 5)
+
+    stamps = {domain: [mask.header.stamp.sec for mask in robot.masks(domain)]
+              for domain in ('outdoor', 'indoor')}
+    assert Counter(stamps['outdoor'] + stamps['indoor']).most_common(1)[0][1] == 1
+    assert max(stamps['outdoor']) < min(stamps['indoor'])
+    # One frame may have been in work, and one in the mailbox, when the switch was made.
+    assert max(stamps['outdoor']) <= switched
+
+
+def test_two_domains_give_one_full_set_for_each_frame(outdoor_robot, peer, image):
+    robot = outdoor_robot
+    assert robot.set_parameter('active_domains', ['outdoor', 'indoor']).successful
+    robot.segment(frame(image), 'outdoor')
+    robot.segment(frame(image), 'indoor')
+    stamps = []
+    for _ in range(5):
+        sent, _ = robot.segment(frame(image), 'outdoor')
+        stamps.append(sent.header.stamp)
+        peer.wait_until(lambda: robot.mask_of(stamps[-1], 'indoor'), 'the other mask')
+    for domain in ('outdoor', 'indoor'):
+        counts = Counter(mask.header.stamp.sec for mask in robot.masks(domain))
+        assert [counts[stamp.sec] for stamp in stamps] == [1] * 5
+
+
+@pytest.mark.parametrize(('value', 'reasons'), [
+    (['cellar'], ["unknown domain 'cellar'", 'outdoor, indoor']),
+    (['indoor', 'cellar'], ["unknown domain 'cellar'", 'outdoor, indoor']),
+    (['indoor', 'indoor'], ['named twice']),
+    ([''], ["unknown domain ''"]),
+])
+def test_a_rejected_switch_says_why_and_changes_nothing(outdoor_robot, image, value, reasons):
+    result = outdoor_robot.set_parameter('active_domains', value)
+    assert not result.successful
+    for reason in reasons:
+        assert reason in result.reason
+    assert outdoor_robot.get_parameter('active_domains') == ['outdoor']
+    sent, _ = outdoor_robot.segment(frame(image), 'outdoor')
+    assert outdoor_robot.mask_of(sent.header.stamp, 'indoor') is None
+
+
+def test_no_domain_at_all_is_rejected(outdoor_robot, peer):
+    empty = Parameter('active_domains', Parameter.Type.STRING_ARRAY, [])
+    result = peer.call(SetParameters, f'{outdoor_robot.node}/set_parameters',
+                       SetParameters.Request(parameters=[empty.to_parameter_msg()])).results[0]
+    assert not result.successful
+    assert 'at least one domain; this model has outdoor, indoor' in result.reason
+
+
+@pytest.mark.parametrize(('name', 'value'), [
+    ('model', '/other.univseg'), ('device', 'cpu'), ('precision', 'bf16'),
+    ('inference_size', 64), ('image_transport', 'compressed'), ('reliability', 'reliable')])
+def test_what_the_model_was_loaded_with_stays(outdoor_robot, name, value):
+    before = outdoor_robot.get_parameter(name)
+    result = outdoor_robot.set_parameter(name, value)
+    assert not result.successful
+    assert 'while the node is unconfigured' in result.reason
+    assert outdoor_robot.get_parameter(name) == before
+
+
+def test_every_parameter_is_described(robot, peer):
+    names = ['model', 'device', 'precision', 'active_domains', 'image_transport', 'reliability',
+             'autostart', 'inference_size']
+    response = peer.call(DescribeParameters, f'{robot.node}/describe_parameters',
+                         DescribeParameters.Request(names=names))
+    descriptors = {descriptor.name: descriptor for descriptor in response.descriptors}
+    assert list(descriptors) == names
+    for descriptor in descriptors.values():
+        assert descriptor.description.endswith('.')
+        assert descriptor.additional_constraints.endswith('.')
+    assert 'auto, fp32, bf16' in descriptors['precision'].additional_constraints
+    assert descriptors['inference_size'].integer_range[0].to_value == 8192
+    assert descriptors['autostart'].read_only
+
+
+def unsupported_encoding(image, header):
+    return Image(header=header, height=2, width=2, step=4, encoding='16UC1', data=bytes(8))
+
+
+def short_data(image, header):
+    message = rgb_message(image, header)
+    message.data = message.data[:-1]
+    return message
+
+
+def zero_size(image, header):
+    return Image(header=header, encoding='rgb8')
+
+
+def test_bad_frames_are_counted_and_the_next_ones_served(outdoor_robot, peer, image):
+    robot = outdoor_robot
+    assert robot.change_state(Transition.TRANSITION_DEACTIVATE)
+    assert robot.change_state(Transition.TRANSITION_ACTIVATE)
+    robot.segment(frame(image), 'outdoor')
+    bad = (unsupported_encoding, short_data, zero_size)
+    for make_bad in bad:
+        peer.publish(make_bad(image, peer.header()), f'{robot.namespace}/image', CAMERA_QOS)
+        peer.handle_for(PAUSE)
+        robot.segment(frame(image), 'outdoor')
+    robot.process.wait_for('frame skipped, it cannot be decoded: image of encoding')
+    begin = robot.process.line_count()
+    assert robot.change_state(Transition.TRANSITION_DEACTIVATE)
+    counts = frame_counts(robot.process.wait_for('inactive; frames', begin))
+    # On a very busy machine a good frame may have replaced a bad one that still waited.
+    assert 1 <= counts['undecodable'] <= len(bad)
+    assert counts['failed'] == 0
+    assert counts['published'] >= 1 + len(bad)
+    assert counts['taken'] == counts['published'] + counts['undecodable']
+    assert robot.change_state(Transition.TRANSITION_ACTIVATE)
+
+
+def frame_counts(line):
+    pairs = re.findall(r'(\d+) (\w+)', line.partition('frames')[2])
+    return {name: int(count) for count, name in pairs}
+
+
+def test_nothing_is_computed_when_nobody_listens(start, peer, model_file, image):
+    robot = Robot(start, peer, 'unheard', '-p', f'model:={model_file}')
+    robot.wait_until_active()
+    for _ in range(20):  # a frame may be lost while subscriptions are being matched
+        begin = robot.process.line_count()
+        for _ in range(3):
+            peer.publish(rgb_message(image, peer.header()), f'{robot.namespace}/image', CAMERA_QOS)
+            peer.handle_for(PAUSE)
+        assert robot.change_state(Transition.TRANSITION_DEACTIVATE)
+        counts = frame_counts(robot.process.wait_for('inactive; frames', begin))
+        assert counts['taken'] == 0
+        if counts['unwatched']:
+            break
+        assert robot.change_state(Transition.TRANSITION_ACTIVATE)
+    assert counts['unwatched']
+    assert robot.process.end(signal.SIGTERM) == 0
+
+
+def truncated(path, model_file):
+    path.write_bytes(Path(model_file).read_bytes()[:-100])
+
+
+def no_model(path, model_file):
+    path.write_text('a text, not a model')
+
+
+def newer(path, model_file):
+    data = Path(model_file).read_bytes()
+    assert data.count(b'format_version\\": 1,') == 1
+    path.write_bytes(data.replace(b'format_version\\": 1,', b'format_version\\": 9,'))
+
+
+def missing(path, model_file):
+    pass
+
+
+@pytest.fixture(scope='module')
+def idle(start, peer, tmp_path_factory):
+    """Return a node whose model file is missing."""
+    path = tmp_path_factory.mktemp('idle') / 'missing.univseg'
+    robot = Robot(start, peer, 'idle', '-p', f'model:={path}', '-r', 'image:=camera/image_raw')
+    robot.process.wait_for(f'not configured: {path}: no such model file')
+    return robot
+
+
+def test_a_missing_model_leaves_the_node_up(idle):
+    assert idle.state() == State.PRIMARY_STATE_UNCONFIGURED
+
+
+@pytest.mark.parametrize(('make', 'reason'), [
+    (missing, 'no such model file'), (truncated, 'truncated, damaged or not a model file'),
+    (no_model, 'truncated, damaged or not a model file'), (newer, 'format version 9 is newer')])
+def test_a_bad_model_is_named(idle, model_file, tmp_path, make, reason):
+    path = tmp_path / f'{make.__name__}.univseg'
+    make(path, model_file)
+    assert idle.set_parameter('model', str(path)).successful
+    assert not idle.change_state(Transition.TRANSITION_CONFIGURE)
+    idle.process.wait_for(f'{path}: {reason}')
+    assert idle.state() == State.PRIMARY_STATE_UNCONFIGURED
+
+
+def test_before_configuring_only_the_form_of_a_domain_is_judged(idle, model_file):
+    result = idle.set_parameter('active_domains', ['Out door'])
+    assert not result.successful
+    assert "'Out door' cannot be the name of a domain" in result.reason
+    assert idle.set_parameter('active_domains', ['cellar']).successful
+    assert idle.set_parameter('model', model_file).successful
+    assert not idle.change_state(Transition.TRANSITION_CONFIGURE)
+    idle.process.wait_for("unknown domain 'cellar'; this model has outdoor, indoor")
+    assert idle.set_parameter('active_domains', ['']).successful
+
+
+@pytest.mark.parametrize(('name', 'value', 'reason'), [
+    ('precision', 'fp8', "'fp8' is not one of auto, fp32, bf16"),
+    ('image_transport', 'theora', "'theora' is not one of raw, compressed"),
+    ('inference_size', -1, 'out of range'), ('model', 3, 'Wrong parameter type'),
+    ('autostart', False, 'read-only')])
+def test_a_value_outside_the_description_is_rejected(idle, name, value, reason):
+    result = idle.set_parameter(name, value)
+    assert not result.successful
+    assert reason in result.reason
+
+
+def test_a_good_model_can_follow_and_compressed_images_be_used(idle, peer, model_file, image):
+    assert idle.set_parameter('model', model_file).successful
+    assert idle.set_parameter('image_transport', 'compressed').successful
+    assert idle.change_state(Transition.TRANSITION_CONFIGURE)
+    assert idle.get_parameter('active_domains') == ['outdoor']
+    assert idle.change_state(Transition.TRANSITION_ACTIVATE)
+    assert idle.state() == State.PRIMARY_STATE_ACTIVE
+    line = idle.process.wait_for('no image for')
+    assert f'nobody publishes {idle.namespace}/camera/image_raw/compressed' in line
+
+    png = cv2.imencode('.png', image[..., ::-1])[1].tobytes()
+    sent, mask = idle.segment(
+        lambda header: CompressedImage(header=header, format='png', data=png), 'outdoor',
+        SENSOR_QOS, 'camera/image_raw/compressed')
+    expected = Segmenter.load(model_file)(image, ['outdoor'])['outdoor'].mask
+    assert mask.header == sent.header
+    assert (decode(mask)[..., 0] == expected).all()
+
+    assert idle.change_state(Transition.TRANSITION_DEACTIVATE)
+    assert idle.change_state(Transition.TRANSITION_CLEANUP)
+    assert idle.set_parameter('image_transport', 'raw').successful
+    assert idle.change_state(Transition.TRANSITION_UNCONFIGURED_SHUTDOWN)
+    assert idle.process.end(signal.SIGTERM) == 0
+    assert 'Traceback' not in idle.process.output
+
+
+def test_a_value_at_start_is_judged_as_later_ones(start):
+    process = start('-m', 'univseg_ros.segmentation_node', '--ros-args', '-p', 'precision:=fp8')
+    assert process.end() == 1
+    assert "'fp8' is not one of auto, fp32, bf16" in process.output
+    assert 'Traceback' not in process.output
+
+
+# An inference that fails for pictures one pixel wide and takes a long while for ones two wide.
+FAULTY_NODE = """
+import sys, time
+from univseg_core.inference import Segmenter
+segment = Segmenter.__call__
+def faulty(self, image, *arguments, **options):
+    if image.shape[1] == 1:
+        raise RuntimeError('out of memory')
+    if image.shape[1] == 2:
+        print('inference begins', flush=True)
+        time.sleep(2)
+    return segment(self, image, *arguments, **options)
+Segmenter.__call__ = faulty
+from univseg_ros.segmentation_node import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize('end', [signal.SIGINT, signal.SIGTERM])
+def test_a_failed_inference_is_survived_and_a_signal_in_the_midst_of_one_ends_it(
+        start, peer, model_file, image, end):
+    robot = Robot(start, peer, end.name.lower(), '-p', f'model:={model_file}',
+                  run=('-c', FAULTY_NODE))
+    robot.wait_until_active()
+    robot.segment(frame(image), 'outdoor')
+    peer.publish(rgb_message(image[:, :1], peer.header()), f'{robot.namespace}/image', CAMERA_QOS)
+    robot.process.wait_for('its segmentation failed: RuntimeError: out of memory')
+    robot.segment(frame(image), 'outdoor')
+    peer.publish(rgb_message(image[:, :2], peer.header()), f'{robot.namespace}/image', CAMERA_QOS)
+    robot.process.wait_for('inference begins')
+    assert robot.process.end(end) == 0
+    assert 'Traceback' not in robot.process.output

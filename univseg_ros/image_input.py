@@ -1,0 +1,111 @@
+"""The subscription to the camera, which matches its QoS and explains why no image comes."""
+
+from collections.abc import Callable
+import time
+
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.topic_endpoint_info import TopicEndpointInfo
+from sensor_msgs.msg import CompressedImage, Image
+
+CHECK_PERIOD = 1.0
+SILENCE = 5.0
+"""Seconds without a frame after which the reason is looked for."""
+
+TRANSPORTS = {'raw': (Image, ''), 'compressed': (CompressedImage, '/compressed')}
+
+
+class ImageInput:
+    """
+    A subscription, keep last 1, to `image` or, if `transport` is compressed, `image/compressed`.
+
+    `reliability` is reliable, best_effort or auto, which follows what the publishers offer as
+    they come and go. Each message is handed to `on_message`. When none comes for a few seconds,
+    the node's log says once why.
+    """
+
+    def __init__(self, node: Node, transport: str, reliability: str,
+                 on_message: Callable[[Image | CompressedImage], None]):
+        self._node = node
+        self._type, suffix = TRANSPORTS[transport]
+        self._type_name = f'sensor_msgs/msg/{self._type.__name__}'
+        # A remapping of image does not reach image/compressed by itself.
+        self._topic = node.resolve_topic_name('image') + suffix
+        self._suffix = suffix
+        self._reliability = reliability
+        self._on_message = on_message
+        self._last_message = time.monotonic()
+        self._silence_explained = False
+        self._subscribe(self._wanted_reliability())
+        # Not the node's clock: simulated time may stand still.
+        self._timer = node.create_timer(CHECK_PERIOD, self._check,
+                                        clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def close(self) -> None:
+        """End the subscription."""
+        self._node.destroy_timer(self._timer)
+        self._node.destroy_subscription(self._subscription)
+
+    def _subscribe(self, reliability: ReliabilityPolicy) -> None:
+        self._subscription = self._node.create_subscription(
+            self._type, self._topic, self._receive,
+            QoSProfile(depth=1, reliability=reliability))
+
+    def _receive(self, message: Image | CompressedImage) -> None:
+        self._last_message = time.monotonic()
+        self._silence_explained = False
+        self._on_message(message)
+
+    def _publishers(self) -> list[TopicEndpointInfo]:
+        return self._node.get_publishers_info_by_topic(self._topic)
+
+    def _wanted_reliability(self) -> ReliabilityPolicy:
+        if self._reliability == 'reliable':
+            return ReliabilityPolicy.RELIABLE
+        publishers = self._publishers() if self._reliability == 'auto' else []
+        if publishers and all(map(_is_reliable, publishers)):
+            return ReliabilityPolicy.RELIABLE
+        return ReliabilityPolicy.BEST_EFFORT  # the one that matches every publisher
+
+    def _check(self) -> None:
+        wanted = self._wanted_reliability()
+        if wanted != self._subscription.qos_profile.reliability:
+            self._node.destroy_subscription(self._subscription)
+            self._subscribe(wanted)
+            self._node.get_logger().info(
+                f'{self._topic}: subscribed anew as {wanted.name.lower()}, like its publishers')
+        if not self._silence_explained and time.monotonic() - self._last_message > SILENCE:
+            self._silence_explained = True
+            self._node.get_logger().warning(
+                f'no image for {SILENCE:.0f} s: {self._explain_silence()}')
+
+    def _explain_silence(self) -> str:
+        publishers = self._publishers()
+        if not publishers:
+            return f'nobody publishes {self._topic} ({self._type_name}); {self._alternatives()}'
+        names = ', '.join(sorted({publisher.node_name for publisher in publishers}))
+        types = {publisher.topic_type for publisher in publishers}
+        if self._type_name not in types:
+            return (f'{self._topic} is published by {names} as {", ".join(sorted(types))}, but '
+                    f'{self._type_name} is expected')
+        if self._reliability == 'reliable' and not any(map(_is_reliable, publishers)):
+            return (f'{self._topic} is published by {names} as best effort, but the parameter '
+                    'reliability asks for reliable; set it to auto')
+        return f'{self._topic} is published by {names}, who sends nothing; is the camera running?'
+
+    def _alternatives(self) -> str:
+        own = self._node.get_fully_qualified_name() + '/'
+        topics = sorted(
+            topic for topic, types in self._node.get_topic_names_and_types()
+            if self._type_name in types and topic.endswith(self._suffix)
+            and not topic.startswith(own) and self._node.count_publishers(topic))
+        if not topics:
+            return 'no topic of this type is published at all'
+        remapping = f'image:={topics[0].removesuffix(self._suffix)}'
+        return (f'topics of this type are {", ".join(topics)}; remap with, for example, '
+                f'--ros-args -r {remapping}')
+
+
+def _is_reliable(publisher: TopicEndpointInfo) -> bool:
+    return publisher.qos_profile.reliability == ReliabilityPolicy.RELIABLE

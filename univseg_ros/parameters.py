@@ -1,0 +1,124 @@
+"""The node's parameters: one table, from which they are declared and judged."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from rcl_interfaces.msg import IntegerRange, ParameterDescriptor
+from rclpy.node import Node
+from univseg_core.domains import NAME_PATTERN
+from univseg_core.inference import PRECISIONS
+
+FIRST_DOMAIN = ['']
+"""The value of `active_domains` that stands for the model's first domain."""
+
+
+@dataclass(frozen=True)
+class ParameterSpec:
+    """
+    A parameter: its default (whose type is the parameter's type), meaning and constraints.
+
+    `choices` are the values that a text may have, `bounds` the range of an integer; empty, all are
+    allowed. `changes` says when it may be set: at 'start', while 'unconfigured' or 'always'.
+    """
+
+    default: bool | int | str | list[str]
+    description: str
+    changes: str = 'unconfigured'
+    choices: tuple[str, ...] = ()
+    bounds: tuple[IntegerRange, ...] = ()
+
+
+CHANGES = {
+    'start': 'Read once, when the node starts.',
+    'unconfigured': 'Can be set while the node is unconfigured.',
+    'always': 'Can be set at any time.',
+}
+
+PARAMETERS = {
+    'model': ParameterSpec(
+        '', 'Path of the model file (NAME.univseg).'),
+    'device': ParameterSpec(
+        'auto', 'Where the model runs: auto (a CUDA GPU where there is one), cpu, cuda, cuda:1.'),
+    'precision': ParameterSpec(
+        'auto', 'Arithmetic of the convolutions; auto takes bf16 where the device is good at it.',
+        choices=PRECISIONS),
+    'inference_size': ParameterSpec(
+        0, "Longest side in pixels at which the network sees an image; 0: the model's own. Masks "
+        "always have the image's size.",
+        bounds=(IntegerRange(from_value=0, to_value=8192, step=1),)),
+    'image_transport': ParameterSpec(
+        'raw', 'raw subscribes to image, compressed to image/compressed (after remapping image).',
+        choices=('raw', 'compressed')),
+    'reliability': ParameterSpec(
+        'auto', 'Reliability that is asked of the image topic; auto matches its publishers.',
+        choices=('auto', 'reliable', 'best_effort')),
+    'active_domains': ParameterSpec(
+        FIRST_DOMAIN, "Domains whose masks are published; before the model is loaded, [''] stands "
+        'for its first one.',
+        changes='always'),
+    'autostart': ParameterSpec(
+        True, 'Configure and activate at start; false where a lifecycle manager does it.',
+        changes='start'),
+}
+"""The parameters of the node by name."""
+
+
+def declare(node: Node) -> None:
+    """
+    Declare all parameters of the table on a node.
+
+    Raises rclpy's ParameterException where the value given at start is not acceptable.
+    """
+    for name, spec in PARAMETERS.items():
+        node.declare_parameter(name, spec.default, _descriptor(spec))
+
+
+def _descriptor(spec: ParameterSpec) -> ParameterDescriptor:
+    constraints = [CHANGES[spec.changes]]
+    if spec.choices:
+        constraints.append(f'One of: {", ".join(spec.choices)}.')
+    return ParameterDescriptor(
+        description=spec.description,
+        additional_constraints=' '.join(constraints),
+        read_only=spec.changes == 'start',
+        integer_range=list(spec.bounds))
+
+
+def objection(name: str, value: object, domains: Collection[str] | None) -> str:
+    """
+    Say why a parameter cannot take a value; an empty text means that it can.
+
+    `domains` are the names of the loaded model's domains, None while no model is loaded.
+    """
+    spec = PARAMETERS.get(name)
+    if spec is None:
+        return ''
+    if value is None:
+        return f"{name}: no value was given (YAML's [] is none; the empty choice is [''])"
+    if spec.changes == 'unconfigured' and domains is not None:
+        return f'{name} can only be set while the node is unconfigured: deactivate it and clean up'
+    if spec.choices and value not in spec.choices:
+        return f'{name}: {value!r} is not one of {", ".join(spec.choices)}'
+    if name == 'active_domains':
+        return _domains_objection(value, domains)
+    return ''
+
+
+def _domains_objection(names: Sequence[str], domains: Collection[str] | None) -> str:
+    if domains is None:
+        if list(names) in ([], FIRST_DOMAIN):
+            return ''
+        for name in names:
+            if not NAME_PATTERN.fullmatch(name):
+                return (f'active_domains: {name!r} cannot be the name of a domain: expected '
+                        'lower-case letters, digits and _, starting with a letter')
+    else:
+        valid = f'this model has {", ".join(domains)}'
+        if not names:
+            return f'active_domains: expected at least one domain; {valid}'
+        for name in names:
+            if name not in domains:
+                return f'active_domains: unknown domain {name!r}; {valid}'
+    if len(set(names)) != len(names):
+        return f'active_domains: a domain is named twice in {list(names)}'
+    return ''
