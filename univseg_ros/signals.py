@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+import signal
 
 import rclpy
 
@@ -23,4 +24,6 @@ def ros_until_signal(args: Sequence[str] | None = None) -> Iterator[None]:
         if rclpy.ok():
             raise
     finally:
+        # Ctrl-C under `ros2 launch` comes twice: from the terminal and from launch.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         rclpy.try_shutdown()
