@@ -147,7 +147,7 @@ def fit(config: RunConfig, data: Mapping[str, DomainData], folder: Path,
             values = {'loss': losses.total, 'supervised': losses.supervised,
                       'cross_entropy': losses.cross, 'within_entropy': losses.within,
                       'embedding_norm': norm}
-            values = {key: float(value) for key, value in values.items()}
+            values = {key: value.item() for key, value in values.items()}
             if not math.isfinite(values['loss']):
                 raise TrainingError(
                     f'{folder}: the loss is {values["loss"]} at step {step}; the last checkpoint '

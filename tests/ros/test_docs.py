@@ -1,0 +1,26 @@
+"""docs/ros.md against the code."""
+
+from pathlib import Path
+import re
+
+import pytest
+from univseg_ros.messages import ENCODINGS
+from univseg_ros.parameters import PARAMETERS
+
+TEXT = (Path(__file__).parents[2] / 'docs' / 'ros.md').read_text(encoding='utf-8')
+
+
+def section(title: str) -> str:
+    """Return the text below a heading of the second level."""
+    return TEXT.split(f'\n## {title}\n')[1].split('\n## ')[0]
+
+
+def test_every_parameter_is_documented_with_when_it_can_be_set():
+    rows = re.findall(r'^\| `(\w+)` \|[^|]*\| ([\w ]+) \|', section('Parameters'), re.MULTILINE)
+    when = {'unconfigured': 'while unconfigured', 'always': 'always', 'start': 'at start'}
+    assert dict(rows) == {name: when[spec.changes] for name, spec in PARAMETERS.items()}
+
+
+@pytest.mark.parametrize('encoding', ENCODINGS)
+def test_every_encoding_is_documented(encoding):
+    assert re.search(rf'\b{encoding}\b', section('Topics'))
