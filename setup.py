@@ -12,7 +12,8 @@ def files(pattern):
 
 
 # What a robot needs to run a model file.
-RUNTIME = ['numpy>=1.26', 'opencv-python>=4.8', 'pyyaml>=6', 'safetensors>=0.4', 'torch>=2.4']
+RUNTIME = ['numpy>=1.26', 'opencv-python>=4.8', 'pyyaml>=6', 'safetensors>=0.4', 'torch>=2.4',
+           'tqdm>=4.66']
 
 TRAIN = [
     'lightning>=2.6.6,<2.7',  # 2.6.2 and 2.6.3 were malicious uploads
@@ -21,7 +22,6 @@ TRAIN = [
     'scikit-learn>=1.4',
     'torchmetrics>=1.4',
     'torchvision>=0.19',
-    'tqdm>=4.66',
 ]
 
 # ROS 2 Jazzy from PyPI, for machines without a ROS distribution.

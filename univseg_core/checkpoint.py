@@ -4,11 +4,10 @@ import json
 from pathlib import Path
 
 from safetensors import safe_open, SafetensorError
-from safetensors.torch import save_file
 import torch
 from torch import nn
 from univseg_core.errors import UnivsegError
-from univseg_core.files import replacing
+from univseg_core.files import save_tensors
 
 
 class CheckpointError(UnivsegError):
@@ -24,9 +23,7 @@ def save_checkpoint(path: Path, step: int, model: nn.Module, optimizer: torch.op
                 for index, values in state['state'].items() for key, value in values.items()}
     metadata = {'step': step, 'groups': state['param_groups'],
                 'scheduler': scheduler.state_dict()}
-    tensors = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-    with replacing(path) as temporary:
-        save_file(tensors, temporary, metadata={'checkpoint': json.dumps(metadata)})
+    save_tensors(path, tensors, {'checkpoint': json.dumps(metadata)})
 
 
 def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer,
@@ -51,7 +48,7 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
         model.load_state_dict(weights)
         optimizer.load_state_dict({'state': moments, 'param_groups': metadata['groups']})
         scheduler.load_state_dict(metadata['scheduler'])
+        return metadata['step']
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f'{path}: cannot be continued from ({error}); remove it to start '
                               'again') from error
-    return metadata['step']

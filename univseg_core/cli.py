@@ -76,11 +76,23 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Return the options; settings (KEY=VALUE) may stand before and after other options."""
+    grammar = parser()
+    options, rest = grammar.parse_known_args(arguments)
+    if any(text.startswith('-') or '=' not in text for text in rest) or (
+            rest and 'overrides' not in options):
+        grammar.error(f'unrecognized arguments: {" ".join(rest)}')
+    if rest:
+        options.overrides += rest
+    return options
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit status. Errors in what the user gave print one line."""
+    """Run the command; return its exit status. Errors in what the user gave come without a traceback."""
     logging.basicConfig(level=logging.INFO, format='%(message)s')
     logging.getLogger('lightning').setLevel(logging.WARNING)
-    options = parser().parse_args(arguments)
+    options = parse(arguments)
     try:
         options.run(options)
     except KeyboardInterrupt:
@@ -91,8 +103,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-# What a command needs is imported when it runs: `--help` answers at once, and a robot, which
-# has none of the training's packages, can still predict.
+# What a command needs is imported when it runs: a robot, which has none of the training's
+# packages, can still predict.
 
 def _train(options: argparse.Namespace) -> None:
     from univseg_core.config import load_config
@@ -111,6 +123,8 @@ def _evaluate(options: argparse.Namespace) -> None:
     from univseg_core.files import write_text
 
     model, config = options.model, options.config
+    if not model.exists():
+        raise UnivsegError(f'{model}: no such run folder or model file')
     if model.is_dir():
         model, config = model / 'model.univseg', config or str(model / 'config.yaml')
     if config is None:

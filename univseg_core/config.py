@@ -8,7 +8,7 @@ from pathlib import Path
 import re
 from typing import Annotated, Any, get_args, get_origin, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator, ValidationError
 from univseg_core.domains import Domain
 from univseg_core.errors import UnivsegError
 from univseg_core.models.drn import DRN_SPECS
@@ -32,11 +32,11 @@ def _expand(path: Path) -> Path:
     return Path(text).expanduser()
 
 
-def _class_names(value: list[str] | Path) -> list[str]:
+def _class_names(value: object) -> object:
     """Return class names, read from a file where a path is given."""
-    if isinstance(value, list):
+    if not isinstance(value, str):
         return value
-    path = _expand(value)
+    path = _expand(Path(value))
     try:
         lines = path.read_text(encoding='utf-8').splitlines()
     except OSError as error:
@@ -71,7 +71,7 @@ class LabelledFolder(Section):
 class DomainSection(Section):
     """One place: its label space and where its images are."""
 
-    classes: Annotated[list[str] | Path, AfterValidator(_class_names)] = Field(
+    classes: Annotated[list[str], BeforeValidator(_class_names)] = Field(
         description='class names in index order, or a text file with one name a line')
     palette: list[tuple[int, int, int]] | None = Field(
         None, description='one [red, green, blue] a class; made when left out')
@@ -123,8 +123,8 @@ class DataSection(Section):
 class ObjectiveSection(Section):
     """The weights of the unsupervised terms (paper, Eq 5)."""
 
-    alpha: float = Field(1.0, ge=0, description='weight of the cross-domain entropy')
-    beta: float = Field(1.0, ge=0, description='weight of the within-domain entropy')
+    alpha: float = Field(1.0, ge=0, allow_inf_nan=False, description='weight of the cross-domain entropy')
+    beta: float = Field(1.0, ge=0, allow_inf_nan=False, description='weight of the within-domain entropy')
     warmup_steps: int = Field(
         0, ge=0, description='steps over which both weights rise linearly from 0')
 

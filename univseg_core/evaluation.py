@@ -33,13 +33,14 @@ class DomainResult:
 
     @property
     def miou(self) -> float:
-        """Return the mean IoU, in 0..1, over the classes that occur."""
-        return float(np.nanmean(self.iou))
+        """Return the mean IoU, in 0..1, over the classes that occur; NaN if none does."""
+        occurring = self.iou[~np.isnan(self.iou)]
+        return float(occurring.mean()) if len(occurring) else float('nan')
 
     def to_dict(self) -> dict:
         """Return mIoU and class-wise IoU as plain JSON values, None where absent."""
-        return {'miou': self.miou,
-                'iou': {name: None if np.isnan(value) else float(value)
+        return {'miou': _json_number(self.miou),
+                'iou': {name: _json_number(value)
                         for name, value in zip(self.domain.classes, self.iou, strict=True)}}
 
 
@@ -53,7 +54,7 @@ def measure(domain: Domain, pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> D
     confusion = MulticlassConfusionMatrix(classes, ignore_index=IGNORE_INDEX, validate_args=False)
     for mask, truth in pairs:
         confusion.update(torch.from_numpy(mask).long(), torch.from_numpy(truth).long())
-    return DomainResult(domain, confusion.compute().numpy())
+    return DomainResult(domain, confusion.compute().numpy().reshape(classes, classes))
 
 
 def evaluate(segmenter: Segmenter, samples: Mapping[str, Sequence[Sample]],
@@ -86,6 +87,10 @@ def report(results: Mapping[str, DomainResult]) -> str:
         lines += [f'| {"mIoU":{width}} | **{_percent(result.miou)}** |', '']
     total = sum(result.miou for result in results.values())
     return '\n'.join([*lines, f'Sum of mIoUs: **{_percent(total)}**'])
+
+
+def _json_number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
 
 
 def _percent(value: float) -> str:

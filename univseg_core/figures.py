@@ -67,7 +67,8 @@ def panel(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str], domain: D
 def validation_panel(segmenter: Segmenter, domain: Domain, samples: Sequence[Sample],
                      count: int = 4) -> np.ndarray:
     """Return a panel of image, truth and prediction of some samples, evenly spaced."""
-    spaced = [samples[i * len(samples) // count] for i in range(min(count, len(samples)))]
+    count = min(count, len(samples))
+    spaced = [samples[i * len(samples) // count] for i in range(count)]
     rows = []
     for image, label in (read_sample(sample, domain) for sample in spaced):
         mask = segmenter(image, [domain.name])[domain.name].mask

@@ -1,10 +1,14 @@
 """Files that are either whole or not there."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 import os
 from pathlib import Path
 import tempfile
+
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+import torch
 
 
 @contextmanager
@@ -32,6 +36,21 @@ def replacing(path: Path | str) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def save_tensors(path: Path | str, tensors: Mapping[str, torch.Tensor],
+                 metadata: Mapping[str, str] | None = None) -> None:
+    """
+    Write a safetensors file whole or not at all.
+
+    Raises OSError, which names the file, where the disk does not take it.
+    """
+    tensors = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+    with replacing(path) as temporary:
+        try:
+            save_file(tensors, temporary, metadata=dict(metadata or {}))
+        except SafetensorError as error:
+            raise OSError(f'{path}: cannot be written: {error}') from error
 
 
 def write_text(path: Path | str, text: str) -> None:

@@ -11,17 +11,26 @@ from univseg_core.files import replacing
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
 
 
+PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
+PNG_BIT_DEPTH = 24
+"""Where in a PNG file the bits of a pixel's channel stand."""
+
+
 class ImageError(UnivsegError):
     """A file that is not the image or label map that it should be."""
 
 
-def _decode(path: Path, flags: int) -> np.ndarray:
+def _read(path: Path) -> np.ndarray:
     try:
         data = np.fromfile(path, np.uint8)
     except OSError as error:
         raise ImageError(f'{path}: cannot be read: {error.strerror}') from error
     if data.size == 0:
         raise ImageError(f'{path}: the file is empty; expected an image')
+    return data
+
+
+def _decode(path: Path, data: np.ndarray, flags: int) -> np.ndarray:
     try:
         image = cv2.imdecode(data, flags)
     except cv2.error:
@@ -31,23 +40,32 @@ def _decode(path: Path, flags: int) -> np.ndarray:
     return image
 
 
-def read_image(path: Path) -> np.ndarray:
+def read_image(path: Path | str) -> np.ndarray:
     """
     Return an image file as (H, W, 3) uint8 RGB.
 
-    Raises ImageError, which names the file, where it is missing, empty or damaged.
+    Pixels stay where the file has them: an orientation in its EXIF data, of which a label map
+    knows nothing, is not applied. Raises ImageError, which names the file, where it is missing,
+    empty or damaged.
     """
-    return cv2.cvtColor(_decode(Path(path), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    return cv2.cvtColor(_decode(path, _read(path), flags), cv2.COLOR_BGR2RGB)
 
 
-def read_label(path: Path, domain: Domain) -> np.ndarray:
+def read_label(path: Path | str, domain: Domain) -> np.ndarray:
     """
     Return a label map as (H, W) uint8 class indices of `domain`, 255 where void.
 
     Raises ImageError, which names the file, where it is missing, damaged, not a single-channel
     8-bit image, or holds an index that is neither one of the domain's classes nor 255.
     """
-    label = _decode(Path(path), cv2.IMREAD_UNCHANGED)
+    data = _read(path)
+    label = _decode(path, data, cv2.IMREAD_UNCHANGED)
+    is_png = data[:8].tobytes() == PNG_SIGNATURE
+    if is_png and data[PNG_BIT_DEPTH] < 8:
+        # OpenCV would spread such values over 0..255.
+        raise ImageError(f'{path}: expected a label map of 8 bits a pixel (class indices), got '
+                         f'{data[PNG_BIT_DEPTH]}')
     if label.ndim != 2 or label.dtype != np.uint8:
         raise ImageError(
             f'{path}: expected a label map of one 8-bit channel (class indices), got shape '
@@ -87,10 +105,12 @@ def resize_label(label: np.ndarray, height: int, width: int) -> np.ndarray:
 
 def write_png(path: Path, image: np.ndarray) -> None:
     """Write (H, W) uint8 or (H, W, 3) uint8 RGB as a PNG, whole or not at all."""
-    if image.ndim == 3:
-        image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    encoded, data = cv2.imencode('.png', image)
-    if not encoded:
-        raise ImageError(f'{path}: an array of shape {image.shape} cannot be written as PNG')
+    try:
+        if image.ndim == 3:
+            image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+        _, data = cv2.imencode('.png', image)
+    except cv2.error as error:
+        raise ImageError(
+            f'{path}: an array of shape {image.shape} cannot be written as PNG') from error
     with replacing(path) as temporary:
         data.tofile(temporary)

@@ -45,6 +45,8 @@ class Segmenter:
                  precision: str = 'auto', inference_size: int | None = None):
         if precision not in PRECISIONS:
             raise UnivsegError(f'precision {precision!r}: expected one of {", ".join(PRECISIONS)}')
+        if inference_size is not None and inference_size < 1:
+            raise UnivsegError(f'inference size {inference_size}: expected a number of pixels')
         self.device = resolve_device(device)
         bf16 = precision == 'bf16' or (precision == 'auto' and is_good_at_bf16(self.device))
         self.dtype = torch.bfloat16 if bf16 else torch.float32
@@ -107,8 +109,8 @@ class Segmenter:
         """
         network_size = fit_size(*image.shape[:2], self.inference_size)
         resized = resize_image(image, *network_size)
-        pixels = torch.from_numpy(np.ascontiguousarray(resized)).to(self.device)
-        pixels = pixels.permute(2, 0, 1)[None].float()  # a view: already channels_last
+        pixels = torch.from_numpy(resized.astype(np.float32)).to(self.device)
+        pixels = pixels.permute(2, 0, 1)[None]  # a view: already channels_last
         model = self._model
         features = model.encoder(((pixels - model.mean) / model.std).to(self.dtype)).float()
         return {name: (model.logits(features, name), network_size) for name in names}

@@ -69,7 +69,7 @@ class FeatureStatistics:
         return torch.where(self._class_weights[:, None] > 0, projected, 0.0).float()
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def compute_label_embeddings(model: UniversalSegmenter, domain: Domain,
                              samples: Iterable[tuple[np.ndarray, np.ndarray]]) -> torch.Tensor:
     """

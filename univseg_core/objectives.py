@@ -39,8 +39,11 @@ def similarity(embeddings: torch.Tensor, label_embeddings: torch.Tensor) -> torc
 
     Pixel embeddings are (B, D, h, w), label embeddings (P, D). Rows of zeros, which stand for
     classes that no labelled image shows, are left out, so that P counts the others only.
+    Raises ValueError if no row is left.
     """
     present = label_embeddings[label_embeddings.any(dim=1)]
+    if not len(present):
+        raise ValueError('the label embeddings are all zero: they were never set')
     return F.conv2d(embeddings, present[:, :, None, None])
 
 
@@ -80,8 +83,7 @@ def total_loss(logits: Mapping[str, torch.Tensor], targets: Mapping[str, torch.T
     """
     supervised = sum(masked_cross_entropy(logits[name], targets[name]) for name in logits)
     zero = torch.zeros_like(supervised)
-    domains = {i for i, _ in entropies}
-    others = max(1, len(domains) - 1)
+    others = max(1, len({j for _, j in entropies}) - 1)
     within = sum((value for (i, j), value in entropies.items() if i == j), zero)
     cross = sum((value for (i, j), value in entropies.items() if i != j), zero) / others
     return Losses(supervised + alpha * cross + beta * within, supervised, cross, within)

@@ -45,6 +45,7 @@ class RunLog:
 
     def validation(self, step: int, results: Mapping[str, DomainResult]) -> None:
         """Add a row for each domain: its mIoU and class-wise IoU, 0..1."""
+        _truncate(self._validation, step - 1)  # a finished run that is started again
         _append(self._validation, [
             {'step': step, 'domain': name, 'miou': result.miou,
              'iou': ' '.join(f'{value:.4f}' for value in result.iou)}

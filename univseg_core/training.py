@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lightning.fabric import Fabric
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 import torch
 from tqdm import tqdm
 from univseg_core.checkpoint import load_checkpoint, save_checkpoint
@@ -26,7 +26,7 @@ from univseg_core.data.transforms import Augmentation
 from univseg_core.errors import UnivsegError
 from univseg_core.evaluation import DomainResult, evaluate, report
 from univseg_core.figures import validation_panel
-from univseg_core.files import replacing, write_text
+from univseg_core.files import save_tensors, write_text
 from univseg_core.images import write_png
 from univseg_core.inference import Segmenter
 from univseg_core.interrupts import deferred_interrupts
@@ -56,8 +56,8 @@ def train(config: RunConfig, run: Path) -> dict[str, DomainResult]:
     Raises TrainingError where the folder holds a run with other settings or the loss is no
     longer finite, DataError and ImageError for files that are not as they should be.
     """
-    claim_run_folder(run, config)
     data = load_data(config)
+    claim_run_folder(run, config)
     write_splits(run / 'splits.json', {name: d.labelled for name, d in data.items()},
                  {name: d.unlabelled for name, d in data.items()})
     for name, d in data.items():
@@ -103,8 +103,7 @@ def label_embeddings_of_run(config: RunConfig, data: Mapping[str, DomainData],
         for absent in absent_classes(embeddings[name], domain_data.domain):
             log.warning('%s: no labelled image shows %s: it has no label embedding and is left '
                         'out of the similarity', name, absent)
-    with replacing(path) as temporary:
-        save_file(embeddings, temporary)
+    save_tensors(path, embeddings)
     return embeddings
 
 
@@ -143,16 +142,12 @@ def fit(config: RunConfig, data: Mapping[str, DomainData], folder: Path,
             losses, norm = batch_losses(model, batch, objective, step, fabric.device)
             fabric_optimizer.zero_grad(set_to_none=True)
             fabric.backward(losses.total)
+            check_finite(losses.total, network, folder, step, settings.precision)
             fabric_optimizer.step()
             values = {'loss': losses.total, 'supervised': losses.supervised,
                       'cross_entropy': losses.cross, 'within_entropy': losses.within,
                       'embedding_norm': norm}
             values = {key: value.item() for key, value in values.items()}
-            if not math.isfinite(values['loss']):
-                raise TrainingError(
-                    f'{folder}: the loss is {values["loss"]} at step {step}; the last checkpoint '
-                    'before it is kept. Lower training.learning_rate, objective.alpha or '
-                    'objective.beta.')
             rate = scheduler.get_last_lr()[0]
             scheduler.step()
             bar.update()
@@ -221,13 +216,28 @@ def batch_losses(model: torch.nn.Module, batch: Batch, objective: ObjectiveSecti
     logits, embeddings = model(images, batch.labelled, batch.unlabelled)
     cells = valid_cells(targets)
     entropies = entropy_terms(
-        embeddings, {name: model.label_embeddings(name) for name in embeddings},
+        embeddings, {name: model.label_embeddings(name) for name in batch.labelled},
         {name: cells[rows] for name, rows in batch.unlabelled.items()})
     rise = min(1.0, step / objective.warmup_steps) if objective.warmup_steps else 1.0
     losses = total_loss(logits, {name: targets[rows] for name, rows in batch.labelled.items()},
                         entropies, rise * objective.alpha, rise * objective.beta)
     norms = [pixels.detach().float().norm(dim=1).mean() for pixels in embeddings.values()]
     return losses, torch.stack(norms).mean() if norms else torch.zeros(())
+
+
+def check_finite(loss: torch.Tensor, network: torch.nn.Module, folder: Path, step: int,
+                 precision: str) -> None:
+    """Raise TrainingError where the loss or its gradient is not finite, before it does harm."""
+    names = {'loss': loss}
+    if precision != '16-mixed':  # there, the gradient scaler expects infinite ones and skips them
+        # With an infinite limit nothing is clipped; what remains is the norm.
+        names['gradient'] = torch.nn.utils.clip_grad_norm_(network.parameters(), math.inf)
+    for name, value in names.items():
+        if not math.isfinite(value.item()):
+            raise TrainingError(
+                f'{folder}: the {name} is {value.item()} at step {step}; the last checkpoint '
+                'before it is kept. Lower training.learning_rate, objective.alpha or '
+                'objective.beta.')
 
 
 def deployed(network: UniversalSegmenter, config: RunConfig) -> Segmenter:

@@ -50,7 +50,7 @@ def load_validation(config: RunConfig, domains: Mapping[str, Domain]) -> dict[st
     Raises DataError where it has none of them, or one with other classes.
     """
     samples = {}
-    for name in config.domains.keys() & domains.keys():
+    for name in (name for name in config.domains if name in domains):
         if config.domain(name).classes != domains[name].classes:
             raise DataError(f'domains.{name}.classes: the model was trained on other classes: '
                             f'{", ".join(domains[name].classes)}')

@@ -1,6 +1,7 @@
 """Joint augmentation of an image and its label map."""
 
 from dataclasses import dataclass
+import math
 
 import cv2
 import numpy as np
@@ -45,7 +46,9 @@ class Augmentation:
         # The window is cut out of the original first: pixels outside it are never resized.
         height, width = label.shape
         side = self.crop_size / generator.uniform(*self.scale)
-        window_height, window_width = min(height, round(side)), min(width, round(side))
+        # Rounded up: a window that is a little too large is squeezed, one too small leaves a gap.
+        window_height = min(height, math.ceil(side))
+        window_width = min(width, math.ceil(side))
         top = generator.integers(height - window_height + 1)
         left = generator.integers(width - window_width + 1)
         window = np.s_[top:top + window_height, left:left + window_width]

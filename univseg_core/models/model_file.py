@@ -11,11 +11,10 @@ import json
 from pathlib import Path
 
 from safetensors import safe_open, SafetensorError
-from safetensors.torch import save_file
 import torch
 from univseg_core.domains import Domain
 from univseg_core.errors import UnivsegError
-from univseg_core.files import replacing
+from univseg_core.files import save_tensors
 from univseg_core.models.universal import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -56,10 +55,7 @@ def save_model(path: Path | str, model: UniversalSegmenter, card: ModelCard) -> 
         'miou': card.miou,
         'training': card.training,
     }
-    tensors = {key: value.detach().cpu().contiguous()
-               for key, value in model.state_dict().items()}
-    with replacing(path) as temporary:
-        save_file(tensors, temporary, metadata={METADATA_KEY: json.dumps(metadata)})
+    save_tensors(path, model.state_dict(), {METADATA_KEY: json.dumps(metadata)})
 
 
 def load_model(path: Path | str) -> tuple[UniversalSegmenter, ModelCard]:
@@ -111,7 +107,7 @@ def _build(path: Path, text: str) -> tuple[UniversalSegmenter, ModelCard]:
         card = ModelCard(metadata['image_size'], metadata['miou'], metadata['training'])
     except ModelFileError:
         raise
-    except (KeyError, TypeError, ValueError) as error:
+    except (ArithmeticError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise ModelFileError(f'{path}: its description is damaged: {error!r}') from error
     return model, card
 

@@ -104,7 +104,8 @@ class UniversalSegmenter(nn.Module):
         Raises ValueError where the shape fits neither the domain's classes nor D.
         """
         classes, dim = len(self.domains[domain].classes), self.spec.embedding_dim
-        if vectors.ndim != 2 or vectors.shape[1] != dim or len(vectors) % classes:
+        if vectors.ndim != 2 or vectors.shape[1] != dim or len(vectors) % classes \
+                or not len(vectors):
             raise ValueError(
                 f'label embeddings of {domain}: expected ({classes}·K, {dim}), got '
                 f'{tuple(vectors.shape)}')

@@ -1,0 +1,63 @@
+"""What the tests of the core share; see tiny_worlds.py for what it is made of."""
+
+from contextlib import contextmanager
+import resource
+
+import pytest
+import tiny_worlds
+import torch
+import yaml
+
+# The networks are tiny: more threads only get in each other's way.
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope='session')
+def worlds(tmp_path_factory):
+    """Return the folder of the two tiny worlds; not to be changed."""
+    return tiny_worlds.write_worlds(tmp_path_factory.mktemp('worlds'))
+
+
+@pytest.fixture
+def values(worlds):
+    """Return the plain values of the tiny configuration, for a test to change."""
+    return tiny_worlds.configuration(worlds)
+
+
+@pytest.fixture
+def write_config(tmp_path):
+    """Return a function that writes plain values as YAML and returns the file's path."""
+    def write(values):
+        path = tmp_path / 'tiny.yaml'
+        path.write_text(yaml.safe_dump(values, sort_keys=False))
+        return path
+    return write
+
+
+@pytest.fixture(scope='session')
+def finished_run(worlds, tmp_path_factory):
+    """Return the folder and configuration of one undisturbed training; not to be changed."""
+    # Here, so that the other tests do not wait for training's packages.
+    from univseg_core.config import load_config
+    from univseg_core.training import train
+
+    folder = tmp_path_factory.mktemp('runs') / 'tiny'
+    path = folder.parent / 'tiny.yaml'
+    path.write_text(yaml.safe_dump(tiny_worlds.configuration(worlds), sort_keys=False))
+    config = load_config(path)
+    train(config, folder)
+    return folder, config
+
+
+@pytest.fixture
+def full_disk():
+    """Return a context in which no file can grow beyond a few kB."""
+    @contextmanager
+    def limit():
+        usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, usual[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    return limit

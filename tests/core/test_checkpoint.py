@@ -1,0 +1,128 @@
+"""Checkpoints: going on is as if nothing had happened, and a damaged one is told."""
+
+import json
+
+import pytest
+from safetensors import safe_open
+from safetensors.torch import save_file
+from tiny_worlds import small_network
+import torch
+from univseg_core.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from univseg_core.errors import UnivsegError
+
+STEPS = 12
+ROWS = {'outdoor': slice(0, 2), 'indoor': slice(2, 4)}
+
+
+class Run:
+    """A network in training on random images, with what a checkpoint holds of it."""
+
+    def __init__(self, seed=0):
+        self.network = small_network(seed=seed).train()
+        self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=0.01)
+        self.scheduler = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimizer, max_lr=0.01, total_steps=STEPS, cycle_momentum=False)
+
+    def train(self, first, stop):
+        for step in range(first, stop):
+            images = torch.rand(4, 3, 16, 24, generator=torch.manual_seed(step)) * 255
+            logits, _ = self.network(images, ROWS, {})
+            self.optimizer.zero_grad()
+            sum(scores.square().mean() for scores in logits.values()).backward()
+            self.optimizer.step()
+            self.scheduler.step()
+        return self
+
+    def save(self, path, step):
+        save_checkpoint(path, step, self.network, self.optimizer, self.scheduler)
+        return path
+
+    def load(self, path):
+        return load_checkpoint(path, self.network, self.optimizer, self.scheduler)
+
+    def state(self):
+        """Return everything that decides how it goes on."""
+        tensors = dict(self.network.state_dict())
+        for i, moments in self.optimizer.state_dict()['state'].items():
+            tensors |= {f'{i}.{key}': value for key, value in moments.items()}
+        return tensors, self.scheduler.get_last_lr(), self.optimizer.param_groups[0]['lr']
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """Return a sound checkpoint after 5 steps."""
+    return Run().train(0, 5).save(tmp_path / 'checkpoint.safetensors', 5)
+
+
+def assert_equal(run, other):
+    (tensors, *rates), (other_tensors, *other_rates) = run.state(), other.state()
+    assert tensors.keys() == other_tensors.keys()
+    assert [key for key in tensors if not torch.equal(tensors[key], other_tensors[key])] == []
+    assert rates == other_rates
+
+
+@pytest.mark.parametrize('stop', [1, 5, STEPS - 1])
+def test_going_on_gives_bit_equal_weights(tmp_path, stop):
+    path = Run().train(0, stop).save(tmp_path / 'checkpoint.safetensors', stop)
+    continued = Run(seed=1)  # other weights, which the checkpoint replaces
+    assert continued.load(path) == stop
+    assert_equal(continued, Run().train(0, stop))
+    assert_equal(continued.train(stop, STEPS), Run().train(0, STEPS))
+
+
+def test_a_checkpoint_before_the_first_step_is_one(tmp_path):
+    path = Run().save(tmp_path / 'checkpoint.safetensors', 0)
+    continued = Run(seed=1)
+    assert continued.load(path) == 0
+    assert_equal(continued.train(0, 2), Run().train(0, 2))
+
+
+@pytest.mark.parametrize('share', [0, 0.01, 0.5, 0.999])
+def test_a_truncated_checkpoint_is_told(saved, share):
+    data = saved.read_bytes()
+    saved.write_bytes(data[:int(share * len(data))])
+    with pytest.raises(CheckpointError, match=r'checkpoint\.safetensors: cannot be continued '
+                                              r'from .*remove it to start again'):
+        Run().load(saved)
+
+
+def test_a_missing_checkpoint_is_told(tmp_path):
+    with pytest.raises(CheckpointError, match=r'none\.safetensors: cannot be continued from'):
+        Run().load(tmp_path / 'none.safetensors')
+
+
+@pytest.mark.parametrize('change', [
+    lambda t, m: t.pop('model.head_indoor.bias'),
+    lambda t, m: t.update({'model.head_indoor.bias': torch.zeros(3)}),
+    lambda t, m: t.update({'model.head_attic.bias': torch.zeros(3)}),
+    lambda t, m: t.update({'nothing': torch.zeros(3)}),
+    lambda t, m: m.pop('groups'),
+    lambda t, m: m.pop('scheduler'),
+    lambda t, m: m.pop('step'),
+    lambda t, m: m['groups'][0]['params'].pop(),
+])
+def test_a_checkpoint_of_something_else_is_told(saved, change):
+    with safe_open(saved, framework='pt') as file:
+        metadata = json.loads(file.metadata()['checkpoint'])
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    change(tensors, metadata)
+    save_file(tensors, saved, metadata={'checkpoint': json.dumps(metadata)})
+    with pytest.raises(CheckpointError, match=r'checkpoint\.safetensors: cannot be continued'):
+        Run().load(saved)
+
+
+@pytest.mark.parametrize('metadata', [None, {'other': '{}'}, {'checkpoint': '{"step": '},
+                                      {'checkpoint': '[]'}])
+def test_another_safetensors_file_is_told(tmp_path, metadata):
+    save_file({'model.a': torch.zeros(1)}, tmp_path / 'other.safetensors', metadata=metadata)
+    with pytest.raises(CheckpointError, match=r'other\.safetensors: cannot be continued'):
+        Run().load(tmp_path / 'other.safetensors')
+
+
+def test_a_full_disk_keeps_the_older_checkpoint(saved, full_disk):
+    before = saved.read_bytes()
+    run = Run(seed=1).train(0, 1)
+    with full_disk(), pytest.raises((UnivsegError, OSError)):
+        run.save(saved, 6)
+    assert saved.read_bytes() == before
+    assert list(saved.parent.iterdir()) == [saved]

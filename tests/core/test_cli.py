@@ -1,0 +1,225 @@
+"""The `univseg` command: what it writes and prints, and how it says that something is wrong."""
+
+from importlib.metadata import entry_points
+import json
+from pathlib import Path
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from tiny_worlds import INDOOR, random_image, TRAIN, VALIDATION
+from univseg_core import cli
+from univseg_core.cli import main
+from univseg_core.images import read_image, read_label, write_png
+from univseg_core.inference import Segmenter
+from univseg_core.models.model_file import load_model
+
+COMMANDS = ('train', 'evaluate', 'predict', 'baselines', 'scenes')
+# What the command `univseg` runs, wherever it is installed.
+UNIVSEG = (sys.executable, '-c', 'import sys; from univseg_core.cli import main; sys.exit(main())')
+
+
+@pytest.fixture
+def model(finished_run):
+    """Return the path of a trained model file."""
+    return finished_run[0] / 'model.univseg'
+
+
+def assert_fails(capsys, arguments, *messages):
+    """Check the exit status and that stderr has one line with all of these, and no traceback."""
+    assert main(list(map(str, arguments))) == 1
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.strip()]
+    (line,) = (line for line in lines if 'image/s' not in line)  # but for the progress bar
+    assert line.startswith(f'univseg {arguments[0]}: ')
+    for message in messages:
+        assert message in line
+
+
+def test_the_command_is_installed():
+    (command,) = entry_points(group='console_scripts', name='univseg')
+    assert command.load() is main
+
+
+@pytest.mark.parametrize('arguments', [[], *([command] for command in COMMANDS)])
+def test_help_names_everything(capsys, arguments):
+    with pytest.raises(SystemExit) as stopped:
+        main([*arguments, '--help'])
+    assert stopped.value.code == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith(' '.join(['usage: univseg', *arguments]))
+    if not arguments:
+        assert set(COMMANDS) <= set(printed.split())
+
+
+@pytest.mark.parametrize('arguments', [[], ['fly'], ['train'], ['predict', 'a.png'],
+                                       ['evaluate', 'a', '--nothing']])
+def test_a_command_line_that_cannot_be_shows_its_usage(capsys, arguments):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.startswith('usage: univseg')
+
+
+def test_train_makes_a_run_folder_named_like_its_configuration(values, write_config, tmp_path,
+                                                               monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(['train', str(write_config(values)), 'training.steps=2',
+                 'label_embeddings.pretrain_steps=1', 'data.labelled_per_domain=1']) == 0
+    printed = capsys.readouterr().out
+    assert '### outdoor' in printed
+    assert 'Sum of mIoUs: ' in printed
+    assert 'runs/tiny/model.univseg' in printed
+    _, card = load_model(tmp_path / 'runs' / 'tiny' / 'model.univseg')
+    assert card.training['config']['training']['steps'] == 2
+
+
+@pytest.mark.parametrize('arguments', [
+    ['my.yaml', '--run', 'runs/b', 'a.b=1', 'c=2'],  # as the help's example has it
+    ['my.yaml', 'a.b=1', 'c=2', '--run', 'runs/b'],
+    ['--run', 'runs/b', 'my.yaml', 'a.b=1', 'c=2'],
+    ['my.yaml', 'a.b=1', '--run', 'runs/b', 'c=2'],
+])
+def test_settings_may_stand_before_and_after_options(monkeypatch, arguments):
+    seen = []
+    monkeypatch.setattr(cli, '_train', seen.append)
+    assert main(['train', *arguments]) == 0
+    assert seen[0].config == 'my.yaml'
+    assert seen[0].folder == Path('runs/b')
+    assert seen[0].overrides == ['a.b=1', 'c=2']
+
+
+def test_train_as_a_process_of_its_own(values, write_config, tmp_path):
+    result = subprocess.run(
+        [*UNIVSEG, 'train', write_config(values), '--run', tmp_path / 'run', 'objective.alpha=0',
+         'objective.beta=0', 'training.steps=2'], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert 'Sum of mIoUs: ' in result.stdout
+    assert 'Traceback' not in result.stderr
+    assert 'Warning' not in result.stderr
+    assert (tmp_path / 'run' / 'model.univseg').exists()
+
+
+def test_train_refuses_another_runs_folder(finished_run, values, write_config, capsys):
+    assert main(['train', str(write_config(values)), '--run', str(finished_run[0]),
+                 'training.steps=31']) == 1
+    error = capsys.readouterr().err
+    assert 'univseg train: ' in error
+    assert 'holds a run with other settings' in error
+    assert 'Traceback' not in error
+
+
+def test_evaluate_prints_the_figures_of_the_run(finished_run, tmp_path, capsys):
+    folder, _ = finished_run
+    assert main(['evaluate', str(folder), '--device', 'cpu',
+                 '--out', str(tmp_path / 'new' / 'figures.json')]) == 0
+    printed = capsys.readouterr().out
+    figures = json.loads((folder / 'evaluation.json').read_text())
+    assert json.loads((tmp_path / 'new' / 'figures.json').read_text()) == figures
+    for name, result in figures.items():
+        assert f'### {name}' in printed
+        assert f'**{100 * result["miou"]:.1f}**' in printed
+    total = 100 * sum(result['miou'] for result in figures.values())
+    assert f'Sum of mIoUs: **{total:.1f}**' in printed
+
+
+def test_evaluate_takes_a_model_file_with_a_configuration(finished_run, model, tmp_path, capsys):
+    folder, _ = finished_run
+    assert main(['evaluate', str(model), '--config', str(folder / 'config.yaml'),
+                 '--out', str(tmp_path / 'figures.json')]) == 0
+    assert json.loads((tmp_path / 'figures.json').read_text()) == json.loads(
+        (folder / 'evaluation.json').read_text())
+
+
+def test_predict_writes_a_mask_and_an_overlay_of_every_image(worlds, model, tmp_path, capsys):
+    images, out = worlds / 'indoor' / 'validation' / 'image', tmp_path / 'new' / 'masks'
+    assert main(['predict', str(images), '--model', str(model), '--domain', 'indoor',
+                 '--out', str(out), '--device', 'cpu']) == 0
+    assert f'{VALIDATION} masks and overlays in {out}' in capsys.readouterr().out
+    assert sorted(path.name for path in out.iterdir()) == sorted(
+        f'{i:02}_{kind}.png' for i in range(VALIDATION) for kind in ('mask', 'overlay'))
+    segmenter = Segmenter.load(model, device='cpu')
+    for path in images.iterdir():
+        mask = read_label(out / f'{path.stem}_mask.png', INDOOR)
+        assert np.array_equal(mask, segmenter(read_image(path), ['indoor'])['indoor'].mask)
+        overlay = read_image(out / f'{path.stem}_overlay.png')
+        assert overlay.shape[0] > mask.shape[0]
+        assert overlay.shape[1] == mask.shape[1]
+
+
+def test_predict_takes_one_image_of_any_size(model, tmp_path):
+    write_png(tmp_path / 'photo.png', random_image(77, 131))
+    assert main(['predict', str(tmp_path / 'photo.png'), '--model', str(model),
+                 '--domain', 'indoor', '--out', str(tmp_path)]) == 0
+    assert read_label(tmp_path / 'photo_mask.png', INDOOR).shape == (77, 131)
+
+
+def test_predict_needs_none_of_the_trainings_packages(model, tmp_path):
+    write_png(tmp_path / 'photo.png', random_image(48, 64))
+    absent = ('lightning', 'pydantic', 'sklearn', 'torchmetrics', 'matplotlib', 'torchvision')
+    program = (f'import sys; sys.modules.update(dict.fromkeys({absent})); '
+               'from univseg_core.cli import main; sys.exit(main())')
+    result = subprocess.run(
+        [sys.executable, '-c', program, 'predict', tmp_path / 'photo.png', '--model', model,
+         '--domain', 'indoor', '--out', tmp_path], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / 'photo_mask.png').exists()
+
+
+def test_baselines_prints_a_row_for_each_domain(values, write_config, capsys):
+    assert main(['baselines', str(write_config(values)), 'domains.outdoor.labelled=2']) == 0
+    rows = [[cell.strip() for cell in line.strip('|').split('|')]
+            for line in capsys.readouterr().out.splitlines()]
+    assert [row[0] for row in rows] == ['domain', '---', 'outdoor', 'indoor']
+    for _, prior, forest in rows[2:]:
+        assert 0 < float(prior) < float(forest) <= 100
+
+
+@pytest.mark.parametrize(('arguments', 'messages'), [
+    (['train', 'none.yaml'], ['none.yaml: no such file']),
+    (['train', '{config}', 'training.steps'], ["'training.steps'", 'KEY=VALUE']),
+    (['train', '{config}', 'domains.indoor.labelled=99', '--run', '{tmp}/run'],
+     ['domains.indoor.labelled', f'has {TRAIN}']),
+    (['train', '{config}', '--run', '{model}'], ['model.univseg']),
+    (['evaluate', '{tmp}/nowhere'], ['nowhere: no such run folder or model file']),
+    (['evaluate', '{model}'], ['--config']),
+    (['evaluate', '{model}', '--config', 'none.yaml'], ['none.yaml']),
+    (['evaluate', '{run}', '--device', 'gpu'], ["device 'gpu' is not available"]),
+    (['predict', '{image}', '--model', '{config}', '--domain', 'indoor'],
+     ['tiny.yaml', 'not a model file']),
+    (['predict', '{image}', '--model', '{model}', '--domain', 'attic'],
+     ["unknown domain 'attic'; this model has outdoor, indoor"]),
+    (['predict', '{tmp}/none.png', '--model', '{model}', '--domain', 'indoor'],
+     ['none.png: cannot be read']),
+    (['predict', '{config}', '--model', '{model}', '--domain', 'indoor'],
+     ['tiny.yaml: not a readable image']),
+    (['predict', '{tmp}/empty', '--model', '{model}', '--domain', 'indoor'],
+     ['empty: no images']),
+    (['baselines', 'none.yaml'], ['none.yaml: no such file']),
+])
+def test_errors_are_one_line(capsys, tmp_path, monkeypatch, values, write_config, worlds, model,
+                             arguments, messages):
+    (tmp_path / 'empty').mkdir()
+    monkeypatch.chdir(tmp_path)
+    places = {'config': write_config(values), 'tmp': tmp_path, 'model': model,
+              'run': model.parent, 'image': worlds / 'indoor/validation/image/00.png'}
+    assert_fails(capsys, [argument.format(**places) for argument in arguments], *messages)
+    assert not (tmp_path / 'predictions').exists()
+
+
+def test_settings_that_are_wrong_are_all_named(capsys, values, write_config):
+    assert main(['train', str(write_config(values)), 'training.step=1', 'model.width=99']) == 1
+    error = capsys.readouterr().err
+    assert error.startswith('univseg train: ')
+    assert 'training.step: unknown key; did you mean steps?' in error
+    assert 'model.width: ' in error
+
+
+def test_an_interrupt_exits_as_shells_expect(monkeypatch, model, worlds, capsys):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, 'read_image', interrupt)
+    image = worlds / 'indoor' / 'validation' / 'image' / '00.png'
+    assert main(['predict', str(image), '--model', str(model), '--domain', 'indoor']) == 130
+    assert 'Traceback' not in capsys.readouterr().err

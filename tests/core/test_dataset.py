@@ -1,0 +1,96 @@
+"""What a configuration's folders become: labelled, unlabelled and validation samples."""
+
+import pytest
+from tiny_worlds import INDOOR, LABELLED, OUTDOOR, TRAIN, VALIDATION
+from univseg_core.config import load_config
+from univseg_core.data.dataset import load_data, load_validation
+from univseg_core.data.folders import DataError, Sample
+from univseg_core.domains import Domain
+
+
+@pytest.fixture
+def load(values, write_config):
+    """Return a function that loads the tiny configuration under overrides."""
+    return lambda *overrides: load_config(write_config(values), overrides)
+
+
+def names(samples):
+    return [sample.image.name for sample in samples]
+
+
+def test_every_domain_has_its_samples(load, worlds):
+    data = load_data(load())
+    assert list(data) == ['outdoor', 'indoor']
+    assert [d.domain for d in data.values()] == [OUTDOOR, INDOOR]
+    for name, d in data.items():
+        assert len(d.labelled) == LABELLED
+        assert names(d.unlabelled) == [f'{i:02}.png' for i in range(TRAIN)]
+        assert names(d.validation) == [f'{i:02}.png' for i in range(VALIDATION)]
+        folder = worlds / name / 'train'
+        assert all(s.label == folder / 'label' / s.image.name for s in d.labelled)
+        assert all(s.image.parent == folder / 'image' for s in d.labelled + d.unlabelled)
+        assert not any(s.label for s in d.unlabelled)
+        assert all(s.label.parent == worlds / name / 'validation' / 'label' for s in d.validation)
+
+
+def test_all_labels_are_used_without_a_count(load):
+    data = load_data(load('domains.outdoor.labelled=null'))
+    assert len(data['outdoor'].labelled) == TRAIN
+    assert len(data['indoor'].labelled) == LABELLED
+
+
+def test_labelled_images_can_be_kept_out_of_the_unlabelled(load):
+    d = load_data(load('domains.outdoor.labelled_also_unlabelled=false'))['outdoor']
+    assert len(d.unlabelled) == TRAIN - LABELLED
+    assert sorted(names(d.labelled) + names(d.unlabelled)) == [f'{i:02}.png' for i in range(TRAIN)]
+
+
+def test_further_folders_are_unlabelled(load, worlds):
+    more = worlds / 'indoor' / 'validation' / 'image'
+    d = load_data(load(f'domains.outdoor.unlabelled=["{more}"]'))['outdoor']
+    assert d.unlabelled[TRAIN:] == [Sample(more / f'{i:02}.png') for i in range(VALIDATION)]
+
+
+def test_the_seed_decides_what_is_labelled(load):
+    same, again, other = (load_data(load(f'training.seed={seed}'))['outdoor'].labelled
+                          for seed in (0, 0, 1))
+    assert same == again
+    assert same != other
+
+
+def test_too_many_labels_are_refused_by_their_key(load):
+    with pytest.raises(DataError, match=rf'domains\.indoor\.labelled: 99 .* has {TRAIN}'):
+        load_data(load('domains.indoor.labelled=99'))
+
+
+def test_a_missing_label_is_named(load, tmp_path):
+    (tmp_path / 'empty').mkdir()
+    with pytest.raises(DataError, match=f'empty: no label map for {TRAIN} of {TRAIN} images'):
+        load_data(load(f'domains.outdoor.train.labels={tmp_path / "empty"}'))
+
+
+def test_validation_is_that_of_the_domains_in_common(load):
+    config = load()
+    samples = load_validation(config, {'indoor': INDOOR, 'elsewhere': OUTDOOR})
+    assert list(samples) == ['indoor']
+    assert samples['indoor'] == load_data(config)['indoor'].validation
+
+
+def test_validation_keeps_the_configurations_order(values, write_config):
+    """A report's tables do not change places from one run of the command to the next."""
+    section = values['domains']['outdoor']
+    order = ['kitchen', 'street', 'attic', 'forest', 'cellar', 'yard', 'roof']
+    config = load_config(write_config({'domains': dict.fromkeys(order, section)}))
+    domains = {name: Domain.create(name, OUTDOOR.classes) for name in sorted(order)}
+    assert list(load_validation(config, domains)) == list(config.domains)
+
+
+def test_validation_with_other_classes_is_refused(load):
+    other = Domain.create('indoor', ['wall', 'lamp', 'door'])
+    with pytest.raises(DataError, match=r'domains\.indoor\.classes: .*wall, lamp, door'):
+        load_validation(load(), {'indoor': other})
+
+
+def test_validation_without_a_domain_in_common_is_refused(load):
+    with pytest.raises(DataError, match='outdoor, indoor, the model elsewhere: none in common'):
+        load_validation(load(), {'elsewhere': OUTDOOR})

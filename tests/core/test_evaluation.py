@@ -1,0 +1,137 @@
+"""From masks to mIoU: worked by hand, and beside scikit-learn."""
+
+import json
+
+import numpy as np
+import pytest
+from sklearn.metrics import jaccard_score
+from tiny_worlds import INDOOR, OUTDOOR, small_network
+from univseg_core.data.folders import labelled_samples
+from univseg_core.data.mixture import read_sample
+from univseg_core.domains import Domain
+from univseg_core.evaluation import DomainResult, evaluate, measure, report
+from univseg_core.inference import Segmenter
+from univseg_core.models.model_file import ModelCard
+
+VOID = 255
+
+
+def array(*rows):
+    return np.array(rows, np.uint8)
+
+
+def test_two_classes_worked_by_hand():
+    """
+    Truth 0 0 / 1 1, mask 0 1 / 1 1.
+
+    Class 0: one pixel in both, two in either: 1/2. Class 1: two in both, three in either: 2/3.
+    """
+    result = measure(INDOOR, [(array([0, 1], [1, 1]), array([0, 0], [1, 1]))])
+    assert result.confusion.tolist() == [[1, 1], [0, 2]]
+    assert result.iou.tolist() == [1 / 2, 2 / 3]
+    assert result.miou == pytest.approx(7 / 12)
+
+
+def test_three_classes_with_void_worked_by_hand():
+    """
+    Truth 0 0 1 / 2 void 1, mask 0 2 1 / 2 2 0. The void pixel does not count.
+
+    Class 0: 1 of {0, 0 | 0, 0} = 3 pixels: 1/3. Class 1: 1 of 2: 1/2. Class 2: 1 of 2: 1/2.
+    """
+    result = measure(OUTDOOR, [(array([0, 2, 1], [2, 2, 0]), array([0, 0, 1], [2, VOID, 1]))])
+    assert result.confusion.tolist() == [[1, 0, 1], [1, 1, 0], [0, 0, 1]]
+    assert result.confusion.dtype == np.int64
+    assert result.iou.tolist() == [1 / 3, 1 / 2, 1 / 2]
+    assert result.miou == pytest.approx(4 / 9)
+
+
+def test_an_absent_class_is_nan_and_left_out_of_the_mean():
+    result = measure(OUTDOOR, [(array([0, 1]), array([0, 0]))])
+    np.testing.assert_array_equal(result.iou, [1 / 2, 0, np.nan])
+    assert result.miou == 1 / 4
+
+
+def test_images_count_together_not_each_for_itself():
+    """
+    Image 1 is all right (4 pixels of class 0), image 2 all wrong (1 pixel of class 0 as 1).
+
+    Together class 0 has 4/5 and class 1 has 0. The mean of the images' own would be 1/2.
+    """
+    pairs = [(array([0, 0, 0, 0]), array([0, 0, 0, 0])), (array([1]), array([0]))]
+    result = measure(INDOOR, pairs)
+    assert result.iou.tolist() == [4 / 5, 0]
+    assert result.miou == pytest.approx(2 / 5)
+
+
+@pytest.mark.parametrize('seed', range(5))
+def test_iou_is_that_of_scikit_learn(seed):
+    generator = np.random.default_rng(seed)
+    domain = Domain.create('many', [f'c{i}' for i in range(8)])
+    pairs = []
+    for size in ((30, 40), (17, 5), (64, 2)):
+        truth = generator.choice([0, 1, 2, 3, 5, 6, VOID], size).astype(np.uint8)
+        right = generator.random(size) < 0.6
+        mask = np.where(right & (truth != VOID), truth, generator.integers(0, 7, size))
+        pairs.append((mask.astype(np.uint8), truth))
+    result = measure(domain, pairs)
+    mask, truth = (np.concatenate([pair[i].ravel() for pair in pairs]) for i in (0, 1))
+    valid = truth != VOID
+    expected = jaccard_score(truth[valid], mask[valid], labels=range(7), average=None)
+    np.testing.assert_allclose(result.iou[:7], expected, rtol=1e-12)
+    assert np.isnan(result.iou[7])
+    assert result.miou == pytest.approx(expected.mean(), rel=1e-12)
+    assert result.confusion.sum() == valid.sum()
+
+
+@pytest.mark.parametrize('classes', [1, 255])
+def test_the_fewest_and_the_most_classes(classes):
+    domain = Domain.create('extreme', [f'c{i}' for i in range(classes)])
+    last = classes - 1
+    result = measure(domain, [(array([last, 0]), array([last, VOID]))])
+    assert result.iou[last] == 1
+    assert result.miou == 1
+
+
+def test_results_are_plain_json_values():
+    result = measure(OUTDOOR, [(array([0, 1]), array([0, 0]))])
+    assert json.loads(json.dumps(result.to_dict(), allow_nan=False)) == {
+        'miou': 0.25, 'iou': {'ground': 0.5, 'box': 0, 'ball': None}}
+
+
+@pytest.mark.filterwarnings('ignore:Mean of empty slice')
+def test_a_domain_without_a_valid_pixel_has_no_figures():
+    result = measure(INDOOR, [(array([0, 1]), array([VOID, VOID]))])
+    assert json.loads(json.dumps(result.to_dict(), allow_nan=False)) == {
+        'miou': None, 'iou': {'wall': None, 'lamp': None}}
+
+
+def test_a_report_has_every_figure():
+    outdoor = DomainResult(OUTDOOR, np.array([[5, 5, 0], [0, 8, 0], [0, 0, 0]]))
+    indoor = DomainResult(INDOOR, np.array([[3, 1], [0, 12]]))
+    lines = report({'outdoor': outdoor, 'indoor': indoor}).splitlines()
+    rows = [[cell.strip() for cell in line.strip('|').split('|')] for line in lines]
+    assert ['### outdoor'] in rows
+    # ground 5/10, box 8/13, indoor 3/4 and 12/13.
+    assert rows.index(['### outdoor']) < rows.index(['ground', '50.0'])
+    assert rows.index(['box', '61.5']) < rows.index(['ball', 'absent'])
+    assert rows.index(['mIoU', '**55.8**']) < rows.index(['### indoor'])
+    assert rows.index(['wall', '75.0']) < rows.index(['lamp', '92.3'])
+    assert ['mIoU', '**83.7**'] in rows
+    assert lines[-1] == 'Sum of mIoUs: **139.4**'
+
+
+@pytest.mark.parametrize('image_size', [None, 32])
+def test_domains_are_measured_at_their_label_maps_own_size(worlds, image_size):
+    segmenter = Segmenter(small_network(), ModelCard(image_size), device='cpu', precision='fp32')
+    samples = {}
+    for name in ('indoor', 'outdoor'):
+        folder = worlds / name / 'validation'
+        samples[name] = labelled_samples(folder / 'image', folder / 'label')
+    results = evaluate(segmenter, samples, progress=False)
+    assert list(results) == ['indoor', 'outdoor']
+    for name, result in results.items():
+        domain = segmenter.domains[name]
+        pairs = [(segmenter(image)[name].mask, label)
+                 for image, label in (read_sample(s, domain) for s in samples[name])]
+        assert np.array_equal(result.confusion, measure(domain, pairs).confusion)
+        assert result.confusion.sum() == sum((label != VOID).sum() for _, label in pairs)

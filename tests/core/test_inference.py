@@ -1,0 +1,199 @@
+"""The deployed model: exact masks, at the image's own size, in every way that it may run."""
+
+import copy
+
+import numpy as np
+import pytest
+from tiny_worlds import random_image, small_network
+import torch
+from torch import nn
+import torch.nn.functional as F
+from univseg_core.domains import DomainError
+from univseg_core.errors import UnivsegError
+from univseg_core.images import fit_size, resize_image
+from univseg_core.inference import fold_batch_norm, resolve_device, Segmenter
+from univseg_core.models.model_file import ModelCard, save_model
+
+SIZES = [(48, 64), (37, 50), (1, 1), (5, 90), (17, 8)]
+
+
+def segmenter(network=None, card=None, **options):
+    options = {'device': 'cpu', 'precision': 'fp32', **options}
+    return Segmenter(network or small_network(), card or ModelCard(), **options)
+
+
+def full_logits(model, image, name):
+    """Upsample the model's own coarse logits: ×8, cropped, and resized if it was scaled."""
+    logits, network_size = model.low_resolution_logits(image, [name])[name]
+    full = F.interpolate(logits, scale_factor=8, mode='bilinear', align_corners=False)
+    full = full[:, :, :network_size[0], :network_size[1]]
+    if network_size != image.shape[:2]:
+        full = F.interpolate(full, image.shape[:2], mode='bilinear', align_corners=False)
+    return full[0]
+
+
+@pytest.mark.parametrize('inference_size', [None, 40, 96])
+@pytest.mark.parametrize('size', SIZES)
+def test_masks_are_exactly_the_largest_upsampled_logits(size, inference_size):
+    model, image = segmenter(inference_size=inference_size), random_image(*size)
+    for name, segmentation in model(image).items():
+        expected = full_logits(model, image, name).argmax(0).numpy()
+        assert segmentation.mask.shape == size
+        assert segmentation.mask.dtype == np.uint8
+        assert segmentation.confidence is None
+        assert np.array_equal(segmentation.mask, expected)
+
+
+@pytest.mark.parametrize('inference_size', [None, 40])
+@pytest.mark.parametrize('size', [(37, 50), (60, 44)])
+def test_coarse_logits_are_those_of_the_trained_network(size, inference_size):
+    """Folded batch norms and the deployed memory layout change them by rounding alone."""
+    network, image = small_network(width=0.25), random_image(*size)
+    model = segmenter(network, inference_size=inference_size)
+    network_size = fit_size(*size, inference_size)
+    resized = torch.from_numpy(resize_image(image, *network_size)).permute(2, 0, 1)[None]
+    with torch.no_grad():
+        features = network.features(resized)
+        for name in network.domains:
+            logits, seen = model.low_resolution_logits(image, [name])[name]
+            expected = network.logits(features, name)
+            assert seen == network_size
+            assert logits.dtype == torch.float32
+            assert (logits - expected).norm() <= 1e-4 * expected.norm()
+
+
+def test_folding_leaves_no_batch_norm_and_equal_outputs():
+    network = small_network(width=0.25).double()
+    images = torch.rand(2, 3, 37, 50, generator=torch.manual_seed(0), dtype=torch.float64)
+    folded = fold_batch_norm(copy.deepcopy(network.encoder))
+    assert not [m for m in folded.modules() if isinstance(m, nn.BatchNorm2d)]
+    with torch.no_grad():
+        expected = network.encoder(images)
+        assert (folded(images) - expected).norm() <= 1e-10 * expected.norm()
+
+
+def test_a_batch_norm_that_follows_no_convolution_is_left():
+    module = nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 2, 1), nn.ReLU(), nn.BatchNorm2d(2))
+    module.eval()
+    for norm in (module[0], module[3]):
+        norm.running_mean.fill_(0.5)
+    images = torch.rand(1, 3, 4, 4, generator=torch.manual_seed(0))
+    folded = fold_batch_norm(copy.deepcopy(module))
+    assert [type(m) for m in folded] == [type(m) for m in module]
+    assert torch.equal(folded(images), module(images))
+
+
+def test_the_given_model_is_not_changed():
+    network = small_network()
+    segmenter(network, precision='bf16')(random_image(20, 30))
+    untouched = small_network().state_dict()
+    assert network.state_dict().keys() == untouched.keys()
+    assert all(torch.equal(value, untouched[key]) for key, value in network.state_dict().items())
+
+
+def test_several_domains_of_one_pass_equal_single_ones():
+    model, image = segmenter(), random_image(37, 50)
+    both = model(image, ['indoor', 'outdoor'], confidence=True)
+    assert list(both) == ['indoor', 'outdoor']
+    assert list(model(image)) == ['outdoor', 'indoor']
+    for name in both:
+        single = model(image, [name], confidence=True)
+        assert list(single) == [name]
+        assert np.array_equal(single[name].mask, both[name].mask)
+        assert np.array_equal(single[name].confidence, both[name].confidence)
+        assert len(np.unique(both[name].mask)) > 1
+
+
+def test_no_domains_give_nothing():
+    assert segmenter()(random_image(8, 8), []) == {}
+
+
+@pytest.mark.parametrize('size', [(37, 50), (64, 48)])
+@pytest.mark.parametrize('inference_size', [None, 32])
+def test_confidence_is_the_softmax_probability_of_the_top_class(size, inference_size):
+    model, image = segmenter(inference_size=inference_size), random_image(*size)
+    for name, segmentation in model(image, confidence=True).items():
+        probability = full_logits(model, image, name).double().softmax(0).max(0).values.numpy()
+        assert segmentation.confidence.dtype == np.uint8
+        assert segmentation.confidence.shape == size
+        assert np.abs(segmentation.confidence - 255 * probability).max() <= 0.501
+
+
+@pytest.mark.parametrize(('given', 'learned', 'expected'), [
+    (None, None, (48, 64)), (None, 32, (24, 32)), (96, 32, (72, 96)), (40, None, (30, 40))])
+def test_images_are_scaled_to_the_size_given_or_learned_from(given, learned, expected):
+    model = segmenter(card=ModelCard(image_size=learned), inference_size=given)
+    _, seen = model.low_resolution_logits(random_image(48, 64), ['indoor'])['indoor']
+    assert seen == expected
+    assert model(random_image(48, 64))['indoor'].mask.shape == (48, 64)
+
+
+def test_an_unknown_domain_is_refused_with_the_known_ones():
+    with pytest.raises(DomainError, match=r"'garden'.*outdoor, indoor"):
+        segmenter()(random_image(8, 8), ['outdoor', 'garden'])
+
+
+@pytest.mark.parametrize('image', [
+    np.zeros((8, 8), np.uint8),
+    np.zeros((8, 8, 1), np.uint8),
+    np.zeros((8, 8, 4), np.uint8),
+    np.zeros((1, 8, 8, 3), np.uint8),
+    np.zeros((8, 8, 3), np.float32),
+    np.zeros((8, 8, 3), np.int64),
+    np.zeros((0, 8, 3), np.uint8),
+])
+def test_an_array_that_is_no_image_is_refused(image):
+    with pytest.raises(ValueError, match=r'expected an image of shape \(H, W, 3\) and dtype uint8'
+                       rf', got .*{image.dtype}'):
+        segmenter()(image)
+
+
+@pytest.mark.parametrize('inference_size', [None, 32])
+def test_views_of_an_image_are_read_as_what_they_show(inference_size):
+    model, image = segmenter(inference_size=inference_size), random_image(40, 60)
+    for view in (image[:, ::-1], image[::2, 1::2], image[..., ::-1], image.transpose(1, 0, 2)):
+        masks, expected = model(view), model(view.copy())
+        for name in masks:
+            assert np.array_equal(masks[name].mask, expected[name].mask)
+
+
+@pytest.mark.parametrize('device', ['gpu', 'cuda:99', 'cpu:x', ''])
+def test_a_device_that_is_not_there_is_refused(device):
+    with pytest.raises(UnivsegError, match=f'device {device!r} is not available: '):
+        segmenter(device=device)
+
+
+@pytest.mark.parametrize('precision', ['fp16', 'half', '', 'FP32'])
+def test_an_unknown_precision_is_refused(precision):
+    with pytest.raises(UnivsegError, match=f'precision {precision!r}: expected one of auto, fp32'):
+        segmenter(precision=precision)
+
+
+def test_a_size_that_no_image_has_is_refused():
+    with pytest.raises(UnivsegError, match='-5'):
+        segmenter(inference_size=-5)
+
+
+def test_auto_finds_a_device():
+    assert resolve_device('auto').type in ('cpu', 'cuda')
+
+
+@pytest.mark.parametrize('size', [(96, 128), (75, 50)])
+def test_bf16_masks_are_nearly_those_of_fp32(size):
+    network, image = small_network(width=0.25), random_image(*size)
+    exact = segmenter(network, inference_size=200)(image)
+    rough = segmenter(network, inference_size=200, precision='bf16')(image)
+    for name in exact:
+        assert (exact[name].mask == rough[name].mask).mean() > 0.95
+        assert len(np.unique(exact[name].mask)) > 1
+
+
+def test_a_model_file_gives_the_same_masks(tmp_path):
+    network, image = small_network(), random_image(37, 50)
+    card = ModelCard(image_size=40)
+    save_model(tmp_path / 'a.univseg', network, card)
+    loaded = Segmenter.load(tmp_path / 'a.univseg', device='cpu', precision='fp32')
+    assert loaded.card == card
+    assert loaded.domains == network.domains
+    for name, segmentation in segmenter(network, card)(image).items():
+        assert np.array_equal(loaded(image)[name].mask, segmentation.mask)

@@ -1,0 +1,222 @@
+"""The model file: all comes back equal, and a file that is not one says what is wrong."""
+
+import errno
+import json
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+from safetensors.torch import save_file
+from tiny_worlds import INDOOR, OUTDOOR, small_network
+import torch
+from univseg_core import files
+from univseg_core.errors import UnivsegError
+from univseg_core.models.model_file import (
+    load_model,
+    model_hash,
+    ModelCard,
+    ModelFileError,
+    save_model,
+)
+
+CARD = ModelCard(image_size=240, miou={'outdoor': 0.123456789, 'indoor': 0.5},
+                 training={'config': {'training': {'steps': 3}}, 'note': 'α'})
+
+
+def network_with_label_embeddings():
+    network = small_network()
+    generator = torch.manual_seed(3)
+    network.set_label_embeddings('outdoor', torch.randn(9, 8, generator=generator))  # K = 3
+    network.set_label_embeddings('indoor', torch.randn(2, 8, generator=generator))
+    return network
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """Return a sound model file."""
+    save_model(tmp_path / 'sound.univseg', network_with_label_embeddings(), CARD)
+    return tmp_path / 'sound.univseg'
+
+
+@pytest.fixture
+def rewrite(saved, tmp_path):
+    """Return a function that changes a sound file's tensors and metadata."""
+    def write(change):
+        with safe_open(saved, framework='pt') as file:
+            metadata = json.loads(file.metadata()['univseg'])
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        change(tensors, metadata)
+        path = tmp_path / 'changed.univseg'
+        save_file(tensors, path, metadata={'univseg': json.dumps(metadata)})
+        return path
+    return write
+
+
+def assert_refused(path, *messages):
+    with pytest.raises(ModelFileError) as error:
+        load_model(path)
+    for message in (path.name, *messages):
+        assert message in str(error.value)
+
+
+def test_everything_comes_back_equal(saved):
+    network = network_with_label_embeddings().train()
+    loaded, card = load_model(saved)
+    assert card == CARD
+    assert loaded.spec == network.spec
+    assert loaded.domains == {'outdoor': OUTDOOR, 'indoor': INDOOR}
+    assert list(loaded.domains) == ['outdoor', 'indoor']
+    assert not loaded.training
+    assert loaded.label_embeddings('outdoor').shape == (9, 8)
+    expected = network.state_dict()
+    assert loaded.state_dict().keys() == expected.keys()
+    for key, value in loaded.state_dict().items():
+        assert value.dtype == expected[key].dtype, key
+        assert torch.equal(value, expected[key]), key
+
+
+def test_the_same_model_gives_the_same_file(saved, tmp_path):
+    save_model(tmp_path / 'again.univseg', network_with_label_embeddings(), CARD)
+    assert model_hash(tmp_path / 'again.univseg') == model_hash(saved)
+    network = network_with_label_embeddings()
+    network.head_indoor.bias.data[0] += 1
+    save_model(tmp_path / 'other.univseg', network, CARD)
+    assert model_hash(tmp_path / 'other.univseg') != model_hash(saved)
+
+
+def test_a_card_without_figures_comes_back(tmp_path):
+    save_model(tmp_path / 'a.univseg', small_network(), ModelCard())
+    assert load_model(tmp_path / 'a.univseg')[1] == ModelCard()
+
+
+def test_a_missing_file_is_named(tmp_path):
+    assert_refused(tmp_path / 'none.univseg', 'no such model file')
+    assert_refused(tmp_path, 'no such model file')
+
+
+@pytest.mark.parametrize('keep', [1, 7, 8, 100, 0.3, 0.7, -1])
+def test_a_truncated_file_is_refused(saved, tmp_path, keep):
+    data = saved.read_bytes()
+    keep = int(keep * len(data)) if isinstance(keep, float) else keep
+    path = tmp_path / 'cut.univseg'
+    path.write_bytes(data[:keep])
+    assert_refused(path, 'truncated, damaged or not a model file')
+
+
+@pytest.mark.parametrize('data', [
+    b'',
+    bytes(5000),
+    np.random.default_rng(0).bytes(5000),
+    b'PK\x03\x04 a pickle in a zip' * 100,
+])
+def test_a_file_of_something_else_is_refused(tmp_path, data):
+    path = tmp_path / 'other.univseg'
+    path.write_bytes(data)
+    assert_refused(path, 'truncated, damaged or not a model file')
+
+
+@pytest.mark.parametrize('metadata', [None, {'format': 'pt'}])
+def test_another_safetensors_file_is_refused(tmp_path, metadata):
+    path = tmp_path / 'other.univseg'
+    save_file({'a': torch.zeros(2)}, path, metadata=metadata)
+    assert_refused(path, 'a safetensors file, but not a univseg model')
+
+
+@pytest.mark.parametrize('text', ['', '{"format_version": 1', '[]', '3', 'null', '{}'])
+def test_a_broken_description_is_refused(tmp_path, text):
+    path = tmp_path / 'broken.univseg'
+    save_file({'a': torch.zeros(2)}, path, metadata={'univseg': text})
+    assert_refused(path, 'its description is damaged')
+
+
+@pytest.mark.parametrize(('version', 'message'), [
+    (2, 'format version 2 is newer than 1'),
+    (99, 'update univseg'),
+    (0, 'format version 0: expected an integer'),
+    ('1', "format version '1': expected an integer"),
+])
+def test_another_format_version_is_refused(rewrite, version, message):
+    path = rewrite(lambda _, metadata: metadata.update(format_version=version))
+    assert_refused(path, message)
+
+
+@pytest.mark.parametrize(('change', 'message'), [
+    (lambda t, m: t.pop('head_indoor.bias'), "missing ['head_indoor.bias']"),
+    (lambda t, m: t.pop('label_embeddings_indoor'), "missing ['label_embeddings_indoor']"),
+    (lambda t, m: t.update(extra=torch.zeros(1)), "unexpected ['extra']"),
+    (lambda t, m: t.update({'head_indoor.bias': torch.zeros(3)}),
+     'tensor head_indoor.bias: expected (2,) of torch.float32, got (3,)'),
+    (lambda t, m: t.update({'head_indoor.bias': torch.zeros(2, dtype=torch.float64)}),
+     'got (2,) of torch.float64'),
+    (lambda t, m: t.update(label_embeddings_indoor=torch.zeros(3, 8)),
+     'label embeddings of indoor: expected (2·K, 8), got (3, 8)'),
+    (lambda t, m: t.update(label_embeddings_indoor=torch.zeros(0, 8)),
+     'label embeddings of indoor: expected (2·K, 8), got (0, 8)'),
+    (lambda t, m: t['embedding.weight'].view(-1)[5:6].fill_(float('nan')),
+     'tensor embedding.weight holds values that are not finite'),
+    (lambda t, m: t['encoder.layer8.1.running_var'][:1].fill_(float('inf')),
+     'tensor encoder.layer8.1.running_var holds values that are not finite'),
+    (lambda t, m: t['label_embeddings_outdoor'][:1].fill_(float('nan')),
+     'tensor label_embeddings_outdoor holds values that are not finite'),
+])
+def test_tensors_that_do_not_fit_are_named(rewrite, change, message):
+    assert_refused(rewrite(change), message)
+
+
+@pytest.mark.parametrize(('change', 'message'), [
+    (lambda m: m.pop('domains'), 'domains'),
+    (lambda m: m.update(domains=[]), 'expected one or more domains'),
+    (lambda m: m['domains'][0].update(name='Out Door'), 'Out Door'),
+    (lambda m: m['domains'][0].update(classes=['a']), 'palette'),
+    (lambda m: m['domains'][0].update(palette=7), 'int'),
+    (lambda m: m['model'].update(encoder='resnet'), 'resnet'),
+    (lambda m: m['model'].update(depth=3), 'depth'),
+    (lambda m: m['model'].update(width='wide'), 'wide'),
+    (lambda m: m['model'].update(width=float('inf')), 'infinity'),
+    (lambda m: m['model'].update(embedding_dim=0), 'embedding dimension 0'),
+    (lambda m: m.pop('image_size'), 'image_size'),
+])
+def test_a_description_that_cannot_be_is_refused(rewrite, change, message):
+    path = rewrite(lambda _, metadata: change(metadata))
+    assert_refused(path, 'its description is damaged', message)
+
+
+def test_another_normalisation_is_refused(rewrite):
+    path = rewrite(lambda _, m: m['normalisation'].update(mean=[0, 0, 0]))
+    assert_refused(path, 'unsupported normalisation')
+
+
+@pytest.mark.parametrize('error', [OSError(errno.ENOSPC, 'No space left on device'),
+                                   KeyboardInterrupt()])
+@pytest.mark.parametrize('moment', ['before', 'after'])
+def test_a_failed_save_leaves_the_old_file_and_nothing_else(saved, monkeypatch, error, moment):
+    before = saved.read_bytes()
+
+    def fail(tensors, path, **options):
+        if moment == 'after':
+            save_file(tensors, path, **options)
+            path.write_bytes(path.read_bytes()[:1000])
+        raise error
+
+    monkeypatch.setattr(files, 'save_file', fail)
+    with pytest.raises(type(error)):
+        save_model(saved, small_network(seed=1), ModelCard())
+    assert saved.read_bytes() == before
+    assert list(saved.parent.iterdir()) == [saved]
+
+
+def test_a_full_disk_is_told_without_a_traceback(saved, full_disk):
+    """Its error is one of those that the commands show as a line."""
+    before = saved.read_bytes()
+    with full_disk(), pytest.raises((UnivsegError, OSError)):
+        save_model(saved, small_network(seed=1), ModelCard())
+    assert saved.read_bytes() == before
+    assert list(saved.parent.iterdir()) == [saved]
+
+
+def test_a_save_takes_the_place_of_an_older_file(saved):
+    network = small_network(seed=1)
+    save_model(saved, network, ModelCard())
+    loaded, _ = load_model(saved)
+    assert torch.equal(loaded.head_indoor.weight, network.head_indoor.weight)
+    assert list(saved.parent.iterdir()) == [saved]

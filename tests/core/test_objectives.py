@@ -1,0 +1,250 @@
+"""Every loss beside loops written straight from the paper's equations, in float64."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from univseg_core.models.universal import upsample
+from univseg_core.objectives import (
+    entropy,
+    entropy_terms,
+    masked_cross_entropy,
+    similarity,
+    total_loss,
+    valid_cells,
+)
+
+VOID = 255
+CLASSES = {'a': 3, 'b': 5, 'c': 2}
+DIM = 4
+
+
+def close(value):
+    """Equal to 1e-5 of the value, or to 1e-6."""
+    return pytest.approx(value, rel=1e-5, abs=1e-6)
+
+
+def log_softmax(scores):
+    top = max(scores)
+    total = math.log(sum(math.exp(s - top) for s in scores))
+    return [s - top - total for s in scores]
+
+
+def supervised_loop(logits, target):
+    """Eq 1: the mean over an image's valid pixels, then over images that have any."""
+    images = []
+    for scores, label in zip(logits.tolist(), target.tolist(), strict=True):
+        pixels = [-log_softmax([channel[y][x] for channel in scores])[label[y][x]]
+                  for y in range(len(label)) for x in range(len(label[0]))
+                  if label[y][x] != VOID]
+        if pixels:
+            images.append(sum(pixels) / len(pixels))
+    return sum(images) / len(images) if images else 0.0
+
+
+def entropy_loop(embeddings, label_embeddings, valid):
+    """Eq 2, then 3 or 4: dot products, softmax, entropy, mean over the valid pixels."""
+    labels = [row for row in label_embeddings.tolist() if any(row)]
+    pixels = []
+    for image, mask in zip(embeddings.tolist(), valid.tolist(), strict=True):
+        for y in range(len(mask)):
+            for x in range(len(mask[0])):
+                if mask[y][x]:
+                    pixel = [channel[y][x] for channel in image]
+                    scores = [sum(p * c for p, c in zip(pixel, row, strict=True))
+                              for row in labels]
+                    pixels.append(-sum(math.exp(v) * v for v in log_softmax(scores)))
+    return sum(pixels) / len(pixels) if pixels else 0.0
+
+
+def random_target(generator, classes, shape=(4, 6, 7)):
+    """Return labels with void pixels, a padded image, one of void alone, and one without any."""
+    target = generator.integers(0, classes, shape)
+    target[0][generator.random(shape[1:]) < 0.3] = VOID
+    target[1, 4:], target[1, :, 3:] = VOID, VOID
+    target[2] = VOID
+    return torch.from_numpy(target.astype(np.uint8))
+
+
+def random_batch(domains, seed=0):
+    """Return the logits, targets, embeddings, label embeddings and valid cells of domains."""
+    torch.manual_seed(seed)
+    generator = np.random.default_rng(seed)
+    return (
+        {d: 4 * torch.randn(4, CLASSES[d], 6, 7) for d in domains},
+        {d: random_target(generator, CLASSES[d]) for d in domains},
+        {d: 3 * torch.randn(3, DIM, 2, 5) for d in domains},
+        {d: torch.nn.functional.normalize(torch.randn(CLASSES[d], DIM)) for d in domains},
+        {d: torch.from_numpy(generator.random((3, 2, 5)) < 0.7) for d in domains},
+    )
+
+
+@pytest.mark.parametrize('seed', range(3))
+@pytest.mark.parametrize('domain', CLASSES)
+def test_cross_entropy_is_that_of_eq_1(domain, seed):
+    logits, targets, *_ = random_batch([domain], seed)
+    loss = masked_cross_entropy(logits[domain], targets[domain])
+    assert loss.item() == close(supervised_loop(logits[domain], targets[domain]))
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_entropies_are_those_of_eq_2_to_4(seed):
+    _, _, embeddings, labels, valid = random_batch(CLASSES, seed)
+    labels['b'][2] = 0
+    terms = entropy_terms(embeddings, labels, valid)
+    assert terms.keys() == {(i, j) for i in CLASSES for j in CLASSES}
+    for (i, j), value in terms.items():
+        assert value.item() == close(entropy_loop(embeddings[i], labels[j], valid[i])), (i, j)
+
+
+@pytest.mark.parametrize('domains', ['a', 'ab', 'abc'])
+def test_total_is_that_of_eq_5(domains):
+    logits, targets, embeddings, labels, valid = random_batch(domains)
+    losses = total_loss(logits, targets, entropy_terms(embeddings, labels, valid), 0.3, 0.7)
+
+    supervised = sum(supervised_loop(logits[d], targets[d]) for d in domains)
+    within = sum(entropy_loop(embeddings[i], labels[i], valid[i]) for i in domains)
+    cross = sum(entropy_loop(embeddings[i], labels[j], valid[i]) / (len(domains) - 1)
+                for i in domains for j in domains if i != j)
+    assert losses.supervised.item() == close(supervised)
+    assert losses.within.item() == close(within)
+    assert losses.cross.item() == close(cross)
+    assert losses.total.item() == close(supervised + 0.3 * cross + 0.7 * within)
+
+
+def test_total_without_unsupervised_terms_is_the_supervised_loss():
+    logits, targets, *_ = random_batch('ab')
+    losses = total_loss(logits, targets, {}, 1, 1)
+    assert losses.total == losses.supervised
+    assert losses.cross == losses.within == 0
+
+
+def test_cross_term_is_the_mean_over_others_that_have_no_unlabelled_images_themselves():
+    logits, targets, embeddings, labels, valid = random_batch('abc')
+    entropies = entropy_terms({'a': embeddings['a']}, labels, valid)
+    losses = total_loss(logits, targets, entropies, 1, 1)
+    others = [entropy_loop(embeddings['a'], labels[j], valid['a']) for j in 'bc']
+    assert losses.cross.item() == close(sum(others) / 2)
+
+
+def test_cross_entropy_worked_by_hand():
+    """
+    Image 0 has losses log 2 and 0 at its valid pixels, image 1 log 4 at its only one.
+
+    Their means are log 2 / 2 and log 4; the mean of these is 5/4 log 2. A mean over the three
+    pixels would be log 2.
+    """
+    log3 = math.log(3)
+    logits = torch.tensor([[[[0.0, 50.0]], [[0.0, 0.0]]], [[[0.0, 9.0]], [[log3, 0.0]]]])
+    target = torch.tensor([[[1, 0]], [[0, VOID]]])
+    assert masked_cross_entropy(logits, target).item() == close(1.25 * math.log(2))
+
+
+@pytest.mark.parametrize('classes', [2, 3, 11])
+def test_uniform_scores_have_an_entropy_of_log_p(classes):
+    valid = torch.ones(2, 3, 4, dtype=torch.bool)
+    assert entropy(torch.full((2, classes, 3, 4), 7.0), valid).item() == close(math.log(classes))
+
+
+def test_entropy_of_one_pixel_worked_by_hand():
+    """Probabilities 3/4 and 1/4: the entropy is log 4 − 3/4 log 3."""
+    scores = torch.tensor([math.log(3), 0.0]).view(1, 2, 1, 1)
+    valid = torch.ones(1, 1, 1, dtype=torch.bool)
+    assert entropy(scores, valid).item() == close(math.log(4) - 0.75 * math.log(3))
+
+
+def test_one_hot_scores_have_no_entropy():
+    scores = torch.zeros(1, 3, 2, 2)
+    scores[:, 1] = 200
+    assert entropy(scores, torch.ones(1, 2, 2, dtype=torch.bool)).item() == 0
+
+
+def test_similarity_leaves_absent_classes_out():
+    labels = torch.tensor([[1.0, 0.0], [0.0, 0.0], [0.0, -1.0]])
+    pixel = torch.tensor([3.0, 5.0]).view(1, 2, 1, 1)
+    assert similarity(pixel, labels).flatten().tolist() == [3, -5]
+
+
+def test_everything_void_gives_zero_and_finite_gradients():
+    logits = torch.randn(2, 3, 4, 4, generator=torch.manual_seed(0), requires_grad=True)
+    scores = torch.randn(2, 3, 4, 4, generator=torch.manual_seed(1), requires_grad=True)
+    supervised = masked_cross_entropy(logits, torch.full((2, 4, 4), VOID, dtype=torch.uint8))
+    unsupervised = entropy(scores, torch.zeros(2, 4, 4, dtype=torch.bool))
+    assert supervised.item() == unsupervised.item() == 0
+    (supervised + unsupervised).backward()
+    assert logits.grad.eq(0).all()
+    assert scores.grad.eq(0).all()
+
+
+def test_huge_logits_stay_finite():
+    generator = torch.manual_seed(0)
+    scores = 1e4 * torch.randn(2, 5, 3, 3, generator=generator)
+    scores.requires_grad_()
+    target = torch.randint(0, 5, (2, 3, 3), generator=generator)
+    loss = masked_cross_entropy(scores, target)
+    uncertainty = entropy(scores, torch.ones(2, 3, 3, dtype=torch.bool))
+    assert loss.item() == close(supervised_loop(scores, target))
+    assert 0 <= uncertainty.item() < 1e-3
+    (loss + uncertainty).backward()
+    assert scores.grad.isfinite().all()
+
+
+def test_void_pixels_get_no_gradient():
+    logits, targets, *_ = random_batch('b')
+    scores = logits['b'].requires_grad_()
+    masked_cross_entropy(scores, targets['b']).backward()
+    void = (targets['b'] == VOID)[:, None].expand_as(scores)
+    assert scores.grad[void].eq(0).all()
+    assert scores.grad[~void].ne(0).all()
+
+
+def test_gradient_of_the_cross_entropy():
+    logits, targets, *_ = random_batch('a')
+    scores = logits['a'].double().requires_grad_()
+    assert torch.autograd.gradcheck(lambda s: masked_cross_entropy(s, targets['a']), scores)
+
+
+def test_gradient_of_the_similarity():
+    _, _, embeddings, labels, _ = random_batch('a')
+    pixels = embeddings['a'].double().requires_grad_()
+    assert torch.autograd.gradcheck(lambda p: similarity(p, labels['a'].double()), pixels)
+
+
+def test_gradient_of_the_entropy():
+    """The entropy's gradient is −p·(log p + H), over the count of valid pixels."""
+    scores = torch.randn(2, 5, 3, 4, generator=torch.manual_seed(0), requires_grad=True)
+    valid = torch.rand(2, 3, 4, generator=torch.manual_seed(1)) < 0.6
+    entropy(scores, valid).backward()
+    log_p = scores.detach().double().log_softmax(1)
+    h = -(log_p.exp() * log_p).sum(1, keepdim=True)
+    expected = -log_p.exp() * (log_p + h) * valid[:, None] / valid.sum()
+    torch.testing.assert_close(scores.grad.double(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_entropy_of_half_precision_scores_is_computed_in_float32():
+    scores = torch.randn(2, 5, 3, 4, generator=torch.manual_seed(0)).bfloat16()
+    valid = torch.ones(2, 3, 4, dtype=torch.bool)
+    assert entropy(scores, valid) == entropy(scores.float(), valid)
+
+
+def test_upsampling_commutes_with_the_dot_product_but_not_with_the_entropy():
+    """Computing the entropy at stride 8 is an approximation: this is where it comes in."""
+    _, _, embeddings, labels, _ = random_batch('b')
+    pixels, size = embeddings['b'], (16, 40)
+    late = upsample(similarity(pixels, labels['b']), size)
+    early = similarity(upsample(pixels, size), labels['b'])
+    torch.testing.assert_close(late, early, rtol=1e-5, atol=1e-5)
+
+    coarse = entropy(similarity(pixels, labels['b']), torch.ones(3, 2, 5, dtype=torch.bool))
+    full = entropy(late, torch.ones(3, *size, dtype=torch.bool))
+    assert abs(coarse - full).item() > 0.05
+
+
+@pytest.mark.parametrize('size', [(1, 1), (8, 16), (9, 17), (23, 31)])
+def test_valid_cells_are_those_of_every_eighth_pixel(size):
+    generator = np.random.default_rng(0)
+    targets = generator.choice([0, 1, VOID], (2, *size)).astype(np.uint8)
+    cells = valid_cells(torch.from_numpy(targets)).tolist()
+    assert cells == [[[image[y, x] != VOID for x in range(0, size[1], 8)]
+                      for y in range(0, size[0], 8)] for image in targets]

@@ -1,0 +1,70 @@
+"""Which images are labelled: decided by seed, domain and names alone, and written down."""
+
+import hashlib
+from itertools import pairwise
+import json
+from pathlib import Path
+
+import pytest
+from univseg_core.data.folders import DataError, Sample
+from univseg_core.data.splits import choose_labelled, split_hash, write_splits
+
+SAMPLES = [Sample(Path(f'/data/image/{i:03}.png'), Path(f'/data/label/{i:03}.png'))
+           for i in range(40)]
+
+
+def chosen(count=10, domain='outdoor', seed=0):
+    return choose_labelled(SAMPLES, count, domain, seed)
+
+
+@pytest.mark.parametrize('count', [1, 10, 39, 40])
+def test_so_many_are_chosen_in_file_order(count):
+    samples = chosen(count)
+    assert len(set(samples)) == count
+    assert samples == sorted(samples)
+    assert set(samples) <= set(SAMPLES)
+
+
+def test_without_a_count_all_are_labelled():
+    assert chosen(None) == SAMPLES
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_smaller_choices_are_part_of_larger_ones(seed):
+    nested = [set(chosen(n, seed=seed)) for n in (1, 5, 10, 20, 40)]
+    assert all(small < large for small, large in pairwise(nested))
+
+
+def test_the_choice_is_that_of_the_seed_and_the_domain():
+    assert chosen() == chosen()
+    assert chosen(seed=1) != chosen(seed=0)
+    assert chosen(domain='indoor') != chosen(domain='outdoor')
+
+
+def test_the_choice_is_the_same_on_every_machine():
+    """A change of it would make every earlier run's labels another set."""
+    assert [s.image.name for s in chosen(4)] == ['018.png', '027.png', '032.png', '038.png']
+
+
+def test_the_choice_does_not_depend_on_where_the_files_are():
+    moved = [Sample(Path('/other') / s.image.name, s.label) for s in SAMPLES]
+    names = [s.image.name for s in choose_labelled(moved, 10, 'outdoor', 0)]
+    assert names == [s.image.name for s in chosen()]
+
+
+def test_too_many_are_refused_by_the_settings_key():
+    with pytest.raises(DataError, match=r'domains\.outdoor\.labelled: 41 .* has 40'):
+        chosen(41)
+
+
+def test_the_hash_is_that_of_the_names():
+    assert split_hash(SAMPLES[:2]) == hashlib.sha256(b'000.png\n001.png').hexdigest()
+    assert split_hash(SAMPLES[:2]) != split_hash(SAMPLES[1:3])
+
+
+def test_splits_are_written_down(tmp_path):
+    write_splits(tmp_path / 'splits.json', {'outdoor': SAMPLES[:2]}, {'outdoor': SAMPLES[2:5]})
+    assert json.loads((tmp_path / 'splits.json').read_text()) == {'outdoor': {
+        'labelled': {'hash': split_hash(SAMPLES[:2]), 'images': ['000.png', '001.png']},
+        'unlabelled': {'hash': split_hash(SAMPLES[2:5]),
+                       'images': ['002.png', '003.png', '004.png']}}}

@@ -1,0 +1,397 @@
+"""A whole training on two tiny worlds: what it leaves, and what may happen to it on the way."""
+
+import csv
+from dataclasses import replace
+import json
+import shutil
+import signal
+
+import pytest
+from safetensors import safe_open
+from safetensors.torch import load_file
+from tiny_worlds import INDOOR, LABELLED, OUTDOOR, small_network
+import torch
+from univseg_core import training
+from univseg_core.checkpoint import CheckpointError
+from univseg_core.config import load_config, ObjectiveSection
+from univseg_core.data.dataset import load_data, load_validation
+from univseg_core.data.folders import DataError
+from univseg_core.data.mixture import Batch
+from univseg_core.data.splits import split_hash
+from univseg_core.evaluation import evaluate
+from univseg_core.inference import Segmenter
+from univseg_core.models.model_file import load_model
+from univseg_core.objectives import entropy, masked_cross_entropy, similarity, valid_cells
+from univseg_core.training import batch_losses, summary, train, TrainingError
+
+CPU = torch.device('cpu')
+
+
+def rows(path):
+    with path.open(newline='', encoding='utf-8') as file:
+        return list(csv.DictReader(file))
+
+
+def checkpoint_step(folder):
+    with safe_open(folder / 'checkpoint.safetensors', framework='pt') as file:
+        return json.loads(file.metadata()['checkpoint'])['step']
+
+
+def differing(file, other):
+    """Return the names of the tensors that are not bit-equal in two files."""
+    tensors, others = load_file(file), load_file(other)
+    return sorted(tensors.keys() ^ others.keys()) + [
+        key for key, tensor in tensors.items()
+        if key in others and not torch.equal(tensor, others[key])]
+
+
+@pytest.fixture
+def started(finished_run, tmp_path):
+    """Return a run folder of the finished run's settings that has its label embeddings only."""
+    folder = tmp_path / 'run'
+    folder.mkdir()
+    for name in ('config.yaml', 'label_embeddings.safetensors'):
+        shutil.copy(finished_run[0] / name, folder / name)
+    return folder
+
+
+def at_call(monkeypatch, number, before=lambda: None, after=lambda losses: losses):
+    """Do something around the so-manieth call of batch_losses from now on."""
+    calls = []
+
+    def counted(*arguments):
+        calls.append(1)
+        if len(calls) == number:
+            before()
+        losses, norm = batch_losses(*arguments)
+        return after(losses) if len(calls) == number else losses, norm
+
+    monkeypatch.setattr(training, 'batch_losses', counted)
+
+
+def interrupt(result=None):
+    """Do what Ctrl-C does."""
+    signal.raise_signal(signal.SIGINT)
+    return result
+
+
+def interrupt_twice(result=None):
+    """Do what an impatient Ctrl-C does."""
+    return interrupt(interrupt(result))
+
+
+def terminate():
+    """Do what a service manager does."""
+    signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_finished_run_has_every_documented_file(finished_run):
+    folder, _ = finished_run
+    files = {path.name for path in folder.iterdir()}
+    assert files >= {
+        'config.yaml', 'splits.json', 'label_embeddings.safetensors', 'supervised', 'log.csv',
+        'validation.csv', 'checkpoint.safetensors', 'model.univseg', 'evaluation.json',
+        'outdoor.png', 'indoor.png'}
+    for name in ('outdoor', 'indoor'):
+        network, _ = load_model(folder / 'supervised' / name / 'model.univseg')
+        assert list(network.domains) == [name]
+    assert not list(folder.rglob('.*'))
+
+
+def test_a_run_says_what_it_was_made_from(finished_run):
+    folder, config = finished_run
+    assert load_config(folder / 'config.yaml') == config
+    data = load_data(config)
+    splits = json.loads((folder / 'splits.json').read_text())
+    _, card = load_model(folder / 'model.univseg')
+    assert card.training['config'] == config.model_dump(mode='json')
+    assert card.image_size == 64
+    for name, d in data.items():
+        assert splits[name]['labelled']['images'] == [s.image.name for s in d.labelled]
+        assert len(splits[name]['labelled']['images']) == LABELLED
+        assert splits[name]['unlabelled']['images'] == [s.image.name for s in d.unlabelled]
+        assert card.training['labelled'][name] == split_hash(d.labelled)
+        assert card.training['labelled'][name] == splits[name]['labelled']['hash']
+
+
+def test_the_loss_falls(finished_run):
+    written = rows(finished_run[0] / 'log.csv')
+    assert [row['step'] for row in written] == ['10', '20', '30']
+    assert float(written[-1]['supervised']) < 0.85 * float(written[0]['supervised'])
+    assert all(float(row['cross_entropy']) > 0 for row in written)
+    assert all(float(row['within_entropy']) > 0 for row in written)
+
+
+def test_the_model_files_figures_are_those_of_the_evaluation(finished_run):
+    folder, config = finished_run
+    _, card = load_model(folder / 'model.univseg')
+    figures = json.loads((folder / 'evaluation.json').read_text())
+    assert card.miou == {name: result['miou'] for name, result in figures.items()}
+
+    segmenter = Segmenter.load(folder / 'model.univseg', device='cpu', precision='fp32')
+    results = evaluate(segmenter, load_validation(config, segmenter.domains), progress=False)
+    assert {name: result.to_dict() for name, result in results.items()} == figures
+
+    last = {row['domain']: float(row['miou']) for row in rows(folder / 'validation.csv')
+            if row['step'] == '30'}
+    assert last == card.miou
+
+
+def test_the_model_carries_the_label_embeddings(finished_run):
+    folder, _ = finished_run
+    network, _ = load_model(folder / 'model.univseg')
+    vectors = load_file(folder / 'label_embeddings.safetensors')
+    assert vectors.keys() == {'outdoor', 'indoor'}
+    for name, value in vectors.items():
+        assert torch.equal(network.label_embeddings(name), value)
+        torch.testing.assert_close(value.norm(dim=1), torch.ones(len(value)))
+
+
+def interrupt_after_updates(monkeypatch, count):
+    """Interrupt after so many of AdamW's steps, when the weights are new already."""
+    step, calls = torch.optim.AdamW.step, []
+
+    def counted(*arguments, **options):
+        result = step(*arguments, **options)
+        calls.append(1)
+        return interrupt(result) if len(calls) == count else result
+
+    monkeypatch.setattr(torch.optim.AdamW, 'step', counted)
+
+
+@pytest.mark.parametrize('disturb', [
+    lambda patch: at_call(patch, 1, before=interrupt),
+    lambda patch: at_call(patch, 13, before=interrupt),
+    lambda patch: at_call(patch, 13, after=interrupt),
+    lambda patch: at_call(patch, 13, after=interrupt_twice),
+    lambda patch: at_call(patch, 13, before=terminate),
+    lambda patch: interrupt_after_updates(patch, 13),
+], ids=['step 1', 'step 13', 'after the forward', 'twice', 'SIGTERM', 'after the update'])
+def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(finished_run, started, monkeypatch,
+                                                               disturb):
+    undisturbed, config = finished_run
+    with monkeypatch.context() as patch:
+        disturb(patch)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, started)
+    assert not (started / 'model.univseg').exists()
+    train(config, started)
+    assert differing(started / 'model.univseg', undisturbed / 'model.univseg') == []
+    assert (started / 'evaluation.json').read_text() == (
+        undisturbed / 'evaluation.json').read_text()
+    assert rows(started / 'validation.csv') == rows(undisturbed / 'validation.csv')
+
+
+def test_an_interrupt_saves_the_steps_made(finished_run, started, monkeypatch):
+    at_call(monkeypatch, 13, before=interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        train(finished_run[1], started)
+    assert checkpoint_step(started) >= 12
+
+
+def test_a_run_interrupted_in_its_preparation_goes_on(finished_run, tmp_path, monkeypatch):
+    undisturbed, config = finished_run
+    with monkeypatch.context() as patch:
+        at_call(patch, 5, before=interrupt)  # the second step of the second domain's network
+        with pytest.raises(KeyboardInterrupt):
+            train(config, tmp_path / 'run')
+    assert (tmp_path / 'run' / 'supervised' / 'outdoor' / 'model.univseg').exists()
+    assert not (tmp_path / 'run' / 'label_embeddings.safetensors').exists()
+    train(config, tmp_path / 'run')
+    for name in ('label_embeddings.safetensors', 'model.univseg'):
+        assert differing(tmp_path / 'run' / name, undisturbed / name) == []
+
+
+def test_a_crash_costs_only_the_steps_since_the_last_checkpoint(finished_run, started,
+                                                                monkeypatch):
+    undisturbed, config = finished_run
+
+    def crash():
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        at_call(patch, 18, before=crash)
+        with pytest.raises(MemoryError):
+            train(config, started)
+    assert checkpoint_step(started) == 15
+    train(config, started)
+    assert differing(started / 'model.univseg', undisturbed / 'model.univseg') == []
+    assert rows(started / 'validation.csv') == rows(undisturbed / 'validation.csv')
+    assert [row['step'] for row in rows(started / 'log.csv')] == ['10', '20', '30']
+
+
+def test_a_finished_run_started_again_stays_as_it_is(finished_run, tmp_path):
+    shutil.copytree(finished_run[0], tmp_path / 'run')
+    train(finished_run[1], tmp_path / 'run')
+    for name in ('model.univseg', 'evaluation.json', 'log.csv', 'validation.csv', 'splits.json'):
+        assert (tmp_path / 'run' / name).read_bytes() == (finished_run[0] / name).read_bytes()
+
+
+def test_other_settings_in_the_same_folder_are_refused_and_shown(finished_run):
+    folder, config = finished_run
+    before = (folder / 'config.yaml').read_bytes()
+    other = config.model_copy(update={
+        'training': config.training.model_copy(update={'steps': 31, 'seed': 7})})
+    with pytest.raises(TrainingError) as error:
+        train(other, folder)
+    message = str(error.value)
+    assert str(folder) in message
+    lines = [line.strip() for line in message.splitlines()]
+    assert [line.split() for line in lines if line[:2] in ('- ', '+ ')] == [
+        ['-', 'steps:', '30'], ['+', 'steps:', '31'], ['-', 'seed:', '0'], ['+', 'seed:', '7']]
+    assert (folder / 'config.yaml').read_bytes() == before
+
+
+def test_settings_that_failed_before_anything_was_made_can_be_corrected(values, write_config,
+                                                                        tmp_path):
+    config = load_config(write_config(values), ['objective.alpha=0', 'objective.beta=0',
+                                                'training.steps=1'])
+    section = config.domains['indoor'].model_copy(update={'labelled': 99})
+    wrong = config.model_copy(update={'domains': {**config.domains, 'indoor': section}})
+    with pytest.raises(DataError, match=r'domains\.indoor\.labelled'):
+        train(wrong, tmp_path / 'run')
+    train(config, tmp_path / 'run')
+    assert (tmp_path / 'run' / 'model.univseg').exists()
+
+
+@pytest.mark.parametrize('what', ['loss', 'gradient'])
+def test_a_loss_that_is_not_finite_ends_the_run_and_a_sound_checkpoint_stays(
+        finished_run, started, monkeypatch, what):
+    """A loss may be finite while its gradient is not: that must not get into a checkpoint."""
+    undisturbed, config = finished_run
+
+    def spoil(losses):
+        if what == 'loss':
+            return replace(losses, total=losses.total * float('nan'))
+        return replace(losses, total=losses.total + (losses.total * 0).sqrt())
+
+    with monkeypatch.context() as patch:
+        at_call(patch, 10, after=spoil)
+        with pytest.raises(TrainingError, match=r'run: the .* step 1[01].*learning_rate'):
+            train(config, started)
+    assert checkpoint_step(started) == 5
+    weights = load_file(started / 'checkpoint.safetensors')
+    assert all(value.isfinite().all() for value in weights.values())
+    train(config, started)
+    assert differing(started / 'model.univseg', undisturbed / 'model.univseg') == []
+
+
+@pytest.mark.parametrize(('name', 'error'), [
+    ('label_embeddings.safetensors', TrainingError), ('checkpoint.safetensors', CheckpointError)])
+def test_a_damaged_file_of_the_run_is_named(finished_run, started, name, error):
+    shutil.copy(finished_run[0] / 'checkpoint.safetensors', started)
+    (started / name).write_bytes((started / name).read_bytes()[:100])
+    with pytest.raises(error, match=f'{name}: .*remove it'):
+        train(finished_run[1], started)
+
+
+def short(values, write_config, *overrides):
+    """Return the tiny configuration with as few steps as give one row of the log."""
+    return load_config(write_config(values), ['training.steps=10', *overrides])
+
+
+def test_one_domain_alone_has_the_within_term_only(values, write_config, tmp_path):
+    del values['domains']['indoor']
+    results = train(short(values, write_config), tmp_path / 'run')
+    assert list(results) == ['outdoor']
+    (row,) = rows(tmp_path / 'run' / 'log.csv')
+    assert float(row['cross_entropy']) == 0
+    assert float(row['within_entropy']) > 0
+
+
+def test_a_domain_without_unlabelled_images_trains(values, write_config, tmp_path):
+    values['domains']['indoor'].update(labelled=None, labelled_also_unlabelled=False)
+    results = train(short(values, write_config), tmp_path / 'run')
+    assert list(results) == ['outdoor', 'indoor']
+    splits = json.loads((tmp_path / 'run' / 'splits.json').read_text())
+    assert splits['indoor']['unlabelled']['images'] == []
+    (row,) = rows(tmp_path / 'run' / 'log.csv')
+    # The other domain's images still have this one's labels to be compared with.
+    assert float(row['cross_entropy']) > 0
+
+
+def test_without_unsupervised_terms_nothing_is_prepared(values, write_config, tmp_path):
+    train(short(values, write_config, 'objective.alpha=0', 'objective.beta=0'), tmp_path / 'run')
+    files = {path.name for path in (tmp_path / 'run').iterdir()}
+    assert files.isdisjoint({'supervised', 'label_embeddings.safetensors'})
+    network, _ = load_model(tmp_path / 'run' / 'model.univseg')
+    assert not network.label_embeddings('outdoor').any()
+    (row,) = rows(tmp_path / 'run' / 'log.csv')
+    assert float(row['loss']) == float(row['supervised'])
+
+
+def test_a_class_that_no_label_shows_is_told_and_left_out(values, write_config, tmp_path, caplog):
+    values['domains']['indoor']['classes'].append('sofa')
+    with caplog.at_level('WARNING'):
+        train(short(values, write_config), tmp_path / 'run')
+    assert [record.getMessage().split(':')[:2] for record in caplog.records
+            if record.name == training.__name__ and record.levelname == 'WARNING'] == [
+        ['indoor', ' no labelled image shows sofa']]
+    vectors = load_file(tmp_path / 'run' / 'label_embeddings.safetensors')['indoor']
+    assert vectors.any(dim=1).tolist() == [True, True, False]
+
+
+LABELLED_ROWS = {'outdoor': slice(0, 2), 'indoor': slice(2, 4)}
+UNLABELLED_ROWS = {'outdoor': slice(4, 6), 'indoor': slice(6, 7)}
+
+
+def batch_of(unlabelled):
+    generator = torch.manual_seed(0)
+    images = torch.randint(0, 256, (7, 3, 24, 40), generator=generator).to(torch.uint8)
+    targets = torch.randint(0, 2, (7, 24, 40), generator=generator).to(torch.uint8)
+    targets[:, 16:], targets[4:, :16] = 255, 0
+    return Batch(images, targets, LABELLED_ROWS, unlabelled)
+
+
+def network_with_labels():
+    network = small_network()
+    for seed, domain in enumerate((OUTDOOR, INDOOR)):
+        vectors = torch.randn(len(domain.classes), 8, generator=torch.manual_seed(seed))
+        network.set_label_embeddings(domain.name, torch.nn.functional.normalize(vectors))
+    return network
+
+
+@pytest.mark.parametrize(('warmup', 'step', 'rise'), [
+    (0, 1, 1), (10, 5, 0.5), (10, 500, 1)])
+@pytest.mark.parametrize('unlabelled', [['outdoor', 'indoor'], ['outdoor']])
+def test_a_batchs_losses(unlabelled, warmup, step, rise):
+    """
+    Supervised, cross and within terms of the rows that they belong to, padding left out.
+
+    A domain without unlabelled images still lends its labels to the others' cross term.
+    """
+    network = network_with_labels()
+    batch = batch_of({name: UNLABELLED_ROWS[name] for name in unlabelled})
+    objective = ObjectiveSection(alpha=0.3, beta=0.7, warmup_steps=warmup)
+    with torch.no_grad():
+        losses, norm = batch_losses(network, batch, objective, step, CPU)
+        logits, embeddings = network(batch.images, batch.labelled, batch.unlabelled)
+        supervised = sum(masked_cross_entropy(logits[name], batch.targets[LABELLED_ROWS[name]])
+                         for name in LABELLED_ROWS)
+        entropies = {(i, j): entropy(similarity(embeddings[i], network.label_embeddings(j)),
+                                     valid_cells(batch.targets)[UNLABELLED_ROWS[i]])
+                     for i in unlabelled for j in ('outdoor', 'indoor')}
+    within = sum(value for (i, j), value in entropies.items() if i == j)
+    cross = sum(value for (i, j), value in entropies.items() if i != j)
+    torch.testing.assert_close(losses.supervised, supervised)
+    torch.testing.assert_close(losses.within, within)
+    torch.testing.assert_close(losses.cross, cross)
+    torch.testing.assert_close(losses.total, supervised + rise * (0.3 * cross + 0.7 * within))
+    norms = [embeddings[name].norm(dim=1).mean() for name in unlabelled]
+    torch.testing.assert_close(norm, sum(norms) / len(norms))
+
+
+def test_a_batch_without_unlabelled_images_has_the_supervised_loss():
+    losses, norm = batch_losses(network_with_labels(), batch_of({}), ObjectiveSection(), 1, CPU)
+    assert losses.total == losses.supervised
+    assert losses.cross == losses.within == norm == 0
+
+
+def test_a_summary_has_every_domain_and_the_sum(finished_run):
+    folder, config = finished_run
+    segmenter = Segmenter.load(folder / 'model.univseg', device='cpu', precision='fp32')
+    results = evaluate(segmenter, load_validation(config, segmenter.domains), progress=False)
+    outdoor, indoor = (100 * results[name].miou for name in ('outdoor', 'indoor'))
+    line = summary({name: results[name] for name in ('outdoor', 'indoor')})
+    assert line == (f'mIoU % outdoor {outdoor:.1f}, indoor {indoor:.1f}; '
+                    f'sum {outdoor + indoor:.1f}')
