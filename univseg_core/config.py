@@ -8,7 +8,15 @@ from pathlib import Path
 import re
 from typing import Annotated, Any, get_args, get_origin, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+    ValidationError,
+)
 from univseg_core.domains import Domain
 from univseg_core.errors import UnivsegError
 from univseg_core.models.drn import DRN_SPECS
@@ -123,8 +131,10 @@ class DataSection(Section):
 class ObjectiveSection(Section):
     """The weights of the unsupervised terms (paper, Eq 5)."""
 
-    alpha: float = Field(1.0, ge=0, allow_inf_nan=False, description='weight of the cross-domain entropy')
-    beta: float = Field(1.0, ge=0, allow_inf_nan=False, description='weight of the within-domain entropy')
+    alpha: float = Field(
+        1.0, ge=0, allow_inf_nan=False, description='weight of the cross-domain entropy')
+    beta: float = Field(
+        1.0, ge=0, allow_inf_nan=False, description='weight of the within-domain entropy')
     warmup_steps: int = Field(
         0, ge=0, description='steps over which both weights rise linearly from 0')
 
