@@ -199,10 +199,11 @@ def switch_heads(model: Path, frames: Path) -> Switch:
                 Image, f'univseg/{name}/mask', mask_keeper(observer, seen, name), qos)
         client = observer.create_client(SetParameters, 'univseg/set_parameters')
         with process('segmentation_node', '--ros-args', '-p', f'model:={model}',
-                     '-p', "active_domains:=['outdoor']") as node:
+                     '-p', "active_domains:=['outdoor']",
+                     '-p', 'reliability:=reliable') as node:
             spin_until(observer, lambda: observer.count_subscribers('image') == 2, node)
             with process('image_player', str(frames), '--rate', str(RATE),
-                         '--wait-for-subscriber', '--frame-id', 'demo_camera'):
+                         '--wait-for-subscribers', '2', '--frame-id', 'demo_camera'):
                 spin_until(observer, lambda: len(seen.masks['outdoor']) >= total // 2, node)
                 seen.asked = now(observer)
                 answer = client.call_async(set_active_domains(['indoor']))

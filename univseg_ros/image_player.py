@@ -134,17 +134,17 @@ class ImagePlayer(Node):
     Publish a source's images at `rate` Hz; again and again if `loop`.
 
     `frame_id` None keeps what a message has, or says camera; `keep_stamps` keeps its stamp.
-    With `wait_for_subscriber`, nothing is sent until there is one. `done` is the Future of how
-    many were sent.
+    Nothing is sent until there are `wait_for` subscribers. `done` is the Future of how many were
+    sent.
     """
 
     def __init__(self, source: FolderSource | BagSource, *, rate: float, loop: bool,
-                 frame_id: str | None, keep_stamps: bool, wait_for_subscriber: bool):
+                 frame_id: str | None, keep_stamps: bool, wait_for: int):
         super().__init__(NODE_NAME)
         self._messages = repeat(source) if loop else iter(source)
         self._frame_id = frame_id
         self._keep_stamps = keep_stamps
-        self._waiting = wait_for_subscriber
+        self._wait_for = wait_for
         self._sent = 0
         self.done = Future()
         # A remapping of image does not reach image/compressed by itself.
@@ -155,9 +155,9 @@ class ImagePlayer(Node):
                           clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def _send_next(self) -> None:
-        if self._waiting and not self._publisher.get_subscription_count():
+        if self._publisher.get_subscription_count() < self._wait_for:
             return
-        self._waiting = False
+        self._wait_for = 0
         message = next(self._messages, None)
         if message is not None:
             self._send(message)
@@ -202,8 +202,8 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
                         'sending')
     parser.add_argument('--frame-id', help='frame_id of the headers (default: as recorded in the '
                         'bag, or camera)')
-    parser.add_argument('--wait-for-subscriber', action='store_true',
-                        help='send nothing until somebody subscribes')
+    parser.add_argument('--wait-for-subscribers', type=int, default=0, metavar='N',
+                        help='send nothing until N nodes subscribe')
     return parser.parse_args(arguments)
 
 
@@ -228,7 +228,7 @@ def main(args: Sequence[str] | None = None) -> int:
     with ros_until_signal(args):
         node = ImagePlayer(source, rate=options.rate, loop=options.loop,
                            frame_id=options.frame_id, keep_stamps=options.keep_stamps,
-                           wait_for_subscriber=options.wait_for_subscriber)
+                           wait_for=options.wait_for_subscribers)
         try:
             rclpy.spin_until_future_complete(node, node.done)
             node.get_logger().info(f'sent {node.done.result()} images')

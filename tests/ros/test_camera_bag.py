@@ -41,7 +41,7 @@ def test_every_frame_of_a_camera_bag_comes_back(start, peer, tmp_path, bag):
     topic = f'{namespace}/univseg/outdoor/mask'
     peer.wait_until(lambda: peer.node.count_publishers(topic), topic)
     player = start('-m', 'univseg_ros.image_player', str(bag), '--topic', TOPIC, '--keep-stamps',
-                   '--rate', '5', '--wait-for-subscriber', '--ros-args', '-r',
+                   '--rate', '5', '--wait-for-subscribers', '1', '--ros-args', '-r',
                    f'__ns:={namespace}')
     peer.wait_until(lambda: len(masks) == 30, '30 masks')
     assert player.end() == 0

@@ -69,7 +69,7 @@ def test_a_folder_in_the_order_of_its_names(start, peer, folder, pictures, compr
         CompressedImage, '/compressed', ('--compressed',))
     before = peer.node.get_clock().now().to_msg().sec
     received = peer.collect(type_, f'/{name}/camera/image_raw{suffix}', QOS)
-    player = run_player(start, name, folder, *options, '--wait-for-subscriber')
+    player = run_player(start, name, folder, *options, '--wait-for-subscribers', '1')
     peer.wait_until(lambda: len(received) == 3, 'three images')
     assert_are(received, pictures)
     assert {message.header.frame_id for message in received} == {'camera'}
@@ -86,7 +86,7 @@ def test_a_topic_of_a_bag_with_its_stamps(start, peer, bag, pictures, topic, typ
     name = f'bag{topic[1:]}'
     received = peer.collect(type_, f'/{name}/camera/image_raw{suffix}', QOS)
     player = run_player(start, name, bag, '--topic', topic, '--keep-stamps',
-                        '--wait-for-subscriber')
+                        '--wait-for-subscribers', '1')
     peer.wait_until(lambda: len(received) == 3, 'three images')
     assert_are(received, pictures)
     assert [(message.header.stamp.sec, message.header.stamp.nanosec, message.header.frame_id)
@@ -97,7 +97,7 @@ def test_a_topic_of_a_bag_with_its_stamps(start, peer, bag, pictures, topic, typ
 def test_a_bag_again_and_again_as_another_camera_now(start, peer, bag, pictures):
     received = peer.collect(Image, '/loop/camera/image_raw', QOS)
     player = run_player(start, 'loop', bag, '--topic', '/front', '--loop', '--frame-id', 'other',
-                        '--wait-for-subscriber')
+                        '--wait-for-subscribers', '1')
     peer.wait_until(lambda: len(received) >= 7, 'seven images of three')
     assert_are(received[:7], [*pictures, *pictures, pictures[0]])
     assert {message.header.frame_id for message in received} == {'other'}
@@ -109,7 +109,7 @@ def test_a_bag_again_and_again_as_another_camera_now(start, peer, bag, pictures)
 def test_a_damaged_image_is_skipped(start, peer, folder, pictures):
     (folder / 'aa.png').write_bytes((folder / 'a.png').read_bytes()[:40])
     received = peer.collect(Image, '/damaged/camera/image_raw', QOS)
-    player = run_player(start, 'damaged', folder, '--wait-for-subscriber')
+    player = run_player(start, 'damaged', folder, '--wait-for-subscribers', '1')
     assert player.end() == 0
     peer.wait_until(lambda: len(received) == 3, 'three images')
     assert_are(received, pictures)
