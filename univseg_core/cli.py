@@ -166,7 +166,7 @@ def _baselines(options: argparse.Namespace) -> None:
 
 
 def _scenes(options: argparse.Namespace) -> None:
-    from univseg_core.data.scenes import write_worlds
+    from univseg_core.data.scenes.worlds import write_worlds
 
     write_worlds(options.folder, train=options.train, validation=options.validation,
                  labelled=options.labelled, seed=options.seed)

@@ -31,7 +31,7 @@ from sensor_msgs.msg import Image
 from univseg_core.baselines import random_forest
 from univseg_core.config import load_config, RunConfig
 from univseg_core.data.dataset import load_data
-from univseg_core.data.scenes import write_worlds
+from univseg_core.data.scenes.worlds import write_worlds
 from univseg_core.evaluation import DomainResult
 from univseg_core.figures import overlay, panel
 from univseg_core.files import write_text
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         shutil.rmtree(out / part, ignore_errors=True)
 
     heading(1, 'two synthetic worlds, few labels')
-    write_worlds(out / 'worlds', train=400, validation=60, labelled=80)
+    write_worlds(out / 'worlds', train=400, validation=60, labelled=100)
     os.environ['UNIVSEG_DATA'] = str(out / 'worlds')
     config = load_config('train/scenes.yaml')
 
