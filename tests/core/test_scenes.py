@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.ensemble import RandomForestClassifier
 from univseg_core.baselines import pixel_values
+from univseg_core.config import load_config
 from univseg_core.data.scenes import indoor, outdoor
 from univseg_core.data.scenes.worlds import render_scene, WORLDS, write_worlds
 from univseg_core.images import read_image, read_label
@@ -172,3 +173,11 @@ def test_worlds_are_not_mixed_with_older_ones(tmp_path):
     with pytest.raises(ValueError, match='outdoor is already there'):
         write_worlds(tmp_path, train=1, validation=1, width=32, height=24, progress=False)
     assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize('world', WORLDS)
+def test_the_shipped_configuration_shows_the_worlds_in_their_own_colours(
+        tmp_path, monkeypatch, world):
+    write_worlds(tmp_path, train=2, labelled=1, validation=1, width=32, height=24, progress=False)
+    monkeypatch.setenv('UNIVSEG_DATA', str(tmp_path))
+    assert load_config('train/scenes.yaml').domain(world) == WORLDS[world]
