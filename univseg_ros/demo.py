@@ -100,8 +100,10 @@ def comparison(config: RunConfig, run: Path, results: dict[str, DomainResult]) -
     alone = [json.loads((run / 'supervised' / name / 'evaluation.json').read_text())[name]['miou']
              for name in results]
     lines += [row('random forest on colour and location', [f.miou for f in forests]),
-              row('a network for each world alone', alone),
-              row('**the universal model, one for both**', [r.miou for r in results.values()])]
+              row(f'a network for each world alone, {config.label_embeddings.pretrain_steps} '
+                  'steps each', alone),
+              row(f'**the universal model**, one for both, {config.training.steps} steps',
+                  [result.miou for result in results.values()])]
     return '\n'.join(lines)
 
 
