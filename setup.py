@@ -17,11 +17,9 @@ RUNTIME = ['numpy>=1.26', 'opencv-python>=4.8', 'pyyaml>=6', 'safetensors>=0.4',
 
 TRAIN = [
     'lightning>=2.6.6,<2.7',  # 2.6.2 and 2.6.3 were malicious uploads
-    'matplotlib>=3.8',
     'pydantic>=2.7',
     'scikit-learn>=1.4',
     'torchmetrics>=1.4',
-    'torchvision>=0.19',
 ]
 
 # ROS 2 Jazzy from PyPI, for machines without a ROS distribution.

@@ -10,8 +10,7 @@ import cv2
 import numpy as np
 from sklearn.ensemble import RandomForestClassifier
 from univseg_core.data.dataset import DomainData
-from univseg_core.data.folders import Sample
-from univseg_core.data.mixture import read_sample
+from univseg_core.data.folders import read_sample, Sample
 from univseg_core.domains import Domain, IGNORE_INDEX
 from univseg_core.evaluation import DomainResult, measure
 from univseg_core.images import fit_size, resize_image, resize_label

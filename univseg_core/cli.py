@@ -15,8 +15,8 @@ from univseg_core.images import read_image, write_png
 from univseg_core.inference import Segmenter
 
 EXAMPLES = """examples:
-  univseg scenes data/worlds                            make two synthetic worlds to learn from
-  univseg train train/scenes.yaml --run runs/first      train on them
+  univseg scenes worlds                                 make two synthetic worlds to learn from
+  UNIVSEG_DATA=worlds univseg train train/scenes.yaml --run runs/first      train on them
   univseg train my.yaml --run runs/b training.steps=500 change a setting
   univseg evaluate runs/first                           mIoU of each domain and class
   univseg predict photos/ --model runs/first/model.univseg --domain outdoor
@@ -67,13 +67,19 @@ def parser() -> argparse.ArgumentParser:
 
     sub = command('scenes', _scenes, 'make the synthetic outdoor and indoor worlds')
     sub.add_argument('folder', type=Path, help='folder to write outdoor/ and indoor/ into')
-    sub.add_argument('--train', type=int, default=400, help='training images (default: 400)')
-    sub.add_argument('--validation', type=int, default=80,
-                     help='validation images (default: 80)')
-    sub.add_argument('--labelled', type=int, default=80,
-                     help='training images with a label map (default: 80)')
-    sub.add_argument('--seed', type=int, default=0, help='decides every image (default: 0)')
+    sub.add_argument('--train', type=_count, default=400, help='training images (default: 400)')
+    sub.add_argument('--validation', type=_count, default=60,
+                     help='validation images (default: 60)')
+    sub.add_argument('--labelled', type=_count, default=100,
+                     help='training images with a label map (default: 100)')
+    sub.add_argument('--seed', type=_count, default=0, help='decides every image (default: 0)')
     return top
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f'{text!r}: expected a whole number, 0 or more')
+    return int(text)
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -15,11 +15,13 @@ from pydantic import (
     ConfigDict,
     Field,
     model_validator,
+    StrictBool,
+    StrictInt,
     ValidationError,
 )
-from univseg_core.domains import Domain
+from univseg_core.domains import Domain, DomainError
 from univseg_core.errors import UnivsegError
-from univseg_core.models.drn import DRN_SPECS
+from univseg_core.models.drn import DRN_SPECS, encoder_channels
 import yaml
 
 SHIPPED = resources.files('univseg_core') / 'config_files'
@@ -56,7 +58,7 @@ def _folder(path: Path) -> Path:
     path = _expand(path)
     if not path.is_dir():
         raise ValueError(f'no such folder: {path}')
-    return path
+    return path.resolve()
 
 
 Folder = Annotated[Path, AfterValidator(_folder)]
@@ -65,7 +67,7 @@ Folder = Annotated[Path, AfterValidator(_folder)]
 class Section(BaseModel):
     """A part of the configuration: no unknown keys, no change after reading."""
 
-    model_config = ConfigDict(extra='forbid', frozen=True)
+    model_config = ConfigDict(extra='forbid', frozen=True, allow_inf_nan=False)
 
 
 class LabelledFolder(Section):
@@ -85,11 +87,11 @@ class DomainSection(Section):
         None, description='one [red, green, blue] a class; made when left out')
     train: LabelledFolder = Field(description='images to learn from, with labels')
     validation: LabelledFolder = Field(description='images to measure with')
-    labelled: int | None = Field(
+    labelled: StrictInt | None = Field(
         None, ge=1, description='how many training labels to use (N); all when left out')
     unlabelled: list[Folder] = Field(
         [], description='further folders of images without labels')
-    labelled_also_unlabelled: bool = Field(
+    labelled_also_unlabelled: StrictBool = Field(
         True, description='whether the N labelled images serve the unsupervised terms too')
 
 
@@ -100,31 +102,33 @@ class ModelSection(Section):
     width: float = Field(
         1.0, ge=1 / 16, le=4, description="multiplier of the encoder's channels; 0.25 suits a "
                                           'small CPU')
-    embedding_dim: int = Field(
+    embedding_dim: StrictInt = Field(
         128, ge=1, description='dimension D of pixel and label embeddings')
 
 
 class DataSection(Section):
     """How images become training batches."""
 
-    image_size: int | None = Field(
+    image_size: StrictInt | None = Field(
         None, ge=32, description='longest side in pixels to which images are scaled, in training '
                                  'and on the robot; as they are when left out')
-    crop_size: int = Field(512, ge=32, description='side of the square training crops in pixels')
-    labelled_per_domain: int = Field(
+    crop_size: StrictInt = Field(
+        512, ge=32, description='side of the square training crops in pixels')
+    labelled_per_domain: StrictInt = Field(
         4, ge=1, description='labelled crops of each domain in a batch')
-    unlabelled_per_domain: int = Field(
+    unlabelled_per_domain: StrictInt = Field(
         4, ge=1, description='unlabelled crops of each domain in a batch')
     scale: tuple[float, float] = Field(
         (0.75, 1.5), description='range of the random scale')
-    flip: bool = Field(True, description='whether to mirror half of the crops')
+    flip: StrictBool = Field(True, description='whether to mirror half of the crops')
     colour: float = Field(
         0.3, ge=0, lt=1, description='strength of random brightness, contrast and saturation')
 
     @model_validator(mode='after')
     def _ordered(self) -> 'DataSection':
-        if not 0 < self.scale[0] <= self.scale[1]:
-            raise ValueError(f'scale: expected 0 < lowest ≤ highest, got {list(self.scale)}')
+        if not 0.1 <= self.scale[0] <= self.scale[1] <= 10:
+            raise ValueError(
+                f'scale: expected 0.1 ≤ lowest ≤ highest ≤ 10, got {list(self.scale)}')
         return self
 
 
@@ -132,17 +136,17 @@ class ObjectiveSection(Section):
     """The weights of the unsupervised terms (paper, Eq 5)."""
 
     alpha: float = Field(
-        1.0, ge=0, allow_inf_nan=False, description='weight of the cross-domain entropy')
+        1.0, ge=0, description='weight of the cross-domain entropy')
     beta: float = Field(
-        1.0, ge=0, allow_inf_nan=False, description='weight of the within-domain entropy')
-    warmup_steps: int = Field(
+        1.0, ge=0, description='weight of the within-domain entropy')
+    warmup_steps: StrictInt = Field(
         0, ge=0, description='steps over which both weights rise linearly from 0')
 
 
 class LabelEmbeddingSection(Section):
     """The label embeddings (paper, appendices A and B)."""
 
-    pretrain_steps: int = Field(
+    pretrain_steps: StrictInt = Field(
         500, ge=1, description='steps of the supervised-only network of each domain whose '
                                'features they are made from')
 
@@ -150,18 +154,19 @@ class LabelEmbeddingSection(Section):
 class TrainingSection(Section):
     """The optimisation: AdamW under a one-cycle schedule."""
 
-    steps: int = Field(2000, ge=1, description='optimiser steps')
+    steps: StrictInt = Field(2000, ge=1, description='optimiser steps')
     learning_rate: float = Field(3e-3, gt=0, description='peak learning rate')
     weight_decay: float = Field(1e-2, ge=0, description='decoupled weight decay')
-    seed: int = Field(0, ge=0, description='decides splits, initial weights, batches')
+    seed: StrictInt = Field(
+        0, ge=0, lt=2**32, description='decides splits, initial weights and batches')
     accelerator: Literal['auto', 'cpu', 'cuda'] = Field(
         'auto', description='where to train; auto takes CUDA where there is one')
     precision: Literal['32-true', 'bf16-mixed', '16-mixed'] = Field(
         '32-true', description='arithmetic of the forward and backward passes')
-    workers: int = Field(
+    workers: StrictInt = Field(
         0, ge=0, description='processes that prepare batches; 0 prepares them in the loop')
-    validate_every: int = Field(500, ge=1, description='steps between validations')
-    checkpoint_every: int = Field(200, ge=1, description='steps between checkpoints')
+    validate_every: StrictInt = Field(500, ge=1, description='steps between validations')
+    checkpoint_every: StrictInt = Field(200, ge=1, description='steps between checkpoints')
 
 
 class RunConfig(Section):
@@ -179,12 +184,21 @@ class RunConfig(Section):
     def _check_label_spaces(self) -> 'RunConfig':
         for name in self.domains:
             self.domain(name)
+        channels = encoder_channels(self.model.encoder, self.model.width)
+        if self.model.embedding_dim > channels:
+            raise ValueError(
+                f'model.embedding_dim: expected at most {channels}, the channels of '
+                f'{self.model.encoder} at width {self.model.width}, got '
+                f'{self.model.embedding_dim}')
         return self
 
     def domain(self, name: str) -> Domain:
         """Return one domain's label space; DomainError where it cannot be one."""
         section = self.domains[name]
-        return Domain.create(name, section.classes, section.palette)
+        try:
+            return Domain.create(name, section.classes, section.palette)
+        except DomainError as error:
+            raise DomainError(f'domains.{name}: {error}') from None
 
 
 def load_config(source: Path | str, overrides: Sequence[str] = ()) -> RunConfig:
@@ -241,7 +255,7 @@ def _override(values: dict, override: str) -> None:
 
 def _explain(problem: dict[str, Any]) -> str:
     """Return one of pydantic's findings as 'key.path: what was expected, got what'."""
-    key = '.'.join(str(part) for part in problem['loc']) or '(top level)'
+    key = '.'.join(str(part) for part in problem['loc'])
     if problem['type'] == 'extra_forbidden':
         valid = _valid_keys(problem['loc'][:-1])
         close = difflib.get_close_matches(str(problem['loc'][-1]), valid, n=1)
@@ -250,7 +264,8 @@ def _explain(problem: dict[str, Any]) -> str:
     if problem['type'] == 'missing':
         return f'{key}: this key is missing'
     if problem['type'] == 'value_error':
-        return f'{key}: {problem["ctx"]["error"]}'
+        # Those of the whole configuration name their key themselves.
+        return ': '.join(filter(None, [key, str(problem['ctx']['error'])]))
     return f'{key}: {problem["msg"]}, got {problem["input"]!r}'
 
 

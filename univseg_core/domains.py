@@ -42,6 +42,8 @@ class Domain:
             raise DomainError(
                 f'domain {self.name}: expected 1 to {IGNORE_INDEX} classes, '
                 f'got {len(self.classes)}')
+        if not all(isinstance(name, str) and name for name in self.classes):
+            raise DomainError(f'domain {self.name}: expected class names, got {self.classes}')
         repeated = {c for c in self.classes if self.classes.count(c) > 1}
         if repeated:
             raise DomainError(f'domain {self.name}: class names repeat: {sorted(repeated)}')

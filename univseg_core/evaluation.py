@@ -7,8 +7,7 @@ import numpy as np
 import torch
 from torchmetrics.classification import MulticlassConfusionMatrix
 from tqdm import tqdm
-from univseg_core.data.folders import Sample
-from univseg_core.data.mixture import read_sample
+from univseg_core.data.folders import read_sample, Sample
 from univseg_core.domains import Domain, IGNORE_INDEX
 from univseg_core.inference import Segmenter
 

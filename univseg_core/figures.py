@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from univseg_core.data.folders import Sample
-from univseg_core.data.mixture import read_sample
+from univseg_core.data.folders import read_sample, Sample
 from univseg_core.domains import Domain, IGNORE_INDEX
 from univseg_core.inference import Segmenter
 

@@ -11,6 +11,10 @@ from univseg_core.files import replacing
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
 
 
+JPEG_START, JPEG_END = b'\xff\xd8', b'\xff\xd9'
+JPEG_TAIL = 4096
+"""Bytes at the end of a JPEG among which its end marker stands; some cameras pad their files."""
+
 PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
 PNG_BIT_DEPTH = 24
 """Where in a PNG file the bits of a pixel's channel stand."""
@@ -30,26 +34,42 @@ def _read(path: Path) -> np.ndarray:
     return data
 
 
-def _decode(path: Path, data: np.ndarray, flags: int) -> np.ndarray:
+def _decode(data: np.ndarray, flags: int) -> np.ndarray:
+    is_jpeg = data[:2].tobytes() == JPEG_START
+    # OpenCV 4 fills what is missing of a truncated JPEG with grey, and says nothing.
+    if is_jpeg and JPEG_END not in data[-JPEG_TAIL:].tobytes():
+        raise ImageError('not a readable image (a truncated JPEG)')
     try:
-        image = cv2.imdecode(data, flags)
+        image = cv2.imdecode(data, flags) if data.size else None
     except cv2.error:
         image = None
     if image is None:
-        raise ImageError(f'{path}: not a readable image (damaged, or of an unknown format)')
+        raise ImageError('not a readable image (damaged, or of an unknown format)')
     return image
+
+
+def decode_image(data: np.ndarray) -> np.ndarray:
+    """
+    Return an encoded image (JPEG, PNG, …), given as uint8 bytes (N,), as (H, W, 3) uint8 RGB.
+
+    Pixels stay where the file has them: an orientation in its EXIF data, of which a label map
+    knows nothing, is not applied. Raises ImageError for what is not a whole image.
+    """
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    return cv2.cvtColor(_decode(data, flags), cv2.COLOR_BGR2RGB)
 
 
 def read_image(path: Path | str) -> np.ndarray:
     """
-    Return an image file as (H, W, 3) uint8 RGB.
+    Return an image file as (H, W, 3) uint8 RGB, as `decode_image` does.
 
-    Pixels stay where the file has them: an orientation in its EXIF data, of which a label map
-    knows nothing, is not applied. Raises ImageError, which names the file, where it is missing,
-    empty or damaged.
+    Raises ImageError, which names the file, where it is missing, empty or damaged.
     """
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    return cv2.cvtColor(_decode(path, _read(path), flags), cv2.COLOR_BGR2RGB)
+    data = _read(path)
+    try:
+        return decode_image(data)
+    except ImageError as error:
+        raise ImageError(f'{path}: {error}') from None
 
 
 def read_label(path: Path | str, domain: Domain) -> np.ndarray:
@@ -60,7 +80,10 @@ def read_label(path: Path | str, domain: Domain) -> np.ndarray:
     8-bit image, or holds an index that is neither one of the domain's classes nor 255.
     """
     data = _read(path)
-    label = _decode(path, data, cv2.IMREAD_UNCHANGED)
+    try:
+        label = _decode(data, cv2.IMREAD_UNCHANGED)
+    except ImageError as error:
+        raise ImageError(f'{path}: {error}') from None
     is_png = data[:8].tobytes() == PNG_SIGNATURE
     if is_png and data[PNG_BIT_DEPTH] < 8:
         # OpenCV would spread such values over 0..255.

@@ -144,8 +144,8 @@ def resolve_device(device: str) -> torch.device:
         return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     try:
         resolved = torch.device(device)
-        torch.empty(1, device=resolved)
-    except (RuntimeError, AssertionError) as error:
+        torch.zeros(1, device=resolved).tolist()  # a device without memory (meta) fails here
+    except (AssertionError, NotImplementedError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise UnivsegError(f'device {device!r} is not available: {reason}') from error
     return resolved

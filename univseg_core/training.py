@@ -19,7 +19,7 @@ import torch
 from tqdm import tqdm
 from univseg_core.checkpoint import load_checkpoint, save_checkpoint
 from univseg_core.config import dump_config, ObjectiveSection, RunConfig
-from univseg_core.data.dataset import DomainData, load_data
+from univseg_core.data.dataset import check_files, DomainData, load_data
 from univseg_core.data.mixture import Batch, MixtureDataset
 from univseg_core.data.splits import split_hash, write_splits
 from univseg_core.data.transforms import Augmentation
@@ -57,6 +57,8 @@ def train(config: RunConfig, run: Path) -> dict[str, DomainResult]:
     longer finite, DataError and ImageError for files that are not as they should be.
     """
     data = load_data(config)
+    check_files(data)
+    new_fabric(config)
     claim_run_folder(run, config)
     write_splits(run / 'splits.json', {name: d.labelled for name, d in data.items()},
                  {name: d.unlabelled for name, d in data.items()})
@@ -117,7 +119,7 @@ def fit(config: RunConfig, data: Mapping[str, DomainData], folder: Path,
     batch. Writes the folder's logs, checkpoint, model file, evaluation and pictures.
     """
     settings = config.training
-    fabric = Fabric(accelerator=settings.accelerator, devices=1, precision=settings.precision)
+    fabric = new_fabric(config)
     network = _new_network(config, data, label_embeddings)
     optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate,
                                   weight_decay=settings.weight_decay)
@@ -168,6 +170,16 @@ def fit(config: RunConfig, data: Mapping[str, DomainData], folder: Path,
     run_log.validation(steps, results)
     write_results(folder, config, network, segmenter, data, results)
     return results
+
+
+def new_fabric(config: RunConfig) -> Fabric:
+    """Return the engine; TrainingError where its accelerator or precision is not to be had."""
+    settings = config.training
+    try:
+        return Fabric(accelerator=settings.accelerator, devices=1, precision=settings.precision)
+    except (RuntimeError, ValueError) as error:
+        raise TrainingError(f'training.accelerator {settings.accelerator!r} with '
+                            f'training.precision {settings.precision!r}: {error}') from error
 
 
 def write_results(folder: Path, config: RunConfig, network: UniversalSegmenter,

@@ -121,7 +121,7 @@ def test_bad_overrides_are_quoted(values, write_config, override, message):
     ('training', 'precision', 'fp8', ['training.precision: ', 'bf16-mixed', "got 'fp8'"]),
     ('model', 'encoder', 'resnet', ['model.encoder: ', 'drn_d_22', "got 'resnet'"]),
     ('model', 'width', 0.01, ['model.width: ', '0.0625', 'got 0.01']),
-    ('data', 'scale', [2, 1], ['data: scale: expected 0 < lowest ≤ highest, got [2.0, 1.0]']),
+    ('data', 'scale', [2, 1], ['data: scale: expected 0.1 ≤ lowest ≤ highest ≤ 10']),
     ('data', 'scale', [1], ['data.scale.1: this key is missing']),
 ])
 def test_a_wrong_setting_is_named_with_what_was_expected(values, write_config, section, key,
@@ -251,3 +251,22 @@ def test_a_configuration_does_not_change_after_reading(values, write_config):
     config = load_config(write_config(values))
     with pytest.raises(ValueError, match='frozen'):
         config.training.steps = 1
+
+
+@pytest.mark.parametrize(('key', 'value'), [('steps', True), ('steps', '100'), ('steps', 1.5),
+                                            ('seed', 2**64), ('learning_rate', float('inf'))])
+def test_numbers_of_another_kind_are_refused(values, write_config, key, value):
+    assert_refused(values, write_config, lambda v: v['training'].update({key: value}),
+                   f'training.{key}: ')
+
+
+def test_an_embedding_wider_than_the_features_is_told_before_anything_runs(values, write_config):
+    assert_refused(values, write_config,
+                   lambda v: v['model'].update(width=0.125, embedding_dim=128),
+                   'model.embedding_dim: expected at most 64')
+
+
+def test_a_palette_of_another_length_is_told_with_its_domain(values, write_config):
+    assert_refused(values, write_config,
+                   lambda v: v['domains']['indoor'].update(palette=[[1, 2, 3]]),
+                   'domains.indoor: ', 'palette')

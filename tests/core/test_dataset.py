@@ -1,11 +1,15 @@
 """What a configuration's folders become: labelled, unlabelled and validation samples."""
 
+import shutil
+
+import numpy as np
 import pytest
 from tiny_worlds import INDOOR, LABELLED, OUTDOOR, TRAIN, VALIDATION
 from univseg_core.config import load_config
-from univseg_core.data.dataset import load_data, load_validation
-from univseg_core.data.folders import DataError, Sample
+from univseg_core.data.dataset import check_files, DomainData, load_data, load_validation
+from univseg_core.data.folders import DataError, labelled_samples, Sample
 from univseg_core.domains import Domain
+from univseg_core.images import ImageError, read_label, write_png
 
 
 @pytest.fixture
@@ -94,3 +98,28 @@ def test_validation_with_other_classes_is_refused(load):
 def test_validation_without_a_domain_in_common_is_refused(load):
     with pytest.raises(DataError, match='outdoor, indoor, the model elsewhere: none in common'):
         load_validation(load(), {'elsewhere': OUTDOOR})
+
+
+@pytest.fixture
+def own_data(tmp_path, worlds):
+    """Return one domain's data whose files a test may spoil."""
+    shutil.copytree(worlds / 'indoor', tmp_path / 'indoor')
+    train, validation = (
+        labelled_samples(tmp_path / f'indoor/{part}/image', tmp_path / f'indoor/{part}/label')
+        for part in ('train', 'validation'))
+    return {'indoor': DomainData(INDOOR, train, [], validation)}
+
+
+def test_files_are_checked_before_a_training_begins(own_data):
+    check_files(own_data)
+    damaged = own_data['indoor'].validation[0].image
+    damaged.write_bytes(damaged.read_bytes()[:60])
+    with pytest.raises(ImageError, match=f'{damaged}: not a readable image'):
+        check_files(own_data)
+
+
+def test_a_domain_without_a_labelled_pixel_is_told(own_data):
+    for sample in own_data['indoor'].labelled:
+        write_png(sample.label, np.full_like(read_label(sample.label, INDOOR), 255))
+    with pytest.raises(DataError, match=r'domains\.indoor: every pixel'):
+        check_files(own_data)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from tiny_worlds import OUTDOOR, random_image
 from univseg_core.images import (
+    decode_image,
     fit_size,
     ImageError,
     read_image,
@@ -171,3 +172,22 @@ def test_an_array_that_is_no_picture_is_not_written(tmp_path):
     with pytest.raises(ImageError, match=r'bad\.png.*\(2, 0\)'):
         write_png(tmp_path / 'bad.png', np.zeros((2, 0), np.uint8))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('share', [0.3, 0.6, 0.99])
+def test_a_truncated_jpeg_is_no_image(tmp_path, share):
+    picture = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    data = cv2.imencode('.jpg', picture)[1]
+    assert decode_image(data).shape == (40, 60, 3)
+    with pytest.raises(ImageError, match='truncated JPEG'):
+        decode_image(data[:int(share * len(data))])
+
+
+def test_an_orientation_in_a_jpeg_moves_no_pixel(tmp_path):
+    """The label map beside it knows nothing of EXIF."""
+    data = cv2.imencode('.jpg', np.zeros((40, 60, 3), np.uint8))[1].tobytes()
+    exif = (b'Exif\0\0MM\0*\0\0\0\x08\0\x01' + b'\x01\x12\0\x03\0\0\0\x01\0\x06\0\0' + bytes(4))
+    turned = data[:2] + b'\xff\xe1' + (len(exif) + 2).to_bytes(2, 'big') + exif + data[2:]
+    (tmp_path / 'turned.jpg').write_bytes(turned)
+    assert cv2.imread(str(tmp_path / 'turned.jpg')).shape == (60, 40, 3)
+    assert read_image(tmp_path / 'turned.jpg').shape == (40, 60, 3)

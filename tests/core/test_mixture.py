@@ -5,10 +5,10 @@ import pytest
 from tiny_worlds import HEIGHT, OUTDOOR, random_image, WIDTH
 import torch
 from univseg_core.data import mixture
-from univseg_core.data.folders import DataError, labelled_samples, Sample
-from univseg_core.data.mixture import ImageStore, MixtureDataset, read_sample
+from univseg_core.data.folders import DataError, labelled_samples, read_sample, Sample
+from univseg_core.data.mixture import ImageStore, MixtureDataset
 from univseg_core.data.transforms import Augmentation
-from univseg_core.images import write_png
+from univseg_core.images import ImageError, write_png
 
 SIDE = 32
 AS_IT_IS = Augmentation(SIDE)
@@ -164,3 +164,14 @@ def test_a_label_map_of_another_size_is_named(samples, tmp_path):
     write_png(tmp_path / 'small.png', np.zeros((24, 32), np.uint8))
     with pytest.raises(DataError, match=r'small\.png: the label map is 32×24, its image 64×48'):
         read_sample(Sample(samples[0].image, tmp_path / 'small.png'), OUTDOOR)
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_a_damaged_file_is_told_by_its_name_alone(tmp_path, workers):
+    path = tmp_path / 'damaged.png'
+    path.write_bytes(b'no image')
+    store = ImageStore([Sample(path)], OUTDOOR, None)
+    mixture = MixtureDataset({'outdoor': store}, {}, Augmentation(8), 1, 1, seed=0)
+    with pytest.raises(ImageError) as error:
+        next(mixture.batches(0, 1, workers))
+    assert str(error.value) == f'{path}: not a readable image (damaged, or of an unknown format)'

@@ -13,7 +13,6 @@ from univseg_core import files
 from univseg_core.errors import UnivsegError
 from univseg_core.models.model_file import (
     load_model,
-    model_hash,
     ModelCard,
     ModelFileError,
     save_model,
@@ -77,11 +76,7 @@ def test_everything_comes_back_equal(saved):
 
 def test_the_same_model_gives_the_same_file(saved, tmp_path):
     save_model(tmp_path / 'again.univseg', network_with_label_embeddings(), CARD)
-    assert model_hash(tmp_path / 'again.univseg') == model_hash(saved)
-    network = network_with_label_embeddings()
-    network.head_indoor.bias.data[0] += 1
-    save_model(tmp_path / 'other.univseg', network, CARD)
-    assert model_hash(tmp_path / 'other.univseg') != model_hash(saved)
+    assert (tmp_path / 'again.univseg').read_bytes() == saved.read_bytes()
 
 
 def test_a_card_without_figures_comes_back(tmp_path):

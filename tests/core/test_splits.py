@@ -68,3 +68,13 @@ def test_splits_are_written_down(tmp_path):
         'labelled': {'hash': split_hash(SAMPLES[:2]), 'images': ['000.png', '001.png']},
         'unlabelled': {'hash': split_hash(SAMPLES[2:5]),
                        'images': ['002.png', '003.png', '004.png']}}}
+
+
+def test_other_images_than_a_run_began_with_are_refused(tmp_path):
+    path = tmp_path / 'splits.json'
+    write_splits(path, {'outdoor': SAMPLES[:2]}, {'outdoor': SAMPLES[2:]})
+    write_splits(path, {'outdoor': SAMPLES[:2]}, {'outdoor': SAMPLES[2:]})
+    before = path.read_text(encoding='utf-8')
+    with pytest.raises(DataError, match=r'splits\.json: .*began with other images'):
+        write_splits(path, {'outdoor': SAMPLES[1:3]}, {'outdoor': SAMPLES[3:]})
+    assert path.read_text(encoding='utf-8') == before

@@ -3,11 +3,18 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tqdm import tqdm
 from univseg_core.config import RunConfig
-from univseg_core.data.folders import DataError, labelled_samples, Sample, unlabelled_samples
+from univseg_core.data.folders import (
+    DataError,
+    labelled_samples,
+    read_sample,
+    Sample,
+    unlabelled_samples,
+)
 from univseg_core.data.mixture import ImageStore
 from univseg_core.data.splits import choose_labelled
-from univseg_core.domains import Domain
+from univseg_core.domains import Domain, IGNORE_INDEX
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,20 @@ def load_data(config: RunConfig) -> dict[str, DomainData]:
         validation = labelled_samples(section.validation.images, section.validation.labels)
         data[name] = DomainData(config.domain(name), labelled, unlabelled, validation)
     return data
+
+
+def check_files(data: Mapping[str, DomainData]) -> None:
+    """
+    Read every labelled and validation sample once, with a progress bar.
+
+    So a damaged image, a label of another size or with a foreign index, or a domain without a
+    single labelled pixel is told before a training has begun. Raises ImageError or DataError.
+    """
+    for name, d in data.items():
+        samples = tqdm([*d.labelled, *d.validation], f'check {name}', unit='image', leave=False)
+        labels = [(read_sample(sample, d.domain)[1] != IGNORE_INDEX).any() for sample in samples]
+        if not any(labels[:len(d.labelled)]):
+            raise DataError(f'domains.{name}: every pixel of the labelled images is void (255)')
 
 
 def load_validation(config: RunConfig, domains: Mapping[str, Domain]) -> dict[str, list[Sample]]:

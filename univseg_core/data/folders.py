@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from univseg_core.domains import Domain
 from univseg_core.errors import UnivsegError
-from univseg_core.images import IMAGE_SUFFIXES
+from univseg_core.images import IMAGE_SUFFIXES, read_image, read_label
 
 
 class DataError(UnivsegError):
@@ -55,3 +57,19 @@ def labelled_samples(images: Path, labels: Path) -> list[Sample]:
 def unlabelled_samples(folders: Sequence[Path]) -> list[Sample]:
     """Return the images of some folders as samples without labels."""
     return [Sample(image) for folder in folders for image in list_images(folder)]
+
+
+def read_sample(sample: Sample, domain: Domain) -> tuple[np.ndarray, np.ndarray]:
+    """
+    Return a sample's image (H, W, 3) uint8 and label (H, W) uint8, zeros where unlabelled.
+
+    Raises ImageError for a file that cannot be read, DataError for a label of another size.
+    """
+    image = read_image(sample.image)
+    if sample.label is None:
+        return image, np.zeros(image.shape[:2], np.uint8)
+    label = read_label(sample.label, domain)
+    if label.shape != image.shape[:2]:
+        raise DataError(f'{sample.label}: the label map is {label.shape[1]}×{label.shape[0]}, '
+                        f'its image {image.shape[1]}×{image.shape[0]}')
+    return image, label

@@ -7,13 +7,14 @@ import signal
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
-from univseg_core.data.folders import DataError, Sample
+from univseg_core.data.folders import read_sample, Sample
 from univseg_core.data.transforms import Augmentation
 from univseg_core.domains import Domain
-from univseg_core.images import fit_size, read_image, read_label, resize_image, resize_label
+from univseg_core.errors import UnivsegError
+from univseg_core.images import fit_size, resize_image, resize_label
 
 CACHE_LIMIT = 1_000_000_000
-"""Bytes of decoded images up to which a set is kept in memory."""
+"""Bytes of decoded images up to which the samples of one store are kept in memory."""
 
 
 @dataclass(frozen=True)
@@ -58,22 +59,6 @@ class ImageStore:
         return item
 
 
-def read_sample(sample: Sample, domain: Domain) -> tuple[np.ndarray, np.ndarray]:
-    """
-    Return a sample's image (H, W, 3) uint8 and label (H, W) uint8, zeros where unlabelled.
-
-    Raises ImageError for a file that cannot be read, DataError for a label of another size.
-    """
-    image = read_image(sample.image)
-    if sample.label is None:
-        return image, np.zeros(image.shape[:2], np.uint8)
-    label = read_label(sample.label, domain)
-    if label.shape != image.shape[:2]:
-        raise DataError(f'{sample.label}: the label map is {label.shape[1]}×{label.shape[0]}, '
-                        f'its image {image.shape[1]}×{image.shape[0]}')
-    return image, label
-
-
 class MixtureDataset(Dataset):
     """
     Item number i is the batch of step i, decided by the seed and i alone.
@@ -113,13 +98,31 @@ class MixtureDataset(Dataset):
 
     def batches(self, first: int, stop: int, workers: int) -> Iterator[Batch]:
         """Return the batches of steps first … stop − 1, prepared by `workers` processes."""
-        return iter(DataLoader(self, batch_size=None, sampler=range(first, stop),
-                               num_workers=workers, collate_fn=_unchanged,
-                               worker_init_fn=_ignore_interrupts))
+        loader = DataLoader(_ErrorsAsItems(self), batch_size=None, sampler=range(first, stop),
+                            num_workers=workers, collate_fn=_unchanged,
+                            worker_init_fn=_ignore_interrupts)
+        for item in loader:
+            if isinstance(item, UnivsegError):
+                raise item
+            yield item
 
 
-def _unchanged(batch: Batch) -> Batch:
-    return batch
+class _ErrorsAsItems(Dataset):
+    """Hands a file's fault on as an item: a worker would wrap it into its own traceback."""
+
+    def __init__(self, mixture: MixtureDataset):
+        self._mixture = mixture
+
+    def __getitem__(self, step: int) -> Batch | UnivsegError:
+        """Return the batch of a step, or the error that it met."""
+        try:
+            return self._mixture[step]
+        except UnivsegError as error:
+            return error
+
+
+def _unchanged(item: Batch | UnivsegError) -> Batch | UnivsegError:
+    return item
 
 
 def _ignore_interrupts(worker: int) -> None:

@@ -1,6 +1,6 @@
 """Which N images of a domain are the labelled ones: seeded, written down, hashed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import hashlib
 import json
 from pathlib import Path
@@ -33,9 +33,14 @@ def split_hash(samples: Sequence[Sample]) -> str:
     return hashlib.sha256('\n'.join(s.image.name for s in samples).encode()).hexdigest()
 
 
-def write_splits(path: Path, labelled: dict[str, Sequence[Sample]],
-                 unlabelled: dict[str, Sequence[Sample]]) -> None:
-    """Write, for each domain, the names and hash of its labelled and unlabelled images."""
+def write_splits(path: Path, labelled: Mapping[str, Sequence[Sample]],
+                 unlabelled: Mapping[str, Sequence[Sample]]) -> None:
+    """
+    Write, for each domain, the names and hash of its labelled and unlabelled images.
+
+    Raises DataError where other ones are written there already: files have come or gone since a
+    run began.
+    """
     splits = {
         domain: {
             'labelled': {'hash': split_hash(labelled[domain]),
@@ -45,4 +50,8 @@ def write_splits(path: Path, labelled: dict[str, Sequence[Sample]],
         }
         for domain in labelled
     }
-    write_text(path, json.dumps(splits, indent=1))
+    text = json.dumps(splits, indent=1)
+    if path.exists() and path.read_text(encoding='utf-8') != text:
+        raise DataError(f'{path}: this run began with other images than its folders hold now; '
+                        'bring them back, or begin a new run')
+    write_text(path, text)

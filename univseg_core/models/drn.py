@@ -1,7 +1,7 @@
 """
 Dilated residual networks (Yu, Koltun and Funkhouser, CVPR 2017) as dense encoders.
 
-Parameter names are those of the published ImageNet checkpoints, so that these load by name.
+Parameter names are those of the published ImageNet checkpoints.
 """
 
 from collections.abc import Callable
@@ -35,6 +35,13 @@ DRN_SPECS = {
     'drn_d_54': DRNSpec('D', (1, 1, 3, 4, 6, 3, 1, 1), bottleneck=True),
     'drn_d_105': DRNSpec('D', (1, 1, 3, 4, 23, 3, 1, 1), bottleneck=True),
 }
+
+
+def encoder_channels(name: str, width: float) -> int:
+    """Return how many channels the features of an encoder have."""
+    if name not in DRN_SPECS:
+        raise ValueError(f'encoder {name!r}: expected one of {", ".join(DRN_SPECS)}')
+    return int(CHANNELS[-1] * width)
 
 
 def convolution(inputs: int, outputs: int, size: int = 3, stride: int = 1,
@@ -107,13 +114,11 @@ class DRN(nn.Module):
 
     def __init__(self, name: str = 'drn_d_22', width: float = 1.0):
         super().__init__()
-        if name not in DRN_SPECS:
-            raise ValueError(f'encoder {name!r}: expected one of {", ".join(DRN_SPECS)}')
+        self.out_channels = encoder_channels(name, width)
         spec = DRN_SPECS[name]
         channels = [int(c * width) for c in CHANNELS]
         if channels[0] < 1:
             raise ValueError(f'encoder width {width}: expected at least {1 / CHANNELS[0]}')
-        self.out_channels = channels[-1]
         self._inputs = channels[0]
         block = Bottleneck if spec.bottleneck else BasicBlock
 

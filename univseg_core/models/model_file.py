@@ -6,7 +6,6 @@ JSON text with all else. Nothing in it can run code.
 """
 
 from dataclasses import dataclass, field
-import hashlib
 import json
 from pathlib import Path
 
@@ -84,11 +83,6 @@ def load_model(path: Path | str) -> tuple[UniversalSegmenter, ModelCard]:
     return model.eval(), card
 
 
-def model_hash(path: Path | str) -> str:
-    """Return the SHA-256 of a model file, in hexadecimal."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-
-
 def _build(path: Path, text: str) -> tuple[UniversalSegmenter, ModelCard]:
     try:
         metadata = json.loads(text)
@@ -105,6 +99,11 @@ def _build(path: Path, text: str) -> tuple[UniversalSegmenter, ModelCard]:
         domains = [Domain.from_dict(values) for values in metadata['domains']]
         model = UniversalSegmenter(ModelSpec(**metadata['model']), domains)
         card = ModelCard(metadata['image_size'], metadata['miou'], metadata['training'])
+        if card.image_size is not None and not (
+                type(card.image_size) is int and card.image_size > 0):
+            raise ValueError(f'image_size {card.image_size!r}: expected pixels, or null')
+        if not isinstance(card.miou, dict) or not isinstance(card.training, dict):
+            raise ValueError('miou and training: expected keys and values')
     except ModelFileError:
         raise
     except (ArithmeticError, KeyError, RuntimeError, TypeError, ValueError) as error:

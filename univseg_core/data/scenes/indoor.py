@@ -44,7 +44,7 @@ class Slot(NamedTuple):
     high: float
 
     def place(self, x: float, y: float, ahead: float) -> np.ndarray:
-        """Return the place (x, y, z) of a point in front of the wall."""
+        """Return where, (x, y, z), a point in front of the wall is."""
         return draw.place((x, y, -ahead), self.foot, self.turn)
 
 
