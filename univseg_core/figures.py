@@ -35,6 +35,7 @@ def legend(domain: Domain, width: int, height: int | None = None) -> np.ndarray:
     for i, (name, colour) in enumerate(zip(domain.classes, domain.palette, strict=True)):
         x, y = margin + (i % columns) * column, margin // 2 + (i // columns) * line
         cv2.rectangle(strip, (x, y + 3), (x + 14, y + 17), colour, cv2.FILLED)
+        cv2.rectangle(strip, (x, y + 3), (x + 14, y + 17), TEXT)  # white is a colour, too
         cv2.putText(strip, name, (x + line, y + 15), FONT, scale, TEXT, 1, cv2.LINE_AA)
     return strip
 
