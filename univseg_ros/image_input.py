@@ -4,12 +4,18 @@ from collections.abc import Callable
 import time
 
 from rclpy.clock import Clock, ClockType
+from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 from sensor_msgs.msg import CompressedImage, Image
 
-CHECK_PERIOD = 1.0
+MATCH_PERIOD = 0.1
+"""Seconds between two looks at the reliability of the publishers."""
+
+SILENCE_PERIOD = 1.0
+"""Seconds between two looks at the time of the last frame."""
+
 SILENCE = 5.0
 """Seconds without a frame after which the reason is looked for."""
 
@@ -20,9 +26,12 @@ class ImageInput:
     """
     A subscription, keep last 1, to `image` or, if `transport` is compressed, `image/compressed`.
 
-    `reliability` is reliable, best_effort or auto, which follows what the publishers offer as
-    they come and go. Each message is handed to `on_message`. When none comes for a few seconds,
-    the node's log says once why.
+    `reliability` is reliable, best_effort or auto: reliable while all publishers are, so that a
+    stream is complete from its first frame; best effort, which matches every publisher, as soon
+    as one of them is. While there is no publisher, it stays as it was for the last one.
+
+    Each message is handed to `on_message`. When none comes for a few seconds, the node's log says
+    once why.
     """
 
     def __init__(self, node: Node, transport: str, reliability: str,
@@ -37,20 +46,30 @@ class ImageInput:
         self._on_message = on_message
         self._last_message = time.monotonic()
         self._silence_explained = False
-        self._subscribe(self._wanted_reliability())
+        self._subscribe(ReliabilityPolicy.BEST_EFFORT if reliability == 'best_effort'
+                        else ReliabilityPolicy.RELIABLE)
         # Not the node's clock: simulated time may stand still.
-        self._timer = node.create_timer(CHECK_PERIOD, self._check,
-                                        clock=Clock(clock_type=ClockType.STEADY_TIME))
+        clock = Clock(clock_type=ClockType.STEADY_TIME)
+        self._timers = [node.create_timer(SILENCE_PERIOD, self._watch_silence, clock=clock)]
+        if reliability == 'auto':
+            self._match_publishers()
+            self._timers.append(
+                node.create_timer(MATCH_PERIOD, self._match_publishers, clock=clock))
 
     def close(self) -> None:
         """End the subscription."""
-        self._node.destroy_timer(self._timer)
+        for timer in self._timers:
+            self._node.destroy_timer(timer)
         self._node.destroy_subscription(self._subscription)
 
     def _subscribe(self, reliability: ReliabilityPolicy) -> None:
+        callbacks = SubscriptionEventCallbacks()
+        if self._reliability == 'auto':
+            # By default, rclpy would warn of what is mended in a moment.
+            callbacks.incompatible_qos = lambda event: None
         self._subscription = self._node.create_subscription(
             self._type, self._topic, self._receive,
-            QoSProfile(depth=1, reliability=reliability))
+            QoSProfile(depth=1, reliability=reliability), event_callbacks=callbacks)
 
     def _receive(self, message: Image | CompressedImage) -> None:
         self._last_message = time.monotonic()
@@ -60,21 +79,20 @@ class ImageInput:
     def _publishers(self) -> list[TopicEndpointInfo]:
         return self._node.get_publishers_info_by_topic(self._topic)
 
-    def _wanted_reliability(self) -> ReliabilityPolicy:
-        if self._reliability == 'reliable':
-            return ReliabilityPolicy.RELIABLE
-        publishers = self._publishers() if self._reliability == 'auto' else []
-        if publishers and all(map(_is_reliable, publishers)):
-            return ReliabilityPolicy.RELIABLE
-        return ReliabilityPolicy.BEST_EFFORT  # the one that matches every publisher
-
-    def _check(self) -> None:
-        wanted = self._wanted_reliability()
+    def _match_publishers(self) -> None:
+        publishers = self._publishers()
+        if not publishers:
+            return
+        wanted = (ReliabilityPolicy.RELIABLE if all(map(_is_reliable, publishers))
+                  else ReliabilityPolicy.BEST_EFFORT)
         if wanted != self._subscription.qos_profile.reliability:
+            # Not both at once, or a frame might come twice.
             self._node.destroy_subscription(self._subscription)
             self._subscribe(wanted)
             self._node.get_logger().info(
                 f'{self._topic}: subscribed anew as {wanted.name.lower()}, like its publishers')
+
+    def _watch_silence(self) -> None:
         if not self._silence_explained and time.monotonic() - self._last_message > SILENCE:
             self._silence_explained = True
             self._node.get_logger().warning(

@@ -18,6 +18,7 @@ from rclpy.task import Future
 from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
+from univseg_core.errors import UnivsegError
 from univseg_core.images import IMAGE_SUFFIXES, ImageError, read_image
 from univseg_ros.messages import rgb_message
 from univseg_ros.signals import ros_until_signal
@@ -39,7 +40,7 @@ examples:
   ros2 run univseg_ros image_player my_bag/ --topic /front/image_raw --keep-stamps"""
 
 
-class SourceError(ValueError):
+class SourceError(UnivsegError):
     """A folder or bag that cannot be played."""
 
 
@@ -112,7 +113,8 @@ def _open_bag(bag: Path) -> Iterator:
     try:
         with Reader(bag) as reader:
             yield reader
-    except ReaderError as error:
+    except (ReaderError, LookupError, TypeError, ValueError) as error:
+        # Some damaged metadata makes rosbags raise Python's own errors.
         raise SourceError(f'{bag}: not a readable ROS 2 bag: {error}') from error
 
 
@@ -153,6 +155,9 @@ class ImagePlayer(Node):
             source.type, self.resolve_topic_name('image') + suffix, QoSProfile(depth=10))
         self.create_timer(1 / rate, self._send_next,
                           clock=Clock(clock_type=ClockType.STEADY_TIME))
+        if wait_for > 0:
+            self.get_logger().info(f'{self._publisher.topic_name}: waiting for subscribers (at '
+                                   f'least {wait_for})')
 
     def _send_next(self) -> None:
         if self._publisher.get_subscription_count() < self._wait_for:
@@ -202,8 +207,8 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
                         'sending')
     parser.add_argument('--frame-id', help='frame_id of the headers (default: as recorded in the '
                         'bag, or camera)')
-    parser.add_argument('--wait-for-subscribers', type=int, default=0, metavar='N',
-                        help='send nothing until N nodes subscribe')
+    parser.add_argument('--wait-for-subscribers', type=int, default=1, metavar='N',
+                        help='send nothing until N nodes subscribe; 0: start at once (default: 1)')
     return parser.parse_args(arguments)
 
 
@@ -222,18 +227,18 @@ def main(args: Sequence[str] | None = None) -> int:
         source = open_source(options.source, options.topic, options.compressed)
         if options.keep_stamps and isinstance(source, FolderSource):
             raise SourceError(f'{options.source}: a folder has no recorded stamps to keep')
-    except SourceError as error:
+        with ros_until_signal(args):
+            node = ImagePlayer(source, rate=options.rate, loop=options.loop,
+                               frame_id=options.frame_id, keep_stamps=options.keep_stamps,
+                               wait_for=options.wait_for_subscribers)
+            try:
+                rclpy.spin_until_future_complete(node, node.done)
+                node.get_logger().info(f'sent {node.done.result()} images')
+            finally:
+                node.destroy_node()
+    except SourceError as error:  # some damage in a bag shows only while it is played
         get_logger(NODE_NAME).fatal(str(error))
         return 1
-    with ros_until_signal(args):
-        node = ImagePlayer(source, rate=options.rate, loop=options.loop,
-                           frame_id=options.frame_id, keep_stamps=options.keep_stamps,
-                           wait_for=options.wait_for_subscribers)
-        try:
-            rclpy.spin_until_future_complete(node, node.done)
-            node.get_logger().info(f'sent {node.done.result()} images')
-        finally:
-            node.destroy_node()
     return 0
 
 

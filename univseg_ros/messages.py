@@ -7,9 +7,11 @@ import cv2
 import numpy as np
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
+from univseg_core.errors import UnivsegError
+from univseg_core.images import decode_image, ImageError
 
 
-class MessageError(ValueError):
+class MessageError(UnivsegError):
     """An image message that cannot be decoded."""
 
 
@@ -120,14 +122,10 @@ def _pixels(message: Image, encoding: Encoding) -> np.ndarray:
 def _decompress(message: CompressedImage) -> np.ndarray:
     data = np.frombuffer(message.data, np.uint8)
     try:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    except cv2.error:
-        image = None
-    if image is None:
-        raise MessageError(
-            f'compressed image of format {message.format!r}, {data.size} bytes: not a picture '
-            'that can be decoded; expected JPEG or PNG')
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        return decode_image(data)
+    except ImageError as error:
+        raise MessageError(f'compressed image of format {message.format!r}, {data.size} bytes: '
+                           f'{error}; expected a whole JPEG or PNG') from error
 
 
 def _message(pixels: np.ndarray, encoding: str, header: Header) -> Image:

@@ -1,6 +1,6 @@
 """The node: camera images in, masks of the active domains out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 import functools
 import gc
@@ -12,12 +12,12 @@ import traceback
 
 import numpy as np
 from rcl_interfaces.msg import SetParametersResult
-import rclpy
 from rclpy.exceptions import ParameterException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.logging import get_logger
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 import torch
@@ -27,14 +27,13 @@ from univseg_ros.image_input import ImageInput
 from univseg_ros.mailbox import Mailbox
 from univseg_ros.messages import decode, mask_message, MessageError
 from univseg_ros.parameters import declare, FIRST_DOMAIN, objection
-from univseg_ros.signals import ros_until_signal
+from univseg_ros.signals import ros_until_signal, spin
 
 NODE_NAME = 'univseg'
 WARM_UP_SIZE = (480, 640)
 LOG_PERIOD = 5.0
 """Seconds between two messages about frames that could not be used."""
 
-MASK_QOS = QoSProfile(depth=1)  # reliable and volatile: serves best-effort readers too
 LATCHED_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
@@ -85,6 +84,7 @@ class SegmentationNode(LifecycleNode):
         super().__init__(NODE_NAME)
         self._segmenter: Segmenter | None = None
         self._active_domains: tuple[str, ...] = ()
+        self._domains_were_default = False
         self._mask_publishers = {}
         self._label_map_publishers = {}
         self._active_domains_publisher = None
@@ -108,18 +108,14 @@ class SegmentationNode(LifecycleNode):
         """Load the model; where that fails, say why and stay unconfigured."""
         try:
             segmenter, domains = self._load()
+            self._create_publishers(segmenter.domains)
         except Exception as error:
+            self._release()
             self.get_logger().error(
                 f'not configured: {error}. Set the parameter that is wrong and configure again')
             return TransitionCallbackReturn.FAILURE
-        for name in segmenter.domains:
-            self._mask_publishers[name] = self.create_lifecycle_publisher(
-                Image, f'~/{name}/mask', MASK_QOS)
-            self._label_map_publishers[name] = self.create_lifecycle_publisher(
-                String, f'~/{name}/label_map', LATCHED_QOS)
-        self._active_domains_publisher = self.create_lifecycle_publisher(
-            String, '~/active_domains', LATCHED_QOS)
         self._segmenter = segmenter
+        self._domains_were_default = self._domains_are_default()
         self.set_parameters([Parameter('active_domains', value=domains)])
         return super().on_configure(state)
 
@@ -138,7 +134,6 @@ class SegmentationNode(LifecycleNode):
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop; nothing is published any more when this returns."""
         self._stop_frames()
-        self.get_logger().info(f'inactive; frames: {self._counts}')
         return super().on_deactivate(state)
 
     @_reported
@@ -169,6 +164,9 @@ class SegmentationNode(LifecycleNode):
     def _value(self, name: str) -> bool | int | str | list[str]:
         return self.get_parameter(name).value
 
+    def _domains_are_default(self) -> bool:
+        return list(self._value('active_domains')) in ([], FIRST_DOMAIN)
+
     def _load(self) -> tuple[Segmenter, list[str]]:
         """Return the model, warmed up, and the domains to begin with."""
         path = self._value('model')
@@ -178,9 +176,8 @@ class SegmentationNode(LifecycleNode):
             Path(path).expanduser(), device=self._value('device'),
             precision=self._value('precision'),
             inference_size=self._value('inference_size') or None)
-        domains = self._value('active_domains')
-        if domains in ([], FIRST_DOMAIN):
-            domains = [next(iter(segmenter.domains))]
+        domains = ([next(iter(segmenter.domains))] if self._domains_are_default()
+                   else self._value('active_domains'))
         reason = objection('active_domains', domains, segmenter.domains)
         if reason:
             raise ValueError(reason)
@@ -188,6 +185,18 @@ class SegmentationNode(LifecycleNode):
         self.get_logger().info(
             f'loaded {path} on {segmenter.device}; it has {", ".join(segmenter.domains)}')
         return segmenter, domains
+
+    def _create_publishers(self, names: Iterable[str]) -> None:
+        for name in names:
+            # Reliable and volatile serves best-effort readers too. A profile for each publisher,
+            # since its overrides are written into it.
+            self._mask_publishers[name] = self.create_lifecycle_publisher(
+                Image, f'~/{name}/mask', QoSProfile(depth=1),
+                qos_overriding_options=QoSOverridingOptions.with_default_policies())
+            self._label_map_publishers[name] = self.create_lifecycle_publisher(
+                String, f'~/{name}/label_map', LATCHED_QOS)
+        self._active_domains_publisher = self.create_lifecycle_publisher(
+            String, '~/active_domains', LATCHED_QOS)
 
     def _release(self) -> None:
         for publisher in (*self._mask_publishers.values(), *self._label_map_publishers.values()):
@@ -197,6 +206,9 @@ class SegmentationNode(LifecycleNode):
         self._mask_publishers, self._label_map_publishers = {}, {}
         self._active_domains_publisher = None
         self._segmenter = None
+        if self._domains_were_default:  # so that a model with other domains can follow
+            self.set_parameters([Parameter('active_domains', value=FIRST_DOMAIN)])
+            self._domains_were_default = False
         gc.collect()
         torch.cuda.empty_cache()  # does nothing where CUDA was not used
 
@@ -212,7 +224,8 @@ class SegmentationNode(LifecycleNode):
         for parameter in parameters:
             if parameter.name == 'active_domains' and self._segmenter is not None:
                 self._active_domains = tuple(parameter.value)
-                self._announce_active_domains()
+                if self._active_domains_publisher.is_activated:
+                    self._announce_active_domains()
 
     def _announce_active_domains(self) -> None:
         self._active_domains_publisher.publish(String(data=json.dumps(self._active_domains)))
@@ -233,6 +246,11 @@ class SegmentationNode(LifecycleNode):
             self._mailbox.close()
             self._worker.join()
             self._worker = None
+            logger = self.get_logger()
+            if not self.context.ok():
+                # After Ctrl-C the node's own would complain that it cannot reach rosout.
+                logger = get_logger(f'{logger.name}.end')
+            logger.info(f'stopped; frames: {self._counts}')
 
     def _post(self, message: Image | CompressedImage) -> None:
         self._counts.replaced += self._mailbox.put(message)
@@ -286,7 +304,7 @@ def main(args: Sequence[str] | None = None) -> int:
             return 1
         try:
             node.autostart()
-            rclpy.spin(node)
+            spin(node)
         finally:
             node.destroy_node()
     return 0

@@ -5,6 +5,26 @@ from contextlib import contextmanager
 import signal
 
 import rclpy
+from rclpy.node import Node
+
+WAKE_UP = 1.0
+"""Seconds after which a spinning node looks whether ROS was shut down."""
+
+
+def spin(node: Node) -> None:
+    """
+    Spin a node until ROS is shut down.
+
+    rclpy.spin() may overlook a signal that comes just before it waits: it wakes rclpy a moment
+    before it ends ROS. A node without timers would then never end.
+    """
+    executor = rclpy.get_global_executor()
+    executor.add_node(node)
+    try:
+        while executor.context.ok():
+            executor.spin_once(timeout_sec=WAKE_UP)
+    finally:
+        executor.remove_node(node)
 
 
 @contextmanager

@@ -132,10 +132,10 @@ def start(ros_domain: int) -> Iterator[Callable[..., Process]]:
 class Peer:
     """The test's own node: it publishes, collects and calls services, and waits for events."""
 
-    def __init__(self, name: str):
+    def __init__(self, name: str, namespace: str = ''):
         import rclpy
         self.rclpy = rclpy
-        self.node = rclpy.create_node(name)
+        self.node = rclpy.create_node(name, namespace=namespace)
         self._publishers = {}
         self._seconds = itertools.count(1)
 
@@ -189,6 +189,14 @@ class Peer:
 def peer(ros_domain: int) -> Iterator[Peer]:
     """Return a node of the test's own."""
     peer = Peer('peer')
+    yield peer
+    peer.node.destroy_node()
+
+
+@pytest.fixture
+def own_peer(ros_domain: int, request: pytest.FixtureRequest) -> Iterator[Peer]:
+    """Return a node in a namespace of this test's own."""
+    peer = Peer('peer', f'/{request.function.__name__}')
     yield peer
     peer.node.destroy_node()
 

@@ -36,13 +36,13 @@ def test_every_frame_of_a_camera_bag_comes_back(start, peer, tmp_path, bag):
     namespace = f'/{bag.name}'
     masks = peer.collect(Image, f'{namespace}/univseg/outdoor/mask', QoSProfile(depth=50))
     node = start('-m', 'univseg_ros.segmentation_node', '--ros-args', '-r', f'__ns:={namespace}',
-                 '-p', f'model:={model}', '-p', 'image_transport:=compressed')
+                 '-p', f'model:={model}', '-p', 'image_transport:=compressed',
+                 '-p', 'reliability:=reliable')
     node.wait_for('active; domains')
     topic = f'{namespace}/univseg/outdoor/mask'
     peer.wait_until(lambda: peer.node.count_publishers(topic), topic)
     player = start('-m', 'univseg_ros.image_player', str(bag), '--topic', TOPIC, '--keep-stamps',
-                   '--rate', '5', '--wait-for-subscribers', '1', '--ros-args', '-r',
-                   f'__ns:={namespace}')
+                   '--rate', '5', '--ros-args', '-r', f'__ns:={namespace}')
     peer.wait_until(lambda: len(masks) == 30, '30 masks')
     assert player.end() == 0
     assert [(m.header.stamp.sec, m.header.stamp.nanosec, m.header.frame_id) for m in masks] == [

@@ -21,6 +21,14 @@ def test_every_parameter_is_documented_with_when_it_can_be_set():
     assert dict(rows) == {name: when[spec.changes] for name, spec in PARAMETERS.items()}
 
 
+def test_what_the_install_section_names_is_what_setup_requires():
+    setup = (Path(__file__).parents[2] / 'setup.py').read_text(encoding='utf-8')
+    named = re.findall(r"'([\w]+>=[\d.]+)'", section('Install'))
+    assert {'torch>=2.4', 'safetensors>=0.4', 'tqdm>=4.66', 'rosbags>=0.10'} <= set(named)
+    for requirement in named:
+        assert f"'{requirement}'" in setup
+
+
 @pytest.mark.parametrize('encoding', ENCODINGS)
 def test_every_encoding_is_documented(encoding):
     assert re.search(rf'\b{encoding}\b', section('Topics'))

@@ -69,7 +69,7 @@ def test_a_folder_in_the_order_of_its_names(start, peer, folder, pictures, compr
         CompressedImage, '/compressed', ('--compressed',))
     before = peer.node.get_clock().now().to_msg().sec
     received = peer.collect(type_, f'/{name}/camera/image_raw{suffix}', QOS)
-    player = run_player(start, name, folder, *options, '--wait-for-subscribers', '1')
+    player = run_player(start, name, folder, *options)
     peer.wait_until(lambda: len(received) == 3, 'three images')
     assert_are(received, pictures)
     assert {message.header.frame_id for message in received} == {'camera'}
@@ -85,8 +85,7 @@ def test_a_folder_in_the_order_of_its_names(start, peer, folder, pictures, compr
 def test_a_topic_of_a_bag_with_its_stamps(start, peer, bag, pictures, topic, type_, suffix):
     name = f'bag{topic[1:]}'
     received = peer.collect(type_, f'/{name}/camera/image_raw{suffix}', QOS)
-    player = run_player(start, name, bag, '--topic', topic, '--keep-stamps',
-                        '--wait-for-subscribers', '1')
+    player = run_player(start, name, bag, '--topic', topic, '--keep-stamps')
     peer.wait_until(lambda: len(received) == 3, 'three images')
     assert_are(received, pictures)
     assert [(message.header.stamp.sec, message.header.stamp.nanosec, message.header.frame_id)
@@ -96,8 +95,7 @@ def test_a_topic_of_a_bag_with_its_stamps(start, peer, bag, pictures, topic, typ
 
 def test_a_bag_again_and_again_as_another_camera_now(start, peer, bag, pictures):
     received = peer.collect(Image, '/loop/camera/image_raw', QOS)
-    player = run_player(start, 'loop', bag, '--topic', '/front', '--loop', '--frame-id', 'other',
-                        '--wait-for-subscribers', '1')
+    player = run_player(start, 'loop', bag, '--topic', '/front', '--loop', '--frame-id', 'other')
     peer.wait_until(lambda: len(received) >= 7, 'seven images of three')
     assert_are(received[:7], [*pictures, *pictures, pictures[0]])
     assert {message.header.frame_id for message in received} == {'other'}
@@ -109,11 +107,29 @@ def test_a_bag_again_and_again_as_another_camera_now(start, peer, bag, pictures)
 def test_a_damaged_image_is_skipped(start, peer, folder, pictures):
     (folder / 'aa.png').write_bytes((folder / 'a.png').read_bytes()[:40])
     received = peer.collect(Image, '/damaged/camera/image_raw', QOS)
-    player = run_player(start, 'damaged', folder, '--wait-for-subscribers', '1')
+    player = run_player(start, 'damaged', folder)
     assert player.end() == 0
     peer.wait_until(lambda: len(received) == 3, 'three images')
     assert_are(received, pictures)
     assert 'aa.png: not a readable image' in player.output
+
+
+def test_nothing_is_sent_until_there_are_enough_subscribers(start, peer, folder):
+    topic = '/waiting/camera/image_raw'
+    first = peer.collect(Image, topic, QOS)
+    player = run_player(start, 'waiting', folder, '--wait-for-subscribers', '2')
+    peer.wait_until(lambda: peer.node.count_publishers(topic), topic)
+    peer.handle_for(0.5)
+    assert not first
+    second = peer.collect(Image, topic, QOS)
+    peer.wait_until(lambda: len(first) == len(second) == 3, 'three images for both')
+    assert player.end() == 0
+
+
+def test_it_starts_at_once_if_told_to(start, folder):
+    player = run_player(start, 'unwatched', folder, '--wait-for-subscribers', '0')
+    assert player.end() == 0
+    assert 'sent 3 images' in player.output
 
 
 @pytest.mark.parametrize(('make', 'options', 'reason'), [
@@ -124,6 +140,17 @@ def test_a_source_that_cannot_be_played(start, tmp_path, make, options, reason):
     player = run_player(start, 'bad', make(tmp_path), *options)
     assert player.end() == 1
     assert reason in player.output
+    assert 'Traceback' not in player.output
+
+
+@pytest.mark.parametrize('metadata', [
+    b'{', b'', b'[]', b'\xff\xfe', b'rosbag2_bagfile_information: {version: many}'])
+def test_a_bag_with_damaged_metadata(start, tmp_path, metadata):
+    pytest.importorskip('rosbags.rosbag2', reason='needs rosbags')
+    (tmp_path / 'metadata.yaml').write_bytes(metadata)
+    player = run_player(start, 'bad', tmp_path)
+    assert player.end() == 1
+    assert f'{tmp_path}: not a readable ROS 2 bag' in player.output
     assert 'Traceback' not in player.output
 
 

@@ -146,6 +146,29 @@ def test_compressed(suffix, tolerance):
     assert np.abs(decoded.astype(int) - picture).max() <= tolerance
 
 
+def jpeg(picture):
+    return cv2.imencode('.jpg', picture[..., ::-1])[1].tobytes()
+
+
+@pytest.mark.parametrize('percent', [30, 60, 99])
+def test_a_truncated_jpeg_is_no_picture(percent):
+    whole = jpeg(np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8))
+    part = whole[:len(whole) * percent // 100]
+    with pytest.raises(MessageError, match=rf"'bgr8; jpeg compressed', {len(part)} bytes.*JPEG"):
+        decode(CompressedImage(format='bgr8; jpeg compressed', data=part))
+
+
+def test_an_orientation_in_exif_data_does_not_turn_the_picture():
+    whole = jpeg(np.zeros((16, 24, 3), np.uint8))
+    # One little-endian TIFF directory of one entry: tag 0x0112 (orientation), SHORT, 6 (turned).
+    tiff = b'II*\0\x08\0\0\0' + b'\x01\0' + b'\x12\x01\x03\0\x01\0\0\0\x06\0\0\0' + bytes(4)
+    segment = b'Exif\0\0' + tiff
+    turned = whole[:2] + b'\xff\xe1' + (len(segment) + 2).to_bytes(2, 'big') + segment + whole[2:]
+    applied = cv2.imdecode(np.frombuffer(turned, np.uint8), cv2.IMREAD_COLOR)
+    assert applied.shape == (24, 16, 3)
+    assert decode(CompressedImage(format='jpeg', data=turned)).shape == (16, 24, 3)
+
+
 @pytest.mark.parametrize('data', [b'', b'not a picture', b'\x89PNG\r\n\x1a\n'])
 def test_a_damaged_compressed_image_is_named(data):
     with pytest.raises(MessageError, match=rf"'jpeg', {len(data)} bytes"):
