@@ -8,18 +8,18 @@ Run once, by hand, with the published definition (drn.py of https://github.com/f
 It also checks that every network of the family has the published parameter names and shapes.
 """
 
+import importlib
 from pathlib import Path
 import sys
 
 import numpy as np
 import torch
+from univseg_core.models.drn import DRN, DRN_SPECS
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), sys.argv[1]]
-
-import drn as published  # noqa: E402
-from formula_weights import formula_image, formula_state  # noqa: E402
-from univseg_core.models.drn import DRN, DRN_SPECS  # noqa: E402
+published = importlib.import_module('drn')
+formulas = importlib.import_module('formula_weights')
 
 
 def published_shapes(name: str) -> tuple[torch.nn.Module, dict]:
@@ -38,11 +38,11 @@ if __name__ == '__main__':
                 if not key.endswith('num_batches_tracked')}
         assert ours == shapes, f'{name}: {set(ours.items()) ^ set(shapes.items())}'
         if name in ('drn_d_22', 'drn_c_26'):
-            network.load_state_dict(formula_state(shapes), strict=False)
+            network.load_state_dict(formulas.formula_state(shapes), strict=False)
             network.out_middle = True
             network.avgpool = torch.nn.Identity()
             with torch.no_grad():
-                _, levels = network.eval()(formula_image(37, 50))
+                _, levels = network.eval()(formulas.formula_image(37, 50))
             features[name] = levels[-1].numpy()
             print(name, features[name].shape, features[name].mean(), features[name].std())
     np.savez_compressed(HERE / 'drn_features.npz', **features)
