@@ -26,7 +26,7 @@ from univseg_core.figures import overlay, panel
 from univseg_core.files import write_text
 from univseg_core.images import read_image, write_png
 from univseg_core.training import train
-from univseg_ros.demo_switch import mask_pixels, switch_heads, SwitchRecord
+from univseg_ros.demo_switch import DemoError, mask_pixels, switch_heads, SwitchRecord
 from univseg_ros.messages import decode
 
 FRAMES = 20
@@ -54,9 +54,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     heading(3, 'the node, a camera, and a switch while it streams')
     worlds = choose_frames(config, out / 'frames')
-    seen = switch_heads(out / 'run' / 'model.univseg', out / 'frames')
+    try:
+        seen = switch_heads(out / 'run' / 'model.univseg', out / 'frames')
+        report = f'{table}\n\n{seen.check(out / "run" / "model.univseg")}'
+    except DemoError as error:
+        print(f'{table}\n\nThe demo failed: {error}', file=sys.stderr)
+        return 1
     pictures(out, config, seen, worlds)
-    report = f'{table}\n\n{seen.check(out / "run" / "model.univseg")}'
     write_text(out / 'report.md', report + '\n')
 
     heading(4, f'done in {time.monotonic() - started:.0f} s')

@@ -186,4 +186,8 @@ def process(module: str, *arguments: str) -> Iterator[subprocess.Popen]:
         yield running
     finally:
         running.send_signal(signal.SIGINT)
-        running.wait(DEADLINE)
+        try:
+            running.wait(DEADLINE)
+        except subprocess.TimeoutExpired:
+            running.kill()
+            raise DemoError(f'{module} did not end when interrupted') from None
