@@ -15,8 +15,8 @@ def spin(node: Node) -> None:
     """
     Spin a node until ROS is shut down.
 
-    rclpy.spin() may overlook a signal that comes just before it waits: it wakes rclpy a moment
-    before it ends ROS. A node without timers would then never end.
+    rclpy.spin() has been seen to overlook a signal while a node without timers was waiting, which
+    then never ended: so this looks again every second.
     """
     executor = rclpy.get_global_executor()
     executor.add_node(node)
