@@ -12,13 +12,15 @@ def files(pattern):
 
 
 # What a robot needs to run a model file.
-RUNTIME = ['numpy>=1.26', 'opencv-python>=4.8', 'pyyaml>=6', 'safetensors>=0.4', 'torch>=2.4',
-           'tqdm>=4.66']
+RUNTIME = ['numpy>=1.26', 'opencv-python>=4.8', 'pyyaml>=6', 'safetensors>=0.4', 'torch>=2.6',
+           'torchvision>=0.21', 'tqdm>=4.66']
 
 TRAIN = [
     'lightning>=2.6.6,<2.7',  # 2.6.2 and 2.6.3 were malicious uploads
+    'matplotlib>=3.8',
     'pydantic>=2.7',
     'scikit-learn>=1.4',
+    'tensorboard>=2.16',
     'torchmetrics>=1.4',
 ]
 

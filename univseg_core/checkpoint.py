@@ -1,8 +1,14 @@
-"""The state of an unfinished training, as a safetensors file: no pickle is ever loaded."""
+"""
+The state of an unfinished training, as a safetensors file: no pickle is ever loaded.
+
+The states of random generators are not part of it: a batch depends on the run's seed and the
+step alone, and the network has no random layer.
+"""
 
 import json
 from pathlib import Path
 
+from lightning.fabric.plugins import Precision
 from safetensors import safe_open, SafetensorError
 import torch
 from torch import nn
@@ -15,21 +21,28 @@ class CheckpointError(UnivsegError):
 
 
 def save_checkpoint(path: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer,
-                    scheduler: torch.optim.lr_scheduler.LRScheduler) -> None:
-    """Write the state after `step` optimiser steps, whole or not at all."""
+                    scheduler: torch.optim.lr_scheduler.LRScheduler,
+                    precision: Precision) -> None:
+    """
+    Write the state after `step` optimiser steps, whole or not at all.
+
+    `precision` is the engine's, which holds the gradient scale of fp16.
+    """
     state = optimizer.state_dict()
     tensors = {f'model.{key}': value for key, value in model.state_dict().items()}
     tensors |= {f'optimizer.{index}.{key}': value
-                for index, values in state['state'].items() for key, value in values.items()}
+                for index, values in state['state'].items() for key, value in values.items()
+                if value is not None}  # SGD without momentum has an empty place for it
     metadata = {'step': step, 'groups': state['param_groups'],
-                'scheduler': scheduler.state_dict()}
+                'scheduler': scheduler.state_dict(), 'precision': precision.state_dict()}
     save_tensors(path, tensors, {'checkpoint': json.dumps(metadata)})
 
 
 def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer,
-                    scheduler: torch.optim.lr_scheduler.LRScheduler) -> int:
+                    scheduler: torch.optim.lr_scheduler.LRScheduler,
+                    precision: Precision) -> int:
     """
-    Put a checkpoint's state into a model, its optimiser and scheduler; return its step.
+    Put a checkpoint's state into a model, its optimiser, scheduler and precision; return its step.
 
     Raises CheckpointError where the file is damaged or of another model.
     """
@@ -48,6 +61,7 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
         model.load_state_dict(weights)
         optimizer.load_state_dict({'state': moments, 'param_groups': metadata['groups']})
         scheduler.load_state_dict(metadata['scheduler'])
+        precision.load_state_dict(metadata['precision'])
         return metadata['step']
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f'{path}: cannot be continued from ({error}); remove it to start '

@@ -14,14 +14,16 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    field_validator,
     model_validator,
     StrictBool,
     StrictInt,
     ValidationError,
+    ValidationInfo,
 )
 from univseg_core.domains import Domain, DomainError
 from univseg_core.errors import UnivsegError
-from univseg_core.models.drn import DRN_SPECS, encoder_channels
+from univseg_core.models.encoders import encoder_channels, ENCODERS
 import yaml
 
 SHIPPED = resources.files('univseg_core') / 'config_files'
@@ -61,7 +63,15 @@ def _folder(path: Path) -> Path:
     return path.resolve()
 
 
+def _file(path: Path) -> Path:
+    path = _expand(path)
+    if not path.is_file():
+        raise ValueError(f'no such file: {path}')
+    return path.resolve()
+
+
 Folder = Annotated[Path, AfterValidator(_folder)]
+ExistingFile = Annotated[Path, AfterValidator(_file)]
 
 
 class Section(BaseModel):
@@ -98,12 +108,22 @@ class DomainSection(Section):
 class ModelSection(Section):
     """The network."""
 
-    encoder: Literal[tuple(DRN_SPECS)] = Field('drn_d_22', description='the encoder')
+    encoder: Literal[ENCODERS] = Field('drn_d_22', description='the encoder')
     width: float = Field(
         1.0, ge=1 / 16, le=4, description="multiplier of the encoder's channels; 0.25 suits a "
-                                          'small CPU')
+                                          'small CPU; a ResNet has no other than 1')
+    pretrained: ExistingFile | None = Field(
+        None, description='ImageNet checkpoint of the encoder: a local .pth, .pt or .safetensors '
+                          'file as its authors published it')
     embedding_dim: StrictInt = Field(
         128, ge=1, description='dimension D of pixel and label embeddings')
+
+    @field_validator('width')
+    @classmethod
+    def _of_the_encoder(cls, width: float, info: ValidationInfo) -> float:
+        if 'encoder' in info.data:  # else its own problem is told
+            encoder_channels(info.data['encoder'], width)
+        return width
 
 
 class DataSection(Section):
@@ -149,22 +169,38 @@ class LabelEmbeddingSection(Section):
     pretrain_steps: StrictInt = Field(
         500, ge=1, description='steps of the supervised-only network of each domain whose '
                                'features they are made from')
+    file: ExistingFile | None = Field(
+        None, description='label_embeddings.safetensors of another run with the same domains, '
+                          'to be used instead of making them')
 
 
 class TrainingSection(Section):
-    """The optimisation: AdamW under a one-cycle schedule."""
+    """The optimisation."""
 
     steps: StrictInt = Field(2000, ge=1, description='optimiser steps')
+    optimizer: Literal['adamw', 'sgd'] = Field(
+        'adamw', description='AdamW, or SGD with momentum (the paper)')
     learning_rate: float = Field(3e-3, gt=0, description='peak learning rate')
-    weight_decay: float = Field(1e-2, ge=0, description='decoupled weight decay')
+    momentum: float = Field(0.9, ge=0, lt=1, description='momentum of SGD; AdamW has its own')
+    weight_decay: float = Field(
+        1e-2, ge=0, description='weight decay: decoupled for AdamW, an L2 term for SGD')
+    schedule: Literal['one_cycle', 'polynomial'] = Field(
+        'one_cycle', description='learning rate over the steps: up to its peak and down to 0, or '
+                                 '(1 − step/steps)^power (the paper)')
+    power: float = Field(0.9, gt=0, description='power of the polynomial schedule')
     seed: StrictInt = Field(
         0, ge=0, lt=2**32, description='decides splits, initial weights and batches')
     accelerator: Literal['auto', 'cpu', 'cuda'] = Field(
         'auto', description='where to train; auto takes CUDA where there is one')
     precision: Literal['32-true', 'bf16-mixed', '16-mixed'] = Field(
-        '32-true', description='arithmetic of the forward and backward passes')
-    workers: StrictInt = Field(
-        0, ge=0, description='processes that prepare batches; 0 prepares them in the loop')
+        '32-true', description='arithmetic of the forward and backward passes; bf16-mixed is '
+                               'faster on recent GPUs, and for wide encoders on recent CPUs')
+    accumulate: StrictInt = Field(
+        1, ge=1, description="pieces into which a process cuts its share of a step's batch, to "
+                             'need less memory; each has its own batch-norm statistics')
+    workers: StrictInt | None = Field(
+        None, ge=0, description='processes that prepare batches, for each training process; 0 '
+                                "prepares them in the loop; by the machine's facts when left out")
     validate_every: StrictInt = Field(500, ge=1, description='steps between validations')
     checkpoint_every: StrictInt = Field(200, ge=1, description='steps between checkpoints')
 

@@ -10,6 +10,9 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 import torch
 
+LEFTOVER = '.unfinished-'
+"""What the names of temporary files have in common."""
+
 
 @contextmanager
 def replacing(path: Path | str) -> Iterator[Path]:
@@ -21,7 +24,8 @@ def replacing(path: Path | str) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f'.{path.stem}.', suffix=path.suffix, dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=f'.{path.stem}{LEFTOVER}', suffix=path.suffix,
+                                    dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -36,6 +40,12 @@ def replacing(path: Path | str) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove, here and below, the temporary files of processes that were killed while writing."""
+    for path in folder.rglob(f'.*{LEFTOVER}*'):
+        path.unlink(missing_ok=True)
 
 
 def save_tensors(path: Path | str, tensors: Mapping[str, torch.Tensor],

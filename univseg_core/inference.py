@@ -169,7 +169,8 @@ def fold_batch_norm(module: nn.Module) -> nn.Module:
     """
     previous_name, previous = None, None
     for name, child in list(module.named_children()):
-        if isinstance(previous, nn.Conv2d) and isinstance(child, nn.BatchNorm2d):
+        if isinstance(previous, nn.Conv2d) and isinstance(
+                child, (nn.BatchNorm2d, nn.SyncBatchNorm)):
             setattr(module, previous_name, fuse_conv_bn_eval(previous, child))
             setattr(module, name, nn.Identity())
         else:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from univseg_core.domains import Domain
-from univseg_core.models.drn import OUTPUT_STRIDE
+from univseg_core.models.encoders import OUTPUT_STRIDE
 from univseg_core.models.universal import UniversalSegmenter
 
 

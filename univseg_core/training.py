@@ -5,12 +5,15 @@ The training of the universal model.
 then its class means) → the joint training → the model file and its evaluation.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, ExitStack
+from dataclasses import dataclass
 import difflib
+import fcntl
 import json
 import logging
-import math
 from pathlib import Path
+import time
 
 from lightning.fabric import Fabric
 from safetensors import SafetensorError
@@ -19,237 +22,326 @@ import torch
 from tqdm import tqdm
 from univseg_core.checkpoint import load_checkpoint, save_checkpoint
 from univseg_core.config import dump_config, ObjectiveSection, RunConfig
+from univseg_core.curves import draw_curves
 from univseg_core.data.dataset import check_files, DomainData, load_data
-from univseg_core.data.mixture import Batch, MixtureDataset
+from univseg_core.data.machine import choose_workers
+from univseg_core.data.mixture import FaultCount, MixtureDataset
 from univseg_core.data.splits import split_hash, write_splits
+from univseg_core.data.stores import prepare_stores, Stores
 from univseg_core.data.transforms import Augmentation
-from univseg_core.errors import UnivsegError
 from univseg_core.evaluation import DomainResult, evaluate, report
 from univseg_core.figures import validation_panel
-from univseg_core.files import save_tensors, write_text
+from univseg_core.files import remove_leftovers, save_tensors, write_text
 from univseg_core.images import write_png
 from univseg_core.inference import Segmenter
 from univseg_core.interrupts import deferred_interrupts
 from univseg_core.label_embeddings import absent_classes, compute_label_embeddings
+from univseg_core.models.encoders import load_pretrained
 from univseg_core.models.model_file import load_model, ModelCard, save_model
 from univseg_core.models.universal import ModelSpec, UniversalSegmenter
-from univseg_core.objectives import entropy_terms, Losses, total_loss, valid_cells
+from univseg_core.optimisation import new_optimizer, new_scheduler
+from univseg_core.processes import (
+    gathered,
+    gradient_scale,
+    new_fabric,
+    processes_here,
+    share_batch_norm,
+    start_scaling_anew,
+    summed,
+    summed_results,
+)
 from univseg_core.run_log import RunLog
+from univseg_core.safety import check_loss, gradient_norm, memory_advice, TrainingError
+from univseg_core.training_step import forward_and_backward
 
 SUPERVISED_ONLY = ObjectiveSection(alpha=0, beta=0)
 
 log = logging.getLogger(__name__)
 
 
-class TrainingError(UnivsegError):
-    """A training that cannot start or go on."""
+@dataclass(frozen=True)
+class Setup:
+    """What all networks of a run are trained with."""
+
+    config: RunConfig
+    fabric: Fabric
+    stores: Stores
+    workers: int
 
 
-def train(config: RunConfig, run: Path) -> dict[str, DomainResult]:
+def train(config: RunConfig, run: Path, *, devices: int = 1,
+          nodes: int = 1) -> dict[str, DomainResult]:
     """
     Train the universal model of a configuration in the folder `run`, or go on there.
 
     The folder gets config.yaml, splits.json, label_embeddings.safetensors, supervised/DOMAIN/,
-    log.csv, validation.csv, checkpoint.safetensors, and at the end model.univseg,
-    evaluation.json and one panel of pictures a domain. Returns each domain's validation result.
+    log.csv, validation.csv, tensorboard/, checkpoint.safetensors, and at the end model.univseg,
+    best.univseg, evaluation.json, curves.png and one panel of pictures a domain.
+
+    With more than one of `devices` on this machine, or of `nodes`, this program is started again
+    for each further process, and a step's batch is shared among them; what a run learns does not
+    depend on their number. Returns each domain's validation result, in all processes.
 
     Raises TrainingError where the folder holds a run with other settings or the loss is no
-    longer finite, DataError and ImageError for files that are not as they should be.
+    longer finite, DataError and ImageError for files that are not as they should be, EngineError
+    for a device that is not there.
     """
     data = load_data(config)
-    check_files(data)
-    new_fabric(config)
-    claim_run_folder(run, config)
-    write_splits(run / 'splits.json', {name: d.labelled for name, d in data.items()},
-                 {name: d.unlabelled for name, d in data.items()})
-    for name, d in data.items():
-        log.info('%s: %d classes, %d labelled, %d unlabelled, %d validation images', name,
-                 len(d.domain.classes), len(d.labelled), len(d.unlabelled), len(d.validation))
-    embeddings = {}
-    if config.objective.alpha or config.objective.beta:
-        embeddings = label_embeddings_of_run(config, data, run)
-    return fit(config, data, run, config.objective, config.training.steps, embeddings)
+    fabric = new_fabric(config.training, devices, nodes)
+    with ExitStack() as held:
+        if fabric.node_rank == fabric.local_rank == 0:
+            # Before further processes are started, so that none waits for one that has failed.
+            check_files(data)
+            held.enter_context(claimed_run_folder(run, config))
+            write_splits(run / 'splits.json', {name: d.labelled for name, d in data.items()},
+                         {name: d.unlabelled for name, d in data.items()})
+        fabric.launch()
+        if not fabric.is_global_zero:
+            logging.getLogger('univseg_core').setLevel(logging.ERROR)
+        for name, d in data.items():
+            log.info('%s: %d classes, %d labelled, %d unlabelled, %d validation images', name,
+                     len(d.domain.classes), len(d.labelled), len(d.unlabelled),
+                     len(d.validation))
+        is_supervised_only = not (config.objective.alpha or config.objective.beta)
+        stores = prepare_stores(data, config.data.image_size, unlabelled=not is_supervised_only,
+                                processes=processes_here(fabric),
+                                progress=fabric.is_global_zero)
+        workers = choose_workers(config.training.workers, fabric.device.type == 'cuda',
+                                 processes_here(fabric), stores.in_memory)
+        setup = Setup(config, fabric, stores, workers)
+        embeddings = {} if is_supervised_only else label_embeddings_of_run(setup, data, run)
+        return fit(setup, data, run, config.objective, config.training.steps, embeddings)
 
 
-def claim_run_folder(run: Path, config: RunConfig) -> None:
-    """Write config.yaml into a new run folder; refuse one that holds another run's."""
+@contextmanager
+def claimed_run_folder(run: Path, config: RunConfig) -> Iterator[None]:
+    """
+    Hold a run folder: write its config.yaml, and remove what a killed process left half-written.
+
+    Raises TrainingError where it holds a run with other settings, or one that is going on.
+    """
     path, text = run / 'config.yaml', dump_config(config)
     if not path.exists():
         write_text(path, text)
-    elif (old := path.read_text(encoding='utf-8')) != text:
-        changes = [line for line in difflib.ndiff(old.splitlines(), text.splitlines())
-                   if line[0] in '+-']
-        raise TrainingError(f'{run} holds a run with other settings (- old, + new):\n  '
-                            + '\n  '.join(changes) + '\nName another --run folder.')
-
-
-def label_embeddings_of_run(config: RunConfig, data: Mapping[str, DomainData],
-                            run: Path) -> dict[str, torch.Tensor]:
-    """Return every domain's label embeddings (C, D), from the run folder or made now."""
-    path = run / 'label_embeddings.safetensors'
-    if path.exists():
+    with path.open(encoding='utf-8') as file:
+        if (old := file.read()) != text:
+            changes = [line for line in difflib.ndiff(old.splitlines(), text.splitlines())
+                       if line[0] in '+-']
+            raise TrainingError(
+                f'{run} holds a run with other settings (- old, + new):\n  '
+                + '\n  '.join(changes) + '\nName another --run folder.')
         try:
-            return load_file(path)
-        except SafetensorError as error:
-            raise TrainingError(f'{path}: damaged ({error}); remove it to make it again') from None
-    embeddings = {}
-    for name, domain_data in data.items():
-        log.info('%s: supervised-only network for the label embeddings', name)
+            # The kernel lets go of it when the process ends, however it ends.
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise TrainingError(f'{run}: another process is training in this folder') from None
+        except OSError as error:  # a network file system that has no locks
+            log.info('%s: cannot be locked (%s)', run, error.strerror)
+        remove_leftovers(run)
+        yield
+
+
+def label_embeddings_of_run(setup: Setup, data: Mapping[str, DomainData],
+                            run: Path) -> dict[str, torch.Tensor]:
+    """Return every domain's label embeddings (C, D), from a file or made now."""
+    config, fabric = setup.config, setup.fabric
+    path = run / 'label_embeddings.safetensors'
+    if not path.exists() and config.label_embeddings.file is None:
         steps = config.label_embeddings.pretrain_steps
-        folder = run / 'supervised' / name
-        fit(config, {name: domain_data}, folder, SUPERVISED_ONLY, steps, {})
-        network, _ = load_model(folder / 'model.univseg')
-        labelled = domain_data.store(domain_data.labelled, config.data.image_size)
+        for name in data:
+            log.info('%s: supervised-only network for the label embeddings', name)
+            fit(setup, {name: data[name]}, run / 'supervised' / name, SUPERVISED_ONLY, steps, {})
+    if not path.exists() and fabric.is_global_zero:
+        save_tensors(path, _new_label_embeddings(setup, data, run))
+    fabric.barrier()
+    return _read_label_embeddings(path)
+
+
+def _new_label_embeddings(setup: Setup, data: Mapping[str, DomainData],
+                          run: Path) -> dict[str, torch.Tensor]:
+    if setup.config.label_embeddings.file is not None:
+        return _foreign_label_embeddings(setup.config, data)
+    embeddings = {}
+    for name, d in data.items():
+        network, _ = load_model(run / 'supervised' / name / 'model.univseg')
+        labelled = setup.stores.labelled[name]
         embeddings[name] = compute_label_embeddings(
-            network, domain_data.domain, (labelled[i] for i in range(len(labelled))))
-        for absent in absent_classes(embeddings[name], domain_data.domain):
+            network, d.domain, (labelled[i] for i in range(len(labelled))))
+        for absent in absent_classes(embeddings[name], d.domain):
             log.warning('%s: no labelled image shows %s: it has no label embedding and is left '
                         'out of the similarity', name, absent)
-    save_tensors(path, embeddings)
     return embeddings
 
 
-def fit(config: RunConfig, data: Mapping[str, DomainData], folder: Path,
-        objective: ObjectiveSection, steps: int, label_embeddings: Mapping[str, torch.Tensor]
-        ) -> dict[str, DomainResult]:
+def _foreign_label_embeddings(config: RunConfig,
+                              data: Mapping[str, DomainData]) -> dict[str, torch.Tensor]:
+    path, dim = config.label_embeddings.file, config.model.embedding_dim
+    embeddings = _read_label_embeddings(path)
+    expected = {name: (len(d.domain.classes), dim) for name, d in data.items()}
+    found = {name: tuple(value.shape) for name, value in embeddings.items()}
+    if found != expected:
+        raise TrainingError(f'label_embeddings.file: {path}: expected (classes, dimensions) '
+                            f'{expected}, got {found}')
+    return embeddings
+
+
+def _read_label_embeddings(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise TrainingError(f'{path}: damaged ({error}); remove it to make it again') from None
+
+
+def fit(setup: Setup, data: Mapping[str, DomainData], folder: Path, objective: ObjectiveSection,
+        steps: int, label_embeddings: Mapping[str, torch.Tensor]) -> dict[str, DomainResult]:
     """
     Train one network on some domains for `steps` steps, or go on from its checkpoint.
 
     Without label embeddings there are no unsupervised terms, and no unlabelled images in a
-    batch. Writes the folder's logs, checkpoint, model file, evaluation and pictures.
+    batch. Writes the folder's logs, checkpoint, model files, evaluation and pictures.
     """
+    config, fabric = setup.config, setup.fabric
     settings = config.training
-    fabric = new_fabric(config)
-    network = _new_network(config, data, label_embeddings)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate,
-                                  weight_decay=settings.weight_decay)
-    scheduler = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=settings.learning_rate, total_steps=steps, cycle_momentum=False)
+    network = _new_network(config, data, label_embeddings, fabric)
+    optimizer = new_optimizer(settings, network)
+    scheduler = new_scheduler(settings, optimizer, steps)
+    start_scaling_anew(fabric)
     model, fabric_optimizer = fabric.setup(network, optimizer)
     checkpoint = folder / 'checkpoint.safetensors'
     first = 0
     if checkpoint.exists():
-        first = load_checkpoint(checkpoint, network, optimizer, scheduler)
+        first = load_checkpoint(checkpoint, network, optimizer, scheduler,
+                                fabric.strategy.precision)
         log.info('%s: going on from step %d of %d', folder, first, steps)
-    run_log = RunLog(folder, first)
-    validation = {name: d.validation for name, d in data.items()}
-    batches = _mixture(config, data, unlabelled=bool(label_embeddings)).batches(
-        first, steps, settings.workers)
+    mixture = _mixture(setup, list(data), bool(label_embeddings))
+    batches = mixture.batches(first, steps, setup.workers,
+                              pin_memory=fabric.device.type == 'cuda')
+    faults = FaultCount(len({sample.image for d in data.values()
+                             for sample in [*d.labelled, *d.unlabelled]}))
+    fabric.barrier()  # no process writes before all have read
+    run_log = RunLog(folder, first) if fabric.is_global_zero else None
+    miou = ''
 
     network.train()
-    with deferred_interrupts() as interrupted, tqdm(
+    with deferred_interrupts() as interrupted, memory_advice(config, str(folder)), tqdm(
             total=steps, initial=first, unit='step', desc=folder.name, smoothing=0.05,
-            dynamic_ncols=True) as bar:
-        for step, batch in enumerate(batches, first + 1):
-            losses, norm = batch_losses(model, batch, objective, step, fabric.device)
-            fabric_optimizer.zero_grad(set_to_none=True)
-            fabric.backward(losses.total)
-            check_finite(losses.total, network, folder, step, settings.precision)
+            dynamic_ncols=True, disable=not fabric.is_global_zero) as bar:
+        asked_at = time.monotonic()
+        for step, pieces in enumerate(batches, first + 1):
+            waited = time.monotonic() - asked_at
+            fabric_optimizer.zero_grad()
+            values = forward_and_backward(fabric, model, pieces, objective, step)
+            unreadable = [fault for batch in pieces for fault in batch.faults]
+            values |= {'stop': torch.tensor(interrupted.is_set()),
+                       'unreadable': torch.tensor(len(unreadable))}
+            values = {key: value.item() for key, value in summed(fabric, values).items()}
+            stop = values.pop('stop') > 0  # asked of any of the processes
+            if values.pop('unreadable'):
+                for fault in faults.add(gathered(fabric, unreadable)):
+                    bar.write(f'{fault}; another image takes its place')
+                faults.check()
+            check_loss(values['loss'], gradient_norm(network, gradient_scale(fabric)),
+                       f'{folder}, step {step}', mixture.files(step - 1))
             fabric_optimizer.step()
-            values = {'loss': losses.total, 'supervised': losses.supervised,
-                      'cross_entropy': losses.cross, 'within_entropy': losses.within,
-                      'embedding_norm': norm}
-            values = {key: value.item() for key, value in values.items()}
-            rate = scheduler.get_last_lr()[0]
+            values['learning_rate'] = scheduler.get_last_lr()[0]
             scheduler.step()
             bar.update()
-            if means := run_log.losses(step, {**values, 'learning_rate': rate}):
-                bar.set_postfix({key: f'{value:.3g}' for key, value in means.items()})
+            if run_log and (means := run_log.losses(step, values | {'data_wait': waited})):
+                bar.set_postfix_str(progress(means, miou))
             if step % settings.validate_every == 0 and step < steps:
-                results = evaluate(deployed(network, config), validation)
-                run_log.validation(step, results)
-                bar.write(f'{folder.name}, step {step}: {summary(results)}')
-            stop = interrupted.is_set()
-            if step % settings.checkpoint_every == 0 or step == steps or stop:
-                save_checkpoint(checkpoint, step, network, optimizer, scheduler)
+                results = validate(fabric, config, network, data)
+                miou = summary(results)
+                if run_log:
+                    note_validation(run_log, config, network, data, step, folder, results)
+                    bar.write(f'{folder.name}, step {step}: {miou}')
+            if run_log and (step % settings.checkpoint_every == 0 or step == steps or stop):
+                save_checkpoint(checkpoint, step, network, optimizer, scheduler,
+                                fabric.strategy.precision)
             if stop:
                 bar.write(f'Interrupted; step {step} is saved. The same command goes on there.')
                 raise KeyboardInterrupt
-    segmenter = deployed(network, config)
-    results = evaluate(segmenter, validation)
-    run_log.validation(steps, results)
-    write_results(folder, config, network, segmenter, data, results)
+            asked_at = time.monotonic()
+    results = validate(fabric, config, network, data)
+    if run_log:
+        note_validation(run_log, config, network, data, steps, folder, results)
+        run_log.close()
+        write_results(folder, config, network, data, results)
+    fabric.barrier()
     return results
 
 
-def new_fabric(config: RunConfig) -> Fabric:
-    """Return the engine; TrainingError where its accelerator or precision is not to be had."""
-    settings = config.training
-    try:
-        return Fabric(accelerator=settings.accelerator, devices=1, precision=settings.precision)
-    except (RuntimeError, ValueError) as error:
-        raise TrainingError(f'training.accelerator {settings.accelerator!r} with '
-                            f'training.precision {settings.precision!r}: {error}') from error
+def _new_network(config: RunConfig, data: Mapping[str, DomainData],
+                 label_embeddings: Mapping[str, torch.Tensor],
+                 fabric: Fabric) -> UniversalSegmenter:
+    torch.manual_seed(config.training.seed)
+    spec = ModelSpec(config.model.encoder, config.model.width, config.model.embedding_dim)
+    network = UniversalSegmenter(spec, [d.domain for d in data.values()])
+    if config.model.pretrained is not None:
+        load_pretrained(network.encoder, config.model.pretrained)
+    for name, vectors in label_embeddings.items():
+        network.set_label_embeddings(name, vectors)
+    if not label_embeddings:
+        network.embedding.requires_grad_(False)  # nothing learns it
+    if fabric.device.type == 'cuda':  # on CPUs, see MixtureDataset
+        network.to(memory_format=torch.channels_last)
+    return share_batch_norm(network, fabric)
+
+
+def _mixture(setup: Setup, domains: Sequence[str], unlabelled: bool) -> MixtureDataset:
+    """Return the stream of some domains' batches, of each of which this process takes a share."""
+    config, fabric, stores = setup.config, setup.fabric, setup.stores
+    options, accumulate = config.data, config.training.accumulate
+    augmentation = Augmentation(options.crop_size, options.scale, options.flip, options.colour)
+    pieces = [fabric.global_rank + fabric.world_size * i for i in range(accumulate)]
+    return MixtureDataset(
+        {name: stores.labelled[name] for name in domains},
+        {name: store for name, store in stores.unlabelled.items() if unlabelled},
+        augmentation, options.labelled_per_domain, options.unlabelled_per_domain,
+        config.training.seed, pieces, fabric.world_size * accumulate)
+
+
+def validate(fabric: Fabric, config: RunConfig, network: UniversalSegmenter,
+             data: Mapping[str, DomainData]) -> dict[str, DomainResult]:
+    """Measure a network in training on the validation images, shared among the processes."""
+    share = {name: d.validation[fabric.global_rank::fabric.world_size]
+             for name, d in data.items()}
+    return summed_results(fabric, evaluate(deployed(network, config), share,
+                                           progress=fabric.is_global_zero))
+
+
+def note_validation(run_log: RunLog, config: RunConfig, network: UniversalSegmenter,
+                    data: Mapping[str, DomainData], step: int, folder: Path,
+                    results: Mapping[str, DomainResult]) -> None:
+    """Log a validation with its pictures, and keep the model if it is the best so far."""
+    if run_log.validation(step, results):
+        save_model(folder / 'best.univseg', network, model_card(config, data, results))
+    segmenter = deployed(network, config)
+    for name, d in data.items():
+        run_log.pictures(step, name, validation_panel(segmenter, d.domain, d.validation))
 
 
 def write_results(folder: Path, config: RunConfig, network: UniversalSegmenter,
-                  segmenter: Segmenter, data: Mapping[str, DomainData],
-                  results: Mapping[str, DomainResult]) -> None:
-    """Write a finished training's model file, evaluation and a panel of pictures a domain."""
-    card = ModelCard(
+                  data: Mapping[str, DomainData], results: Mapping[str, DomainResult]) -> None:
+    """Write a finished training's model file, evaluation, curves and panels of pictures."""
+    save_model(folder / 'model.univseg', network, model_card(config, data, results))
+    write_text(folder / 'evaluation.json', json.dumps(
+        {name: result.to_dict() for name, result in results.items()}, indent=1))
+    write_text(folder / 'evaluation.md', report(results) + '\n')
+    segmenter = deployed(network, config)
+    for name, d in data.items():
+        write_png(folder / f'{name}.png', validation_panel(segmenter, d.domain, d.validation))
+    draw_curves(folder)
+    log.info('%s: %s', folder, summary(results))
+
+
+def model_card(config: RunConfig, data: Mapping[str, DomainData],
+               results: Mapping[str, DomainResult]) -> ModelCard:
+    """Return what a model file says of its making."""
+    return ModelCard(
         image_size=config.data.image_size,
         miou={name: result.miou for name, result in results.items()},
         training={'config': config.model_dump(mode='json'),
                   'labelled': {name: split_hash(d.labelled) for name, d in data.items()}})
-    save_model(folder / 'model.univseg', network, card)
-    write_text(folder / 'evaluation.json', json.dumps(
-        {name: result.to_dict() for name, result in results.items()}, indent=1))
-    write_text(folder / 'evaluation.md', report(results) + '\n')
-    for name, d in data.items():
-        write_png(folder / f'{name}.png', validation_panel(segmenter, d.domain, d.validation))
-    log.info('%s: %s', folder, summary(results))
-
-
-def _new_network(config: RunConfig, data: Mapping[str, DomainData],
-                 label_embeddings: Mapping[str, torch.Tensor]) -> UniversalSegmenter:
-    torch.manual_seed(config.training.seed)
-    spec = ModelSpec(config.model.encoder, config.model.width, config.model.embedding_dim)
-    network = UniversalSegmenter(spec, [d.domain for d in data.values()])
-    for name, vectors in label_embeddings.items():
-        network.set_label_embeddings(name, vectors)
-    return network
-
-
-def _mixture(config: RunConfig, data: Mapping[str, DomainData],
-             unlabelled: bool) -> MixtureDataset:
-    options = config.data
-    stores = {name: d.store(d.labelled, options.image_size) for name, d in data.items()}
-    unlabelled_stores = {name: d.store(d.unlabelled, options.image_size)
-                         for name, d in data.items() if unlabelled and d.unlabelled}
-    augmentation = Augmentation(options.crop_size, options.scale, options.flip, options.colour)
-    return MixtureDataset(stores, unlabelled_stores, augmentation, options.labelled_per_domain,
-                          options.unlabelled_per_domain, config.training.seed)
-
-
-def batch_losses(model: torch.nn.Module, batch: Batch, objective: ObjectiveSection, step: int,
-                 device: torch.device) -> tuple[Losses, torch.Tensor]:
-    """Return a batch's losses, and the mean norm of its pixel embeddings (0 without any)."""
-    images, targets = batch.images.to(device), batch.targets.to(device)
-    logits, embeddings = model(images, batch.labelled, batch.unlabelled)
-    cells = valid_cells(targets)
-    entropies = entropy_terms(
-        embeddings, {name: model.label_embeddings(name) for name in batch.labelled},
-        {name: cells[rows] for name, rows in batch.unlabelled.items()})
-    rise = min(1.0, step / objective.warmup_steps) if objective.warmup_steps else 1.0
-    losses = total_loss(logits, {name: targets[rows] for name, rows in batch.labelled.items()},
-                        entropies, rise * objective.alpha, rise * objective.beta)
-    norms = [pixels.detach().float().norm(dim=1).mean() for pixels in embeddings.values()]
-    return losses, torch.stack(norms).mean() if norms else torch.zeros(())
-
-
-def check_finite(loss: torch.Tensor, network: torch.nn.Module, folder: Path, step: int,
-                 precision: str) -> None:
-    """Raise TrainingError where the loss or its gradient is not finite, before it does harm."""
-    names = {'loss': loss}
-    if precision != '16-mixed':  # there, the gradient scaler expects infinite ones and skips them
-        # With an infinite limit nothing is clipped; what remains is the norm.
-        names['gradient'] = torch.nn.utils.clip_grad_norm_(network.parameters(), math.inf)
-    for name, value in names.items():
-        if not math.isfinite(value.item()):
-            raise TrainingError(
-                f'{folder}: the {name} is {value.item()} at step {step}; the last checkpoint '
-                'before it is kept. Lower training.learning_rate, objective.alpha or '
-                'objective.beta.')
 
 
 def deployed(network: UniversalSegmenter, config: RunConfig) -> Segmenter:
@@ -263,3 +355,11 @@ def summary(results: Mapping[str, DomainResult]) -> str:
     parts = [f'{name} {100 * result.miou:.1f}' for name, result in results.items()]
     total = 100 * sum(result.miou for result in results.values())
     return f'mIoU % {", ".join(parts)}; sum {total:.1f}'
+
+
+def progress(means: Mapping[str, float], miou: str) -> str:
+    """Return what stands beside the progress bar: losses by term, learning rate, speed, mIoU."""
+    return ' | '.join(filter(None, [
+        f'loss {means["loss"]:.3g}: supervised {means["supervised"]:.3g}, cross '
+        f'{means["cross_entropy"]:.3g}, within {means["within_entropy"]:.3g}',
+        f'lr {means["learning_rate"]:.1e}', f'{means["images_per_second"]:.0f} images/s', miou]))

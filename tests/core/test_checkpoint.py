@@ -2,6 +2,7 @@
 
 import json
 
+from lightning.fabric.plugins import MixedPrecision, Precision
 import pytest
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -22,11 +23,12 @@ class Run:
         self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=0.01)
         self.scheduler = torch.optim.lr_scheduler.OneCycleLR(
             self.optimizer, max_lr=0.01, total_steps=STEPS, cycle_momentum=False)
+        self.precision = Precision()
 
     def train(self, first, stop):
         for step in range(first, stop):
             images = torch.rand(4, 3, 16, 24, generator=torch.manual_seed(step)) * 255
-            logits, _ = self.network(images, ROWS, {})
+            logits, *_ = self.network(images, ROWS, {})
             self.optimizer.zero_grad()
             sum(scores.square().mean() for scores in logits.values()).backward()
             self.optimizer.step()
@@ -34,11 +36,13 @@ class Run:
         return self
 
     def save(self, path, step):
-        save_checkpoint(path, step, self.network, self.optimizer, self.scheduler)
+        save_checkpoint(path, step, self.network, self.optimizer, self.scheduler,
+                        self.precision)
         return path
 
     def load(self, path):
-        return load_checkpoint(path, self.network, self.optimizer, self.scheduler)
+        return load_checkpoint(path, self.network, self.optimizer, self.scheduler,
+                        self.precision)
 
     def state(self):
         """Return everything that decides how it goes on."""
@@ -77,6 +81,27 @@ def test_a_checkpoint_before_the_first_step_is_one(tmp_path):
     assert_equal(continued.train(0, 2), Run().train(0, 2))
 
 
+def test_the_gradient_scale_of_fp16_goes_on(tmp_path):
+    run, continued = Run(), Run(seed=1)
+    for each in (run, continued):
+        each.precision = MixedPrecision('16-mixed', 'cpu')
+    scaler = run.precision.scaler
+    scaler.scale(torch.ones(()))
+    scaler.update(1024.0)
+    continued.load(run.save(tmp_path / 'checkpoint.safetensors', 0))
+    assert continued.precision.state_dict() == scaler.state_dict()
+    assert continued.precision.scaler.get_scale() == 1024
+
+
+def test_sgd_without_momentum_has_no_state_to_keep(tmp_path):
+    run, continued = Run(), Run(seed=1)
+    for each in (run, continued):
+        each.optimizer = torch.optim.SGD(each.network.parameters(), lr=0.01)
+        each.scheduler = torch.optim.lr_scheduler.PolynomialLR(each.optimizer, STEPS)
+    continued.load(run.train(0, 2).save(tmp_path / 'checkpoint.safetensors', 2))
+    assert_equal(continued.train(2, 4), run.train(2, 4))
+
+
 @pytest.mark.parametrize('share', [0, 0.01, 0.5, 0.999])
 def test_a_truncated_checkpoint_is_told(saved, share):
     data = saved.read_bytes()
@@ -98,6 +123,7 @@ def test_a_missing_checkpoint_is_told(tmp_path):
     lambda t, m: t.update({'nothing': torch.zeros(3)}),
     lambda t, m: m.pop('groups'),
     lambda t, m: m.pop('scheduler'),
+    lambda t, m: m.pop('precision'),
     lambda t, m: m.pop('step'),
     lambda t, m: m['groups'][0]['params'].pop(),
 ])

@@ -2,6 +2,7 @@
 
 from importlib.metadata import entry_points
 import json
+import os
 from pathlib import Path
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from univseg_core.images import read_image, read_label, write_png
 from univseg_core.inference import Segmenter
 from univseg_core.models.model_file import load_model
 
-COMMANDS = ('train', 'evaluate', 'predict', 'baselines', 'scenes')
+COMMANDS = ('train', 'evaluate', 'predict', 'info', 'curves', 'config', 'baselines', 'scenes')
 # What the command `univseg` runs, wherever it is installed.
 UNIVSEG = (sys.executable, '-c', 'import sys; from univseg_core.cli import main; sys.exit(main())')
 
@@ -41,19 +42,25 @@ def test_the_command_is_installed():
     assert command.load() is main
 
 
-@pytest.mark.parametrize('arguments', [[], *([command] for command in COMMANDS)])
-def test_help_names_everything(capsys, arguments):
+@pytest.mark.parametrize('arguments', [[], *([command] for command in COMMANDS),
+                                       ['config', 'show'], ['config', 'explain']])
+def test_help_names_everything_and_has_examples(capsys, arguments):
     with pytest.raises(SystemExit) as stopped:
         main([*arguments, '--help'])
     assert stopped.value.code == 0
     printed = capsys.readouterr().out
     assert printed.startswith(' '.join(['usage: univseg', *arguments]))
+    examples = printed.split('\nexamples:\n')[1]
+    assert f'univseg {" ".join(arguments)}'.strip() in examples
     if not arguments:
         assert set(COMMANDS) <= set(printed.split())
 
 
 @pytest.mark.parametrize('arguments', [[], ['fly'], ['train'], ['predict', 'a.png'],
-                                       ['evaluate', 'a', '--nothing']])
+                                       ['evaluate', 'a', '--nothing'], ['config'],
+                                       ['train', 'a.yaml', '--devices', '0'],
+                                       ['train', 'a.yaml', '--nodes', 'two'],
+                                       ['config', 'explain', 'a', 'b=1']])
 def test_a_command_line_that_cannot_be_shows_its_usage(capsys, arguments):
     with pytest.raises(SystemExit) as stopped:
         main(arguments)
@@ -69,7 +76,9 @@ def test_train_makes_a_run_folder_named_like_its_configuration(values, write_con
     printed = capsys.readouterr().out
     assert '### outdoor' in printed
     assert 'Sum of mIoUs: ' in printed
-    assert 'runs/tiny/model.univseg' in printed
+    for name in ('model.univseg', 'best.univseg', 'curves.png', 'outdoor.png', 'indoor.png'):
+        assert f'runs/tiny/{name}: ' in printed
+        assert (tmp_path / 'runs' / 'tiny' / name).exists()
     _, card = load_model(tmp_path / 'runs' / 'tiny' / 'model.univseg')
     assert card.training['config']['training']['steps'] == 2
 
@@ -87,6 +96,39 @@ def test_settings_may_stand_before_and_after_options(monkeypatch, arguments):
     assert seen[0].config == 'my.yaml'
     assert seen[0].folder == Path('runs/b')
     assert seen[0].overrides == ['a.b=1', 'c=2']
+
+
+@pytest.mark.parametrize(('arguments', 'processes'), [
+    ([], {}), (['--devices', '2'], {'devices': 2}),
+    (['--devices', '4', '--nodes', '2'], {'devices': 4, 'nodes': 2})])
+def test_train_is_told_of_its_processes(monkeypatch, values, write_config, tmp_path, capsys,
+                                        arguments, processes):
+    seen = []
+
+    def train(config, folder, **options):
+        seen.append((folder, options))
+        return {}  # as in all processes but the first
+
+    monkeypatch.setattr('univseg_core.training.train', train)
+    assert main(['train', str(write_config(values)), '--run', str(tmp_path), *arguments]) == 0
+    assert seen == [(tmp_path, processes)]
+    assert capsys.readouterr().out == ''
+
+
+def test_the_package_runs_as_a_module():
+    result = subprocess.run([sys.executable, '-m', 'univseg_core', 'train', '--help'],
+                            capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith('usage: univseg train')
+
+
+def test_a_reader_that_stops_reading_gets_no_traceback(monkeypatch, capsys):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, 'w') as pipe:  # noqa: PTH123 - of a descriptor
+        monkeypatch.setattr(sys, 'stdout', pipe)
+        assert main(['config', 'explain']) == 141
+    assert capsys.readouterr().err == ''
 
 
 def test_train_as_a_process_of_its_own(values, write_config, tmp_path):
@@ -154,14 +196,17 @@ def test_predict_takes_one_image_of_any_size(model, tmp_path):
     assert read_label(tmp_path / 'photo_mask.png', INDOOR).shape == (77, 131)
 
 
-def test_predict_needs_none_of_the_trainings_packages(model, tmp_path):
+def test_predict_and_info_need_none_of_the_trainings_packages(model, tmp_path):
     write_png(tmp_path / 'photo.png', random_image(48, 64))
-    absent = ('lightning', 'pydantic', 'sklearn', 'torchmetrics', 'matplotlib', 'torchvision')
+    absent = ('lightning', 'pydantic', 'sklearn', 'tensorboard', 'torchmetrics', 'matplotlib')
+    commands = [['predict', str(tmp_path / 'photo.png'), '--model', str(model),
+                 '--domain', 'indoor', '--out', str(tmp_path)],
+                ['info', str(model)], ['info', str(model.parent)]]
     program = (f'import sys; sys.modules.update(dict.fromkeys({absent})); '
-               'from univseg_core.cli import main; sys.exit(main())')
-    result = subprocess.run(
-        [sys.executable, '-c', program, 'predict', tmp_path / 'photo.png', '--model', model,
-         '--domain', 'indoor', '--out', tmp_path], capture_output=True, text=True, check=False)
+               'from univseg_core.cli import main; '
+               f'sys.exit(sum(main(command) for command in {commands}))')
+    result = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True,
+                            check=False)
     assert result.returncode == 0, result.stderr
     assert (tmp_path / 'photo_mask.png').exists()
 

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import jaccard_score
 from tiny_worlds import INDOOR, OUTDOOR, small_network
-from univseg_core.data.folders import labelled_samples
-from univseg_core.data.mixture import read_sample
+from univseg_core.data.folders import labelled_samples, read_sample
 from univseg_core.domains import Domain
 from univseg_core.evaluation import DomainResult, evaluate, measure, report
 from univseg_core.inference import Segmenter

@@ -1,12 +1,16 @@
 """The stream of batches: fixed rows, decided by seed and step alone, each image once an epoch."""
 
+import os
+import signal
+
+import cv2
 import numpy as np
 import pytest
-from tiny_worlds import HEIGHT, OUTDOOR, random_image, WIDTH
+from tiny_worlds import INDOOR, OUTDOOR, random_image
 import torch
-from univseg_core.data import mixture
-from univseg_core.data.folders import DataError, labelled_samples, read_sample, Sample
-from univseg_core.data.mixture import ImageStore, MixtureDataset
+from univseg_core.data.folders import DataError, Sample
+from univseg_core.data.mixture import Batch, FaultCount, MixtureDataset
+from univseg_core.data.stores import ImageStore
 from univseg_core.data.transforms import Augmentation
 from univseg_core.images import ImageError, write_png
 
@@ -24,9 +28,15 @@ def stores(parts, labelled, size=SIDE):
                    for value in values] for name, values in parts.items()}
 
 
-def dataset(seed=0, augmentation=AS_IT_IS, counts=(2, 3), size=SIDE):
+def dataset(seed=0, augmentation=AS_IT_IS, counts=(2, 3), size=SIDE, **sharing):
     return MixtureDataset(stores(LABELLED, True, size), stores(UNLABELLED, False, size),
-                          augmentation, *counts, seed)
+                          augmentation, *counts, seed, **sharing)
+
+
+def whole(mixture, step):
+    """Return the one batch of a mixture that is not shared."""
+    [batch] = mixture[step]
+    return batch
 
 
 def assert_equal(batch, other):
@@ -39,7 +49,7 @@ def assert_equal(batch, other):
 def test_every_batch_has_its_crops_in_the_documented_rows():
     batches = dataset()
     for step in range(10):
-        batch = batches[step]
+        batch = whole(batches, step)
         assert batch.images.shape == (10, 3, SIDE, SIDE)
         assert batch.targets.shape == (10, SIDE, SIDE)
         assert batch.labelled == {'outdoor': slice(0, 2), 'indoor': slice(2, 4)}
@@ -54,7 +64,7 @@ def test_every_batch_has_its_crops_in_the_documented_rows():
 
 def test_images_are_planes_in_memory():
     """channels_last images crash oneDNN's convolutions of few channels on some CPUs."""
-    batch = dataset(augmentation=RANDOM)[0]
+    batch = whole(dataset(augmentation=RANDOM), 0)
     assert batch.images.dtype == batch.targets.dtype == torch.uint8
     assert batch.images.stride() == (3 * SIDE * SIDE, SIDE * SIDE, SIDE, 1)
 
@@ -66,7 +76,7 @@ def test_an_epoch_visits_every_image_once(counts):
         for name, values in sources.items():
             seen = []
             while len(seen) < 3 * len(values):
-                batch = batches[len(seen) // counts[part == 'unlabelled']]
+                batch = whole(batches, len(seen) // counts[part == 'unlabelled'])
                 seen += batch.images[getattr(batch, part)[name], 0, 0, 0].tolist()
             epochs = [seen[i:i + len(values)] for i in range(0, 3 * len(values), len(values))]
             assert [sorted(epoch) for epoch in epochs] == 3 * [list(values)]
@@ -74,24 +84,26 @@ def test_an_epoch_visits_every_image_once(counts):
 
 def test_epochs_have_different_orders():
     batches = dataset(counts=(5, 7))
-    orders = {tuple(batches[step].images[:5, 0, 0, 0].tolist()) for step in range(6)}
+    orders = {tuple(whole(batches, step).images[:5, 0, 0, 0].tolist()) for step in range(6)}
     assert len(orders) > 3
 
 
 @pytest.mark.parametrize('workers', [0, 1])
 def test_a_batch_depends_on_seed_and_step_alone(workers):
-    expected = [dataset(3, RANDOM, size=60)[step] for step in range(6)]
+    expected = [whole(dataset(3, RANDOM, size=60), step) for step in range(6)]
     backwards = dataset(3, RANDOM, size=60)
     for step in reversed(range(6)):
-        assert_equal(backwards[step], expected[step])
+        assert_equal(whole(backwards, step), expected[step])
     streamed = list(dataset(3, RANDOM, size=60).batches(2, 6, workers))
     assert len(streamed) == 4
-    for batch, other in zip(streamed, expected[2:], strict=True):
+    for pieces, other in zip(streamed, expected[2:], strict=True):
+        [batch] = pieces
         assert_equal(batch, other)
 
 
 def test_seeds_and_steps_differ():
-    images = [dataset(seed, RANDOM, size=60)[step].images for seed in (0, 1) for step in (0, 1)]
+    images = [whole(dataset(seed, RANDOM, size=60), step).images
+              for seed in (0, 1) for step in (0, 1)]
     for i in range(4):
         for j in range(i):
             assert not torch.equal(images[i], images[j])
@@ -100,78 +112,238 @@ def test_seeds_and_steps_differ():
 def test_crops_of_one_image_differ_from_epoch_to_epoch():
     image = random_image(64, 64), np.zeros((64, 64), np.uint8)
     batches = MixtureDataset({'a': [image]}, {}, AS_IT_IS, 1, 1, 0)
-    assert len({batches[step].images.numpy().tobytes() for step in range(8)}) > 5
+    assert len({whole(batches, step).images.numpy().tobytes() for step in range(8)}) > 5
 
 
 def test_without_unlabelled_images_a_batch_is_labelled_alone():
     batches = MixtureDataset(stores(LABELLED, True), {}, AS_IT_IS, 2, 3, 0)
-    assert batches[0].images.shape[0] == 4
-    assert batches[0].unlabelled == {}
+    assert whole(batches, 0).images.shape[0] == 4
+    assert whole(batches, 0).unlabelled == {}
 
 
 def test_padding_is_void_in_labelled_and_unlabelled_rows():
-    batch = dataset(size=20)[0]
+    batch = whole(dataset(size=20), 0)
     assert (batch.targets[:, 20:] == 255).all()
     assert (batch.targets[:, :, 20:] == 255).all()
     assert (batch.targets[:, :20, :20] != 255).all()
 
 
+@pytest.mark.parametrize(('of', 'workers'), [
+    (1, 0), (2, 0), (3, 0), (3, 1), (4, 0), (7, 0), (10, 0)])
+def test_the_pieces_together_are_the_whole_batch(of, workers):
+    """Row r of the whole batch is the next one of piece r mod `of`, bit for bit."""
+    expected = [whole(dataset(5, RANDOM, size=60), step) for step in range(3)]
+    shared = dataset(5, RANDOM, size=60, pieces=range(of), of=of)
+    for pieces, batch in zip(shared.batches(0, 3, workers), expected, strict=True):
+        assert len(pieces) == of
+        for piece, part in enumerate(pieces):
+            assert torch.equal(part.images, batch.images[piece::of])
+            assert torch.equal(part.targets, batch.targets[piece::of])
+
+
+@pytest.mark.parametrize('of', [1, 2, 3, 4, 7, 10])
+def test_a_pieces_rows_are_those_of_its_domains(of):
+    """Each domain's slices hold its own crops, in the whole batch's order, and no others."""
+    batches = dataset(pieces=range(of), of=of)
+    batch = whole(dataset(), 1)
+    for kind in ('labelled', 'unlabelled'):
+        for name, rows in getattr(batch, kind).items():
+            parts = [part.images[getattr(part, kind)[name], 0, 0, 0].tolist()
+                     for part in batches[1]]
+            values = [parts[row % of].pop(0) for row in range(rows.start, rows.stop)]
+            assert values == batch.images[rows, 0, 0, 0].tolist()
+            assert not any(parts)
+    for part in batches[1]:
+        assert list(part.labelled) == list(LABELLED)
+        assert list(part.unlabelled) == list(UNLABELLED)
+        slices = [*part.labelled.values(), *part.unlabelled.values()]
+        assert [rows.start for rows in slices] == [0, *(rows.stop for rows in slices[:-1])]
+        assert slices[-1].stop == len(part.images)
+
+
+def test_a_process_prepares_its_own_pieces_only():
+    class Recording(list):
+        asked = 0
+
+        def __getitem__(self, index):
+            Recording.asked += 1
+            return super().__getitem__(index)
+
+    image = random_image(SIDE, SIDE), np.zeros((SIDE, SIDE), np.uint8)
+    store = Recording([image] * 5)
+    shared = MixtureDataset({'a': store, 'b': store}, {'a': store}, AS_IT_IS, 4, 4, 0,
+                            pieces=(1, 4), of=6)
+    third, second = (part.images for part in shared[7])
+    assert len(third) + len(second) == Recording.asked == 4
+
+
+def test_a_piece_without_a_crop_is_refused():
+    dataset(pieces=(9,), of=10)
+    with pytest.raises(DataError, match='10 crops cannot be shared among 11 pieces'):
+        dataset(of=11)
+
+
+def test_a_batch_goes_to_a_device_whole():
+    batch = Batch(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.ones(2, 4, 4),
+                  {'a': slice(0, 2)}, {}, ('a.png: gone',))
+    moved = batch.to('meta')
+    assert moved.images.device.type == moved.targets.device.type == 'meta'
+    assert moved.labelled == batch.labelled
+    assert moved.unlabelled == batch.unlabelled
+    assert moved.faults == batch.faults
+
+
+class Process:
+    """A store whose only image tells of the process that asks for it."""
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        ignores = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        colour = cv2.getNumThreads(), ignores, os.getpid() % 256
+        return np.full((SIDE, SIDE, 3), colour, np.uint8), np.zeros((SIDE, SIDE), np.uint8)
+
+
+def test_a_worker_is_one_thread_and_leaves_ctrl_c_to_the_training():
+    mixture = MixtureDataset({'a': Process()}, {}, AS_IT_IS, 1, 1, 0)
+    handler, threads = signal.getsignal(signal.SIGINT), cv2.getNumThreads()
+    [[batch]] = mixture.batches(0, 1, workers=1)
+    opencv_threads, ignores, process = batch.images[0, :, 0, 0].tolist()
+    assert opencv_threads <= 1
+    assert ignores
+    assert process != os.getpid() % 256
+    assert (signal.getsignal(signal.SIGINT), cv2.getNumThreads()) == (handler, threads)
+
+
+class Pinned(torch.Tensor):
+    """A tensor that knows whether it was pinned, where nothing can be."""
+
+    def pin_memory(self):
+        pinned = self.clone().as_subclass(Pinned)
+        pinned.is_here = True
+        return pinned
+
+
+def test_pinning_pins_images_and_targets():
+    images, targets = (torch.rand(2, 3).as_subclass(Pinned) for _ in range(2))
+    batch = Batch(images, targets, {'a': slice(0, 2)}, {}, ('a.png: gone',)).pin_memory()
+    assert batch.images.is_here
+    assert batch.targets.is_here
+    assert torch.equal(batch.images, images)
+    assert torch.equal(batch.targets, targets)
+    assert batch.labelled == {'a': slice(0, 2)}
+    assert batch.faults == ('a.png: gone',)
+
+
+FILES = 7
+
+
 @pytest.fixture
-def samples(worlds):
-    folder = worlds / 'outdoor' / 'train'
-    return labelled_samples(folder / 'image', folder / 'label')
+def files(tmp_path):
+    """Return samples whose images, grey all over, tell which file they are: 10, 20 and so on."""
+    samples = [Sample(tmp_path / f'{i}.png') for i in range(FILES)]
+    for i, sample in enumerate(samples):
+        write_png(sample.image, np.full((SIDE, SIDE, 3), 10 * (i + 1), np.uint8))
+    return samples
 
 
-@pytest.mark.parametrize(('image_size', 'shape'), [
-    (None, (HEIGHT, WIDTH)), (32, (24, 32)), (128, (96, 128))])
-def test_a_store_holds_images_at_the_training_size(samples, image_size, shape):
-    store = ImageStore(samples, OUTDOOR, image_size)
-    assert len(store) == len(samples)
-    image, label = store[1]
-    assert image.shape == (*shape, 3)
-    assert label.shape == shape
-    expected_image, expected_label = read_sample(samples[1], OUTDOOR)
-    if image_size is None:
-        assert np.array_equal(image, expected_image)
-    assert set(np.unique(label)) <= set(np.unique(expected_label))
+def of_files(samples, count=3, **sharing):
+    """Return batches of files: indoor and outdoor labelled (though without labels), unlabelled."""
+    labelled = {'outdoor': ImageStore(samples, OUTDOOR, None)}
+    unlabelled = {'indoor': ImageStore(samples[:4], INDOOR, None)}
+    return MixtureDataset(labelled, unlabelled, AS_IT_IS, count, 2, seed=1, **sharing)
 
 
-def test_a_store_reads_a_file_once(tmp_path):
-    write_png(tmp_path / 'a.png', random_image(8, 8))
-    store = ImageStore([Sample(tmp_path / 'a.png')], OUTDOOR, None)
-    first = store[0]
-    (tmp_path / 'a.png').unlink()
-    assert store[0] is first
+def which(batch, samples):
+    """Return the files that a batch's crops show."""
+    return [samples[value // 10 - 1].image for value in batch.images[:, 0, 0, 0].tolist()]
 
 
-def test_a_store_of_more_than_the_memory_reads_again(samples, monkeypatch):
-    monkeypatch.setattr(mixture, 'CACHE_LIMIT', 3 * 4 * HEIGHT * WIDTH)
-    store = ImageStore(samples, OUTDOOR, None)
-    first, again = ([store[i] for i in range(len(store))] for _ in range(2))
-    kept = [a is b for a, b in zip(first, again, strict=True)]
-    assert kept == [True] * 3 + [False] * (len(samples) - 3)
-    assert all(np.array_equal(x, y)
-               for a, b in zip(first, again, strict=True) for x, y in zip(a, b, strict=True))
-
-
-def test_an_unlabelled_sample_has_a_label_of_zeros(samples):
-    image, label = read_sample(Sample(samples[0].image), OUTDOOR)
-    assert label.shape == image.shape[:2]
-    assert not label.any()
-
-
-def test_a_label_map_of_another_size_is_named(samples, tmp_path):
-    write_png(tmp_path / 'small.png', np.zeros((24, 32), np.uint8))
-    with pytest.raises(DataError, match=r'small\.png: the label map is 32×24, its image 64×48'):
-        read_sample(Sample(samples[0].image, tmp_path / 'small.png'), OUTDOOR)
+def test_the_files_of_a_step_are_named_without_being_read(files):
+    expected = [which(whole(of_files(files), step), files) for step in range(6)]
+    shared = of_files(files, pieces=(1,), of=2)
+    for sample in files:
+        sample.image.unlink()
+    assert [shared.files(step) for step in range(6)] == expected
 
 
 @pytest.mark.parametrize('workers', [0, 1])
-def test_a_damaged_file_is_told_by_its_name_alone(tmp_path, workers):
+@pytest.mark.parametrize('lost', [[2], [0, 2, 3, 6]])
+def test_the_next_of_the_epochs_order_takes_an_unreadable_files_place(files, lost, workers):
+    epoch = 2  # the batches of an epoch hold each file once
+    sound = of_files(files, count=FILES)
+    order = sound.files(epoch)[:FILES]
+    gone = {files[i].image for i in lost}
+    for path in gone:
+        path.unlink()
+    [[batch]] = of_files(files, count=FILES).batches(epoch, epoch + 1, workers)
+    doubled = order + order
+    expected = [next(path for path in doubled[i:] if path not in gone) for i in range(FILES)]
+    assert which(batch, files)[:FILES] == expected
+    assert {fault.split(': ')[0] for fault in batch.faults} == {str(path) for path in gone}
+    assert all(fault.endswith('cannot be read: No such file or directory')
+               for fault in batch.faults)
+
+
+def test_other_rows_do_not_change_where_a_file_is_unreadable(files):
+    """The crop that takes the place is cut as the row's own would have been."""
+    for sample in files:
+        write_png(sample.image, random_image(60, 60, int(sample.image.stem)))
+    whole_stores = {'outdoor': ImageStore(files, OUTDOOR, None)}
+    sound = whole(MixtureDataset(whole_stores, {}, RANDOM, FILES, 1, 0), 0)
+    order = MixtureDataset(whole_stores, {}, RANDOM, FILES, 1, 0).files(0)
+    order[2].write_bytes(b'no image')
+    mended = whole(MixtureDataset(whole_stores, {}, RANDOM, FILES, 1, 0), 0)
+    same = [torch.equal(a, b) for a, b in zip(mended.images, sound.images, strict=True)]
+    assert same == [row != 2 for row in range(FILES)]
+    assert mended.faults == (
+        f'{order[2]}: not a readable image (damaged, or of an unknown format)',)
+    order[2].write_bytes(order[3].read_bytes())
+    copied = whole(MixtureDataset(whole_stores, {}, RANDOM, FILES, 1, 0), 0)
+    assert torch.equal(copied.images, mended.images)
+    assert copied.faults == ()
+
+
+def test_faults_belong_to_the_piece_that_met_them(files):
+    lost = of_files(files).files(0)[1]
+    lost.unlink()
+    first, second = of_files(files, count=FILES, pieces=(0, 1), of=2)[0]
+    faults = [*first.faults, *second.faults]
+    rows = [row for row, path in enumerate(of_files(files, count=FILES).files(0)) if path == lost]
+    assert len(faults) == len(rows) > 0
+    assert [len(first.faults), len(second.faults)] == [
+        sum(row % 2 == piece for row in rows) for piece in (0, 1)]
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_a_store_without_a_readable_file_is_told_by_a_name(tmp_path, workers):
     path = tmp_path / 'damaged.png'
     path.write_bytes(b'no image')
-    store = ImageStore([Sample(path)], OUTDOOR, None)
+    store = ImageStore([Sample(path), Sample(path)], OUTDOOR, None)
     mixture = MixtureDataset({'outdoor': store}, {}, Augmentation(8), 1, 1, seed=0)
     with pytest.raises(ImageError) as error:
         next(mixture.batches(0, 1, workers))
     assert str(error.value) == f'{path}: not a readable image (damaged, or of an unknown format)'
+
+
+def test_faults_are_counted_once_and_too_many_end_the_run():
+    count = FaultCount(3000)
+    assert count.add(['a: gone', 'b: gone', 'a: gone']) == ['a: gone', 'b: gone']
+    assert count.add(['b: gone', 'c: gone']) == ['c: gone']
+    assert count.add([]) == []
+    assert count.files == 3
+    count.check()  # 0.1 % is not more than 0.1 %
+    count.add(['d: gone'])
+    with pytest.raises(DataError) as error:
+        count.check()
+    assert str(error.value) == ('4 of 3000 images could not be read; more than 0.1 % is too much:'
+                                '\n  a: gone\n  b: gone\n  c: gone\n  …')
+
+
+def test_one_fault_is_too_much_for_a_small_run():
+    count = FaultCount(999)
+    count.check()
+    count.add(['a: gone'])
+    with pytest.raises(DataError, match=r'1 of 999 images .*:\n  a: gone$'):
+        count.check()

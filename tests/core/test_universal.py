@@ -43,7 +43,7 @@ def bilinear_x8(logits, height, width):
 def test_each_domain_gets_exactly_its_rows():
     network, batch = small_network(), images()
     with torch.no_grad():
-        logits, embeddings = network(batch, LABELLED, UNLABELLED)
+        logits, embeddings, _ = network(batch, LABELLED, UNLABELLED)
         for name, rows in LABELLED.items():
             head = network.get_submodule(f'head_{name}')
             expected = upsample(head(network.features(batch[rows])), (37, 50))
@@ -87,7 +87,7 @@ def test_images_are_normalised_inside(dtype):
 def test_a_domain_may_be_named_like_an_attribute(name):
     network = small_network(Domain.create(name, ['a', 'b']), INDOOR)
     network.set_label_embeddings(name, torch.ones(2, 8))
-    logits, embeddings = network.train()(images(4), {name: slice(0, 2)}, {name: slice(2, 4)})
+    logits, embeddings, _ = network.train()(images(4), {name: slice(0, 2)}, {name: slice(2, 4)})
     assert logits[name].shape == (2, 2, 37, 50)
     assert embeddings[name].shape == (2, 8, 5, 7)
     assert network.label_embeddings(name).eq(1).all()
@@ -138,7 +138,7 @@ def test_label_embeddings_get_no_gradient():
 def test_one_domains_supervised_loss_leaves_other_heads_and_unlabelled_rows_alone():
     network = small_network()
     batch = images().float().requires_grad_()
-    logits, _ = network(batch, LABELLED, UNLABELLED)
+    logits, *_ = network(batch, LABELLED, UNLABELLED)
     logits['outdoor'].square().mean().backward()
     assert network.head_outdoor.weight.grad.any()
     assert network.head_indoor.weight.grad is None

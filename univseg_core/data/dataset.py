@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
-from tqdm import tqdm
 from univseg_core.config import RunConfig
 from univseg_core.data.folders import (
     DataError,
@@ -12,7 +12,7 @@ from univseg_core.data.folders import (
     Sample,
     unlabelled_samples,
 )
-from univseg_core.data.mixture import ImageStore
+from univseg_core.data.machine import in_threads
 from univseg_core.data.splits import choose_labelled
 from univseg_core.domains import Domain, IGNORE_INDEX
 
@@ -25,10 +25,6 @@ class DomainData:
     labelled: list[Sample]
     unlabelled: list[Sample]
     validation: list[Sample]
-
-    def store(self, samples: list[Sample], image_size: int | None) -> ImageStore:
-        """Return some of the samples as decoded images at the training size."""
-        return ImageStore(samples, self.domain, image_size)
 
 
 def load_data(config: RunConfig) -> dict[str, DomainData]:
@@ -58,10 +54,14 @@ def check_files(data: Mapping[str, DomainData]) -> None:
     single labelled pixel is told before a training has begun. Raises ImageError or DataError.
     """
     for name, d in data.items():
-        samples = tqdm([*d.labelled, *d.validation], f'check {name}', unit='image', leave=False)
-        labels = [(read_sample(sample, d.domain)[1] != IGNORE_INDEX).any() for sample in samples]
+        has_labels = partial(_has_labels, domain=d.domain)
+        labels = list(in_threads(has_labels, [*d.labelled, *d.validation], f'check {name}'))
         if not any(labels[:len(d.labelled)]):
             raise DataError(f'domains.{name}: every pixel of the labelled images is void (255)')
+
+
+def _has_labels(sample: Sample, domain: Domain) -> bool:
+    return bool((read_sample(sample, domain)[1] != IGNORE_INDEX).any())
 
 
 def load_validation(config: RunConfig, domains: Mapping[str, Domain]) -> dict[str, list[Sample]]:

@@ -1,20 +1,27 @@
 """One stream of batches: labelled and unlabelled crops of every domain."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
 import signal
+import sys
 
+import cv2
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
-from univseg_core.data.folders import read_sample, Sample
+from univseg_core.data.folders import DataError
+from univseg_core.data.stores import ImageStore
 from univseg_core.data.transforms import Augmentation
-from univseg_core.domains import Domain
 from univseg_core.errors import UnivsegError
-from univseg_core.images import fit_size, resize_image, resize_label
+from univseg_core.images import ImageError
 
-CACHE_LIMIT = 1_000_000_000
-"""Bytes of decoded images up to which the samples of one store are kept in memory."""
+PREFETCH = 4
+"""Steps that each worker prepares ahead."""
+
+FAULTY_SHARE = 0.001
+"""Share of a run's images that may turn out to be unreadable."""
 
 
 @dataclass(frozen=True)
@@ -24,39 +31,50 @@ class Batch:
 
     `images` (B, 3, S, S) uint8; `targets` (B, S, S) uint8: class indices where labelled, 0 where
     unlabelled, 255 where void or padded. `labelled` and `unlabelled` give each domain's rows.
+    `faults` says which files could not be read, so that others took their place.
     """
 
     images: torch.Tensor
     targets: torch.Tensor
     labelled: Mapping[str, slice]
     unlabelled: Mapping[str, slice]
+    faults: tuple[str, ...] = ()
+
+    def to(self, device: torch.device | str) -> 'Batch':
+        """Return the batch on a device; from pinned memory, without waiting for the copy."""
+        return replace(self, images=self.images.to(device, non_blocking=True),
+                       targets=self.targets.to(device, non_blocking=True))
+
+    def pin_memory(self) -> 'Batch':
+        """Return the batch in page-locked memory (what a DataLoader asks for by this name)."""
+        return replace(self, images=self.images.pin_memory(), targets=self.targets.pin_memory())
 
 
-class ImageStore:
-    """Decoded samples of one domain at the training size, kept while they are few."""
+class FaultCount:
+    """The files of a run that could not be read, counted once each."""
 
-    def __init__(self, samples: Sequence[Sample], domain: Domain, image_size: int | None):
-        self.samples = list(samples)
-        self._domain = domain
-        self._image_size = image_size
-        self._cache: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-        self._cached_bytes = 0
+    def __init__(self, total_images: int):
+        self._total = total_images
+        self._messages: dict[str, None] = {}
 
-    def __len__(self) -> int:
-        return len(self.samples)
+    @property
+    def files(self) -> int:
+        """Return how many files could not be read until now."""
+        return len(self._messages)
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return an image (H, W, 3) uint8 and its label (H, W) uint8, zeros where unlabelled."""
-        if index in self._cache:
-            return self._cache[index]
-        image, label = read_sample(self.samples[index], self._domain)
-        size = fit_size(*label.shape, self._image_size)
-        item = resize_image(image, *size), resize_label(label, *size)
-        bytes_needed = sum(array.nbytes for array in item)
-        if self._cached_bytes + bytes_needed <= CACHE_LIMIT:
-            self._cache[index] = item
-            self._cached_bytes += bytes_needed
-        return item
+    def add(self, faults: Iterable[str]) -> list[str]:
+        """Return those of some batches' faults that were not seen before."""
+        new = [fault for fault in dict.fromkeys(faults) if fault not in self._messages]
+        self._messages.update(dict.fromkeys(new))
+        return new
+
+    def check(self) -> None:
+        """Raise DataError where more than 0.1 % of the images could not be read."""
+        if self.files > FAULTY_SHARE * self._total:
+            names = list(self._messages)[:3] + ['…'] * (self.files > 3)
+            raise DataError('\n  '.join([
+                f'{self.files} of {self._total} images could not be read; more than '
+                f'{100 * FAULTY_SHARE:g} % is too much:', *names]))
 
 
 class MixtureDataset(Dataset):
@@ -65,46 +83,96 @@ class MixtureDataset(Dataset):
 
     So a run that starts again at any step sees the same batches. Each epoch over a domain's
     labelled (or unlabelled) samples visits each of them once, in a new order.
+
+    A step's crops may be shared among processes, and cut into pieces by each: row r of the whole
+    batch belongs to piece r mod `of`. An item is a list of Batches, one for each of `pieces`.
+    Raises DataError where a batch has fewer crops than pieces.
     """
 
     def __init__(self, labelled: Mapping[str, ImageStore], unlabelled: Mapping[str, ImageStore],
                  augmentation: Augmentation, labelled_per_domain: int,
-                 unlabelled_per_domain: int, seed: int):
-        parts = [(name, store, labelled_per_domain) for name, store in labelled.items()]
-        parts += [(name, store, unlabelled_per_domain) for name, store in unlabelled.items()]
-        self._parts = parts
+                 unlabelled_per_domain: int, seed: int, pieces: Sequence[int] = (0,),
+                 of: int = 1):
+        self._parts = [(store, labelled_per_domain) for store in labelled.values()]
+        self._parts += [(store, unlabelled_per_domain) for store in unlabelled.values()]
+        self._labelled, self._unlabelled = list(labelled), list(unlabelled)
         self._augmentation = augmentation
         self._seed = seed
-        stops = np.cumsum([count for _, _, count in parts]).tolist()
-        rows = [slice(stop - count, stop)
-                for stop, (_, _, count) in zip(stops, parts, strict=True)]
-        self._labelled_rows = dict(zip(labelled, rows[:len(labelled)], strict=True))
-        self._unlabelled_rows = dict(zip(unlabelled, rows[len(labelled):], strict=True))
+        self._pieces, self._of = pieces, of
+        rows = sum(count for _, count in self._parts)
+        if rows < of:
+            raise DataError(f'a batch of {rows} crops cannot be shared among {of} pieces')
 
-    def __getitem__(self, step: int) -> Batch:
-        """Return the batch of a step."""
-        crops = []
-        for part, (_, store, count) in enumerate(self._parts):
+    def __getitem__(self, step: int) -> list[Batch]:
+        """Return this process's pieces of a step's batch."""
+        return [self._piece(step, piece) for piece in self._pieces]
+
+    def files(self, step: int) -> list[Path]:
+        """Return the image files of all crops of a step, whole batch, in the order of rows."""
+        return [self._parts[part][0].samples[order[offset]].image
+                for part, _, order, offset in self._rows(step)]
+
+    def _rows(self, step: int) -> Iterator[tuple[int, int, np.ndarray, int]]:
+        """Yield each row's part, position in it, the epoch's order, and the place there."""
+        for part, (store, count) in enumerate(self._parts):
             for position in range(step * count, (step + 1) * count):
                 epoch, offset = divmod(position, len(store))
-                order = np.random.default_rng((self._seed, part, epoch)).permutation(len(store))
+                yield part, position, _order(self._seed, part, epoch, len(store)), offset
+
+    def _piece(self, step: int, piece: int) -> Batch:
+        crops, faults, counts = [], [], [0] * len(self._parts)
+        for row, (part, position, order, offset) in enumerate(self._rows(step)):
+            if row % self._of == piece:
+                item = self._readable(self._parts[part][0], order, offset, faults)
                 generator = np.random.default_rng((self._seed, part, position, 1))
-                crops.append(self._augmentation(*store[order[offset]], generator))
+                crops.append(self._augmentation(*item, generator))
+                counts[part] += 1
         images, targets = zip(*crops, strict=True)
         # Planes, not channels_last: PyTorch's CPU convolutions of few channels are not safe there.
-        planes = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
+        planes = torch.from_numpy(np.stack([cv2.split(image) for image in images]))
+        stops = np.cumsum(counts).tolist()
+        rows = [slice(stop - count, stop) for stop, count in zip(stops, counts, strict=True)]
+        labelled = len(self._labelled)
         return Batch(planes, torch.from_numpy(np.stack(targets)),
-                     self._labelled_rows, self._unlabelled_rows)
+                     dict(zip(self._labelled, rows[:labelled], strict=True)),
+                     dict(zip(self._unlabelled, rows[labelled:], strict=True)), tuple(faults))
 
-    def batches(self, first: int, stop: int, workers: int) -> Iterator[Batch]:
-        """Return the batches of steps first … stop − 1, prepared by `workers` processes."""
+    def _readable(self, store: ImageStore, order: np.ndarray, offset: int,
+                  faults: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the first of an epoch's samples, from its place `offset` on, that can be read."""
+        errors = []
+        for place in range(offset, offset + len(order)):
+            try:
+                item = store[order[place % len(order)]]
+            except (DataError, ImageError) as error:
+                errors.append(error)
+            else:
+                faults += map(str, errors)
+                return item
+        raise errors[0]
+
+    def batches(self, first: int, stop: int, workers: int,
+                pin_memory: bool = False) -> Iterator[list[Batch]]:
+        """
+        Yield the items of steps first … stop − 1, prepared by `workers` processes ahead of use.
+
+        Raises the error of a store of which no sample can be read.
+        """
+        # Forked workers share the images in memory; elsewhere than on Linux forks are not safe.
+        context = 'fork' if workers and sys.platform == 'linux' else None
         loader = DataLoader(_ErrorsAsItems(self), batch_size=None, sampler=range(first, stop),
-                            num_workers=workers, collate_fn=_unchanged,
-                            worker_init_fn=_ignore_interrupts)
+                            num_workers=workers, prefetch_factor=PREFETCH if workers else None,
+                            collate_fn=_unchanged, pin_memory=pin_memory,
+                            multiprocessing_context=context, worker_init_fn=_prepare_worker)
         for item in loader:
             if isinstance(item, UnivsegError):
                 raise item
             yield item
+
+
+@lru_cache(maxsize=64)
+def _order(seed: int, part: int, epoch: int, count: int) -> np.ndarray:
+    return np.random.default_rng((seed, part, epoch)).permutation(count)
 
 
 class _ErrorsAsItems(Dataset):
@@ -113,18 +181,19 @@ class _ErrorsAsItems(Dataset):
     def __init__(self, mixture: MixtureDataset):
         self._mixture = mixture
 
-    def __getitem__(self, step: int) -> Batch | UnivsegError:
-        """Return the batch of a step, or the error that it met."""
+    def __getitem__(self, step: int) -> list[Batch] | UnivsegError:
+        """Return the batches of a step, or the error that it met."""
         try:
             return self._mixture[step]
         except UnivsegError as error:
             return error
 
 
-def _unchanged(item: Batch | UnivsegError) -> Batch | UnivsegError:
+def _unchanged(item: list[Batch] | UnivsegError) -> list[Batch] | UnivsegError:
     return item
 
 
-def _ignore_interrupts(worker: int) -> None:
+def _prepare_worker(worker: int) -> None:
     # Ctrl-C reaches every process of the terminal; the training's own ends the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(0)  # a worker is one thread; more would fight for the same cores

@@ -36,7 +36,7 @@ class Augmentation:
         """
         image, label = self._scaled_crop(image, label, generator)
         if self.flip and generator.random() < 0.5:
-            image, label = image[:, ::-1], label[:, ::-1]
+            image, label = cv2.flip(image, 1), cv2.flip(label, 1)
         if self.colour:
             image = jitter_colour(image, self.colour, generator)
         return np.ascontiguousarray(image), np.ascontiguousarray(label)

@@ -14,8 +14,6 @@ from torch import nn
 CHANNELS = (16, 32, 64, 128, 256, 512, 512, 512)
 """Output channels of the eight levels at full width."""
 
-OUTPUT_STRIDE = 8
-
 
 @dataclass(frozen=True)
 class DRNSpec:
@@ -37,8 +35,8 @@ DRN_SPECS = {
 }
 
 
-def encoder_channels(name: str, width: float) -> int:
-    """Return how many channels the features of an encoder have."""
+def drn_channels(name: str, width: float) -> int:
+    """Return how many channels the features of a member of the family have."""
     if name not in DRN_SPECS:
         raise ValueError(f'encoder {name!r}: expected one of {", ".join(DRN_SPECS)}')
     return int(CHANNELS[-1] * width)
@@ -114,7 +112,7 @@ class DRN(nn.Module):
 
     def __init__(self, name: str = 'drn_d_22', width: float = 1.0):
         super().__init__()
-        self.out_channels = encoder_channels(name, width)
+        self.out_channels = drn_channels(name, width)
         spec = DRN_SPECS[name]
         channels = [int(c * width) for c in CHANNELS]
         if channels[0] < 1:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 import torch.nn.functional as F
 from univseg_core.domains import Domain
-from univseg_core.models.drn import DRN, OUTPUT_STRIDE
+from univseg_core.models.encoders import build_encoder, OUTPUT_STRIDE
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -18,7 +18,7 @@ class ModelSpec:
     """
     All that decides the network's shape, besides the domains.
 
-    `encoder` is a name of DRN_SPECS, `width` its channel multiplier, `embedding_dim` the D of
+    `encoder` is a name of ENCODERS, `width` its channel multiplier, `embedding_dim` the D of
     the pixel and label embeddings.
     """
 
@@ -61,7 +61,7 @@ class UniversalSegmenter(nn.Module):
             raise ValueError(f'expected one or more domains of different names, got {names}')
         self.spec = spec
         self.domains: dict[str, Domain] = {domain.name: domain for domain in domains}
-        self.encoder = DRN(spec.encoder, spec.width)
+        self.encoder = build_encoder(spec.encoder, spec.width)
         channels = self.encoder.out_channels
         if not 1 <= spec.embedding_dim <= channels:
             raise ValueError(
@@ -114,17 +114,18 @@ class UniversalSegmenter(nn.Module):
 
     def forward(self, images: torch.Tensor, labelled: Mapping[str, slice],
                 unlabelled: Mapping[str, slice]
-                ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+                ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], torch.Tensor]:
         """
         Run one training batch (B, 3, H, W) through the encoder ONCE and split it.
 
         `labelled` and `unlabelled` say which rows of the batch belong to which domain. Returns
-        the full-resolution logits (n, C_k, H, W) of each domain's labelled images and the pixel
-        embeddings (n, D, h, w) of each domain's unlabelled ones.
+        the full-resolution logits (n, C_k, H, W) of each domain's labelled images, the pixel
+        embeddings (n, D, h, w) of each domain's unlabelled ones, and the features
+        (B, C_F, h, w) of all, detached: for statistics only.
         """
         features = self.features(images)
         size = images.shape[-2:]
         logits = {name: upsample(self.logits(features[rows], name), size)
                   for name, rows in labelled.items()}
         embeddings = {name: self.embed(features[rows]) for name, rows in unlabelled.items()}
-        return logits, embeddings
+        return logits, embeddings, features.detach()

@@ -1,0 +1,54 @@
+"""The configurations that ship: each loads where its data is, and is what its name says."""
+
+from pathlib import Path
+import re
+
+import pytest
+from univseg_core.config import load_config, SHIPPED
+
+NAMES = sorted(f'train/{file.name}' for file in (SHIPPED / 'train').iterdir())
+DOCS = (Path(__file__).parents[2] / 'docs' / 'training.md').read_text(encoding='utf-8')
+
+
+@pytest.fixture
+def shipped(tmp_path, monkeypatch):
+    """Return a function that loads a configuration, with the folders that it names made."""
+    def load(name):
+        monkeypatch.setenv('UNIVSEG_DATA', str(tmp_path))
+        text = (SHIPPED / name).read_text(encoding='utf-8')
+        for path in re.findall(r'\$\{UNIVSEG_DATA\}/([\w/.]+)', text):
+            if path.endswith('.txt'):
+                (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+                (tmp_path / path).write_text('\n'.join(f'class {i}' for i in range(11)))
+            else:
+                (tmp_path / path).mkdir(parents=True, exist_ok=True)
+        return load_config(name)
+    return load
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_it_loads(shipped, name):
+    assert list(shipped(name).domains) == ['outdoor', 'indoor']
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_its_head_tells_the_command_and_the_docs_name_it(name):
+    head = (SHIPPED / name).read_text(encoding='utf-8').split('\ndomains:')[0]
+    assert all(line.startswith('#') for line in head.splitlines())
+    assert f'univseg train {name} --run runs/' in head
+    assert f'| `{name}` |' in DOCS
+
+
+def test_the_paper_recipe_is_the_papers(shipped):
+    config = shipped('train/camvid_nyuv2_paper.yaml')
+    training, data, objective = config.training, config.data, config.objective
+    assert (config.model.encoder, config.model.width) == ('drn_d_22', 1)
+    assert (training.optimizer, training.learning_rate, training.momentum,
+            training.weight_decay) == ('sgd', 0.001, 0.9, 1e-4)
+    assert (training.schedule, training.power) == ('polynomial', 0.9)
+    assert (data.image_size, data.crop_size, data.scale, data.flip, data.colour) == (
+        None, 480, (1, 1), True, 0)
+    assert (data.labelled_per_domain, data.unlabelled_per_domain) == (5, 5)
+    assert (objective.alpha, objective.beta, objective.warmup_steps) == (1, 1, 0)
+    assert all(domain.labelled == 100 and domain.labelled_also_unlabelled
+               for domain in config.domains.values())

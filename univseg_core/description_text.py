@@ -1,0 +1,186 @@
+"""The descriptions of description.py as text for reading."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+import textwrap
+from typing import Any
+
+WIDTH = 99
+SECTIONS = ('model', 'data', 'objective', 'label_embeddings', 'training')
+
+
+def as_text(description: Mapping[str, Any]) -> str:
+    """Return a description of `describe`, for reading."""
+    write = {'model': _model, 'checkpoint': _checkpoint, 'run': _run,
+             'label embeddings': _label_embeddings}[description['kind']]
+    return '\n'.join(write(description))
+
+
+def _model(model: Mapping[str, Any]) -> Iterable[str]:
+    yield f'{model["path"]}: a model, format {model["format_version"]}'
+    size = model['image_size']
+    yield from _facts({
+        'encoder': f'{model["encoder"]}, width {model["width"]:g}, embeddings of '
+                   f'{model["embedding_dim"]} dimensions',
+        'parameters': f'{model["parameters"]:,}',
+        'images': 'as they come' if size is None else f'scaled to {size} pixels, longest side',
+        'size': _bytes(model['bytes']),
+        'SHA-256': model['sha256'],
+    })
+    for name, domain in model['domains'].items():
+        yield f'\n{name}'
+        yield from _facts({
+            f'{len(domain["classes"])} classes': ', '.join(domain['classes']),
+            'mIoU': _percent(domain['miou']),
+            'label embeddings': _label_embeddings_of(domain),
+            'labelled images': _labelled(model, name, domain),
+        })
+    mious = [domain['miou'] for domain in model['domains'].values()]
+    if len(mious) > 1 and None not in mious:
+        yield f'\nsum of mIoUs: {_percent(sum(mious))}'
+    yield from _settings(model['settings'])
+
+
+def _label_embeddings_of(domain: Mapping[str, Any]) -> str:
+    count = domain['label_embeddings_per_class']
+    if not count:
+        return 'none'
+    text = f'{count} a class'
+    if absent := domain['classes_without_label_embedding']:
+        text += f', but for {", ".join(absent)}'
+    return text
+
+
+def _labelled(model: Mapping[str, Any], name: str, domain: Mapping[str, Any]) -> str:
+    count = model['settings'].get('domains', {}).get(name, {}).get('labelled') or 'all'
+    known = domain['labelled_images_hash']
+    return f'{count}, split {known}' if known else str(count) * bool(model['settings'])
+
+
+def _checkpoint(checkpoint: Mapping[str, Any]) -> Iterable[str]:
+    yield f'{checkpoint["path"]}: the state of a training'
+    steps = checkpoint['steps']
+    yield from _facts({
+        'step': f'{checkpoint["step"]}' + (f' of {steps}' if steps else ''),
+        'domains': ', '.join(checkpoint['domains']),
+        'network': f'{checkpoint["values"]:,} values',
+        'optimiser': _pairs(checkpoint['optimizer']),
+        'size': _bytes(checkpoint['bytes']),
+        'SHA-256': checkpoint['sha256'],
+    })
+
+
+def _label_embeddings(file: Mapping[str, Any]) -> Iterable[str]:
+    yield f'{file["path"]}: label embeddings'
+    yield from _facts({
+        **{name: f'{shape["rows"]} of {shape["dimensions"]} dimensions'
+           for name, shape in file['domains'].items()},
+        'size': _bytes(file['bytes']),
+        'SHA-256': file['sha256'],
+    })
+
+
+def _run(run: Mapping[str, Any]) -> Iterable[str]:
+    kind = 'a network of one domain alone' if run['supervised_only'] else 'a training'
+    yield f'{run["path"]}: {kind}, {_state(run["progress"])}'
+    facts = dict(_preparation_facts(run['preparations']))
+    if run['seconds_per_step']:
+        speed = f'{run["seconds_per_step"]:.3g} s a step'
+        if images := run['last'].get('images_per_second'):
+            speed += f', {images:.3g} images/s'
+        facts['speed'] = speed
+    if run['seconds_left'] is not None:
+        facts['time left'] = (f'{timedelta(seconds=run["seconds_left"])}, without validation')
+    saved = run['progress']['checkpoint_step']
+    if saved is not None and not run['progress']['finished']:
+        facts['checkpoint'] = f'step {saved}'
+    yield from _facts(facts)
+    if run['last']:
+        yield f'\nlast row of log.csv, step {run["last"]["step"]:.0f}'
+        yield from _facts({name: f'{value:.4g}' for name, value in run['last'].items()
+                           if name != 'step' and value is not None})
+    if run['validations']:
+        yield '\nmIoU %'
+        yield from _validations(run['validations'], run['best_step'])
+    yield from _domains(run['settings'])
+    yield from _settings(run['settings'])
+    yield '\nfiles'
+    yield from _facts({name: f'{_bytes(file["bytes"]):>9}  {file["what"]}'
+                       for name, file in run['files'].items()})
+
+
+def _state(progress: Mapping[str, Any]) -> str:
+    step, steps = progress['step'], progress['steps']
+    if progress['finished']:
+        return f'finished, {step} steps'
+    if not steps:
+        return f'step {step}'
+    return f'step {step} of {steps} ({100 * step / steps:.0f} %)'
+
+
+def _preparation_facts(preparations: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    if preparations:
+        yield 'label embeddings', preparations['label_embeddings']
+    for name, progress in preparations.get('supervised_only_networks', {}).items():
+        yield f'{name} alone', _state(progress)
+
+
+def _validations(validations: Sequence[Mapping[str, Any]], best: int) -> Iterable[str]:
+    names = list(dict.fromkeys(name for row in validations for name in row['miou']))
+    widths = [max(7, len(name)) for name in names]
+    yield f'  {"step":>8}  ' + '  '.join(f'{name:>{width}}' for name, width in zip(
+        [*names, 'sum'], [*widths, 7], strict=True))
+    for row in validations:
+        values = [*(row['miou'].get(name) for name in names), row['sum']]
+        cells = '  '.join(f'{_percent(value, ""):>{width}}' for value, width in zip(
+            values, [*widths, 7], strict=True))
+        yield f'  {row["step"]:>8}  {cells}' + ('  ← best' if row['step'] == best else '')
+
+
+def _domains(settings: Mapping[str, Any]) -> Iterable[str]:
+    if domains := settings.get('domains'):
+        yield '\ndomains'
+        yield from _facts({
+            name: f'{len(domain.get("classes", []))} classes, {domain.get("labelled") or "all"} '
+                  f'labelled images of {domain.get("train", {}).get("images")}'
+            for name, domain in domains.items()})
+
+
+def _settings(settings: Mapping[str, Any]) -> Iterable[str]:
+    if parts := {name: _pairs(settings[name]) for name in SECTIONS if settings.get(name)}:
+        yield '\nsettings'
+        yield from _facts(parts)
+
+
+def _pairs(values: Mapping[str, Any]) -> str:
+    return ', '.join(f'{key} {_value(value)}' for key, value in values.items()
+                     if value is not None)
+
+
+def _value(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'{value:g}' if isinstance(value, float) else str(value)
+
+
+def _facts(facts: Mapping[str, str]) -> Iterable[str]:
+    """Yield an indented, aligned line for each fact that is not empty, wrapped."""
+    width = max((len(key) for key in facts), default=0)
+    for key, text in facts.items():
+        if text:
+            yield textwrap.fill(
+                text, WIDTH, initial_indent=f'  {key:{width}}  ',
+                subsequent_indent=' ' * (width + 4), break_long_words=False,
+                break_on_hyphens=False)
+
+
+def _percent(value: float | None, unit: str = ' %') -> str:
+    return 'not measured' * bool(unit) if value is None else f'{100 * value:.1f}{unit}'
+
+
+def _bytes(count: float) -> str:
+    for unit in ('B', 'kB', 'MB', 'GB'):
+        if count < 1000 or unit == 'GB':
+            return f'{count:.0f} {unit}' if unit == 'B' else f'{count:.1f} {unit}'
+        count /= 1000
+    raise AssertionError

@@ -1,0 +1,74 @@
+"""
+Batch norm over the crops of all processes, on CPUs.
+
+PyTorch's own nn.SyncBatchNorm runs on accelerators only.
+"""
+
+import torch
+from torch import distributed, nn
+
+
+class CpuSyncBatchNorm(nn.BatchNorm2d):
+    """A BatchNorm2d whose training statistics are those of all processes' inputs together."""
+
+    @classmethod
+    def convert(cls, module: nn.Module) -> nn.Module:
+        """Turn every BatchNorm2d of a module into this class, in place; return the module."""
+        for child in module.modules():
+            if isinstance(child, nn.BatchNorm2d):
+                child.__class__ = cls
+        return module
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Normalise (B, C, H, W) floats; B may be 0 in some of the processes, not in all."""
+        if not self.training:
+            return super().forward(x)
+        y, mean, variance, count = _Normalise.apply(x, self.weight, self.bias, self.eps)
+        with torch.no_grad():
+            self.num_batches_tracked += 1
+            unbiased = variance * (count / (count - 1).clamp(min=1))
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(unbiased.to(variance), self.momentum)
+        return y
+
+
+class _Normalise(torch.autograd.Function):
+    """The normalisation by shared statistics, and its gradient."""
+
+    @staticmethod
+    def forward(ctx, x, weight, bias, eps):
+        channels = x.shape[1]
+        sums = torch.zeros(2 * channels + 1, dtype=torch.float64)
+        sums[-1] = x.numel() / channels
+        if x.numel():
+            mean, variance = torch.batch_norm_update_stats(x, None, None, 0.0)
+            mean, variance = mean.double(), variance.double()
+            sums[:channels] = mean * sums[-1]
+            sums[channels:-1] = (variance + mean.square()) * sums[-1]
+        distributed.all_reduce(sums)
+        count = sums[-1]
+        mean = sums[:channels] / count
+        variance = (sums[channels:-1] / count - mean.square()).clamp(min=0)
+        mean, variance = mean.to(weight), variance.to(weight)
+        y = torch.nn.functional.batch_norm(x, mean, variance, weight, bias, False, 0.0, eps)
+        ctx.save_for_backward(x, weight, mean, variance)
+        ctx.eps, ctx.count = eps, count.item()
+        ctx.mark_non_differentiable(mean, variance, count)
+        return y, mean, variance, count
+
+    @staticmethod
+    def backward(ctx, gradient, *unused):
+        x, weight, mean, variance = ctx.saved_tensors
+        # As for fixed statistics; what the statistics themselves add is subtracted after it.
+        grad_x, grad_weight, grad_bias = torch.ops.aten.native_batch_norm_backward(
+            gradient.contiguous(), x, weight, mean, variance, None, None, False, ctx.eps,
+            [True, True, True])
+        sums = torch.stack([grad_weight, grad_bias])
+        distributed.all_reduce(sums)
+        inverse = (variance + ctx.eps).rsqrt()
+        # dL/dx = γ/σ·(g − mean(g) − x̂·mean(g·x̂)), with x̂ = (x − μ)/σ.
+        slope = -weight * inverse.square() * sums[0] / ctx.count
+        offset = -weight * inverse * sums[1] / ctx.count - slope * mean
+        shape = (1, -1, 1, 1)
+        grad_x.addcmul_(x, slope.view(shape).to(x)).add_(offset.view(shape).to(x))
+        return grad_x, grad_weight, grad_bias, None

@@ -1,0 +1,72 @@
+"""What ends a training before it does harm, and says what to do."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+import math
+from pathlib import Path
+
+import torch
+from torch import nn
+from univseg_core.config import RunConfig
+from univseg_core.errors import UnivsegError
+
+EXPLODED = 1000.0
+"""Nats: a loss beyond it has left all reason; guessing among 256 classes costs 5.5 a domain."""
+
+
+SMALLEST_SCALE = 2.0 ** -14
+"""Of fp16's gradients: with a smaller one no step has been taken for long."""
+
+
+class TrainingError(UnivsegError):
+    """A training that cannot start or go on."""
+
+
+def check_loss(loss: float, gradient: float, where: str, files: Sequence[Path]) -> None:
+    """
+    Raise TrainingError, with the batch's files, where a step's loss or gradient is of no use.
+
+    `loss` is in nats, `gradient` the norm of its gradient; `where` names the run and step.
+    """
+    if math.isfinite(gradient) and math.isfinite(loss) and loss <= EXPLODED:
+        return
+    fault = (f'the loss is {loss:.4g}' if not math.isfinite(loss) or loss > EXPLODED
+             else f'the norm of the gradient is {gradient:.4g}')
+    names = '\n  '.join(map(str, files))
+    raise TrainingError(
+        f'{where}: {fault}. The last checkpoint before it is kept, and the step was not taken. '
+        'Lower training.learning_rate, objective.alpha or objective.beta, or look at the images '
+        f'of its batch:\n  {names}')
+
+
+def gradient_norm(network: nn.Module, scale: float | None) -> float:
+    """
+    Return the norm of all gradients, which are left as they are.
+
+    Under fp16, which has a gradient `scale`, gradients that are not finite are expected now and
+    then: the step is skipped and the scale lowered. There, the norm is given as 0, and as
+    infinite where the scale has been lowered to nothing.
+    """
+    if scale is not None:
+        return math.inf if scale < SMALLEST_SCALE else 0.0
+    # With an infinite limit nothing is clipped; what remains is the norm.
+    return torch.nn.utils.clip_grad_norm_(network.parameters(), math.inf).item()
+
+
+@contextmanager
+def memory_advice(config: RunConfig, where: str) -> Iterator[None]:
+    """Turn running out of memory into a TrainingError that says which settings to lower."""
+    try:
+        yield
+    except (torch.cuda.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if type(error) is RuntimeError and "can't allocate memory" not in str(error):
+            raise
+        data, training = config.data, config.training
+        reason = str(error).partition('\n')[0] or type(error).__name__
+        raise TrainingError(
+            f'{where}: out of memory ({reason}). Lower data.crop_size '
+            f'({data.crop_size}), data.labelled_per_domain ({data.labelled_per_domain}), '
+            f'data.unlabelled_per_domain ({data.unlabelled_per_domain}) or model.width '
+            f'({config.model.width:g}); raise training.accumulate ({training.accumulate}), which '
+            'cuts the batch into pieces; or set training.precision=bf16-mixed '
+            f'({training.precision}). The last checkpoint is kept.') from error
