@@ -60,9 +60,19 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
                 moments.setdefault(int(index), {})[name] = value
         model.load_state_dict(weights)
         optimizer.load_state_dict({'state': moments, 'param_groups': metadata['groups']})
+        _lay_out_like_parameters(optimizer)
         scheduler.load_state_dict(metadata['scheduler'])
         precision.load_state_dict(metadata['precision'])
         return metadata['step']
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (SafetensorError, OSError, ArithmeticError, AttributeError, LookupError, TypeError,
+            ValueError, RuntimeError) as error:
         raise CheckpointError(f'{path}: cannot be continued from ({error}); remove it to start '
                               'again') from error
+
+
+def _lay_out_like_parameters(optimizer: torch.optim.Optimizer) -> None:
+    """Give the moments their parameters' memory format: a file has them all contiguous."""
+    for parameter, values in optimizer.state.items():
+        for key, value in values.items():
+            if torch.is_tensor(value) and value.shape == parameter.shape:
+                values[key] = torch.empty_like(parameter).copy_(value)

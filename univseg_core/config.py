@@ -280,7 +280,9 @@ def _override(values: dict, override: str) -> None:
                           'training.steps=100')
     *parents, last = key.split('.')
     for parent in parents:
-        values = values.setdefault(parent, {})
+        if values.get(parent) is None:  # not there, or left empty
+            values[parent] = {}
+        values = values[parent]
         if not isinstance(values, dict):
             raise ConfigError(f'override {override!r}: {parent} has no keys below it')
     try:

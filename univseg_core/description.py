@@ -46,6 +46,13 @@ def describe(path: Path) -> dict[str, Any]:
     `kind` says what it is: 'model', 'checkpoint', 'label embeddings' or 'run'. Raises
     DescriptionError for anything else, ModelFileError or RunLogError for a damaged one.
     """
+    try:
+        return _describe(path)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise DescriptionError(f'{path}: its description is damaged: {error!r}') from error
+
+
+def _describe(path: Path) -> dict[str, Any]:
     if path.is_dir():
         return _describe_run(path)
     if not path.is_file():

@@ -110,10 +110,14 @@ def fit_size(height: int, width: int, longest_side: int | None) -> tuple[int, in
 
 
 def resize_image(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Return an image (H, W, 3) at another size, averaged over areas where it shrinks."""
+    """
+    Return an image (H, W, 3) at another size, averaged over areas where it shrinks by a third.
+
+    Above that, bilinear interpolation misses hardly a pixel, and takes a sixth of the time.
+    """
     if image.shape[:2] == (height, width):
         return image
-    shrinks = height * width < image.shape[0] * image.shape[1]
+    shrinks = 3 * max(height / image.shape[0], width / image.shape[1]) <= 2
     return cv2.resize(image, (width, height),
                       interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 

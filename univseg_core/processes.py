@@ -5,18 +5,25 @@ They share each step's batch. Sums over all of them are divided by counts over a
 a run's losses do not depend on how many there are.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+import subprocess
+import time
 from typing import TypeVar
 
 from lightning.fabric import Fabric
 from lightning.fabric.strategies import DDPStrategy
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 import torch
 from torch import distributed, nn
 from univseg_core.config import TrainingSection
 from univseg_core.errors import UnivsegError
 from univseg_core.evaluation import DomainResult
 from univseg_core.models.sync_batch_norm import CpuSyncBatchNorm
+
+PATIENCE = 5.0
+"""Seconds in which a further process can end by itself, when this one has failed."""
 
 Key = TypeVar('Key')
 
@@ -31,16 +38,57 @@ def new_fabric(settings: TrainingSection, devices: int = 1, nodes: int = 1) -> F
 
     Raises EngineError where its accelerator or precision is not to be had.
     """
-    strategy = 'auto'
+    accelerator, strategy = settings.accelerator, 'auto'
+    if accelerator == 'auto':  # Fabric's own would take other accelerators, too
+        accelerator = 'cuda' if torch.cuda.is_available() else 'cpu'
+    if accelerator == 'cpu' and settings.precision == '16-mixed':
+        raise EngineError('training.precision 16-mixed needs CUDA: on CPUs, bf16-mixed is what '
+                          'saves time')
     if devices * nodes > 1:
-        # The buffers need no broadcast: all processes compute the same batch-norm statistics.
-        strategy = DDPStrategy(broadcast_buffers=False, gradient_as_bucket_view=True)
+        strategy = DDPStrategy(gradient_as_bucket_view=True)
     try:
-        return Fabric(accelerator=settings.accelerator, devices=devices, num_nodes=nodes,
+        return Fabric(accelerator=accelerator, devices=devices, num_nodes=nodes,
                       precision=settings.precision, strategy=strategy)
-    except (RuntimeError, ValueError) as error:
+    except (MisconfigurationException, RuntimeError, ValueError) as error:
         raise EngineError(f'training.accelerator {settings.accelerator!r}, training.precision '
                           f'{settings.precision!r}, {devices} devices: {error}') from error
+
+
+@contextmanager
+def launched(fabric: Fabric) -> Iterator[None]:
+    """
+    Start the further processes of this machine, which run the same program, and join them all.
+
+    Where the block ends with an error, they have ended, too, when this passes it on. Raises
+    EngineError where one of them had failed before.
+    """
+    further: list[subprocess.Popen] = getattr(fabric.strategy.launcher, 'procs', [])
+    try:
+        fabric.launch()
+        yield
+    except BaseException as error:
+        # Fabric, which watches this list, would kill this process as soon as another has ended.
+        processes = further.copy()
+        further.clear()
+        statuses = _end(processes)
+        if any(statuses) and isinstance(error, RuntimeError):  # the connection is lost
+            raise EngineError('another process of this training has failed (exit status '
+                              f'{", ".join(map(str, filter(None, statuses)))}); what it wrote '
+                              'above says why') from error
+        raise
+
+
+def _end(processes: Sequence[subprocess.Popen]) -> list[int | None]:
+    """Return the exit statuses of processes that end by themselves; kill those that do not."""
+    until = time.monotonic() + PATIENCE
+    try:
+        while time.monotonic() < until and any(each.poll() is None for each in processes):
+            time.sleep(0.05)
+        return [each.poll() for each in processes]
+    finally:
+        for each in processes:
+            each.kill()
+            each.wait()
 
 
 def processes_here(fabric: Fabric) -> int:

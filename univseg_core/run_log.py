@@ -193,16 +193,22 @@ def best_validation(validations: Sequence[Validation]) -> Validation | None:
     return max(validations, key=lambda validation: validation.total, default=None)
 
 
-def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """Return a table's columns and rows, without a last row that is not written to its end."""
+def _read(path: Path, until_damaged: bool = False) -> tuple[list[str], list[dict[str, str]]]:
+    """
+    Return a table's columns and rows, without a last row that is not written to its end.
+
+    A damaged row raises RunLogError, or, with `until_damaged`, ends the table.
+    """
     if not path.exists():
         return [], []
     whole, newline, _ = path.read_bytes().rpartition(b'\n')
-    text = (whole + newline).decode('utf-8', errors='replace')
+    text = (whole + newline).decode('utf-8', errors='replace').replace('\0', '?')
     reader = csv.DictReader(io.StringIO(text, newline=''), restkey='', restval=None)
     rows = list(reader)
-    for row in rows:
+    for i, row in enumerate(rows):
         if None in row.values() or '' in row or not row.get('step', '').isdecimal():
+            if until_damaged:
+                return list(reader.fieldnames), rows[:i]
             raise RunLogError(f'{path}: damaged: expected a step and a value for each of '
                               f'{", ".join(reader.fieldnames)}, got {list(row.values())}')
     return list(reader.fieldnames or []), rows
@@ -242,8 +248,12 @@ def _append(path: Path, rows: Sequence[Mapping]) -> None:
 
 
 def _truncate(path: Path, first: int) -> None:
-    """Keep a table's rows up to step `first`; remove it if there are none."""
-    names, rows = _read(path)
+    """
+    Keep a table's rows up to step `first`; remove it if there are none.
+
+    Those after a damaged row, which a power cut may leave, go with it.
+    """
+    names, rows = _read(path, until_damaged=True)
     kept = [row for row in rows if int(row['step']) <= first]
     if kept:
         _write(path, names, kept)

@@ -13,9 +13,18 @@ from univseg_core.errors import UnivsegError
 EXPLODED = 1000.0
 """Nats: a loss beyond it has left all reason; guessing among 256 classes costs 5.5 a domain."""
 
-
 SMALLEST_SCALE = 2.0 ** -14
 """Of fp16's gradients: with a smaller one no step has been taken for long."""
+
+NO_MEMORY = ('out of memory', "can't allocate memory", 'ALLOC_FAILED', 'signal: Killed',
+             'Bus error', 'exited unexpectedly')
+"""
+What PyTorch's errors say where memory ran out: CUDA's, the CPU's, cuDNN's and cuBLAS's, and those
+of a worker that the system has killed.
+"""
+
+ANOTHER_FOLDER = ('Other settings need another --run folder; label_embeddings.file='
+                  'RUN/label_embeddings.safetensors spares it the first part.')
 
 
 class TrainingError(UnivsegError):
@@ -36,7 +45,7 @@ def check_loss(loss: float, gradient: float, where: str, files: Sequence[Path]) 
     raise TrainingError(
         f'{where}: {fault}. The last checkpoint before it is kept, and the step was not taken. '
         'Lower training.learning_rate, objective.alpha or objective.beta, or look at the images '
-        f'of its batch:\n  {names}')
+        f'of its batch. {ANOTHER_FOLDER}\n  {names}')
 
 
 def gradient_norm(network: nn.Module, scale: float | None) -> float:
@@ -49,8 +58,8 @@ def gradient_norm(network: nn.Module, scale: float | None) -> float:
     """
     if scale is not None:
         return math.inf if scale < SMALLEST_SCALE else 0.0
-    # With an infinite limit nothing is clipped; what remains is the norm.
-    return torch.nn.utils.clip_grad_norm_(network.parameters(), math.inf).item()
+    gradients = [p.grad for p in network.parameters() if p.grad is not None]
+    return torch.nn.utils.get_total_norm(gradients).item()
 
 
 @contextmanager
@@ -58,8 +67,8 @@ def memory_advice(config: RunConfig, where: str) -> Iterator[None]:
     """Turn running out of memory into a TrainingError that says which settings to lower."""
     try:
         yield
-    except (torch.cuda.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if type(error) is RuntimeError and "can't allocate memory" not in str(error):
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not any(sign in str(error) for sign in NO_MEMORY):
             raise
         data, training = config.data, config.training
         reason = str(error).partition('\n')[0] or type(error).__name__
@@ -68,5 +77,5 @@ def memory_advice(config: RunConfig, where: str) -> Iterator[None]:
             f'({data.crop_size}), data.labelled_per_domain ({data.labelled_per_domain}), '
             f'data.unlabelled_per_domain ({data.unlabelled_per_domain}) or model.width '
             f'({config.model.width:g}); raise training.accumulate ({training.accumulate}), which '
-            'cuts the batch into pieces; or set training.precision=bf16-mixed '
-            f'({training.precision}). The last checkpoint is kept.') from error
+            'cuts the batch into pieces; set training.precision=bf16-mixed '
+            f'({training.precision}) or fewer training.workers. {ANOTHER_FOLDER}') from error

@@ -12,6 +12,7 @@ import difflib
 import fcntl
 import json
 import logging
+import os
 from pathlib import Path
 import time
 
@@ -41,8 +42,10 @@ from univseg_core.models.model_file import load_model, ModelCard, save_model
 from univseg_core.models.universal import ModelSpec, UniversalSegmenter
 from univseg_core.optimisation import new_optimizer, new_scheduler
 from univseg_core.processes import (
+    EngineError,
     gathered,
     gradient_scale,
+    launched,
     new_fabric,
     processes_here,
     share_batch_norm,
@@ -53,6 +56,10 @@ from univseg_core.processes import (
 from univseg_core.run_log import RunLog
 from univseg_core.safety import check_loss, gradient_norm, memory_advice, TrainingError
 from univseg_core.training_step import forward_and_backward
+import yaml
+
+MAY_CHANGE = ('accelerator', 'checkpoint_every', 'workers')
+"""Keys of `training` that decide nothing of what is learned."""
 
 SUPERVISED_ONLY = ObjectiveSection(alpha=0, beta=0)
 
@@ -88,6 +95,7 @@ def train(config: RunConfig, run: Path, *, devices: int = 1,
     """
     data = load_data(config)
     fabric = new_fabric(config.training, devices, nodes)
+    check_shares(config, devices * nodes)
     with ExitStack() as held:
         if fabric.node_rank == fabric.local_rank == 0:
             # Before further processes are started, so that none waits for one that has failed.
@@ -95,7 +103,8 @@ def train(config: RunConfig, run: Path, *, devices: int = 1,
             held.enter_context(claimed_run_folder(run, config))
             write_splits(run / 'splits.json', {name: d.labelled for name, d in data.items()},
                          {name: d.unlabelled for name, d in data.items()})
-        fabric.launch()
+        held.enter_context(launched(fabric))
+        held.enter_context(memory_advice(config, str(run)))
         if not fabric.is_global_zero:
             logging.getLogger('univseg_core').setLevel(logging.ERROR)
         for name, d in data.items():
@@ -118,22 +127,28 @@ def claimed_run_folder(run: Path, config: RunConfig) -> Iterator[None]:
     """
     Hold a run folder: write its config.yaml, and remove what a killed process left half-written.
 
-    Raises TrainingError where it holds a run with other settings, or one that is going on.
+    Settings that decide nothing of what is learned may differ; config.yaml keeps those of the
+    first start. Raises TrainingError where it holds a run with other settings, or one that is
+    going on.
     """
     path, text = run / 'config.yaml', dump_config(config)
     if not path.exists():
         write_text(path, text)
-    with path.open(encoding='utf-8') as file:
-        if (old := file.read()) != text:
-            changes = [line for line in difflib.ndiff(old.splitlines(), text.splitlines())
+    with path.open('r+', encoding='utf-8') as file:
+        old, new = _decisive(file.read()), _decisive(text)
+        if old != new:
+            changes = [line for line in difflib.ndiff(old.splitlines(), new.splitlines())
                        if line[0] in '+-']
             raise TrainingError(
                 f'{run} holds a run with other settings (- old, + new):\n  '
                 + '\n  '.join(changes) + '\nName another --run folder.')
         try:
-            # The kernel lets go of it when the process ends, however it ends.
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            # The kernel lets go of it when the process ends, however it ends. Unlike flock's, this
+            # lock is not inherited by forked workers, which may outlive it by some seconds.
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(file.fileno()).st_ino != path.stat().st_ino:
+                raise BlockingIOError  # another first start has replaced the file meanwhile
+        except (BlockingIOError, PermissionError):
             raise TrainingError(f'{run}: another process is training in this folder') from None
         except OSError as error:  # a network file system that has no locks
             log.info('%s: cannot be locked (%s)', run, error.strerror)
@@ -141,20 +156,42 @@ def claimed_run_folder(run: Path, config: RunConfig) -> Iterator[None]:
         yield
 
 
+def _decisive(text: str) -> str:
+    """Return a configuration's YAML without the settings that may change while a run goes on."""
+    values = yaml.safe_load(text)
+    for key in MAY_CHANGE:
+        values['training'].pop(key, None)
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+
+
+def check_shares(config: RunConfig, processes: int) -> None:
+    """Raise TrainingError where a step has fewer crops than the pieces that share it."""
+    data, pieces = config.data, processes * config.training.accumulate
+    is_supervised_only = not (config.objective.alpha or config.objective.beta)
+    # The label embeddings come from networks of one domain, whose batches are the smallest.
+    alone = not is_supervised_only and config.label_embeddings.file is None
+    crops = data.labelled_per_domain * (1 if alone else len(config.domains))
+    if crops < pieces:
+        raise TrainingError(
+            f'{processes} processes × training.accumulate {config.training.accumulate} are '
+            f'{pieces} pieces, but a batch has {crops} labelled crops: raise '
+            f'data.labelled_per_domain ({data.labelled_per_domain}), or lower the others')
+
+
 def label_embeddings_of_run(setup: Setup, data: Mapping[str, DomainData],
                             run: Path) -> dict[str, torch.Tensor]:
     """Return every domain's label embeddings (C, D), from a file or made now."""
     config, fabric = setup.config, setup.fabric
     path = run / 'label_embeddings.safetensors'
-    if not path.exists() and config.label_embeddings.file is None:
+    made = fabric.broadcast(path.exists())  # what one process sees, all go by
+    if not made and config.label_embeddings.file is None:
         steps = config.label_embeddings.pretrain_steps
         for name in data:
             log.info('%s: supervised-only network for the label embeddings', name)
             fit(setup, {name: data[name]}, run / 'supervised' / name, SUPERVISED_ONLY, steps, {})
-    if not path.exists() and fabric.is_global_zero:
+    if not made and fabric.is_global_zero:
         save_tensors(path, _new_label_embeddings(setup, data, run))
-    fabric.barrier()
-    return _read_label_embeddings(path)
+    return fabric.broadcast(_read_label_embeddings(path) if fabric.is_global_zero else {})
 
 
 def _new_label_embeddings(setup: Setup, data: Mapping[str, DomainData],
@@ -164,6 +201,7 @@ def _new_label_embeddings(setup: Setup, data: Mapping[str, DomainData],
     embeddings = {}
     for name, d in data.items():
         network, _ = load_model(run / 'supervised' / name / 'model.univseg')
+        network.to(setup.fabric.device)
         labelled = setup.stores.labelled[name]
         embeddings[name] = compute_label_embeddings(
             network, d.domain, (labelled[i] for i in range(len(labelled))))
@@ -213,6 +251,9 @@ def fit(setup: Setup, data: Mapping[str, DomainData], folder: Path, objective: O
         first = load_checkpoint(checkpoint, network, optimizer, scheduler,
                                 fabric.strategy.precision)
         log.info('%s: going on from step %d of %d', folder, first, steps)
+    if len(seen := set(gathered(fabric, [str(first)]))) > 1:
+        raise EngineError(f'{checkpoint}: the processes see different files (steps '
+                          f'{", ".join(sorted(seen))}): the run folder must be on one file system')
     mixture = _mixture(setup, list(data), bool(label_embeddings))
     batches = mixture.batches(first, steps, setup.workers,
                               pin_memory=fabric.device.type == 'cuda')
@@ -223,7 +264,7 @@ def fit(setup: Setup, data: Mapping[str, DomainData], folder: Path, objective: O
     miou = ''
 
     network.train()
-    with deferred_interrupts() as interrupted, memory_advice(config, str(folder)), tqdm(
+    with deferred_interrupts() as interrupted, tqdm(
             total=steps, initial=first, unit='step', desc=folder.name, smoothing=0.05,
             dynamic_ncols=True, disable=not fabric.is_global_zero) as bar:
         asked_at = time.monotonic()
@@ -238,7 +279,8 @@ def fit(setup: Setup, data: Mapping[str, DomainData], folder: Path, objective: O
             stop = values.pop('stop') > 0  # asked of any of the processes
             if values.pop('unreadable'):
                 for fault in faults.add(gathered(fabric, unreadable)):
-                    bar.write(f'{fault}; another image takes its place')
+                    if run_log:
+                        bar.write(f'{fault}; another image takes its place')
                 faults.check()
             check_loss(values['loss'], gradient_norm(network, gradient_scale(fabric)),
                        f'{folder}, step {step}', mixture.files(step - 1))
@@ -258,7 +300,10 @@ def fit(setup: Setup, data: Mapping[str, DomainData], folder: Path, objective: O
                 save_checkpoint(checkpoint, step, network, optimizer, scheduler,
                                 fabric.strategy.precision)
             if stop:
-                bar.write(f'Interrupted; step {step} is saved. The same command goes on there.')
+                fabric.barrier()  # none ends before the checkpoint is written
+                if run_log:
+                    bar.write(f'Interrupted; step {step} is saved. The same command goes on '
+                              'there.')
                 raise KeyboardInterrupt
             asked_at = time.monotonic()
     results = validate(fabric, config, network, data)

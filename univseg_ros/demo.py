@@ -111,6 +111,7 @@ def content_hash(image: np.ndarray) -> str:
 def pictures(out: Path, config: RunConfig, seen: SwitchRecord, worlds: dict[str, str]) -> None:
     """Put the validation panels, and masks that came back over ROS, into one folder."""
     (out / 'pictures').mkdir()
+    shutil.copy(out / 'run' / 'curves.png', out / 'pictures')
     for name in config.domains:
         domain = config.domain(name)
         shutil.copy(out / 'run' / f'{name}.png', out / 'pictures')

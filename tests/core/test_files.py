@@ -3,7 +3,7 @@
 import errno
 
 import pytest
-from univseg_core.files import replacing, write_text
+from univseg_core.files import remove_leftovers, replacing, write_text
 
 
 def test_a_file_is_written_and_folders_made(tmp_path):
@@ -49,3 +49,16 @@ def test_a_path_that_is_a_folder_is_left_alone(tmp_path):
     with pytest.raises(OSError, match='directory'):
         write_text(tmp_path / 'a', 'text')
     assert [p.name for p in tmp_path.iterdir()] == ['a']
+
+
+def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
+    kept = [tmp_path / 'a.txt', tmp_path / '.hidden', tmp_path / 'below' / 'a.unfinished-b.txt']
+    for path in kept:
+        write_text(path, '')
+    # What no block ends any more: a killed process.
+    left = [replacing(tmp_path / name) for name in ('a.txt', 'below/checkpoint.bin', 'none')]
+    for block in left:
+        assert block.__enter__().exists()
+    remove_leftovers(tmp_path)
+    assert sorted(path for path in tmp_path.rglob('*') if path.is_file()) == sorted(kept)
+    remove_leftovers(tmp_path / 'nothing')

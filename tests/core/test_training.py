@@ -2,15 +2,21 @@
 
 import csv
 from dataclasses import replace
+import errno
+import fcntl
 import json
+import multiprocessing
+import os
 from pathlib import Path
 import shutil
 import signal
 
+from lightning.fabric import Fabric
+from lightning.fabric.plugins import MixedPrecision
 import pytest
 from safetensors import safe_open
-from safetensors.torch import load_file
-from tiny_worlds import LABELLED
+from safetensors.torch import load_file, save_file
+from tiny_worlds import LABELLED, small_network
 import torch
 from univseg_core import training, training_step
 from univseg_core.checkpoint import CheckpointError
@@ -21,6 +27,7 @@ from univseg_core.data.splits import split_hash
 from univseg_core.evaluation import evaluate
 from univseg_core.inference import Segmenter
 from univseg_core.models.model_file import load_model
+from univseg_core.run_log import best_validation, read_validation
 from univseg_core.safety import TrainingError
 from univseg_core.training import summary, train
 from univseg_core.training_step import batch_losses
@@ -31,9 +38,14 @@ def rows(path):
         return list(csv.DictReader(file))
 
 
-def checkpoint_step(folder):
+def checkpoint(folder):
+    """Return what a checkpoint holds besides its tensors."""
     with safe_open(folder / 'checkpoint.safetensors', framework='pt') as file:
-        return json.loads(file.metadata()['checkpoint'])['step']
+        return json.loads(file.metadata()['checkpoint'])
+
+
+def checkpoint_step(folder):
+    return checkpoint(folder)['step']
 
 
 def differing(file, other):
@@ -222,6 +234,111 @@ def test_a_crash_costs_only_the_steps_since_the_last_checkpoint(finished_run, st
     assert [row['step'] for row in rows(started / 'log.csv')] == ['10', '20', '30']
 
 
+def test_a_run_that_runs_out_of_memory_says_what_to_do_and_can_go_on(finished_run, started,
+                                                                     monkeypatch):
+    undisturbed, config = finished_run
+    with monkeypatch.context() as patch:
+        at_call(patch, 13, before=lambda: torch.empty(2**60, dtype=torch.uint8))
+        with pytest.raises(TrainingError, match=r'run: out of memory \(.*data\.crop_size \(48\)'):
+            train(config, started)
+    assert checkpoint_step(started) == 10
+    train(config, started)
+    assert differing(started / 'model.univseg', undisturbed / 'model.univseg') == []
+
+
+def forkserver():
+    """Return what starts processes at once: its server has imported what they need."""
+    context = multiprocessing.get_context('forkserver')
+    context.set_forkserver_preload(['univseg_core.training'])
+    return context
+
+
+def train_until_killed(config, folder, name, number):
+    """Train in this process; SIGKILL it amid the so-manieth writing of a file of a name."""
+    calls, fsync = [], os.fsync
+
+    def kill(handle):
+        if Path(f'/proc/self/fd/{handle}').readlink().name.startswith(f'.{name}.'):
+            calls.append(1)
+            if len(calls) == number:
+                os.ftruncate(handle, os.fstat(handle).st_size // 2)
+                os.kill(os.getpid(), signal.SIGKILL)
+        fsync(handle)
+
+    os.fsync = kill
+    train(config, folder)
+
+
+@pytest.mark.skipif(not Path('/proc/self/fd').exists(), reason='names open files by /proc')
+@pytest.mark.parametrize(('name', 'number', 'workers'), [
+    ('label_embeddings', 1, None), ('checkpoint', 4, 1), ('model', 1, None)])
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(finished_run, tmp_path, name, number,
+                                                         workers):
+    """Amid its preparation, amid the writing of a checkpoint, and with all but its results."""
+    undisturbed, config = finished_run
+    # The batches of worker processes are the same; they must not keep the folder claimed.
+    config = config.model_copy(update={'training': config.training.model_copy(
+        update={'workers': workers})})
+    folder = tmp_path / 'run'
+    folder.mkdir()
+    if name != 'label_embeddings':
+        shutil.copy(undisturbed / 'label_embeddings.safetensors', folder)
+    process = forkserver().Process(target=train_until_killed,
+                                   args=(config, folder, name, number))
+    process.start()
+    try:
+        process.join(120)
+        assert process.exitcode == -signal.SIGKILL
+    finally:
+        process.kill()
+    assert len(list(folder.rglob(f'.{name}.unfinished-*'))) == 1
+    if name == 'checkpoint':
+        assert checkpoint_step(folder) == 15
+    train(config, folder)
+    assert not list(folder.rglob('.*'))
+    for file in ('label_embeddings.safetensors', 'model.univseg', 'best.univseg'):
+        assert differing(folder / file, undisturbed / file) == []
+    assert rows(folder / 'validation.csv') == rows(undisturbed / 'validation.csv')
+    assert [row['step'] for row in rows(folder / 'log.csv')] == ['10', '20', '30']
+
+
+def hold(path, connection):
+    """Lock a run's configuration as a training does, until told to end."""
+    with path.open('r+') as file:
+        fcntl.lockf(file, fcntl.LOCK_EX)
+        connection.send('held')
+        connection.recv()
+
+
+def test_a_folder_in_which_a_process_is_training_is_refused(finished_run, started, monkeypatch):
+    unfinished = started / '.checkpoint.unfinished-abc.safetensors'
+    unfinished.touch()
+    monkeypatch.setattr(training, 'fit', lambda *arguments: 'trained')
+    ours, others = forkserver().Pipe()
+    process = forkserver().Process(target=hold, args=(started / 'config.yaml', others))
+    process.start()
+    try:
+        assert ours.poll(120)
+        with pytest.raises(TrainingError,
+                           match=f'{started}: another process is training in this folder'):
+            train(finished_run[1], started)
+        assert unfinished.exists()  # it is that process's own
+    finally:
+        process.kill()
+        process.join()
+    assert train(finished_run[1], started) == 'trained'
+    assert not unfinished.exists()
+
+
+def test_a_disk_without_locks_is_trained_on_all_the_same(finished_run, started, monkeypatch):
+    def refuse(*arguments):
+        raise OSError(errno.ENOLCK, 'No locks available')
+
+    monkeypatch.setattr(fcntl, 'lockf', refuse)
+    monkeypatch.setattr(training, 'fit', lambda *arguments: 'trained')
+    assert train(finished_run[1], started) == 'trained'
+
+
 def test_a_finished_run_started_again_stays_as_it_is(finished_run, tmp_path):
     shutil.copytree(finished_run[0], tmp_path / 'run')
     train(finished_run[1], tmp_path / 'run')
@@ -298,6 +415,114 @@ def test_a_damaged_file_of_the_run_is_named(finished_run, started, name, error):
 def short(values, write_config, *overrides):
     """Return the tiny configuration with as few steps as give one row of the log."""
     return load_config(write_config(values), ['training.steps=10', *overrides])
+
+
+SUPERVISED = ('objective.alpha=0', 'objective.beta=0')
+
+
+@pytest.mark.parametrize('settings', [
+    ('training.optimizer=sgd', 'training.schedule=polynomial'),
+    ('training.precision=16-mixed', 'training.learning_rate=0.001'),
+    ('training.precision=bf16-mixed',),
+    ('training.accumulate=3', 'training.workers=1')], ids=lambda settings: settings[0][9:])
+def test_going_on_is_exact_with_other_settings_too(values, write_config, tmp_path, monkeypatch,
+                                                   settings):
+    config = short(values, write_config, *SUPERVISED, *settings)
+    if config.training.precision == '16-mixed':
+        # On CPUs, Fabric takes bf16 instead, unless it is given the precision itself.
+        monkeypatch.setattr(training, 'new_fabric', lambda *arguments: Fabric(
+            accelerator='cpu', devices=1, plugins=[MixedPrecision('16-mixed', 'cpu')]))
+    train(config, tmp_path / 'undisturbed')
+    # A piece is a call; after the interrupt, the run goes on in the midst of its schedule.
+    with monkeypatch.context() as patch:
+        at_call(patch, 1 + 6 * config.training.accumulate, before=interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, tmp_path / 'run')
+    assert 0 < checkpoint_step(tmp_path / 'run') < 10
+    train(config, tmp_path / 'run')
+    for name in ('checkpoint.safetensors', 'model.univseg', 'best.univseg'):
+        assert differing(tmp_path / 'run' / name, tmp_path / 'undisturbed' / name) == []
+    state, undisturbed = map(checkpoint, (tmp_path / 'run', tmp_path / 'undisturbed'))
+    assert state == undisturbed
+    if config.training.precision == '16-mixed':
+        assert state['precision']['scale'] > 1
+        assert state['precision']['_growth_tracker'] > 0
+    assert all(value.isfinite().all()
+               for value in load_file(tmp_path / 'run' / 'model.univseg').values())
+
+
+def test_the_best_model_is_that_of_the_best_validation_and_outlives_an_interrupt(
+        finished_run, started, monkeypatch):
+    """Of three validations, at steps 10, 20 and 30, the first is made the best."""
+    validate, calls = training.validate, []
+
+    def worse_later(*arguments):
+        calls.append(1)
+        return {name: result if len(calls) == 1
+                else replace(result, confusion=result.confusion * 0 + 1)
+                for name, result in validate(*arguments).items()}
+
+    monkeypatch.setattr(training, 'validate', worse_later)
+    config = finished_run[1]
+    with monkeypatch.context() as patch:
+        at_call(patch, 13, before=interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, started)
+    best = (started / 'best.univseg').read_bytes()
+    train(config, started)
+    assert len(calls) == 3
+    assert (started / 'best.univseg').read_bytes() == best
+
+    written = read_validation(started)
+    assert [row.step for row in written] == [10, 20, 30]
+    assert best_validation(written).step == 10
+    segmenter = Segmenter.load(started / 'best.univseg', device='cpu', precision='fp32')
+    results = evaluate(segmenter, load_validation(config, segmenter.domains), progress=False)
+    assert {name: result.miou for name, result in results.items()} == written[0].miou
+    assert load_model(started / 'best.univseg')[1].miou == written[0].miou
+    assert 'encoder.layer0.0.weight' in differing(started / 'best.univseg',
+                                                  started / 'model.univseg')
+
+
+def test_label_embeddings_of_another_run_are_used(finished_run, values, write_config, tmp_path):
+    file = finished_run[0] / 'label_embeddings.safetensors'
+    train(short(values, write_config, f'label_embeddings.file={file}'), tmp_path / 'run')
+    assert not (tmp_path / 'run' / 'supervised').exists()
+    network, _ = load_model(tmp_path / 'run' / 'model.univseg')
+    for name, vectors in load_file(file).items():
+        assert torch.equal(network.label_embeddings(name), vectors)
+    assert differing(file, tmp_path / 'run' / file.name) == []
+    assert rows(tmp_path / 'run' / 'log.csv')
+
+
+@pytest.mark.parametrize('found', [
+    {'outdoor': (3, 8)}, {'outdoor': (3, 8), 'indoor': (3, 8)},
+    {'outdoor': (3, 7), 'indoor': (2, 7)}, {'outdoor': (3, 8), 'attic': (2, 8)},
+    {'outdoor': (3, 8), 'indoor': (2, 8), 'attic': (2, 8)}])
+def test_label_embeddings_of_something_else_are_refused(values, write_config, tmp_path, found):
+    file = tmp_path / 'other.safetensors'
+    save_file({name: torch.ones(shape) for name, shape in found.items()}, file)
+    with pytest.raises(TrainingError) as error:
+        train(short(values, write_config, f'label_embeddings.file={file}'), tmp_path / 'run')
+    expected = {'outdoor': (3, 8), 'indoor': (2, 8)}
+    message = str(error.value)
+    assert message.startswith(f'label_embeddings.file: {file}: expected (classes, dimensions) '
+                              f'{expected}, got ')
+    for name, shape in found.items():
+        assert f"'{name}': {shape}" in message.partition(', got ')[2]
+    assert not (tmp_path / 'run' / 'label_embeddings.safetensors').exists()
+
+
+def test_a_training_starts_from_pretrained_weights(values, write_config, tmp_path):
+    encoder = small_network(seed=5).encoder
+    torch.save(encoder.state_dict() | {'fc.weight': torch.zeros(3)}, tmp_path / 'drn.pth')
+    train(short(values, write_config, *SUPERVISED, f'model.pretrained={tmp_path / "drn.pth"}',
+                'training.learning_rate=1e-9', 'training.steps=1'), tmp_path / 'run')
+    network, _ = load_model(tmp_path / 'run' / 'model.univseg')
+    for (name, value), start in zip(network.encoder.named_parameters(), encoder.parameters(),
+                                    strict=True):
+        torch.testing.assert_close(value, start, rtol=0, atol=1e-6,
+                                   msg=lambda text, name=name: f'{name}: {text}')
 
 
 def test_one_domain_alone_has_the_within_term_only(values, write_config, tmp_path):

@@ -31,7 +31,8 @@ def load_data(config: RunConfig) -> dict[str, DomainData]:
     """
     List every domain's files as its configuration says.
 
-    Raises DataError where a folder has no images, a label map is missing, or N is too large.
+    Raises DataError where a folder has no images, a label map is missing, N is too large, or the
+    unsupervised terms have a weight and no domain an unlabelled image.
     """
     data = {}
     for name, section in config.domains.items():
@@ -43,6 +44,13 @@ def load_data(config: RunConfig) -> dict[str, DomainData]:
         unlabelled += unlabelled_samples(section.unlabelled)
         validation = labelled_samples(section.validation.images, section.validation.labels)
         data[name] = DomainData(config.domain(name), labelled, unlabelled, validation)
+    objective = config.objective
+    if (objective.alpha or objective.beta) and not any(d.unlabelled for d in data.values()):
+        raise DataError(
+            f'objective.alpha ({objective.alpha:g}) and objective.beta ({objective.beta:g}) weigh '
+            'what unlabelled images teach, but no domain has any: name folders of them '
+            '(domains.NAME.unlabelled), let the labelled ones serve '
+            '(domains.NAME.labelled_also_unlabelled), or set both weights to 0')
     return data
 
 

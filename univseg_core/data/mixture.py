@@ -194,6 +194,8 @@ def _unchanged(item: list[Batch] | UnivsegError) -> list[Batch] | UnivsegError:
 
 
 def _prepare_worker(worker: int) -> None:
-    # Ctrl-C reaches every process of the terminal; the training's own ends the workers.
+    # Ctrl-C and a service manager's SIGTERM reach every process; the training's own ends the
+    # workers, when it has saved its state.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     cv2.setNumThreads(0)  # a worker is one thread; more would fight for the same cores

@@ -50,7 +50,9 @@ class _Normalise(torch.autograd.Function):
         mean = sums[:channels] / count
         variance = (sums[channels:-1] / count - mean.square()).clamp(min=0)
         mean, variance = mean.to(weight), variance.to(weight)
-        y = torch.nn.functional.batch_norm(x, mean, variance, weight, bias, False, 0.0, eps)
+        y = torch.empty_like(x)
+        if x.numel():  # PyTorch's own would divide by zero
+            y = torch.nn.functional.batch_norm(x, mean, variance, weight, bias, False, 0.0, eps)
         ctx.save_for_backward(x, weight, mean, variance)
         ctx.eps, ctx.count = eps, count.item()
         ctx.mark_non_differentiable(mean, variance, count)
@@ -59,10 +61,12 @@ class _Normalise(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient, *unused):
         x, weight, mean, variance = ctx.saved_tensors
-        # As for fixed statistics; what the statistics themselves add is subtracted after it.
-        grad_x, grad_weight, grad_bias = torch.ops.aten.native_batch_norm_backward(
-            gradient.contiguous(), x, weight, mean, variance, None, None, False, ctx.eps,
-            [True, True, True])
+        grad_x, grad_weight, grad_bias = map(torch.zeros_like, (x, weight, weight))
+        if x.numel():
+            # As for fixed statistics; what the statistics themselves add is subtracted after it.
+            grad_x, grad_weight, grad_bias = torch.ops.aten.native_batch_norm_backward(
+                gradient.contiguous(), x, weight, mean, variance, None, None, False, ctx.eps,
+                [True, True, True])
         sums = torch.stack([grad_weight, grad_bias])
         distributed.all_reduce(sums)
         inverse = (variance + ctx.eps).rsqrt()

@@ -1,0 +1,367 @@
+"""
+Trainings by two real processes learn what one learns, and end together, however they end.
+
+Fabric starts the second process as the same program with the same arguments: the first is one of
+its own, never pytest.
+"""
+
+from contextlib import contextmanager, suppress
+from functools import partial
+import json
+import os
+from pathlib import Path
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+from safetensors import safe_open
+from safetensors.torch import load_file
+import tiny_worlds
+import torch
+import torch.nn.functional as F
+from univseg_core import cli, config, processes, training, training_step
+from univseg_core.config import load_config
+from univseg_core.data import stores
+from univseg_core.data.dataset import check_files, load_data
+from univseg_core.data.folders import DataError
+from univseg_core.data.mixture import MixtureDataset
+from univseg_core.data.stores import prepare_stores
+from univseg_core.data.transforms import Augmentation
+from univseg_core.models.universal import ModelSpec, UniversalSegmenter
+from univseg_core.processes import EngineError, launched, new_fabric
+from univseg_core.run_log import read_losses
+from univseg_core.safety import check_loss
+from univseg_core.training import train
+from univseg_core.training_step import batch_losses
+import yaml
+
+HANGS = 120
+"""Seconds after which a program counts as hanging."""
+
+STEPS = 50
+TERMS = ('loss', 'supervised', 'cross_entropy', 'within_entropy', 'feature_norm',
+         'embedding_norm', 'entropy/outdoor/indoor', 'entropy/indoor/indoor')
+
+
+
+@pytest.fixture(scope='module')
+def tiny(worlds, finished_run, tmp_path_factory):
+    """Return a configuration's file: the tiny one with label embeddings."""
+    values = tiny_worlds.configuration(worlds)
+    values['training'] |= {'steps': STEPS, 'validate_every': STEPS, 'checkpoint_every': 5}
+    values['label_embeddings'] = {'file': str(finished_run[0] / 'label_embeddings.safetensors')}
+    path = tmp_path_factory.mktemp('configuration') / 'tiny.yaml'
+    path.write_text(yaml.safe_dump(values, sort_keys=False))
+    return path
+
+
+def main_in_float64(path, run, devices):
+    """Run the command in float64, in which rounding is small also when it is amplified."""
+    def load(*arguments):
+        loaded = load_config(*arguments)
+        section = loaded.training.model_copy(update={'precision': '64-true'})
+        return loaded.model_copy(update={'training': section})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(config, 'load_config', load)
+        # Entropies are computed in float32 at least: here in float64.
+        patch.setattr(torch.Tensor, 'float', torch.Tensor.double)
+        torch.set_default_dtype(torch.float64)
+        try:
+            return cli.main(['train', str(path), '--run', str(run), '--devices', str(devices)])
+        finally:
+            torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture(scope='module')
+def alone(tiny, tmp_path_factory):
+    """Return the folder of what one process learns in float64, undisturbed."""
+    folder = tmp_path_factory.mktemp('runs') / 'alone'
+    assert main_in_float64(tiny, folder, 1) == 0
+    return folder
+
+
+@contextmanager
+def started(folder, *arguments):
+    """Start Python in a process group of its own; output goes to files. None outlives this."""
+    environment = os.environ | {'OMP_NUM_THREADS': '1', 'PYTHONPATH': os.pathsep.join(
+        map(str, [Path(__file__).parent, Path(__file__).parents[2]]))}
+    with (folder / 'stdout').open('w') as stdout, (folder / 'stderr').open('w') as stderr:
+        process = subprocess.Popen([sys.executable, *map(str, arguments)], env=environment,
+                                   stdout=stdout, stderr=stderr, start_new_session=True)
+        try:
+            yield process
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def finish(folder, *arguments):
+    """Run Python; return its exit status, and what it wrote to stdout and stderr."""
+    with started(folder, *arguments) as process:
+        status = process.wait(HANGS)
+    return status, (folder / 'stdout').read_text(), (folder / 'stderr').read_text()
+
+
+def script(folder, call):
+    """Write a program that calls a function of this module."""
+    path = folder / 'program.py'
+    path.write_text(f'import sys\nimport test_processes\n'
+                    f'if __name__ == "__main__":\n    sys.exit(test_processes.{call})\n')
+    return path
+
+
+def is_empty(group):
+    """Return whether no process of a group is left."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def step_of(folder):
+    with safe_open(folder / 'checkpoint.safetensors', framework='pt') as file:
+        return json.loads(file.metadata()['checkpoint'])['step']
+
+
+def assert_same_training(folder, other, tolerance, interrupted=0):
+    """
+    Compare the losses of all rows, the weights and the results of two runs.
+
+    A row is a mean over ten steps; that in whose midst a run was interrupted lacks some.
+    """
+    losses, others = read_losses(folder), read_losses(other)
+    assert list(losses['step']) == list(others['step']) == list(range(10, STEPS + 1, 10))
+    assert losses.keys() == others.keys() >= set(TERMS)
+    whole = [step for step in range(5) if not 10 * step < interrupted < 10 * (step + 1)]
+    for term in TERMS:
+        assert losses[term][whole] == pytest.approx(others[term][whole], abs=tolerance), term
+    weights, others = (load_file(each / 'model.univseg') for each in (folder, other))
+    assert weights.keys() == others.keys()
+    for key, value in weights.items():
+        torch.testing.assert_close(value, others[key], rtol=tolerance, atol=tolerance)
+    results, others = (json.loads((each / 'evaluation.json').read_text())
+                       for each in (folder, other))
+    for name, result in results.items():
+        assert result['miou'] == pytest.approx(others[name]['miou'], abs=1e-3)
+
+
+def test_two_processes_learn_what_one_learns(tiny, alone, tmp_path):
+    program = script(tmp_path, 'main_in_float64(*sys.argv[1:])')
+    status, _, errors = finish(tmp_path, program, tiny, tmp_path / 'two', 2)
+    assert status == 0, errors
+    weights = load_file(tmp_path / 'two' / 'model.univseg')
+    assert weights['embedding.weight'].dtype == torch.float64
+    assert_same_training(tmp_path / 'two', alone, 1e-8)
+    losses = read_losses(alone)['loss']
+    assert losses[-1] < 0.8 * losses[0]  # there was something to learn
+
+
+def test_the_command_trains_with_two_processes_and_reports_once(tiny, tmp_path):
+    """
+    In float32, too, the losses stay together as long as rounding is not amplified.
+
+    Processes round their sums differently. Where that turns a ReLU on or off, the gradient
+    changes by much more, and the next steps multiply it: weights that differ by 1e-7 at first
+    give losses that differ by 0.06 after 50 steps of AdamW at a rate of 0.01, and by 0.003 after
+    those of SGD at 0.003 with momentum. At 0.0003 without momentum it is 1e-5.
+    """
+    calm = ['training.optimizer=sgd', 'training.learning_rate=0.0003', 'training.momentum=0']
+    train(load_config(tiny, calm), tmp_path / 'one')
+    status, output, errors = finish(tmp_path, '-m', 'univseg_core', 'train', tiny, *calm,
+                                    '--run', tmp_path / 'two', '--devices', '2')
+    assert status == 0, errors
+    assert 'Traceback' not in errors
+    assert_same_training(tmp_path / 'two', tmp_path / 'one', 1e-4)
+    for text in ('### outdoor', '### indoor', 'Sum of mIoUs', 'model of the last step'):
+        assert output.count(text) == 1
+
+    one, two = ({str(path.relative_to(folder)) for path in folder.rglob('*')
+                 if 'tfevents' not in path.name} for folder in (tmp_path / 'one',
+                                                                tmp_path / 'two'))
+    assert one == two
+    assert len(list((tmp_path / 'two').rglob('*tfevents*'))) == 1
+    for name in ('log.csv', 'validation.csv'):
+        lines = (tmp_path / 'two' / name).read_text().splitlines()
+        assert len(lines) == len(set(lines))
+        assert len(lines) == len((tmp_path / 'one' / name).read_text().splitlines())
+
+
+def test_one_process_goes_on_where_two_were_interrupted(tiny, alone, tmp_path):
+    run, program = tmp_path / 'run', script(tmp_path, 'main_in_float64(*sys.argv[1:])')
+    with started(tmp_path, program, tiny, run, 2) as process:
+        deadline = time.monotonic() + HANGS
+        while not (run / 'checkpoint.safetensors').exists():
+            assert process.poll() is None, (tmp_path / 'stderr').read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)  # what Ctrl-C does: all of a terminal's processes
+        status = process.wait(HANGS)
+        assert is_empty(process.pid)
+    errors = (tmp_path / 'stderr').read_text()
+    assert status == 130, errors
+    assert 'Traceback' not in errors
+    step = step_of(run)
+    assert 5 <= step < STEPS
+    assert (tmp_path / 'stdout').read_text().count(f'Interrupted; step {step} is saved') == 1
+    assert not (run / 'model.univseg').exists()
+    assert main_in_float64(tiny, run, 1) == 0
+    assert_same_training(run, alone, 1e-8, interrupted=step)
+
+
+def test_two_processes_go_on_where_one_was_interrupted(tiny, alone, tmp_path, monkeypatch):
+    def save_and_interrupt(path, step, *state):
+        save(path, step, *state)
+        if step == STEPS - 10:
+            raise KeyboardInterrupt
+
+    run, save = tmp_path / 'run', training.save_checkpoint
+    monkeypatch.setattr(training, 'save_checkpoint', save_and_interrupt)
+    assert main_in_float64(tiny, run, 1) == 130
+    assert step_of(run) == STEPS - 10
+    program = script(tmp_path, 'main_in_float64(*sys.argv[1:])')
+    status, _, errors = finish(tmp_path, program, tiny, run, 2)
+    assert status == 0, errors
+    assert_same_training(run, alone, 1e-8)
+
+
+def files_of_step(settings, step):
+    """Return the image files of a step's batch, a row each."""
+    held = prepare_stores(load_data(settings), settings.data.image_size, progress=False)
+    return MixtureDataset(held.labelled, held.unlabelled, None,
+                          settings.data.labelled_per_domain,
+                          settings.data.unlabelled_per_domain, settings.training.seed).files(step)
+
+
+def train_with_a_damaged_file(path, *arguments):
+    """Train by the command from images on disk, of which one is damaged after the check."""
+    def check_and_damage(data):
+        check_files(data)
+        Path(path).write_bytes(b'no image any more')
+
+    training.check_files = check_and_damage
+    stores.available_memory = lambda: 0
+    return cli.main(['train', *arguments])
+
+
+def test_an_image_that_one_process_cannot_read_ends_both(tiny, tmp_path):
+    values = yaml.safe_load(tiny.read_text())
+    worlds = Path(values['domains']['outdoor']['train']['images']).parents[2]
+    shutil.copytree(worlds, tmp_path / 'worlds')
+    path = tmp_path / 'tiny.yaml'
+    path.write_text(tiny.read_text().replace(str(worlds), str(tmp_path / 'worlds')))
+    damaged = files_of_step(load_config(path), 0)[1]  # odd rows are the second process's
+    program = script(tmp_path, 'train_with_a_damaged_file(*sys.argv[1:])')
+    with started(tmp_path, program, damaged, path, '--run', tmp_path / 'run',
+                 '--devices', '2') as process:
+        assert process.wait(HANGS) == 1
+        assert is_empty(process.pid)
+    errors = (tmp_path / 'stderr').read_text()
+    assert errors.count('univseg train: 1 of 16 images could not be read') == 2
+    assert errors.count(str(damaged)) >= 2
+    assert 'Traceback' not in errors
+    output = (tmp_path / 'stdout').read_text()
+    assert output.count('another image takes its place') == 1
+
+
+def train_with_a_fault(*arguments):
+    """Train by the command; the second process dies in its third step."""
+    calls = []
+
+    def counted(*values):
+        calls.append(1)
+        if len(calls) == 3 and os.environ['LOCAL_RANK'] == '1':
+            os._exit(3)
+        return batch_losses(*values)
+
+    training_step.batch_losses = counted
+    return cli.main(['train', *arguments])
+
+
+def test_a_process_that_dies_ends_the_other(tiny, tmp_path):
+    program = script(tmp_path, 'train_with_a_fault(*sys.argv[1:])')
+    with started(tmp_path, program, tiny, '--run', tmp_path / 'run',
+                 '--devices', '2') as process:
+        status = process.wait(HANGS)
+        assert is_empty(process.pid)
+    errors = (tmp_path / 'stderr').read_text()
+    assert status == 1, errors
+    assert ('univseg train: another process of this training has failed (exit status 3); what it '
+            'wrote above says why') in errors
+    assert 'Traceback' not in errors
+
+
+@pytest.mark.parametrize(('command', 'error', 'expected'), [
+    ('sleep 600', MemoryError('mine'), 'mine'),
+    ('sleep 600', RuntimeError('mine'), 'mine'),  # killed: the fault is not its own
+    ('exit 3', RuntimeError('Connection closed by peer'), 'exit status 3'),
+    ('exit 3', DataError('of both'), 'of both'),
+    ('exit 0', RuntimeError('mine'), 'mine'),
+    ('exit 130', KeyboardInterrupt('of both'), 'of both')])
+def test_no_process_outlives_a_training_that_fails(monkeypatch, command, error, expected):
+    process = subprocess.Popen(['sh', '-c', f'exec {command}' if 'sleep' in command else command])
+    watched = [process]  # by Fabric, which would kill this process
+    fabric = SimpleNamespace(launch=lambda: None, strategy=SimpleNamespace(
+        launcher=SimpleNamespace(procs=watched)))
+    monkeypatch.setattr(processes, 'PATIENCE', 0.2 if 'sleep' in command else 60)
+    with pytest.raises((type(error), EngineError), match=expected), launched(fabric):
+        raise error
+    assert process.returncode is not None
+    assert watched == []
+
+
+def test_more_pieces_than_crops_are_refused(tiny, tmp_path):
+    settings = load_config(tiny, ['training.accumulate=11'])
+    with pytest.raises(DataError, match='a batch of 10 crops cannot be shared among 11 pieces'):
+        train(settings, tmp_path / 'run')
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='there is a CUDA device')
+def test_a_device_that_is_not_there_is_told(tiny):
+    section = load_config(tiny, ['training.accelerator=cuda']).training
+    with pytest.raises(EngineError, match=r"training\.accelerator 'cuda'.* 2 devices"):
+        new_fabric(section, devices=2)
+
+
+def test_pieces_of_a_batch_have_their_own_batch_norm(tiny, tmp_path, monkeypatch):
+    """The first step's loss is the sum of what the network gives for each half alone."""
+    settings = load_config(tiny, ['training.accumulate=2', 'training.steps=2',
+                                'objective.alpha=0', 'objective.beta=0'])
+    losses = []
+
+    def noted(loss, *arguments):
+        losses.append(loss)
+        check_loss(loss, *arguments)
+
+    monkeypatch.setattr(training, 'check_loss', noted)
+    train(settings, tmp_path / 'run')
+
+    data = load_data(settings)
+    torch.manual_seed(settings.training.seed)
+    network = UniversalSegmenter(ModelSpec('drn_d_22', 1 / 16, 8),
+                                 [d.domain for d in data.values()]).train()
+    options = settings.data
+    mixture = partial(
+        MixtureDataset, prepare_stores(data, 64, progress=False).labelled, {},
+        Augmentation(options.crop_size, options.scale, options.flip, options.colour),
+        options.labelled_per_domain, 0, settings.training.seed)
+
+    def supervised(batch):
+        """Return the sum over a batch's images of their mean cross-entropy."""
+        logits, _, _ = network(batch.images, batch.labelled, {})
+        return sum(F.cross_entropy(scores, target.long(), ignore_index=255)
+                   for name, rows in batch.labelled.items()
+                   for scores, target in zip(logits[name].unsqueeze(1),
+                                             batch.targets[rows].unsqueeze(1), strict=True))
+
+    with torch.no_grad():
+        halves, (whole,) = mixture([0, 1], 2)[0], mixture([0], 1)[0]
+        assert [len(half.images) for half in halves] == [4, 4]
+        assert losses[0] == pytest.approx(sum(map(supervised, halves)).item() / 4, abs=1e-5)
+        assert losses[0] != pytest.approx(supervised(whole).item() / 4, abs=1e-3)
