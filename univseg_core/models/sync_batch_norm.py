@@ -41,10 +41,13 @@ class _Normalise(torch.autograd.Function):
         sums = torch.zeros(2 * channels + 1, dtype=torch.float64)
         sums[-1] = x.numel() / channels
         if x.numel():
-            mean, variance = torch.batch_norm_update_stats(x, None, None, 0.0)
-            mean, variance = mean.double(), variance.double()
-            sums[:channels] = mean * sums[-1]
-            sums[channels:-1] = (variance + mean.square()) * sums[-1]
+            # In two passes over each image and channel: accurate, and faster than PyTorch's own.
+            values = x.flatten(2).to(weight.dtype)
+            means = values.mean(2)
+            squares = torch.linalg.vector_norm(values - means[..., None], dim=2).double().square()
+            means, pixels = means.double(), values.shape[2]
+            sums[:channels] = pixels * means.sum(0)
+            sums[channels:-1] = (squares + pixels * means.square()).sum(0)
         distributed.all_reduce(sums)
         count = sums[-1]
         mean = sums[:channels] / count
