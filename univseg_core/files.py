@@ -43,8 +43,8 @@ def replacing(path: Path | str) -> Iterator[Path]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove, here and below, the temporary files of processes that were killed while writing."""
-    for path in folder.rglob(f'.*{LEFTOVER}*'):
+    """Remove a folder's temporary files of processes that were killed while writing."""
+    for path in folder.glob(f'.*{LEFTOVER}*'):
         path.unlink(missing_ok=True)
 
 

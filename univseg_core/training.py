@@ -100,6 +100,8 @@ def train(config: RunConfig, run: Path, *, devices: int = 1,
         if fabric.node_rank == fabric.local_rank == 0:
             # Before further processes are started, so that none waits for one that has failed.
             check_files(data)
+            if config.label_embeddings.file is not None:
+                _foreign_label_embeddings(config, data)
             held.enter_context(claimed_run_folder(run, config))
             write_splits(run / 'splits.json', {name: d.labelled for name, d in data.items()},
                          {name: d.unlabelled for name, d in data.items()})
@@ -152,7 +154,8 @@ def claimed_run_folder(run: Path, config: RunConfig) -> Iterator[None]:
             raise TrainingError(f'{run}: another process is training in this folder') from None
         except OSError as error:  # a network file system that has no locks
             log.info('%s: cannot be locked (%s)', run, error.strerror)
-        remove_leftovers(run)
+        for folder in (run, *run.glob('supervised/*')):
+            remove_leftovers(folder)
         yield
 
 

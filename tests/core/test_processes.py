@@ -316,12 +316,6 @@ def test_no_process_outlives_a_training_that_fails(monkeypatch, command, error, 
     assert watched == []
 
 
-def test_more_pieces_than_crops_are_refused(tiny, tmp_path):
-    settings = load_config(tiny, ['training.accumulate=11'])
-    with pytest.raises(DataError, match='a batch of 10 crops cannot be shared among 11 pieces'):
-        train(settings, tmp_path / 'run')
-
-
 @pytest.mark.skipif(torch.cuda.is_available(), reason='there is a CUDA device')
 def test_a_device_that_is_not_there_is_told(tiny):
     section = load_config(tiny, ['training.accelerator=cuda']).training

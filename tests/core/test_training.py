@@ -577,3 +577,46 @@ def test_a_summary_has_every_domain_and_the_sum(finished_run):
     line = summary({name: results[name] for name in ('outdoor', 'indoor')})
     assert line == (f'mIoU % outdoor {outdoor:.1f}, indoor {indoor:.1f}; '
                     f'sum {outdoor + indoor:.1f}')
+
+
+def test_settings_that_decide_nothing_may_change_while_a_run_goes_on(finished_run, started):
+    undisturbed, config = finished_run
+    other = config.model_copy(update={'training': config.training.model_copy(
+        update={'workers': 1, 'checkpoint_every': 7})})
+    train(other, started)
+    assert differing(started / 'model.univseg', undisturbed / 'model.univseg') == []
+
+
+@pytest.mark.parametrize(('overrides', 'crops'), [
+    (['training.accumulate=5'], 4),  # of one domain: the networks of the label embeddings
+    (['training.accumulate=9', 'objective.alpha=0', 'objective.beta=0'], 8)])
+def test_more_pieces_than_crops_are_refused_before_anything_is_made(
+        values, write_config, tmp_path, overrides, crops):
+    config = load_config(write_config(values), overrides)
+    with pytest.raises(TrainingError, match=rf'a batch has {crops} labelled crops: raise '
+                                            r'data\.labelled_per_domain \(4\)'):
+        train(config, tmp_path / 'run')
+    assert not (tmp_path / 'run').exists()
+
+
+def test_unsupervised_terms_without_any_unlabelled_image_are_refused(values, write_config,
+                                                                     tmp_path):
+    for section in values['domains'].values():
+        section.update(labelled=None, labelled_also_unlabelled=False)
+    config = load_config(write_config(values))
+    with pytest.raises(DataError, match=r'objective\.alpha \(0\.1\).*no domain has any'):
+        train(config, tmp_path / 'run')
+    assert not (tmp_path / 'run').exists()
+
+
+def test_a_log_that_a_power_cut_has_torn_is_written_anew(finished_run, started, monkeypatch):
+    undisturbed, config = finished_run
+    with monkeypatch.context() as patch:
+        at_call(patch, 13, before=interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, started)
+    with (started / 'log.csv').open('ab') as file:
+        file.write(bytes(100) + b'\n')
+    train(config, started)
+    assert [row['step'] for row in rows(started / 'log.csv')] == ['10', '20', '30']
+    assert differing(started / 'model.univseg', undisturbed / 'model.univseg') == []
