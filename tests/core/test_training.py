@@ -266,6 +266,7 @@ def train_until_killed(config, folder, name, number):
         fsync(handle)
 
     os.fsync = kill
+    torch.set_num_threads(1)  # as in the other process: more would add in another order
     train(config, folder)
 
 
