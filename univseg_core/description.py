@@ -1,7 +1,6 @@
 """What a model file, a run folder or another file of a training holds, in plain values."""
 
 from collections.abc import Mapping
-import hashlib
 import json
 import math
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 from safetensors import safe_open, SafetensorError
 from univseg_core.errors import UnivsegError
+from univseg_core.files import sha256_of
 from univseg_core.label_embeddings import absent_classes
 from univseg_core.models.model_file import load_model, METADATA_KEY
 from univseg_core.run_log import best_validation, read_losses, read_validation
@@ -58,7 +58,7 @@ def _describe(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise DescriptionError(f'{path}: no such file or folder')
     metadata, shapes = _open(path)
-    facts = {'path': str(path), 'bytes': path.stat().st_size, 'sha256': _sha256(path)}
+    facts = {'path': str(path), 'bytes': path.stat().st_size, 'sha256': sha256_of(path)}
     if METADATA_KEY in metadata:
         return {'kind': 'model', **facts, **_describe_model(path, metadata)}
     if CHECKPOINT_KEY in metadata:
@@ -220,11 +220,3 @@ def _files(folder: Path, config: Mapping[str, Any]) -> dict[str, dict]:
 
 def _number(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open('rb') as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

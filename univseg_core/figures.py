@@ -11,6 +11,8 @@ from univseg_core.inference import Segmenter
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 TEXT = (30, 30, 30)
 PAPER = (255, 255, 255)
+VISIBLE_SHARE = 0.002
+"""Share of an image that a class covers at least to be named in the legend inside."""
 
 
 def overlay(image: np.ndarray, mask: np.ndarray, domain: Domain,
@@ -43,6 +45,39 @@ def legend(domain: Domain, width: int, height: int | None = None) -> np.ndarray:
 def with_legend(picture: np.ndarray, domain: Domain) -> np.ndarray:
     """Return a picture (H, W, 3) uint8 with the domain's legend below it."""
     return np.vstack([picture, legend(domain, picture.shape[1])])
+
+
+def overlay_with_legend(image: np.ndarray, mask: np.ndarray, domain: Domain) -> np.ndarray:
+    """
+    Return the overlay of an image (H, W, 3) uint8 at its own size, with the legend inside.
+
+    The legend names the classes that cover most of the mask, as many as find room in a column at
+    the upper left; its letters grow with the image. In an image too small for it there is none.
+    """
+    picture = overlay(image, mask, domain)
+    height, width = mask.shape
+    line = min(max(height // 32, 12), 48)
+    # The 256 bins of all uint8 values, of which the last is unknown; a column in OpenCV 4.
+    counts = cv2.calcHist([mask], [0], None, [256], [0, 256]).ravel()[:len(domain.classes)]
+    largest = np.argsort(-counts, kind='stable')[:max(0, height // line - 1)]
+    shown = sorted(largest[counts[largest] >= VISIBLE_SHARE * mask.size])
+    scale, thickness = line / 32, max(1, line // 20)
+    texts = [domain.classes[index] for index in shown]
+    if not texts:
+        return picture
+    box = 2 * line + max(cv2.getTextSize(text, FONT, scale, thickness)[0][0] for text in texts)
+    if 2 * box > width:
+        return picture
+    corner = picture[:line * len(texts) + line // 2, :box]
+    cv2.addWeighted(corner, 0.2, np.full_like(corner, 255), 0.8, 0, dst=corner)
+    for row, (index, text) in enumerate(zip(shown, texts, strict=True)):
+        top = line // 4 + row * line
+        swatch = ((line // 4, top + line // 8), (line + line // 8, top + line - line // 8))
+        cv2.rectangle(picture, *swatch, domain.palette[index], cv2.FILLED)
+        cv2.rectangle(picture, *swatch, TEXT)
+        cv2.putText(picture, text, (line + line // 2, top + 3 * line // 4), FONT, scale, TEXT,
+                    thickness, cv2.LINE_AA)
+    return picture
 
 
 def panel(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str], domain: Domain,

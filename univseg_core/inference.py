@@ -1,20 +1,21 @@
 """A model file and an image → masks."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 import copy
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
-import torch.nn.functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from univseg_core.domains import Domain, DomainError
 from univseg_core.errors import UnivsegError
+from univseg_core.full_resolution import top_classes
 from univseg_core.images import fit_size, resize_image
 from univseg_core.models.model_file import load_model, ModelCard
-from univseg_core.models.universal import UniversalSegmenter, upsample
+from univseg_core.models.universal import UniversalSegmenter
 
 PRECISIONS = ('auto', 'fp32', 'bf16')
 
@@ -24,8 +25,9 @@ class Segmentation:
     """
     What one domain's head says of an image.
 
-    `mask` (H, W) uint8 holds class indices in the domain's order; `confidence` (H, W) uint8 the
-    top class's softmax probability as 0..255, or None where it was not asked for.
+    `mask` (H, W) uint8 holds class indices in the domain's order, and 255 where none is sure
+    enough; `confidence` (H, W) uint8 the top class's softmax probability as 0..255, or None
+    where it was not asked for.
     """
 
     mask: np.ndarray
@@ -37,22 +39,20 @@ class Segmenter:
     The deployed model: encoder and heads, batch norm folded, on one device.
 
     `domains` maps names to Domain in the model's order; `card` is what the file says of itself.
-    Images are scaled so that their longest side is `inference_size` (the size that the model
-    learned from, unless given), and masks come back at the image's own size.
+    Images are scaled so that their longest side is `inference_size`, which may be set between
+    calls, and masks come back at the image's own size.
     """
 
     def __init__(self, model: UniversalSegmenter, card: ModelCard, *, device: str = 'auto',
                  precision: str = 'auto', inference_size: int | None = None):
         if precision not in PRECISIONS:
             raise UnivsegError(f'precision {precision!r}: expected one of {", ".join(PRECISIONS)}')
-        if inference_size is not None and inference_size < 1:
-            raise UnivsegError(f'inference size {inference_size}: expected a number of pixels')
         self.device = resolve_device(device)
         bf16 = precision == 'bf16' or (precision == 'auto' and is_good_at_bf16(self.device))
         self.dtype = torch.bfloat16 if bf16 else torch.float32
         self.domains: dict[str, Domain] = dict(model.domains)
         self.card = card
-        self.inference_size = inference_size or card.image_size
+        self.inference_size = inference_size
         self._model = fold_batch_norm(copy.deepcopy(model).float().eval())
         self._model.to(self.device, memory_format=torch.channels_last)
         # Only the convolutions run in bf16; normalisation and logits stay float32.
@@ -68,15 +68,39 @@ class Segmenter:
         """
         return cls(*load_model(path), **options)
 
+    @property
+    def inference_size(self) -> int | None:
+        """
+        Return the longest side, in pixels, that images are scaled to; None: they are not scaled.
+
+        May be set; None or 0 stand for the size of the images that the model learned from, which
+        is the default. Anything else but a positive integer raises UnivsegError.
+        """
+        return self._inference_size
+
+    @inference_size.setter
+    def inference_size(self, size: int | None) -> None:
+        if size is not None and (not isinstance(size, Integral) or size < 0):
+            raise UnivsegError(f'inference size {size!r}: expected a number of pixels')
+        self._inference_size = int(size) if size else self.card.image_size
+
+    def network_size(self, height: int, width: int) -> tuple[int, int]:
+        """Return the (height, width) at which the network sees an image of a size."""
+        return fit_size(height, width, self.inference_size)
+
     @torch.inference_mode()
     def __call__(self, image: np.ndarray, domains: Sequence[str] | None = None, *,
-                 confidence: bool = False) -> dict[str, Segmentation]:
+                 confidence: bool | Collection[str] = False, threshold: float = 0.0
+                 ) -> dict[str, Segmentation]:
         """
         Segment an image (H, W, 3) uint8 RGB in the label spaces of `domains` (None: of all).
 
         One encoder pass serves all of them. Each mask is exactly the largest of the logits
-        after bilinear upsampling. Raises ValueError for another shape or dtype, DomainError for
-        an unknown domain (before anything is computed).
+        after bilinear upsampling, or 255 where its softmax probability is below `threshold`
+        (0..1). The confidence is that of all, of none, or of the domains that are named.
+
+        Raises ValueError for another shape or dtype, or a threshold outside 0..1,
+        DomainError for an unknown domain (before anything is computed).
         """
         names = list(self.domains) if domains is None else list(domains)
         self.check_domains(names)
@@ -84,12 +108,19 @@ class Segmenter:
             raise ValueError(
                 f'expected an image of shape (H, W, 3) and dtype uint8, got {image.shape} of '
                 f'{image.dtype}')
+        if not 0 <= threshold <= 1:
+            raise ValueError(f'threshold {threshold}: expected a probability, 0..1')
         if not names:
             return {}
-        size = image.shape[:2]
-        logits = self.low_resolution_logits(image, names)
-        return {name: _segmentation(full_resolution(*logits[name], size), confidence)
-                for name in names}
+        found = {}
+        confident = (names if confidence else ()) if isinstance(confidence, bool) else confidence
+        for name, (logits, network_size) in self.low_resolution_logits(image, names).items():
+            mask, probabilities = top_classes(
+                logits[0], network_size, image.shape[:2], confidence=name in confident,
+                threshold=threshold)
+            found[name] = Segmentation(
+                mask.cpu().numpy(), None if probabilities is None else probabilities.cpu().numpy())
+        return found
 
     def check_domains(self, names: Sequence[str]) -> None:
         """Raise DomainError, which lists the valid names, if one is not the model's."""
@@ -104,34 +135,17 @@ class Segmenter:
         """
         Return the logits (1, C, h, w) float32 of some domains at stride 8.
 
-        Beside each stands the (height, width) at which the network saw the image, which
-        `full_resolution` needs.
+        Beside each stands the (height, width) at which the network saw the image.
         """
-        network_size = fit_size(*image.shape[:2], self.inference_size)
-        resized = resize_image(image, *network_size)
-        pixels = torch.from_numpy(resized.astype(np.float32)).to(self.device)
-        pixels = pixels.permute(2, 0, 1)[None]  # a view: already channels_last
+        network_size = self.network_size(*image.shape[:2])
+        # Smaller before it becomes floats; a copy, as an image may be read-only or a view.
+        resized = np.array(resize_image(image, *network_size), order='C')
+        pixels = torch.from_numpy(resized).to(self.device)
+        pixels = pixels.permute(2, 0, 1)[None].float()  # channels_last, as the encoder is
         model = self._model
-        features = model.encoder(((pixels - model.mean) / model.std).to(self.dtype)).float()
+        pixels.sub_(model.mean).div_(model.std)
+        features = model.encoder(pixels.to(self.dtype)).float()
         return {name: (model.logits(features, name), network_size) for name in names}
-
-
-def full_resolution(logits: torch.Tensor, network_size: tuple[int, int],
-                    size: tuple[int, int]) -> torch.Tensor:
-    """Return logits (1, C, h, w) at an image's own size, (1, C, H, W)."""
-    full = upsample(logits, network_size)
-    if network_size != size:
-        full = F.interpolate(full, size=size, mode='bilinear', align_corners=False)
-    return full
-
-
-def _segmentation(logits: torch.Tensor, confidence: bool) -> Segmentation:
-    top, index = logits[0].max(0)
-    mask = index.to(torch.uint8).cpu().numpy()
-    if not confidence:
-        return Segmentation(mask)
-    probability = (top - logits[0].logsumexp(0)).exp()
-    return Segmentation(mask, (255 * probability).round().to(torch.uint8).cpu().numpy())
 
 
 def resolve_device(device: str) -> torch.device:

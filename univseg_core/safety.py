@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from univseg_core.config import RunConfig
 from univseg_core.errors import UnivsegError
+from univseg_core.memory import is_out_of_memory
 
 EXPLODED = 1000.0
 """Nats: a loss beyond it has left all reason; guessing among 256 classes costs 5.5 a domain."""
@@ -16,12 +17,8 @@ EXPLODED = 1000.0
 SMALLEST_SCALE = 2.0 ** -14
 """Of fp16's gradients: with a smaller one no step has been taken for long."""
 
-NO_MEMORY = ('out of memory', "can't allocate memory", 'ALLOC_FAILED', 'signal: Killed',
-             'Bus error', 'exited unexpectedly')
-"""
-What PyTorch's errors say where memory ran out: CUDA's, the CPU's, cuDNN's and cuBLAS's, and those
-of a worker that the system has killed.
-"""
+KILLED = ('signal: Killed', 'Bus error', 'exited unexpectedly')
+"""What PyTorch's errors say of a worker that the system has killed: mostly, memory ran out."""
 
 ANOTHER_FOLDER = ('Other settings need another --run folder; label_embeddings.file='
                   'RUN/label_embeddings.safetensors spares it the first part.')
@@ -67,8 +64,9 @@ def memory_advice(config: RunConfig, where: str) -> Iterator[None]:
     """Turn running out of memory into a TrainingError that says which settings to lower."""
     try:
         yield
-    except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not any(sign in str(error) for sign in NO_MEMORY):
+    except Exception as error:
+        killed = isinstance(error, RuntimeError) and any(sign in str(error) for sign in KILLED)
+        if not killed and not is_out_of_memory(error):
             raise
         data, training = config.data, config.training
         reason = str(error).partition('\n')[0] or type(error).__name__

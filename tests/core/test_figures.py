@@ -5,7 +5,15 @@ import pytest
 from tiny_worlds import COLOURS, draw, HEIGHT, OUTDOOR, random_image, small_network, WIDTH
 from univseg_core.data.folders import Sample
 from univseg_core.domains import Domain
-from univseg_core.figures import legend, overlay, panel, validation_panel, with_legend
+from univseg_core.figures import (
+    legend,
+    overlay,
+    overlay_with_legend,
+    panel,
+    validation_panel,
+    VISIBLE_SHARE,
+    with_legend,
+)
 from univseg_core.images import write_png
 from univseg_core.inference import Segmenter
 from univseg_core.models.model_file import ModelCard
@@ -35,6 +43,108 @@ def test_a_legend_goes_below_the_picture():
     both = with_legend(picture, OUTDOOR)
     assert np.array_equal(both[:50], picture)
     assert np.array_equal(both[50:], legend(OUTDOOR, 200))
+
+
+def named(picture: np.ndarray, domain: Domain) -> list[int]:
+    """Return the classes of the swatches from top to bottom: a black image has none but these."""
+    first_rows = {index: np.flatnonzero((picture == colour).all(2).any(1))
+                  for index, colour in enumerate(domain.palette)}
+    found = {index: rows[0] for index, rows in first_rows.items() if len(rows)}
+    return sorted(found, key=found.get)
+
+
+MANY = Domain.create('many', [f'class {i}' for i in range(40)],
+                     [(i + 100, 2 * i + 100, 0) for i in range(40)])
+
+
+def stripes(height: int, width: int, classes: list[int]) -> np.ndarray:
+    """Return a mask of vertical stripes, as wide as each other."""
+    return np.resize(np.repeat(classes, width // len(classes)), (height, width)).astype(np.uint8)
+
+
+def test_the_legend_inside_names_the_classes_there_are_and_leaves_the_rest_of_the_overlay():
+    mask = stripes(240, 480, [7, 255, 3])
+    black = np.zeros((240, 480, 3), np.uint8)
+    picture = overlay_with_legend(black, mask, MANY)
+    plain = overlay(black, mask, MANY)
+    assert picture.shape == (240, 480, 3)
+    assert picture.dtype == np.uint8
+    assert named(picture, MANY) == [3, 7]
+    assert named(plain, MANY) == []
+    changed = (picture != plain).any(2)
+    assert changed[:28, :40].all()
+    assert not changed[30:].any()
+    assert not changed[:, 120:].any()
+
+
+def test_a_legend_inside_is_paler_where_the_picture_is_not_hidden():
+    domain = Domain.create('a', ['x'], [(0, 0, 0)])
+    image = np.zeros((240, 480, 3), np.uint8)
+    image[:, :4] = 200
+    picture = overlay_with_legend(image, np.zeros((240, 480), np.uint8), domain)
+    assert picture[1, 1].tolist() == [round(0.2 * 100 + 0.8 * 255)] * 3
+    assert picture[1, 10].tolist() == [round(0.8 * 255)] * 3
+
+
+def test_a_class_is_named_from_its_share_on():
+    black, mask = np.zeros((200, 250, 3), np.uint8), np.zeros((200, 250), np.uint8)
+    least = round(VISIBLE_SHARE * mask.size)
+    assert least == 100
+    mask[-1, :least - 1] = 1
+    assert named(overlay_with_legend(black, mask, MANY), MANY) == [0]
+    mask[-1, :least] = 1
+    assert named(overlay_with_legend(black, mask, MANY), MANY) == [0, 1]
+
+
+@pytest.mark.parametrize('names', [1, 254, 255])
+def test_unknown_is_no_class_however_many_there_are(names):
+    domain = Domain.create('a', [str(i) for i in range(names)],
+                           [(200, 100, i) for i in range(names)])
+    image = random_image(200, 300)
+    image[...] = np.minimum(image, 99)
+    mask = np.full((200, 300), 255, np.uint8)
+    assert np.array_equal(overlay_with_legend(image, mask, domain), image)
+    mask[-20:] = names - 1
+    assert named(overlay_with_legend(image, mask, domain), domain) == [names - 1]
+
+
+def test_of_more_classes_than_there_is_room_for_the_largest_are_named_in_their_order():
+    columns = np.repeat(np.arange(40), np.where(np.arange(40) % 3 == 1, 20, 10))
+    mask = np.resize(columns, (120, len(columns))).astype(np.uint8)
+    picture = overlay_with_legend(np.zeros((*mask.shape, 3), np.uint8), mask, MANY)
+    shown = named(picture, MANY)
+    assert shown == [1, 4, 7, 10, 13, 16, 19, 22, 25]
+
+
+@pytest.mark.parametrize(('height', 'width'), [
+    (1, 1), (1, 500), (500, 1), (11, 500), (12, 500), (23, 500), (200, 30), (13, 17)])
+def test_an_image_too_small_gets_no_legend(height, width):
+    image = random_image(height, width)
+    mask = np.zeros((height, width), np.uint8)
+    mask.flat[0] = 1
+    assert np.array_equal(overlay_with_legend(image, mask, OUTDOOR), overlay(image, mask, OUTDOOR))
+
+
+@pytest.mark.parametrize(('height', 'width'), [(24, 200), (240, 320), (720, 1280), (640, 480)])
+def test_a_legend_inside_covers_half_of_the_width_at_most(height, width):
+    image = np.zeros((height, width, 3), np.uint8)
+    picture = overlay_with_legend(image, stripes(height, width, [1]), OUTDOOR)
+    assert named(picture, OUTDOOR) == [1]
+    changed = (picture != overlay(image, stripes(height, width, [1]), OUTDOOR)).any(2)
+    assert changed[:, :width // 2].any()
+    assert not changed[:, width // 2:].any()
+
+
+def test_an_image_with_padded_rows_that_cannot_be_written_to_stays_as_it_was():
+    padded = random_image(200, 310)
+    image = padded[:, :300]
+    mask = np.ascontiguousarray(stripes(200, 300, [0, 1, 2]))
+    before = image.copy()
+    expected = overlay_with_legend(before.copy(), mask, OUTDOOR)
+    for array in (padded, image, mask):
+        array.flags.writeable = False
+    assert np.array_equal(overlay_with_legend(image, mask, OUTDOOR), expected)
+    assert np.array_equal(image, before)
 
 
 def test_a_panel_has_its_pictures_in_rows():

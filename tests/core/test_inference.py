@@ -1,6 +1,8 @@
 """The deployed model: exact masks, at the image's own size, in every way that it may run."""
 
 import copy
+import tracemalloc
+import warnings
 
 import numpy as np
 import pytest
@@ -128,6 +130,88 @@ def test_images_are_scaled_to_the_size_given_or_learned_from(given, learned, exp
     assert model(random_image(48, 64))['indoor'].mask.shape == (48, 64)
 
 
+@pytest.mark.parametrize('size', [None, 0, 24, np.int64(96)])
+def test_the_inference_size_may_change_between_calls(size):
+    image, card = random_image(48, 64), ModelCard(image_size=40)
+    model = segmenter(card=card, inference_size=80)
+    fresh = segmenter(card=card, inference_size=size)
+    before = model(image)
+    model.inference_size = size
+    assert model.inference_size == fresh.inference_size == (size or 40)
+    assert model.network_size(48, 64) == fit_size(48, 64, size or 40)
+    assert model.low_resolution_logits(image, ['indoor'])['indoor'][1] == (
+        model.network_size(48, 64))
+    for name, expected in fresh(image).items():
+        assert np.array_equal(model(image)[name].mask, expected.mask)
+    model.inference_size = 80
+    for name, expected in before.items():
+        assert np.array_equal(model(image)[name].mask, expected.mask)
+
+
+def test_a_model_that_was_made_for_no_size_scales_nothing():
+    model = segmenter(inference_size=40)
+    model.inference_size = None
+    assert model.inference_size is None
+    assert model.network_size(123, 77) == (123, 77)
+
+
+@pytest.mark.parametrize('size', [-5, 2.5, 480.0, '480', float('nan')])
+def test_a_size_that_no_image_has_is_refused(size):
+    with pytest.raises(UnivsegError, match=f'inference size {size!r}: expected a number of pix'):
+        segmenter(inference_size=size)
+    model = segmenter(inference_size=40)
+    with pytest.raises(UnivsegError, match=f'inference size {size!r}: expected a number of pix'):
+        model.inference_size = size
+    assert model.inference_size == 40
+
+
+@pytest.mark.parametrize('inference_size', [None, 40])
+def test_where_the_top_class_is_not_sure_enough_the_mask_is_255(inference_size):
+    model, image = segmenter(inference_size=inference_size), random_image(37, 50)
+    plain = model(image)
+    for name in model.domains:
+        probability = full_logits(model, image, name).softmax(0).max(0).values.numpy()
+        threshold = float(np.median(probability)) + 1e-7
+        found = model(image, [name], threshold=threshold)[name]
+        sure = probability >= threshold
+        decided = abs(probability - threshold) > 1e-6
+        assert found.confidence is None
+        assert (found.mask[decided & ~sure] == 255).all()
+        assert np.array_equal(found.mask[decided & sure], plain[name].mask[decided & sure])
+        assert (found.mask == 255).any()
+        assert (found.mask != 255).any()
+
+
+@pytest.mark.parametrize('threshold', [-0.1, 1.1, 50, float('nan')])
+def test_a_threshold_that_is_no_probability_is_refused(threshold):
+    with pytest.raises(ValueError, match=rf'threshold {threshold}: expected a probability, 0'):
+        segmenter()(random_image(8, 8), threshold=threshold)
+
+
+def test_a_read_only_image_is_read_without_a_warning():
+    """A frame from another process is."""
+    model, image = segmenter(), random_image(20, 30)
+    expected = model(image)
+    image.setflags(write=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        found = model(image)
+    for name in found:
+        assert np.array_equal(found[name].mask, expected[name].mask)
+
+
+def test_an_image_is_made_smaller_before_anything_else_is_made_of_it():
+    model, image = segmenter(inference_size=32), random_image(900, 1200)
+    model(image)
+    tracemalloc.start()
+    try:
+        model.low_resolution_logits(image, ['indoor'])
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert 24 * 32 * 3 <= peak < image.nbytes / 4
+
+
 def test_an_unknown_domain_is_refused_with_the_known_ones():
     with pytest.raises(DomainError, match=r"'garden'.*outdoor, indoor"):
         segmenter()(random_image(8, 8), ['outdoor', 'garden'])
@@ -167,11 +251,6 @@ def test_a_device_that_is_not_there_is_refused(device):
 def test_an_unknown_precision_is_refused(precision):
     with pytest.raises(UnivsegError, match=f'precision {precision!r}: expected one of auto, fp32'):
         segmenter(precision=precision)
-
-
-def test_a_size_that_no_image_has_is_refused():
-    with pytest.raises(UnivsegError, match='-5'):
-        segmenter(inference_size=-5)
 
 
 def test_auto_finds_a_device():
