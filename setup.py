@@ -27,6 +27,7 @@ TRAIN = [
 # ROS 2 Jazzy from PyPI, for machines without a ROS distribution.
 ROS = [
     'ros-rclpy[fastrtps]==7.1.*',
+    'ros-diagnostic-msgs==5.3.*',
     'ros-lifecycle-msgs==2.0.*',
     'ros-rcl-interfaces==2.0.*',
     'ros-sensor-msgs==5.3.*',
@@ -50,7 +51,7 @@ setup(
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
         (f'share/{PACKAGE}', ['package.xml']),
         (f'share/{PACKAGE}/launch', files('launch/*.launch.py')),
-        (f'share/{PACKAGE}/config/ros', files('config/ros/*.yaml')),
+        (f'share/{PACKAGE}/config/ros', files('config/ros/*.*')),
         (f'share/{PACKAGE}/config/train', files('config/train/*.yaml')),
     ],
     install_requires=RUNTIME,
@@ -65,6 +66,7 @@ setup(
             'univseg = univseg_core.cli:main',
             'segmentation_node = univseg_ros.segmentation_node:main',
             'image_player = univseg_ros.image_player:main',
+            'mask_viewer = univseg_ros.mask_viewer:main',
         ],
     },
     zip_safe=False,

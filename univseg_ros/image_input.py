@@ -3,10 +3,12 @@
 from collections.abc import Callable
 import time
 
+from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.clock import Clock, ClockType
-from rclpy.event_handler import SubscriptionEventCallbacks
+from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.subscription import SubscriptionEventCallbacks
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 from sensor_msgs.msg import CompressedImage, Image
 
@@ -16,42 +18,59 @@ MATCH_PERIOD = 0.1
 SILENCE_PERIOD = 1.0
 """Seconds between two looks at the time of the last frame."""
 
-SILENCE = 5.0
-"""Seconds without a frame after which the reason is looked for."""
-
 TRANSPORTS = {'raw': (Image, ''), 'compressed': (CompressedImage, '/compressed')}
+
+
+RELIABILITIES = ('auto', 'reliable', 'best_effort')
 
 
 class ImageInput:
     """
-    A subscription, keep last 1, to `image` or, if `transport` is compressed, `image/compressed`.
+    A subscription to `image` or, if `transport` is compressed, `image/compressed`.
 
     `reliability` is reliable, best_effort or auto: reliable while all publishers are, so that a
     stream is complete from its first frame; best effort, which matches every publisher, as soon
-    as one of them is. While there is no publisher, it stays as it was for the last one.
+    as one of them is. While there is no publisher, it stays as it was for the last one. `depth`
+    is that of keep last. The topic's parameters qos_overrides.TOPIC.subscription.reliability and
+    .depth take the place of both.
 
-    Each message is handed to `on_message`. When none comes for a few seconds, the node's log says
-    once why.
+    Each message is handed to `on_message`. When none comes for `timeout()` seconds (0: however
+    long), the node's log says once why.
+
+    Raises ValueError for a QoS override that says what there is not.
     """
 
-    def __init__(self, node: Node, transport: str, reliability: str,
-                 on_message: Callable[[Image | CompressedImage], None]):
+    def __init__(self, node: Node, transport: str, reliability: str, depth: int,
+                 on_message: Callable[[Image | CompressedImage], None],
+                 timeout: Callable[[], float]):
         self._node = node
         self._type, suffix = TRANSPORTS[transport]
         self._type_name = f'sensor_msgs/msg/{self._type.__name__}'
         # A remapping of image does not reach image/compressed by itself.
-        self._topic = node.resolve_topic_name('image') + suffix
+        self._image_topic = node.resolve_topic_name('image')
+        self.topic = self._image_topic + suffix
         self._suffix = suffix
-        self._reliability = reliability
         self._on_message = on_message
+        self._timeout = timeout
         self._last_message = time.monotonic()
         self._silence_explained = False
-        self._subscribe(ReliabilityPolicy.BEST_EFFORT if reliability == 'best_effort'
-                        else ReliabilityPolicy.RELIABLE)
+        self._overrides: list[str] = []
+        try:
+            self._reliability = self._override('reliability', reliability)
+            self._depth = self._override('depth', depth)
+            if self._reliability not in RELIABILITIES or self._depth < 1:
+                raise ValueError(
+                    f'QoS of {self.topic}: reliability {self._reliability!r}, depth '
+                    f'{self._depth}; expected one of {", ".join(RELIABILITIES)}, and at least 1')
+            self._subscribe(ReliabilityPolicy.BEST_EFFORT if self._reliability == 'best_effort'
+                            else ReliabilityPolicy.RELIABLE)
+        except Exception:
+            self._undeclare_overrides()
+            raise
         # Not the node's clock: simulated time may stand still.
         clock = Clock(clock_type=ClockType.STEADY_TIME)
         self._timers = [node.create_timer(SILENCE_PERIOD, self._watch_silence, clock=clock)]
-        if reliability == 'auto':
+        if self._reliability == 'auto':
             self._match_publishers()
             self._timers.append(
                 node.create_timer(MATCH_PERIOD, self._match_publishers, clock=clock))
@@ -61,6 +80,30 @@ class ImageInput:
         for timer in self._timers:
             self._node.destroy_timer(timer)
         self._node.destroy_subscription(self._subscription)
+        self._undeclare_overrides()
+
+    def silence(self) -> str:
+        """Say why no image comes; an empty text where one came in the last `timeout` seconds."""
+        timeout, silent = self._timeout(), time.monotonic() - self._last_message
+        if not timeout or silent <= timeout:
+            return ''
+        return f'no image for {silent:.0f} s: {self._explain_silence()}'
+
+    def _override(self, policy: str, value: str | int) -> str | int:
+        """Return a policy as the topic's parameter has it, whose default is what is given."""
+        name = f'qos_overrides.{self.topic}.subscription.{policy}'
+        try:
+            parameter = self._node.declare_parameter(name, value, ParameterDescriptor(
+                description=f'Takes the place of the parameter {policy} for {self.topic}.'))
+        except ParameterException as error:
+            raise ValueError(str(error)) from error
+        self._overrides.append(name)
+        return parameter.value
+
+    def _undeclare_overrides(self) -> None:
+        # Their defaults may be others next time.
+        for name in self._overrides:
+            self._node.undeclare_parameter(name)
 
     def _subscribe(self, reliability: ReliabilityPolicy) -> None:
         callbacks = SubscriptionEventCallbacks()
@@ -68,8 +111,8 @@ class ImageInput:
             # By default, rclpy would warn of what is mended in a moment.
             callbacks.incompatible_qos = lambda event: None
         self._subscription = self._node.create_subscription(
-            self._type, self._topic, self._receive,
-            QoSProfile(depth=1, reliability=reliability), event_callbacks=callbacks)
+            self._type, self.topic, self._receive,
+            QoSProfile(depth=self._depth, reliability=reliability), event_callbacks=callbacks)
 
     def _receive(self, message: Image | CompressedImage) -> None:
         self._last_message = time.monotonic()
@@ -77,7 +120,7 @@ class ImageInput:
         self._on_message(message)
 
     def _publishers(self) -> list[TopicEndpointInfo]:
-        return self._node.get_publishers_info_by_topic(self._topic)
+        return self._node.get_publishers_info_by_topic(self.topic)
 
     def _match_publishers(self) -> None:
         publishers = self._publishers()
@@ -90,29 +133,34 @@ class ImageInput:
             self._node.destroy_subscription(self._subscription)
             self._subscribe(wanted)
             self._node.get_logger().info(
-                f'{self._topic}: subscribed anew as {wanted.name.lower()}, like its publishers')
+                f'{self.topic}: subscribed anew as {wanted.name.lower()}, like its publishers')
 
     def _watch_silence(self) -> None:
-        if not self._silence_explained and time.monotonic() - self._last_message > SILENCE:
+        if not self._silence_explained and (silence := self.silence()):
             self._silence_explained = True
-            self._node.get_logger().warning(
-                f'no image for {SILENCE:.0f} s: {self._explain_silence()}')
+            self._node.get_logger().warning(silence)
 
     def _explain_silence(self) -> str:
         publishers = self._publishers()
         if not publishers:
-            return f'nobody publishes {self._topic} ({self._type_name}); {self._alternatives()}'
+            return f'nobody publishes {self.topic} ({self._type_name}); {self._alternatives()}'
         names = ', '.join(sorted({publisher.node_name for publisher in publishers}))
         types = {publisher.topic_type for publisher in publishers}
         if self._type_name not in types:
-            return (f'{self._topic} is published by {names} as {", ".join(sorted(types))}, but '
+            return (f'{self.topic} is published by {names} as {", ".join(sorted(types))}, but '
                     f'{self._type_name} is expected')
         if self._reliability == 'reliable' and not any(map(_is_reliable, publishers)):
-            return (f'{self._topic} is published by {names} as best effort, but the parameter '
+            return (f'{self.topic} is published by {names} as best effort, but the parameter '
                     'reliability asks for reliable; set it to auto')
-        return f'{self._topic} is published by {names}, who sends nothing; is the camera running?'
+        return f'{self.topic} is published by {names}, who sends nothing; is the camera running?'
 
     def _alternatives(self) -> str:
+        other = 'compressed' if self._type is Image else 'raw'
+        type_, suffix = TRANSPORTS[other]
+        if any(publisher.topic_type == f'sensor_msgs/msg/{type_.__name__}' for publisher
+               in self._node.get_publishers_info_by_topic(self._image_topic + suffix)):
+            return (f'but {self._image_topic + suffix} is published: set image_transport to '
+                    f'{other}')
         own = self._node.get_fully_qualified_name() + '/'
         topics = sorted(
             topic for topic, types in self._node.get_topic_names_and_types()

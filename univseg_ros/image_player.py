@@ -1,174 +1,190 @@
-"""Play a folder of images or a ROS 2 bag as a camera."""
+"""Play a folder of images, a video or a ROS 2 bag as a camera."""
 
 import argparse
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 import math
 from pathlib import Path
 import sys
+import threading
+import time
 
-import rclpy
-from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.logging import get_logger
 from rclpy.node import Node
-from rclpy.qos import QoSProfile
-from rclpy.serialization import deserialize_message
-from rclpy.task import Future
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CompressedImage, Image
-from std_msgs.msg import Header
-from univseg_core.errors import UnivsegError
-from univseg_core.images import IMAGE_SUFFIXES, ImageError, read_image
-from univseg_ros.messages import rgb_message
+from univseg_ros.image_sources import FOLDER_RATE, Frame, open_source, Source, SourceError
 from univseg_ros.signals import ros_until_signal
 
 NODE_NAME = 'image_player'
-COMPRESSED_FORMATS = {'.jpg': 'jpeg', '.jpeg': 'jpeg', '.png': 'png'}
-TYPES = {f'sensor_msgs/msg/{type_.__name__}': type_ for type_ in (Image, CompressedImage)}
+AHEAD = 4
+"""Frames that are decoded before their time."""
+
+CATCH_UP = 0.5
+"""Seconds of lateness that are made up for; beyond them the schedule moves."""
+
+LOG_PERIOD = 10.0
+"""Seconds between two words on the progress, or on images that cannot be played."""
+
+LOOK_PERIOD = 0.05
+"""Seconds between two looks at the number of subscribers."""
+
+PATIENCE = 5.0
+"""Seconds without subscribers after which it is said where there are some."""
+
 DELIVERY = Duration(seconds=2)
 """How long the last images may take to reach slow subscribers."""
 
 DESCRIPTION = """\
-Publish the images of a folder (in the order of their names) or of a ROS 2 bag, as a camera would.
-They go out on the topic image, compressed ones on image/compressed; remap image to move both."""
+Publish a folder of images (in the order of their names), a video or an image topic of a ROS 2 bag,
+as a camera would: on the topic image, compressed ones on image/compressed. Remap image to move
+both. It ends with its source or, with --loop, at Ctrl-C."""
 
 EXAMPLES = """\
 examples:
-  ros2 run univseg_ros image_player photos/ --rate 5 --loop
-  ros2 run univseg_ros image_player photos/ --compressed --ros-args -r image:=/camera/image_raw
-  ros2 run univseg_ros image_player my_bag/ --topic /front/image_raw --keep-stamps"""
+  a folder as a camera of 5 Hz, again and again:
+    ros2 run univseg_ros image_player photos/ --rate 5 --loop
+  a video at its own rate, on another topic:
+    ros2 run univseg_ros image_player drive.mp4 --ros-args -r image:=/camera/image_raw
+  the same as JPEG, on /camera/image_raw/compressed:
+    ros2 run univseg_ros image_player drive.mp4 --compressed --ros-args -r image:=/camera/image_raw
+  a bag as it was recorded, with its stamps, like a camera driver with sensor data QoS:
+    ros2 run univseg_ros image_player my_bag/ --topic /front/image_raw --keep-stamps \\
+      --reliability best_effort --depth 5"""
 
 
-class SourceError(UnivsegError):
-    """A folder or bag that cannot be played."""
+class ReadAhead:
+    """A thread that takes frames from a generator before their time, AHEAD of them at most."""
 
+    def __init__(self, frames: Generator[Frame, None, None]):
+        self._frames = frames
+        self._changed = threading.Condition()
+        self._waiting: deque[Frame] = deque()
+        self._error: Exception | None = None
+        self._ended = False
+        self._closed = False
+        self._thread = threading.Thread(target=self._read, name='read ahead')
+        self._thread.start()
 
-class FolderSource:
-    """
-    The images of a folder, by name; as CompressedImage their files' bytes are sent as they are.
+    def wait(self, seconds: float) -> bool:
+        """Wait some time at most; say whether `take` has an answer."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._waiting or self._ended, seconds)
 
-    Raises SourceError where the folder holds none.
-    """
+    def take(self) -> Frame | None:
+        """Return the next frame, None at the end; raise what the generator raised."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._ended)
+            if self._waiting:
+                self._changed.notify_all()
+                return self._waiting.popleft()
+            if self._error is not None:
+                raise self._error
+            return None
 
-    def __init__(self, folder: Path, compressed: bool):
-        suffixes = COMPRESSED_FORMATS if compressed else IMAGE_SUFFIXES
-        self._paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes)
-        if not self._paths:
-            raise SourceError(f'{folder}: no images in it; expected {", ".join(suffixes)}')
-        self.type = CompressedImage if compressed else Image
+    def close(self) -> None:
+        """End the thread; the generator is closed, too."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        self._thread.join()
 
-    def __iter__(self) -> Iterator[Image | CompressedImage]:
-        """Yield the messages; an image that is damaged is skipped, with a word in the log."""
-        for path in self._paths:
-            if self.type is CompressedImage:
-                yield CompressedImage(format=COMPRESSED_FORMATS[path.suffix.lower()],
-                                      data=path.read_bytes())
-                continue
-            try:
-                image = read_image(path)
-            except ImageError as error:
-                get_logger(NODE_NAME).error(f'skipped: {error}')
-            else:
-                yield rgb_message(image, Header())
-
-
-class BagSource:
-    """
-    The images of one topic of a ROS 2 bag; without `topic`, of the only topic that has some.
-
-    Raises SourceError where the bag cannot be read or has no such topic.
-    """
-
-    def __init__(self, bag: Path, topic: str | None):
-        self._bag = bag
-        with _open_bag(bag) as reader:
-            types = {connection.topic: connection.msgtype for connection in reader.connections
-                     if connection.msgtype in TYPES}
-        available = ', '.join(sorted(types)) or 'none'
-        if topic is None and len(types) != 1:
-            raise SourceError(
-                f'{bag}: expected one image topic; name one with --topic. Its image topics: '
-                f'{available}')
-        self._topic = topic or next(iter(types))
-        if self._topic not in types:
-            raise SourceError(f'{bag}: no images on {topic}. Its image topics: {available}')
-        self.type = TYPES[types[self._topic]]
-
-    def __iter__(self) -> Iterator[Image | CompressedImage]:
-        """Yield the recorded messages in the order of recording."""
-        with _open_bag(self._bag) as reader:
-            connections = [connection for connection in reader.connections
-                           if connection.topic == self._topic]
-            for _, _, data in reader.messages(connections=connections):
-                yield deserialize_message(data, self.type)
-
-
-@contextmanager
-def _open_bag(bag: Path) -> Iterator:
-    try:
-        from rosbags.rosbag2 import Reader, ReaderError
-    except ImportError as error:
-        raise SourceError(f'{bag}: reading bags needs rosbags (pip install rosbags)') from error
-    try:
-        with Reader(bag) as reader:
-            yield reader
-    except (ReaderError, LookupError, TypeError, ValueError) as error:
-        # Some damaged metadata makes rosbags raise Python's own errors.
-        raise SourceError(f'{bag}: not a readable ROS 2 bag: {error}') from error
-
-
-def open_source(path: Path, topic: str | None, compressed: bool) -> FolderSource | BagSource:
-    """
-    Return what is at a path: a bag (a folder with metadata.yaml, or a file), or images.
-
-    Raises SourceError where there is neither.
-    """
-    if not path.exists():
-        raise SourceError(f'{path}: not there; expected a folder of images or a ROS 2 bag')
-    if path.is_file() or (path / 'metadata.yaml').exists():
-        return BagSource(path, topic)
-    return FolderSource(path, compressed)
+    def _read(self) -> None:
+        try:
+            for frame in self._frames:
+                with self._changed:
+                    self._changed.wait_for(lambda: self._closed or len(self._waiting) < AHEAD)
+                    if self._closed:
+                        break
+                    self._waiting.append(frame)
+                    self._changed.notify_all()
+        except Exception as error:
+            self._error = error
+        finally:
+            self._frames.close()  # here, since a bag's database wants the thread that opened it
+            with self._changed:
+                self._ended = True
+                self._changed.notify_all()
 
 
 class ImagePlayer(Node):
     """
-    Publish a source's images at `rate` Hz; again and again if `loop`.
+    Publish images of a type on image, compressed ones on image/compressed.
 
     `frame_id` None keeps what a message has, or says camera; `keep_stamps` keeps its stamp.
-    Nothing is sent until there are `wait_for` subscribers. `done` is the Future of how many were
-    sent.
     """
 
-    def __init__(self, source: FolderSource | BagSource, *, rate: float, loop: bool,
-                 frame_id: str | None, keep_stamps: bool, wait_for: int):
+    def __init__(self, type_: type, qos: QoSProfile, *, frame_id: str | None, keep_stamps: bool):
         super().__init__(NODE_NAME)
-        self._messages = repeat(source) if loop else iter(source)
         self._frame_id = frame_id
         self._keep_stamps = keep_stamps
-        self._wait_for = wait_for
-        self._sent = 0
-        self.done = Future()
+        self._type_name = f'sensor_msgs/msg/{type_.__name__}'
         # A remapping of image does not reach image/compressed by itself.
-        suffix = '/compressed' if source.type is CompressedImage else ''
+        self._suffix = '/compressed' if type_ is CompressedImage else ''
         self._publisher = self.create_publisher(
-            source.type, self.resolve_topic_name('image') + suffix, QoSProfile(depth=10))
-        self.create_timer(1 / rate, self._send_next,
-                          clock=Clock(clock_type=ClockType.STEADY_TIME))
-        if wait_for > 0:
-            self.get_logger().info(f'{self._publisher.topic_name}: waiting for subscribers (at '
-                                   f'least {wait_for})')
+            type_, self.resolve_topic_name('image') + self._suffix, qos)
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self)
 
-    def _send_next(self) -> None:
-        if self._publisher.get_subscription_count() < self._wait_for:
-            return
-        self._wait_for = 0
-        message = next(self._messages, None)
-        if message is not None:
-            self._send(message)
-        elif not self.done.done():
-            self._publisher.wait_for_all_acked(DELIVERY)
-            self.done.set_result(self._sent)
+    def play(self, frames: ReadAhead, subscribers: int) -> int:
+        """
+        Publish frames at their times, once there are so many subscribers.
+
+        Return how many there were when the last one was delivered.
+        """
+        sent = sent_before = 0
+        frame = self._next(frames)  # before waiting, so that errors show at once
+        if frame is not None and subscribers:
+            self._wait_for_subscribers(subscribers)
+        begin = last_log = time.monotonic()
+        while frame is not None:
+            due = begin + frame.seconds
+            self._handle_until(due)
+            now = time.monotonic()
+            if now - due > CATCH_UP:
+                begin += now - due
+                self.get_logger().warning(
+                    f'an image came {now - due:.1f} s later than it should have: the machine does '
+                    'not keep up with the rate, or the player was stopped for a while',
+                    throttle_duration_sec=LOG_PERIOD)
+            self._send(frame.message)
+            sent += 1
+            if now - last_log > LOG_PERIOD:
+                rate = (sent - sent_before) / (now - last_log)
+                self.get_logger().info(f'sent {sent} images; {rate:.1f} a second')
+                last_log, sent_before = now, sent
+            frame = self._next(frames)
+        self._publisher.wait_for_all_acked(DELIVERY)
+        return sent
+
+    def _wait_for_subscribers(self, count: int) -> None:
+        """Wait until there are enough subscribers; after a while say where others are."""
+        self.get_logger().info(
+            f'{self._publisher.topic_name}: waiting for subscribers (at least {count})')
+        end_of_patience = time.monotonic() + PATIENCE
+        while self._publisher.get_subscription_count() < count:
+            self._executor.spin_once(timeout_sec=LOOK_PERIOD)
+            if time.monotonic() > end_of_patience:
+                end_of_patience = math.inf
+                self.get_logger().warning(self._explain_waiting(count))
+        self.get_logger().info('playing')
+
+    def _next(self, frames: ReadAhead) -> Frame | None:
+        # The source may be slow; services and signals must not wait for it.
+        while not frames.wait(LOOK_PERIOD):
+            self._executor.spin_once(timeout_sec=0)
+        return frames.take()
+
+    def _handle_until(self, moment: float) -> None:
+        """Handle what comes until a moment of the monotonic clock, at least once."""
+        remaining = moment - time.monotonic()
+        self._executor.spin_once(timeout_sec=max(0, remaining))
+        while (remaining := moment - time.monotonic()) > 0:
+            self._executor.spin_once(timeout_sec=remaining)
 
     def _send(self, message: Image | CompressedImage) -> None:
         header = message.header
@@ -176,17 +192,44 @@ class ImagePlayer(Node):
             header.stamp = self.get_clock().now().to_msg()
         header.frame_id = self._frame_id or header.frame_id or 'camera'
         self._publisher.publish(message)
-        self._sent += 1
+
+    def _explain_waiting(self, count: int) -> str:
+        topic = self._publisher.topic_name
+        there = self.count_subscribers(topic)
+        if there:
+            return (f'{topic} has {there} subscribers, of which '
+                    f'{self._publisher.get_subscription_count()} can receive its images; '
+                    f'{count} are waited for. Do types and QoS fit?')
+        others = sorted(
+            name for name, types in self.get_topic_names_and_types()
+            if self._type_name in types and self.count_subscribers(name))
+        if not others:
+            return (f'nobody subscribes to {topic}, nor to any topic of {self._type_name}. Is the '
+                    'node active? --wait-for-subscribers 0 begins at once')
+        remapping = f'image:={others[0].removesuffix(self._suffix)}'
+        return (f'nobody subscribes to {topic}; topics of {self._type_name} with subscribers are '
+                f'{", ".join(others)}; remap with, for example, --ros-args -r {remapping}')
 
 
-def repeat(source: FolderSource | BagSource) -> Iterator[Image | CompressedImage]:
-    """Yield a source's messages again and again, unless it has none."""
-    sent = True
-    while sent:
-        sent = False
-        for message in source:
-            sent = True
-            yield message
+def schedule(source: Source, rate: float | None,
+             loop: bool) -> Generator[Frame, None, None]:
+    """
+    Yield a source's frames with the seconds at which they are due; if `loop`, again and again.
+
+    These are the source's own or, given a rate, 1 / rate apart. A new round begins after the
+    mean interval of the last one, unless that yielded nothing.
+    """
+    count, start = 0, 0.0
+    while True:
+        first, last = count, 0.0
+        for frame in source:
+            last = frame.seconds
+            yield Frame(count / rate if rate else start + last, frame.message)
+            count += 1
+        played = count - first
+        if not played or not loop:
+            return
+        start += last * played / (played - 1) if last else played / FOLDER_RATE
 
 
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
@@ -195,49 +238,87 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
         'image_player', description=DESCRIPTION, epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('source', type=Path,
-                        help='a folder of images, or a ROS 2 bag (its folder, .mcap or .db3 file)')
+                        help='a folder of images, an image, a video, or a ROS 2 bag (its folder, '
+                        '.mcap or .db3 file)')
     parser.add_argument('--topic', help="the bag's image topic; not needed where it has only one")
-    parser.add_argument('--compressed', action='store_true',
-                        help="send a folder's JPEG and PNG files as they are, on image/compressed")
-    parser.add_argument('--rate', type=positive, default=10.0, metavar='HZ',
-                        help='images a second (default: 10)')
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument('--compressed', action='store_const', const=True, default=None,
+                      help="send compressed images: a folder's JPEG and PNG files and compressed "
+                      'topics as they are, anything else as JPEG')
+    kind.add_argument('--raw', dest='compressed', action='store_const', const=False,
+                      help='send raw images (default, but for a compressed topic of a bag, which '
+                      'is sent as it is)')
+    parser.add_argument('--rate', type=positive, metavar='HZ',
+                        help="images a second (default: the video's own; as the bag was recorded; "
+                        f'{FOLDER_RATE:.0f} for a folder)')
     parser.add_argument('--loop', action='store_true', help='start again at the end')
     parser.add_argument('--keep-stamps', action='store_true',
-                        help='keep the stamps recorded in the bag; otherwise each is the time of '
-                        'sending')
+                        help='keep the stamps recorded in the bag (with --loop they repeat); '
+                        'otherwise each is the time of sending')
     parser.add_argument('--frame-id', help='frame_id of the headers (default: as recorded in the '
                         'bag, or camera)')
-    parser.add_argument('--wait-for-subscribers', type=int, default=1, metavar='N',
+    parser.add_argument('--wait-for-subscribers', type=count_from(0), default=1, metavar='N',
                         help='send nothing until N nodes subscribe; 0: start at once (default: 1)')
+    parser.add_argument('--reliability', choices=('reliable', 'best_effort'), default='reliable',
+                        help='of the publisher (default: reliable)')
+    parser.add_argument('--depth', type=count_from(1), default=10, metavar='N',
+                        help='images that the publisher keeps for slow readers (default: 10)')
     return parser.parse_args(arguments)
 
 
 def positive(text: str) -> float:
-    """Return a number above zero; raise ValueError for anything else."""
-    number = float(text)
+    """Return a number above zero; raise ArgumentTypeError for anything else."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
     if not 0 < number < math.inf:
-        raise ValueError(text)
+        raise argparse.ArgumentTypeError(f'expected a number above 0, got {text!r}')
     return number
+
+
+def count_from(least: int) -> Callable[[str], int]:
+    """Return a function that reads an integer and raises ArgumentTypeError below `least`."""
+    def count(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(
+                f'expected a whole number of at least {least}, got {text!r}')
+        return int(text)
+    return count
+
+
+def play(source: Source, options: argparse.Namespace) -> None:
+    """Play a source as the options say; raise SourceError where nothing in it can be played."""
+    qos = QoSProfile(depth=options.depth,
+                     reliability=ReliabilityPolicy[options.reliability.upper()])
+    node = ImagePlayer(source.type, qos, frame_id=options.frame_id,
+                       keep_stamps=options.keep_stamps)
+    try:
+        with closing(ReadAhead(schedule(source, options.rate, options.loop))) as frames:
+            sent = node.play(frames, options.wait_for_subscribers)
+        if not sent:
+            raise SourceError(f'{options.source}: there is no image in it that can be played')
+        node.get_logger().info(f'sent {sent} images')
+    finally:
+        node.destroy_node()
 
 
 def main(args: Sequence[str] | None = None) -> int:
     """Play until the end or until interrupted; return the exit code."""
     options = parse_arguments(remove_ros_args(args)[1:])
+    logger = get_logger(NODE_NAME)
+
+    def skipped(reason: str) -> None:
+        logger.error(f'skipped: {reason}', throttle_duration_sec=LOG_PERIOD)
+
     try:
-        source = open_source(options.source, options.topic, options.compressed)
-        if options.keep_stamps and isinstance(source, FolderSource):
-            raise SourceError(f'{options.source}: a folder has no recorded stamps to keep')
+        source = open_source(options.source, options.topic, options.compressed, skipped)
+        if options.keep_stamps and not source.has_stamps:
+            raise SourceError(f'{options.source}: not a bag, and so without stamps to keep')
         with ros_until_signal(args):
-            node = ImagePlayer(source, rate=options.rate, loop=options.loop,
-                               frame_id=options.frame_id, keep_stamps=options.keep_stamps,
-                               wait_for=options.wait_for_subscribers)
-            try:
-                rclpy.spin_until_future_complete(node, node.done)
-                node.get_logger().info(f'sent {node.done.result()} images')
-            finally:
-                node.destroy_node()
+            play(source, options)
     except SourceError as error:  # some damage in a bag shows only while it is played
-        get_logger(NODE_NAME).fatal(str(error))
+        logger.fatal(str(error))
         return 1
     return 0
 

@@ -30,9 +30,10 @@ class Mailbox(Generic[Item]):
             item, self._item = self._item, None
             return item
 
-    def close(self) -> None:
-        """Drop the item, if there is one, and let everyone who waits go."""
+    def close(self) -> bool:
+        """Drop the item, let everyone who waits go, and say whether there was an item."""
         with self._changed:
             self._closed = True
-            self._item = None
+            dropped, self._item = self._item is not None, None
             self._changed.notify_all()
+            return dropped

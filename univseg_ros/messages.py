@@ -1,60 +1,21 @@
 """sensor_msgs Image and CompressedImage ↔ numpy."""
 
 import array
-from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from univseg_core.errors import UnivsegError
-from univseg_core.images import decode_image, ImageError
+from univseg_core.images import ImageError
+from univseg_ros.compressed import decode_file
+from univseg_ros.encodings import BAYER_PATTERNS, DEPTH_ENCODINGS, Encoding, ENCODINGS
+
+PAGE = 4096
+"""Bytes of memory of which drivers' buffers are whole multiples."""
 
 
 class MessageError(UnivsegError):
     """An image message that cannot be decoded."""
-
-
-@dataclass(frozen=True)
-class Encoding:
-    """
-    How pixels lie in a message, and OpenCV's code that makes them RGB (None: they are).
-
-    A pixel has some `channels` of a `dtype`. A picture has at least `smallest` pixels a side and
-    a width that is a multiple of `width_step`: OpenCV makes it black or fails where it is not so.
-    """
-
-    channels: int
-    to_rgb: int | None
-    dtype: type[np.generic] = np.uint8
-    smallest: int = 1
-    width_step: int = 1
-
-
-ENCODINGS = {
-    'rgb8': Encoding(3, None),
-    'bgr8': Encoding(3, cv2.COLOR_BGR2RGB),
-    'rgba8': Encoding(4, cv2.COLOR_RGBA2RGB),
-    'bgra8': Encoding(4, cv2.COLOR_BGRA2RGB),
-    'mono8': Encoding(1, cv2.COLOR_GRAY2RGB),
-    'mono16': Encoding(1, cv2.COLOR_GRAY2RGB, np.uint16),
-    # OpenCV's own type names say nothing of colours; BGR is its order.
-    '8UC1': Encoding(1, cv2.COLOR_GRAY2RGB),
-    '8UC3': Encoding(3, cv2.COLOR_BGR2RGB),
-    '8UC4': Encoding(4, cv2.COLOR_BGRA2RGB),
-    # An older and a newer name each.
-    'yuv422': Encoding(2, cv2.COLOR_YUV2RGB_UYVY, width_step=2),
-    'uyvy': Encoding(2, cv2.COLOR_YUV2RGB_UYVY, width_step=2),
-    'yuv422_yuy2': Encoding(2, cv2.COLOR_YUV2RGB_YUY2, width_step=2),
-    'yuyv': Encoding(2, cv2.COLOR_YUV2RGB_YUY2, width_step=2),
-    # ROS names a Bayer pattern by its first two rows; OpenCV by the pixels one row and one
-    # column further in.
-    'bayer_rggb8': Encoding(1, cv2.COLOR_BayerBG2RGB, smallest=3),
-    'bayer_bggr8': Encoding(1, cv2.COLOR_BayerRG2RGB, smallest=3),
-    'bayer_gbrg8': Encoding(1, cv2.COLOR_BayerGR2RGB, smallest=3),
-    'bayer_grbg8': Encoding(1, cv2.COLOR_BayerGB2RGB, smallest=3),
-}
-"""The image encodings that can be decoded."""
 
 
 def decode(message: Image | CompressedImage) -> np.ndarray:
@@ -67,12 +28,7 @@ def decode(message: Image | CompressedImage) -> np.ndarray:
     if isinstance(message, CompressedImage):
         return _decompress(message)
     encoding = _check(message)
-    pixels = _pixels(message, encoding)
-    if encoding.to_rgb is not None:
-        pixels = cv2.cvtColor(np.ascontiguousarray(pixels), encoding.to_rgb)
-    if encoding.dtype == np.uint16:
-        pixels = cv2.convertScaleAbs(pixels, alpha=255 / 65535)
-    return pixels
+    return encoding.convert(*_planes(message, encoding))
 
 
 def mask_message(mask: np.ndarray, header: Header) -> Image:
@@ -87,45 +43,78 @@ def rgb_message(image: np.ndarray, header: Header) -> Image:
 
 def _check(message: Image) -> Encoding:
     """Return the encoding of a message; raise MessageError where its sizes do not fit."""
+    _refuse_depth(message, message.encoding)
     encoding = ENCODINGS.get(message.encoding)
     if encoding is None:
         raise _error(message, f'unsupported encoding; expected one of {", ".join(ENCODINGS)}')
     height, width, step = message.height, message.width, message.step
-    smallest = encoding.smallest
-    if min(height, width) < smallest:
-        raise _error(message, f'expected at least {smallest}x{smallest} pixels')
-    if width % encoding.width_step:
-        raise _error(message, f'expected a width that is a multiple of {encoding.width_step}')
+    if wrong := encoding.wrong_size(height, width):
+        raise _error(message, wrong)
     row = width * encoding.channels * np.dtype(encoding.dtype).itemsize
     if step < row:
         raise _error(message, f'a row (step) has {step} bytes; expected at least {row}')
-    if len(message.data) != height * step:
-        raise _error(message, f'{len(message.data)} bytes of data; expected {height * step}, '
-                     f'{height} rows of {step}')
+    rows = encoding.rows(height)
+    surplus = len(message.data) - rows * step
+    # Behind the picture a driver's buffer may have rows up to a multiple of 16, or bytes up to a
+    # whole page. With any other length, the step is wrong and the picture would be slanted.
+    if surplus < 0 or (surplus >= PAGE and surplus % step):
+        raise _error(message, f'{len(message.data)} bytes of data; expected {rows * step}, '
+                     f'{rows} rows of {step}')
     return encoding
 
 
-def _error(message: Image, what: str) -> MessageError:
-    return MessageError(f'image of encoding {message.encoding!r}, {message.width}x'
+def _refuse_depth(message: Image | CompressedImage, encoding: str) -> None:
+    if encoding in DEPTH_ENCODINGS:
+        raise _error(message, f'{encoding} holds distances; expected colours or greys')
+
+
+def _error(message: Image | CompressedImage, what: str) -> MessageError:
+    # A damaged message's name may be long.
+    if isinstance(message, CompressedImage):
+        return MessageError(f'compressed image of format {message.format[:60]!r}, '
+                            f'{len(message.data)} bytes: {what}')
+    return MessageError(f'image of encoding {message.encoding[:60]!r}, {message.width}x'
                         f'{message.height} pixels: {what}')
 
 
-def _pixels(message: Image, encoding: Encoding) -> np.ndarray:
-    """Return the pixels (H, W, channels) as they are, without the padding of the rows."""
+def _planes(message: Image, encoding: Encoding) -> list[np.ndarray]:
+    """Return the pixels of each plane, (rows, columns, channels), without the rows' padding."""
+    height, width, step = message.height, message.width, message.step
+    planes = [_plane(message, encoding, 0, (height, width, encoding.channels), step)]
+    if every := encoding.chroma:
+        shape = height // every, width // every, 2
+        planes.append(_plane(message, encoding, height * step, shape, 2 * step // every))
+    return planes
+
+
+def _plane(message: Image, encoding: Encoding, offset: int, shape: tuple[int, int, int],
+           step: int) -> np.ndarray:
     dtype = np.dtype(encoding.dtype).newbyteorder('>' if message.is_bigendian else '<')
-    strides = (message.step, encoding.channels * dtype.itemsize, dtype.itemsize)
-    pixels = np.ndarray((message.height, message.width, encoding.channels), dtype, message.data,
-                        strides=strides)
-    return pixels.astype(encoding.dtype, copy=False)
+    strides = (step, shape[2] * dtype.itemsize, dtype.itemsize)
+    pixels = np.ndarray(shape, dtype, message.data, offset, strides)
+    # OpenCV reads padded rows of bytes, but no words in another order or off their boundaries.
+    return pixels if dtype.itemsize == 1 else pixels.astype(encoding.dtype)
 
 
 def _decompress(message: CompressedImage) -> np.ndarray:
-    data = np.frombuffer(message.data, np.uint8)
+    # compressed_image_transport writes 'ENCODING; CODEC compressed ENCODING_IN_THE_FILE', others
+    # just 'jpeg' or 'png'. Colours stand in the file in its own order, whatever is written.
+    camera, _, rest = message.format.partition(';')
+    in_file = rest.partition('compressed')[2].strip()
+    _refuse_depth(message, camera)
     try:
-        return decode_image(data)
+        pixels = decode_file(bytes(message.data))
     except ImageError as error:
-        raise MessageError(f'compressed image of format {message.format!r}, {data.size} bytes: '
-                           f'{error}; expected a whole JPEG or PNG') from error
+        raise _error(message, f'{error}; expected a whole JPEG or PNG') from error
+    kind = 'bgr' if pixels.shape[2] == 3 else 'mono'
+    # The grey picture is that of a Bayer sensor, unless it says that it was converted to mono8.
+    pattern = camera.rstrip('168')
+    if kind == 'mono' and pattern in BAYER_PATTERNS and in_file in ('', camera):
+        kind = pattern
+    encoding = ENCODINGS[f'{kind}{8 * pixels.itemsize}']
+    if wrong := encoding.wrong_size(*pixels.shape[:2]):
+        raise _error(message, wrong)
+    return encoding.convert(pixels)
 
 
 def _message(pixels: np.ndarray, encoding: str, header: Header) -> Image:

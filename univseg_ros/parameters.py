@@ -2,8 +2,9 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+import math
 
-from rcl_interfaces.msg import IntegerRange, ParameterDescriptor
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
 from univseg_core.domains import NAME_PATTERN
 from univseg_core.inference import PRECISIONS
@@ -17,48 +18,67 @@ class ParameterSpec:
     """
     A parameter: its default (whose type is the parameter's type), meaning and constraints.
 
-    `choices` are the values that a text may have, `bounds` the range of an integer; empty, all are
-    allowed. `changes` says when it may be set: at 'start', while 'unconfigured' or 'always'.
+    `choices` are the values that a text may have, `bounds` the range of a number; empty, all are
+    allowed. `changes` says when it may be set: one of CHANGES.
     """
 
-    default: bool | int | str | list[str]
+    default: bool | int | float | str | list[str]
     description: str
-    changes: str = 'unconfigured'
+    changes: str = 'always'
     choices: tuple[str, ...] = ()
-    bounds: tuple[IntegerRange, ...] = ()
+    bounds: tuple[int, int] | tuple[float, float] | tuple[()] = ()
 
 
 CHANGES = {
     'start': 'Read once, when the node starts.',
     'unconfigured': 'Can be set while the node is unconfigured.',
+    'inactive': 'Can be set while the node is not active.',
     'always': 'Can be set at any time.',
 }
 
 PARAMETERS = {
     'model': ParameterSpec(
-        '', 'Path of the model file (NAME.univseg).'),
+        '', 'Path of the model file (NAME.univseg).',
+        'unconfigured'),
     'device': ParameterSpec(
-        'auto', 'Where the model runs: auto (a CUDA GPU where there is one), cpu, cuda, cuda:1.'),
+        'auto', 'Where the model runs: auto (a CUDA GPU where there is one), cpu, cuda, cuda:1.',
+        'unconfigured'),
     'precision': ParameterSpec(
         'auto', 'Arithmetic of the convolutions; auto takes bf16 where the device is good at it.',
-        choices=PRECISIONS),
+        'unconfigured', choices=PRECISIONS),
     'inference_size': ParameterSpec(
         0, "Longest side in pixels at which the network sees an image; 0: the model's own. Masks "
         "always have the image's size.",
-        bounds=(IntegerRange(from_value=0, to_value=8192, step=1),)),
+        bounds=(0, 8192)),
     'image_transport': ParameterSpec(
         'raw', 'raw subscribes to image, compressed to image/compressed (after remapping image).',
-        choices=('raw', 'compressed')),
+        'inactive', choices=('raw', 'compressed')),
     'reliability': ParameterSpec(
         'auto', 'Reliability that is asked of the image topic; auto matches its publishers.',
-        choices=('auto', 'reliable', 'best_effort')),
+        'inactive', choices=('auto', 'reliable', 'best_effort')),
+    'depth': ParameterSpec(
+        1, 'Images that the middleware keeps for the node. Only the newest is segmented; more '
+        'than 1 helps a large image through on a lossy connection.',
+        'inactive', bounds=(1, 100)),
     'active_domains': ParameterSpec(
         FIRST_DOMAIN, "Domains whose masks are published; before the model is loaded, [''] stands "
-        'for its first one.',
-        changes='always'),
+        'for its first one.'),
+    'confidence_threshold': ParameterSpec(
+        0.0, 'Probability of the top class below which a pixel of the mask is 255 (unknown).',
+        bounds=(0.0, 1.0)),
+    'max_rate': ParameterSpec(
+        0.0, 'Frames a second that are segmented at most; 0: as many as come.',
+        bounds=(0.0, 1000.0)),
+    'max_age': ParameterSpec(
+        0.0, "Seconds of the node's clock (/clock with use_sim_time) after which an image is too "
+        'old to be segmented, counted from its header stamp; 0: none is.',
+        bounds=(0.0, 3600.0)),
+    'image_timeout': ParameterSpec(
+        5.0, 'Seconds without an image after which the log and /diagnostics say why; 0: never.',
+        bounds=(0.0, 3600.0)),
     'autostart': ParameterSpec(
         True, 'Configure and activate at start; false where a lifecycle manager does it.',
-        changes='start'),
+        'start'),
 }
 """The parameters of the node by name."""
 
@@ -77,18 +97,28 @@ def _descriptor(spec: ParameterSpec) -> ParameterDescriptor:
     constraints = [CHANGES[spec.changes]]
     if spec.choices:
         constraints.append(f'One of: {", ".join(spec.choices)}.')
-    return ParameterDescriptor(
+    descriptor = ParameterDescriptor(
         description=spec.description,
         additional_constraints=' '.join(constraints),
-        read_only=spec.changes == 'start',
-        integer_range=list(spec.bounds))
+        read_only=spec.changes == 'start')
+    if spec.bounds:
+        lowest, highest = spec.bounds
+        if isinstance(lowest, float):
+            descriptor.floating_point_range = [
+                FloatingPointRange(from_value=lowest, to_value=highest)]
+        else:
+            descriptor.integer_range = [
+                IntegerRange(from_value=lowest, to_value=highest, step=1)]
+    return descriptor
 
 
-def objection(name: str, value: object, domains: Collection[str] | None) -> str:
+def objection(name: str, value: object, domains: Collection[str] | None, *,
+              active: bool = False) -> str:
     """
     Say why a parameter cannot take a value; an empty text means that it can.
 
-    `domains` are the names of the loaded model's domains, None while no model is loaded.
+    `domains` are the names of the loaded model's domains, None while no model is loaded; `active`
+    says that the node is. Types and ranges are judged by rclpy.
     """
     spec = PARAMETERS.get(name)
     if spec is None:
@@ -97,8 +127,12 @@ def objection(name: str, value: object, domains: Collection[str] | None) -> str:
         return f"{name}: no value was given (YAML's [] is none; the empty choice is [''])"
     if spec.changes == 'unconfigured' and domains is not None:
         return f'{name} can only be set while the node is unconfigured: deactivate it and clean up'
+    if spec.changes == 'inactive' and active:
+        return f'{name} can only be set while the node is not active: deactivate it'
     if spec.choices and value not in spec.choices:
         return f'{name}: {value!r} is not one of {", ".join(spec.choices)}'
+    if isinstance(value, float) and math.isnan(value):
+        return f'{name}: nan is not a number from {spec.bounds[0]:g} to {spec.bounds[1]:g}'
     if name == 'active_domains':
         return _domains_objection(value, domains)
     return ''

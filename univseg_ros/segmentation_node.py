@@ -1,72 +1,53 @@
 """The node: camera images in, masks of the active domains out."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 import functools
-import gc
 import json
 from pathlib import Path
 import sys
-import threading
 import traceback
 
+from diagnostic_msgs.msg import DiagnosticStatus
+from lifecycle_msgs.srv import ChangeState
 import numpy as np
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.exceptions import ParameterException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.logging import get_logger
 from rclpy.parameter import Parameter
-from rclpy.qos import DurabilityPolicy, QoSProfile
-from rclpy.qos_overriding_options import QoSOverridingOptions
-from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
-import torch
-from univseg_core.domains import Domain, IGNORE_INDEX
+from univseg_core.files import sha256_of
 from univseg_core.inference import Segmenter
+from univseg_core.memory import release_memory
+from univseg_ros.diagnostics import (
+    Diagnostics,
+    Finding,
+    frame_findings,
+    frame_values,
+    memory_values,
+    model_values,
+)
+from univseg_ros.frame_worker import FrameWorker, Settings
 from univseg_ros.image_input import ImageInput
-from univseg_ros.mailbox import Mailbox
-from univseg_ros.messages import decode, mask_message, MessageError
+from univseg_ros.outputs import DomainOutputs, LabelInfo, LATCHED_QOS
 from univseg_ros.parameters import declare, FIRST_DOMAIN, objection
 from univseg_ros.signals import ros_until_signal, spin
 
 NODE_NAME = 'univseg'
 WARM_UP_SIZE = (480, 640)
-LOG_PERIOD = 5.0
-"""Seconds between two messages about frames that could not be used."""
-
-LATCHED_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 def _reported(transition):
-    """Log what a transition raises: rclpy goes to error processing without a word."""
+    """Say what a transition raises: rclpy goes to error processing without a word."""
     @functools.wraps(transition)
     def reporting(self, state):
         try:
             return transition(self, state)
-        except Exception:
-            self.get_logger().error(f'{transition.__name__} failed:\n{traceback.format_exc()}')
+        except Exception as error:
+            self._fail(f'{transition.__name__} failed: {type(error).__name__}: {error}')
+            self.get_logger().error(traceback.format_exc())
             raise
     return reporting
-
-
-@dataclass
-class FrameCounts:
-    """
-    What became of the frames since the node was last activated.
-
-    Those taken for processing were published, undecodable or failed; those replaced gave way to
-    a newer one while an inference ran; those unwatched came while nobody subscribed to a mask.
-    """
-
-    taken: int = 0
-    published: int = 0
-    replaced: int = 0
-    undecodable: int = 0
-    failed: int = 0
-    unwatched: int = 0
-
-    def __str__(self) -> str:
-        return ', '.join(f'{count} {name}' for name, count in vars(self).items())
 
 
 class SegmentationNode(LifecycleNode):
@@ -83,19 +64,22 @@ class SegmentationNode(LifecycleNode):
     def __init__(self):
         super().__init__(NODE_NAME)
         self._segmenter: Segmenter | None = None
-        self._active_domains: tuple[str, ...] = ()
+        self._sha256 = ''
         self._domains_were_default = False
-        self._mask_publishers = {}
-        self._label_map_publishers = {}
+        self._outputs: dict[str, DomainOutputs] = {}
         self._active_domains_publisher = None
         self._input: ImageInput | None = None
-        self._mailbox: Mailbox[Image | CompressedImage] | None = None
-        self._worker: threading.Thread | None = None
-        self._counts = FrameCounts()
-        # First of all, so that the values given at start are judged as later ones are.
+        self._worker: FrameWorker | None = None
+        self._failure = ''
+        self._settings: Settings | None = None
+        # Before they are declared, so that the values given at start are judged as later ones.
         self.add_on_set_parameters_callback(self._judge_parameters)
-        self.add_post_set_parameters_callback(self._follow_parameters)
         declare(self)
+        self._settings = self._read_settings({})
+        if hasattr(self, 'add_post_set_parameters_callback'):
+            self.add_post_set_parameters_callback(self._follow_parameters)
+        Diagnostics(self, self._look)
+        self._refuse_impossible_transitions()
 
     def autostart(self) -> None:
         """Configure and activate, if the parameter of that name says so."""
@@ -106,14 +90,21 @@ class SegmentationNode(LifecycleNode):
     @_reported
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model; where that fails, say why and stay unconfigured."""
+        self._failure = ''
         try:
             segmenter, domains = self._load()
-            self._create_publishers(segmenter.domains)
+            for name, domain in segmenter.domains.items():
+                self._outputs[name] = DomainOutputs(self, domain)
         except Exception as error:
             self._release()
-            self.get_logger().error(
-                f'not configured: {error}. Set the parameter that is wrong and configure again')
+            self._fail(f'not configured: {error}. Set the parameter that is wrong and configure '
+                       'again')
             return TransitionCallbackReturn.FAILURE
+        if LabelInfo is None:
+            self.get_logger().info('vision_msgs is not installed: label_info is not published, '
+                                   'label_map says the same')
+        self._active_domains_publisher = self.create_lifecycle_publisher(
+            String, '~/active_domains', LATCHED_QOS)
         self._segmenter = segmenter
         self._domains_were_default = self._domains_are_default()
         self.set_parameters([Parameter('active_domains', value=domains)])
@@ -122,23 +113,33 @@ class SegmentationNode(LifecycleNode):
     @_reported
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Publish the label maps, then segment the images that come."""
+        self._failure = ''
+        self._worker = FrameWorker(self, self._segmenter, self._outputs, lambda: self._settings)
+        try:
+            self._input = ImageInput(
+                self, self._value('image_transport'), self._value('reliability'),
+                self._value('depth'), self._worker.put, lambda: self._value('image_timeout'))
+        except ValueError as error:
+            self._stop_frames()
+            self._fail(f'not activated: {error}')
+            return TransitionCallbackReturn.FAILURE
         result = super().on_activate(state)
-        for name, domain in self._segmenter.domains.items():
-            self._label_map_publishers[name].publish(String(data=label_map(domain)))
+        self._announce_labels()
         self._announce_active_domains()
-        self._start_frames()
-        self.get_logger().info(f'active; domains: {", ".join(self._active_domains)}')
+        self.get_logger().info(f'active; domains: {", ".join(self._settings.active_domains)}')
         return result
 
     @_reported
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop; nothing is published any more when this returns."""
         self._stop_frames()
+        release_memory()
         return super().on_deactivate(state)
 
     @_reported
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Give back the model's memory."""
+        self._failure = ''
         self._release()
         return super().on_cleanup(state)
 
@@ -161,137 +162,157 @@ class SegmentationNode(LifecycleNode):
         self._stop_frames()
         super().destroy_node()
 
-    def _value(self, name: str) -> bool | int | str | list[str]:
+    def _refuse_impossible_transitions(self) -> None:
+        """
+        Refuse transitions that the node's state does not have.
+
+        Of such a request rclpy makes an exception, which would end the node.
+        """
+        service, = (service for service in self.services if service.srv_type is ChangeState)
+        change_state = service.callback
+
+        def answer(request: ChangeState.Request, response: ChangeState.Response
+                   ) -> ChangeState.Response:
+            try:
+                return change_state(request, response)
+            except RuntimeError as error:
+                self.get_logger().warning(f'transition refused: {error}')
+                response.success = False
+                return response
+
+        service.callback = answer
+
+    def _value(self, name: str) -> bool | int | float | str | list[str]:
         return self.get_parameter(name).value
+
+    def _fail(self, reason: str) -> None:
+        self._failure = reason
+        self.get_logger().error(reason)
 
     def _domains_are_default(self) -> bool:
         return list(self._value('active_domains')) in ([], FIRST_DOMAIN)
 
     def _load(self) -> tuple[Segmenter, list[str]]:
         """Return the model, warmed up, and the domains to begin with."""
-        path = self._value('model')
-        if not path:
+        if not self._value('model'):
             raise ValueError('the parameter model is empty; expected the path of a model file')
+        path = Path(self._value('model')).expanduser()
         segmenter = Segmenter.load(
-            Path(path).expanduser(), device=self._value('device'),
-            precision=self._value('precision'),
+            path, device=self._value('device'), precision=self._value('precision'),
             inference_size=self._value('inference_size') or None)
         domains = ([next(iter(segmenter.domains))] if self._domains_are_default()
                    else self._value('active_domains'))
         reason = objection('active_domains', domains, segmenter.domains)
         if reason:
             raise ValueError(reason)
+        self._sha256 = sha256_of(path)
         segmenter(np.zeros((*WARM_UP_SIZE, 3), np.uint8))
         self.get_logger().info(
             f'loaded {path} on {segmenter.device}; it has {", ".join(segmenter.domains)}')
         return segmenter, domains
 
-    def _create_publishers(self, names: Iterable[str]) -> None:
-        for name in names:
-            # Reliable and volatile serves best-effort readers too. A profile for each publisher,
-            # since its overrides are written into it.
-            self._mask_publishers[name] = self.create_lifecycle_publisher(
-                Image, f'~/{name}/mask', QoSProfile(depth=1),
-                qos_overriding_options=QoSOverridingOptions.with_default_policies())
-            self._label_map_publishers[name] = self.create_lifecycle_publisher(
-                String, f'~/{name}/label_map', LATCHED_QOS)
-        self._active_domains_publisher = self.create_lifecycle_publisher(
-            String, '~/active_domains', LATCHED_QOS)
-
     def _release(self) -> None:
-        for publisher in (*self._mask_publishers.values(), *self._label_map_publishers.values()):
-            self.destroy_lifecycle_publisher(publisher)
+        for outputs in self._outputs.values():
+            outputs.close()
+        self._outputs = {}
         if self._active_domains_publisher is not None:
             self.destroy_lifecycle_publisher(self._active_domains_publisher)
-        self._mask_publishers, self._label_map_publishers = {}, {}
         self._active_domains_publisher = None
         self._segmenter = None
         if self._domains_were_default:  # so that a model with other domains can follow
-            self.set_parameters([Parameter('active_domains', value=FIRST_DOMAIN)])
             self._domains_were_default = False
-        gc.collect()
-        torch.cuda.empty_cache()  # does nothing where CUDA was not used
+            self.set_parameters([Parameter('active_domains', value=FIRST_DOMAIN)])
+        release_memory()
 
     def _judge_parameters(self, parameters: Sequence[Parameter]) -> SetParametersResult:
         domains = None if self._segmenter is None else self._segmenter.domains
         for parameter in parameters:
-            reason = objection(parameter.name, parameter.value, domains)
+            reason = objection(parameter.name, parameter.value, domains,
+                               active=self._worker is not None)
             if reason:
                 return SetParametersResult(successful=False, reason=reason)
+        if not hasattr(self, 'add_post_set_parameters_callback') and self._settings is not None:
+            self._follow_parameters(parameters)  # Humble has nothing better
         return SetParametersResult(successful=True)
 
     def _follow_parameters(self, parameters: Sequence[Parameter]) -> None:
-        for parameter in parameters:
-            if parameter.name == 'active_domains' and self._segmenter is not None:
-                self._active_domains = tuple(parameter.value)
-                if self._active_domains_publisher.is_activated:
-                    self._announce_active_domains()
+        new = {parameter.name: parameter.value for parameter in parameters}
+        self._settings = self._read_settings(new)
+        if self._segmenter is not None and 'inference_size' in new:
+            self._segmenter.inference_size = new['inference_size'] or None
+        if self._worker is not None:
+            if 'active_domains' in new:
+                self._announce_active_domains()
+            if 'confidence_threshold' in new:
+                self._announce_labels()
+
+    def _read_settings(self, new: Mapping[str, object]) -> Settings:
+        """Return the settings that the parameters make, with some new values."""
+        return Settings(**{name: new.get(name, self._value(name))
+                           for name in Settings.__annotations__})
+
+    def _announce_labels(self) -> None:
+        for outputs in self._outputs.values():
+            outputs.announce(self._settings.confidence_threshold)
 
     def _announce_active_domains(self) -> None:
-        self._active_domains_publisher.publish(String(data=json.dumps(self._active_domains)))
-
-    def _start_frames(self) -> None:
-        self._counts = FrameCounts()
-        self._mailbox = Mailbox()
-        self._worker = threading.Thread(target=self._work, args=(self._mailbox,), name='inference')
-        self._worker.start()
-        self._input = ImageInput(self, self._value('image_transport'), self._value('reliability'),
-                                 self._post)
+        message = String(data=json.dumps(list(self._settings.active_domains)))
+        self._active_domains_publisher.publish(message)
 
     def _stop_frames(self) -> None:
         if self._input is not None:
             self._input.close()
             self._input = None
         if self._worker is not None:
-            self._mailbox.close()
-            self._worker.join()
+            self._worker.stop()
+            totals = self._worker.statistics.totals()
             self._worker = None
             logger = self.get_logger()
             if not self.context.ok():
                 # After Ctrl-C the node's own would complain that it cannot reach rosout.
                 logger = get_logger(f'{logger.name}.end')
-            logger.info(f'stopped; frames: {self._counts}')
+            counts = ', '.join(f'{count} {name}' for name, count in totals.items())
+            logger.info(f'stopped; frames: {counts}')
 
-    def _post(self, message: Image | CompressedImage) -> None:
-        self._counts.replaced += self._mailbox.put(message)
-
-    def _work(self, mailbox: Mailbox[Image | CompressedImage]) -> None:
-        while (message := mailbox.take()) is not None:
-            try:
-                self._process(message)
-            except MessageError as error:
-                self._counts.undecodable += 1
-                self.get_logger().error(f'frame skipped, it cannot be decoded: {error}',
-                                        throttle_duration_sec=LOG_PERIOD)
-            except Exception as error:
-                if not self.context.ok():
-                    return  # ROS was shut down while this frame was in work
-                self._counts.failed += 1
-                self.get_logger().error(
-                    f'frame skipped, its segmentation failed: {type(error).__name__}: {error}',
-                    throttle_duration_sec=LOG_PERIOD)
-
-    def _process(self, message: Image | CompressedImage) -> None:
-        domains = [name for name in self._active_domains
-                   if self._mask_publishers[name].get_subscription_count()]
-        if not domains:
-            self._counts.unwatched += 1
-            return
-        self._counts.taken += 1
-        segmentations = self._segmenter(decode(message), domains)
-        masks = {name: mask_message(segmentation.mask, message.header)
-                 for name, segmentation in segmentations.items()}
-        for name, mask in masks.items():
-            self._mask_publishers[name].publish(mask)
-        self._counts.published += 1
+    def _look(self) -> tuple[list[Finding], Mapping[str, str]]:
+        """Return what diagnostics tell."""
+        findings, values = [], {}
+        if self._failure:
+            findings.append(Finding(DiagnosticStatus.ERROR, self._failure))
+        if self._segmenter is not None:
+            values.update(model_values(self._segmenter, self._value('model'), self._sha256))
+            asked = self._value('inference_size') or self._segmenter.card.image_size
+            if self._segmenter.inference_size != asked:
+                findings.append(Finding(
+                    DiagnosticStatus.WARN, 'memory ran out: inference_size is '
+                    f'{self._segmenter.inference_size} instead of '
+                    f'{asked or "the size of the images"}'))
+        if self._worker is None:
+            state = 'unconfigured' if self._segmenter is None else 'inactive'
+            findings.append(Finding(DiagnosticStatus.WARN, f'not active: the node is {state}'))
+        else:
+            values['active domains'] = ', '.join(self._settings.active_domains)
+            values['image topic'] = self._input.topic
+            summary = self._worker.statistics.recent()
+            values.update(frame_values(summary, self._worker.statistics.totals()))
+            findings += frame_findings(summary, self._value('image_timeout'))
+            if silence := self._input.silence():
+                findings.append(Finding(DiagnosticStatus.ERROR, silence))
+        return findings, {**values, **memory_values(self._segmenter)}
 
 
-def label_map(domain: Domain) -> str:
-    """Return what a mask's values mean, as JSON: each class's index, name and colour."""
-    classes = [{'index': index, 'name': name, 'colour': colour}
-               for index, (name, colour) in enumerate(zip(domain.classes, domain.palette,
-                                                          strict=True))]
-    return json.dumps({'domain': domain.name, 'classes': classes, 'unknown': IGNORE_INDEX})
+def _serve(node: SegmentationNode) -> None:
+    """
+    Spin until ROS is shut down, whatever a callback raises.
+
+    rclpy raises, for example, of a parameter that is said to have a type that there is not.
+    """
+    while node.context.ok():
+        try:
+            spin(node)
+        except Exception:
+            if node.context.ok():
+                node.get_logger().error(f'a request failed:\n{traceback.format_exc()}')
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -304,7 +325,7 @@ def main(args: Sequence[str] | None = None) -> int:
             return 1
         try:
             node.autostart()
-            spin(node)
+            _serve(node)
         finally:
             node.destroy_node()
     return 0

@@ -80,6 +80,11 @@ class Process:
             self._changed.notify_all()
 
     @property
+    def pid(self) -> int:
+        """The process's number."""
+        return self._popen.pid
+
+    @property
     def output(self) -> str:
         """All lines so far."""
         with self._changed:
@@ -137,6 +142,7 @@ class Peer:
         self.rclpy = rclpy
         self.node = rclpy.create_node(name, namespace=namespace)
         self._publishers = {}
+        self._subscriptions = {}
         self._seconds = itertools.count(1)
 
     def wait_until(self, condition: Callable[[], object], what: str, seconds: float = DEADLINE):
@@ -156,8 +162,13 @@ class Peer:
     def collect(self, type_, topic: str, qos) -> list:
         """Subscribe to a topic; return the list into which its messages come."""
         messages = []
-        self.node.create_subscription(type_, topic, messages.append, qos)
+        self._subscriptions[id(messages)] = self.node.create_subscription(
+            type_, topic, messages.append, qos)
         return messages
+
+    def stop_collecting(self, messages: list) -> None:
+        """End the subscription of which `messages` is the list."""
+        self.node.destroy_subscription(self._subscriptions.pop(id(messages)))
 
     def call(self, type_, service: str, request):
         """Call a service and return its response."""
@@ -177,6 +188,16 @@ class Peer:
         publisher = self._publishers[topic]
         self.wait_until(publisher.get_subscription_count, f'a subscriber to {topic}')
         publisher.publish(message)
+
+    def wait_until_acknowledged(self, topic: str) -> None:
+        """Wait until all that was published on a topic has reached those who read it reliably."""
+        from rclpy.duration import Duration
+        assert self._publishers[topic].wait_for_all_acked(Duration(seconds=DEADLINE))
+
+    def stop_publishing(self, topic: str) -> None:
+        """Leave a topic, and wait until everyone knows."""
+        self.node.destroy_publisher(self._publishers.pop(topic))
+        self.wait_until(lambda: not self.node.count_publishers(topic), f'nobody to leave {topic}')
 
     def header(self, frame_id: str = 'camera_optical_frame'):
         """Return a header with a stamp that no other has."""
@@ -205,6 +226,22 @@ def own_peer(ros_domain: int, request: pytest.FixtureRequest) -> Iterator[Peer]:
 def image() -> np.ndarray:
     """Return a picture (37, 53, 3) uint8 of odd sizes, different in each pixel."""
     return np.random.default_rng(0).integers(0, 256, (37, 53, 3), np.uint8)
+
+
+@pytest.fixture(scope='session')
+def pictures() -> list[np.ndarray]:
+    """Return pictures (H, W, 3) uint8 of several odd sizes, with patches of all colours."""
+    import cv2
+    generator = np.random.default_rng(1)
+    return [cv2.resize(generator.integers(0, 256, (5, 7, 3), np.uint8), size)
+            for size in ((53, 37), (64, 48), (41, 75), (90, 20))]
+
+
+@pytest.fixture(scope='session')
+def segmenter(model_file: str):
+    """Return what a node with `model_file` and precision fp32 should compute with."""
+    from univseg_core.inference import Segmenter
+    return Segmenter.load(model_file, precision='fp32')
 
 
 @pytest.fixture(scope='session')

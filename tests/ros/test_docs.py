@@ -17,7 +17,8 @@ def section(title: str) -> str:
 
 def test_every_parameter_is_documented_with_when_it_can_be_set():
     rows = re.findall(r'^\| `(\w+)` \|[^|]*\| ([\w ]+) \|', section('Parameters'), re.MULTILINE)
-    when = {'unconfigured': 'while unconfigured', 'always': 'always', 'start': 'at start'}
+    when = {'unconfigured': 'while unconfigured', 'inactive': 'while inactive',
+            'always': 'always', 'start': 'at start'}
     assert dict(rows) == {name: when[spec.changes] for name, spec in PARAMETERS.items()}
 
 

@@ -39,8 +39,9 @@ class Scene:
     def __init__(self, peer):
         self._peer = peer
         self.received = []
-        self.input = ImageInput(peer.node, 'raw', 'auto',
-                                lambda message: self.received.append(message.header.stamp.sec))
+        self.input = ImageInput(peer.node, 'raw', 'auto', 1,
+                                lambda message: self.received.append(message.header.stamp.sec),
+                                lambda: 5.0)
 
     def expect(self, stamp):
         """Wait for an image."""

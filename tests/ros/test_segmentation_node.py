@@ -3,17 +3,16 @@
 from collections import Counter
 import json
 from pathlib import Path
-import re
 import signal
 
 import cv2
 from lifecycle_msgs.msg import State, Transition
-from lifecycle_msgs.srv import ChangeState, GetState
 import numpy as np
 import pytest
-from rcl_interfaces.srv import DescribeParameters, GetParameters, SetParameters
-from rclpy.parameter import Parameter, parameter_value_to_python
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rcl_interfaces.srv import DescribeParameters, SetParameters
+from rclpy.parameter import Parameter
+from rclpy.qos import ReliabilityPolicy
+from robot import CAMERA_QOS, frame, frame_counts, LATCHED_QOS, PAUSE, Robot, SENSOR_QOS
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 from univseg_core.domains import Domain
@@ -21,77 +20,7 @@ from univseg_core.inference import Segmenter
 from univseg_core.models.model_file import ModelCard, save_model
 from univseg_core.models.universal import ModelSpec, UniversalSegmenter
 from univseg_ros.messages import decode, rgb_message
-
-CAMERA_QOS = QoSProfile(depth=5)
-SENSOR_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
-MASK_QOS = QoSProfile(depth=50)
-LATCHED_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-RETRY = 0.5
-"""Seconds after which a frame that a lossy QoS may have dropped is sent again."""
-
-PAUSE = 0.1
-"""Seconds that usually suffice for a frame to reach the node; where they do not, tests repeat."""
-
-
-class Robot:
-    """One segmentation node in its own namespace, and what a test does with it."""
-
-    def __init__(self, start, peer, name, *options, run=('-m', 'univseg_ros.segmentation_node')):
-        self.peer = peer
-        self.namespace = f'/{name}'
-        self.node = f'/{name}/univseg'
-        self.process = start(*run, '--ros-args', '-r', f'__ns:=/{name}', *options)
-        self._masks = {}
-
-    def state(self):
-        response = self.peer.call(GetState, f'{self.node}/get_state', GetState.Request())
-        return response.current_state.id
-
-    def wait_until_active(self):
-        self.process.wait_for('active; domains')
-
-    def change_state(self, transition):
-        request = ChangeState.Request(transition=Transition(id=transition))
-        return self.peer.call(ChangeState, f'{self.node}/change_state', request).success
-
-    def set_parameter(self, name, value):
-        request = SetParameters.Request(
-            parameters=[Parameter(name, value=value).to_parameter_msg()])
-        return self.peer.call(SetParameters, f'{self.node}/set_parameters', request).results[0]
-
-    def get_parameter(self, name):
-        response = self.peer.call(GetParameters, f'{self.node}/get_parameters',
-                                  GetParameters.Request(names=[name]))
-        return parameter_value_to_python(response.values[0])
-
-    def masks(self, domain):
-        """Return the list of the masks of a domain that have come, subscribing at first."""
-        if domain not in self._masks:
-            topic = f'{self.node}/{domain}/mask'
-            self._masks[domain] = self.peer.collect(Image, topic, MASK_QOS)
-            self.peer.wait_until(lambda: self.peer.node.count_publishers(topic), topic)
-        return self._masks[domain]
-
-    def mask_of(self, stamp, domain):
-        return next((mask for mask in self.masks(domain) if mask.header.stamp == stamp), None)
-
-    def segment(self, make_message, domain, qos=CAMERA_QOS, topic='image'):
-        """
-        Publish new frames until one comes back as a mask; return the frame and the mask.
-
-        One is enough but for the moments in which subscriptions are being matched.
-        """
-        self.masks(domain)
-        for _ in range(40):
-            message = make_message(self.peer.header())
-            self.peer.publish(message, f'{self.namespace}/{topic}', qos)
-            try:
-                return message, self.peer.wait_until(
-                    lambda message=message: self.mask_of(message.header.stamp, domain),
-                    f'a mask of {domain}', RETRY)
-            except AssertionError:
-                continue
-        pytest.fail(f'no mask of {domain}; the node says:\n{self.process.output}')
+from univseg_ros.parameters import PARAMETERS
 
 
 @pytest.fixture(scope='module')
@@ -112,10 +41,6 @@ def outdoor_robot(robot):
     """Return the same node with the domain outdoor set, whatever was set before."""
     assert robot.set_parameter('active_domains', ['outdoor']).successful
     return robot
-
-
-def frame(image):
-    return lambda header: rgb_message(image, header)
 
 
 @pytest.mark.parametrize('domain', ['outdoor', 'indoor'])
@@ -222,18 +147,17 @@ def test_no_domain_at_all_is_rejected(outdoor_robot, peer):
 
 @pytest.mark.parametrize(('name', 'value'), [
     ('model', '/other.univseg'), ('device', 'cpu'), ('precision', 'bf16'),
-    ('inference_size', 64), ('image_transport', 'compressed'), ('reliability', 'reliable')])
-def test_what_the_model_was_loaded_with_stays(outdoor_robot, name, value):
+    ('image_transport', 'compressed'), ('reliability', 'reliable'), ('depth', 3)])
+def test_what_a_running_node_was_made_with_stays(outdoor_robot, name, value):
     before = outdoor_robot.get_parameter(name)
     result = outdoor_robot.set_parameter(name, value)
     assert not result.successful
-    assert 'while the node is unconfigured' in result.reason
+    assert 'can only be set while the node is' in result.reason
     assert outdoor_robot.get_parameter(name) == before
 
 
 def test_every_parameter_is_described(robot, peer):
-    names = ['model', 'device', 'precision', 'active_domains', 'image_transport', 'reliability',
-             'autostart', 'inference_size']
+    names = list(PARAMETERS)
     response = peer.call(DescribeParameters, f'{robot.node}/describe_parameters',
                          DescribeParameters.Request(names=names))
     descriptors = {descriptor.name: descriptor for descriptor in response.descriptors}
@@ -243,6 +167,7 @@ def test_every_parameter_is_described(robot, peer):
         assert descriptor.additional_constraints.endswith('.')
     assert 'auto, fp32, bf16' in descriptors['precision'].additional_constraints
     assert descriptors['inference_size'].integer_range[0].to_value == 8192
+    assert descriptors['confidence_threshold'].floating_point_range[0].to_value == 1.0
     assert descriptors['autostart'].read_only
 
 
@@ -276,17 +201,12 @@ def test_bad_frames_are_counted_and_the_next_ones_served(outdoor_robot, peer, im
         assert robot.change_state(Transition.TRANSITION_ACTIVATE)
         assert counts['failed'] == 0
         assert counts['published'] >= 1
-        assert counts['taken'] == counts['published'] + counts['undecodable']
+        assert counts['received'] == sum(counts.values()) - counts['received']
         if counts['undecodable']:
             break
     assert counts['undecodable'] == 1
     robot.process.wait_for('frame skipped, it cannot be decoded: image of encoding')
     robot.segment(frame(image), 'outdoor')
-
-
-def frame_counts(line):
-    pairs = re.findall(r'(\d+) (\w+)', line.partition('frames')[2])
-    return {name: int(count) for count, name in pairs}
 
 
 def test_nothing_is_computed_when_nobody_listens(start, peer, model_file, image):
@@ -299,7 +219,7 @@ def test_nothing_is_computed_when_nobody_listens(start, peer, model_file, image)
             peer.handle_for(PAUSE)
         assert robot.change_state(Transition.TRANSITION_DEACTIVATE)
         counts = frame_counts(robot.process.wait_for('stopped; frames', begin))
-        assert counts['taken'] == 0
+        assert counts['published'] == 0
         if counts['unwatched']:
             break
         assert robot.change_state(Transition.TRANSITION_ACTIVATE)

@@ -1,0 +1,131 @@
+"""What the node says of itself on /diagnostics."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+import resource
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from torch import cuda
+from univseg_core.inference import Segmenter
+from univseg_ros.statistics import Summary, WINDOW
+
+PERIOD = 1.0
+"""Seconds between two messages."""
+
+TROUBLE = {
+    'undecodable': 'could not be decoded',
+    'failed': 'failed in segmentation',
+    'stale': 'were too old',
+}
+"""The outcomes of a frame that somebody should mend, in words."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is to be known, and how bad it is: a level of DiagnosticStatus."""
+
+    level: bytes
+    text: str
+
+
+class Diagnostics:
+    """
+    Publishes a DiagnosticStatus at 1 Hz, whatever the state of the node.
+
+    `look` returns what was found and the values to show beside it.
+    """
+
+    def __init__(self, node: Node, look: Callable[[], tuple[list[Finding], Mapping[str, str]]]):
+        self._node = node
+        self._look = look
+        self._publisher = node.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        # Not the node's clock: simulated time may stand still.
+        node.create_timer(PERIOD, self._publish, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def _publish(self) -> None:
+        findings, values = self._look()
+        name = self._node.get_fully_qualified_name().lstrip('/')
+        message = DiagnosticArray(status=[status(f'{name}: segmentation', findings, values)])
+        message.header.stamp = self._node.get_clock().now().to_msg()
+        self._publisher.publish(message)
+
+
+def status(name: str, findings: Sequence[Finding], values: Mapping[str, str]) -> DiagnosticStatus:
+    """Return a status whose message and level follow from what was found, the worst first."""
+    ordered = sorted(findings, key=lambda finding: finding.level, reverse=True)
+    return DiagnosticStatus(
+        name=name, hardware_id=values.get('device', ''),
+        level=ordered[0].level if ordered else DiagnosticStatus.OK,
+        message='; '.join(finding.text for finding in ordered) or (
+            f'no frame was segmented in the last {WINDOW:.0f} s'),
+        values=[KeyValue(key=key, value=value) for key, value in values.items()])
+
+
+def frame_findings(summary: Summary, timeout: float) -> list[Finding]:
+    """
+    Return what the recent frames tell; `timeout` in seconds is too long for one, 0 never.
+
+    Trouble is a warning where some frames got through, an error where none did.
+    """
+    findings = []
+    published = summary.counts['published']
+    for outcome, words in TROUBLE.items():
+        if summary.counts[outcome]:
+            findings.append(Finding(
+                DiagnosticStatus.WARN if published else DiagnosticStatus.ERROR,
+                f'{summary.counts[outcome]} frames of the last {WINDOW:.0f} s {words}: '
+                f'{summary.reasons[outcome]}'))
+    if timeout and summary.in_work > timeout:
+        findings.append(Finding(DiagnosticStatus.ERROR,
+                                f'one frame has been in work for {summary.in_work:.0f} s'))
+    if published:
+        findings.append(Finding(DiagnosticStatus.OK,
+                                f'segmenting {summary.output_rate:.1f} frames a second'))
+    elif summary.counts['unwatched']:
+        findings.append(Finding(DiagnosticStatus.OK,
+                                'nobody subscribes to an active domain: nothing is computed'))
+    return findings
+
+
+def frame_values(summary: Summary, totals: Mapping[str, int]) -> dict[str, str]:
+    """Return rates in Hz, times in ms and all counts since the node was activated."""
+    values = {'input rate [Hz]': f'{summary.input_rate:.2f}',
+              'output rate [Hz]': f'{summary.output_rate:.2f}'}
+    for name, (median, percentile) in summary.times.items():
+        name = name.replace('_', ' ')
+        values[f'{name}, median [ms]'] = f'{1000 * median:.2f}'
+        values[f'{name}, 95th percentile [ms]'] = f'{1000 * percentile:.2f}'
+    for name, count in totals.items():
+        values[f'frames {name}'] = str(count)
+    for outcome, reason in summary.reasons.items():
+        values[f'last frame {outcome}'] = reason
+    return values
+
+
+def model_values(segmenter: Segmenter, path: str, sha256: str) -> dict[str, str]:
+    """Return which model runs where, and how good it was in validation."""
+    miou = segmenter.card.miou or {}
+    return {
+        'model': Path(path).name,
+        'model sha256': sha256,
+        'domains': ', '.join(segmenter.domains),
+        **{f'mIoU of {name} [%]': f'{100 * value:.1f}' for name, value in miou.items()},
+        'device': str(segmenter.device),
+        'precision': str(segmenter.dtype).removeprefix('torch.'),
+        'inference size': str(segmenter.inference_size or "the image's own"),
+    }
+
+
+def memory_values(segmenter: Segmenter | None) -> dict[str, str]:
+    """Return the memory that the process holds, and on a GPU the model's."""
+    values = {}
+    statm = Path('/proc/self/statm')
+    if statm.exists():
+        resident = int(statm.read_text().split()[1]) * resource.getpagesize()
+        values['memory [MB]'] = f'{resident / 1e6:.0f}'
+    if segmenter is not None and segmenter.device.type == 'cuda':
+        values['GPU memory [MB]'] = f'{cuda.memory_reserved(segmenter.device) / 1e6:.0f}'
+    return values

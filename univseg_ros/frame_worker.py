@@ -1,0 +1,156 @@
+"""The thread in which frames become masks."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+import threading
+import time
+
+import numpy as np
+from rclpy.node import Node
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
+import torch
+from univseg_core.inference import Segmentation, Segmenter
+from univseg_core.memory import is_out_of_memory
+from univseg_ros.mailbox import Mailbox
+from univseg_ros.messages import decode, MessageError
+from univseg_ros.outputs import DomainOutputs
+from univseg_ros.statistics import FrameStatistics, FrameTimes
+
+LOG_PERIOD = 5.0
+"""Seconds between two messages about frames that could not be used."""
+
+SMALLEST_SIZE = 32
+"""Longest side in pixels below which the network's input is not lowered any more."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What may change between two frames; 0 stands for no limit."""
+
+    active_domains: list[str]
+    confidence_threshold: float
+    max_age: float
+    max_rate: float
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A message and when it came, in seconds of the monotonic clock."""
+
+    message: Image | CompressedImage
+    arrival: float
+
+
+class FrameWorker:
+    """
+    Takes the newest frame, segments it and publishes its outputs, in a thread of its own.
+
+    `settings` is asked when a frame's processing starts, and all its outputs follow from what it
+    says then; only max_rate is asked when it comes. Whatever a frame raises is counted and
+    logged, and the next one is taken.
+    """
+
+    def __init__(self, node: Node, segmenter: Segmenter, outputs: Mapping[str, DomainOutputs],
+                 settings: Callable[[], Settings]):
+        self.statistics = FrameStatistics()
+        self._node = node
+        self._segmenter = segmenter
+        self._outputs = outputs
+        self._settings = settings
+        self._last_turn = -np.inf
+        self._mailbox: Mailbox[Frame] = Mailbox()
+        self._thread = threading.Thread(target=self._work, name='inference')
+        self._thread.start()
+
+    def put(self, message: Image | CompressedImage) -> None:
+        """Leave a message for the thread, in the place of one that it has not taken yet."""
+        self.statistics.receive()
+        now = time.monotonic()
+        max_rate = self._settings().max_rate
+        if max_rate:
+            turn = self._last_turn + 1 / max_rate
+            if now < turn:
+                self.statistics.note('limited')
+                return
+            # When it was due rather than now, or max_rate would not be kept on average at any
+            # camera's rate; but a pause gives at most one frame's credit.
+            self._last_turn = max(turn, now - 1 / max_rate)
+        if self._mailbox.put(Frame(message, now)):
+            self.statistics.note('replaced')
+
+    def stop(self) -> None:
+        """Let the thread finish its frame; nothing is published any more when this returns."""
+        if self._mailbox.close():
+            self.statistics.note('stopped')
+        self._thread.join()
+
+    def _work(self) -> None:
+        while (frame := self._mailbox.take()) is not None:
+            self.statistics.begin_work()
+            try:
+                self._process(frame)
+            except MessageError as error:
+                self._skip('undecodable', f'it cannot be decoded: {error}')
+            except Exception as error:
+                if not self._node.context.ok():  # ROS was shut down while it was in work
+                    self.statistics.note('stopped')
+                    return
+                self._skip('failed', f'its segmentation failed: {type(error).__name__}: {error}')
+            del frame  # or it would be kept until the next one comes
+
+    def _skip(self, outcome: str, reason: str) -> None:
+        self.statistics.note(outcome, reason)
+        self._node.get_logger().error(f'frame skipped, {reason}', throttle_duration_sec=LOG_PERIOD)
+
+    def _process(self, frame: Frame) -> None:
+        begin = time.monotonic()
+        settings = self._settings()
+        watched = {name: names for name in settings.active_domains
+                   if (names := self._outputs[name].watched())}
+        if not watched:
+            self.statistics.note('unwatched')
+            return
+        header = frame.message.header
+        age = self._age(header)
+        if settings.max_age and age > settings.max_age:
+            self.statistics.note('stale', f'{age:.3f} s old; max_age is {settings.max_age:g} s')
+            return
+        image = decode(frame.message)
+        decoded = time.monotonic()
+        segmentations = self._segment(image, watched, settings.confidence_threshold)
+        segmented = time.monotonic()
+        # All are made before the first is published, so that a frame has all its outputs or none.
+        messages = {
+            name: self._outputs[name].messages(names, image, segmentations[name], header)
+            for name, names in watched.items()}
+        for name in watched:
+            self._outputs[name].publish(messages[name])
+        end = time.monotonic()
+        inference = segmented - decoded
+        self.statistics.note('published', times=FrameTimes(
+            latency=end - frame.arrival, inference=inference, own_cost=end - begin - inference,
+            age=self._age(header)))
+
+    def _age(self, header: Header) -> float:
+        """Return a frame's age in seconds of the node's clock; 0 for a stamp of zero."""
+        stamp = header.stamp.sec * 10**9 + header.stamp.nanosec
+        return (self._node.get_clock().now().nanoseconds - stamp) / 1e9 if stamp else 0.0
+
+    def _segment(self, image: np.ndarray, watched: Mapping[str, frozenset[str]],
+                 threshold: float) -> dict[str, Segmentation]:
+        """Segment an image; where memory runs out, at a smaller size from now on."""
+        confidence = [name for name, names in watched.items() if 'confidence' in names]
+        while True:
+            try:
+                return self._segmenter(image, list(watched), confidence=confidence,
+                                       threshold=threshold)
+            except Exception as error:
+                size = self._segmenter.inference_size or max(image.shape[:2])
+                if not is_out_of_memory(error) or size <= SMALLEST_SIZE:
+                    raise
+            self._segmenter.inference_size = max(SMALLEST_SIZE, size * 3 // 4)
+            torch.cuda.empty_cache()  # does nothing where CUDA was not used
+            self._node.get_logger().error(
+                f'out of memory at inference_size {size}; from now on it is '
+                f'{self._segmenter.inference_size} (set inference_size to change it)')
