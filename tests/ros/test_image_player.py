@@ -1,16 +1,25 @@
-"""The player in a process of its own: folders and bags become a camera."""
+"""The player in a process of its own: folders, videos and bags become a camera."""
 
-import array
+import itertools
 import signal
+import threading
+import time
 
-from builtin_interfaces.msg import Time
-import cv2
 import numpy as np
 import pytest
-from rclpy.qos import QoSProfile
-from rclpy.serialization import serialize_message
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+import recordings
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
+from univseg_ros.image_player import (
+    AHEAD,
+    CATCH_UP,
+    ImagePlayer,
+    parse_arguments,
+    ReadAhead,
+    schedule,
+)
+from univseg_ros.image_sources import Frame, SourceError
 from univseg_ros.messages import decode, rgb_message
 
 QOS = QoSProfile(depth=20)
@@ -18,38 +27,20 @@ QOS = QoSProfile(depth=20)
 
 @pytest.fixture
 def pictures():
-    """Return three different RGB images, each (4, 6, 3) uint8."""
-    return list(np.random.default_rng(0).integers(0, 256, (3, 4, 6, 3), np.uint8))
+    """Return three different images (4, 6, 3) uint8 RGB."""
+    return recordings.pictures()
 
 
 @pytest.fixture
 def folder(tmp_path, pictures):
     """Return a folder of these pictures, written in another order than that of their names."""
-    for name, picture in reversed(list(zip('abc', pictures, strict=True))):
-        cv2.imwrite(str(tmp_path / f'{name}.png'), picture[..., ::-1])
-    (tmp_path / 'notes.txt').write_text('not an image')
-    return tmp_path
+    return recordings.write_folder(tmp_path / 'folder', pictures)
 
 
 @pytest.fixture
 def bag(tmp_path, pictures):
-    """Return a ROS 2 bag with these pictures on /front (raw), /back (compressed), and a text."""
-    writer_module = pytest.importorskip('rosbags.rosbag2', reason='needs rosbags')
-    from rosbags.typesys import get_typestore, Stores
-    store = get_typestore(Stores.ROS2_JAZZY)
-    with writer_module.Writer(tmp_path / 'bag', version=9) as writer:
-        front = writer.add_connection('/front', 'sensor_msgs/msg/Image', typestore=store)
-        back = writer.add_connection('/back', 'sensor_msgs/msg/CompressedImage', typestore=store)
-        text = writer.add_connection('/text', 'std_msgs/msg/String', typestore=store)
-        for number, picture in enumerate(pictures):
-            header = Header(stamp=Time(sec=100 + number, nanosec=5), frame_id='front_camera')
-            writer.write(front, number, serialize_message(rgb_message(picture, header)))
-            png = cv2.imencode('.png', picture[..., ::-1])[1].tobytes()
-            message = CompressedImage(header=header, format='png', data=array.array('B', png))
-            writer.write(back, number, serialize_message(message))
-            writer.write(text, number, store.serialize_cdr(
-                store.types['std_msgs/msg/String'](data='hello'), 'std_msgs/msg/String'))
-    return tmp_path / 'bag'
+    """Return a ROS 2 bag with these pictures on /front (raw) and /back (compressed)."""
+    return recordings.write_bag(tmp_path / 'bag', pictures)
 
 
 def run_player(start, name, *arguments):
@@ -133,7 +124,7 @@ def test_it_starts_at_once_if_told_to(start, folder):
 
 
 @pytest.mark.parametrize(('make', 'options', 'reason'), [
-    (lambda path: path / 'nowhere', (), 'not there; expected a folder of images or a ROS 2 bag'),
+    (lambda path: path / 'nowhere', (), 'nowhere: not there; expected a folder of images, a'),
     (lambda path: path, (), 'no images in it; expected .png'),
 ])
 def test_a_source_that_cannot_be_played(start, tmp_path, make, options, reason):
@@ -161,3 +152,202 @@ def test_a_bag_topic_that_cannot_be_played(start, bag, options, reason):
     player = run_player(start, 'bad', bag, *options)
     assert player.end() == 1
     assert reason in player.output
+
+
+@pytest.mark.parametrize(('topic', 'option', 'type_', 'suffix'), [
+    ('/front', '--compressed', CompressedImage, '/compressed'), ('/back', '--raw', Image, '')])
+def test_a_topic_of_a_bag_in_the_other_form(start, peer, bag, topic, option, type_, suffix):
+    name = f'other{topic[1:]}'
+    received = peer.collect(type_, f'/{name}/camera/image_raw{suffix}', QOS)
+    player = run_player(start, name, bag, '--topic', topic, option)
+    peer.wait_until(lambda: len(received) == 3, 'three images')
+    assert [decode(message).shape for message in received] == [(4, 6, 3)] * 3
+    assert player.end() == 0
+
+
+@pytest.mark.parametrize('compressed', [False, True])
+def test_a_video(start, peer, tmp_path, compressed):
+    greys = [10, 100, 200]
+    video = recordings.write_video(tmp_path / 'a.avi', greys)
+    name = f'video_{compressed}'.lower()
+    type_, suffix, options = (CompressedImage, '/compressed', ('--compressed',)) if compressed \
+        else (Image, '', ())
+    received = peer.collect(type_, f'/{name}/camera/image_raw{suffix}', QOS)
+    player = run_player(start, name, video, *options)
+    peer.wait_until(lambda: len(received) == 3, 'three images')
+    for message, grey in zip(received, greys, strict=True):
+        np.testing.assert_allclose(decode(message), np.full((48, 64, 3), grey), atol=4)
+    assert player.end() == 0
+
+
+def test_a_publisher_with_the_qos_of_a_camera_driver(start, peer, folder):
+    qos = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+    topic = '/best_effort/camera/image_raw'
+    reliable = peer.collect(Image, topic, QOS)
+    received = peer.collect(Image, topic, qos)
+    player = run_player(start, 'best_effort', folder, '--reliability', 'best_effort', '--depth',
+                        '2', '--loop')
+    peer.wait_until(lambda: received, 'an image')
+    info, = peer.node.get_publishers_info_by_topic(topic)
+    assert info.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT
+    assert not reliable
+    assert player.end(signal.SIGINT) == 0
+
+
+@pytest.mark.parametrize('loop', [(), ('--loop',)])
+def test_a_folder_of_damaged_images_is_an_error_at_once(start, folder, loop):
+    for path in folder.glob('*.png'):
+        path.write_bytes(path.read_bytes()[:40])
+    player = run_player(start, 'all_damaged', folder, *loop)  # and nobody subscribes
+    assert player.end() == 1
+    assert f'{folder}: there is no image in it that can be played' in player.output
+    assert 'Traceback' not in player.output
+
+
+def test_who_subscribes_elsewhere_is_named(start, peer, folder):
+    peer.collect(Image, '/elsewhere/my/image', QOS)
+    player = run_player(start, 'elsewhere', folder)
+    line = player.wait_for('nobody subscribes to /elsewhere/camera/image_raw')
+    assert '/elsewhere/my/image' in line
+    assert 'remap with, for example, --ros-args -r image:=/' in line
+    assert player.end(signal.SIGTERM) == 0
+
+
+def test_stamps_are_for_bags_alone(start, folder):
+    player = run_player(start, 'stamps', folder, '--keep-stamps')
+    assert player.end() == 1
+    assert 'not a bag, and so without stamps to keep' in player.output
+
+
+@pytest.mark.parametrize(('options', 'reason'), [
+    (('--rate', '0'), "--rate: expected a number above 0, got '0'"),
+    (('--rate', 'nan'), "--rate: expected a number above 0, got 'nan'"),
+    (('--rate', '-1'), "--rate: expected a number above 0, got '-1'"),
+    (('--rate', 'inf'), "--rate: expected a number above 0, got 'inf'"),
+    (('--rate', 'fast'), "--rate: expected a number above 0, got 'fast'"),
+    (('--depth', '0'), "--depth: expected a whole number of at least 1, got '0'"),
+    (('--wait-for-subscribers', '-1'), "at least 0, got '-1'"),
+    (('--wait-for-subscribers', '1.5'), "at least 0, got '1.5'"),
+    (('--reliability', 'auto'), "invalid choice: 'auto'"),
+    (('--raw', '--compressed'), 'not allowed with argument --raw'),
+])
+def test_options_that_make_no_sense(capsys, options, reason):
+    with pytest.raises(SystemExit) as ended:
+        parse_arguments(['photos', *options])
+    assert ended.value.code == 2
+    assert reason in capsys.readouterr().err
+
+
+def frames_at(*seconds):
+    return [Frame(second, Image()) for second in seconds]
+
+
+def due_times(source, rate, loop, count):
+    return [frame.seconds for frame in itertools.islice(schedule(source, rate, loop), count)]
+
+
+@pytest.mark.parametrize(('seconds', 'rate', 'loop', 'expected'), [
+    ((0, 0.1, 0.3), None, False, [0, 0.1, 0.3]),
+    ((0, 0.1, 0.3), 4, False, [0, 0.25, 0.5]),
+    ((0, 0.1, 0.3), None, True, [0, 0.1, 0.3, 0.45, 0.55, 0.75, 0.9]),
+    ((0, 0.1, 0.3), 4, True, [0, 0.25, 0.5, 0.75, 1, 1.25, 1.5]),
+    ((0,), None, True, [0, 0.1, 0.2]),
+    ((0, 0), None, True, [0, 0, 0.2, 0.2, 0.4]),
+    ((), None, True, []),
+    ((), 4, False, []),
+])
+def test_when_frames_are_due(seconds, rate, loop, expected):
+    count = len(expected) if loop and expected else None
+    assert due_times(frames_at(*seconds), rate, loop, count) == pytest.approx(expected)
+
+
+def test_the_schedule_has_no_drift():
+    assert due_times(frames_at(0), 30, True, 100_000)[-1] == 99_999 / 30
+
+
+def test_frames_are_read_ahead_but_not_far():
+    taken, closed = [], threading.Event()
+
+    def source():
+        try:
+            for number in range(20):
+                taken.append(number)
+                yield Frame(number, Image())
+        finally:
+            closed.set()
+
+    frames = ReadAhead(source())
+    assert frames.wait(5)
+    assert [frames.take().seconds for _ in range(3)] == [0, 1, 2]
+    assert len(taken) <= 3 + AHEAD + 1
+    frames.close()
+    assert closed.is_set()
+    assert len(taken) <= 3 + AHEAD + 1
+
+
+def test_the_end_and_errors_come_after_the_frames_before_them():
+    def source():
+        yield Frame(0, Image())
+        raise SourceError('the disk is gone')
+
+    frames = ReadAhead(source())
+    assert frames.take().seconds == 0
+    with pytest.raises(SourceError, match='the disk is gone'):
+        frames.take()
+    frames.close()
+    frames = ReadAhead(iter_frames(1))
+    assert frames.take() is not None
+    assert frames.take() is None
+    frames.close()
+
+
+def iter_frames(count):
+    yield from frames_at(*range(count))
+
+
+class LateFrames:
+    """Frames of which some come after a while only, as of a slow disk."""
+
+    def __init__(self, frames, delays):
+        self._frames = iter(zip(frames, delays, strict=True))
+
+    def wait(self, seconds):
+        """Say that the next frame is there."""
+        return True
+
+    def take(self):
+        """Return the next frame after its delay, None at the end."""
+        frame, delay = next(self._frames, (None, 0))
+        time.sleep(delay)
+        return frame
+
+
+def test_after_a_long_wait_the_schedule_moves(ros_domain, capfd):
+    """Otherwise all that is late would come at once."""
+    interval = 0.1
+    images = recordings.pictures(4)
+    frames = [Frame(n * interval, rgb_message(image, Header()))
+              for n, image in enumerate(images)]
+    player = ImagePlayer(Image, QOS, frame_id='', keep_stamps=False)
+    sent = []
+    player._publisher = PublisherStandIn(sent)
+    assert player.play(LateFrames(frames, [0, CATCH_UP + 0.3, 0, 0]), 0) == 4
+    player.destroy_node()
+    assert all(later - earlier > 0.9 * interval
+               for earlier, later in itertools.pairwise(sent[1:]))
+    assert 'later than it should have' in capfd.readouterr().err
+
+
+class PublisherStandIn:
+    """Notes when something is published."""
+
+    def __init__(self, moments):
+        self._moments = moments
+
+    def publish(self, message):
+        """Note the moment."""
+        self._moments.append(time.monotonic())
+
+    def wait_for_all_acked(self, timeout):
+        """Nothing is under way."""
+        return True
