@@ -46,7 +46,6 @@ from univseg_core.data.stores import ImageStore
 from univseg_core.data.transforms import Augmentation
 from univseg_core.domains import IGNORE_INDEX
 from univseg_core.errors import UnivsegError
-from univseg_core.files import save_tensors
 from univseg_core.images import fit_size, read_image, resize_image
 from univseg_core.models.encoders import encoder_channels, OUTPUT_STRIDE
 from univseg_core.models.model_file import load_model, ModelCard
@@ -56,6 +55,7 @@ from univseg_core.optimisation import new_optimizer
 from univseg_core.processes import new_fabric
 from univseg_core.run_log import read_losses
 from univseg_core.safety import gradient_norm
+from univseg_core.tensor_files import save_tensors
 from univseg_core.training import train
 from univseg_core.training_step import forward_and_backward
 

@@ -1,12 +1,15 @@
 """Pictures for eyes: overlays, legends, panels."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from univseg_core.data.folders import read_sample, Sample
 from univseg_core.domains import Domain, IGNORE_INDEX
-from univseg_core.inference import Segmenter
+
+if TYPE_CHECKING:  # drawing itself needs no torch
+    from univseg_core.inference import Segmenter
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 TEXT = (30, 30, 30)
@@ -99,7 +102,7 @@ def panel(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str], domain: D
     return with_legend(np.vstack(lines), domain)
 
 
-def validation_panel(segmenter: Segmenter, domain: Domain, samples: Sequence[Sample],
+def validation_panel(segmenter: 'Segmenter', domain: Domain, samples: Sequence[Sample],
                      count: int = 4) -> np.ndarray:
     """Return a panel of image, truth and prediction of some samples, evenly spaced."""
     count = min(count, len(samples))

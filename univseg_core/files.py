@@ -1,15 +1,11 @@
 """Files that are either whole or not there."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 import hashlib
 import os
 from pathlib import Path
 import tempfile
-
-from safetensors import SafetensorError
-from safetensors.torch import save_file
-import torch
 
 LEFTOVER = '.unfinished-'
 """What the names of temporary files have in common."""
@@ -47,21 +43,6 @@ def remove_leftovers(folder: Path) -> None:
     """Remove a folder's temporary files of processes that were killed while writing."""
     for path in folder.glob(f'.*{LEFTOVER}*'):
         path.unlink(missing_ok=True)
-
-
-def save_tensors(path: Path | str, tensors: Mapping[str, torch.Tensor],
-                 metadata: Mapping[str, str] | None = None) -> None:
-    """
-    Write a safetensors file whole or not at all.
-
-    Raises OSError, which names the file, where the disk does not take it.
-    """
-    tensors = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-    with replacing(path) as temporary:
-        try:
-            save_file(tensors, temporary, metadata=dict(metadata or {}))
-        except SafetensorError as error:
-            raise OSError(f'{path}: cannot be written: {error}') from error
 
 
 def write_text(path: Path | str, text: str) -> None:

@@ -32,7 +32,7 @@ from univseg_core.data.stores import prepare_stores, Stores
 from univseg_core.data.transforms import Augmentation
 from univseg_core.evaluation import DomainResult, evaluate, report
 from univseg_core.figures import validation_panel
-from univseg_core.files import remove_leftovers, save_tensors, write_text
+from univseg_core.files import remove_leftovers, write_text
 from univseg_core.images import write_png
 from univseg_core.inference import Segmenter
 from univseg_core.interrupts import deferred_interrupts
@@ -55,6 +55,7 @@ from univseg_core.processes import (
 )
 from univseg_core.run_log import RunLog
 from univseg_core.safety import check_loss, gradient_norm, memory_advice, TrainingError
+from univseg_core.tensor_files import save_tensors
 from univseg_core.training_step import forward_and_backward
 import yaml
 

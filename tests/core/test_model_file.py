@@ -9,7 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from tiny_worlds import INDOOR, OUTDOOR, small_network
 import torch
-from univseg_core import files
+from univseg_core import tensor_files
 from univseg_core.errors import UnivsegError
 from univseg_core.models.model_file import (
     load_model,
@@ -193,7 +193,7 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(saved, monkeypatch, 
             path.write_bytes(path.read_bytes()[:1000])
         raise error
 
-    monkeypatch.setattr(files, 'save_file', fail)
+    monkeypatch.setattr(tensor_files, 'save_file', fail)
     with pytest.raises(type(error)):
         save_model(saved, small_network(seed=1), ModelCard())
     assert saved.read_bytes() == before

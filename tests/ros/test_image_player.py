@@ -2,6 +2,8 @@
 
 import itertools
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -351,3 +353,9 @@ class PublisherStandIn:
     def wait_for_all_acked(self, timeout):
         """Nothing is under way."""
         return True
+
+
+def test_player_and_viewer_start_without_torch():
+    code = ("import sys, univseg_ros.image_player, univseg_ros.mask_viewer; "
+            "sys.exit('torch' in sys.modules)")
+    assert subprocess.run([sys.executable, '-c', code], check=False).returncode == 0

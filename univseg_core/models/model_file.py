@@ -13,13 +13,13 @@ from safetensors import safe_open, SafetensorError
 import torch
 from univseg_core.domains import Domain
 from univseg_core.errors import UnivsegError
-from univseg_core.files import save_tensors
 from univseg_core.models.universal import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     ModelSpec,
     UniversalSegmenter,
 )
+from univseg_core.tensor_files import save_tensors
 
 FORMAT_VERSION = 1
 METADATA_KEY = 'univseg'
