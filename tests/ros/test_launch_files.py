@@ -3,6 +3,7 @@
 import importlib.util
 import json
 from pathlib import Path
+import re
 import shutil
 import signal
 
@@ -44,37 +45,126 @@ def test_a_domain_s_parameter_file_holds_what_the_node_takes(name):
 
 
 @pytest.fixture
-def segmentation_launch():
-    """Return the module segmentation.launch.py."""
+def load_launch_file():
+    """Return a function that imports a launch file."""
     pytest.importorskip('launch_ros', reason='needs a ROS 2 distribution (launch_ros)')
-    path = ROOT / 'launch' / 'segmentation.launch.py'
-    spec = importlib.util.spec_from_file_location('segmentation_launch', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+
+    def load(name):
+        path = ROOT / 'launch' / f'{name}.launch.py'
+        spec = importlib.util.spec_from_file_location(f'{name}_launch', path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
+
+
+@pytest.fixture
+def segmentation_launch(load_launch_file):
+    """Return the module segmentation.launch.py."""
+    return load_launch_file('segmentation')
 
 
 def test_every_launch_argument_is_described(segmentation_launch):
     arguments = segmentation_launch.generate_launch_description().get_launch_arguments()
     assert {argument.name for argument in arguments} == {
         'model', 'params_file', 'namespace', 'image', 'image_transport', 'domains', 'device',
-        'autostart', 'use_sim_time', 'log_level'}
+        'precision', 'autostart', 'use_sim_time', 'log_level', 'dds_profile'}
     for argument in arguments:
         assert len(argument.description) > 10
 
 
+def test_every_launch_argument_is_documented_with_its_default(segmentation_launch):
+    table = (ROOT / 'docs' / 'ros.md').read_text().split('| argument | default |')[1]
+    rows = re.findall(r'^\| `(\w+)` \| ([^|]*)\|', table.split('\n\n')[0], re.MULTILINE)
+    defaults = {name: default for name, default, _ in segmentation_launch.ARGUMENTS}
+    assert dict(rows).keys() == defaults.keys()
+    del defaults['params_file']
+    assert {name: text.strip() for name, text in rows if name in defaults} == defaults
+
+
+@pytest.mark.parametrize('file', ['outdoor', 'indoor'])
+def test_every_launch_file_shows_all_arguments_and_its_own_parameter_file(load_launch_file, file):
+    shown = {argument.name: ''.join(part.describe() for part in argument.default_value)
+             for argument in load_launch_file(file).generate_launch_description()
+             .get_launch_arguments()}
+    expected = load_launch_file('segmentation').generate_launch_description()
+    assert shown.keys() == {argument.name for argument in expected.get_launch_arguments()}
+    assert shown['params_file'] == f"'{ROOT / 'config' / 'ros' / f'{file}.yaml'}'"
+
+
 def test_only_arguments_that_are_given_win_over_the_parameter_file(segmentation_launch):
-    empty = dict.fromkeys(('model', 'image_transport', 'domains', 'device', 'autostart',
-                           'use_sim_time'), '')
+    empty = dict.fromkeys(('model', 'image_transport', 'domains', 'device', 'precision',
+                           'autostart', 'use_sim_time'), '')
     assert segmentation_launch.overrides(empty) == {}
     given = segmentation_launch.overrides({
         'model': 'm.univseg', 'image_transport': 'compressed', 'domains': 'outdoor, indoor',
-        'device': 'cpu', 'autostart': 'False', 'use_sim_time': 'true'})
+        'device': 'cpu', 'precision': 'fp32', 'autostart': 'False', 'use_sim_time': 'true'})
     assert given == {
         'model': 'm.univseg', 'image_transport': 'compressed', 'device': 'cpu',
-        'active_domains': ['outdoor', 'indoor'], 'autostart': False, 'use_sim_time': True}
+        'precision': 'fp32', 'active_domains': ['outdoor', 'indoor'], 'autostart': False,
+        'use_sim_time': True}
     with pytest.raises(ValueError, match='autostart:=yes: expected true or false'):
         segmentation_launch.overrides({**empty, 'autostart': 'yes'})
+
+
+@pytest.fixture
+def environment(monkeypatch):
+    """Return a function that sets the variables that decide about a DDS profile."""
+    def set_variables(**variables):
+        for name in ('ROS_DISTRO', 'RMW_IMPLEMENTATION', 'FASTRTPS_DEFAULT_PROFILES_FILE',
+                     'FASTDDS_DEFAULT_PROFILES_FILE'):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+    return set_variables
+
+
+SHIPPED_PROFILE = ROOT / 'config' / 'ros' / 'fastdds_large_images.xml'
+
+
+@pytest.mark.parametrize(('distribution', 'variable'), [
+    ('humble', 'FASTRTPS_DEFAULT_PROFILES_FILE'),
+    ('jazzy', 'FASTRTPS_DEFAULT_PROFILES_FILE'),
+    ('kilted', 'FASTDDS_DEFAULT_PROFILES_FILE'),
+    ('rolling', 'FASTDDS_DEFAULT_PROFILES_FILE'),
+])
+def test_a_dds_profile_goes_into_the_variable_that_the_distribution_reads(
+        segmentation_launch, environment, distribution, variable):
+    environment(ROS_DISTRO=distribution)
+    given, told = segmentation_launch.dds_environment('large_images')
+    assert given == {variable: str(SHIPPED_PROFILE)}
+    assert 'the camera needs it as well' in told
+
+
+def test_a_dds_profile_of_one_s_own_and_none(segmentation_launch, environment, tmp_path,
+                                             monkeypatch):
+    environment(ROS_DISTRO='jazzy')
+    (tmp_path / 'mine.xml').touch()
+    monkeypatch.chdir(tmp_path)
+    given, _ = segmentation_launch.dds_environment('mine.xml')
+    assert given == {'FASTRTPS_DEFAULT_PROFILES_FILE': str(tmp_path / 'mine.xml')}
+    assert segmentation_launch.dds_environment('') == ({}, '')
+    with pytest.raises(ValueError, match=r'dds_profile:=yours.xml: expected large_images or an '
+                       rf'XML file; there is no {tmp_path}/yours.xml'):
+        segmentation_launch.dds_environment('yours.xml')
+
+
+@pytest.mark.parametrize('variables', [
+    {'FASTRTPS_DEFAULT_PROFILES_FILE': '/robot/dds.xml'},
+    {'FASTDDS_DEFAULT_PROFILES_FILE': '/robot/dds.xml'},
+    {'RMW_IMPLEMENTATION': 'rmw_cyclonedds_cpp'},
+])
+@pytest.mark.parametrize('distribution', ['jazzy', 'kilted'])
+def test_a_dds_profile_takes_no_other_s_place_and_says_so(
+        segmentation_launch, environment, variables, distribution):
+    environment(ROS_DISTRO=distribution, **variables)
+    given, told = segmentation_launch.dds_environment('large_images')
+    assert given == {}
+    (name, value), = variables.items()
+    assert 'dds_profile is ignored' in told
+    assert name in told
+    assert value in told
 
 
 @pytest.fixture
@@ -106,6 +196,22 @@ def test_a_launched_node_comes_to_active_and_listens_to_the_camera(
     peer.wait_until(lambda: peer.node.count_subscribers(camera), f'a subscriber to {camera}')
     assert process.end(signal.SIGINT) == 0
     assert 'process has finished cleanly' in process.output
+
+
+@pytest.mark.parametrize(('argument', 'complaint'), [
+    ('autostart:=maybe', 'launch argument autostart:=maybe: expected true or false'),
+    ('use_sim_time:=1', 'launch argument use_sim_time:=1: expected true or false'),
+    ('params_file:=/no.yaml', 'launch argument params_file:=/no.yaml: expected a YAML file'),
+    ('log_level:=loud', 'launch argument log_level:=loud: expected one of debug, info, warn'),
+    ('dds_profile:=/no.xml', 'launch argument dds_profile:=/no.xml: expected large_images or'),
+    ('image:=/1st/image', 'Invalid topic name'),
+])
+def test_a_bad_launch_argument_starts_nothing_and_is_told_in_a_sentence(
+        ros2_launch, argument, complaint):
+    process = ros2_launch('outdoor.launch.py', argument)
+    assert process.end() == 1
+    assert complaint in process.output
+    assert 'process started' not in process.output
 
 
 def test_launch_leaves_the_transitions_to_a_lifecycle_manager(ros2_launch, peer, model_file):
