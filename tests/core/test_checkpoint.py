@@ -42,7 +42,7 @@ class Run:
 
     def load(self, path):
         return load_checkpoint(path, self.network, self.optimizer, self.scheduler,
-                        self.precision)
+                               self.precision)
 
     def state(self):
         """Return everything that decides how it goes on."""

@@ -47,7 +47,6 @@ TERMS = ('loss', 'supervised', 'cross_entropy', 'within_entropy', 'feature_norm'
          'embedding_norm', 'entropy/outdoor/indoor', 'entropy/indoor/indoor')
 
 
-
 @pytest.fixture(scope='module')
 def tiny(worlds, finished_run, tmp_path_factory):
     """Return a configuration's file: the tiny one with label embeddings."""
@@ -326,7 +325,7 @@ def test_a_device_that_is_not_there_is_told(tiny):
 def test_pieces_of_a_batch_have_their_own_batch_norm(tiny, tmp_path, monkeypatch):
     """The first step's loss is the sum of what the network gives for each half alone."""
     settings = load_config(tiny, ['training.accumulate=2', 'training.steps=2',
-                                'objective.alpha=0', 'objective.beta=0'])
+                                  'objective.alpha=0', 'objective.beta=0'])
     losses = []
 
     def noted(loss, *arguments):

@@ -127,5 +127,3 @@ def test_losses_are_divided_by_what_all_processes_have():
     close(share.total * 4, losses.total)
     for key in values.keys() - {'images'}:
         close(shared_values[key] * 4, values[key])
-
-

@@ -49,7 +49,7 @@ def state(folder):
 @pytest.mark.parametrize('precision', ['32-true', 'bf16-mixed', '16-mixed'])
 def test_a_training_goes_on_as_if_nothing_had_happened(configure, tmp_path, monkeypatch,
                                                        precision):
-    """CUDA's sums are not always of the same order: equal but for rounding, after two steps."""
+    """Sums on CUDA are not always of the same order: equal but for rounding, after two steps."""
     config = configure(f'training.precision={precision}', 'training.steps=7',
                        'training.optimizer=sgd', 'training.learning_rate=0.003',
                        'label_embeddings.pretrain_steps=1')

@@ -356,6 +356,6 @@ class PublisherStandIn:
 
 
 def test_player_and_viewer_start_without_torch():
-    code = ("import sys, univseg_ros.image_player, univseg_ros.mask_viewer; "
-            "sys.exit('torch' in sys.modules)")
+    code = ('import sys, univseg_ros.image_player, univseg_ros.mask_viewer\n'
+            'sys.exit("torch" in sys.modules)')
     assert subprocess.run([sys.executable, '-c', code], check=False).returncode == 0

@@ -4,6 +4,8 @@ import ast
 import itertools
 from pathlib import Path
 import re
+import subprocess
+import sys
 import runpy
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -165,3 +167,15 @@ def test_ros_own_lints_find_nothing(linter, capfd):
     if linter == 'xmllint':
         paths = [str(ROOT / 'package.xml'), str(SHIPPED)]
     assert lint.main(argv=paths) == 0, capfd.readouterr().out
+
+
+def test_without_ros_the_package_says_what_is_missing():
+    code = ('from importlib import util\n'
+            'find = util.find_spec\n'
+            'util.find_spec = lambda name: None if name == "rclpy" else find(name)\n'
+            'import univseg_ros.segmentation_node')
+    process = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True,
+                             check=False)
+    assert process.returncode == 1
+    assert process.stderr.splitlines()[-1].startswith(
+        'ModuleNotFoundError: univseg_ros needs ROS 2 (rclpy): source')
