@@ -4,9 +4,8 @@ import ast
 import itertools
 from pathlib import Path
 import re
-import subprocess
-import sys
 import runpy
+import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 
