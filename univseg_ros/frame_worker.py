@@ -142,11 +142,11 @@ class FrameWorker:
         """Segment an image; where memory runs out, at a smaller size from now on."""
         confidence = [name for name, names in watched.items() if 'confidence' in names]
         while True:
+            size = self._segmenter.inference_size or max(image.shape[:2])
             try:
                 return self._segmenter(image, list(watched), confidence=confidence,
                                        threshold=threshold)
             except Exception as error:
-                size = self._segmenter.inference_size or max(image.shape[:2])
                 if not is_out_of_memory(error) or size <= SMALLEST_SIZE:
                     raise
             self._segmenter.inference_size = max(SMALLEST_SIZE, size * 3 // 4)

@@ -80,6 +80,8 @@ class ImageInput:
         for timer in self._timers:
             self._node.destroy_timer(timer)
         self._node.destroy_subscription(self._subscription)
+        # The executor still holds the subscription for a moment, but not what worked behind it.
+        self._on_message = lambda message: None
         self._undeclare_overrides()
 
     def silence(self) -> str:

@@ -44,8 +44,8 @@ def _reported(transition):
         try:
             return transition(self, state)
         except Exception as error:
-            self._fail(f'{transition.__name__} failed: {type(error).__name__}: {error}')
-            self.get_logger().error(traceback.format_exc())
+            self._fail(f'{transition.__name__} failed: {type(error).__name__}: {error}',
+                       traceback.format_exc())
             raise
     return reporting
 
@@ -185,9 +185,10 @@ class SegmentationNode(LifecycleNode):
     def _value(self, name: str) -> bool | int | float | str | list[str]:
         return self.get_parameter(name).value
 
-    def _fail(self, reason: str) -> None:
+    def _fail(self, reason: str, details: str = '') -> None:
         self._failure = reason
-        self.get_logger().error(reason)
+        if self.context.ok():  # else it is no more than that a signal came
+            self.get_logger().error('\n'.join(filter(None, (reason, details))))
 
     def _domains_are_default(self) -> bool:
         return list(self._value('active_domains')) in ([], FIRST_DOMAIN)
@@ -207,6 +208,8 @@ class SegmentationNode(LifecycleNode):
             raise ValueError(reason)
         self._sha256 = sha256_of(path)
         segmenter(np.zeros((*WARM_UP_SIZE, 3), np.uint8))
+        if not self.context.ok():
+            raise RuntimeError('ROS was shut down')
         self.get_logger().info(
             f'loaded {path} on {segmenter.device}; it has {", ".join(segmenter.domains)}')
         return segmenter, domains
@@ -229,6 +232,8 @@ class SegmentationNode(LifecycleNode):
         for parameter in parameters:
             reason = objection(parameter.name, parameter.value, domains,
                                active=self._worker is not None)
+            if parameter.name.startswith('qos_overrides.') and self.has_parameter(parameter.name):
+                reason = f'{parameter.name} can only be given when the node starts'
             if reason:
                 return SetParametersResult(successful=False, reason=reason)
         if not hasattr(self, 'add_post_set_parameters_callback') and self._settings is not None:

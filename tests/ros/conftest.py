@@ -81,7 +81,7 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """The process's number."""
+        """Return the process's number."""
         return self._popen.pid
 
     @property
@@ -137,12 +137,13 @@ def start(ros_domain: int) -> Iterator[Callable[..., Process]]:
 class Peer:
     """The test's own node: it publishes, collects and calls services, and waits for events."""
 
-    def __init__(self, name: str, namespace: str = ''):
+    def __init__(self, name: str, namespace: str = '', **options):
         import rclpy
         self.rclpy = rclpy
-        self.node = rclpy.create_node(name, namespace=namespace)
+        self.node = rclpy.create_node(name, namespace=namespace, **options)
         self._publishers = {}
         self._subscriptions = {}
+        self._clients = {}
         self._seconds = itertools.count(1)
 
     def wait_until(self, condition: Callable[[], object], what: str, seconds: float = DEADLINE):
@@ -171,23 +172,53 @@ class Peer:
         self.node.destroy_subscription(self._subscriptions.pop(id(messages)))
 
     def call(self, type_, service: str, request):
-        """Call a service and return its response."""
-        client = self.node.create_client(type_, service)
-        try:
-            self.wait_until(client.service_is_ready, f'service {service}')
-            future = client.call_async(request)
-            self.wait_until(future.done, f'the response of {service}')
-            return future.result()
-        finally:
-            self.node.destroy_client(client)
+        """Call a service of a node and return its response."""
+        future = self.client(type_, service).call_async(request)
+        self.wait_until(future.done, f'the response of {service}')
+        return future.result()
+
+    def client(self, type_, service: str):
+        """
+        Return a client of a node's service that is ready, of which the node knows.
+
+        A node that has not discovered a client yet, cannot answer it, and gives up soon. Clients
+        become known in the order in which they are made: so one is, if a later one is answered.
+        """
+        if service not in self._clients:
+            self._clients[service] = self.node.create_client(type_, service)
+            self._wait_until_answered(service.rpartition('/')[0])
+        client = self._clients[service]
+        self.wait_until(client.service_is_ready, f'service {service}')
+        return client
+
+    def _wait_until_answered(self, node: str) -> None:
+        from rcl_interfaces.srv import GetParameterTypes
+        client = self.node.create_client(GetParameterTypes, f'{node}/get_parameter_types')
+        self.wait_until(client.service_is_ready, f'node {node}')
+        answers = []
+
+        def is_answered() -> bool:
+            answers.append(client.call_async(GetParameterTypes.Request()))
+            self.handle_for(0.02)
+            return any(answer.done() for answer in answers)
+
+        self.wait_until(is_answered, f'an answer of {node}')
+        self.node.destroy_client(client)
 
     def publish(self, message, topic: str, qos) -> None:
         """Publish a message, once somebody subscribes to the topic."""
-        if topic not in self._publishers:
-            self._publishers[topic] = self.node.create_publisher(type(message), topic, qos)
-        publisher = self._publishers[topic]
+        publisher = self._publisher(type(message), topic, qos)
         self.wait_until(publisher.get_subscription_count, f'a subscriber to {topic}')
         publisher.publish(message)
+
+    def publish_at_once(self, message, topic: str, qos) -> None:
+        """Publish a message, whether anybody subscribes to the topic or not."""
+        self._publisher(type(message), topic, qos).publish(message)
+
+    def _publisher(self, type_, topic: str, qos):
+        if topic not in self._publishers:
+            self._publishers[topic] = self.node.create_publisher(type_, topic, qos)
+        return self._publishers[topic]
 
     def wait_until_acknowledged(self, topic: str) -> None:
         """Wait until all that was published on a topic has reached those who read it reliably."""
@@ -216,8 +247,10 @@ def peer(ros_domain: int) -> Iterator[Peer]:
 
 @pytest.fixture
 def own_peer(ros_domain: int, request: pytest.FixtureRequest) -> Iterator[Peer]:
-    """Return a node in a namespace of this test's own."""
-    peer = Peer('peer', f'/{request.function.__name__}')
+    """Return a node in a namespace of this test's own, with parameters by name if it gives any."""
+    from rclpy.parameter import Parameter
+    peer = Peer('peer', f'/{request.function.__name__}', parameter_overrides=[
+        Parameter(name, value=value) for name, value in getattr(request, 'param', {}).items()])
     yield peer
     peer.node.destroy_node()
 
@@ -230,7 +263,7 @@ def image() -> np.ndarray:
 
 @pytest.fixture(scope='session')
 def pictures() -> list[np.ndarray]:
-    """Return pictures (H, W, 3) uint8 of several odd sizes, with patches of all colours."""
+    """Return pictures of several odd sizes, (H, W, 3) uint8, with patches of all colours."""
     import cv2
     generator = np.random.default_rng(1)
     return [cv2.resize(generator.integers(0, 256, (5, 7, 3), np.uint8), size)

@@ -2,9 +2,9 @@
 
 from collections import Counter
 from contextlib import contextmanager
-import os
 from pathlib import Path
 import re
+import time
 
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
@@ -64,9 +64,7 @@ class Robot:
 
     def begin_change_of_state(self, transition):
         """Ask for a transition; return the future of the answer."""
-        client = self.peer.node.create_client(ChangeState, f'{self.node}/change_state')
-        self.peer.wait_until(client.service_is_ready, 'a service')
-        return client.call_async(
+        return self.peer.client(ChangeState, f'{self.node}/change_state').call_async(
             ChangeState.Request(transition=Transition(id=transition)))
 
     def set_parameter(self, name, value):
@@ -98,7 +96,7 @@ class Robot:
         return self.get_parameters(sorted(response.result.names))
 
     def thread_count(self):
-        return len(os.listdir(f'/proc/{self.process.pid}/task'))
+        return len(list(Path(f'/proc/{self.process.pid}/task').iterdir()))
 
     def outputs(self, domain, name, qos=MASK_QOS):
         """Return the list of the images of an output that have come, subscribing at first."""
@@ -125,15 +123,26 @@ class Robot:
         return self.output_of(stamp, domain, 'mask')
 
     def diagnostics(self):
-        """Return the next status of the node on /diagnostics: its level, message and values."""
+        """
+        Return a status of the node on /diagnostics: its level, message and values.
+
+        It is one that was published after the call: one that was on its way may tell of what was.
+        """
+        called = time.time_ns()
         if self._diagnostics is None:
-            self._diagnostics = self.peer.collect(DiagnosticArray, '/diagnostics', 10)
-        self._diagnostics.clear()
-        name = f'{self.node[1:]}: segmentation'
+            self._diagnostics = []
+            self.peer.node.create_subscription(
+                DiagnosticArray, '/diagnostics', self._take_diagnostics, 10)
         found = self.peer.wait_until(
-            lambda: [status for message in self._diagnostics for status in message.status
-                     if status.name == name], f'{name} on /diagnostics')[-1]
+            lambda: [status for sent, status in self._diagnostics if sent > called],
+            f'diagnostics of {self.node}')[-1]
+        self._diagnostics.clear()
         return found.level, found.message, {item.key: item.value for item in found.values}
+
+    def _take_diagnostics(self, message, info):
+        self._diagnostics += [
+            (info['source_timestamp'], status) for status in message.status
+            if status.name == f'{self.node[1:]}: segmentation']
 
     def wait_for_diagnostics(self, condition):
         """Return the first status whose level, message and values fulfil a condition."""
@@ -147,8 +156,24 @@ class Robot:
         """Return how many frames came to something, as the next status on /diagnostics says."""
         return int(self.diagnostics()[2][f'frames {outcome}'])
 
+    def counts_at_rest(self):
+        """Return the counts of frames by outcome, once each that was received came to one."""
+        def counts(values):
+            return {key.removeprefix('frames '): int(value) for key, value in values.items()
+                    if key.startswith('frames ')}
+
+        def accounted_for(level, message, values):
+            by_outcome = counts(values)
+            return by_outcome.pop('received') == sum(by_outcome.values())
+
+        return counts(self.wait_for_diagnostics(accounted_for)[2])
+
     def publish(self, message, topic='image'):
         self.peer.publish(message, f'{self.namespace}/{topic}', CAMERA_QOS)
+
+    def publish_at_once(self, message):
+        """Publish an image, whether the node subscribes or not: a timer must not wait."""
+        self.peer.publish_at_once(message, f'{self.namespace}/image', CAMERA_QOS)
 
     def settle(self, topic='image'):
         """Return when the node has taken what was published on a topic, reliably, so far."""
@@ -236,6 +261,7 @@ def serve_among(robot, bad, make_good, domain, topic='image'):
 
     `bad` and `make_good` make messages of headers.
     """
+    bad = list(bad)
     robot.segment(make_good, domain, topic=topic)
     for _ in range(10):
         before = robot.diagnostics()[2]

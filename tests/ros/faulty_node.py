@@ -1,0 +1,60 @@
+"""
+A segmentation node that goes wrong on demand.
+
+Files in a folder, the first argument, say how: `hold` lets each inference wait until the file is
+gone, `fail` lets each raise, `memory` lets it run out of memory where the network sees an image
+whose longest side is above the number in the file, and the name of a transition (`on_activate`)
+lets that raise, once.
+"""
+
+from pathlib import Path
+import sys
+import time
+import weakref
+
+import torch
+from univseg_core.inference import Segmenter
+from univseg_ros import segmentation_node
+from univseg_ros.frame_worker import FrameWorker
+from univseg_ros.outputs import DomainOutputs
+
+folder = Path(sys.argv[1])
+load, segment = Segmenter.load, Segmenter.__call__
+
+
+def load_watched(*arguments, **options):
+    segmenter = load(*arguments, **options)
+    weakref.finalize(segmenter, print, 'the model is gone', flush=True)
+    return segmenter
+
+
+def segment_faultily(self, image, domains=None, *, confidence=(), **options):
+    print(f'segments {domains or list(self.domains)}, confidence of {confidence}', flush=True)
+    while (folder / 'hold').exists():
+        time.sleep(0.005)
+    if (folder / 'fail').exists():
+        raise RuntimeError('told to fail')
+    memory = folder / 'memory'
+    if memory.exists() and max(self.network_size(*image.shape[:2])) > int(memory.read_text()):
+        raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2.00 GiB')
+    return segment(self, image, domains, confidence=confidence, **options)
+
+
+def failing_in(transition, function):
+    def fail_once(*arguments, **options):
+        result = function(*arguments, **options)
+        if (folder / transition).exists():
+            (folder / transition).unlink()
+            raise RuntimeError(f'{transition} was told to fail')
+        return result
+    return fail_once
+
+
+Node = segmentation_node.SegmentationNode
+Segmenter.load = load_watched
+Segmenter.__call__ = segment_faultily
+Node.set_parameters = failing_in('on_configure', Node.set_parameters)
+DomainOutputs.announce = failing_in('on_activate', DomainOutputs.announce)
+FrameWorker.stop = failing_in('on_deactivate', failing_in('on_shutdown', FrameWorker.stop))
+DomainOutputs.close = failing_in('on_cleanup', DomainOutputs.close)
+sys.exit(segmentation_node.main())
