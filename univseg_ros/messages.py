@@ -55,9 +55,9 @@ def _check(message: Image) -> Encoding:
         raise _error(message, f'a row (step) has {step} bytes; expected at least {row}')
     rows = encoding.rows(height)
     surplus = len(message.data) - rows * step
-    # Behind the picture a driver's buffer may have rows up to a multiple of 16, or bytes up to a
+    # Behind the picture a driver's buffer may have some rows of its own, or bytes up to a
     # whole page. With any other length, the step is wrong and the picture would be slanted.
-    is_rows = surplus % step == 0 and surplus < 16 * step
+    is_rows = surplus % step == 0 and surplus <= 32 * step
     if surplus < 0 or not (surplus < PAGE or is_rows):
         raise _error(message, f'{len(message.data)} bytes of data; expected {rows * step}, '
                      f'{rows} rows of {step}')
