@@ -34,7 +34,7 @@ def top_classes(logits: torch.Tensor, network_size: tuple[int, int], size: tuple
     - that probability (H, W) uint8 as 0..255, 0 where it is not a number; None unless
       `confidence` is asked for.
     """
-    classes = len(logits)
+    classes, logits = len(logits), logits.to(torch.float32)
     mask = torch.empty(size, dtype=torch.uint8, device=logits.device)
     probabilities = torch.empty_like(mask) if confidence else None
     # Of the classes that are on top, the first has the largest rank; none leaves 255.

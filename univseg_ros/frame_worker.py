@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+import math
 import threading
 import time
+import traceback
 
 import numpy as np
 from rclpy.node import Node
@@ -13,7 +15,7 @@ import torch
 from univseg_core.inference import Segmentation, Segmenter
 from univseg_core.memory import is_out_of_memory
 from univseg_ros.mailbox import Mailbox
-from univseg_ros.messages import decode, MessageError
+from univseg_ros.messages import decode, MessageError, nanoseconds
 from univseg_ros.outputs import DomainOutputs
 from univseg_ros.statistics import FrameStatistics, FrameTimes
 
@@ -67,16 +69,19 @@ class FrameWorker:
         """Leave a message for the thread, in the place of one that it has not taken yet."""
         self.statistics.receive()
         now = time.monotonic()
+        frame = Frame(message, now)
         max_rate = self._settings().max_rate
         if max_rate:
             turn = self._last_turn + 1 / max_rate
             if now < turn:
-                self.statistics.note('limited')
+                # One that waits already gives way all the same, with its turn.
+                replaces = self._mailbox.replace(frame)
+                self.statistics.note('replaced' if replaces else 'limited')
                 return
             # When it was due rather than now, or max_rate would not be kept on average at any
             # camera's rate; but a pause gives at most one frame's credit.
             self._last_turn = max(turn, now - 1 / max_rate)
-        if self._mailbox.put(Frame(message, now)):
+        if self._mailbox.put(frame):
             self.statistics.note('replaced')
 
     def stop(self) -> None:
@@ -96,6 +101,7 @@ class FrameWorker:
                 if not self._node.context.ok():  # ROS was shut down while it was in work
                     self.statistics.note('stopped')
                     return
+                self._node.get_logger().debug(traceback.format_exc())
                 self._skip('failed', f'its segmentation failed: {type(error).__name__}: {error}')
             del frame  # or it would be kept until the next one comes
 
@@ -133,24 +139,37 @@ class FrameWorker:
             age=self._age(header)))
 
     def _age(self, header: Header) -> float:
-        """Return a frame's age in seconds of the node's clock; 0 for a stamp of zero."""
-        stamp = header.stamp.sec * 10**9 + header.stamp.nanosec
-        return (self._node.get_clock().now().nanoseconds - stamp) / 1e9 if stamp else 0.0
+        """Return a frame's age in seconds of the node's clock; nan for a stamp of zero."""
+        stamp = nanoseconds(header.stamp)
+        return (self._node.get_clock().now().nanoseconds - stamp) / 1e9 if stamp else math.nan
 
     def _segment(self, image: np.ndarray, watched: Mapping[str, frozenset[str]],
                  threshold: float) -> dict[str, Segmentation]:
-        """Segment an image; where memory runs out, at a smaller size from now on."""
+        """
+        Segment an image; where memory runs out, at a smaller size, and from now on if that helps.
+
+        A size that somebody sets meanwhile is left alone.
+        """
         confidence = [name for name, names in watched.items() if 'confidence' in names]
+        segmenter = self._segmenter
+        asked = tried = segmenter.inference_size
         while True:
-            size = self._segmenter.inference_size or max(image.shape[:2])
+            size = tried or max(image.shape[:2])
             try:
-                return self._segmenter(image, list(watched), confidence=confidence,
-                                       threshold=threshold)
+                result = segmenter(image, list(watched), confidence=confidence,
+                                   threshold=threshold)
+                break
             except Exception as error:
-                if not is_out_of_memory(error) or size <= SMALLEST_SIZE:
+                gives_up = not is_out_of_memory(error) or size <= SMALLEST_SIZE
+                if segmenter.inference_size == tried:
+                    tried = asked if gives_up else max(SMALLEST_SIZE, size * 3 // 4)
+                    segmenter.inference_size = tried
+                if gives_up:
                     raise
-            self._segmenter.inference_size = max(SMALLEST_SIZE, size * 3 // 4)
+            tried = segmenter.inference_size
             torch.cuda.empty_cache()  # does nothing where CUDA was not used
+        if tried != asked and segmenter.inference_size == tried:
             self._node.get_logger().error(
-                f'out of memory at inference_size {size}; from now on it is '
-                f'{self._segmenter.inference_size} (set inference_size to change it)')
+                f'out of memory at inference_size {asked or max(image.shape[:2])}; from now on it '
+                f'is {tried} (set inference_size to change it)')
+        return result

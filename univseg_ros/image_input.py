@@ -154,7 +154,9 @@ class ImageInput:
         if self._reliability == 'reliable' and not any(map(_is_reliable, publishers)):
             return (f'{self.topic} is published by {names} as best effort, but the parameter '
                     'reliability asks for reliable; set it to auto')
-        return f'{self.topic} is published by {names}, who sends nothing; is the camera running?'
+        return (f'{self.topic} is published by {names}, who sends nothing that arrives; is the '
+                'camera running? Or are its images too large for the middleware (docs/ros.md, '
+                'large images)?')
 
     def _alternatives(self) -> str:
         other = 'compressed' if self._type is Image else 'raw'
@@ -163,11 +165,14 @@ class ImageInput:
                in self._node.get_publishers_info_by_topic(self._image_topic + suffix)):
             return (f'but {self._image_topic + suffix} is published: set image_transport to '
                     f'{other}')
-        own = self._node.get_fully_qualified_name() + '/'
+        known = self._node.get_topic_names_and_types()
+        # What segmentation nodes publish is no camera.
+        outputs = tuple(topic.removesuffix('active_domains') for topic, _ in known
+                        if topic.endswith('/active_domains'))
         topics = sorted(
-            topic for topic, types in self._node.get_topic_names_and_types()
+            topic for topic, types in known
             if self._type_name in types and topic.endswith(self._suffix)
-            and not topic.startswith(own) and self._node.count_publishers(topic))
+            and not topic.startswith(outputs) and self._node.count_publishers(topic))
         if not topics:
             return 'no topic of this type is published at all'
         remapping = f'image:={topics[0].removesuffix(self._suffix)}'

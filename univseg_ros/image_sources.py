@@ -60,7 +60,10 @@ class FolderSource:
         self._paths = [folder] if folder.is_file() else sorted(
             path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
         if not self._paths:
-            raise SourceError(f'{folder}: no images in it; expected {", ".join(IMAGE_SUFFIXES)}')
+            inside = sorted(path.name for path in folder.iterdir() if path.is_dir())[:10]
+            hint = f'; the folders in it are {", ".join(inside)}' if inside else ''
+            raise SourceError(
+                f'{folder}: no images in it; expected {", ".join(IMAGE_SUFFIXES)}{hint}')
         self._skipped = skipped
         self.type = CompressedImage if compressed else Image
 

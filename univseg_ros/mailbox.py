@@ -23,6 +23,14 @@ class Mailbox(Generic[Item]):
                 self._changed.notify()
             return replaced
 
+    def replace(self, item: Item) -> bool:
+        """Leave an item if it replaces one that was not taken; say whether it does."""
+        with self._changed:
+            replaces = self._item is not None
+            if replaces:
+                self._item = item
+            return replaces
+
     def take(self) -> Item | None:
         """Wait for an item and take it out; None means that the mailbox is closed."""
         with self._changed:

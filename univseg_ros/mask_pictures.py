@@ -5,14 +5,13 @@ import json
 from pathlib import Path
 import threading
 
-from builtin_interfaces.msg import Time
 from rclpy.logging import get_logger
 from rclpy.task import Future
 from sensor_msgs.msg import CompressedImage, Image
 from univseg_core.domains import Domain
 from univseg_core.figures import overlay, with_legend
 from univseg_core.images import write_png
-from univseg_ros.messages import decode, MessageError
+from univseg_ros.messages import decode, MessageError, nanoseconds
 
 IMAGES_KEPT, BYTES_KEPT = 300, 256 * 2**20
 """Newest images that wait for their masks: what a slow network leaves behind is much."""
@@ -173,8 +172,3 @@ def domain_of(label_map: str) -> Domain:
                              [item['colour'] for item in classes])
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f'not a label map: {label_map[:200]!r}: {error}') from error
-
-
-def nanoseconds(stamp: Time) -> int:
-    """Return a header's stamp in nanoseconds."""
-    return stamp.sec * 10**9 + stamp.nanosec

@@ -18,7 +18,8 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 from univseg_core.domains import Domain, NAME_PATTERN
 from univseg_ros.image_input import ImageInput, TRANSPORTS
-from univseg_ros.mask_pictures import domain_of, Matcher, nanoseconds, PictureWriter
+from univseg_ros.mask_pictures import domain_of, Matcher, PictureWriter
+from univseg_ros.messages import nanoseconds
 from univseg_ros.signals import ros_until_signal
 
 NODE_NAME = 'mask_viewer'
@@ -33,7 +34,8 @@ SILENCE = 5.0
 
 NODE_PATTERN = re.compile(r'/?[A-Za-z_]\w*(/[A-Za-z_]\w*)*', re.ASCII)
 LATCHED_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-MASK_QOS = QoSProfile(depth=DEPTH, reliability=ReliabilityPolicy.BEST_AVAILABLE)
+MASK_QOS = QoSProfile(depth=DEPTH, reliability=getattr(
+    ReliabilityPolicy, 'BEST_AVAILABLE', ReliabilityPolicy.BEST_EFFORT))  # Humble has none
 
 DESCRIPTION = """\
 Write what a segmentation node makes of a camera's images as PNG files. For each mask of its active

@@ -2,6 +2,7 @@
 
 import array
 
+from builtin_interfaces.msg import Time
 import numpy as np
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
@@ -29,6 +30,11 @@ def decode(message: Image | CompressedImage) -> np.ndarray:
         return _decompress(message)
     encoding = _check(message)
     return encoding.convert(*_planes(message, encoding))
+
+
+def nanoseconds(stamp: Time) -> int:
+    """Return a header's stamp in nanoseconds."""
+    return stamp.sec * 10**9 + stamp.nanosec
 
 
 def mask_message(mask: np.ndarray, header: Header) -> Image:

@@ -1,5 +1,6 @@
 """The node: camera images in, masks of the active domains out."""
 
+import argparse
 from collections.abc import Mapping, Sequence
 import functools
 import json
@@ -15,6 +16,7 @@ from rclpy.exceptions import ParameterException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.logging import get_logger
 from rclpy.parameter import Parameter
+from rclpy.utilities import remove_ros_args
 from std_msgs.msg import String
 from univseg_core.files import sha256_of
 from univseg_core.inference import Segmenter
@@ -27,13 +29,21 @@ from univseg_ros.diagnostics import (
     memory_values,
     model_values,
 )
-from univseg_ros.frame_worker import FrameWorker, Settings
+from univseg_ros.frame_worker import FrameWorker, LOG_PERIOD, Settings
 from univseg_ros.image_input import ImageInput
 from univseg_ros.outputs import DomainOutputs, LabelInfo, LATCHED_QOS
-from univseg_ros.parameters import declare, FIRST_DOMAIN, objection
+from univseg_ros.parameters import declare, FIRST_DOMAIN, objection, PARAMETERS
 from univseg_ros.signals import ros_until_signal, spin
 
 NODE_NAME = 'univseg'
+DESCRIPTION = """\
+Segment the images of a camera: a managed node that comes to active by itself.
+
+  ros2 run univseg_ros segmentation_node --ros-args -p model:=/path/model.univseg \\
+    -r image:=/camera/image_raw
+  ros2 run univseg_ros segmentation_node --ros-args --params-file my.yaml
+
+Masks come on /univseg/DOMAIN/mask; docs/ros.md tells of all topics and parameters."""
 WARM_UP_SIZE = (480, 640)
 
 
@@ -71,6 +81,7 @@ class SegmentationNode(LifecycleNode):
         self._input: ImageInput | None = None
         self._worker: FrameWorker | None = None
         self._failure = ''
+        self._finalized = False
         self._settings: Settings | None = None
         # Before they are declared, so that the values given at start are judged as later ones.
         self.add_on_set_parameters_callback(self._judge_parameters)
@@ -148,6 +159,7 @@ class SegmentationNode(LifecycleNode):
         """Stop and give back everything."""
         self._stop_frames()
         self._release()
+        self._finalized = True
         return super().on_shutdown(state)
 
     @_reported
@@ -293,7 +305,8 @@ class SegmentationNode(LifecycleNode):
                     f'{self._segmenter.inference_size} instead of '
                     f'{asked or "the size of the images"}'))
         if self._worker is None:
-            state = 'unconfigured' if self._segmenter is None else 'inactive'
+            state = ('finalized: start it anew' if self._finalized else
+                     'unconfigured' if self._segmenter is None else 'inactive')
             findings.append(Finding(DiagnosticStatus.WARN, f'not active: the node is {state}'))
         else:
             values['active domains'] = ', '.join(self._settings.active_domains)
@@ -317,11 +330,18 @@ def _serve(node: SegmentationNode) -> None:
             spin(node)
         except Exception:
             if node.context.ok():
-                node.get_logger().error(f'a request failed:\n{traceback.format_exc()}')
+                node.get_logger().error(f'a callback failed:\n{traceback.format_exc()}',
+                                        throttle_duration_sec=LOG_PERIOD)
 
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the node until it is interrupted; return the exit code."""
+    argparse.ArgumentParser(
+        'segmentation_node', description=DESCRIPTION,
+        epilog='parameters:\n' + '\n'.join(
+            f'  {name}: {spec.description}' for name, spec in PARAMETERS.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    ).parse_args(remove_ros_args(args)[1:])
     with ros_until_signal(args):
         try:
             node = SegmentationNode()

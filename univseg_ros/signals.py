@@ -32,8 +32,11 @@ def ros_until_signal(args: Sequence[str] | None = None) -> Iterator[None]:
     """
     Initialise ROS for a block, and shut it down after it.
 
-    A signal ends the block without an exception, also in the midst of a callback.
+    A signal ends the block without an exception, also in the midst of a callback. Ctrl-C counts
+    once: under `ros2 launch` it comes twice, from the terminal and from launch, and the second
+    one would break off what the first one lets end in good order.
     """
+    signal.signal(signal.SIGINT, _interrupt_once)  # before rclpy's, which calls it
     rclpy.init(args=args)
     try:
         yield
@@ -44,6 +47,10 @@ def ros_until_signal(args: Sequence[str] | None = None) -> Iterator[None]:
         if rclpy.ok():
             raise
     finally:
-        # Ctrl-C under `ros2 launch` comes twice: from the terminal and from launch.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         rclpy.try_shutdown()
+
+
+def _interrupt_once(*_: object) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt

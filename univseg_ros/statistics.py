@@ -2,6 +2,7 @@
 
 from collections import Counter, deque
 from dataclasses import dataclass
+import math
 import threading
 import time
 
@@ -28,7 +29,8 @@ class FrameTimes:
 
     `latency` from its arrival to its publication, of which `inference` was the model's and
     `own_cost` the node's: decoding, drawing, making and publishing messages. The rest was
-    waiting. `age` is the node's clock less the header stamp at publication.
+    waiting. `age` is the node's clock less the header stamp at publication, nan where the stamp is
+    zero.
     """
 
     latency: float
@@ -104,12 +106,14 @@ class FrameStatistics:
         now = time.monotonic()
         span = max(min(WINDOW, now - self._start), 1.0)
         counts = Counter(outcome for _, outcome, _, _ in events)
-        published = [vars(times) for _, _, _, times in events if times is not None]
+        published = [vars(times) for *_, times in events if times is not None]
+        columns = {name: [times[name] for times in published if not math.isnan(times[name])]
+                   for name in FrameTimes.__annotations__}
         return Summary(
             counts, {outcome: reason for _, outcome, reason, _ in events if reason},
             arrivals / span, counts['published'] / span,
-            {name: tuple(np.percentile([times[name] for times in published], (50, 95)))
-             for name in FrameTimes.__annotations__} if published else {},
+            {name: tuple(np.percentile(column, (50, 95)))
+             for name, column in columns.items() if column},
             now - began if began else 0.0)
 
 

@@ -4,7 +4,7 @@ A segmentation node that goes wrong on demand.
 Files in a folder, the first argument, say how: `hold` lets each inference wait until the file is
 gone, `fail` lets each raise, `memory` lets it run out of memory where the network sees an image
 whose longest side is above the number in the file, and the name of a transition (`on_activate`)
-lets that raise, once.
+lets that raise, once. With `compute`, it computes until the file is gone.
 """
 
 from pathlib import Path
@@ -18,6 +18,7 @@ from univseg_ros import segmentation_node
 from univseg_ros.frame_worker import FrameWorker
 from univseg_ros.outputs import DomainOutputs
 
+LARGE = torch.ones(1500, 1500)
 folder = Path(sys.argv[1])
 load, segment = Segmenter.load, Segmenter.__call__
 
@@ -30,6 +31,8 @@ def load_watched(*arguments, **options):
 
 def segment_faultily(self, image, domains=None, *, confidence=(), **options):
     print(f'segments {domains or list(self.domains)}, confidence of {confidence}', flush=True)
+    while (folder / 'compute').exists():
+        torch.mm(LARGE, LARGE)  # not in Python, where a thread ends more easily
     while (folder / 'hold').exists():
         time.sleep(0.005)
     if (folder / 'fail').exists():
@@ -57,4 +60,4 @@ Node.set_parameters = failing_in('on_configure', Node.set_parameters)
 DomainOutputs.announce = failing_in('on_activate', DomainOutputs.announce)
 FrameWorker.stop = failing_in('on_deactivate', failing_in('on_shutdown', FrameWorker.stop))
 DomainOutputs.close = failing_in('on_cleanup', DomainOutputs.close)
-sys.exit(segmentation_node.main())
+sys.exit(segmentation_node.main([sys.argv[0], *sys.argv[2:]]))

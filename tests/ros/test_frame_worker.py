@@ -478,10 +478,43 @@ def test_out_of_memory_gives_up_at_the_smallest_size_and_tries_the_next_frame(be
     assert 'out of memory' in bench.worker.statistics.recent().reasons['failed']
     assert bench.published == []
     assert bench.put_and_wait() == 'failed'
-    assert bench.segmenter.inference_size == SMALLEST_SIZE
+    assert bench.segmenter.inference_size == 100
     bench.segmenter.memory = None
     assert bench.put_and_wait() == 'published'
-    assert len(bench.segmenter.calls) == 7
+    assert bench.segmenter.calls[-1].size == 100
+
+
+def test_a_size_that_is_set_while_memory_runs_out_is_left_alone(bench):
+    bench.segmenter.inference_size = 400
+    bench.segmenter.memory = 100
+    segment = Segmenter.__call__
+
+    def set_by_a_user(self, *arguments, **options):
+        if len(self.calls) == 1:
+            self.inference_size = 80
+        return segment(self, *arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Segmenter, '__call__', set_by_a_user)
+        assert bench.put_and_wait() == 'published'
+    assert [call.size for call in bench.segmenter.calls] == [400, 80]
+    assert bench.segmenter.inference_size == 80
+
+
+def test_with_max_rate_too_the_newest_frame_waits(bench, clock):
+    gate = Gate(bench)
+    bench.change(max_rate=2.0)
+    bench.put()
+    gate.wait()
+    clock.now += 0.5
+    bench.put()  # takes its turn and waits
+    clock.now += 0.1
+    bench.put()  # takes its place, not a turn
+    gate.go_on.release()
+    gate.wait()
+    gate.go_on.release()
+    assert bench.wait() == {'published': 2, 'replaced': 1}
+    assert [number for number, *_ in bench.published] == [1, 3]
 
 
 @pytest.mark.parametrize('size', [1, SMALLEST_SIZE - 1, SMALLEST_SIZE])

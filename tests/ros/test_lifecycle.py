@@ -338,3 +338,19 @@ def test_signals_in_the_midst_of_configuring_and_of_an_inference_end_the_node(
         send_signals(working)
     working.end(None)
     peer.node.destroy_timer(timer)
+
+
+def test_ctrl_c_twice_in_the_midst_of_a_computation_is_a_good_end(
+        start, peer, model_file, pictures, tmp_path):
+    robot = Robot(start, peer, 'computing', '-p', f'model:={model_file}',
+                  run=(*FAULTY_NODE, str(tmp_path)))
+    robot.wait_until_active()
+    robot.segment(frame(pictures[0]), 'outdoor')
+    with fault(tmp_path, 'compute'):
+        begin = robot.process.line_count()
+        robot.publish(rgb_message(pictures[0], peer.header()))
+        peer.wait_until(lambda: robot.process.line_count() > begin, 'a frame in work')
+        for pause in (0.01, PAUSE, PAUSE):
+            os.kill(robot.process.pid, signal.SIGINT)
+            peer.handle_for(pause)
+    robot.end(None)
