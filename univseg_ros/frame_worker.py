@@ -74,9 +74,9 @@ class FrameWorker:
         if max_rate:
             turn = self._last_turn + 1 / max_rate
             if now < turn:
-                # One that waits already gives way all the same, with its turn.
-                replaces = self._mailbox.replace(frame)
-                self.statistics.note('replaced' if replaces else 'limited')
+                # One that waits already gives way all the same: the newer one has its turn.
+                self._mailbox.replace(frame)
+                self.statistics.note('limited')
                 return
             # When it was due rather than now, or max_rate would not be kept on average at any
             # camera's rate; but a pause gives at most one frame's credit.
