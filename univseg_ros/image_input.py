@@ -154,8 +154,8 @@ class ImageInput:
         if self._reliability == 'reliable' and not any(map(_is_reliable, publishers)):
             return (f'{self.topic} is published by {names} as best effort, but the parameter '
                     'reliability asks for reliable; set it to auto')
-        return (f'{self.topic} is published by {names}, who sends nothing that arrives; is the '
-                'camera running? Or are its images too large for the middleware (docs/ros.md, '
+        return (f'{self.topic} is published by {names}, who sends nothing; is the camera '
+                'running? Or are its images too large for the middleware (docs/ros.md, '
                 'large images)?')
 
     def _alternatives(self) -> str:
