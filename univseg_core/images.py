@@ -5,17 +5,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 from univseg_core.domains import Domain, IGNORE_INDEX
+from univseg_core.encoded import encoded_size, PNG_SIGNATURE
 from univseg_core.errors import UnivsegError
 from univseg_core.files import replacing
 
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
 
 
-JPEG_START, JPEG_END = b'\xff\xd8', b'\xff\xd9'
-JPEG_TAIL = 4096
-"""Bytes at the end of a JPEG among which its end marker stands; some cameras pad their files."""
-
-PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
 PNG_BIT_DEPTH = 24
 """Where in a PNG file the bits of a pixel's channel stand."""
 
@@ -35,10 +31,10 @@ def _read(path: Path) -> np.ndarray:
 
 
 def _decode(data: np.ndarray, flags: int) -> np.ndarray:
-    is_jpeg = data[:2].tobytes() == JPEG_START
-    # OpenCV 4 fills what is missing of a truncated JPEG with grey, and says nothing.
-    if is_jpeg and JPEG_END not in data[-JPEG_TAIL:].tobytes():
-        raise ImageError('not a readable image (a truncated JPEG)')
+    try:
+        encoded_size(data.tobytes())
+    except ValueError as error:
+        raise ImageError(f'not a readable image ({error})') from None
     try:
         image = cv2.imdecode(data, flags) if data.size else None
     except cv2.error:

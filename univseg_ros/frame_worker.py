@@ -37,11 +37,11 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Frame:
+class Arrival:
     """A message and when it came, in seconds of the monotonic clock."""
 
     message: Image | CompressedImage
-    arrival: float
+    time: float
 
 
 class FrameWorker:
@@ -61,7 +61,7 @@ class FrameWorker:
         self._outputs = outputs
         self._settings = settings
         self._last_turn = -np.inf
-        self._mailbox: Mailbox[Frame] = Mailbox()
+        self._mailbox: Mailbox[Arrival] = Mailbox()
         self._thread = threading.Thread(target=self._work, name='inference')
         self._thread.start()
 
@@ -69,19 +69,19 @@ class FrameWorker:
         """Leave a message for the thread, in the place of one that it has not taken yet."""
         self.statistics.receive()
         now = time.monotonic()
-        frame = Frame(message, now)
+        arrival = Arrival(message, now)
         max_rate = self._settings().max_rate
         if max_rate:
             turn = self._last_turn + 1 / max_rate
             if now < turn:
                 # One that waits already gives way all the same: the newer one has its turn.
-                self._mailbox.replace(frame)
+                self._mailbox.replace(arrival)
                 self.statistics.note('limited')
                 return
             # When it was due rather than now, or max_rate would not be kept on average at any
             # camera's rate; but a pause gives at most one frame's credit.
             self._last_turn = max(turn, now - 1 / max_rate)
-        if self._mailbox.put(frame):
+        if self._mailbox.put(arrival):
             self.statistics.note('replaced')
 
     def stop(self) -> None:
@@ -91,10 +91,10 @@ class FrameWorker:
         self._thread.join()
 
     def _work(self) -> None:
-        while (frame := self._mailbox.take()) is not None:
+        while (arrival := self._mailbox.take()) is not None:
             self.statistics.begin_work()
             try:
-                self._process(frame)
+                self._process(arrival)
             except MessageError as error:
                 self._skip('undecodable', f'it cannot be decoded: {error}')
             except Exception as error:
@@ -103,13 +103,13 @@ class FrameWorker:
                     return
                 self._node.get_logger().debug(traceback.format_exc())
                 self._skip('failed', f'its segmentation failed: {type(error).__name__}: {error}')
-            del frame  # or it would be kept until the next one comes
+            del arrival  # or it would be kept until the next one comes
 
     def _skip(self, outcome: str, reason: str) -> None:
         self.statistics.note(outcome, reason)
         self._node.get_logger().error(f'frame skipped, {reason}', throttle_duration_sec=LOG_PERIOD)
 
-    def _process(self, frame: Frame) -> None:
+    def _process(self, arrival: Arrival) -> None:
         begin = time.monotonic()
         settings = self._settings()
         watched = {name: names for name in settings.active_domains
@@ -117,12 +117,12 @@ class FrameWorker:
         if not watched:
             self.statistics.note('unwatched')
             return
-        header = frame.message.header
+        header = arrival.message.header
         age = self._age(header)
         if settings.max_age and age > settings.max_age:
             self.statistics.note('stale', f'{age:.3f} s old; max_age is {settings.max_age:g} s')
             return
-        image = decode(frame.message)
+        image = decode(arrival.message)
         decoded = time.monotonic()
         segmentations = self._segment(image, watched, settings.confidence_threshold)
         segmented = time.monotonic()
@@ -135,7 +135,7 @@ class FrameWorker:
         end = time.monotonic()
         inference = segmented - decoded
         self.statistics.note('published', times=FrameTimes(
-            latency=end - frame.arrival, inference=inference, own_cost=end - begin - inference,
+            latency=end - arrival.time, inference=inference, own_cost=end - begin - inference,
             age=self._age(header)))
 
     def _age(self, header: Header) -> float:

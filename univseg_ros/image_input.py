@@ -19,8 +19,6 @@ SILENCE_PERIOD = 1.0
 """Seconds between two looks at the time of the last frame."""
 
 TRANSPORTS = {'raw': (Image, ''), 'compressed': (CompressedImage, '/compressed')}
-
-
 RELIABILITIES = ('auto', 'reliable', 'best_effort')
 
 

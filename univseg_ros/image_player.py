@@ -2,7 +2,7 @@
 
 import argparse
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 import math
 from pathlib import Path
@@ -17,6 +17,7 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CompressedImage, Image
+from univseg_ros.arguments import count_from, positive
 from univseg_ros.image_sources import FOLDER_RATE, Frame, open_source, Source, SourceError
 from univseg_ros.signals import ros_until_signal
 
@@ -264,27 +265,6 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument('--depth', type=count_from(1), default=10, metavar='N',
                         help='images that the publisher keeps for slow readers (default: 10)')
     return parser.parse_args(arguments)
-
-
-def positive(text: str) -> float:
-    """Return a number above zero; raise ArgumentTypeError for anything else."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f'expected a number above 0, got {text!r}')
-    return number
-
-
-def count_from(least: int) -> Callable[[str], int]:
-    """Return a function that reads an integer and raises ArgumentTypeError below `least`."""
-    def count(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(
-                f'expected a whole number of at least {least}, got {text!r}')
-        return int(text)
-    return count
 
 
 def play(source: Source, options: argparse.Namespace) -> None:

@@ -23,13 +23,11 @@ class Mailbox(Generic[Item]):
                 self._changed.notify()
             return replaced
 
-    def replace(self, item: Item) -> bool:
-        """Leave an item if it replaces one that was not taken; say whether it does."""
+    def replace(self, item: Item) -> None:
+        """Leave an item in the place of one that was not taken; drop it if there is none."""
         with self._changed:
-            replaces = self._item is not None
-            if replaces:
+            if self._item is not None:
                 self._item = item
-            return replaces
 
     def take(self) -> Item | None:
         """Wait for an item and take it out; None means that the mailbox is closed."""

@@ -1,7 +1,7 @@
 """Write the masks that a segmentation node publishes, and their images, as pictures."""
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 import json
 from pathlib import Path
 import re
@@ -17,6 +17,7 @@ from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 from univseg_core.domains import Domain, NAME_PATTERN
+from univseg_ros.arguments import count_from, matching
 from univseg_ros.image_input import ImageInput, TRANSPORTS
 from univseg_ros.mask_pictures import domain_of, Matcher, PictureWriter
 from univseg_ros.messages import nanoseconds
@@ -185,7 +186,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
                         help='folder of the pictures; made where it is not there')
     parser.add_argument('--domain', type=matching(NAME_PATTERN), nargs='+', default=[],
                         metavar='NAME', help='domains of interest (default: all that are active)')
-    parser.add_argument('--count', type=positive_count, metavar='N',
+    parser.add_argument('--count', type=count_from(1), metavar='N',
                         help='end after N masks (default: at Ctrl-C)')
     parser.add_argument('--node', type=matching(NODE_PATTERN), default='univseg', metavar='NAME',
                         help='name of the segmentation node, with its namespace '
@@ -194,22 +195,6 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
                         help='raw subscribes to image, compressed to image/compressed; remap '
                         'image to move both (default: raw)')
     return parser.parse_args(arguments)
-
-
-def matching(pattern: re.Pattern) -> Callable[[str], str]:
-    """Return a function that gives a name back, or raises ArgumentTypeError."""
-    def name(text: str) -> str:
-        if not pattern.fullmatch(text):
-            raise argparse.ArgumentTypeError(f'{text!r} cannot be such a name')
-        return text
-    return name
-
-
-def positive_count(text: str) -> int:
-    """Return a whole number above zero; raise ArgumentTypeError for anything else."""
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f'expected a whole number above 0, got {text!r}')
-    return int(text)
 
 
 def view(options: argparse.Namespace) -> None:

@@ -7,6 +7,7 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 from univseg_core.domains import NAME_PATTERN
 from univseg_core.inference import PRECISIONS
+from univseg_ros.image_input import RELIABILITIES, TRANSPORTS
 
 FIRST_DOMAIN = ['']
 """The value of `active_domains` that stands for the model's first domain."""
@@ -51,10 +52,10 @@ PARAMETERS = {
         bounds=(0, 8192)),
     'image_transport': ParameterSpec(
         'raw', 'raw subscribes to image, compressed to image/compressed (after remapping image).',
-        'inactive', choices=('raw', 'compressed')),
+        'inactive', choices=tuple(TRANSPORTS)),
     'reliability': ParameterSpec(
         'auto', 'Reliability that is asked of the image topic; auto matches its publishers.',
-        'inactive', choices=('auto', 'reliable', 'best_effort')),
+        'inactive', choices=RELIABILITIES),
     'depth': ParameterSpec(
         1, 'Images that the middleware keeps for the node. Only the newest is segmented; more '
         'than 1 helps a large image through on a lossy connection.',

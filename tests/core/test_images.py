@@ -191,3 +191,12 @@ def test_an_orientation_in_a_jpeg_moves_no_pixel(tmp_path):
     (tmp_path / 'turned.jpg').write_bytes(turned)
     assert cv2.imread(str(tmp_path / 'turned.jpg')).shape == (60, 40, 3)
     assert read_image(tmp_path / 'turned.jpg').shape == (40, 60, 3)
+
+
+def test_a_png_that_claims_a_huge_chunk_is_refused_before_memory_is_taken(monkeypatch):
+    data = cv2.imencode('.png', np.zeros((8, 8), np.uint8))[1]
+    at = bytes(data).index(b'IDAT') - 4
+    data[at:at + 4] = np.frombuffer((2**31).to_bytes(4, 'big'), np.uint8)
+    monkeypatch.setattr(cv2, 'imdecode', None)  # it would take 2 GB
+    with pytest.raises(ImageError, match='truncated PNG'):
+        decode_image(data)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 import importlib.util
 import itertools
 import os
+from pathlib import Path
 import random
 import signal
 import socket
@@ -291,3 +292,43 @@ def model_file(tmp_path_factory: pytest.TempPathFactory) -> str:
     save_model(path, UniversalSegmenter(ModelSpec(width=1 / 16, embedding_dim=8), domains),
                ModelCard())
     return str(path)
+
+
+@pytest.fixture(scope='module')
+def fault_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder in which a module's tests ask a faulty node for faults."""
+    return tmp_path_factory.mktemp('faults')
+
+
+@pytest.fixture
+def make_bench() -> Iterator[Callable]:
+    """Return a function that makes benches of frame workers, which are stopped at the end."""
+    from frame_bench import Bench
+    benches = []
+
+    def make(**watched: list[str]) -> Bench:
+        benches.append(Bench(**watched))
+        return benches[-1]
+
+    yield make
+    for bench in benches:
+        bench.worker.stop()
+        assert not bench.worker._thread.is_alive()
+        assert sum(bench.outcomes().values()) == bench.received()
+
+
+@pytest.fixture
+def bench(make_bench: Callable):
+    """Return a bench on which the mask of the domain a is watched."""
+    return make_bench(a=['mask'])
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch):
+    """Return a clock that stands still for the frame worker, unless a test advances it."""
+    from fakes import Clock
+    from univseg_ros import frame_worker, statistics
+    clock = Clock()
+    monkeypatch.setattr(frame_worker, 'time', clock)
+    monkeypatch.setattr(statistics, 'time', clock)
+    return clock

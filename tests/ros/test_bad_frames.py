@@ -24,16 +24,10 @@ from univseg_ros.messages import decode, rgb_message
 
 
 @pytest.fixture(scope='module')
-def folder(tmp_path_factory):
-    """Return the folder in which faults are asked for."""
-    return tmp_path_factory.mktemp('faults')
-
-
-@pytest.fixture(scope='module')
-def robot(start, peer, model_file, folder):
+def robot(start, peer, model_file, fault_folder):
     """Return a node that is active, with the domain outdoor; at last it is interrupted."""
     robot = Robot(start, peer, 'robust', '-p', f'model:={model_file}', '-p', 'precision:=fp32',
-                  run=(*FAULTY_NODE, str(folder)))
+                  run=(*FAULTY_NODE, str(fault_folder)))
     robot.wait_until_active()
     yield robot
     robot.end(signal.SIGINT)
@@ -122,10 +116,11 @@ def test_an_8k_frame(robot, model_file):
     assert robot.set_parameter('inference_size', 0).successful
 
 
-def test_a_failed_inference_is_counted_and_the_next_frame_served(robot, peer, folder, pictures):
+def test_a_failed_inference_is_counted_and_the_next_frame_served(
+        robot, peer, fault_folder, pictures):
     robot.segment(frame(pictures[0]), 'outdoor')
     before = robot.count('failed')
-    with fault(folder, 'fail'):
+    with fault(fault_folder, 'fail'):
         def is_told():
             robot.publish(rgb_message(pictures[0], peer.header()))
             peer.handle_for(PAUSE)
@@ -142,7 +137,7 @@ def test_a_failed_inference_is_counted_and_the_next_frame_served(robot, peer, fo
 
 
 def test_where_memory_runs_out_the_size_is_lowered_until_it_is_set_anew(
-        robot, folder, model_file, pictures):
+        robot, fault_folder, model_file, pictures):
     expected = Segmenter.load(model_file, precision='fp32')
 
     def assert_size(size):
@@ -151,7 +146,7 @@ def test_where_memory_runs_out_the_size_is_lowered_until_it_is_set_anew(
         assert_shows(mask, expected(pictures[0])['outdoor'].mask, sent.header)
 
     longest = max(pictures[0].shape)
-    with fault(folder, 'memory', '40'):
+    with fault(fault_folder, 'memory', '40'):
         robot.segment(frame(pictures[0]), 'outdoor')
         lowered = longest * 3 // 4
         assert_size(lowered)
@@ -174,7 +169,7 @@ def test_where_memory_runs_out_the_size_is_lowered_until_it_is_set_anew(
     robot.wait_for_diagnostics(lambda level, message, values: 'memory ran out' not in message)
     # Nothing can be smaller than this.
     before = robot.count('failed')
-    with fault(folder, 'memory', '1'):
+    with fault(fault_folder, 'memory', '1'):
         robot.publish(rgb_message(pictures[0], robot.peer.header()))
         robot.wait_for_diagnostics(
             lambda level, message, values: int(values['frames failed']) > before)

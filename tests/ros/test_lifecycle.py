@@ -42,16 +42,10 @@ WAYS = {
 
 
 @pytest.fixture(scope='module')
-def folder(tmp_path_factory):
-    """Return the folder in which faults are asked for."""
-    return tmp_path_factory.mktemp('faults')
-
-
-@pytest.fixture(scope='module')
-def managed(start, peer, model_file, folder):
+def managed(start, peer, model_file, fault_folder):
     """Return a node that a test can bring to any state; at last it is interrupted."""
     robot = Robot(start, peer, 'managed', '-p', f'model:={model_file}', '-p', 'precision:=fp32',
-                  '-p', 'autostart:=false', run=(*FAULTY_NODE, str(folder)))
+                  '-p', 'autostart:=false', run=(*FAULTY_NODE, str(fault_folder)))
     yield robot
     assert robot.process.end(signal.SIGINT) == 0
 
@@ -88,10 +82,10 @@ def test_a_transition_that_the_state_does_not_have_is_refused(managed, state, tr
     (DEACTIVATE, ACTIVE, 'on_deactivate'), (CLEANUP, INACTIVE, 'on_cleanup'),
     (SHUTDOWN_ACTIVE, ACTIVE, 'on_shutdown')])
 def test_a_transition_that_raises_leads_back_to_unconfigured_and_says_why(
-        managed, folder, pictures, transition, state, name):
+        managed, fault_folder, pictures, transition, state, name):
     bring_to(managed, state)
     begin = managed.process.line_count()
-    with fault(folder, name):
+    with fault(fault_folder, name):
         assert not managed.change_state(transition)
     assert managed.state() == UNCONFIGURED
     managed.process.wait_for('the model is gone', begin)

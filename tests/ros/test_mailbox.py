@@ -59,3 +59,13 @@ def test_between_two_threads_items_come_once_and_in_order():
     thread.join(DEADLINE)
     assert taken == sorted(set(taken))
     assert len(taken) + replaced == 2000
+
+
+def test_replacing_only_takes_the_place_of_an_item_that_is_there():
+    mailbox = Mailbox()
+    mailbox.replace(1)
+    mailbox.put(2)
+    mailbox.replace(3)
+    assert mailbox.take() == 3
+    mailbox.replace(4)
+    assert not mailbox.close()

@@ -166,16 +166,10 @@ def test_without_subscribers_frames_come_to_nothing_and_with_one_they_are_served
 
 
 @pytest.fixture(scope='module')
-def folder(tmp_path_factory):
-    """Return the folder in which faults are asked for."""
-    return tmp_path_factory.mktemp('faults')
-
-
-@pytest.fixture(scope='module')
-def slow(start, peer, model_file, folder):
+def slow(start, peer, model_file, fault_folder):
     """Return a node whose inference can be held; at last it is told to terminate."""
     robot = Robot(start, peer, 'slow', '-p', f'model:={model_file}', '-p', 'precision:=fp32',
-                  run=(*FAULTY_NODE, str(folder)))
+                  run=(*FAULTY_NODE, str(fault_folder)))
     robot.wait_until_active()
     yield robot
     robot.end(signal.SIGTERM)
@@ -212,10 +206,10 @@ def begin_held(robot, picture):
 
 
 def test_of_five_frames_that_come_during_one_only_the_last_follows(
-        slow, peer, folder, pictures, segmenter):
+        slow, peer, fault_folder, pictures, segmenter):
     assert slow.set_parameter('active_domains', ['outdoor']).successful
     slow.segment(frame(pictures[0]), 'outdoor')
-    with fault(folder, 'hold'):
+    with fault(fault_folder, 'hold'):
         first = begin_held(slow, pictures[0])
         slow.masks('outdoor').clear()
         later = []
@@ -235,11 +229,11 @@ def test_of_five_frames_that_come_during_one_only_the_last_follows(
 
 
 def test_services_answer_during_an_inference_and_what_they_set_is_for_the_next_frame(
-        slow, peer, folder, pictures, segmenter):
+        slow, peer, fault_folder, pictures, segmenter):
     assert slow.set_parameter('active_domains', ['outdoor']).successful
     slow.segment(frame(pictures[0]), 'outdoor')
     slow.masks('indoor').clear()
-    with fault(folder, 'hold'):
+    with fault(fault_folder, 'hold'):
         held = begin_held(slow, pictures[0])
         assert slow.state() == State.PRIMARY_STATE_ACTIVE
         assert slow.get_parameter('active_domains') == ['outdoor']
@@ -259,10 +253,10 @@ def test_services_answer_during_an_inference_and_what_they_set_is_for_the_next_f
 
 
 def test_deactivating_waits_for_the_frame_in_work_and_drops_the_one_that_waits(
-        slow, peer, folder, pictures):
+        slow, peer, fault_folder, pictures):
     assert slow.set_parameter('active_domains', ['outdoor']).successful
     slow.segment(frame(pictures[0]), 'outdoor')
-    with fault(folder, 'hold'):
+    with fault(fault_folder, 'hold'):
         held = begin_held(slow, pictures[0])
         waiting = rgb_message(pictures[0], peer.header())
         slow.publish(waiting)
@@ -278,10 +272,10 @@ def test_deactivating_waits_for_the_frame_in_work_and_drops_the_one_that_waits(
     assert slow.mask_of(waiting.header.stamp, 'outdoor') is None
 
 
-def test_a_frame_that_has_been_in_work_for_long_is_told(slow, folder, pictures):
+def test_a_frame_that_has_been_in_work_for_long_is_told(slow, fault_folder, pictures):
     assert slow.set_parameter('image_timeout', 0.5).successful
     slow.segment(frame(pictures[0]), 'outdoor')
-    with fault(folder, 'hold'):
+    with fault(fault_folder, 'hold'):
         begin_held(slow, pictures[0])
         level, _, _ = slow.wait_for_diagnostics(
             lambda level, message, values: 'one frame has been in work for ' in message)

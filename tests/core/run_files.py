@@ -1,0 +1,40 @@
+"""What tests read in the folder of a run, and the configuration of a short one."""
+
+import csv
+import json
+
+from safetensors import safe_open
+from safetensors.torch import load_file
+import torch
+from univseg_core.config import load_config
+
+
+def rows(path):
+    with path.open(newline='', encoding='utf-8') as file:
+        return list(csv.DictReader(file))
+
+
+def checkpoint(folder):
+    """Return what a checkpoint holds besides its tensors."""
+    with safe_open(folder / 'checkpoint.safetensors', framework='pt') as file:
+        return json.loads(file.metadata()['checkpoint'])
+
+
+def checkpoint_step(folder):
+    return checkpoint(folder)['step']
+
+
+def differing(file, other):
+    """Return the names of the tensors that are not bit-equal in two files."""
+    tensors, others = load_file(file), load_file(other)
+    return sorted(tensors.keys() ^ others.keys()) + [
+        key for key, tensor in tensors.items()
+        if key in others and not torch.equal(tensor, others[key])]
+
+
+def short(values, write_config, *overrides):
+    """Return the tiny configuration with as few steps as give one row of the log."""
+    return load_config(write_config(values), ['training.steps=10', *overrides])
+
+
+SUPERVISED = ('objective.alpha=0', 'objective.beta=0')

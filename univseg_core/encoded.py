@@ -1,0 +1,67 @@
+"""What JPEG and PNG files say of themselves before anything is decoded."""
+
+JPEG_START, JPEG_END = b'\xff\xd8', b'\xff\xd9'
+PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
+
+JPEG_PIXELS_PER_BYTE = 512
+"""A block of 64 pixels is at least one bit of a JPEG. (A PNG's rows are counted when decoded.)"""
+
+# Markers of a JPEG's segments, the second byte after 0xff.
+START_OF_SCAN = 0xda
+START_OF_FRAME = set(range(0xc0, 0xd0)) - {0xc4, 0xc8, 0xcc}
+
+
+def encoded_size(data: bytes) -> tuple[int, int] | None:
+    """
+    Return the height and width of a whole JPEG or PNG file; None for any other file.
+
+    Raises ValueError where its end is missing, or where it claims more than its bytes can hold:
+    OpenCV would take memory for that, or fill a picture with grey, without a word.
+    """
+    if data.startswith(JPEG_START):
+        return _jpeg_size(data)
+    if data.startswith(PNG_SIGNATURE):
+        return _png_size(data)
+    return None
+
+
+def _png_size(data: bytes) -> tuple[int, int]:
+    """Return a whole PNG's height and width; raise ValueError if its end is missing."""
+    size = None
+    at = len(PNG_SIGNATURE)
+    # Chunks of a length of four bytes, a name of four, content and four bytes of checksum.
+    # OpenCV takes memory for the length that a chunk claims, up to 4 GB, before it reads it.
+    while at + 8 <= len(data):
+        length, name = int.from_bytes(data[at:at + 4], 'big'), data[at + 4:at + 8]
+        if (name == b'IHDR') != (size is None) or name == b'acTL':
+            raise ValueError('a PNG that is damaged at its beginning, or an animation')
+        if name == b'IHDR':
+            size = (int.from_bytes(data[at + 12:at + 16], 'big'),
+                    int.from_bytes(data[at + 8:at + 12], 'big'))
+        if name == b'IEND':
+            return size
+        at += 12 + length
+    raise ValueError('a truncated PNG')
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int]:
+    """Return a whole JPEG's height and width; raise ValueError if its end is missing."""
+    size = None
+    at = len(JPEG_START)
+    # Segments of a marker of two bytes, a length of two bytes (which counts itself), and content.
+    while at + 4 <= len(data) and data[at] == 0xff:
+        marker = data[at + 1]
+        if marker == START_OF_SCAN and size is not None:
+            # OpenCV fills what is missing of a truncated JPEG with grey, and says nothing. What
+            # stands behind the end is of no matter: usb_cam sends the whole of its buffer.
+            if data.find(JPEG_END, at) < 0:
+                raise ValueError('a truncated JPEG')
+            if size[0] * size[1] > JPEG_PIXELS_PER_BYTE * len(data):
+                raise ValueError(f'too few bytes for {size[1]}x{size[0]} pixels')
+            return size
+        if marker in START_OF_FRAME:
+            size = (int.from_bytes(data[at + 5:at + 7], 'big'),
+                    int.from_bytes(data[at + 7:at + 9], 'big'))
+        # A marker may be preceded by further bytes 0xff.
+        at += 1 if marker == 0xff else 2 + int.from_bytes(data[at + 2:at + 4], 'big')
+    raise ValueError('a JPEG that is damaged at its beginning, or truncated')
