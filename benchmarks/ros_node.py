@@ -7,6 +7,9 @@ What the segmentation node costs, how old its masks are, and what it bears.
   python benchmarks/ros_node.py switches     1000 switches of the domain under load
   python benchmarks/ros_node.py memory       growth over 10 000 frames
   python benchmarks/ros_node.py malformed    10 000 broken images
+  python benchmarks/ros_node.py decoding     reading an image of each encoding
+  python benchmarks/ros_node.py profile      images lost with the DDS profile on one side or both
+  python benchmarks/ros_node.py player       how steadily image_player sends a folder of JPEGs
 
 Camera, node and consumer are processes of their own. Images are 1280×720 rgb8; camera and node use
 the package's Fast DDS profile. The model is a random one of the light encoder, unless inference is
@@ -27,24 +30,31 @@ import sys
 import tempfile
 import time
 
+import cv2
 from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 import numpy as np
 from rcl_interfaces.srv import SetParameters
 import rclpy
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 import torch
 from univseg_core.domains import Domain
 from univseg_core.inference import Segmentation, Segmenter
 from univseg_core.models.model_file import ModelCard, save_model
 from univseg_core.models.universal import ModelSpec, UniversalSegmenter
-from univseg_ros.messages import ENCODINGS, rgb_message
+from univseg_ros.encodings import ENCODINGS
+from univseg_ros.messages import decode, nanoseconds, rgb_message
 
 HEIGHT, WIDTH = 720, 1280
 PROFILE = Path(__file__).parents[1] / 'config' / 'ros' / 'fastdds_large_images.xml'
+PROFILE_VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
+"""Those of Fast DDS 2 and 3."""
+
 DOMAINS = ('outdoor', 'indoor')
 DEADLINE = 60.0
 
@@ -68,6 +78,19 @@ def run_camera(rate: float, count: int, reliability: str) -> None:
         stamps.append(stamp_of(message))
     time.sleep(1.0)
     print(json.dumps({'stamps': stamps, 'seconds': time.monotonic() - begin - 1.0}))
+
+
+def run_receiver(count: int, seconds: float) -> None:
+    """Receive images, best effort, for some seconds or until all came; print how many."""
+    rclpy.init()
+    node = Node('receiver')
+    seen = []
+    node.create_subscription(Image, 'image', lambda message: seen.append(stamp_of(message)),
+                             QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT))
+    end = time.monotonic() + seconds
+    while len(seen) < count and time.monotonic() < end:
+        rclpy.spin_once(node, timeout_sec=0.1)
+    print(json.dumps(seen))
 
 
 def run_node(inference: str, arguments: Sequence[str]) -> int:
@@ -136,9 +159,9 @@ class Consumer:
             Parameter('active_domains', value=list(names)).to_parameter_msg()]))
 
 
-def stamp_of(message: Image) -> int:
+def stamp_of(message: Image | CompressedImage) -> int:
     """Return a header stamp in nanoseconds."""
-    return message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+    return nanoseconds(message.header.stamp)
 
 
 def start(*arguments: str, **options) -> subprocess.Popen:
@@ -268,6 +291,14 @@ def measure_memory(folder: Path, count: int) -> None:
             print(f'  {len(masks):6} frames: {resident:.1f} MB', flush=True)
         camera.kill()
         camera.wait()
+        before = resident_megabytes(node.pid)
+        client = consumer.node.create_client(ChangeState, 'univseg/change_state')
+        for transition in (Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP):
+            answer = client.call_async(
+                ChangeState.Request(transition=Transition(id=transition)))
+            consumer.wait(answer.done, 'a transition')
+        print(f'given back by deactivate and cleanup: '
+              f'{before - resident_megabytes(node.pid):.1f} MB')
     print(f'growth over {count} frames after the first 1000: {resident - first:.1f} MB')
     consumer.node.destroy_node()
 
@@ -323,11 +354,77 @@ def measure_malformed(folder: Path, count: int) -> None:
     consumer.node.destroy_node()
 
 
+def measure_decoding(folder: Path, count: int) -> None:
+    """Print the median time that it takes to read an image of each encoding, on one thread."""
+    cv2.setNumThreads(1)
+    rng = np.random.default_rng(0)
+    picture = cv2.resize(rng.integers(0, 256, (9, 16, 3), np.uint8), (WIDTH, HEIGHT))
+    messages = {}
+    for name, encoding in ENCODINGS.items():
+        step = WIDTH * encoding.channels * np.dtype(encoding.dtype).itemsize
+        messages[name] = Image(height=HEIGHT, width=WIDTH, encoding=name, step=step,
+                               data=rng.bytes(encoding.rows(HEIGHT) * step))
+    for suffix in ('jpeg', 'png'):
+        data = cv2.imencode(f'.{suffix}', picture)[1].tobytes()
+        messages[f'{suffix} of {len(data) // 1000} kB'] = CompressedImage(
+            format=suffix, data=data)
+    for name, message in messages.items():
+        times = []
+        for _ in range(count):
+            begin = time.perf_counter()
+            decode(message)
+            times.append(time.perf_counter() - begin)
+        print(f'{name:20} {1000 * np.median(times):6.2f} ms')
+
+
+def measure_profile(folder: Path, count: int) -> None:
+    """Print how many images arrive, best effort and depth 1, with the profile here and there."""
+    plain = {key: value for key, value in os.environ.items() if key not in PROFILE_VARIABLES}
+    profiled = {**plain, **dict.fromkeys(PROFILE_VARIABLES, str(PROFILE))}
+    for who, receiver_has, camera_has in (
+            ('nobody', plain, plain), ('receiver', profiled, plain),
+            ('camera', plain, profiled), ('both', profiled, profiled)):
+        receiver = start('receiver', count, count / 30 + 20, stdout=subprocess.PIPE, text=True,
+                         env=receiver_has)
+        camera = start('camera', 30, count, 'best_effort', stdout=subprocess.PIPE, text=True,
+                       env=camera_has)
+        camera.wait()
+        arrived = json.loads(receiver.communicate()[0])
+        print(f'profile given to {who:9} {len(arrived):4} of {count} arrived', flush=True)
+
+
+def measure_player(folder: Path, seconds: float) -> None:
+    """Print the intervals between the stamps of images that image_player sends at 30 Hz."""
+    rng = np.random.default_rng(0)
+    for index in range(30):
+        small = rng.integers(0, 256, (45, 80, 3), np.uint8)
+        cv2.imwrite(str(folder / f'{index:02}.jpg'), cv2.resize(small, (WIDTH, HEIGHT)))
+    for option in ('--raw', '--compressed'):
+        type_, suffix = (Image, '') if option == '--raw' else (CompressedImage, '/compressed')
+        node, stamps = Node('watcher'), []
+        node.create_subscription(type_, f'image{suffix}',
+                                 lambda message, stamps=stamps: stamps.append(stamp_of(message)),
+                                 QoSProfile(depth=10))
+        player = subprocess.Popen([sys.executable, '-m', 'univseg_ros.image_player', str(folder),
+                                   option, '--rate', '30', '--loop'])
+        end = time.monotonic() + seconds + 3
+        while time.monotonic() < end:
+            rclpy.spin_once(node, timeout_sec=0.1)
+        player.send_signal(signal.SIGINT)
+        player.wait(DEADLINE)
+        intervals = np.diff(stamps) / 1e6
+        low, high = np.percentile(intervals, (1, 99))
+        print(f'{option:12} {1000 / intervals.mean():.3f} Hz, intervals {low:.1f} to {high:.1f} '
+              f'ms (1st to 99th percentile), {len(stamps)} images')
+        node.destroy_node()
+
+
 MEASUREMENTS = {
-    # With how many seconds, switches, frames or images.
+    # With how many seconds, switches, frames, images or repetitions.
     'cost': (measure_cost, 20), 'throughput': (measure_throughput, 60), 'age': (measure_age, 10),
     'switches': (measure_switches, 1000), 'memory': (measure_memory, 10_000),
-    'malformed': (measure_malformed, 10_000),
+    'malformed': (measure_malformed, 10_000), 'decoding': (measure_decoding, 100),
+    'profile': (measure_profile, 150), 'player': (measure_player, 20),
 }
 
 
@@ -340,7 +437,8 @@ def main() -> int:
                         help='multiplies how long it takes (default: %(default)s)')
     options = parser.parse_args()
     measure, amount = MEASUREMENTS[options.what]
-    os.environ.setdefault('FASTRTPS_DEFAULT_PROFILES_FILE', str(PROFILE))
+    for variable in PROFILE_VARIABLES:
+        os.environ.setdefault(variable, str(PROFILE))
     os.environ.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))
     os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
     rclpy.init()
@@ -353,6 +451,8 @@ def main() -> int:
 if __name__ == '__main__':
     if sys.argv[1:2] == ['camera']:
         run_camera(float(sys.argv[2]), int(sys.argv[3]), sys.argv[4])
+    elif sys.argv[1:2] == ['receiver']:
+        run_receiver(int(sys.argv[2]), float(sys.argv[3]))
     elif sys.argv[1:2] == ['node']:
         sys.exit(run_node(sys.argv[2], sys.argv[3:]))
     else:
