@@ -17,7 +17,9 @@ RUNTIME = ['numpy>=1.26', 'opencv-python>=4.8', 'pyyaml>=6', 'safetensors>=0.4',
 
 TRAIN = [
     'lightning>=2.6.6,<2.7',  # 2.6.2 and 2.6.3 were malicious uploads
+    'h5py>=3.10',  # the .mat files of NYUv2 and SUN RGB-D
     'matplotlib>=3.8',
+    'pillow>=10',
     'pydantic>=2.7',
     'scikit-learn>=1.4',
     'tensorboard>=2.16',
@@ -53,6 +55,7 @@ setup(
         (f'share/{PACKAGE}/launch', files('launch/*.launch.py')),
         (f'share/{PACKAGE}/config/ros', files('config/ros/*.*')),
         (f'share/{PACKAGE}/config/train', files('config/train/*.yaml')),
+        (f'share/{PACKAGE}/config/experiments', files('config/experiments/*.yaml')),
     ],
     install_requires=RUNTIME,
     extras_require={

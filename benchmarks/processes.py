@@ -25,7 +25,7 @@ import tempfile
 
 import numpy as np
 from univseg_core.data.scenes.worlds import write_worlds
-from univseg_core.run_log import read_losses
+from univseg_core.training.run_log import read_losses
 
 CONFIGURATIONS = {
     'compact': ('model.width=0.25', 'data.image_size=240', 'data.crop_size=160',

@@ -50,14 +50,19 @@ from univseg_core.images import fit_size, read_image, resize_image
 from univseg_core.models.encoders import encoder_channels, OUTPUT_STRIDE
 from univseg_core.models.model_file import load_model, ModelCard
 from univseg_core.models.universal import ModelSpec, UniversalSegmenter, upsample
-from univseg_core.objectives import entropy_terms, total_loss, valid_cells
-from univseg_core.optimisation import new_optimizer
-from univseg_core.processes import new_fabric
-from univseg_core.run_log import read_losses
-from univseg_core.safety import gradient_norm
+from univseg_core.objectives import (
+    entropy,
+    masked_cross_entropy,
+    similarities,
+    valid_cells,
+)
 from univseg_core.tensor_files import save_tensors
-from univseg_core.training import train
-from univseg_core.training_step import forward_and_backward
+from univseg_core.training.optimisation import new_optimizer
+from univseg_core.training.processes import new_fabric
+from univseg_core.training.run import train
+from univseg_core.training.run_log import read_losses
+from univseg_core.training.safety import gradient_norm
+from univseg_core.training.step import forward_and_backward
 
 WHOLE, WITHOUT = 'whole step', 'whole step without unsupervised terms'
 ENCODER, SUPERVISED = 'encoder', 'supervised part'
@@ -210,7 +215,7 @@ def parts(config: RunConfig, batch: Batch,
     def supervised() -> None:
         logits = {name: upsample(network.logits(features[rows], name), size)
                   for name, rows in batch.labelled.items()}
-        total_loss(logits, targets, {}, 0, 0).total.backward()
+        sum(masked_cross_entropy(logits[name], targets[name]) for name in logits).backward()
 
     def unsupervised(full: bool) -> None:
         embeddings = {name: network.embed(features[rows])
@@ -218,9 +223,9 @@ def parts(config: RunConfig, batch: Batch,
         if full:
             embeddings = {name: upsample(value, size) for name, value in embeddings.items()}
         cells = batch.targets != IGNORE_INDEX if full else valid_cells(batch.targets)
-        entropies = entropy_terms(embeddings, labels, {
-            name: cells[rows] for name, rows in batch.unlabelled.items()})
-        (0.1 * sum(entropies.values())).backward()
+        entropies = [entropy(scores, cells[batch.unlabelled[i]])
+                     for (i, _), scores in similarities(embeddings, labels).items()]
+        (0.1 * sum(entropies)).backward()
 
     return {WHOLE: lambda: whole(batch),
             WITHOUT: lambda: whole(replace(batch, unlabelled={})),
@@ -270,8 +275,8 @@ def mean_entropies(embeddings: torch.Tensor, labels: Embeddings,
     means = []
     for values in (embeddings, upsample(embeddings, size)):
         valid = torch.ones(len(values), *values.shape[-2:], dtype=torch.bool)
-        terms = entropy_terms({'': values}, labels, {'': valid}).values()
-        means.append(statistics.mean(term.item() for term in terms))
+        means.append(statistics.mean(entropy(scores, valid).item() for scores in similarities(
+            {'': values}, labels).values()))
     return means[0], means[1]
 
 

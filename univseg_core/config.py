@@ -6,7 +6,7 @@ from importlib import resources
 import os
 from pathlib import Path
 import re
-from typing import Annotated, Any, get_args, get_origin, Literal
+from typing import Annotated, Any, get_args, get_origin, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -21,6 +21,8 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
 )
+from pydantic_core import PydanticCustomError
+from univseg_core.data.layouts import LAYOUTS
 from univseg_core.domains import Domain, DomainError
 from univseg_core.errors import UnivsegError
 from univseg_core.models.encoders import encoder_channels, ENCODERS
@@ -80,6 +82,9 @@ class Section(BaseModel):
     model_config = ConfigDict(extra='forbid', frozen=True, allow_inf_nan=False)
 
 
+SettingsT = TypeVar('SettingsT', bound=Section)
+
+
 class LabelledFolder(Section):
     """Images and their label maps, paired by file name without its ending."""
 
@@ -91,18 +96,61 @@ class LabelledFolder(Section):
 class DomainSection(Section):
     """One place: its label space and where its images are."""
 
-    classes: Annotated[list[str], BeforeValidator(_class_names)] = Field(
-        description='class names in index order, or a text file with one name a line')
+    dataset: Literal[('folder', *LAYOUTS)] = Field(
+        'folder', description='whose layout the files have: that of a published data set, which '
+                              'root names, or folder: train and validation name them')
+    root: Folder | None = Field(
+        None, validate_default=True,
+        description="the data set's folder, as its download unpacks; not with folder")
+    held_out: Literal['val', 'test'] | None = Field(
+        None, description="which of the data set's own parts to measure with, where it has both: "
+                          'camvid has val, which is meant when left out, and test')
+    extra: StrictBool = Field(
+        False, description="whether the data set's own further images serve as unlabelled ones: "
+                           'train_extra of cityscapes')
+    classes: Annotated[list[str] | None, BeforeValidator(_class_names)] = Field(
+        None, validate_default=True,
+        description='class names in index order, or a text file with one name a line; a data set '
+                    'has its own')
     palette: list[tuple[int, int, int]] | None = Field(
-        None, description='one [red, green, blue] a class; made when left out')
-    train: LabelledFolder = Field(description='images to learn from, with labels')
-    validation: LabelledFolder = Field(description='images to measure with')
+        None, description="one [red, green, blue] a class; the data set's, or made, when left out")
+    train: LabelledFolder | None = Field(
+        None, validate_default=True, description='images to learn from, with labels')
+    validation: LabelledFolder | None = Field(
+        None, validate_default=True, description='images to measure with')
     labelled: StrictInt | None = Field(
         None, ge=1, description='how many training labels to use (N); all when left out')
     unlabelled: list[Folder] = Field(
         [], description='further folders of images without labels')
     labelled_also_unlabelled: StrictBool = Field(
         True, description='whether the N labelled images serve the unsupervised terms too')
+
+    @field_validator('classes', 'train', 'validation')
+    @classmethod
+    def _of_folders(cls, value: object, info: ValidationInfo) -> object:
+        dataset = info.data.get('dataset')  # None where that is wrong itself
+        if dataset == 'folder' and value is None:
+            raise PydanticCustomError('missing', 'missing')
+        if dataset in LAYOUTS and value is not None:
+            raise ValueError(f'{dataset} has its own; leave it out, or the dataset')
+        return value
+
+    @field_validator('root', 'held_out', 'extra')
+    @classmethod
+    def _of_a_dataset(cls, value: object, info: ValidationInfo) -> object:
+        dataset = info.data.get('dataset')
+        if dataset == 'folder' and value:
+            raise ValueError(f'only with a dataset ({", ".join(LAYOUTS)}), whose layout tells '
+                             'what is where')
+        layout = LAYOUTS.get(dataset)
+        if layout and info.field_name == 'root' and value is None:
+            raise PydanticCustomError('missing', 'missing')
+        if layout and info.field_name == 'held_out' and value and value not in layout.held_out:
+            raise ValueError(f'{dataset} has {" and ".join(layout.held_out)} alone, got {value}')
+        if layout and info.field_name == 'extra' and value and layout.extra is None:
+            raise ValueError(f'{dataset} has no further images; folders of others can be named '
+                             'in unlabelled')
+        return value
 
 
 class ModelSection(Section):
@@ -115,6 +163,9 @@ class ModelSection(Section):
     pretrained: ExistingFile | None = Field(
         None, description='ImageNet checkpoint of the encoder: a local .pth, .pt or .safetensors '
                           'file as its authors published it')
+    start: ExistingFile | None = Field(
+        None, description='model file (NAME.univseg) to begin with: its encoder, embedding and '
+                          'the heads of its domains that are trained here, too')
     embedding_dim: StrictInt = Field(
         128, ge=1, description='dimension D of pixel and label embeddings')
 
@@ -153,7 +204,7 @@ class DataSection(Section):
 
 
 class ObjectiveSection(Section):
-    """The weights of the unsupervised terms (paper, Eq 5)."""
+    """The unsupervised terms (paper, Eq 2 to 5), and what may tie the embedding down."""
 
     alpha: float = Field(
         1.0, ge=0, description='weight of the cross-domain entropy')
@@ -161,17 +212,61 @@ class ObjectiveSection(Section):
         1.0, ge=0, description='weight of the within-domain entropy')
     warmup_steps: StrictInt = Field(
         0, ge=0, description='steps over which both weights rise linearly from 0')
+    similarity: Literal['dot_product', 'cosine'] = Field(
+        'dot_product', description='of pixel with label embeddings; the dot product (the paper) '
+                                   'can lower the entropy by longer embeddings alone')
+    temperature: float = Field(
+        1.0, gt=0, description='what similarities are divided by; about 0.1 suits cosine')
+    anchor: float = Field(
+        0.0, ge=0, description='weight of the cross-entropy of labelled pixels against the label '
+                               'embeddings of their domain, which ties the embedding to them')
+    full_resolution: StrictBool = Field(
+        False, description='whether the entropy is that of each pixel, at many times the cost, '
+                           'and not of each cell of 8×8')
+
+    @property
+    def needs_unlabelled(self) -> bool:
+        """Return whether unlabelled images are learned from."""
+        return bool(self.alpha or self.beta)
+
+    @property
+    def needs_label_embeddings(self) -> bool:
+        """Return whether label embeddings are learned with."""
+        return self.needs_unlabelled or bool(self.anchor)
 
 
 class LabelEmbeddingSection(Section):
     """The label embeddings (paper, appendices A and B)."""
 
     pretrain_steps: StrictInt = Field(
-        500, ge=1, description='steps of the supervised-only network of each domain whose '
-                               'features they are made from')
+        500, ge=1, description='steps of the supervised-only networks whose features they are '
+                               'made from')
+    basis: Literal['per_domain', 'joint'] = Field(
+        'per_domain', description='a network and principal components for each domain (the '
+                                  'paper), or one network and components for all, which the '
+                                  'universal model then starts from')
+    centroids: StrictInt = Field(
+        1, ge=1, description='label embeddings of each class (K): its mean, or K-means')
+    theta: float = Field(
+        1.0, ge=0, le=1, description='share that the label embeddings keep at an update by the '
+                                     "labelled images' embeddings (Eq 7); 1 keeps them fixed")
+    update_every: StrictInt | None = Field(
+        None, ge=1, description='steps between these updates; an epoch, in which every image was '
+                                'seen, when left out')
+    networks: dict[str, ExistingFile] | None = Field(
+        None, description='model files of supervised-only networks, by domain, to be used instead '
+                          'of training them')
     file: ExistingFile | None = Field(
         None, description='label_embeddings.safetensors of another run with the same domains, '
                           'to be used instead of making them')
+
+    @model_validator(mode='after')
+    def _from_one_source(self) -> 'LabelEmbeddingSection':
+        named = [key for key in ('file', 'networks') if getattr(self, key) is not None]
+        if len(named) == 2 or (named and self.basis == 'joint'):
+            other = 'networks' if len(named) == 2 else 'basis: joint'
+            raise ValueError(f'{named[0]}: cannot be used together with {other}')
+        return self
 
 
 class TrainingSection(Section):
@@ -231,8 +326,9 @@ class RunConfig(Section):
     def domain(self, name: str) -> Domain:
         """Return one domain's label space; DomainError where it cannot be one."""
         section = self.domains[name]
+        own = LAYOUTS.get(section.dataset, section)
         try:
-            return Domain.create(name, section.classes, section.palette)
+            return Domain.create(name, own.classes, section.palette or own.palette)
         except DomainError as error:
             raise DomainError(f'domains.{name}: {error}') from None
 
@@ -246,26 +342,58 @@ def load_config(source: Path | str, overrides: Sequence[str] = ()) -> RunConfig:
 
     Raises ConfigError, which names the file, each offending key's path and what was expected.
     """
-    path = Path(source)
-    if not path.is_file():
-        path = Path(str(SHIPPED / str(source)))
-    if not path.is_file():
-        shipped = sorted(f'train/{file.name}' for file in (SHIPPED / 'train').iterdir())
+    path, values = read_settings(source, 'train')
+    for override in overrides:
+        override_setting(values, override)
+    return checked(RunConfig, values, path)
+
+
+def read_settings(source: Path | str, kind: str) -> tuple[Path, dict[str, Any]]:
+    """
+    Return the path and plain values of a YAML file, found as a path or by its name.
+
+    Files that ship lie in the folder `kind` ('train', 'experiments'): 'train/scenes.yaml' and
+    'scenes' name the same one. Raises ConfigError where there is none, or where it is no mapping
+    or has a key twice.
+    """
+    shipped = SHIPPED / kind
+    for path in (Path(source), SHIPPED / str(source), shipped / f'{source}.yaml'):
+        if path.is_file():
+            break
+    else:
+        names = sorted(f'{kind}/{file.name}' for file in shipped.iterdir())
         raise ConfigError(f'{source}: no such file; configurations that ship: '
-                          f'{", ".join(shipped)}')
+                          f'{", ".join(names)}')
+    path = Path(str(path))  # a resource's, too
     try:
-        values = yaml.safe_load(path.read_text(encoding='utf-8'))
+        values = yaml.load(path.read_text(encoding='utf-8'), _Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f'{path}: not valid YAML: {error}') from error
     if not isinstance(values, dict):
         raise ConfigError(f'{path}: expected keys and values, such as "domains:"')
-    for override in overrides:
-        _override(values, override)
+    return path, values
+
+
+class _Loader(yaml.SafeLoader):
+    """Read plain values; the last of two equal keys does not silently replace the first."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        seen = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(problem=f'the key {key.value!r} is there twice',
+                                           problem_mark=key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def checked(model: type[SettingsT], values: dict[str, Any], source: Path) -> SettingsT:
+    """Return plain values as a section; ConfigError names `source` and every key at fault."""
     try:
-        return RunConfig.model_validate(values)
+        return model.model_validate(values)
     except ValidationError as error:
-        problems = '\n'.join(f'  {_explain(problem)}' for problem in error.errors())
-        raise ConfigError(f'{path}:\n{problems}') from None
+        problems = '\n'.join(f'  {_explain(problem, model)}' for problem in error.errors())
+        raise ConfigError(f'{source}:\n{problems}') from None
 
 
 def dump_config(config: RunConfig) -> str:
@@ -273,7 +401,8 @@ def dump_config(config: RunConfig) -> str:
     return yaml.safe_dump(config.model_dump(mode='json'), sort_keys=False, allow_unicode=True)
 
 
-def _override(values: dict, override: str) -> None:
+def override_setting(values: dict[str, Any], override: str) -> None:
+    """Change plain values in place by a text such as 'training.steps=100'."""
     key, equals, text = override.partition('=')
     if not equals or not key:
         raise ConfigError(f'override {override!r}: expected KEY=VALUE, such as '
@@ -291,11 +420,11 @@ def _override(values: dict, override: str) -> None:
         raise ConfigError(f'override {override!r}: {text!r} is not a YAML value') from error
 
 
-def _explain(problem: dict[str, Any]) -> str:
+def _explain(problem: dict[str, Any], model: type[Section]) -> str:
     """Return one of pydantic's findings as 'key.path: what was expected, got what'."""
     key = '.'.join(str(part) for part in problem['loc'])
     if problem['type'] == 'extra_forbidden':
-        valid = _valid_keys(problem['loc'][:-1])
+        valid = _valid_keys(problem['loc'][:-1], model)
         close = difflib.get_close_matches(str(problem['loc'][-1]), valid, n=1)
         hint = f'; did you mean {close[0]}?' if close else ''
         return f'{key}: unknown key{hint} (valid keys: {", ".join(valid)})'
@@ -307,11 +436,19 @@ def _explain(problem: dict[str, Any]) -> str:
     return f'{key}: {problem["msg"]}, got {problem["input"]!r}'
 
 
-def _valid_keys(location: Sequence[str | int]) -> list[str]:
-    section: Any = RunConfig
+def _valid_keys(location: Sequence[str | int], model: type[Section]) -> list[str]:
+    section: Any = model
     for part in location:
         if get_origin(section) is dict:
             section = get_args(section)[1]
         else:
-            section = section.model_fields[part].annotation
+            annotation = section.model_fields[part].annotation
+            section = section_of(annotation) or annotation
     return list(section.model_fields)
+
+
+def section_of(annotation: Any) -> type[Section] | None:
+    """Return the section that a field's annotation is, or is beside null; else None."""
+    kinds = () if get_origin(annotation) is dict else (annotation, *get_args(annotation))
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section)),
+                None)

@@ -12,7 +12,14 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, get_args, get_origin, Literal, Union
 
 from pydantic.fields import FieldInfo
-from univseg_core.config import ConfigError, ExistingFile, Folder, RunConfig, Section
+from univseg_core.config import (
+    ConfigError,
+    ExistingFile,
+    Folder,
+    RunConfig,
+    Section,
+    section_of,
+)
 import yaml
 
 WIDTH = 99
@@ -100,9 +107,9 @@ def _keys_below(section: type[Section], prefix: str) -> list[Key]:
         if get_origin(kind) is dict:
             keys += [Key(name, '', '', field.description or ''),
                      *_keys_below(get_args(kind)[1], f'{name}.NAME.')]
-        elif inspect.isclass(kind) and issubclass(kind, Section):
-            keys += [Key(name, '', '', field.description or _summary(kind)),
-                     *_keys_below(kind, f'{name}.')]
+        elif section := section_of(kind):
+            keys += [Key(name, '', '', field.description or _summary(section)),
+                     *_keys_below(section, f'{name}.')]
         else:
             keys.append(Key(name, _values(field), _default(field), field.description or ''))
     return keys

@@ -12,7 +12,7 @@ from univseg_core.errors import UnivsegError
 from univseg_core.files import sha256_of
 from univseg_core.label_embeddings import absent_classes
 from univseg_core.models.model_file import load_model, METADATA_KEY
-from univseg_core.run_log import best_validation, read_losses, read_validation
+from univseg_core.training.run_log import best_validation, read_losses, read_validation
 import yaml
 
 CHECKPOINT_KEY = 'checkpoint'
@@ -21,6 +21,8 @@ FILES = {
     'config.yaml': 'the configuration, every default written out',
     'splits.json': 'labelled and unlabelled images of each domain',
     'supervised': 'networks trained on one domain alone',
+    'joint': 'network trained on all labels alone',
+    'start.univseg': 'that network with its principal components: what the run starts from',
     'label_embeddings.safetensors': 'label embeddings of each domain',
     'log.csv': 'losses, norms, speed',
     'validation.csv': 'mIoU and class-wise IoU as training went',
@@ -172,15 +174,20 @@ def _progress(folder: Path, steps: int | None) -> dict:
 def _preparations(folder: Path, config: Mapping[str, Any]) -> dict:
     """Return how far a run is that needs label embeddings first."""
     objective, section = config.get('objective', {}), config.get('label_embeddings', {})
-    if not (objective.get('alpha', 1) or objective.get('beta', 1)):
+    if not (objective.get('alpha', 1) or objective.get('beta', 1) or objective.get('anchor', 0)):
         return {'label_embeddings': 'not needed'}
     if (folder / 'label_embeddings.safetensors').exists():
         return {'label_embeddings': 'there'}
     if section.get('file'):
         return {'label_embeddings': f'to be taken from {section["file"]}'}
+    if section.get('networks'):
+        return {'label_embeddings': 'to be made from '
+                + ', '.join(map(str, section['networks'].values()))}
+    networks = ['joint'] if section.get('basis') == 'joint' else [
+        f'supervised/{name}' for name in config.get('domains', {})]
     return {'label_embeddings': 'not made yet', 'supervised_only_networks': {
-        name: _progress(folder / 'supervised' / name, section.get('pretrain_steps'))
-        for name in config.get('domains', {})}}
+        Path(name).name: _progress(folder / name, section.get('pretrain_steps'))
+        for name in networks}}
 
 
 def _configuration(folder: Path) -> dict:

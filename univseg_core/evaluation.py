@@ -1,7 +1,8 @@
 """Confusion matrix → IoU of each class → mIoU of each domain → their sum."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -9,7 +10,11 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 from tqdm import tqdm
 from univseg_core.data.folders import read_sample, Sample
 from univseg_core.domains import Domain, IGNORE_INDEX
+from univseg_core.images import fit_size, resize_image, resize_label
 from univseg_core.inference import Segmenter
+
+PAPER_IMAGES = 100
+"""Validation images that the paper's own code measures with."""
 
 
 @dataclass(frozen=True)
@@ -17,17 +22,23 @@ class DomainResult:
     """
     How well one domain's validation set is segmented.
 
-    `confusion` (C, C) int64 counts pixels, rows truth, columns prediction.
+    `confusion` (C, C + 1) int64 counts pixels, rows truth, columns prediction; the last column
+    counts those of no class of this domain (unknown, or nearer to another domain's labels).
+    `prototypes` is the result of labelling each pixel by the nearest of the domain's label
+    embeddings instead of by its head, `prototypes_of_all` by the nearest of all domains'; None
+    where they were not asked for.
     """
 
     domain: Domain
     confusion: np.ndarray
+    prototypes: 'DomainResult | None' = None
+    prototypes_of_all: 'DomainResult | None' = None
 
     @property
     def iou(self) -> np.ndarray:
         """Return each class's IoU, (C,) in 0..1 (Eq 6); NaN where no truth and no mask has it."""
         hits = np.diag(self.confusion).astype(float)
-        union = self.confusion.sum(0) + self.confusion.sum(1) - hits
+        union = self.confusion.sum(0)[:len(hits)] + self.confusion.sum(1) - hits
         return np.divide(hits, union, out=np.full(len(hits), np.nan), where=union > 0)
 
     @property
@@ -38,9 +49,30 @@ class DomainResult:
 
     def to_dict(self) -> dict:
         """Return mIoU and class-wise IoU as plain JSON values, None where absent."""
-        return {'miou': _json_number(self.miou),
-                'iou': {name: _json_number(value)
-                        for name, value in zip(self.domain.classes, self.iou, strict=True)}}
+        values = {'miou': _json_number(self.miou),
+                  'iou': {name: _json_number(value)
+                          for name, value in zip(self.domain.classes, self.iou, strict=True)}}
+        further = {'prototypes': self.prototypes, 'prototypes_of_all': self.prototypes_of_all}
+        return values | {key: result.to_dict() for key, result in further.items() if result}
+
+
+class ConfusionCount:
+    """Counts pixels of (mask, truth) pairs of one domain in one confusion matrix."""
+
+    def __init__(self, domain: Domain):
+        self._domain = domain
+        # One more for pixels that no class was given to.
+        self._metric = MulticlassConfusionMatrix(len(domain.classes) + 1,
+                                                 ignore_index=IGNORE_INDEX, validate_args=False)
+
+    def add(self, mask: np.ndarray, truth: np.ndarray) -> None:
+        """Add a mask and its truth, each (H, W) uint8; those whose truth is 255 do not count."""
+        predicted = torch.from_numpy(mask).long().clamp(max=len(self._domain.classes))
+        self._metric.update(predicted, torch.from_numpy(truth).long())
+
+    def result(self) -> DomainResult:
+        """Return the result of all pairs that were added."""
+        return DomainResult(self._domain, self._metric.compute().numpy()[:-1])
 
 
 def measure(domain: Domain, pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> DomainResult:
@@ -49,28 +81,47 @@ def measure(domain: Domain, pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> D
 
     One confusion matrix over all images; pixels whose truth is 255 do not count.
     """
-    classes = len(domain.classes)
-    confusion = MulticlassConfusionMatrix(classes, ignore_index=IGNORE_INDEX, validate_args=False)
+    count = ConfusionCount(domain)
     for mask, truth in pairs:
-        confusion.update(torch.from_numpy(mask).long(), torch.from_numpy(truth).long())
-    return DomainResult(domain, confusion.compute().numpy().reshape(classes, classes))
+        count.add(mask, truth)
+    return count.result()
 
 
-def evaluate(segmenter: Segmenter, samples: Mapping[str, Sequence[Sample]],
+def evaluate(segmenter: Segmenter, samples: Mapping[str, Sequence[Sample]], *,
+             protocol: Literal['standard', 'paper'] = 'standard', prototypes: bool = False,
              progress: bool = True) -> dict[str, DomainResult]:
     """
     Measure each domain's head on its labelled samples, at the label maps' own size.
 
-    `samples` maps names of the segmenter's domains to image and label files.
+    `samples` maps names of the segmenter's domains to image and label files. By the protocol of
+    the paper's own code, the first 100 images count, and both they and their label maps are
+    scaled to the size that the model learned from. With `prototypes`, the label embeddings are
+    measured, too: by one encoder pass an image. Raises UnivsegError where the model has none.
     """
     results = {}
+    label_spaces = list(segmenter.domains)
+    if sum(len(domain.classes) for domain in segmenter.domains.values()) > IGNORE_INDEX:
+        label_spaces = []  # more labels than a mask can hold
     for name, files in samples.items():
         domain = segmenter.domains[name]
-        bar = tqdm(files, desc=f'evaluate {name}', unit='image', leave=False,
-                   disable=not progress)
-        pairs = (read_sample(sample, domain) for sample in bar)
-        results[name] = measure(domain, ((segmenter(image, [name])[name].mask, label)
-                                         for image, label in pairs))
+        if protocol == 'paper':
+            files = files[:PAPER_IMAGES]
+        heads, nearest, nearest_of_all = (ConfusionCount(domain) for _ in range(3))
+        for sample in tqdm(files, desc=f'evaluate {name}', unit='image', leave=False,
+                           disable=not progress):
+            image, truth = read_sample(sample, domain)
+            if protocol == 'paper':
+                size = fit_size(*truth.shape, segmenter.card.image_size)
+                image, truth = resize_image(image, *size), resize_label(truth, *size)
+            encoded = segmenter.encode(image)
+            heads.add(segmenter.head_mask(encoded, name), truth)
+            if prototypes:
+                nearest.add(segmenter.prototype_mask(encoded, name), truth)
+            if prototypes and label_spaces:
+                nearest_of_all.add(segmenter.prototype_mask(encoded, name, label_spaces), truth)
+        results[name] = replace(
+            heads.result(), prototypes=nearest.result() if prototypes else None,
+            prototypes_of_all=nearest_of_all.result() if prototypes and label_spaces else None)
     return results
 
 
@@ -78,12 +129,17 @@ def report(results: Mapping[str, DomainResult]) -> str:
     """Return a Markdown table of IoU by class, of each domain's mIoU, and their sum."""
     lines = []
     for name, result in results.items():
+        columns = {'IoU %': result, 'prototypes %': result.prototypes,
+                   "all domains' prototypes %": result.prototypes_of_all}
+        columns = {title: column for title, column in columns.items() if column}
         width = max(len(c) for c in (*result.domain.classes, 'class'))
-        lines += [f'### {name}', '', f'| {"class":{width}} | IoU % |',
-                  f'|{"-" * (width + 2)}|--:|']
-        lines += [f'| {c:{width}} | {_percent(v)} |'
-                  for c, v in zip(result.domain.classes, result.iou, strict=True)]
-        lines += [f'| {"mIoU":{width}} | **{_percent(result.miou)}** |', '']
+        lines += [f'### {name}', '', f'| {"class":{width}} | {" | ".join(columns)} |',
+                  f'|{"-" * (width + 2)}|{"--:|" * len(columns)}']
+        ious = zip(*(column.iou for column in columns.values()), strict=True)
+        lines += [f'| {c:{width}} | {" | ".join(map(_percent, values))} |'
+                  for c, values in zip(result.domain.classes, ious, strict=True)]
+        mious = ' | '.join(f'**{_percent(column.miou)}**' for column in columns.values())
+        lines += [f'| {"mIoU":{width}} | {mious} |', '']
     total = sum(result.miou for result in results.values())
     return '\n'.join([*lines, f'Sum of mIoUs: **{_percent(total)}**'])
 

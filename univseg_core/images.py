@@ -68,16 +68,15 @@ def read_image(path: Path | str) -> np.ndarray:
         raise ImageError(f'{path}: {error}') from None
 
 
-def read_label(path: Path | str, domain: Domain) -> np.ndarray:
+def read_codes(path: Path | str) -> np.ndarray:
     """
-    Return a label map as (H, W) uint8 class indices of `domain`, 255 where void.
+    Return an image file of one 8-bit channel as (H, W) uint8, its values unchanged.
 
-    Raises ImageError, which names the file, where it is missing, damaged, not a single-channel
-    8-bit image, or holds an index that is neither one of the domain's classes nor 255.
+    Raises ImageError, which names the file, where it is missing, damaged or another image.
     """
     data = _read(path)
     try:
-        label = _decode(data, cv2.IMREAD_UNCHANGED)
+        codes = _decode(data, cv2.IMREAD_UNCHANGED)
     except ImageError as error:
         raise ImageError(f'{path}: {error}') from None
     is_png = data[:8].tobytes() == PNG_SIGNATURE
@@ -85,10 +84,21 @@ def read_label(path: Path | str, domain: Domain) -> np.ndarray:
         # OpenCV would spread such values over 0..255.
         raise ImageError(f'{path}: expected a label map of 8 bits a pixel (class indices), got '
                          f'{data[PNG_BIT_DEPTH]}')
-    if label.ndim != 2 or label.dtype != np.uint8:
+    if codes.ndim != 2 or codes.dtype != np.uint8:
         raise ImageError(
             f'{path}: expected a label map of one 8-bit channel (class indices), got shape '
-            f'{label.shape} of {label.dtype}')
+            f'{codes.shape} of {codes.dtype}')
+    return codes
+
+
+def read_label(path: Path | str, domain: Domain) -> np.ndarray:
+    """
+    Return a label map as (H, W) uint8 class indices of `domain`, 255 where void.
+
+    Raises ImageError, which names the file, where it is missing, damaged, not a single-channel
+    8-bit image, or holds an index that is neither one of the domain's classes nor 255.
+    """
+    label = read_codes(path)
     if (label + np.uint8(1)).max() > len(domain.classes):  # 255 wraps round to 0
         foreign = np.unique(label[(label >= len(domain.classes)) & (label != IGNORE_INDEX)])
         raise ImageError(

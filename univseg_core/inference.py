@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
+import torch.nn.functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from univseg_core.domains import Domain, DomainError
+from univseg_core.domains import Domain, DomainError, IGNORE_INDEX
 from univseg_core.errors import UnivsegError
 from univseg_core.full_resolution import top_classes
 from univseg_core.images import fit_size, resize_image
@@ -32,6 +33,20 @@ class Segmentation:
 
     mask: np.ndarray
     confidence: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """
+    An image after its encoder pass.
+
+    `features` (1, C_F, h, w) float32 at stride 8 are those of the image scaled to `network_size`,
+    (height, width); `size` is its own.
+    """
+
+    features: torch.Tensor
+    network_size: tuple[int, int]
+    size: tuple[int, int]
 
 
 class Segmenter:
@@ -57,6 +72,7 @@ class Segmenter:
         self._model.to(self.device, memory_format=torch.channels_last)
         # Only the convolutions run in bf16; normalisation and logits stay float32.
         self._model.encoder.to(self.dtype)
+        self._prototype_heads: dict[str, tuple[torch.Tensor, torch.Tensor, list[int]]] = {}
 
     @classmethod
     def load(cls, path: Path | str, **options) -> 'Segmenter':
@@ -104,20 +120,17 @@ class Segmenter:
         """
         names = list(self.domains) if domains is None else list(domains)
         self.check_domains(names)
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
-            raise ValueError(
-                f'expected an image of shape (H, W, 3) and dtype uint8, got {image.shape} of '
-                f'{image.dtype}')
         if not 0 <= threshold <= 1:
             raise ValueError(f'threshold {threshold}: expected a probability, 0..1')
         if not names:
             return {}
         found = {}
         confident = (names if confidence else ()) if isinstance(confidence, bool) else confidence
-        for name, (logits, network_size) in self.low_resolution_logits(image, names).items():
+        encoded = self.encode(image)
+        for name in names:
             mask, probabilities = top_classes(
-                logits[0], network_size, image.shape[:2], confidence=name in confident,
-                threshold=threshold)
+                self.logits(encoded, name)[0], encoded.network_size, encoded.size,
+                confidence=name in confident, threshold=threshold)
             found[name] = Segmentation(
                 mask.cpu().numpy(), None if probabilities is None else probabilities.cpu().numpy())
         return found
@@ -130,22 +143,101 @@ class Segmenter:
                     f'unknown domain {name!r}; this model has {", ".join(self.domains)}')
 
     @torch.inference_mode()
-    def low_resolution_logits(self, image: np.ndarray, names: Sequence[str]
-                              ) -> dict[str, tuple[torch.Tensor, tuple[int, int]]]:
+    def encode(self, image: np.ndarray) -> Encoded:
         """
-        Return the logits (1, C, h, w) float32 of some domains at stride 8.
+        Run the encoder on an image (H, W, 3) uint8 RGB.
 
-        Beside each stands the (height, width) at which the network saw the image.
+        Raises ValueError for another shape or dtype.
         """
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+            raise ValueError(
+                f'expected an image of shape (H, W, 3) and dtype uint8, got {image.shape} of '
+                f'{image.dtype}')
         network_size = self.network_size(*image.shape[:2])
         # Smaller before it becomes floats; a copy, as an image may be read-only or a view.
         resized = np.array(resize_image(image, *network_size), order='C')
         pixels = torch.from_numpy(resized).to(self.device)
         pixels = pixels.permute(2, 0, 1)[None].float()  # channels_last, as the encoder is
-        model = self._model
-        pixels.sub_(model.mean).div_(model.std)
-        features = model.encoder(pixels.to(self.dtype)).float()
-        return {name: (model.logits(features, name), network_size) for name in names}
+        pixels.sub_(self._model.mean).div_(self._model.std)
+        features = self._model.encoder(pixels.to(self.dtype)).float()
+        return Encoded(features, network_size, image.shape[:2])
+
+    @torch.inference_mode()
+    def logits(self, encoded: Encoded, name: str) -> torch.Tensor:
+        """Run a domain's head: its logits, (1, C, h, w) float32, at stride 8."""
+        return self._model.logits(encoded.features, name)
+
+    def head_mask(self, encoded: Encoded, name: str) -> np.ndarray:
+        """Return the mask (H, W) uint8 of a domain's head, as calling the segmenter does."""
+        mask, _ = top_classes(self.logits(encoded, name)[0], encoded.network_size, encoded.size)
+        return mask.cpu().numpy()
+
+    @torch.inference_mode()
+    def embed(self, encoded: Encoded) -> torch.Tensor:
+        """Return the pixel embeddings E(F(x)), (1, D, h, w) float32, of an encoded image."""
+        return self._model.embed(encoded.features)
+
+    @property
+    def has_label_embeddings(self) -> bool:
+        """Return whether the model has label embeddings of each of its domains."""
+        return all(self._model.label_embeddings(name).any() for name in self.domains)
+
+    def label_embeddings(self, name: str) -> torch.Tensor:
+        """
+        Return a domain's label embeddings (C·K, D); zero for a class no labelled image showed.
+
+        Raises DomainError for an unknown domain, UnivsegError where the model has none of it.
+        """
+        self.check_domains([name])
+        vectors = self._model.label_embeddings(name)
+        if not vectors.any():
+            raise UnivsegError(f'this model has no label embeddings of {name}: nothing but its '
+                               'head can tell the classes of that domain')
+        return vectors
+
+    @torch.inference_mode()
+    def prototype_mask(self, encoded: Encoded, name: str,
+                       among: Sequence[str] | None = None) -> np.ndarray:
+        """
+        Return the mask (H, W) uint8 of the nearest label embeddings of a domain's label space.
+
+        The image may be of any domain. A pixel has the class whose label embedding has the
+        largest dot product with the pixel's embedding: at stride 8, then upsampled as logits are.
+        With the names of several domains in `among`, the nearest is sought among the label
+        embeddings of all of them, and is 255 where it belongs to another than `name`.
+
+        Raises as `label_embeddings` does, and ValueError for more than 255 classes in all.
+        """
+        scores, classes = [], []
+        for each in (name,) if among is None else among:
+            weight, bias, present = self._prototype_head(each)
+            similar = F.conv2d(encoded.features, weight, bias)[0]
+            scores.append(similar.view(len(present), -1, *similar.shape[1:]).amax(1))
+            classes += present if each == name else [IGNORE_INDEX] * len(present)
+        if len(classes) > IGNORE_INDEX:
+            raise ValueError(f'{len(classes)} classes in all: expected at most {IGNORE_INDEX}')
+        mask, _ = top_classes(torch.cat(scores), encoded.network_size, encoded.size)
+        names = np.full(256, IGNORE_INDEX, np.uint8)
+        names[:len(classes)] = classes
+        return names[mask.cpu().numpy()]
+
+    def _prototype_head(self, name: str) -> tuple[torch.Tensor, torch.Tensor, list[int]]:
+        """
+        Return the weight (P, C_F, 1, 1) and bias (P,) of E and a domain's label embeddings in one.
+
+        Both are linear, so that a label space costs what a head of P = C·K channels does. With
+        them, the classes that have label embeddings at all.
+        """
+        if name not in self._prototype_heads:
+            rows = self.label_embeddings(name)
+            per_class = rows.view(len(self.domains[name].classes), -1, rows.shape[1])
+            present = per_class.flatten(1).any(1)
+            rows = per_class[present].flatten(0, 1)
+            embedding = self._model.embedding
+            weight = rows @ embedding.weight.flatten(1)
+            self._prototype_heads[name] = (weight[:, :, None, None], rows @ embedding.bias,
+                                           present.nonzero().flatten().tolist())
+        return self._prototype_heads[name]
 
 
 def resolve_device(device: str) -> torch.device:

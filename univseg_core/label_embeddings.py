@@ -2,93 +2,128 @@
 Label embeddings: what each class looks like in feature space (paper, appendices A and B).
 
 A network trained on a domain's labelled images alone gives features; their principal components
-give the D dimensions; the mean over each class's pixels, normalised, is its label embedding.
+give the D dimensions; the mean over each class's pixels, or K-means over them, normalised, are
+its label embeddings. Later, they are class-wise centroids of the pixel embeddings E(F(x)).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from univseg_core.domains import Domain
-from univseg_core.models.encoders import OUTPUT_STRIDE
 from univseg_core.models.universal import UniversalSegmenter
+from univseg_core.pixel_statistics import (
+    CentroidSums,
+    class_shares,
+    ClassMeans,
+    ClassSamples,
+    PrincipalComponents,
+    Projection,
+)
+
+Samples = Iterable[tuple[np.ndarray, np.ndarray]]
+"""Images (H, W, 3) uint8 and labels (H, W) uint8 of the same size; one at a time is in memory."""
 
 
-def class_shares(label: torch.Tensor, classes: int) -> torch.Tensor:
+def principal_label_embeddings(model: UniversalSegmenter, samples: Mapping[str, Samples],
+                               dim: int, centroids: int = 1, seed: int = 0
+                               ) -> tuple[dict[str, torch.Tensor], Projection]:
     """
-    Return each class's share (C, ⌈H/8⌉, ⌈W/8⌉) of the 8×8 pixels of a cell, float64.
+    Return label embeddings (C·K, dim) float32 of a model's domains from its encoder's features.
 
-    The label map is (H, W) integer. Void pixels, and those beyond the border, count as no
-    class, so that a cell's shares may sum to less than 1.
+    The `dim` principal components, which are returned, too, are those of all `samples` together.
+    Rows are ordered by class, `centroids` (K) of each; those of a class never seen are zero, those
+    of one with fewer than K cells its mean. The model is left in evaluation mode.
     """
-    height, width = label.shape
-    one_hot = torch.stack([label == c for c in range(classes)]).double()
-    padded = F.pad(one_hot, (0, -width % OUTPUT_STRIDE, 0, -height % OUTPUT_STRIDE))
-    return F.avg_pool2d(padded, OUTPUT_STRIDE)
+    channels = model.encoder.out_channels
+    components, statistics = PrincipalComponents(channels), {}
+    for name, images in samples.items():
+        statistics[name] = _statistics(len(model.domains[name].classes), channels, centroids,
+                                       seed)
+        for features, shares in _cells(model, name, images):
+            components.update(features)
+            statistics[name].update(features, shares)
+    projection = components.projection(dim)
+    return {name: _normalised(of_domain.centroids(projection))
+            for name, of_domain in statistics.items()}, projection
 
 
-class FeatureStatistics:
-    """Streaming sums over pixels of one domain, from which PCA and class means follow."""
-
-    def __init__(self, channels: int, classes: int):
-        self._count = 0
-        self._sum = torch.zeros(channels, dtype=torch.float64)
-        self._products = torch.zeros(channels, channels, dtype=torch.float64)
-        self._class_weights = torch.zeros(classes, dtype=torch.float64)
-        self._class_sums = torch.zeros(classes, channels, dtype=torch.float64)
-
-    def update(self, features: torch.Tensor, shares: torch.Tensor) -> None:
-        """Add one image's features (C_F, h, w) and class shares (C, h, w)."""
-        pixels = features.flatten(1).double().cpu()
-        weights = shares.flatten(1)
-        self._count += pixels.shape[1]
-        self._sum += pixels.sum(1)
-        self._products += pixels @ pixels.T
-        self._class_weights += weights.sum(1)
-        self._class_sums += weights @ pixels.T
-
-    def principal_components(self, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """
-        Return the mean (C_F,) and the first `dim` principal directions (C_F, dim), float64.
-
-        Each direction's largest component is positive, so that the result is unique.
-        """
-        mean = self._sum / self._count
-        covariance = self._products / self._count - mean[:, None] * mean
-        directions = torch.linalg.eigh(covariance).eigenvectors.flip(1)[:, :dim]
-        largest = directions.gather(0, directions.abs().argmax(0, keepdim=True))
-        return mean, directions * largest.sign()
-
-    def label_embeddings(self, dim: int) -> torch.Tensor:
-        """Return the normalised class means (C, dim) float32; zeros for a class never seen."""
-        mean, directions = self.principal_components(dim)
-        class_means = self._class_sums / self._class_weights.clamp(min=1e-12)[:, None]
-        # The projection is linear: that of the mean is the mean of the projections.
-        projected = F.normalize((class_means - mean) @ directions, dim=1)
-        return torch.where(self._class_weights[:, None] > 0, projected, 0.0).float()
-
-
-@torch.no_grad()
-def compute_label_embeddings(model: UniversalSegmenter, domain: Domain,
-                             samples: Iterable[tuple[np.ndarray, np.ndarray]]) -> torch.Tensor:
+def embedded_label_embeddings(model: UniversalSegmenter, samples: Mapping[str, Samples],
+                              centroids: int = 1, seed: int = 0) -> dict[str, torch.Tensor]:
     """
-    Return one domain's label embeddings (C, D) from images and labels under a model's encoder.
+    Return label embeddings (C·K, D) float32 of a model's domains from its pixel embeddings.
 
-    Images are (H, W, 3) uint8, labels (H, W) uint8 of the same size. One image at a time is in
-    memory. The model is used in evaluation mode and left so.
+    They are the normalised class-wise centroids of E(F(x)), ordered and masked as by
+    `principal_label_embeddings`. The model is left in evaluation mode.
     """
-    model.eval()
-    device = model.mean.device
-    statistics = FeatureStatistics(model.encoder.out_channels, len(domain.classes))
-    for image, label in samples:
-        pixels = torch.from_numpy(image).to(device).permute(2, 0, 1)[None]
-        features = model.features(pixels)[0]
-        statistics.update(features, class_shares(torch.from_numpy(label), len(domain.classes)))
-    return statistics.label_embeddings(model.spec.embedding_dim)
+    vectors = {}
+    for name, images in samples.items():
+        statistics = _statistics(len(model.domains[name].classes), model.spec.embedding_dim,
+                                 centroids, seed)
+        for embeddings, shares in _cells(model, name, images, embed=True):
+            statistics.update(embeddings, shares)
+        vectors[name] = _normalised(statistics.centroids())
+    return vectors
+
+
+def centroid_sums(model: UniversalSegmenter, name: str, images: Samples) -> CentroidSums:
+    """
+    Return what an update of a domain's label embeddings (Eq 7) needs, of some of its images.
+
+    The model is left in evaluation mode.
+    """
+    sums = CentroidSums(model.label_embeddings(name), len(model.domains[name].classes))
+    for embeddings, shares in _cells(model, name, images, embed=True):
+        sums.update(embeddings, shares)
+    return sums
+
+
+def start_embedding(model: UniversalSegmenter, projection: Projection) -> None:
+    """Let a model's E be a projection of its encoder's features; in place."""
+    weight = projection.directions.T[:, :, None, None]
+    with torch.no_grad():
+        model.embedding.weight.copy_(weight)
+        model.embedding.bias.copy_(-projection.mean @ projection.directions)
 
 
 def absent_classes(vectors: torch.Tensor, domain: Domain) -> list[str]:
     """Return the names of the classes that have no label embedding."""
     present = vectors.view(len(domain.classes), -1).any(dim=1)
     return [name for name, here in zip(domain.classes, present.tolist(), strict=True) if not here]
+
+
+def repeated_classes(vectors: torch.Tensor, domain: Domain) -> list[str]:
+    """Return the names of the classes whose K > 1 label embeddings are one and the same."""
+    per_class = vectors.view(len(domain.classes), -1, vectors.shape[1])
+    same = (per_class == per_class[:, :1]).flatten(1).all(1) & vectors.view(
+        len(domain.classes), -1).any(1)
+    return [name for name, one in zip(domain.classes, same.tolist(), strict=True)
+            if one and per_class.shape[1] > 1]
+
+
+def _statistics(classes: int, channels: int, centroids: int, seed: int
+                ) -> ClassMeans | ClassSamples:
+    if centroids == 1:
+        return ClassMeans(classes, channels)
+    return ClassSamples(classes, channels, centroids, seed)
+
+
+@torch.no_grad()
+def _cells(model: UniversalSegmenter, name: str, images: Samples, embed: bool = False
+           ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yield each image's cells: vectors (C_F or D, n) and class shares (C, n), float64."""
+    model.eval()
+    classes = len(model.domains[name].classes)
+    for image, label in images:
+        pixels = torch.from_numpy(image).to(model.mean.device).permute(2, 0, 1)[None]
+        features = model.features(pixels)
+        vectors = model.embed(features) if embed else features
+        yield (vectors[0].flatten(1).double().cpu(),
+               class_shares(torch.from_numpy(label), classes).flatten(1))
+
+
+def _normalised(centroids: torch.Tensor) -> torch.Tensor:
+    """Return centroids (C, K, D) as normalised rows (C·K, D) float32, zero where NaN."""
+    rows = F.normalize(centroids.flatten(0, 1), dim=1)
+    return rows.nan_to_num(0).float()

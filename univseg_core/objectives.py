@@ -17,12 +17,13 @@ from univseg_core.models.encoders import OUTPUT_STRIDE
 
 @dataclass(frozen=True)
 class Losses:
-    """Scalars in nats: the total (Eq 5) and its terms (Eq 1, 3, 4), unweighted."""
+    """Scalars in nats: the total (Eq 5) and its terms (Eq 1, 3, 4 and the anchor), unweighted."""
 
     total: torch.Tensor
     supervised: torch.Tensor
     cross: torch.Tensor
     within: torch.Tensor
+    anchor: torch.Tensor
 
 
 def masked_cross_entropy(logits: torch.Tensor, target: torch.Tensor,
@@ -52,18 +53,45 @@ def counted_cells(valid: torch.Tensor) -> torch.Tensor:
     return valid.sum()
 
 
-def similarity(embeddings: torch.Tensor, label_embeddings: torch.Tensor) -> torch.Tensor:
+def similarity(embeddings: torch.Tensor, label_embeddings: torch.Tensor, *, cosine: bool = False,
+               temperature: float = 1.0) -> torch.Tensor:
     """
-    Return the dot products (Eq 2), (B, P, h, w), of pixel with label embeddings.
+    Return the similarities (Eq 2), (B, P, h, w), of pixel with label embeddings.
 
-    Pixel embeddings are (B, D, h, w), label embeddings (P, D). Rows of zeros, which stand for
-    classes that no labelled image shows, are left out, so that P counts the others only.
+    Pixel embeddings are (B, D, h, w), label embeddings (P, D) of norm 1. The dot product, or with
+    `cosine` that of normalised pixel embeddings, is divided by `temperature`. Rows of zeros, which
+    stand for classes that no labelled image shows, are left out, so that P counts the others only.
     Raises ValueError if no row is left.
     """
     present = label_embeddings[label_embeddings.any(dim=1)]
     if not len(present):
         raise ValueError('the label embeddings are all zero: they were never set')
-    return F.conv2d(embeddings, present[:, :, None, None])
+    if cosine:
+        embeddings = F.normalize(embeddings.float(), dim=1)
+    return F.conv2d(embeddings, present[:, :, None, None]) / temperature
+
+
+def similarities(embeddings: Mapping[str, torch.Tensor],
+                 label_embeddings: Mapping[str, torch.Tensor], *, cosine: bool = False,
+                 temperature: float = 1.0) -> dict[tuple[str, str], torch.Tensor]:
+    """Return v_ij by (i, j): the similarity of domain i's pixels with domain j's labels."""
+    return {(i, j): similarity(pixels, labels, cosine=cosine, temperature=temperature)
+            for i, pixels in embeddings.items() for j, labels in label_embeddings.items()}
+
+
+def class_scores(scores: torch.Tensor, label_embeddings: torch.Tensor,
+                 classes: int) -> torch.Tensor:
+    """
+    Return scores (B, C, h, w) whose softmax is each class's share of that of all similarities.
+
+    `scores` (B, P, h, w) are those of `similarity`. A class's probability is the sum of those of
+    its K label embeddings; it is 0 (a score of −inf) for a class that has none.
+    """
+    present = label_embeddings.view(classes, -1).any(1)
+    per_class = scores.unflatten(1, (-1, len(label_embeddings) // classes)).logsumexp(2)
+    result = scores.new_full((len(scores), classes, *scores.shape[2:]), -torch.inf)
+    result[:, present] = per_class
+    return result
 
 
 def entropy(scores: torch.Tensor, valid: torch.Tensor,
@@ -80,41 +108,37 @@ def entropy(scores: torch.Tensor, valid: torch.Tensor,
     return (pixels * valid).sum() / cells.clamp(min=1)
 
 
-def entropy_terms(embeddings: Mapping[str, torch.Tensor],
-                  label_embeddings: Mapping[str, torch.Tensor],
-                  valid: Mapping[str, torch.Tensor],
-                  cells: Mapping[str, torch.Tensor] | None = None
-                  ) -> dict[tuple[str, str], torch.Tensor]:
+@torch.no_grad()
+def mean_assignment(scores: torch.Tensor, valid: torch.Tensor,
+                    cells: torch.Tensor | None = None) -> torch.Tensor:
     """
-    Return the entropy of each domain's unlabelled pixels against each domain's labels.
+    Return the mean (P,) of the softmax over scores' channels: how much each label is in use.
 
-    The key (i, j) holds H(σ(v_ij)): within-domain where i = j, cross-domain elsewhere. `valid`
-    (n, h, w) says which of a domain's unlabelled pixels count, `cells` how many do in the whole
-    step (those of `valid` unless given).
+    The arguments are those of `entropy`; zeros if no pixel counts.
     """
-    return {(i, j): entropy(similarity(pixels, labels), valid[i], cells[i] if cells else None)
-            for i, pixels in embeddings.items() for j, labels in label_embeddings.items()}
+    cells = counted_cells(valid) if cells is None else cells
+    return (scores.float().softmax(1) * valid[:, None]).sum((0, 2, 3)) / cells.clamp(min=1)
 
 
-def total_loss(logits: Mapping[str, torch.Tensor], targets: Mapping[str, torch.Tensor],
+def total_loss(supervised: Mapping[str, torch.Tensor],
                entropies: Mapping[tuple[str, str], torch.Tensor],
-               alpha: float, beta: float,
-               images: Mapping[str, torch.Tensor] | None = None) -> Losses:
+               anchors: Mapping[str, torch.Tensor], *, alpha: float, beta: float,
+               anchor: float) -> Losses:
     """
-    Return L_S + α·L_cross + β·L_within (Eq 5).
+    Return L_S + α·L_cross + β·L_within (Eq 5) + anchor·L_anchor.
 
-    Each term is summed over domains; with more than two domains, a domain's cross-domain term
-    is the mean over the others. `entropies` are those of `entropy_terms`, empty if there are no
-    unsupervised terms. `images` says how many labelled images of each domain count in the whole
-    step (those of `targets` unless given).
+    Each term is the sum over domains of scalars; with more than two domains, a domain's
+    cross-domain term is the mean over the others. `entropies` holds H(σ(v_ij)) by (i, j):
+    within-domain where i = j, cross-domain elsewhere. Entropies and anchors may be empty.
     """
-    supervised = sum(masked_cross_entropy(logits[name], targets[name],
-                                          images[name] if images else None) for name in logits)
-    zero = torch.zeros_like(supervised)
+    zero = torch.zeros_like(next(iter(supervised.values())))
     others = max(1, len({j for _, j in entropies}) - 1)
-    within = sum((value for (i, j), value in entropies.items() if i == j), zero)
-    cross = sum((value for (i, j), value in entropies.items() if i != j), zero) / others
-    return Losses(supervised + alpha * cross + beta * within, supervised, cross, within)
+    sums = [sum(terms, zero) for terms in (
+        supervised.values(), (value for (i, j), value in entropies.items() if i != j),
+        (value for (i, j), value in entropies.items() if i == j), anchors.values())]
+    sums[1] = sums[1] / others
+    total = sums[0] + alpha * sums[1] + beta * sums[2] + anchor * sums[3]
+    return Losses(total, *sums)
 
 
 def valid_cells(targets: torch.Tensor) -> torch.Tensor:

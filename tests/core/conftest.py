@@ -39,7 +39,7 @@ def finished_run(worlds, tmp_path_factory):
     """Return the folder and configuration of one undisturbed training; not to be changed."""
     # Here, so that the other tests do not wait for training's packages.
     from univseg_core.config import load_config
-    from univseg_core.training import train
+    from univseg_core.training.run import train
 
     folder = tmp_path_factory.mktemp('runs') / 'tiny'
     path = folder.parent / 'tiny.yaml'
@@ -61,3 +61,19 @@ def full_disk():
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, usual)
     return limit
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Return the list of figures that are drawn from now on."""
+    from matplotlib.figure import Figure
+
+    figures = []
+    begin = Figure.__init__
+
+    def note(self, *arguments, **options):
+        begin(self, *arguments, **options)
+        figures.append(self)
+
+    monkeypatch.setattr(Figure, '__init__', note)
+    return figures

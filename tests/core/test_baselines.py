@@ -40,7 +40,7 @@ def test_the_location_prior_is_the_most_frequent_class_of_each_place(data_of):
         [[0, 1], [1, VOID]], [[0, 2], [1, VOID]], [[1, 1], [2, 2]])]
     truth = np.array([[0, 1], [2, 2]], np.uint8)
     result = location_prior(data_of(OUTDOOR, noise_with(*maps), noise_with(truth)), grid=(2, 2))
-    assert result.confusion.tolist() == [[1, 0, 0], [0, 1, 0], [0, 1, 1]]
+    assert result.confusion.tolist() == [[1, 0, 0, 0], [0, 1, 0, 0], [0, 1, 1, 0]]
     assert result.iou.tolist() == [1, 1 / 2, 1 / 2]
 
 

@@ -8,8 +8,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from tiny_worlds import small_network
 import torch
-from univseg_core.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from univseg_core.errors import UnivsegError
+from univseg_core.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 
 STEPS = 12
 ROWS = {'outdoor': slice(0, 2), 'indoor': slice(2, 4)}

@@ -10,13 +10,14 @@ import sys
 import numpy as np
 import pytest
 from tiny_worlds import INDOOR, random_image, TRAIN, VALIDATION
-from univseg_core import cli
 from univseg_core.cli import main
+from univseg_core.commands import prediction, training
 from univseg_core.images import read_image, read_label, write_png
 from univseg_core.inference import Segmenter
 from univseg_core.models.model_file import load_model
 
-COMMANDS = ('train', 'evaluate', 'predict', 'info', 'curves', 'config', 'baselines', 'scenes')
+COMMANDS = ('train', 'evaluate', 'predict', 'info', 'curves', 'config', 'baselines', 'scenes',
+            'figure', 'experiment', 'data')
 # What the command `univseg` runs, wherever it is installed.
 UNIVSEG = (sys.executable, '-c', 'import sys; from univseg_core.cli import main; sys.exit(main())')
 
@@ -91,7 +92,7 @@ def test_train_makes_a_run_folder_named_like_its_configuration(values, write_con
 ])
 def test_settings_may_stand_before_and_after_options(monkeypatch, arguments):
     seen = []
-    monkeypatch.setattr(cli, '_train', seen.append)
+    monkeypatch.setattr(training, '_train', seen.append)
     assert main(['train', *arguments]) == 0
     assert seen[0].config == 'my.yaml'
     assert seen[0].folder == Path('runs/b')
@@ -109,7 +110,7 @@ def test_train_is_told_of_its_processes(monkeypatch, values, write_config, tmp_p
         seen.append((folder, options))
         return {}  # as in all processes but the first
 
-    monkeypatch.setattr('univseg_core.training.train', train)
+    monkeypatch.setattr('univseg_core.training.run.train', train)
     assert main(['train', str(write_config(values)), '--run', str(tmp_path), *arguments]) == 0
     assert seen == [(tmp_path, processes)]
     assert capsys.readouterr().out == ''
@@ -189,6 +190,25 @@ def test_predict_writes_a_mask_and_an_overlay_of_every_image(worlds, model, tmp_
         assert overlay.shape[1] == mask.shape[1]
 
 
+def test_predict_labels_any_image_in_any_label_space(worlds, model, tmp_path):
+    """Outdoor images in the classes of indoor, by the nearest label embedding."""
+    images = worlds / 'outdoor' / 'validation' / 'image'
+    assert main(['predict', str(images), '--model', str(model), '--label-space', 'indoor',
+                 '--out', str(tmp_path), '--device', 'cpu']) == 0
+    segmenter = Segmenter.load(model, device='cpu')
+    for path in images.iterdir():
+        expected = segmenter.prototype_mask(segmenter.encode(read_image(path)), 'indoor')
+        assert np.array_equal(read_label(tmp_path / f'{path.stem}_mask.png', INDOOR), expected)
+
+
+def test_evaluate_measures_by_the_papers_protocol(finished_run, tmp_path, capsys):
+    """Four images at 64×48, as they are: the same figures."""
+    out = tmp_path / 'paper.json'
+    assert main(['evaluate', str(finished_run[0]), '--protocol', 'paper', '--out', str(out)]) == 0
+    assert json.loads(out.read_text()) == json.loads(
+        (finished_run[0] / 'evaluation.json').read_text())
+
+
 def test_predict_takes_one_image_of_any_size(model, tmp_path):
     write_png(tmp_path / 'photo.png', random_image(77, 131))
     assert main(['predict', str(tmp_path / 'photo.png'), '--model', str(model),
@@ -264,7 +284,7 @@ def test_an_interrupt_exits_as_shells_expect(monkeypatch, model, worlds, capsys)
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, 'read_image', interrupt)
+    monkeypatch.setattr(prediction, 'read_image', interrupt)
     image = worlds / 'indoor' / 'validation' / 'image' / '00.png'
     assert main(['predict', str(image), '--model', str(model), '--domain', 'indoor']) == 130
     assert 'Traceback' not in capsys.readouterr().err

@@ -46,9 +46,11 @@ def test_a_shipped_configuration_is_found_by_name_and_fits_its_data(tmp_path, mo
 
 @pytest.mark.parametrize('name', SHIPPED_RUNS)
 def test_a_shipped_configuration_says_that_its_variable_is_not_set(name, monkeypatch):
-    monkeypatch.delenv('UNIVSEG_DATA', raising=False)
-    with pytest.raises(ConfigError, match=r'domains\.outdoor\.train\.images: .*UNIVSEG_DATA is '
-                                          'not set'):
+    variables = re.findall(r'\$\{(\w+)\}', (SHIPPED / name).read_text(encoding='utf-8'))
+    for variable in variables:
+        monkeypatch.delenv(variable, raising=False)
+    with pytest.raises(ConfigError, match=r'domains\.\w+\.(root|train\.images): .*'
+                                          f'{variables[0]} is not set'):
         load_config(name)
 
 

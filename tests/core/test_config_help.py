@@ -7,7 +7,14 @@ from typing import get_args, get_origin
 import pytest
 from univseg_core import config as config_module
 from univseg_core.cli import main
-from univseg_core.config import ConfigError, dump_config, load_config, RunConfig, Section
+from univseg_core.config import (
+    ConfigError,
+    dump_config,
+    load_config,
+    RunConfig,
+    Section,
+    section_of,
+)
 from univseg_core.config_help import all_keys, annotated_yaml, explain
 import yaml
 
@@ -53,7 +60,7 @@ def test_every_key_of_every_section_is_described(section):
     for name, field in section.model_fields.items():
         kind = field.annotation
         assert field.description or (is_section(kind) and kind.__doc__), name
-        if not is_section(kind) and get_origin(kind) is not dict:
+        if not section_of(kind) and get_origin(kind) is not dict:
             assert field.description in {key.meaning for key in KEYS.values()}
 
 
@@ -101,7 +108,10 @@ def test_the_table_has_a_line_for_each_key():
     ('model.width', 'float ≥ 0.0625, ≤ 4', '1.0'),
     ('label_embeddings.file', 'file, or null', 'null'),
     ('domains.NAME.train.images', 'folder', 'required'),
-    ('domains.NAME.classes', 'list of texts', 'required'),
+    ('domains.NAME.classes', 'list of texts, or null', 'null'),
+    ('domains.NAME.dataset', 'folder, cityscapes, camvid, idd, sun_rgbd, nyuv2_13, nyuv2_40',
+     'folder'),
+    ('domains.NAME.root', 'folder, or null', 'null'),
     ('domains.NAME.palette', 'list of [int, int, int], or null', 'null'),
     ('domains.NAME.unlabelled', 'list of folders', '[]'),
     ('domains.NAME.labelled', 'int ≥ 1, or null', 'null'),

@@ -2,12 +2,11 @@
 
 import csv
 
-from matplotlib.figure import Figure
 import numpy as np
 import pytest
 from univseg_core.cli import main
-from univseg_core.curves import CurvesError, draw_curves, moving_average
 from univseg_core.images import read_image
+from univseg_core.plots.curves import CurvesError, draw_curves, moving_average
 
 FULL = ('loss', 'supervised', 'cross_entropy', 'within_entropy', 'feature_norm', 'embedding_norm',
         'learning_rate', 'data_wait', 'entropy/a/a', 'entropy/a/b', 'entropy/b/a', 'entropy/b/b',
@@ -28,20 +27,6 @@ def write_validation(folder, table):
         f'{step},{name},{value},0.5 nan\n' for step, values in table.items()
         for name, value in zip('ab', values, strict=False))
     (folder / 'validation.csv').write_text(text)
-
-
-@pytest.fixture
-def drawn(monkeypatch):
-    """Return the list of figures that are drawn from now on."""
-    figures = []
-    begin = Figure.__init__
-
-    def note(self, *arguments, **options):
-        begin(self, *arguments, **options)
-        figures.append(self)
-
-    monkeypatch.setattr(Figure, '__init__', note)
-    return figures
 
 
 def panels(figure):

@@ -1,14 +1,17 @@
 """From masks to mIoU: worked by hand, and beside scikit-learn."""
 
+from dataclasses import replace
 import json
 
 import numpy as np
 import pytest
 from sklearn.metrics import jaccard_score
 from tiny_worlds import INDOOR, OUTDOOR, small_network
+import torch
 from univseg_core.data.folders import labelled_samples, read_sample
 from univseg_core.domains import Domain
 from univseg_core.evaluation import DomainResult, evaluate, measure, report
+from univseg_core.images import resize_image, resize_label
 from univseg_core.inference import Segmenter
 from univseg_core.models.model_file import ModelCard
 
@@ -26,7 +29,7 @@ def test_two_classes_worked_by_hand():
     Class 0: one pixel in both, two in either: 1/2. Class 1: two in both, three in either: 2/3.
     """
     result = measure(INDOOR, [(array([0, 1], [1, 1]), array([0, 0], [1, 1]))])
-    assert result.confusion.tolist() == [[1, 1], [0, 2]]
+    assert result.confusion.tolist() == [[1, 1, 0], [0, 2, 0]]
     assert result.iou.tolist() == [1 / 2, 2 / 3]
     assert result.miou == pytest.approx(7 / 12)
 
@@ -38,7 +41,7 @@ def test_three_classes_with_void_worked_by_hand():
     Class 0: 1 of {0, 0 | 0, 0} = 3 pixels: 1/3. Class 1: 1 of 2: 1/2. Class 2: 1 of 2: 1/2.
     """
     result = measure(OUTDOOR, [(array([0, 2, 1], [2, 2, 0]), array([0, 0, 1], [2, VOID, 1]))])
-    assert result.confusion.tolist() == [[1, 0, 1], [1, 1, 0], [0, 0, 1]]
+    assert result.confusion.tolist() == [[1, 0, 1, 0], [1, 1, 0, 0], [0, 0, 1, 0]]
     assert result.confusion.dtype == np.int64
     assert result.iou.tolist() == [1 / 3, 1 / 2, 1 / 2]
     assert result.miou == pytest.approx(4 / 9)
@@ -119,13 +122,67 @@ def test_a_report_has_every_figure():
     assert lines[-1] == 'Sum of mIoUs: **139.4**'
 
 
+def test_pixels_of_no_class_are_missed_and_nothing_else():
+    """Of 4 pixels of wall two are unknown: 2/4; of lamp one is found: 1/1."""
+    result = measure(INDOOR, [(array([0, VOID, VOID, 0, 1]), array([0, 0, 0, 0, 1]))])
+    assert result.confusion.tolist() == [[2, 0, 2], [0, 1, 0]]
+    assert result.iou.tolist() == [0.5, 1]
+
+
+def test_a_report_has_the_figures_of_label_embeddings_beside():
+    head = DomainResult(INDOOR, np.array([[3, 1], [0, 12]]))
+    result = replace(head, prototypes=DomainResult(INDOOR, np.array([[1, 3], [0, 3]])))
+    rows = [[cell.strip() for cell in line.strip('|').split('|')]
+            for line in report({'indoor': result}).splitlines()]
+    assert ['class', 'IoU %', 'prototypes %'] in rows
+    assert ['wall', '75.0', '25.0'] in rows
+    assert ['mIoU', '**83.7**', '**37.5**'] in rows
+    assert result.to_dict()['prototypes'] == {'miou': 0.375, 'iou': {'wall': 0.25, 'lamp': 0.5}}
+
+
+def samples_of(worlds, *names):
+    return {name: labelled_samples(worlds / name / 'validation' / 'image',
+                                   worlds / name / 'validation' / 'label') for name in names}
+
+
+def test_label_embeddings_are_measured_beside_the_heads(worlds):
+    network = small_network()
+    for name, domain in network.domains.items():
+        network.set_label_embeddings(name, torch.eye(len(domain.classes), 8))
+    segmenter = Segmenter(network, ModelCard(), device='cpu', precision='fp32')
+    results = evaluate(segmenter, samples_of(worlds, 'indoor'), prototypes=True, progress=False)
+    pairs = {'head': [], 'own': [], 'all': []}
+    for sample in samples_of(worlds, 'indoor')['indoor']:
+        image, truth = read_sample(sample, INDOOR)
+        encoded = segmenter.encode(image)
+        pairs['head'].append((segmenter(image)['indoor'].mask, truth))
+        pairs['own'].append((segmenter.prototype_mask(encoded, 'indoor'), truth))
+        pairs['all'].append((segmenter.prototype_mask(encoded, 'indoor', ['outdoor', 'indoor']),
+                             truth))
+    found = results['indoor']
+    for result, kind in ((found, 'head'), (found.prototypes, 'own'),
+                         (found.prototypes_of_all, 'all')):
+        assert np.array_equal(result.confusion, measure(INDOOR, pairs[kind]).confusion)
+    assert found.prototypes_of_all.confusion[:, -1].sum() > 0  # nearer to classes of outdoor
+
+
+def test_the_papers_protocol_is_the_first_hundred_images_at_the_learned_size(worlds):
+    segmenter = Segmenter(small_network(), ModelCard(32), device='cpu', precision='fp32')
+    files = samples_of(worlds, 'outdoor')['outdoor']
+    results = evaluate(segmenter, {'outdoor': 60 * files}, protocol='paper', progress=False)
+    pairs = []
+    for sample in (60 * files)[:100]:
+        image, truth = read_sample(sample, OUTDOOR)
+        image, truth = resize_image(image, 24, 32), resize_label(truth, 24, 32)
+        pairs.append((segmenter(image)['outdoor'].mask, truth))
+    assert np.array_equal(results['outdoor'].confusion, measure(OUTDOOR, pairs).confusion)
+    assert results['outdoor'].confusion.sum() < 100 * 24 * 32
+
+
 @pytest.mark.parametrize('image_size', [None, 32])
 def test_domains_are_measured_at_their_label_maps_own_size(worlds, image_size):
     segmenter = Segmenter(small_network(), ModelCard(image_size), device='cpu', precision='fp32')
-    samples = {}
-    for name in ('indoor', 'outdoor'):
-        folder = worlds / name / 'validation'
-        samples[name] = labelled_samples(folder / 'image', folder / 'label')
+    samples = samples_of(worlds, 'indoor', 'outdoor')
     results = evaluate(segmenter, samples, progress=False)
     assert list(results) == ['indoor', 'outdoor']
     for name, result in results.items():

@@ -26,7 +26,8 @@ def segmenter(network=None, card=None, **options):
 
 def full_logits(model, image, name):
     """Upsample the model's own coarse logits: ×8, cropped, and resized if it was scaled."""
-    logits, network_size = model.low_resolution_logits(image, [name])[name]
+    encoded = model.encode(image)
+    logits, network_size = model.logits(encoded, name), encoded.network_size
     full = F.interpolate(logits, scale_factor=8, mode='bilinear', align_corners=False)
     full = full[:, :, :network_size[0], :network_size[1]]
     if network_size != image.shape[:2]:
@@ -57,9 +58,11 @@ def test_coarse_logits_are_those_of_the_trained_network(size, inference_size):
     with torch.no_grad():
         features = network.features(resized)
         for name in network.domains:
-            logits, seen = model.low_resolution_logits(image, [name])[name]
+            encoded = model.encode(image)
+            logits = model.logits(encoded, name)
             expected = network.logits(features, name)
-            assert seen == network_size
+            assert encoded.network_size == network_size
+            assert encoded.size == size
             assert logits.dtype == torch.float32
             assert (logits - expected).norm() <= 1e-4 * expected.norm()
 
@@ -125,8 +128,7 @@ def test_confidence_is_the_softmax_probability_of_the_top_class(size, inference_
     (None, None, (48, 64)), (None, 32, (24, 32)), (96, 32, (72, 96)), (40, None, (30, 40))])
 def test_images_are_scaled_to_the_size_given_or_learned_from(given, learned, expected):
     model = segmenter(card=ModelCard(image_size=learned), inference_size=given)
-    _, seen = model.low_resolution_logits(random_image(48, 64), ['indoor'])['indoor']
-    assert seen == expected
+    assert model.encode(random_image(48, 64)).network_size == expected
     assert model(random_image(48, 64))['indoor'].mask.shape == (48, 64)
 
 
@@ -139,8 +141,7 @@ def test_the_inference_size_may_change_between_calls(size):
     model.inference_size = size
     assert model.inference_size == fresh.inference_size == (size or 40)
     assert model.network_size(48, 64) == fit_size(48, 64, size or 40)
-    assert model.low_resolution_logits(image, ['indoor'])['indoor'][1] == (
-        model.network_size(48, 64))
+    assert model.encode(image).network_size == model.network_size(48, 64)
     for name, expected in fresh(image).items():
         assert np.array_equal(model(image)[name].mask, expected.mask)
     model.inference_size = 80
@@ -205,7 +206,7 @@ def test_an_image_is_made_smaller_before_anything_else_is_made_of_it():
     model(image)
     tracemalloc.start()
     try:
-        model.low_resolution_logits(image, ['indoor'])
+        model.encode(image)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -276,3 +277,59 @@ def test_a_model_file_gives_the_same_masks(tmp_path):
     assert loaded.domains == network.domains
     for name, segmentation in segmenter(network, card)(image).items():
         assert np.array_equal(loaded(image)[name].mask, segmentation.mask)
+
+
+def with_label_embeddings(per_class=1, absent=()):
+    """Return a network with random label embeddings, of some classes of outdoor none."""
+    network = small_network()
+    for seed, (name, domain) in enumerate(network.domains.items()):
+        vectors = torch.randn(len(domain.classes), per_class, 8,
+                              generator=torch.manual_seed(seed))
+        if name == 'outdoor':
+            vectors[list(absent)] = 0
+        network.set_label_embeddings(name, F.normalize(vectors.flatten(0, 1), dim=1))
+    return network
+
+
+@pytest.mark.parametrize('inference_size', [None, 40])
+@pytest.mark.parametrize(('per_class', 'absent'), [(1, ()), (3, ()), (2, (1,))])
+def test_prototype_masks_are_those_of_the_nearest_label_embedding(per_class, absent,
+                                                                  inference_size):
+    """The dot products with every cell, then the largest of a class, upsampled as logits are."""
+    network, image = with_label_embeddings(per_class, absent), random_image(37, 50)
+    model = segmenter(network, inference_size=inference_size)
+    encoded = model.encode(image)
+    cells = model.embed(encoded)[0]
+    expected, classes = {}, []
+    for name, domain in network.domains.items():
+        rows = network.label_embeddings(name).view(len(domain.classes), per_class, 8)
+        scores = {c: torch.einsum('kd,dhw->khw', rows[c], cells).amax(0)
+                  for c in range(len(domain.classes)) if name != 'outdoor' or c not in absent}
+        full = F.interpolate(torch.stack(list(scores.values()))[None], scale_factor=8,
+                             mode='bilinear', align_corners=False)
+        full = full[:, :, :encoded.network_size[0], :encoded.network_size[1]]
+        expected[name] = F.interpolate(full, (37, 50), mode='bilinear', align_corners=False)[0]
+        classes += [(name, c) for c in scores]
+        mask = np.array(list(scores))[expected[name].argmax(0).numpy()]
+        assert np.mean(model.prototype_mask(encoded, name) == mask) > 0.999
+
+    nearest = torch.cat(list(expected.values())).argmax(0).numpy()
+    for name in network.domains:
+        of_class = np.array([c if owner == name else 255 for owner, c in classes])
+        found = model.prototype_mask(encoded, name, ['outdoor', 'indoor'])
+        assert found.dtype == np.uint8
+        assert np.mean(found == of_class[nearest]) > 0.999
+
+
+def test_a_model_without_label_embeddings_says_so():
+    network = with_label_embeddings()
+    assert segmenter(network).has_label_embeddings
+    network.set_label_embeddings('indoor', torch.zeros(2, 8))
+    model = segmenter(network)
+    assert not model.has_label_embeddings
+    encoded = model.encode(random_image(8, 8))
+    assert model.prototype_mask(encoded, 'outdoor').shape == (8, 8)
+    with pytest.raises(UnivsegError, match='no label embeddings of indoor'):
+        model.prototype_mask(encoded, 'indoor')
+    with pytest.raises(DomainError, match='unknown domain'):
+        model.prototype_mask(encoded, 'attic')

@@ -4,7 +4,7 @@ import signal
 import threading
 
 import pytest
-from univseg_core.interrupts import deferred_interrupts
+from univseg_core.training.interrupts import deferred_interrupts
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])

@@ -1,40 +1,21 @@
-"""Label embeddings: class shares, principal components and class means, each done twice."""
+"""Label embeddings of a network, beside loops over pixels."""
 
 import numpy as np
 import pytest
+from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from tiny_worlds import COLOURS, draw, INDOOR, OUTDOOR, small_network
 import torch
 from univseg_core.label_embeddings import (
     absent_classes,
-    class_shares,
-    compute_label_embeddings,
-    FeatureStatistics,
+    centroid_sums,
+    embedded_label_embeddings,
+    principal_label_embeddings,
+    repeated_classes,
+    start_embedding,
 )
 
-CHANNELS, CLASSES, DIM = 12, 4, 5
-SIZES = [(5, 7), (3, 4), (6, 6), (1, 9)]
-
-
-def random_maps(seed=0, present=range(CLASSES)):
-    """Return features (C_F, h, w) float32 and labels (8·h, 8·w) of some images, some void."""
-    generator = np.random.default_rng(seed)
-    mixing = generator.normal(size=(CHANNELS, CHANNELS)) * np.logspace(0, -1.5, CHANNELS)
-    maps = []
-    for height, width in SIZES:
-        label = generator.choice([*present, 255], (8 * height, 8 * width)).astype(np.uint8)
-        noise = generator.normal(size=(height, width, CHANNELS))
-        noise[..., :CLASSES] += 4 * (label[::8, ::8, None] == np.arange(CLASSES))
-        features = (noise @ mixing.T + generator.normal(size=CHANNELS)).astype(np.float32)
-        maps.append((torch.from_numpy(features).permute(2, 0, 1).contiguous(), label))
-    return maps
-
-
-def statistics_of(maps):
-    statistics = FeatureStatistics(CHANNELS, CLASSES)
-    for features, label in maps:
-        statistics.update(features, class_shares(torch.from_numpy(label), CLASSES))
-    return statistics
+DIM = 8
 
 
 def label_embeddings_loop(maps, classes, dim):
@@ -56,72 +37,137 @@ def label_embeddings_loop(maps, classes, dim):
     return means
 
 
-def test_shares_worked_by_hand():
-    """
-    A map of 8×12 pixels has two cells; the right one is half beyond the border.
-
-    Left: 32 pixels of class 0, 16 of class 1, 16 void. Right: 32 of class 1, 32 of no class.
-    """
-    label = np.full((8, 12), 255, np.uint8)
-    label[:4, :8] = 0
-    label[4:6, :8] = 1
-    label[:, 8:] = 1
-    shares = class_shares(torch.from_numpy(label), 3)
-    assert shares.dtype == torch.float64
-    assert shares.tolist() == [[[0.5, 0]], [[0.25, 0.5]], [[0, 0]]]
+def features_of(network, samples):
+    with torch.no_grad():
+        return [(network.features(torch.from_numpy(image).permute(2, 0, 1)[None])[0], label)
+                for image, label in samples]
 
 
-@pytest.mark.parametrize('size', [(1, 1), (8, 8), (9, 15), (23, 40)])
-def test_shares_count_every_pixel_once(size):
-    label = np.random.default_rng(0).choice([0, 1, 2, 255], size).astype(np.uint8)
-    shares = class_shares(torch.from_numpy(label), 3)
-    assert shares.shape == (3, -(-size[0] // 8), -(-size[1] // 8))
-    assert (64 * shares.sum((1, 2))).tolist() == [(label == c).sum() for c in range(3)]
-    top, left = (side - 1 - (side - 1) % 8 for side in size)
-    assert 64 * shares[1, -1, -1] == (label[top:, left:] == 1).sum()
+def embeddings_of(network, samples):
+    with torch.no_grad():
+        return [(network.embed(features[None])[0], label)
+                for features, label in features_of(network, samples)]
 
 
-@pytest.mark.parametrize('seed', range(3))
-def test_principal_components_are_those_of_scikit_learn(seed):
-    maps = random_maps(seed)
-    mean, directions = statistics_of(maps).principal_components(DIM)
+def pixels_of(maps, c):
+    """Return the vectors of each pixel of class c, (n, C)."""
+    return np.concatenate([features[:, y // 8, x // 8].numpy().T for features, label in maps
+                           for y, x in [np.nonzero(label == c)]])
+
+
+def unit(vectors):
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+def samples_of(name, count=4, seed=0):
+    generator = np.random.default_rng(seed)
+    return [draw(COLOURS[name], generator) for _ in range(count)]
+
+
+@pytest.fixture
+def drawn():
+    return samples_of('outdoor')
+
+
+def test_they_follow_from_a_networks_features(drawn):
+    network = small_network().train()
+    vectors, _ = principal_label_embeddings(network, {'outdoor': iter(drawn)}, DIM)
+    assert not network.training
+    assert vectors.keys() == {'outdoor'}
+    assert vectors['outdoor'].dtype == torch.float32
+    np.testing.assert_allclose(vectors['outdoor'], label_embeddings_loop(
+        features_of(network, drawn), 3, DIM), atol=1e-4)
+    np.testing.assert_allclose(vectors['outdoor'].norm(dim=1), 1, rtol=1e-6)
+
+
+def test_a_class_never_seen_has_a_row_of_zeros(drawn):
+    drawn = [(image, np.where(label == 1, 255, label).astype(np.uint8))
+             for image, label in drawn]
+    network = small_network()
+    for centroids in (1, 2):
+        vectors, _ = principal_label_embeddings(network, {'outdoor': drawn}, DIM, centroids)
+        assert absent_classes(vectors['outdoor'], OUTDOOR) == ['box']
+        np.testing.assert_allclose(vectors['outdoor'].norm(dim=1),
+                                   np.repeat([1, 0, 1], centroids), rtol=1e-6)
+
+
+def test_the_order_of_images_does_not_matter(drawn):
+    network = small_network()
+    vectors, _ = principal_label_embeddings(network, {'outdoor': drawn}, DIM)
+    again, _ = principal_label_embeddings(network, {'outdoor': drawn[::-1]}, DIM)
+    np.testing.assert_allclose(again['outdoor'], vectors['outdoor'], atol=1e-5)
+
+
+def test_several_of_a_class_are_k_means_of_its_pixels(drawn):
+    """As scikit-learn finds them among a class's cells, weighed by the pixels it has in each."""
+    network = small_network()
+    maps = features_of(network, drawn)
     cells = np.concatenate([features.flatten(1).T.double().numpy() for features, _ in maps])
     pca = PCA(DIM, svd_solver='full').fit(cells)
-    np.testing.assert_allclose(mean, pca.mean_, rtol=1e-9, atol=1e-9)
-    np.testing.assert_allclose(np.abs(np.diag(pca.components_ @ directions.numpy())), 1,
-                               rtol=1e-9)
-    projection = directions.numpy() @ directions.numpy().T
-    np.testing.assert_allclose(projection, pca.components_.T @ pca.components_, atol=1e-9)
+    vectors, projection = principal_label_embeddings(network, {'outdoor': drawn}, DIM, 2)
+    signs = np.sign(np.diag(pca.components_ @ projection.directions.numpy()))
+    found = vectors['outdoor'].view(3, 2, DIM).numpy()
+    for c in range(3):
+        pixels, weights = np.unique(pixels_of(maps, c), axis=0, return_counts=True)
+        order = np.array([np.flatnonzero((cells == row).all(1))[0] for row in pixels]).argsort()
+        fitted = KMeans(2, n_init=10, random_state=0).fit(
+            pca.transform(pixels[order]) * signs, sample_weight=weights[order])
+        expected = unit(fitted.cluster_centers_)
+        assert min(np.abs(found[c] - expected[order]).max()
+                   for order in ([0, 1], [1, 0])) < 1e-3
 
 
-def test_the_sign_of_a_direction_is_fixed():
-    _, directions = statistics_of(random_maps()).principal_components(CHANNELS)
-    largest = directions.gather(0, directions.abs().argmax(0, keepdim=True))
-    assert (largest > 0).all()
+def test_one_basis_for_all_domains():
+    network = small_network()
+    samples = {'outdoor': samples_of('outdoor'), 'indoor': samples_of('indoor', seed=1)}
+    vectors, _ = principal_label_embeddings(network, samples, DIM)
+    maps = {name: features_of(network, images) for name, images in samples.items()}
+    cells = np.concatenate([features.flatten(1).T.double().numpy()
+                            for name in maps for features, _ in maps[name]])
+    pca = PCA(DIM, svd_solver='full').fit(cells)
+    for name, classes in (('outdoor', 3), ('indoor', 2)):
+        means = [pixels_of(maps[name], c).mean(0) for c in range(classes)]
+        expected = unit(pca.transform(means))
+        np.testing.assert_allclose(vectors[name].abs().numpy(), np.abs(expected), atol=1e-3)
 
 
-@pytest.mark.parametrize('seed', range(3))
-def test_label_embeddings_are_the_normalised_class_means(seed):
-    maps = random_maps(seed)
-    vectors = statistics_of(maps).label_embeddings(DIM)
-    assert vectors.dtype == torch.float32
-    np.testing.assert_allclose(vectors, label_embeddings_loop(maps, CLASSES, DIM), atol=1e-6)
-    np.testing.assert_allclose(vectors.norm(dim=1), 1, rtol=1e-6)
+def test_an_embedding_that_starts_as_the_projection_finds_the_same(drawn):
+    """E is affine, so that the centroids of E(F(x)) are the projected ones of F(x)."""
+    network = small_network()
+    for centroids in (1, 2):
+        vectors, projection = principal_label_embeddings(network, {'outdoor': drawn}, DIM,
+                                                         centroids)
+        start_embedding(network, projection)
+        embedded = embedded_label_embeddings(network, {'outdoor': drawn}, centroids)
+        np.testing.assert_allclose(embedded['outdoor'], vectors['outdoor'], atol=1e-3)
 
 
-def test_a_class_never_seen_has_a_row_of_zeros():
-    maps = random_maps(present=[0, 1, 3])
-    vectors = statistics_of(maps).label_embeddings(DIM)
-    assert not vectors[2].any()
-    np.testing.assert_allclose(vectors.norm(dim=1), [1, 1, 0, 1], rtol=1e-6)
-    np.testing.assert_allclose(vectors, label_embeddings_loop(maps, CLASSES, DIM), atol=1e-6)
+def test_centroids_of_the_embedding_are_its_class_means(drawn):
+    network = small_network().train()
+    found = embedded_label_embeddings(network, {'outdoor': iter(drawn)})['outdoor']
+    assert not network.training
+    maps = embeddings_of(network, drawn)
+    np.testing.assert_allclose(found, unit(np.stack(
+        [pixels_of(maps, c).mean(0) for c in range(3)])), atol=1e-4)
 
 
-def test_the_order_of_images_does_not_matter():
-    maps = random_maps()
-    vectors = statistics_of(maps).label_embeddings(DIM)
-    np.testing.assert_allclose(statistics_of(maps[::-1]).label_embeddings(DIM), vectors,
-                               atol=1e-6)
+def test_an_update_is_made_of_the_pixels_nearest_to_each(drawn):
+    """With two label embeddings a class, a loop over pixels finds the same means."""
+    network = small_network()
+    labels = torch.nn.functional.normalize(
+        torch.randn(6, DIM, generator=torch.manual_seed(0)), dim=1)
+    network.set_label_embeddings('outdoor', labels)
+    updated = centroid_sums(network, 'outdoor', drawn).updated(0.5)
+    maps = embeddings_of(network, drawn)
+    expected = labels.numpy().copy()
+    for c in range(3):
+        pixels = pixels_of(maps, c)
+        nearest = (pixels @ labels[2 * c:2 * c + 2].numpy().T).argmax(1)
+        for k in range(2):
+            if (nearest == k).any():
+                row = 2 * c + k
+                expected[row] = unit(0.5 * expected[row] + 0.5 * pixels[nearest == k].mean(0))
+    np.testing.assert_allclose(updated, expected, atol=1e-4)
 
 
 @pytest.mark.parametrize('k', [1, 3])
@@ -132,34 +178,27 @@ def test_absent_classes_are_listed(k):
     assert absent_classes(torch.ones(2 * k, 4), INDOOR) == []
 
 
-@pytest.fixture
-def drawn():
-    generator = np.random.default_rng(0)
-    return [draw(COLOURS['outdoor'], generator) for _ in range(4)]
-
-
-def test_a_networks_label_embeddings_follow_from_its_features(drawn):
-    network = small_network().train()
-    vectors = compute_label_embeddings(network, OUTDOOR, iter(drawn))
-    assert not network.training
-    with torch.no_grad():
-        maps = [(network.features(torch.from_numpy(image).permute(2, 0, 1)[None])[0], label)
-                for image, label in drawn]
-    np.testing.assert_allclose(vectors, label_embeddings_loop(maps, 3, 8), atol=1e-4)
+def test_classes_of_which_all_label_embeddings_are_one_are_listed():
+    vectors = torch.eye(6)
+    vectors[1] = vectors[0]
+    vectors[2:4] = 0
+    assert repeated_classes(vectors, OUTDOOR) == ['ground']
+    assert repeated_classes(torch.ones(3, 4), OUTDOOR) == []
 
 
 def test_a_networks_weights_stay(drawn):
     network, untouched = small_network(), small_network().state_dict()
-    compute_label_embeddings(network, OUTDOOR, drawn)
+    principal_label_embeddings(network, {'outdoor': drawn}, DIM, 2)
+    embedded_label_embeddings(network, {'outdoor': drawn})
     assert all(torch.equal(value, untouched[key])
                for key, value in network.state_dict().items())
 
 
-def test_label_embeddings_serve_a_training(drawn):
+def test_they_serve_a_training(drawn):
     """Those made under torch.inference_mode could not be loaded into, as a checkpoint does."""
     network = small_network()
-    vectors = compute_label_embeddings(network, OUTDOOR, drawn)
-    assert not vectors.is_inference()
-    network.set_label_embeddings('outdoor', vectors)
+    vectors, _ = principal_label_embeddings(network, {'outdoor': drawn}, DIM)
+    assert not vectors['outdoor'].is_inference()
+    network.set_label_embeddings('outdoor', vectors['outdoor'])
     network.load_state_dict(small_network().state_dict())
     assert not network.label_embeddings('outdoor').any()

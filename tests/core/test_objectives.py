@@ -7,9 +7,11 @@ import pytest
 import torch
 from univseg_core.models.universal import upsample
 from univseg_core.objectives import (
+    class_scores,
     entropy,
-    entropy_terms,
     masked_cross_entropy,
+    mean_assignment,
+    similarities,
     similarity,
     total_loss,
     valid_cells,
@@ -80,6 +82,15 @@ def random_batch(domains, seed=0):
     )
 
 
+def supervised_terms(logits, targets):
+    return {name: masked_cross_entropy(logits[name], targets[name]) for name in logits}
+
+
+def entropy_terms(embeddings, labels, valid):
+    return {(i, j): entropy(scores, valid[i])
+            for (i, j), scores in similarities(embeddings, labels).items()}
+
+
 @pytest.mark.parametrize('seed', range(3))
 @pytest.mark.parametrize('domain', CLASSES)
 def test_cross_entropy_is_that_of_eq_1(domain, seed):
@@ -101,7 +112,9 @@ def test_entropies_are_those_of_eq_2_to_4(seed):
 @pytest.mark.parametrize('domains', ['a', 'ab', 'abc'])
 def test_total_is_that_of_eq_5(domains):
     logits, targets, embeddings, labels, valid = random_batch(domains)
-    losses = total_loss(logits, targets, entropy_terms(embeddings, labels, valid), 0.3, 0.7)
+    losses = total_loss(supervised_terms(logits, targets),
+                        entropy_terms(embeddings, labels, valid), {}, alpha=0.3, beta=0.7,
+                        anchor=0)
 
     supervised = sum(supervised_loop(logits[d], targets[d]) for d in domains)
     within = sum(entropy_loop(embeddings[i], labels[i], valid[i]) for i in domains)
@@ -115,15 +128,24 @@ def test_total_is_that_of_eq_5(domains):
 
 def test_total_without_unsupervised_terms_is_the_supervised_loss():
     logits, targets, *_ = random_batch('ab')
-    losses = total_loss(logits, targets, {}, 1, 1)
+    losses = total_loss(supervised_terms(logits, targets), {}, {}, alpha=1, beta=1, anchor=1)
     assert losses.total == losses.supervised
-    assert losses.cross == losses.within == 0
+    assert losses.cross == losses.within == losses.anchor == 0
+
+
+def test_the_anchor_is_summed_over_domains_and_weighed():
+    losses = total_loss({'a': torch.tensor(2.0)}, {}, {'a': torch.tensor(3.0),
+                                                       'b': torch.tensor(5.0)},
+                        alpha=1, beta=1, anchor=0.5)
+    assert losses.anchor == 8
+    assert losses.total == 6
 
 
 def test_cross_term_is_the_mean_over_others_that_have_no_unlabelled_images_themselves():
     logits, targets, embeddings, labels, valid = random_batch('abc')
     entropies = entropy_terms({'a': embeddings['a']}, labels, valid)
-    losses = total_loss(logits, targets, entropies, 1, 1)
+    losses = total_loss(supervised_terms(logits, targets), entropies, {}, alpha=1, beta=1,
+                        anchor=0)
     others = [entropy_loop(embeddings['a'], labels[j], valid['a']) for j in 'bc']
     assert losses.cross.item() == close(sum(others) / 2)
 
@@ -164,6 +186,48 @@ def test_similarity_leaves_absent_classes_out():
     labels = torch.tensor([[1.0, 0.0], [0.0, 0.0], [0.0, -1.0]])
     pixel = torch.tensor([3.0, 5.0]).view(1, 2, 1, 1)
     assert similarity(pixel, labels).flatten().tolist() == [3, -5]
+
+
+def test_cosine_is_the_dot_product_of_unit_vectors_over_the_temperature():
+    """(3, 4) has the direction (0.6, 0.8); at temperature 0.1 its similarities are 6 and 8."""
+    pixel = torch.tensor([3.0, 4.0]).view(1, 2, 1, 1)
+    scores = similarity(pixel, torch.eye(2), cosine=True, temperature=0.1)
+    assert scores.flatten().tolist() == close([6, 8])
+    assert similarity(pixel, torch.eye(2), temperature=2).flatten().tolist() == close([1.5, 2])
+
+
+def test_longer_embeddings_lower_the_entropy_of_dot_products_alone():
+    _, _, embeddings, labels, valid = random_batch('b')
+    pixels, vectors, counted = embeddings['b'], labels['b'], valid['b']
+    dots = [entropy(similarity(k * pixels, vectors), counted).item() for k in (1, 4, 16)]
+    cosines = [entropy(similarity(k * pixels, vectors, cosine=True), counted).item()
+               for k in (1, 4, 16)]
+    assert dots[0] > 1.5 * dots[1] > 2 * dots[2]
+    assert cosines[1] == close(cosines[0])
+    assert cosines[2] == close(cosines[0])
+
+
+def test_a_class_has_the_probabilities_of_all_its_label_embeddings():
+    """
+    Three classes with two label embeddings each, the second class with none.
+
+    Of the four similarities, those of the first class make 1/8 + 2/8, of the third 4/8 + 1/8.
+    """
+    labels = torch.ones(6, 2)
+    labels[2:4] = 0
+    scores = torch.tensor([1.0, 2.0, 4.0, 1.0]).log().view(1, 4, 1, 1)
+    shares = class_scores(scores, labels, 3).softmax(1).flatten().tolist()
+    assert shares == close([3 / 8, 0, 5 / 8])
+
+
+def test_the_mean_assignment_worked_by_hand():
+    """Of three pixels, one does not count; the others are 3/4, 1/4 and 1/4, 3/4: half each."""
+    log3 = math.log(3)
+    scores = torch.tensor([[[log3, 0.0, 9.0]], [[0.0, log3, 0.0]]])[None]
+    valid = torch.tensor([[[True, True, False]]])
+    assert mean_assignment(scores, valid).tolist() == close([0.5, 0.5])
+    assert mean_assignment(scores, valid, torch.tensor(8)).tolist() == close([0.125, 0.125])
+    assert mean_assignment(scores, ~valid & False).tolist() == [0, 0]
 
 
 def test_everything_void_gives_zero_and_finite_gradients():

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 from univseg_core.config import TrainingSection
-from univseg_core.optimisation import new_optimizer, new_scheduler
+from univseg_core.training.optimisation import new_optimizer, new_scheduler
 
 
 def one_weight(value=1.0):

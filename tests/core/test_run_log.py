@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tiny_worlds import INDOOR, OUTDOOR, random_image
 from univseg_core.evaluation import DomainResult
-from univseg_core.run_log import (
+from univseg_core.training.run_log import (
     best_validation,
     LOG_EVERY,
     read_losses,
@@ -18,7 +18,8 @@ from univseg_core.run_log import (
 )
 
 RESULTS = {'outdoor': DomainResult(OUTDOOR, np.array([[1, 1, 0], [0, 2, 0], [0, 0, 0]])),
-           'indoor': DomainResult(INDOOR, np.array([[3, 0], [0, 1]]))}
+           'indoor': DomainResult(INDOOR, np.array([[3, 0], [0, 1]]), prototypes=DomainResult(
+               INDOOR, np.array([[2, 0, 0], [0, 1, 1]])))}
 BAD = {'outdoor': DomainResult(OUTDOOR, np.array([[0, 1, 0], [1, 0, 0], [0, 0, 0]])),
        'indoor': DomainResult(INDOOR, np.array([[3, 0], [0, 1]]))}
 UNKNOWN = {'outdoor': DomainResult(OUTDOOR, np.zeros((3, 3), int)),
@@ -53,7 +54,7 @@ class Clock:
 
     def __init__(self, monkeypatch):
         self.now = 100.0
-        monkeypatch.setattr('univseg_core.run_log.time.monotonic', lambda: self.now)
+        monkeypatch.setattr('univseg_core.training.run_log.time.monotonic', lambda: self.now)
 
 
 def test_rows_are_means_over_ten_steps(tmp_path):
@@ -100,8 +101,9 @@ def test_a_validation_has_a_row_for_each_domain(tmp_path):
     RunLog(tmp_path, 0).validation(10, RESULTS)
     assert rows(tmp_path / 'validation.csv') == [
         {'step': '10', 'domain': 'outdoor', 'miou': str(RESULTS['outdoor'].miou),
-         'iou': '0.5000 0.6667 nan'},
-        {'step': '10', 'domain': 'indoor', 'miou': '1.0', 'iou': '1.0000 1.0000'}]
+         'prototype_miou': 'nan', 'iou': '0.5000 0.6667 nan'},
+        {'step': '10', 'domain': 'indoor', 'miou': '1.0', 'prototype_miou': '0.75',
+         'iou': '1.0000 1.0000'}]
     (validation,) = read_validation(tmp_path)
     assert validation.step == 10
     assert validation.miou == {'outdoor': RESULTS['outdoor'].miou, 'indoor': 1}

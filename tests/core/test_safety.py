@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import distributed, nn
 from univseg_core.config import DomainSection, RunConfig
-from univseg_core.safety import (
+from univseg_core.training.safety import (
     check_loss,
     EXPLODED,
     gradient_norm,

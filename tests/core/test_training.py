@@ -7,16 +7,19 @@ from run_files import differing, rows, short, SUPERVISED
 from safetensors.torch import load_file, save_file
 from tiny_worlds import LABELLED, small_network
 import torch
-from univseg_core import training
 from univseg_core.config import load_config
 from univseg_core.data.dataset import load_data, load_validation
 from univseg_core.data.folders import DataError
 from univseg_core.data.splits import split_hash
+from univseg_core.data.stores import prepare_stores
 from univseg_core.evaluation import evaluate
 from univseg_core.inference import Segmenter
+from univseg_core.label_embeddings import embedded_label_embeddings
 from univseg_core.models.model_file import load_model
-from univseg_core.safety import TrainingError
-from univseg_core.training import summary, train
+from univseg_core.training import run_label_embeddings
+from univseg_core.training.run import train
+from univseg_core.training.safety import TrainingError
+from univseg_core.training.validation import summary
 
 
 def test_a_finished_run_has_every_documented_file(finished_run):
@@ -63,7 +66,8 @@ def test_the_model_files_figures_are_those_of_the_evaluation(finished_run):
     assert card.miou == {name: result['miou'] for name, result in figures.items()}
 
     segmenter = Segmenter.load(folder / 'model.univseg', device='cpu', precision='fp32')
-    results = evaluate(segmenter, load_validation(config, segmenter.domains), progress=False)
+    results = evaluate(segmenter, load_validation(config, segmenter.domains), prototypes=True,
+                       progress=False)
     assert {name: result.to_dict() for name, result in results.items()} == figures
 
     last = {row['domain']: float(row['miou']) for row in rows(folder / 'validation.csv')
@@ -71,14 +75,25 @@ def test_the_model_files_figures_are_those_of_the_evaluation(finished_run):
     assert last == card.miou
 
 
-def test_the_model_carries_the_label_embeddings(finished_run):
+def test_it_learns_with_the_label_embeddings_of_the_file(finished_run):
     folder, _ = finished_run
-    network, _ = load_model(folder / 'model.univseg')
     vectors = load_file(folder / 'label_embeddings.safetensors')
     assert vectors.keys() == {'outdoor', 'indoor'}
+    learned_with = load_file(folder / 'checkpoint.safetensors')
     for name, value in vectors.items():
-        assert torch.equal(network.label_embeddings(name), value)
+        assert torch.equal(learned_with[f'model.label_embeddings_{name}'], value)
         torch.testing.assert_close(value.norm(dim=1), torch.ones(len(value)))
+
+
+@pytest.mark.parametrize('file', ['model.univseg', 'supervised/indoor/model.univseg'])
+def test_a_model_carries_the_centroids_of_its_own_embedding(finished_run, file):
+    """Whatever its training held on to: those that fit what its embedding has come to."""
+    folder, config = finished_run
+    network, _ = load_model(folder / file)
+    images = prepare_stores(load_data(config), config.data.image_size).labelled
+    images = {name: images[name] for name in network.domains}
+    for name, vectors in embedded_label_embeddings(network, images).items():
+        torch.testing.assert_close(network.label_embeddings(name), vectors)
 
 
 def test_settings_that_failed_before_anything_was_made_can_be_corrected(values, write_config,
@@ -97,9 +112,6 @@ def test_label_embeddings_of_another_run_are_used(finished_run, values, write_co
     file = finished_run[0] / 'label_embeddings.safetensors'
     train(short(values, write_config, f'label_embeddings.file={file}'), tmp_path / 'run')
     assert not (tmp_path / 'run' / 'supervised').exists()
-    network, _ = load_model(tmp_path / 'run' / 'model.univseg')
-    for name, vectors in load_file(file).items():
-        assert torch.equal(network.label_embeddings(name), vectors)
     assert differing(file, tmp_path / 'run' / file.name) == []
     assert rows(tmp_path / 'run' / 'log.csv')
 
@@ -115,8 +127,8 @@ def test_label_embeddings_of_something_else_are_refused(values, write_config, tm
         train(short(values, write_config, f'label_embeddings.file={file}'), tmp_path / 'run')
     expected = {'outdoor': (3, 8), 'indoor': (2, 8)}
     message = str(error.value)
-    assert message.startswith(f'label_embeddings.file: {file}: expected (classes, dimensions) '
-                              f'{expected}, got ')
+    assert message.startswith(f'label_embeddings.file: {file}: expected (classes × '
+                              f'label_embeddings.centroids, dimensions) {expected}, got ')
     for name, shape in found.items():
         assert f"'{name}': {shape}" in message.partition(', got ')[2]
     assert not (tmp_path / 'run' / 'label_embeddings.safetensors').exists()
@@ -158,8 +170,6 @@ def test_without_unsupervised_terms_nothing_is_prepared(values, write_config, tm
     train(short(values, write_config, 'objective.alpha=0', 'objective.beta=0'), tmp_path / 'run')
     files = {path.name for path in (tmp_path / 'run').iterdir()}
     assert files.isdisjoint({'supervised', 'label_embeddings.safetensors'})
-    network, _ = load_model(tmp_path / 'run' / 'model.univseg')
-    assert not network.label_embeddings('outdoor').any()
     (row,) = rows(tmp_path / 'run' / 'log.csv')
     assert float(row['loss']) == float(row['supervised'])
 
@@ -169,7 +179,7 @@ def test_a_class_that_no_label_shows_is_told_and_left_out(values, write_config, 
     values['domains']['indoor']['classes'].append('sofa')
     warnings = []
     # Not caplog: where launch is installed, its loggers do not propagate.
-    monkeypatch.setattr(training.log, 'warning', lambda text, *values: warnings.append(
+    monkeypatch.setattr(run_label_embeddings.log, 'warning', lambda text, *values: warnings.append(
         text % values))
     train(short(values, write_config), tmp_path / 'run')
     assert [text.split(':')[:2] for text in warnings] == [
@@ -181,7 +191,8 @@ def test_a_class_that_no_label_shows_is_told_and_left_out(values, write_config, 
 def test_a_summary_has_every_domain_and_the_sum(finished_run):
     folder, config = finished_run
     segmenter = Segmenter.load(folder / 'model.univseg', device='cpu', precision='fp32')
-    results = evaluate(segmenter, load_validation(config, segmenter.domains), progress=False)
+    results = evaluate(segmenter, load_validation(config, segmenter.domains), prototypes=True,
+                       progress=False)
     outdoor, indoor = (100 * results[name].miou for name in ('outdoor', 'indoor'))
     line = summary({name: results[name] for name in ('outdoor', 'indoor')})
     assert line == (f'mIoU % outdoor {outdoor:.1f}, indoor {indoor:.1f}; '

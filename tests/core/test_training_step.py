@@ -6,8 +6,9 @@ from tiny_worlds import INDOOR, OUTDOOR, small_network
 import torch
 from univseg_core.config import ObjectiveSection
 from univseg_core.data.mixture import Batch
+from univseg_core.models.universal import upsample
 from univseg_core.objectives import entropy, masked_cross_entropy, similarity, valid_cells
-from univseg_core.training_step import batch_losses, forward_and_backward, step_counts
+from univseg_core.training.step import batch_losses, forward_and_backward, step_counts
 
 FABRIC = Fabric(accelerator='cpu', devices=1)
 LABELLED_ROWS = {'outdoor': slice(0, 2), 'indoor': slice(2, 4)}
@@ -47,9 +48,9 @@ def test_a_batchs_losses(unlabelled, warmup, step, rise):
     batch = batch_of({name: UNLABELLED_ROWS[name] for name in unlabelled})
     objective = ObjectiveSection(alpha=0.3, beta=0.7, warmup_steps=warmup)
     with torch.no_grad():
-        counts = step_counts(FABRIC, [batch])
+        counts = step_counts(FABRIC, [batch], objective)
         losses, values = batch_losses(network, batch, counts, objective, step)
-        logits, embeddings, features = network(batch.images, batch.labelled, batch.unlabelled)
+        logits, embeddings, _, features = network(batch.images, batch.labelled, batch.unlabelled)
         supervised = sum(masked_cross_entropy(logits[name], batch.targets[LABELLED_ROWS[name]])
                          for name in LABELLED_ROWS)
         entropies = {(i, j): entropy(similarity(embeddings[i], network.label_embeddings(j)),
@@ -71,10 +72,57 @@ def test_a_batchs_losses(unlabelled, warmup, step, rise):
         close(values[f'entropy/{i}/{j}'], value)
 
 
+@pytest.mark.parametrize('similarity_form', ['dot_product', 'cosine'])
+def test_the_anchor_holds_labelled_cells_to_their_class(similarity_form):
+    """Its loss and the accuracy, written as a loop over cells."""
+    network, batch = network_with_labels(), batch_of(UNLABELLED_ROWS)
+    objective = ObjectiveSection(alpha=0, beta=0, anchor=2, similarity=similarity_form,
+                                 temperature=0.5)
+    with torch.no_grad():
+        losses, values = batch_losses(network, batch,
+                                      step_counts(FABRIC, [batch], objective), objective, 1)
+        features = network.features(batch.images)
+    expected = 0
+    for name, rows in LABELLED_ROWS.items():
+        embeddings, labels = network.embed(features[rows]), network.label_embeddings(name)
+        if similarity_form == 'cosine':
+            embeddings = embeddings / embeddings.norm(dim=1, keepdim=True)
+        cells, images = [], []
+        for image, target in zip(embeddings, batch.targets[rows], strict=True):
+            each = [((labels @ image[:, y, x] / 0.5).log_softmax(0), target[8 * y, 8 * x].item())
+                    for y in range(3) for x in range(5) if target[8 * y, 8 * x] != 255]
+            images.append(sum(-scores[c] for scores, c in each) / len(each))
+            cells += each
+        expected += sum(images) / len(images)
+        hits = [scores.argmax().item() == c for scores, c in cells]
+        close(values[f'prototype_accuracy/{name}'], torch.tensor(sum(hits) / len(hits)))
+        shares = [sum(c == k for _, c in cells) / len(cells) for k in range(len(labels))]
+        close(values[f'labels/{name}'], torch.tensor(shares))
+    close(losses.anchor, expected)
+    close(values['anchor'], expected)
+    close(losses.total, losses.supervised + 2 * expected)
+
+
+def test_the_entropy_at_full_resolution_is_that_of_upsampled_similarities():
+    network, batch = network_with_labels(), batch_of(UNLABELLED_ROWS)
+    objective = ObjectiveSection(alpha=1, beta=1, full_resolution=True)
+    with torch.no_grad():
+        counts = step_counts(FABRIC, [batch], objective)
+        _, values = batch_losses(network, batch, counts, objective, 1)
+        _, embeddings, _, _ = network(batch.images, batch.labelled, batch.unlabelled)
+        scores = {(i, j): upsample(similarity(embeddings[i], network.label_embeddings(j)),
+                                   (24, 40)) for i in embeddings for j in embeddings}
+    for (i, j), each in scores.items():
+        valid = batch.targets[UNLABELLED_ROWS[i]] != 255
+        close(values[f'entropy/{i}/{j}'], entropy(each, valid))
+        mean = each.softmax(1).permute(0, 2, 3, 1)[valid].mean(0)
+        close(values[f'assignment/{i}/{j}'], mean)
+
+
 def test_a_batch_without_unlabelled_images_has_the_supervised_loss():
-    batch = batch_of({})
-    losses, values = batch_losses(network_with_labels(), batch, step_counts(FABRIC, [batch]),
-                                  ObjectiveSection(), 1)
+    batch, objective = batch_of({}), ObjectiveSection()
+    losses, values = batch_losses(network_with_labels(), batch,
+                                  step_counts(FABRIC, [batch], objective), objective, 1)
     assert losses.total == losses.supervised
     assert losses.cross == losses.within == values['embedding_norm'] == 0
 
@@ -97,7 +145,7 @@ def rows_of(batch, chosen):
     [[row] for row in range(7)]], ids=len)
 def test_pieces_add_up_to_the_whole_batch(chosen):
     """Losses and gradients, also where a piece has nothing of a domain or of the labels."""
-    batch, objective = batch_of(UNLABELLED_ROWS), ObjectiveSection(alpha=0.3, beta=0.7)
+    batch, objective = batch_of(UNLABELLED_ROWS), ObjectiveSection(alpha=0.3, beta=0.7, anchor=0.2)
     batch.targets[1] = 255  # an image without a label counts nowhere
 
     def step(pieces):
@@ -119,9 +167,9 @@ def test_pieces_add_up_to_the_whole_batch(chosen):
 def test_losses_are_divided_by_what_all_processes_have():
     """As if three more processes had the same batch: a share is a quarter of the whole."""
     batch = batch_of(UNLABELLED_ROWS)
-    network, counts = network_with_labels(), step_counts(FABRIC, [batch])
-    everywhere = step_counts(FABRIC, 4 * [batch])
-    objective = ObjectiveSection(alpha=0.3, beta=0.7)
+    objective = ObjectiveSection(alpha=0.3, beta=0.7, anchor=0.2)
+    network, counts = network_with_labels(), step_counts(FABRIC, [batch], objective)
+    everywhere = step_counts(FABRIC, 4 * [batch], objective)
     losses, values = batch_losses(network, batch, counts, objective, 1)
     share, shared_values = batch_losses(network, batch, everywhere, objective, 1)
     close(share.total * 4, losses.total)

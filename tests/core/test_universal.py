@@ -43,14 +43,15 @@ def bilinear_x8(logits, height, width):
 def test_each_domain_gets_exactly_its_rows():
     network, batch = small_network(), images()
     with torch.no_grad():
-        logits, embeddings, _ = network(batch, LABELLED, UNLABELLED)
+        logits, embeddings, of_labelled, _ = network(batch, LABELLED, UNLABELLED)
         for name, rows in LABELLED.items():
             head = network.get_submodule(f'head_{name}')
             expected = upsample(head(network.features(batch[rows])), (37, 50))
             torch.testing.assert_close(logits[name], expected, rtol=1e-5, atol=1e-5)
-        for name, rows in UNLABELLED.items():
-            expected = network.embedding(network.features(batch[rows]))
-            torch.testing.assert_close(embeddings[name], expected, rtol=1e-5, atol=1e-6)
+        for found, part in ((embeddings, UNLABELLED), (of_labelled, LABELLED)):
+            for name, rows in part.items():
+                expected = network.embedding(network.features(batch[rows]))
+                torch.testing.assert_close(found[name], expected, rtol=1e-5, atol=1e-6)
     assert {name: tuple(value.shape) for name, value in logits.items()} == {
         'outdoor': (2, 3, 37, 50), 'indoor': (1, 2, 37, 50)}
     assert {name: tuple(value.shape) for name, value in embeddings.items()} == {
@@ -87,7 +88,8 @@ def test_images_are_normalised_inside(dtype):
 def test_a_domain_may_be_named_like_an_attribute(name):
     network = small_network(Domain.create(name, ['a', 'b']), INDOOR)
     network.set_label_embeddings(name, torch.ones(2, 8))
-    logits, embeddings, _ = network.train()(images(4), {name: slice(0, 2)}, {name: slice(2, 4)})
+    logits, embeddings, _, _ = network.train()(images(4), {name: slice(0, 2)},
+                                               {name: slice(2, 4)})
     assert logits[name].shape == (2, 2, 37, 50)
     assert embeddings[name].shape == (2, 8, 5, 7)
     assert network.label_embeddings(name).eq(1).all()

@@ -11,17 +11,18 @@ from safetensors.torch import load_file
 from tiny_worlds import small_network
 import torch
 from torch import nn
-from univseg_core import training, training_step
-from univseg_core.checkpoint import save_checkpoint
 from univseg_core.data.dataset import load_data, load_validation
 from univseg_core.data.mixture import MixtureDataset
 from univseg_core.data.stores import prepare_stores
 from univseg_core.data.transforms import Augmentation
 from univseg_core.images import read_image
 from univseg_core.inference import Segmenter
-from univseg_core.run_log import read_losses
-from univseg_core.training import train
-from univseg_core.training_step import batch_losses, forward_and_backward
+from univseg_core.training import loop
+from univseg_core.training import step as training_step
+from univseg_core.training.checkpoint import save_checkpoint
+from univseg_core.training.run import train
+from univseg_core.training.run_log import read_losses
+from univseg_core.training.step import batch_losses, forward_and_backward
 
 DEVICE = 'cuda'
 
@@ -59,7 +60,7 @@ def test_a_training_goes_on_as_if_nothing_had_happened(configure, tmp_path, monk
         if step == 5:
             shutil.copytree(path.parent, tmp_path / 'run', dirs_exist_ok=True)
 
-    monkeypatch.setattr(training, 'save_checkpoint', save_and_keep)
+    monkeypatch.setattr(loop, 'save_checkpoint', save_and_keep)
     train(config, tmp_path / 'undisturbed')
     assert state(tmp_path / 'run')['step'] == 5
     train(config, tmp_path / 'run')

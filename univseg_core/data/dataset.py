@@ -1,20 +1,18 @@
 """What a run learns from: each domain's labelled, unlabelled and validation images."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+import logging
 
 from univseg_core.config import RunConfig
-from univseg_core.data.folders import (
-    DataError,
-    labelled_samples,
-    read_sample,
-    Sample,
-    unlabelled_samples,
-)
+from univseg_core.data.folders import DataError, read_sample, Sample, unlabelled_samples
 from univseg_core.data.machine import in_threads
+from univseg_core.data.parts import extra_samples, other_counts, samples_of
 from univseg_core.data.splits import choose_labelled
 from univseg_core.domains import Domain, IGNORE_INDEX
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -31,18 +29,23 @@ def load_data(config: RunConfig) -> dict[str, DomainData]:
     """
     List every domain's files as its configuration says.
 
-    Raises DataError where a folder has no images, a label map is missing, N is too large, or the
-    unsupervised terms have a weight and no domain an unlabelled image.
+    Raises DataError where a folder has no images, a label map or another part of a download is
+    missing, N is too large, or the unsupervised terms have a weight and no domain an unlabelled
+    image. A data set of which there are fewer (or more) images than published is a warning.
     """
     data = {}
     for name, section in config.domains.items():
-        train = labelled_samples(section.train.images, section.train.labels)
+        train = samples_of(name, section, 'train')
         labelled = choose_labelled(train, section.labelled, name, config.training.seed)
         chosen = set(labelled)
-        unlabelled = [Sample(sample.image) for sample in train
+        unlabelled = [replace(sample, label=None) for sample in train
                       if section.labelled_also_unlabelled or sample not in chosen]
-        unlabelled += unlabelled_samples(section.unlabelled)
-        validation = labelled_samples(section.validation.images, section.validation.labels)
+        extra = extra_samples(name, section) if section.extra else []
+        unlabelled += [*unlabelled_samples(section.unlabelled), *extra]
+        validation = samples_of(name, section, 'validation')
+        parts = {'train': train, 'validation': validation} | ({'extra': extra} if extra else {})
+        for warning in other_counts(name, section, parts):
+            log.warning(warning)
         data[name] = DomainData(config.domain(name), labelled, unlabelled, validation)
     objective = config.objective
     if (objective.alpha or objective.beta) and not any(d.unlabelled for d in data.values()):
@@ -83,8 +86,10 @@ def load_validation(config: RunConfig, domains: Mapping[str, Domain]) -> dict[st
         if config.domain(name).classes != domains[name].classes:
             raise DataError(f'domains.{name}.classes: the model was trained on other classes: '
                             f'{", ".join(domains[name].classes)}')
-        folder = config.domains[name].validation
-        samples[name] = labelled_samples(folder.images, folder.labels)
+        section = config.domains[name]
+        samples[name] = samples_of(name, section, 'validation')
+        for warning in other_counts(name, section, {'validation': samples[name]}):
+            log.warning(warning)
     if not samples:
         raise DataError(f'the configuration has the domains {", ".join(config.domains)}, the '
                         f'model {", ".join(domains)}: none in common')

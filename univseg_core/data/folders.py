@@ -1,7 +1,7 @@
 """The plain layout: a folder of images, and one of label maps with the same names."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +14,28 @@ class DataError(UnivsegError):
     """Images or labels that are not where or what they should be."""
 
 
+LabelReader = Callable[[Path, Domain], np.ndarray]
+"""Returns a label file as (H, W) uint8 class indices of a domain, 255 where void."""
+
+
 @dataclass(frozen=True, order=True)
 class Sample:
-    """An image file, and its label map where there is one."""
+    """
+    An image file, and its label file where there is one.
+
+    `read_label` is a function of a module: all that another process needs of it is its name.
+    `root` is the folder from which a data set's names count, where an image's own may repeat.
+    """
 
     image: Path
     label: Path | None = None
+    read_label: LabelReader = field(default=read_label, compare=False)
+    root: Path | None = field(default=None, compare=False)
+
+    @property
+    def name(self) -> str:
+        """Return the image's name, wherever the data set is."""
+        return self.image.relative_to(self.root).as_posix() if self.root else self.image.name
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -68,7 +84,7 @@ def read_sample(sample: Sample, domain: Domain) -> tuple[np.ndarray, np.ndarray]
     image = read_image(sample.image)
     if sample.label is None:
         return image, np.zeros(image.shape[:2], np.uint8)
-    label = read_label(sample.label, domain)
+    label = sample.read_label(sample.label, domain)
     if label.shape != image.shape[:2]:
         raise DataError(f'{sample.label}: the label map is {label.shape[1]}×{label.shape[0]}, '
                         f'its image {image.shape[1]}×{image.shape[0]}')

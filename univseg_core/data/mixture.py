@@ -103,6 +103,11 @@ class MixtureDataset(Dataset):
         if rows < of:
             raise DataError(f'a batch of {rows} crops cannot be shared among {of} pieces')
 
+    @property
+    def epoch(self) -> int:
+        """Return the steps in which every sample is drawn at least once."""
+        return max(-(-len(store) // count) for store, count in self._parts)
+
     def __getitem__(self, step: int) -> list[Batch]:
         """Return this process's pieces of a step's batch."""
         return [self._piece(step, piece) for piece in self._pieces]

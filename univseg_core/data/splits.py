@@ -30,7 +30,7 @@ def choose_labelled(samples: Sequence[Sample], count: int | None, domain: str,
 
 def split_hash(samples: Sequence[Sample]) -> str:
     """Return a SHA-256 of the samples' file names, in hexadecimal."""
-    return hashlib.sha256('\n'.join(s.image.name for s in samples).encode()).hexdigest()
+    return hashlib.sha256('\n'.join(s.name for s in samples).encode()).hexdigest()
 
 
 def write_splits(path: Path, labelled: Mapping[str, Sequence[Sample]],
@@ -44,9 +44,9 @@ def write_splits(path: Path, labelled: Mapping[str, Sequence[Sample]],
     splits = {
         domain: {
             'labelled': {'hash': split_hash(labelled[domain]),
-                         'images': [s.image.name for s in labelled[domain]]},
+                         'images': [s.name for s in labelled[domain]]},
             'unlabelled': {'hash': split_hash(unlabelled[domain]),
-                           'images': [s.image.name for s in unlabelled[domain]]},
+                           'images': [s.name for s in unlabelled[domain]]},
         }
         for domain in labelled
     }

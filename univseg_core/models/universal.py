@@ -87,7 +87,11 @@ class UniversalSegmenter(nn.Module):
 
     def logits(self, features: torch.Tensor, domain: str) -> torch.Tensor:
         """Return one domain's logits, (B, C_k, h, w), at the features' resolution."""
-        return self.get_submodule(f'head_{domain}')(features)
+        return self.head(domain)(features)
+
+    def head(self, domain: str) -> nn.Conv2d:
+        """Return one domain's head G_k."""
+        return self.get_submodule(f'head_{domain}')
 
     def embed(self, features: torch.Tensor) -> torch.Tensor:
         """Return the pixel embeddings E(F(x)), (B, D, h, w)."""
@@ -114,18 +118,21 @@ class UniversalSegmenter(nn.Module):
 
     def forward(self, images: torch.Tensor, labelled: Mapping[str, slice],
                 unlabelled: Mapping[str, slice]
-                ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], torch.Tensor]:
+                ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor],
+                           dict[str, torch.Tensor], torch.Tensor]:
         """
         Run one training batch (B, 3, H, W) through the encoder ONCE and split it.
 
         `labelled` and `unlabelled` say which rows of the batch belong to which domain. Returns
         the full-resolution logits (n, C_k, H, W) of each domain's labelled images, the pixel
-        embeddings (n, D, h, w) of each domain's unlabelled ones, and the features
-        (B, C_F, h, w) of all, detached: for statistics only.
+        embeddings (n, D, h, w) of each domain's unlabelled ones and those of its labelled ones,
+        and the features (B, C_F, h, w) of all, detached: for statistics only.
         """
         features = self.features(images)
         size = images.shape[-2:]
         logits = {name: upsample(self.logits(features[rows], name), size)
                   for name, rows in labelled.items()}
-        embeddings = {name: self.embed(features[rows]) for name, rows in unlabelled.items()}
-        return logits, embeddings, features.detach()
+        embeddings, labelled_embeddings = (
+            {name: self.embed(features[rows]) for name, rows in part.items()}
+            for part in (unlabelled, labelled))
+        return logits, embeddings, labelled_embeddings, features.detach()

@@ -6,16 +6,14 @@ from pathlib import Path
 import numpy as np
 from univseg_core.errors import UnivsegError
 from univseg_core.files import replacing
-from univseg_core.run_log import (
+from univseg_core.plots.drawing import COLOURS, INK, set_range, style_axis
+from univseg_core.training.run_log import (
     best_validation,
     read_losses,
     read_validation,
     tag,
     Validation,
 )
-
-COLOURS = ('#1f5fa8', '#d1602a', '#2f8f5b', '#8d4fa8', '#b8961e', '#3aa0a8', '#c0417a', '#6b6b6b')
-GRID, INK = '#e4e4e4', '#333333'
 
 
 class CurvesError(UnivsegError):
@@ -92,14 +90,7 @@ def _lines(axis, steps: np.ndarray, series: Mapping[str, np.ndarray], log: bool)
         axis.plot(steps, smooth, color=colour, linewidth=widths[i], label=label,
                   linestyle='-' if i < len(COLOURS) else '--',
                   marker='o' if len(values) == 1 else None)
-    shown = np.concatenate(list(series.values()))
-    shown = shown[np.isfinite(shown)]
-    if log and shown.min() > 0 and shown.max() > 10 * shown.min():
-        axis.set_yscale('log')
-    else:
-        # A few outliers of the first steps must not flatten the rest.
-        axis.set_ylim(0 if shown.min() >= 0 else None,
-                      1.08 * max(np.quantile(shown, 0.995), 1e-12))
+    set_range(axis, np.concatenate(list(series.values())), log)
 
 
 def _validations(axis, validations: list[Validation]) -> None:
@@ -126,15 +117,7 @@ def _finish(axis, title: str) -> None:
                     fontsize=8.5, borderaxespad=0.2, handlelength=1.4, columnspacing=1.2)
     axis.set_title(title, loc='left', fontsize=10.5, fontweight='bold', color=INK,
                    pad=8 + 15 * -(-entries // columns))
-    axis.set_xlabel('step', fontsize=9, color=INK)
-    axis.grid(color=GRID, linewidth=0.8)
-    axis.set_axisbelow(True)
-    axis.tick_params(which='both', colors=INK, labelsize=8.5, length=0)
-    axis.margins(x=0.03)
-    axis.set_xlim(left=0)
-    for side, spine in axis.spines.items():
-        spine.set_visible(side == 'bottom')
-        spine.set_color(GRID)
+    style_axis(axis)
 
 
 def _headline(folder: Path, columns: Mapping[str, np.ndarray],

@@ -27,6 +27,7 @@ LOG_EVERY = 10
 TAGS = {
     'loss': 'loss/total', 'supervised': 'loss/supervised',
     'cross_entropy': 'loss/cross_entropy', 'within_entropy': 'loss/within_entropy',
+    'anchor': 'loss/anchor',
     'feature_norm': 'norm/feature', 'embedding_norm': 'norm/embedding',
     'data_wait': 'speed/data_wait', 'images_per_second': 'speed/images_per_second',
     'seconds_per_step': 'speed/seconds_per_step',
@@ -103,7 +104,7 @@ class RunLog:
 
     def validation(self, step: int, results: 'Mapping[str, DomainResult]') -> bool:
         """
-        Add a row for each domain: its mIoU and class-wise IoU, 0..1.
+        Add a row for each domain: mIoU of its head and its prototypes, class-wise IoU, 0..1.
 
         Returns whether no earlier step has as large a sum of mIoUs, in which NaN counts as 0.
         """
@@ -111,6 +112,7 @@ class RunLog:
         earlier = read_validation(self._folder)
         _append(self._validation, [
             {'step': step, 'domain': name, 'miou': result.miou,
+             'prototype_miou': result.prototypes.miou if result.prototypes else math.nan,
              'iou': ' '.join(f'{value:.4f}' for value in result.iou)}
             for name, result in results.items()])
         now = Validation(step, {name: result.miou for name, result in results.items()}, {})
@@ -118,6 +120,8 @@ class RunLog:
             scalars = {f'miou/{name}': value for name, value in now.miou.items()}
             scalars |= {f'iou/{name}/{label}': value for name, result in results.items()
                         for label, value in zip(result.domain.classes, result.iou, strict=True)}
+            scalars |= {f'prototype_miou/{name}': result.prototypes.miou
+                        for name, result in results.items() if result.prototypes}
             self._scalars(step, {**scalars, 'miou/sum': now.total})
         self._lap()
         return all(now.total > validation.total for validation in earlier)
@@ -155,7 +159,7 @@ class RunLog:
 
 def tag(column: str) -> str:
     """Return TensorBoard's name of a column of log.csv: entropy/a/b becomes entropy/a→b."""
-    if column.startswith('entropy/'):
+    if column.startswith(('entropy/', 'perplexity/')):
         group, images, labels = column.split('/')
         return f'{group}/{images}→{labels}'
     return TAGS.get(column, column)

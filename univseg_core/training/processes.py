@@ -7,7 +7,6 @@ a run's losses do not depend on how many there are.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 import subprocess
 import time
 from typing import TypeVar
@@ -131,17 +130,26 @@ def summed_results(fabric: Fabric,
     """Return the results of all processes' validation images together."""
     if fabric.world_size == 1:
         return dict(results)
-    return {name: replace(result, confusion=fabric.all_reduce(
-        torch.from_numpy(result.confusion).to(fabric.device), reduce_op='sum').cpu().numpy())
-        for name, result in results.items()}
+
+    def total(result: DomainResult | None) -> DomainResult | None:
+        if result is None:
+            return None
+        confusion = fabric.all_reduce(torch.from_numpy(result.confusion).to(fabric.device),
+                                      reduce_op='sum').cpu().numpy()
+        return DomainResult(result.domain, confusion, total(result.prototypes),
+                            total(result.prototypes_of_all))
+
+    return {name: total(result) for name, result in results.items()}
 
 
 def summed(fabric: Fabric, values: Mapping[Key, torch.Tensor]) -> dict[Key, torch.Tensor]:
-    """Return the sums of scalars over all processes, float64 on the CPU; equal in each of them."""
+    """Return the sums of tensors over all processes, float64 on the CPU; equal in each of them."""
     alone = fabric.world_size == 1
     device = torch.device('cpu') if alone and all(
         value.device.type == 'cpu' for value in values.values()) else fabric.device
-    total = torch.stack([value.to(device, torch.float64) for value in values.values()])
+    total = torch.cat([value.to(device, torch.float64).flatten() for value in values.values()])
     if not alone:
         total = fabric.all_reduce(total, reduce_op='sum')
-    return dict(zip(values, total.cpu().unbind(), strict=True))
+    parts = total.cpu().split([value.numel() for value in values.values()])
+    return {key: part.view(value.shape)
+            for (key, value), part in zip(values.items(), parts, strict=True)}

@@ -1,0 +1,61 @@
+"""The perplexity of the mean assignment, and what is said when it falls."""
+
+import math
+
+import pytest
+import torch
+from univseg_core.training.collapse import CollapseMonitor, perplexities, perplexity, WINDOW
+
+
+@pytest.mark.parametrize(('shares', 'expected'), [
+    ([1, 0, 0], 1), ([0.5, 0.5, 0], 2), ([0.2] * 5, 5), ([2, 2, 2, 2], 4), ([0, 0], 0),
+    ([0.75, 0.25], math.exp(math.log(4) - 0.75 * math.log(3)))])
+def test_perplexity_is_how_many_are_in_use(shares, expected):
+    assert perplexity(torch.tensor(shares, dtype=torch.float64)) == pytest.approx(expected)
+
+
+def test_each_pair_of_domains_has_one():
+    values = {'assignment/a/b': torch.ones(4), 'labels/a': torch.ones(2)}
+    assert perplexities(values) == {'perplexity/a/b': pytest.approx(4)}
+
+
+def said_by(monitor, steps, assignment, labels=(0.25, 0.25, 0.25, 0.25)):
+    """Return what a monitor says of steps that are all alike, by step."""
+    values = {'assignment/a/a': torch.tensor(assignment), 'labels/a': torch.tensor(labels)}
+    return {step: message for step in steps for message in monitor.add(step, values)}
+
+
+HEALTHY, COLLAPSED = (0.3, 0.3, 0.2, 0.2), (0.97, 0.01, 0.01, 0.01)
+
+
+def test_a_collapse_is_told_within_a_hundred_steps_and_once():
+    monitor = CollapseMonitor()
+    assert not said_by(monitor, range(1, 231), HEALTHY)
+    said = said_by(monitor, range(231, 1000), COLLAPSED)
+    ((step, message),) = said.items()
+    assert 231 < step <= 231 + 2 * WINDOW <= 331
+    assert message.startswith('a: the embedding has collapsed by step ')
+    assert 'of 4 label embeddings, its labels 4.0 classes' in message
+    assert 'objective.anchor' in message
+
+
+def test_another_collapse_after_a_recovery_is_told_again():
+    monitor = CollapseMonitor()
+    assert said_by(monitor, range(1, 101), COLLAPSED)
+    assert not said_by(monitor, range(101, 301), HEALTHY)
+    assert said_by(monitor, range(301, 401), COLLAPSED)
+
+
+@pytest.mark.parametrize(('assignment', 'labels'), [
+    ((0.25, 0.25, 0.25, 0.25), (1.0, 0.0, 0.0, 0.0)),  # the labels show one class alone
+    (COLLAPSED, (1.0, 0.0, 0.0, 0.0)),
+    ((0.9, 0.1, 0.0, 0.0), (0.9, 0.1, 0.0, 0.0)),  # mostly road, as the labels say
+])
+def test_a_place_that_has_few_classes_is_no_collapse(assignment, labels):
+    assert not said_by(CollapseMonitor(), range(1, 201), assignment, labels)
+
+
+def test_a_domain_without_unlabelled_images_is_not_judged():
+    monitor = CollapseMonitor()
+    values = {'assignment/a/b': torch.tensor(COLLAPSED), 'labels/b': torch.tensor([0.5, 0.5])}
+    assert not [message for step in range(1, 201) for message in monitor.add(step, values)]

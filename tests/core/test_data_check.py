@@ -1,0 +1,150 @@
+"""`univseg data check`: what it tells of a configuration's files, and every fault at once."""
+
+import json
+
+import layout_trees
+from layout_trees import codes, image
+import pytest
+from univseg_core.cli import main
+from univseg_core.config import load_config
+from univseg_core.data.check import as_text, check_data
+from univseg_core.images import write_png
+
+
+@pytest.fixture
+def root(tmp_path):
+    return layout_trees.camvid_grouped(tmp_path / 'camvid')
+
+
+@pytest.fixture
+def path(root, write_config):
+    return write_config({'domains': {'street': {'dataset': 'camvid', 'root': str(root)}}})
+
+
+def check(path, *overrides):
+    (result,) = check_data(load_config(path, overrides), progress=False)
+    return result
+
+
+def test_counts_sizes_and_class_frequencies(root, path):
+    """By hand: of 2 × 256 pixels to learn from, 64 are index 3, 64 void, 384 index 0."""
+    label = codes(0)
+    label[:2], label[2:4] = 3, 11
+    for name in ('0001TP_006690', '0006R0_f00930'):
+        write_png(root / 'trainannot' / f'{name}.png', label)
+    write_png(root / 'train' / '0006R0_f00930.png', image()[:, :8])
+    write_png(root / 'trainannot' / '0006R0_f00930.png', label[:, :8])
+    parts = check(path).parts
+    labelled = parts['labelled']
+    assert (labelled.images, labelled.of, labelled.published) == (2, 2, (367,))
+    assert labelled.sizes == {'16×16': 1, '8×16': 1}
+    assert labelled.percent() == [75, 0, 0, 12.5, *[0] * 7, 12.5]
+    validation = parts['validation']
+    assert (validation.images, validation.published, validation.sizes) == (
+        1, (101,), {'16×16': 1})
+    assert validation.percent()[:3] == [22 / 2.56] * 3
+    assert parts['unlabelled'].images == 0
+    assert parts['unlabelled'].percent() is None
+
+
+def test_the_labels_of_images_that_were_not_chosen_do_not_matter(root, path):
+    other = check(path, 'domains.street.labelled=1')
+    assert (other.parts['labelled'].images, other.parts['labelled'].of) == (1, 2)
+    assert other.parts['unlabelled'].images == 1
+    for label in (root / 'trainannot').iterdir():
+        label.write_bytes(b'')
+    problems = check(path, 'domains.street.labelled=1').problems
+    assert len(problems) == 1
+
+
+def test_a_class_that_no_labelled_image_shows_is_a_warning(root, path):
+    for label in (root / 'trainannot').iterdir():
+        write_png(label, codes(*range(9), 11))
+    result = check(path)
+    assert not result.problems
+    assert 'domains.street: no labelled image shows Pedestrian, Bicyclist' in result.warnings
+    assert [warning for warning in result.warnings if 'published with 367' in warning]
+
+
+def test_labels_that_are_all_void_are_a_problem(root, path):
+    for label in (root / 'trainannot').iterdir():
+        write_png(label, codes(11))
+    assert check(path).problems == [
+        'domains.street: every pixel of the labelled images is void']
+
+
+def test_every_fault_is_told_at_once(root, path, tmp_path):
+    more = tmp_path / 'more'
+    write_png(more / 'a.png', image())
+    (more / 'b.png').write_bytes((more / 'a.png').read_bytes()[:100])
+    (root / 'train' / '0001TP_006690.png').write_bytes(b'no image')
+    write_png(root / 'trainannot' / '0006R0_f00930.png', codes(3, 77))
+    write_png(root / 'valannot' / '0016E5_07959.png', codes(3)[:4])
+    result = check(path, f'domains.street.unlabelled=[{more}]')
+    assert [problem.partition(':')[0] for problem in result.problems] == [
+        str(root / 'train' / '0001TP_006690.png'),
+        str(root / 'trainannot' / '0006R0_f00930.png'),
+        str(more / 'b.png'),
+        str(root / 'valannot' / '0016E5_07959.png')]
+    assert '[77]' in result.problems[1]
+    assert '16×4, its image 16×16' in result.problems[3]
+    assert result.parts['unlabelled'].sizes == {'16×16': 1}
+
+
+def test_a_part_that_cannot_be_listed_does_not_hide_the_others(root, path):
+    (root / 'trainannot' / '0006R0_f00930.png').unlink()
+    (root / 'val' / '0016E5_07959.png').write_bytes(b'')
+    result = check(path)
+    assert len(result.problems) == 2
+    assert result.problems[0].startswith('domains.street.root: ')
+    assert '1 of 2 label maps are missing' in result.problems[0]
+    assert 'the file is empty' in result.problems[1]
+
+
+def test_more_labels_than_there_are_is_a_problem(path):
+    (problem,) = check(path, 'domains.street.labelled=3').problems
+    assert problem.startswith('domains.street.labelled: 3 labelled images asked for')
+
+
+def test_plain_folders_are_checked_too(values, write_config, worlds):
+    checks = list(check_data(load_config(write_config(values)), progress=False))
+    assert [c.domain.name for c in checks] == ['outdoor', 'indoor']
+    for result in checks:
+        assert not result.problems
+        assert not result.warnings
+        assert [part.images for part in result.parts.values()] == [6, 2, 4]
+        assert result.parts['labelled'].published == ()
+        assert sum(result.parts['labelled'].percent()) == pytest.approx(100)
+
+
+def test_the_text_has_a_table_of_parts_and_one_of_classes(root, path):
+    text = as_text('street', check(path, 'domains.street.held_out=test'))
+    lines = text.splitlines()
+    assert lines[0] == '## street (camvid, 11 classes)'
+    assert '| labelled | 2 | 367 | 16×16 |' in lines
+    assert '| validation | 1 | 233 | 16×16 |' in lines
+    assert '| Building   |        8.59 |          8.59 |' in lines
+    assert '| void       |        8.20 |          8.20 |' in lines
+    assert 'problems:' not in lines
+
+
+def test_the_command_prints_it_and_its_exit_status_tells(root, path, capsys):
+    assert main(['data', 'check', str(path)]) == 0
+    assert capsys.readouterr().out.startswith('## street (camvid, 11 classes)\n')
+    (root / 'train' / '0001TP_006690.png').write_bytes(b'no image')
+    assert main(['data', 'check', str(path)]) == 1
+    captured = capsys.readouterr()
+    assert captured.err.endswith('univseg data: 1 problem found\n')
+    assert captured.out.rstrip().splitlines()[-2] == 'problems:'
+
+
+def test_the_command_writes_json(path, capsys):
+    assert main(['data', 'check', str(path), '--json', 'domains.street.labelled=1']) == 0
+    street = json.loads(capsys.readouterr().out)['street']
+    assert street['dataset'] == 'camvid'
+    assert street['problems'] == []
+    labelled = street['parts']['labelled']
+    assert (labelled['images'], labelled['of'], labelled['published'], labelled['sizes']) == (
+        1, 2, [367], {'16×16': 1})
+    assert list(labelled['percent']) == [*street['classes'], 'void']
+    assert street['parts']['unlabelled']['percent'] is None

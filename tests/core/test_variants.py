@@ -1,0 +1,211 @@
+"""What the method may be varied in: a whole tiny training with each, and what is refused."""
+
+import pytest
+from run_files import differing, rows, short, SUPERVISED
+from safetensors.torch import load_file
+from tiny_worlds import INDOOR, OUTDOOR, small_network
+import torch
+from univseg_core.config import load_config
+from univseg_core.data.dataset import load_data
+from univseg_core.domains import Domain
+from univseg_core.models.model_file import load_model, ModelCard, save_model
+from univseg_core.models.universal import ModelSpec, UniversalSegmenter
+from univseg_core.training import loop, run_label_embeddings
+from univseg_core.training import run as training_run
+from univseg_core.training.collapse import WINDOW
+from univseg_core.training.networks import new_network, start_from
+from univseg_core.training.run import train
+from univseg_core.training.safety import TrainingError
+
+
+@pytest.fixture
+def networks(finished_run):
+    """Return the settings that take label embeddings from the networks of a finished run."""
+    return [f'label_embeddings.networks.{name}={finished_run[0]}/supervised/{name}/model.univseg'
+            for name in ('outdoor', 'indoor')]
+
+
+@pytest.fixture
+def warned(monkeypatch):
+    """Return the warnings that a training logs."""
+    texts = []
+    # Not caplog: where launch is installed, its loggers do not propagate.
+    for module in (training_run, run_label_embeddings):
+        monkeypatch.setattr(module.log, 'warning', lambda text, *args: texts.append(text % args))
+    return texts
+
+
+def learned_with(run):
+    """Return the label embeddings that a run learned with last."""
+    return {key.removeprefix('model.label_embeddings_'): value
+            for key, value in load_file(run / 'checkpoint.safetensors').items()
+            if key.startswith('model.label_embeddings_')}
+
+
+def test_several_centroids_a_class(values, write_config, tmp_path, networks, warned):
+    run = tmp_path / 'run'
+    train(short(values, write_config, 'label_embeddings.centroids=3', *networks), run)
+    vectors = load_file(run / 'label_embeddings.safetensors')
+    assert {name: tuple(rows.shape) for name, rows in vectors.items()} == {
+        'outdoor': (9, 8), 'indoor': (6, 8)}
+    for of_domain in vectors.values():
+        torch.testing.assert_close(of_domain.norm(dim=1), torch.ones(len(of_domain)))
+        assert len(of_domain.unique(dim=0)) == len(of_domain)
+    assert not warned
+    network, _ = load_model(run / 'model.univseg')
+    assert len(network.label_embeddings('outdoor')) == 9
+    (row,) = rows(run / 'log.csv')
+    assert 1 <= float(row['perplexity/outdoor/indoor']) <= 6
+    assert 0 <= float(row['prototype_accuracy/indoor']) <= 1
+
+
+def test_more_centroids_than_a_class_has_cells_are_told(values, write_config, tmp_path, networks,
+                                                        warned):
+    train(short(values, write_config, 'label_embeddings.centroids=500', 'training.steps=1',
+                *networks), tmp_path / 'run')
+    assert [text for text in warned if text.startswith('indoor:')] == [
+        f'indoor: the labelled images show too little of {name} for K-means: its mean is repeated'
+        for name in INDOOR.classes]
+
+
+@pytest.mark.parametrize('theta', [0, 0.5, 1])
+def test_label_embeddings_move_unless_theta_is_one(values, write_config, tmp_path, networks,
+                                                   theta):
+    run = tmp_path / 'run'
+    train(short(values, write_config, f'label_embeddings.theta={theta}',
+                'label_embeddings.update_every=4', *networks), run)
+    before, after = load_file(run / 'label_embeddings.safetensors'), learned_with(run)
+    for name, vectors in before.items():
+        assert torch.equal(vectors, after[name]) == (theta == 1)
+        torch.testing.assert_close(after[name].norm(dim=1), torch.ones(len(vectors)))
+
+
+def test_they_are_updated_once_an_epoch(values, write_config, tmp_path, networks, monkeypatch):
+    """Of 8 unlabelled images, one a step, every one has been seen after step 8, and after 16."""
+    seen = []
+    monkeypatch.setattr(loop, 'update_label_embeddings', lambda *_: seen.append(1))
+    run = tmp_path / 'run'
+    train(short(values, write_config, 'label_embeddings.theta=0.5', 'training.steps=17',
+                'training.validate_every=100', *networks), run)
+    assert len(seen) == 2
+
+
+def test_an_interrupted_run_goes_on_with_the_label_embeddings_it_had(values, write_config,
+                                                                     tmp_path, networks,
+                                                                     monkeypatch):
+    config = short(values, write_config, 'label_embeddings.theta=0.5',
+                   'label_embeddings.update_every=2', *networks)
+    train(config, tmp_path / 'whole')
+    check, broken = loop.check_loss, tmp_path / 'broken'
+
+    def fail_at_step_8(loss, gradient, where, files):
+        if where.endswith('step 8'):
+            raise TrainingError('enough')
+        check(loss, gradient, where, files)
+
+    monkeypatch.setattr(loop, 'check_loss', fail_at_step_8)
+    with pytest.raises(TrainingError, match='enough'):
+        train(config, broken)
+    monkeypatch.setattr(loop, 'check_loss', check)
+    train(config, broken)
+    for file in ('checkpoint.safetensors', 'model.univseg'):
+        assert differing(tmp_path / 'whole' / file, broken / file) == []
+
+
+def test_one_basis_of_a_joint_network(values, write_config, tmp_path):
+    """The run starts from the joint network, with E as its principal components."""
+    run = tmp_path / 'run'
+    train(short(values, write_config, 'label_embeddings.basis=joint'), run)
+    assert not (run / 'supervised').exists()
+    joint, _ = load_model(run / 'joint' / 'model.univseg')
+    start, _ = load_model(run / 'start.univseg')
+    assert list(start.domains) == ['outdoor', 'indoor']
+    for name in ('encoder', 'head_outdoor', 'head_indoor'):
+        found, expected = (net.get_submodule(name).state_dict() for net in (start, joint))
+        assert all(torch.equal(found[key], value) for key, value in expected.items())
+    rows_of_e = start.embedding.weight.flatten(1)
+    torch.testing.assert_close(rows_of_e @ rows_of_e.T, torch.eye(8), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize('weights', [('objective.alpha=0', 'objective.beta=0'), ()])
+def test_an_anchor_alone_or_with_the_entropies(values, write_config, tmp_path, networks, weights):
+    run = tmp_path / 'run'
+    train(short(values, write_config, 'objective.anchor=1', 'objective.similarity=cosine',
+                'objective.temperature=0.1', 'training.steps=30', *weights, *networks), run)
+    written = rows(run / 'log.csv')
+    assert float(written[-1]['anchor']) < 0.9 * float(written[0]['anchor'])
+    accuracy = [float(row['prototype_accuracy/outdoor']) for row in written]
+    assert accuracy[-1] > accuracy[0]
+
+
+def test_networks_that_do_not_fit_are_refused(values, write_config, tmp_path, networks):
+    def refused(*settings):
+        with pytest.raises(TrainingError) as error:
+            train(short(values, write_config, *settings), tmp_path / 'run')
+        assert not (tmp_path / 'run').exists()
+        return str(error.value)
+
+    assert 'expected a model file for each of outdoor, indoor, got outdoor' in refused(networks[0])
+    swapped = [networks[0].replace('networks.outdoor', 'networks.indoor'),
+               networks[0]]
+    assert 'expected a model of indoor with the classes wall, lamp, got outdoor: ground' in (
+        refused(*swapped))
+    values['domains']['indoor']['classes'] = ['wall', 'light']
+    assert 'wall, light, got indoor: wall, lamp' in refused(*networks)
+
+
+def test_a_training_starts_from_the_network_of_another_domain(finished_run, values, write_config,
+                                                              tmp_path):
+    """The encoder is taken over, and the head of a domain that both have."""
+    other = finished_run[0] / 'supervised' / 'outdoor' / 'model.univseg'
+    del values['domains']['outdoor']
+    config = short(values, write_config, *SUPERVISED, f'model.start={other}')
+    network = new_network(config, load_data(config))
+    own_head = network.head('indoor').weight.clone()
+    start_from(other, network)
+    found, _ = load_model(other)
+    for key, value in found.encoder.state_dict().items():
+        assert torch.equal(network.encoder.state_dict()[key], value)
+    assert torch.equal(network.head('indoor').weight, own_head)
+    train(config, tmp_path / 'run')
+    assert list(load_model(tmp_path / 'run' / 'model.univseg')[0].domains) == ['indoor']
+
+    universal = UniversalSegmenter(network.spec, [INDOOR, OUTDOOR])
+    start_from(other, universal)
+    assert torch.equal(universal.head('outdoor').weight, found.head('outdoor').weight)
+
+
+@pytest.mark.parametrize(('spec', 'domain', 'reason'), [
+    (ModelSpec('drn_d_22', 1 / 8, 8), OUTDOOR, 'expected ModelSpec'),
+    (ModelSpec('drn_d_22', 1 / 16, 4), OUTDOOR, 'embedding_dim=8'),
+    (ModelSpec('drn_d_22', 1 / 16, 8), Domain.create('outdoor', ['a', 'b', 'c']),
+     'outdoor: expected the classes ground, box, ball, got a, b, c')])
+def test_a_start_of_another_shape_is_refused(tmp_path, spec, domain, reason):
+    save_model(tmp_path / 'a.univseg', UniversalSegmenter(spec, [domain]), ModelCard())
+    with pytest.raises(TrainingError, match=reason) as error:
+        start_from(tmp_path / 'a.univseg', small_network())
+    assert str(error.value).startswith(f'model.start: {tmp_path / "a.univseg"}: ')
+
+
+def test_a_domain_without_unlabelled_images_is_told_what_it_lacks(values, write_config, tmp_path,
+                                                                  networks, warned):
+    values['domains']['indoor'] |= {'labelled': None, 'labelled_also_unlabelled': False}
+    train(short(values, write_config, 'training.steps=1', *networks), tmp_path / 'run')
+    (text,) = warned
+    assert text.startswith('indoor: no unlabelled images: its head learns from its labels')
+
+
+def test_a_collapse_is_said_within_a_hundred_steps(values, write_config, tmp_path, networks,
+                                                   capsys):
+    """Weights that leave the labels no say drive all pixels to one label embedding."""
+    values['training'] |= {'steps': 200, 'validate_every': 1000, 'checkpoint_every': 1000}
+    config = load_config(write_config(values), [
+        'objective.alpha=30', 'objective.beta=30', 'objective.warmup_steps=0', *networks])
+    train(config, tmp_path / 'run')
+    said = [line for line in capsys.readouterr().out.splitlines() if 'has collapsed' in line]
+    used = {int(row['step']): float(row['perplexity/outdoor/outdoor'])
+            for row in rows(tmp_path / 'run' / 'log.csv')}
+    happened = min(step for step, value in used.items() if value < 1.3)
+    (line,) = [line for line in said if line.startswith('Warning: outdoor:')]
+    step = int(line.split('collapsed by step ')[1].split(':')[0])
+    assert step <= happened + 2 * WINDOW

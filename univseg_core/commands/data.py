@@ -1,0 +1,40 @@
+"""`univseg data`: what a configuration's images and labels are like."""
+
+import argparse
+import json
+
+from univseg_core.commands.options import add_config, Command
+
+EXAMPLES = """examples:
+  univseg data check my.yaml                  counts, sizes, class frequencies, what is wrong
+  univseg data check my.yaml domains.street.labelled=100
+  univseg data check my.yaml --json | jq '.street.problems'
+"""
+
+
+def add_to(command: Command) -> None:
+    """Add `data` and what it does to the command line's grammar."""
+    sub = command('data', None, 'check the images and labels of a configuration', EXAMPLES)
+    parts = sub.add_subparsers(dest='part', required=True, metavar='check')
+    sub = command('check', _check, 'read every image and label, tell what they are like and all '
+                  'that is wrong with them', EXAMPLES, parts)
+    add_config(sub)
+    sub.add_argument('--json', action='store_true', help='as JSON, for programs')
+
+
+def _check(options: argparse.Namespace) -> None:
+    from univseg_core.config import load_config
+    from univseg_core.data.check import as_text, check_data
+    from univseg_core.data.folders import DataError
+
+    found = {}
+    for check in check_data(load_config(options.config, options.overrides)):
+        found[check.domain.name] = check
+        if not options.json:
+            print(as_text(check.domain.name, check), end='\n\n', flush=True)
+    if options.json:
+        print(json.dumps({name: check.to_dict() for name, check in found.items()}, indent=1,
+                         ensure_ascii=False))
+    problems = sum(len(check.problems) for check in found.values())
+    if problems:
+        raise DataError(f'{problems} problem{"s" * (problems > 1)} found')

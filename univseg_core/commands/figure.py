@@ -1,0 +1,129 @@
+"""`univseg figure`: pictures of finished runs, side by side."""
+
+import argparse
+from itertools import combinations
+import json
+from pathlib import Path
+
+from univseg_core.commands.options import add_device, Command, positive
+from univseg_core.errors import UnivsegError
+
+EXAMPLES = """examples:
+  univseg figure tsne runs/basic runs/full              features by class and domain
+  univseg figure tsne runs/full --space embedding --classes road floor building wall
+  univseg figure panels runs/supervised_outdoor runs/basic runs/full --count 4
+  univseg figure panels runs/basic runs/full --images 0016E5_07961 0016E5_08001
+  univseg figure curves runs/basic runs/full            mIoU and losses over the steps
+  univseg figure correspondences runs/full              which classes are like which
+  univseg figure tsne runs/full/best.univseg --config runs/full/config.yaml --out figures/best
+"""
+
+
+def add_to(command: Command) -> None:
+    """Add the command and its kinds of figures to the command line's grammar."""
+    sub = command('figure', None, 'draw finished runs: t-SNE, panels, curves, correspondences',
+                  EXAMPLES)
+    kinds = sub.add_subparsers(dest='kind', required=True, metavar='KIND')
+
+    sub = command('tsne', _tsne, 'draw the t-SNE of pixels of the validation images of all '
+                  'domains, a panel for each run', EXAMPLES, kinds)
+    _add_runs(sub)
+    sub.add_argument('--space', choices=('features', 'embedding'), default='features',
+                     help="the shared encoder's features, or E of them (default: features)")
+    sub.add_argument('--classes', nargs='+', default=[], metavar='CLASS',
+                     help='classes to show, of any domain (default: the six most frequent of '
+                          'each domain)')
+    sub.add_argument('--pixels', type=positive, default=100, metavar='N',
+                     help='at most so many of each class (default: 100)')
+    sub.add_argument('--seed', type=_seed, default=0,
+                     help='decides which pixels, and the t-SNE (default: 0)')
+
+    sub = command('panels', _panels, "draw image, truth and each run's masks of some validation "
+                  'images', EXAMPLES, kinds)
+    _add_runs(sub)
+    chosen = sub.add_mutually_exclusive_group()
+    chosen.add_argument('--count', type=positive, default=3, metavar='N',
+                        help='images of each domain, evenly spaced (default: 3)')
+    chosen.add_argument('--images', nargs='+', default=[], metavar='NAME',
+                        help='names of validation images to show instead')
+
+    sub = command('curves', _curves, 'draw mIoU and losses of several runs in one picture',
+                  EXAMPLES, kinds)
+    sub.add_argument('runs', nargs='+', type=Path, metavar='RUN', help='a run folder')
+    _add_out(sub)
+
+    sub = command('correspondences', _correspondences, 'report which classes of one domain lie '
+                  'nearest to which of another, for each run', EXAMPLES, kinds)
+    _add_runs(sub)
+
+
+def _add_runs(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument('runs', nargs='+', type=Path, metavar='RUN',
+                     help='the folder of a finished run, or a model file')
+    sub.add_argument('--config', help='the configuration that names the validation images '
+                                      "(default: each run folder's own)")
+    add_device(sub)
+    _add_out(sub)
+
+
+def _add_out(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument('--out', type=Path, default=Path('figures'), metavar='DIR',
+                     help='folder for the files, PNG and SVG (default: figures)')
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f'{text!r}: expected a whole number, 0 to 2³² - 1')
+    return int(text)
+
+
+def _tsne(options: argparse.Namespace) -> None:
+    from univseg_core.plots.runs import load_runs
+    from univseg_core.plots.tsne import draw_tsne
+
+    runs = load_runs(options.runs, options.config, options.device)
+    name = 'tsne' if options.space == 'features' else 'tsne_embedding'
+    _tell(draw_tsne(runs, options.out / name, space=options.space, per_class=options.pixels,
+                    names=options.classes, seed=options.seed))
+
+
+def _panels(options: argparse.Namespace) -> None:
+    from univseg_core.plots.comparison import draw_comparison
+    from univseg_core.plots.runs import load_runs
+
+    runs = load_runs(options.runs, options.config, options.device)
+    _tell(draw_comparison(runs, options.out / 'panels', count=options.count,
+                          names=options.images))
+
+
+def _curves(options: argparse.Namespace) -> None:
+    from univseg_core.plots.learning_curves import draw_learning_curves, load_courses
+
+    _tell(draw_learning_curves(load_courses(options.runs), options.out / 'curves'))
+
+
+def _correspondences(options: argparse.Namespace) -> None:
+    from univseg_core.correspondence_report import as_csv, as_dict, as_markdown
+    from univseg_core.correspondences import measure_correspondences
+    from univseg_core.files import write_text
+    from univseg_core.plots.correspondences import draw_correspondence
+    from univseg_core.plots.runs import FigureError, load_runs
+
+    for run in load_runs(options.runs, options.config, options.device):
+        try:
+            results = measure_correspondences(run.segmenter, run.samples)
+        except UnivsegError as error:
+            raise FigureError(f'{run.name}: {error}') from error
+        stem = options.out / f'correspondences_{run.name.replace("/", "_")}'
+        reports = {'md': as_markdown(run.name, results), 'csv': as_csv(results),
+                   'json': json.dumps(as_dict(results), indent=1, ensure_ascii=False)}
+        for ending, text in reports.items():
+            write_text(path := stem.with_name(f'{stem.name}.{ending}'), text)
+            _tell([path])
+        for i, j in combinations(run.domains, 2):
+            _tell(draw_correspondence(results[i, j], results[j, i],
+                                      stem.with_name(f'{stem.name}_{i}_{j}'), run.name))
+
+
+def _tell(paths: list[Path]) -> None:
+    print('\n'.join(map(str, paths)))

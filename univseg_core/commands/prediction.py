@@ -1,0 +1,50 @@
+"""`univseg predict`: masks and overlays of images."""
+
+import argparse
+from pathlib import Path
+
+from tqdm import tqdm
+from univseg_core.commands.options import add_device, Command
+from univseg_core.data.folders import list_images
+from univseg_core.figures import overlay, with_legend
+from univseg_core.images import read_image, write_png
+from univseg_core.inference import Segmenter
+
+PREDICT_EXAMPLES = """examples:
+  univseg predict photo.jpg --model yard.univseg --domain outdoor
+  univseg predict photos/ --model yard.univseg --label-space indoor --out as_indoor
+  univseg predict photos/ --model yard.univseg --domain outdoor --out masks --device cuda
+"""
+
+
+def add_to(command: Command) -> None:
+    """Add the command to the command line's grammar."""
+    sub = command('predict', _predict, 'write the masks and overlays of images', PREDICT_EXAMPLES)
+    sub.add_argument('images', type=Path, help='an image, or a folder of images')
+    sub.add_argument('--model', type=Path, required=True, help='a model file (NAME.univseg)')
+    of = sub.add_mutually_exclusive_group(required=True)
+    of.add_argument('--domain', metavar='NAME', help='the domain whose head labels the pixels')
+    of.add_argument('--label-space', metavar='NAME',
+                    help='the domain in whose classes pixels are labelled by the nearest label '
+                         'embedding instead; the images may be of any domain')
+    sub.add_argument('--out', type=Path, default=Path('predictions'),
+                     help='folder for NAME_mask.png (class index, 255 = unknown) and '
+                          'NAME_overlay.png (default: predictions)')
+    add_device(sub)
+
+
+def _predict(options: argparse.Namespace) -> None:
+    segmenter = Segmenter.load(options.model, device=options.device)
+    name = options.domain or options.label_space
+    segmenter.check_domains([name])
+    domain = segmenter.domains[name]
+    images = list_images(options.images) if options.images.is_dir() else [options.images]
+    for path in tqdm(images, unit='image'):
+        image = read_image(path)
+        encoded = segmenter.encode(image)
+        mask = (segmenter.head_mask(encoded, name) if options.domain
+                else segmenter.prototype_mask(encoded, name))
+        write_png(options.out / f'{path.stem}_mask.png', mask)
+        write_png(options.out / f'{path.stem}_overlay.png',
+                  with_legend(overlay(image, mask, domain), domain))
+    print(f'{len(images)} masks and overlays in {options.out}')

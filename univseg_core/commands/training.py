@@ -1,0 +1,124 @@
+"""`univseg train`, `evaluate` and `baselines`: models, and how good they are."""
+
+import argparse
+import json
+from pathlib import Path
+
+from univseg_core.commands.options import add_config, add_device, Command, positive
+from univseg_core.errors import UnivsegError
+from univseg_core.inference import Segmenter
+
+TRAIN_EXAMPLES = """examples:
+  univseg train my.yaml                       in runs/my; the same command goes on after a break
+  univseg train my.yaml --run runs/b training.steps=500 'data.scale=[0.5, 2]'
+  univseg train my.yaml --devices 4           four GPUs of this machine; with
+                                              training.accelerator=cpu, four CPU processes
+  MASTER_ADDR=10.0.0.1 MASTER_PORT=29500 NODE_RANK=0 \\
+    univseg train my.yaml --devices 4 --nodes 2         on the first of two machines; on the
+                                              second the same with NODE_RANK=1
+"""
+
+EVALUATE_EXAMPLES = """examples:
+  univseg evaluate runs/first
+  univseg evaluate runs/first --protocol paper          as the paper's own code measures
+  univseg evaluate runs/first/best.univseg --config runs/first/config.yaml --out best.json
+"""
+
+BASELINES_EXAMPLES = """examples:
+  UNIVSEG_DATA=worlds univseg baselines train/scenes.yaml
+  univseg baselines my.yaml domains.yard.labelled=50
+"""
+
+
+def add_to(command: Command) -> None:
+    """Add the commands to the command line's grammar."""
+    sub = command('train', _train, 'train the universal model of a configuration', TRAIN_EXAMPLES)
+    add_config(sub)
+    sub.add_argument('--run', dest='folder', type=Path,
+                     help='folder for logs, checkpoint and model (default: runs/NAME of the '
+                          'configuration); a folder with an unfinished run is gone on with')
+    sub.add_argument('--devices', type=positive, metavar='N',
+                     help='processes on this machine: its GPUs, or CPU processes where '
+                          'training.accelerator is cpu (default: 1)')
+    sub.add_argument('--nodes', type=positive, metavar='M',
+                     help='machines (default: 1); the command is started on each, with '
+                          'MASTER_ADDR, MASTER_PORT and NODE_RANK set, or by torchrun or srun')
+
+    sub = command('evaluate', _evaluate, "measure a model on each domain's validation images",
+                  EVALUATE_EXAMPLES)
+    sub.add_argument('model', type=Path, help='a run folder, or a model file')
+    sub.add_argument('--config', help='the configuration that names the validation images '
+                                      "(default: the run folder's own)")
+    sub.add_argument('--protocol', choices=('standard', 'paper'), default='standard',
+                     help="standard: the whole set, at the label maps' own size; paper: as the "
+                          "paper's code, its first 100 images, scaled as in training")
+    add_device(sub)
+    sub.add_argument('--out', type=Path, help='JSON file for the results')
+
+    sub = command('baselines', _baselines,
+                  'measure what needs no network: location prior and random forest',
+                  BASELINES_EXAMPLES)
+    add_config(sub)
+
+
+def _train(options: argparse.Namespace) -> None:
+    from univseg_core.config import load_config
+    from univseg_core.evaluation import report
+    from univseg_core.training.run import train
+
+    folder = options.folder or Path('runs') / Path(options.config).stem
+    processes = {name: value for name in ('devices', 'nodes')
+                 if (value := getattr(options, name)) is not None}
+    results = train(load_config(options.config, options.overrides), folder, **processes)
+    if not results or _rank():
+        return
+    print(f'\n{report(results)}\n')
+    for name, what in (('model.univseg', 'model of the last step'),
+                       ('best.univseg', 'model of the best sum of mIoUs'),
+                       ('curves.png', 'losses and mIoUs over the steps'),
+                       ('tensorboard', f'the same: tensorboard --logdir {folder}'),
+                       *((f'{name}.png', 'image, truth and prediction') for name in results)):
+        if (folder / name).exists():
+            print(f'{folder / name}: {what}')
+
+
+def _rank() -> int:
+    """Return which of a training's processes this is; 0 reports."""
+    from torch import distributed
+    return distributed.get_rank() if distributed.is_initialized() else 0
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from univseg_core.config import load_config
+    from univseg_core.data.dataset import load_validation
+    from univseg_core.evaluation import evaluate, report
+    from univseg_core.files import write_text
+
+    model, config = options.model, options.config
+    if not model.exists():
+        raise UnivsegError(f'{model}: no such run folder or model file')
+    if model.is_dir():
+        model, config = model / 'model.univseg', config or str(model / 'config.yaml')
+    if config is None:
+        raise UnivsegError('a model file alone does not say where the validation images are: '
+                           'name a configuration with --config')
+    segmenter = Segmenter.load(model, device=options.device, precision='fp32')
+    results = evaluate(segmenter, load_validation(load_config(config), segmenter.domains),
+                       protocol=options.protocol, prototypes=segmenter.has_label_embeddings)
+    print(report(results))
+    if options.out:
+        write_text(options.out, json.dumps(
+            {name: result.to_dict() for name, result in results.items()}, indent=1))
+
+
+def _baselines(options: argparse.Namespace) -> None:
+    from univseg_core.baselines import location_prior, random_forest
+    from univseg_core.config import load_config
+    from univseg_core.data.dataset import load_data
+
+    config = load_config(options.config, options.overrides)
+    print('| domain | location prior, mIoU % | random forest, mIoU % |\n|---|--:|--:|')
+    for name, data in load_data(config).items():
+        prior = location_prior(data)
+        forest = random_forest(data, config.data.image_size, config.training.seed)
+        print(f'| {name} | {100 * prior.miou:.1f} | {100 * forest.miou:.1f} |', flush=True)

@@ -1,0 +1,41 @@
+"""What is extracted from a data set's archives once, and kept for the next time."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+import fcntl
+import hashlib
+import logging
+import os
+from pathlib import Path
+
+from univseg_core.files import remove_leftovers
+
+log = logging.getLogger(__name__)
+
+
+def cache_folder() -> Path:
+    """Return where extracted files go: $UNIVSEG_CACHE, else univseg in the user's cache."""
+    if folder := os.environ.get('UNIVSEG_CACHE'):
+        return Path(folder).expanduser()
+    return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'univseg'
+
+
+def folder_for(name: str, source: Path) -> Path:
+    """Return the folder for what comes from a file, as long as the file stays as it is."""
+    facts = source.stat()
+    key = f'{source.resolve()}:{facts.st_size}:{facts.st_mtime_ns}'
+    return cache_folder() / f'{name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}'
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Keep other processes from writing to a folder; they wait until this one is done."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / 'lock').open('a') as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX)
+        except OSError as error:  # a network file system that has no locks
+            log.info('%s: cannot be locked (%s)', folder, error.strerror)
+        for below in (folder, *(path for path in folder.iterdir() if path.is_dir())):
+            remove_leftovers(below)
+        yield

@@ -1,0 +1,61 @@
+"""A domain's images, part by part, as its configuration says where they are."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
+
+from univseg_core.config import DomainSection
+from univseg_core.data.folders import DataError, labelled_samples, Sample
+from univseg_core.data.layouts import LAYOUTS
+
+
+def samples_of(name: str, section: DomainSection,
+               part: Literal['train', 'validation']) -> list[Sample]:
+    """
+    List the labelled images of one part of a domain.
+
+    Raises DataError, which names the domain's key, for an incomplete download.
+    """
+    if section.dataset == 'folder':
+        folders = getattr(section, part)
+        return labelled_samples(folders.images, folders.labels)
+    try:
+        return LAYOUTS[section.dataset].samples(section.root, _own_part(section, part))
+    except DataError as error:
+        raise DataError(f'domains.{name}.root: {error}') from error
+
+
+def extra_samples(name: str, section: DomainSection) -> list[Sample]:
+    """List a data set's further images without labels; raise DataError as `samples_of`."""
+    try:
+        return LAYOUTS[section.dataset].extra(section.root)
+    except DataError as error:
+        raise DataError(f'domains.{name}.root: {error}') from error
+
+
+def published_counts(section: DomainSection, part: str) -> tuple[int, ...]:
+    """
+    Return the number of images that were published of 'train', 'validation' or 'extra'.
+
+    More than one where the data set was published in pieces; none for plain folders.
+    """
+    if section.dataset == 'folder':
+        return ()
+    return LAYOUTS[section.dataset].counts[_own_part(section, part)]
+
+
+def other_counts(name: str, section: DomainSection,
+                 parts: Mapping[str, Sequence[Sample]]) -> Iterator[str]:
+    """Yield a warning for each part that has another number of images than was published."""
+    for part, samples in parts.items():
+        published = published_counts(section, part)
+        if published and len(samples) not in published:
+            yield (f'domains.{name}.root: {section.root} has {len(samples)} images of '
+                   f'{_own_part(section, part)}; {section.dataset} was published with '
+                   f'{" or ".join(map(str, published))}')
+
+
+def _own_part(section: DomainSection, part: str) -> str:
+    """Return what a data set itself calls a part: 'train', 'val', 'test' or 'extra'."""
+    if part != 'validation':
+        return part
+    return section.held_out or LAYOUTS[section.dataset].held_out[0]

@@ -1,0 +1,59 @@
+"""The forms of training that are compared: the paper's, and three that tie the embedding down."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Variant:
+    """
+    What one form of training changes in the configuration of an experiment.
+
+    `alone`: a network for each domain, and not one for all. `unsupervised`: whether there are
+    unsupervised terms; without, settings of theirs count for nothing. `supervised_only`: what the
+    networks of the variant of that name, of the same N and seed, serve as: the start of each
+    domain's network, or the networks whose features give the label embeddings.
+    """
+
+    name: str
+    text: str
+    changes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    alone: bool = False
+    unsupervised: bool = True
+    supervised_only: Literal['start', 'networks'] | None = None
+
+
+SUPERVISED_ONLY = Variant(
+    'supervised_only', "a network for each domain, of that domain's labels alone", alone=True,
+    unsupervised=False)
+
+VARIANTS = {variant.name: variant for variant in (
+    SUPERVISED_ONLY,
+    Variant('finetune', 'a network for each domain, begun with the supervised_only network of the '
+                        'domain before it (the last one, for the first) and a new head',
+            alone=True, unsupervised=False, supervised_only='start'),
+    Variant('univ_basic', 'one network for all domains, supervised terms alone (α = β = 0)',
+            unsupervised=False),
+    Variant('univ_cross', 'univ_basic and the cross-domain entropy (β = 0)',
+            {'objective': {'beta': 0.0}}, supervised_only='networks'),
+    Variant('univ_full', 'univ_basic and both entropies, of the weights that the base has',
+            supervised_only='networks'),
+    Variant('univ_full_k3', 'univ_full with three label embeddings a class (K = 3)',
+            {'label_embeddings': {'centroids': 3}}, supervised_only='networks'),
+    Variant('univ_full_theta_0', 'univ_full with label embeddings made anew each epoch (θ = 0)',
+            {'label_embeddings': {'theta': 0.0}}, supervised_only='networks'),
+    Variant('univ_full_theta_0_5', 'univ_full with label embeddings half renewed each epoch (θ = '
+                                   '0.5)',
+            {'label_embeddings': {'theta': 0.5}}, supervised_only='networks'),
+    Variant('univ_full_cosine', 'univ_full with cosine similarity, at a temperature of 0.1',
+            {'objective': {'similarity': 'cosine', 'temperature': 0.1}},
+            supervised_only='networks'),
+    Variant('univ_full_anchor', 'univ_full with labelled pixels held to the label embeddings of '
+                                'their class',
+            {'objective': {'anchor': 1.0}}, supervised_only='networks'),
+    Variant('univ_full_joint', 'univ_full begun with one network of all domains, and label '
+                               'embeddings of one PCA over its features',
+            {'label_embeddings': {'basis': 'joint'}}),
+)}
+"""By name, in the order in which tables show them and runs are made."""

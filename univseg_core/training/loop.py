@@ -1,0 +1,158 @@
+"""The training of one network, step by step."""
+
+from collections.abc import Mapping, Sequence
+import logging
+from pathlib import Path
+import time
+
+import torch
+from tqdm import tqdm
+from univseg_core.config import ObjectiveSection
+from univseg_core.data.dataset import DomainData
+from univseg_core.data.mixture import FaultCount, MixtureDataset
+from univseg_core.data.transforms import Augmentation
+from univseg_core.evaluation import DomainResult
+from univseg_core.training.checkpoint import load_checkpoint, save_checkpoint
+from univseg_core.training.collapse import CollapseMonitor, perplexities
+from univseg_core.training.interrupts import deferred_interrupts
+from univseg_core.training.networks import (
+    deployable,
+    prepared_network,
+    update_label_embeddings,
+)
+from univseg_core.training.optimisation import new_optimizer, new_scheduler
+from univseg_core.training.processes import (
+    EngineError,
+    gathered,
+    gradient_scale,
+    start_scaling_anew,
+    summed,
+)
+from univseg_core.training.run_log import RunLog
+from univseg_core.training.safety import check_loss, gradient_norm
+from univseg_core.training.setup import Setup
+from univseg_core.training.step import forward_and_backward
+from univseg_core.training.validation import note_validation, summary, validate, write_results
+
+log = logging.getLogger(__name__)
+
+
+def fit(setup: Setup, data: Mapping[str, DomainData], folder: Path, objective: ObjectiveSection,
+        steps: int, label_embeddings: Mapping[str, torch.Tensor],
+        start: Path | None) -> dict[str, DomainResult]:
+    """
+    Train one network on some domains for `steps` steps, or go on from its checkpoint.
+
+    Without label embeddings there are no unsupervised terms, and no unlabelled images in a
+    batch. The weights are those of the model file `start` where it has them, and else random.
+    Writes the folder's logs, checkpoint, model files, evaluation and pictures.
+    """
+    config, fabric = setup.config, setup.fabric
+    settings = config.training
+    network = prepared_network(config, data, label_embeddings, start, fabric)
+    optimizer = new_optimizer(settings, network)
+    scheduler = new_scheduler(settings, optimizer, steps)
+    start_scaling_anew(fabric)
+    model, fabric_optimizer = fabric.setup(network, optimizer)
+    checkpoint = folder / 'checkpoint.safetensors'
+    first = 0
+    if checkpoint.exists():
+        first = load_checkpoint(checkpoint, network, optimizer, scheduler,
+                                fabric.strategy.precision)
+        log.info('%s: going on from step %d of %d', folder, first, steps)
+    if len(seen := set(gathered(fabric, [str(first)]))) > 1:
+        raise EngineError(f'{checkpoint}: the processes see different files (steps '
+                          f'{", ".join(sorted(seen))}): the run folder must be on one file system')
+    mixture = _mixture(setup, list(data), objective.needs_unlabelled)
+    update_every = config.label_embeddings.update_every or mixture.epoch
+    batches = mixture.batches(first, steps, setup.workers,
+                              pin_memory=fabric.device.type == 'cuda')
+    faults = FaultCount(len({sample.image for d in data.values()
+                             for sample in [*d.labelled, *d.unlabelled]}))
+    fabric.barrier()  # no process writes before all have read
+    run_log = RunLog(folder, first) if fabric.is_global_zero else None
+    collapse = CollapseMonitor()
+    miou = ''
+
+    network.train()
+    with deferred_interrupts() as interrupted, tqdm(
+            total=steps, initial=first, unit='step', desc=folder.name, smoothing=0.05,
+            dynamic_ncols=True, disable=not fabric.is_global_zero) as bar:
+        asked_at = time.monotonic()
+        for step, pieces in enumerate(batches, first + 1):
+            waited = time.monotonic() - asked_at
+            fabric_optimizer.zero_grad()
+            values = forward_and_backward(fabric, model, pieces, objective, step)
+            unreadable = [fault for batch in pieces for fault in batch.faults]
+            values |= {'stop': torch.tensor(interrupted.is_set()),
+                       'unreadable': torch.tensor(len(unreadable))}
+            totals = summed(fabric, values)
+            assignments = {key: value for key, value in totals.items() if value.ndim}
+            values = {key: value.item() for key, value in totals.items() if not value.ndim}
+            values |= perplexities(assignments)
+            stop = values.pop('stop') > 0  # asked of any of the processes
+            if values.pop('unreadable'):
+                for fault in faults.add(gathered(fabric, unreadable)):
+                    if run_log:
+                        bar.write(f'{fault}; another image takes its place')
+                faults.check()
+            check_loss(values['loss'], gradient_norm(network, gradient_scale(fabric)),
+                       f'{folder}, step {step}', mixture.files(step - 1))
+            fabric_optimizer.step()
+            values['learning_rate'] = scheduler.get_last_lr()[0]
+            scheduler.step()
+            bar.update()
+            for message in collapse.add(step, assignments):
+                if run_log:
+                    bar.write(f'Warning: {message}.')
+            if label_embeddings and config.label_embeddings.theta < 1 and (
+                    step % update_every == 0):
+                update_label_embeddings(setup, network, list(data))
+            if run_log and (means := run_log.losses(step, values | {'data_wait': waited})):
+                bar.set_postfix_str(progress(means, miou))
+            if step % settings.validate_every == 0 and step < steps:
+                trained = deployable(setup, network, list(data))
+                results = validate(fabric, config, trained, data)
+                miou = summary(results)
+                if run_log:
+                    note_validation(run_log, config, trained, data, step, folder, results)
+                    bar.write(f'{folder.name}, step {step}: {miou}')
+            if run_log and (step % settings.checkpoint_every == 0 or step == steps or stop):
+                save_checkpoint(checkpoint, step, network, optimizer, scheduler,
+                                fabric.strategy.precision)
+            if stop:
+                fabric.barrier()  # none ends before the checkpoint is written
+                if run_log:
+                    bar.write(f'Interrupted; step {step} is saved. The same command goes on '
+                              'there.')
+                raise KeyboardInterrupt
+            asked_at = time.monotonic()
+    trained = deployable(setup, network, list(data))
+    results = validate(fabric, config, trained, data)
+    if run_log:
+        note_validation(run_log, config, trained, data, steps, folder, results)
+        run_log.close()
+        write_results(folder, config, trained, data, results)
+    fabric.barrier()
+    return results
+
+
+def _mixture(setup: Setup, domains: Sequence[str], unlabelled: bool) -> MixtureDataset:
+    """Return the stream of some domains' batches, of each of which this process takes a share."""
+    config, fabric, stores = setup.config, setup.fabric, setup.stores
+    options, accumulate = config.data, config.training.accumulate
+    augmentation = Augmentation(options.crop_size, options.scale, options.flip, options.colour)
+    pieces = [fabric.global_rank + fabric.world_size * i for i in range(accumulate)]
+    return MixtureDataset(
+        {name: stores.labelled[name] for name in domains},
+        {name: store for name, store in stores.unlabelled.items() if unlabelled},
+        augmentation, options.labelled_per_domain, options.unlabelled_per_domain,
+        config.training.seed, pieces, fabric.world_size * accumulate)
+
+
+def progress(means: Mapping[str, float], miou: str) -> str:
+    """Return what stands beside the progress bar: losses by term, learning rate, speed, mIoU."""
+    return ' | '.join(filter(None, [
+        f'loss {means["loss"]:.3g}: supervised {means["supervised"]:.3g}, cross '
+        f'{means["cross_entropy"]:.3g}, within {means["within_entropy"]:.3g}',
+        f'lr {means["learning_rate"]:.1e}', f'{means["images_per_second"]:.0f} images/s', miou]))

@@ -1,0 +1,109 @@
+"""
+The training of the universal model.
+
+`train` reads top to bottom: data → label embeddings (each domain's supervised-only network,
+then its class means) → the joint training → the model file and its evaluation.
+"""
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+import logging
+from pathlib import Path
+
+from univseg_core.config import ObjectiveSection, RunConfig
+from univseg_core.data.dataset import check_files, DomainData, load_data
+from univseg_core.data.machine import choose_workers
+from univseg_core.data.splits import write_splits
+from univseg_core.data.stores import prepare_stores
+from univseg_core.evaluation import DomainResult
+from univseg_core.training.loop import fit
+from univseg_core.training.networks import new_network, start_from
+from univseg_core.training.processes import launched, new_fabric, processes_here
+from univseg_core.training.run_folder import claimed_run_folder
+from univseg_core.training.run_label_embeddings import (
+    check_label_embeddings,
+    JOINT_START,
+    label_embeddings_of_run,
+)
+from univseg_core.training.safety import memory_advice, TrainingError
+from univseg_core.training.setup import Setup
+
+log = logging.getLogger(__name__)
+
+
+def train(config: RunConfig, run: Path, *, devices: int = 1,
+          nodes: int = 1) -> dict[str, DomainResult]:
+    """
+    Train the universal model of a configuration in the folder `run`, or go on there.
+
+    The folder gets config.yaml, splits.json, label_embeddings.safetensors, supervised/DOMAIN/,
+    log.csv, validation.csv, tensorboard/, checkpoint.safetensors, and at the end model.univseg,
+    best.univseg, evaluation.json, curves.png and one panel of pictures a domain.
+
+    With more than one of `devices` on this machine, or of `nodes`, this program is started again
+    for each further process, and a step's batch is shared among them; what a run learns does not
+    depend on their number. Returns each domain's validation result, in all processes.
+
+    Raises TrainingError where the folder holds a run with other settings or the loss is no
+    longer finite, DataError and ImageError for files that are not as they should be, EngineError
+    for a device that is not there.
+    """
+    data = load_data(config)
+    fabric = new_fabric(config.training, devices, nodes)
+    check_shares(config, devices * nodes)
+    with ExitStack() as held:
+        if fabric.node_rank == fabric.local_rank == 0:
+            # Before further processes are started, so that none waits for one that has failed.
+            check_files(data)
+            check_label_embeddings(config, data)
+            if config.model.start is not None:
+                start_from(config.model.start, new_network(config, data))
+            held.enter_context(claimed_run_folder(run, config))
+            write_splits(run / 'splits.json', {name: d.labelled for name, d in data.items()},
+                         {name: d.unlabelled for name, d in data.items()})
+        held.enter_context(launched(fabric))
+        held.enter_context(memory_advice(config, str(run)))
+        if not fabric.is_global_zero:
+            logging.getLogger('univseg_core').setLevel(logging.ERROR)
+        for name, d in data.items():
+            log.info('%s: %d classes, %d labelled, %d unlabelled, %d validation images', name,
+                     len(d.domain.classes), len(d.labelled), len(d.unlabelled),
+                     len(d.validation))
+        tell_missing_unlabelled(config.objective, data)
+        stores = prepare_stores(data, config.data.image_size,
+                                unlabelled=config.objective.needs_unlabelled,
+                                processes=processes_here(fabric),
+                                progress=fabric.is_global_zero)
+        workers = choose_workers(config.training.workers, fabric.device.type == 'cuda',
+                                 processes_here(fabric), stores.in_memory)
+        setup = Setup(config, fabric, stores, workers)
+        embeddings, start = {}, config.model.start
+        if config.objective.needs_label_embeddings:
+            embeddings = label_embeddings_of_run(setup, data, run)
+            if config.label_embeddings.basis == 'joint':
+                start = run / JOINT_START
+        return fit(setup, data, run, config.objective, config.training.steps, embeddings, start)
+
+
+def check_shares(config: RunConfig, processes: int) -> None:
+    """Raise TrainingError where a step has fewer crops than the pieces that share it."""
+    data, pieces = config.data, processes * config.training.accumulate
+    section = config.label_embeddings
+    # The label embeddings come from networks of one domain, whose batches are the smallest.
+    alone = (config.objective.needs_label_embeddings and section.basis == 'per_domain'
+             and section.file is None and section.networks is None)
+    crops = data.labelled_per_domain * (1 if alone else len(config.domains))
+    if crops < pieces:
+        raise TrainingError(
+            f'{processes} processes × training.accumulate {config.training.accumulate} are '
+            f'{pieces} pieces, but a batch has {crops} labelled crops: raise '
+            f'data.labelled_per_domain ({data.labelled_per_domain}), or lower the others')
+
+
+def tell_missing_unlabelled(objective: ObjectiveSection, data: Mapping[str, DomainData]) -> None:
+    """Log what a domain without unlabelled images does without, where others have some."""
+    for name, d in data.items():
+        if objective.needs_unlabelled and not d.unlabelled:
+            log.warning('%s: no unlabelled images: its head learns from its labels, and pixels of '
+                        'other domains from its label embeddings; of its own pixels there is no '
+                        'entropy', name)

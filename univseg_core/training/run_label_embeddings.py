@@ -1,0 +1,139 @@
+"""The label embeddings that a run learns with: made, or taken from files."""
+
+from collections.abc import Mapping
+import logging
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+import torch
+from univseg_core.config import ObjectiveSection, RunConfig
+from univseg_core.data.dataset import DomainData
+from univseg_core.domains import Domain
+from univseg_core.label_embeddings import (
+    absent_classes,
+    principal_label_embeddings,
+    repeated_classes,
+    start_embedding,
+)
+from univseg_core.models.model_file import load_model, save_model
+from univseg_core.models.universal import UniversalSegmenter
+from univseg_core.tensor_files import save_tensors
+from univseg_core.training.loop import fit
+from univseg_core.training.safety import TrainingError
+from univseg_core.training.setup import Setup
+
+SUPERVISED_ONLY = ObjectiveSection(alpha=0, beta=0)
+
+JOINT_START = 'start.univseg'
+"""What a run with label_embeddings.basis joint starts from."""
+
+log = logging.getLogger(__name__)
+
+
+def label_embeddings_of_run(setup: Setup, data: Mapping[str, DomainData],
+                            run: Path) -> dict[str, torch.Tensor]:
+    """Return every domain's label embeddings (C·K, D), from a file or made now."""
+    section, fabric = setup.config.label_embeddings, setup.fabric
+    path = run / 'label_embeddings.safetensors'
+    made = fabric.broadcast(path.exists())  # what one process sees, all go by
+    if not made and section.basis == 'joint':
+        log.info('supervised-only network of all domains for the label embeddings')
+        fit(setup, data, run / 'joint', SUPERVISED_ONLY, section.pretrain_steps, {},
+            setup.config.model.start)
+    elif not made and section.file is None and section.networks is None:
+        for name in data:
+            log.info('%s: supervised-only network for the label embeddings', name)
+            fit(setup, {name: data[name]}, run / 'supervised' / name, SUPERVISED_ONLY,
+                section.pretrain_steps, {}, None)
+    if not made and fabric.is_global_zero:
+        embeddings = _new_label_embeddings(setup, data, run)
+        _tell_classes(embeddings, data)
+        save_tensors(path, embeddings)
+    return fabric.broadcast(_read_label_embeddings(path) if fabric.is_global_zero else {})
+
+
+def _new_label_embeddings(setup: Setup, data: Mapping[str, DomainData],
+                          run: Path) -> dict[str, torch.Tensor]:
+    section, labelled = setup.config.label_embeddings, setup.stores.labelled
+    if section.file is not None:
+        return _foreign_label_embeddings(setup.config, data)
+    options = {'dim': setup.config.model.embedding_dim, 'centroids': section.centroids,
+               'seed': setup.config.training.seed}
+    if section.basis == 'joint':
+        network, card = load_model(run / 'joint' / 'model.univseg')
+        network.to(setup.fabric.device)
+        embeddings, projection = principal_label_embeddings(network, labelled, **options)
+        start_embedding(network, projection)
+        save_model(run / JOINT_START, network, card)
+        return embeddings
+    embeddings = {}
+    for name, d in data.items():
+        path = run / 'supervised' / name / 'model.univseg'
+        if section.networks is not None:
+            path = section.networks[name]
+        network = _network_of_domain(path, d.domain, setup.config.model.embedding_dim)
+        network.to(setup.fabric.device)
+        embeddings |= principal_label_embeddings(network, {name: labelled[name]}, **options)[0]
+    return embeddings
+
+
+def _network_of_domain(path: Path, domain: Domain, dim: int) -> UniversalSegmenter:
+    """Return the network of a model file that label embeddings (C·K, dim) can be made from."""
+    network, _ = load_model(path)
+    if domain.name not in network.domains or network.domains[
+            domain.name].classes != domain.classes:
+        raise TrainingError(f'label_embeddings.networks.{domain.name}: {path}: expected a model '
+                            f'of {domain.name} with the classes {", ".join(domain.classes)}, got '
+                            + '; '.join(f'{other.name}: {", ".join(other.classes)}'
+                                        for other in network.domains.values()))
+    if network.encoder.out_channels < dim:
+        raise TrainingError(f'label_embeddings.networks.{domain.name}: {path}: its encoder has '
+                            f'{network.encoder.out_channels} channels; expected at least '
+                            f'model.embedding_dim, {dim}')
+    return network
+
+
+def _tell_classes(embeddings: Mapping[str, torch.Tensor],
+                  data: Mapping[str, DomainData]) -> None:
+    """Log the classes that have no label embeddings, or not K different ones."""
+    for name, d in data.items():
+        for absent in absent_classes(embeddings[name], d.domain):
+            log.warning('%s: no labelled image shows %s: it has no label embedding and is left '
+                        'out of the similarity', name, absent)
+        for repeated in repeated_classes(embeddings[name], d.domain):
+            log.warning('%s: the labelled images show too little of %s for K-means: its mean is '
+                        'repeated', name, repeated)
+
+
+def check_label_embeddings(config: RunConfig, data: Mapping[str, DomainData]) -> None:
+    """Raise TrainingError where the label embeddings or networks that are named do not fit."""
+    section = config.label_embeddings
+    if section.file is not None:
+        _foreign_label_embeddings(config, data)
+    if section.networks is not None:
+        if section.networks.keys() != data.keys():
+            raise TrainingError('label_embeddings.networks: expected a model file for each of '
+                                f'{", ".join(data)}, got {", ".join(section.networks)}')
+        for name, d in data.items():
+            _network_of_domain(section.networks[name], d.domain, config.model.embedding_dim)
+
+
+def _foreign_label_embeddings(config: RunConfig,
+                              data: Mapping[str, DomainData]) -> dict[str, torch.Tensor]:
+    path, dim = config.label_embeddings.file, config.model.embedding_dim
+    embeddings = _read_label_embeddings(path)
+    centroids = config.label_embeddings.centroids
+    expected = {name: (len(d.domain.classes) * centroids, dim) for name, d in data.items()}
+    found = {name: tuple(value.shape) for name, value in embeddings.items()}
+    if found != expected:
+        raise TrainingError(f'label_embeddings.file: {path}: expected (classes × '
+                            f'label_embeddings.centroids, dimensions) {expected}, got {found}')
+    return embeddings
+
+
+def _read_label_embeddings(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise TrainingError(f'{path}: damaged ({error}); remove it to make it again') from None

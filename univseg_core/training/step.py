@@ -1,0 +1,149 @@
+"""One training step: a batch, in one or more pieces → losses → gradients."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lightning.fabric import Fabric
+import torch
+from torch import nn
+from univseg_core.config import ObjectiveSection
+from univseg_core.data.mixture import Batch
+from univseg_core.domains import IGNORE_INDEX
+from univseg_core.models.encoders import OUTPUT_STRIDE
+from univseg_core.models.universal import upsample
+from univseg_core.objectives import (
+    class_scores,
+    counted_cells,
+    counted_images,
+    entropy,
+    Losses,
+    masked_cross_entropy,
+    mean_assignment,
+    similarities,
+    similarity,
+    total_loss,
+    valid_cells,
+)
+from univseg_core.training.processes import summed
+
+
+@dataclass(frozen=True)
+class Counts:
+    """
+    What the sums of a step are divided by: its counts over all pieces in all processes.
+
+    Scalars: the labelled images and the unlabelled cells of each domain that are not void
+    throughout, the labelled cells of each, and the crops of the step, of which
+    `unlabelled_crops` without labels.
+    """
+
+    images: Mapping[str, torch.Tensor]
+    cells: Mapping[str, torch.Tensor]
+    labelled_cells: Mapping[str, torch.Tensor]
+    crops: torch.Tensor
+    unlabelled_crops: torch.Tensor
+
+
+def step_counts(fabric: Fabric, pieces: Sequence[Batch], objective: ObjectiveSection) -> Counts:
+    """Return the counts of a step, of which `pieces` are this process's share."""
+    counts: dict[tuple[str, str], torch.Tensor] = defaultdict(lambda: torch.tensor(0))
+    for batch in pieces:
+        cells, counted = valid_cells(batch.targets), entropy_pixels(batch.targets, objective)
+        counts['crops', ''] = counts['crops', ''] + len(batch.images)
+        for name, rows in batch.labelled.items():
+            counts['images', name] = counts['images', name] + counted_images(batch.targets[rows])
+            counts['labelled', name] = counts['labelled', name] + counted_cells(cells[rows])
+        for name, rows in batch.unlabelled.items():
+            counts['cells', name] = counts['cells', name] + counted_cells(counted[rows])
+            counts['unlabelled', ''] = counts['unlabelled', ''] + len(cells[rows])
+    totals = {key: value.float() for key, value in summed(fabric, counts).items()}
+
+    def of_domains(kind: str) -> dict[str, torch.Tensor]:
+        return {name: value for (key, name), value in totals.items() if key == kind}
+
+    return Counts(of_domains('images'), of_domains('cells'), of_domains('labelled'),
+                  totals['crops', ''], totals.get(('unlabelled', ''), torch.tensor(0)))
+
+
+def entropy_pixels(targets: torch.Tensor, objective: ObjectiveSection) -> torch.Tensor:
+    """Return which pixels (B, H, W), or cells (B, h, w), the entropy is the mean of, bool."""
+    return targets != IGNORE_INDEX if objective.full_resolution else valid_cells(targets)
+
+
+def forward_and_backward(fabric: Fabric, model: nn.Module, pieces: Sequence[Batch],
+                         objective: ObjectiveSection, step: int) -> dict[str, torch.Tensor]:
+    """
+    Add the gradients of a step to a model's parameters; return this process's share of its values.
+
+    Summed over the processes, the values are those of the whole batch: the scalars `loss` and its
+    terms, the entropy of each pair of domains, `feature_norm`, `embedding_norm`, the
+    `prototype_accuracy` of each domain and `images` (crops); and the vectors `assignment/i/j` (P,)
+    and `labels/i` (C,), the shares of label embeddings and of classes.
+    """
+    counts = step_counts(fabric, pieces, objective)
+    values: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros((), device=fabric.device))
+    for i, batch in enumerate(pieces):
+        batch = batch.to(fabric.device)
+        with fabric.no_backward_sync(model, enabled=i < len(pieces) - 1):
+            losses, share = batch_losses(model, batch, counts, objective, step)
+            # Gradients are averaged over the processes; the losses are to be added up.
+            fabric.backward(losses.total * fabric.world_size)
+        for key, value in share.items():
+            values[key] = values[key] + value
+    return dict(values)
+
+
+def batch_losses(model: nn.Module, batch: Batch, counts: Counts, objective: ObjectiveSection,
+                 step: int) -> tuple[Losses, dict[str, torch.Tensor]]:
+    """Return a batch's share of a step's losses, and of the values that are logged."""
+    logits, embeddings, labelled_embeddings, features = model(
+        batch.images, batch.labelled, batch.unlabelled)
+    targets = {name: batch.targets[rows] for name, rows in batch.labelled.items()}
+    supervised = {name: masked_cross_entropy(logits[name], targets[name], counts.images[name])
+                  for name in logits}
+    values = {'images': torch.tensor(float(len(features))),
+              'feature_norm': _norms(features) / counts.crops,
+              'embedding_norm': sum(map(_norms, embeddings.values()), torch.zeros(()))
+              / counts.unlabelled_crops.clamp(min=1)}
+    entropies, anchors = {}, {}
+    if objective.needs_label_embeddings:
+        labels = {name: model.label_embeddings(name) for name in batch.labelled}
+        form = {'cosine': objective.similarity == 'cosine', 'temperature': objective.temperature}
+        counted = entropy_pixels(batch.targets, objective)
+        for (i, j), scores in similarities(embeddings, labels, **form).items():
+            if objective.full_resolution:
+                scores = upsample(scores, batch.targets.shape[1:])
+            valid = counted[batch.unlabelled[i]]
+            entropies[i, j] = entropy(scores, valid, counts.cells[i])
+            values[f'assignment/{i}/{j}'] = mean_assignment(scores, valid, counts.cells[i])
+        for name, pixels in labelled_embeddings.items():
+            scores = class_scores(similarity(pixels, labels[name], **form), labels[name],
+                                  logits[name].shape[1])
+            cells = targets[name][:, ::OUTPUT_STRIDE, ::OUTPUT_STRIDE]
+            if objective.anchor:
+                anchors[name] = masked_cross_entropy(scores, cells, counts.images[name])
+            values |= _prototype_values(name, scores, cells, counts.labelled_cells[name])
+    rise = min(1.0, step / objective.warmup_steps) if objective.warmup_steps else 1.0
+    losses = total_loss(supervised, entropies, anchors, alpha=rise * objective.alpha,
+                        beta=rise * objective.beta, anchor=objective.anchor)
+    values |= {'loss': losses.total, 'supervised': losses.supervised,
+               'cross_entropy': losses.cross, 'within_entropy': losses.within}
+    if objective.anchor:
+        values['anchor'] = losses.anchor
+    values |= {f'entropy/{i}/{j}': value for (i, j), value in entropies.items()}
+    return losses, {key: value.detach() for key, value in values.items()}
+
+
+def _prototype_values(name: str, scores: torch.Tensor, cells: torch.Tensor,
+                      count: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Return how often labelled cells (B, h, w) lie nearest to their class, and its share."""
+    classes, count = scores.shape[1], count.clamp(min=1)
+    hits = (scores.argmax(1) == cells).sum() / count
+    shares = torch.stack([(cells == c).sum() for c in range(classes)]) / count
+    return {f'prototype_accuracy/{name}': hits, f'labels/{name}': shares}
+
+
+def _norms(vectors: torch.Tensor) -> torch.Tensor:
+    """Return the sum over images of their pixels' mean norm, of vectors (B, D, h, w)."""
+    return vectors.detach().float().norm(dim=1).mean((1, 2)).sum()

@@ -1,0 +1,80 @@
+"""What is measured of a network in training, and what a finished training leaves."""
+
+from collections.abc import Mapping
+import json
+import logging
+from pathlib import Path
+
+from lightning.fabric import Fabric
+from univseg_core.config import RunConfig
+from univseg_core.data.dataset import DomainData
+from univseg_core.data.splits import split_hash
+from univseg_core.evaluation import DomainResult, evaluate, report
+from univseg_core.figures import validation_panel
+from univseg_core.files import write_text
+from univseg_core.images import write_png
+from univseg_core.inference import Segmenter
+from univseg_core.models.model_file import ModelCard, save_model
+from univseg_core.models.universal import UniversalSegmenter
+from univseg_core.plots.curves import draw_curves
+from univseg_core.training.processes import summed_results
+from univseg_core.training.run_log import RunLog
+
+log = logging.getLogger(__name__)
+
+
+def validate(fabric: Fabric, config: RunConfig, network: UniversalSegmenter,
+             data: Mapping[str, DomainData]) -> dict[str, DomainResult]:
+    """Measure a network in training on the validation images, shared among the processes."""
+    share = {name: d.validation[fabric.global_rank::fabric.world_size]
+             for name, d in data.items()}
+    return summed_results(fabric, evaluate(deployed(network, config), share, prototypes=True,
+                                           progress=fabric.is_global_zero))
+
+
+def note_validation(run_log: RunLog, config: RunConfig, network: UniversalSegmenter,
+                    data: Mapping[str, DomainData], step: int, folder: Path,
+                    results: Mapping[str, DomainResult]) -> None:
+    """Log a validation with its pictures, and keep the model if it is the best so far."""
+    if run_log.validation(step, results):
+        save_model(folder / 'best.univseg', network, model_card(config, data, results))
+    segmenter = deployed(network, config)
+    for name, d in data.items():
+        run_log.pictures(step, name, validation_panel(segmenter, d.domain, d.validation))
+
+
+def write_results(folder: Path, config: RunConfig, network: UniversalSegmenter,
+                  data: Mapping[str, DomainData], results: Mapping[str, DomainResult]) -> None:
+    """Write a finished training's model file, evaluation, curves and panels of pictures."""
+    save_model(folder / 'model.univseg', network, model_card(config, data, results))
+    write_text(folder / 'evaluation.json', json.dumps(
+        {name: result.to_dict() for name, result in results.items()}, indent=1))
+    write_text(folder / 'evaluation.md', report(results) + '\n')
+    segmenter = deployed(network, config)
+    for name, d in data.items():
+        write_png(folder / f'{name}.png', validation_panel(segmenter, d.domain, d.validation))
+    draw_curves(folder)
+    log.info('%s: %s', folder, summary(results))
+
+
+def model_card(config: RunConfig, data: Mapping[str, DomainData],
+               results: Mapping[str, DomainResult]) -> ModelCard:
+    """Return what a model file says of its making."""
+    return ModelCard(
+        image_size=config.data.image_size,
+        miou={name: result.miou for name, result in results.items()},
+        training={'config': config.model_dump(mode='json'),
+                  'labelled': {name: split_hash(d.labelled) for name, d in data.items()}})
+
+
+def deployed(network: UniversalSegmenter, config: RunConfig) -> Segmenter:
+    """Return a Segmenter of a network in training, as a robot would run it, in float32."""
+    device = str(network.mean.device)
+    return Segmenter(network, ModelCard(config.data.image_size), device=device, precision='fp32')
+
+
+def summary(results: Mapping[str, DomainResult]) -> str:
+    """Return the domains' mIoUs and their sum in one line."""
+    parts = [f'{name} {100 * result.miou:.1f}' for name, result in results.items()]
+    total = 100 * sum(result.miou for result in results.values())
+    return f'mIoU % {", ".join(parts)}; sum {total:.1f}'
