@@ -25,6 +25,9 @@ EXAMPLES = """examples:
   univseg config explain training                       what the settings mean
   univseg evaluate runs/first                           mIoU of each domain and class
   univseg predict photos/ --model runs/first/model.univseg --domain outdoor
+  univseg data check my.yaml                            what is wrong with images and labels
+  univseg experiment table2                             the paper's Table 2
+  univseg figure panels runs/a runs/b                   image, truth and two models' masks
 """
 
 

@@ -246,7 +246,7 @@ class LabelEmbeddingSection(Section):
                                   'paper), or one network and components for all, which the '
                                   'universal model then starts from')
     centroids: StrictInt = Field(
-        1, ge=1, description='label embeddings of each class (K): its mean, or K-means')
+        1, ge=1, le=1000, description='label embeddings of each class (K): its mean, or K-means')
     theta: float = Field(
         1.0, ge=0, le=1, description='share that the label embeddings keep at an update by the '
                                      "labelled images' embeddings (Eq 7); 1 keeps them fixed")

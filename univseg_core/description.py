@@ -50,6 +50,8 @@ def describe(path: Path) -> dict[str, Any]:
     """
     try:
         return _describe(path)
+    except UnivsegError:
+        raise
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise DescriptionError(f'{path}: its description is damaged: {error!r}') from error
 
@@ -137,8 +139,11 @@ def _describe_run(folder: Path) -> dict:
             (folder / name).exists() for name in ('config.yaml', 'checkpoint.safetensors'))):
         raise DescriptionError(f'{folder}: not a run folder: it has no config.yaml, log.csv or '
                                'checkpoint.safetensors')
-    is_part = folder.resolve().parent.name == 'supervised'
-    config = _configuration(folder.resolve().parents[1] if is_part else folder)
+    parents = folder.resolve().parents
+    of_one_domain = parents[0].name == 'supervised'
+    of_all = folder.resolve().name == 'joint' and (parents[0] / 'config.yaml').exists()
+    is_part = of_one_domain or of_all
+    config = _configuration(parents[1] if of_one_domain else parents[0] if of_all else folder)
     if is_part and folder.resolve().name in config.get('domains', {}):
         name = folder.resolve().name
         config['domains'] = {name: config['domains'][name]}

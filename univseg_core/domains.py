@@ -4,6 +4,7 @@ from collections.abc import Sequence
 import colorsys
 from dataclasses import dataclass
 import re
+import zlib
 
 import numpy as np
 from univseg_core.errors import UnivsegError
@@ -60,10 +61,15 @@ class Domain:
     @classmethod
     def create(cls, name: str, classes: Sequence[str],
                palette: Sequence[Sequence[int]] | None = None) -> 'Domain':
-        """Return a domain; without a palette, one of well-separated colours is made."""
+        """
+        Return a domain; without a palette, one of well-separated colours is made.
+
+        They follow from its name too, so that two domains do not have the same ones.
+        """
         classes = tuple(classes)
         if palette is None:
-            palette = distinct_colours(len(classes))
+            first = zlib.crc32(str(name).encode()) / 2 ** 32
+            palette = distinct_colours(len(classes), first)
         return cls(name, classes, tuple(tuple(int(v) for v in colour) for colour in palette))
 
     def colourise(self, mask: np.ndarray) -> np.ndarray:
@@ -83,11 +89,11 @@ class Domain:
         return cls.create(values['name'], values['classes'], values['palette'])
 
 
-def distinct_colours(count: int) -> list[tuple[int, int, int]]:
-    """Return `count` RGB colours (0..255), hues spread by the golden ratio."""
+def distinct_colours(count: int, first: float = 0.0) -> list[tuple[int, int, int]]:
+    """Return `count` RGB colours (0..255), hues (0..1) spread by the golden ratio from `first`."""
     colours = []
     for i in range(count):
-        hue = (0.61 + i * 0.618034) % 1
+        hue = (first + i * 0.618034) % 1
         saturation, value = ((0.85, 0.95), (0.55, 0.75), (0.95, 0.6))[i % 3]
         colours.append(tuple(round(255 * v) for v in colorsys.hsv_to_rgb(hue, saturation, value)))
     return colours

@@ -26,20 +26,21 @@ class DomainResult:
     counts those of no class of this domain (unknown, or nearer to another domain's labels).
     `prototypes` is the result of labelling each pixel by the nearest of the domain's label
     embeddings instead of by its head, `prototypes_of_all` by the nearest of all domains'; None
-    where they were not asked for.
+    where they were not asked for. `absent` is the IoU of a class that no truth and no mask has.
     """
 
     domain: Domain
     confusion: np.ndarray
     prototypes: 'DomainResult | None' = None
     prototypes_of_all: 'DomainResult | None' = None
+    absent: float = float('nan')
 
     @property
     def iou(self) -> np.ndarray:
-        """Return each class's IoU, (C,) in 0..1 (Eq 6); NaN where no truth and no mask has it."""
+        """Return each class's IoU, (C,) in 0..1 (Eq 6)."""
         hits = np.diag(self.confusion).astype(float)
         union = self.confusion.sum(0)[:len(hits)] + self.confusion.sum(1) - hits
-        return np.divide(hits, union, out=np.full(len(hits), np.nan), where=union > 0)
+        return np.divide(hits, union, out=np.full(len(hits), self.absent), where=union > 0)
 
     @property
     def miou(self) -> float:
@@ -94,9 +95,10 @@ def evaluate(segmenter: Segmenter, samples: Mapping[str, Sequence[Sample]], *,
     Measure each domain's head on its labelled samples, at the label maps' own size.
 
     `samples` maps names of the segmenter's domains to image and label files. By the protocol of
-    the paper's own code, the first 100 images count, and both they and their label maps are
-    scaled to the size that the model learned from. With `prototypes`, the label embeddings are
-    measured, too: by one encoder pass an image. Raises UnivsegError where the model has none.
+    the paper's own code, the first 100 images count, both they and their label maps are scaled to
+    the size that the model learned from, and absent classes count as 0. With `prototypes`, the
+    label embeddings are measured, too, by one encoder pass an image. Raises UnivsegError where the
+    model has none.
     """
     results = {}
     label_spaces = list(segmenter.domains)
@@ -119,9 +121,11 @@ def evaluate(segmenter: Segmenter, samples: Mapping[str, Sequence[Sample]], *,
                 nearest.add(segmenter.prototype_mask(encoded, name), truth)
             if prototypes and label_spaces:
                 nearest_of_all.add(segmenter.prototype_mask(encoded, name, label_spaces), truth)
+        found = [replace(count.result(), absent=0.0 if protocol == 'paper' else np.nan)
+                 for count in (heads, nearest, nearest_of_all)]
         results[name] = replace(
-            heads.result(), prototypes=nearest.result() if prototypes else None,
-            prototypes_of_all=nearest_of_all.result() if prototypes and label_spaces else None)
+            found[0], prototypes=found[1] if prototypes else None,
+            prototypes_of_all=found[2] if prototypes and label_spaces else None)
     return results
 
 

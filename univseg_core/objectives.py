@@ -94,6 +94,17 @@ def class_scores(scores: torch.Tensor, label_embeddings: torch.Tensor,
     return result
 
 
+def nearest_class(scores: torch.Tensor, label_embeddings: torch.Tensor,
+                  classes: int) -> torch.Tensor:
+    """
+    Return the class (B, h, w) of the nearest label embedding, int64.
+
+    `scores` (B, P, h, w) are those of `similarity`; which of a class's K is nearest is all one.
+    """
+    present = label_embeddings.view(classes, -1).any(1).nonzero().flatten()
+    return present[scores.argmax(1) // (len(label_embeddings) // classes)]
+
+
 def entropy(scores: torch.Tensor, valid: torch.Tensor,
             cells: torch.Tensor | None = None) -> torch.Tensor:
     """

@@ -191,8 +191,9 @@ class CentroidSums:
         """
         Return normalise(θ·old + (1 − θ)·centroids) (Eq 7), (C·K, D) float32.
 
-        One that is nearest to no pixel stays as it is.
+        One that is nearest to no pixel stays as it is, as does one of a class that has none (0).
         """
         centroids = self.sums / self.weights.clamp(min=1e-12)[:, None]
         new = F.normalize(theta * self._old + (1 - theta) * centroids, dim=1)
-        return torch.where(self.weights[:, None] > 0, new, self._old).float()
+        counts = (self.weights > 0) & self._old.any(1)
+        return torch.where(counts[:, None], new, self._old).float()

@@ -107,12 +107,13 @@ def sun_rgbd(root: Path) -> Path:
             name = '0000103.jpg'  # they repeat
             write_jpeg(root / 'SUNRGBD' / folder / 'image' / name, image(i))
             own = f'/n/fs/sun3d/data/SUNRGBD/{folder}'
-            meta[i] = (f'{own}/image/{name}', name, f'SUNRGBD/{folder}')
+            # Some of the real paths have two slashes, and some end in one.
+            meta[i] = (f'{own}//image/{name}', name, f'SUNRGBD/{folder}/')
             label = codes(*range(38))
             label[0, 0] = i
             references[i, 0] = file.create_dataset(f'#refs#/{i}', data=label.T.astype('f8')).ref
     savemat(toolbox / 'Metadata' / 'SUNRGBDMeta.mat', {'SUNRGBDMeta': meta})
-    own = [f'/n/fs/sun3d/data/SUNRGBD/{folder}' for folder in SUN_FOLDERS]
+    own = [f'/n/fs/sun3d/data/SUNRGBD/{folder}/' for folder in SUN_FOLDERS]
     savemat(toolbox / 'traintestSUNRGBD' / 'allsplit.mat', {
         'alltrain': np.array(own[1:], object), 'alltest': np.array(own[:1], object)})
     return root

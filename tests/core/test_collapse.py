@@ -19,9 +19,10 @@ def test_each_pair_of_domains_has_one():
     assert perplexities(values) == {'perplexity/a/b': pytest.approx(4)}
 
 
-def said_by(monitor, steps, assignment, labels=(0.25, 0.25, 0.25, 0.25)):
+def said_by(monitor, steps, assignment, labels=(0.25, 0.25, 0.25, 0.25), nearest=None):
     """Return what a monitor says of steps that are all alike, by step."""
-    values = {'assignment/a/a': torch.tensor(assignment), 'labels/a': torch.tensor(labels)}
+    values = {'assignment/a/a': torch.tensor(assignment), 'labels/a': torch.tensor(labels),
+              'nearest/a': torch.tensor(nearest or assignment)}
     return {step: message for step in steps for message in monitor.add(step, values)}
 
 
@@ -35,7 +36,8 @@ def test_a_collapse_is_told_within_a_hundred_steps_and_once():
     ((step, message),) = said.items()
     assert 231 < step <= 231 + 2 * WINDOW <= 331
     assert message.startswith('a: the embedding has collapsed by step ')
-    assert 'of 4 label embeddings, its labels 4.0 classes' in message
+    assert 'use 1.2 classes of its label embeddings' in message
+    assert 'while its labels show 4.0' in message
     assert 'objective.anchor' in message
 
 
@@ -44,6 +46,25 @@ def test_another_collapse_after_a_recovery_is_told_again():
     assert said_by(monitor, range(1, 101), COLLAPSED)
     assert not said_by(monitor, range(101, 301), HEALTHY)
     assert said_by(monitor, range(301, 401), COLLAPSED)
+
+
+def test_one_answer_for_all_is_a_collapse_however_soft_it_is():
+    """As at a high temperature: every assignment is nearly even, and every pixel's the same."""
+    soft = (0.3, 0.25, 0.25, 0.2)
+    assert said_by(CollapseMonitor(), range(1, 101), soft, nearest=(1.0, 0.0, 0.0, 0.0))
+    assert not said_by(CollapseMonitor(), range(1, 101), soft, nearest=(0.6, 0.4, 0.0, 0.0))
+
+
+def test_the_label_embeddings_of_a_class_count_as_one():
+    """All pixels use the three of one class evenly: that is one class of four."""
+    shares = (1 / 3, 1 / 3, 1 / 3, *9 * (0.0,))
+    assert said_by(CollapseMonitor(3), range(1, 101), shares)
+    assert not said_by(CollapseMonitor(1), range(1, 101), shares)
+
+
+def test_a_run_that_has_just_begun_is_not_judged_by_a_few_steps():
+    assert not said_by(CollapseMonitor(), range(30, 80), COLLAPSED)
+    assert said_by(CollapseMonitor(), range(30, 101), COLLAPSED)
 
 
 @pytest.mark.parametrize(('assignment', 'labels'), [

@@ -179,6 +179,13 @@ def test_the_papers_protocol_is_the_first_hundred_images_at_the_learned_size(wor
     assert results['outdoor'].confusion.sum() < 100 * 24 * 32
 
 
+def test_an_absent_class_counts_as_zero_by_the_papers_protocol():
+    """One class is all right and the other two absent: 1, and 1/3 by the paper's code."""
+    confusion = np.array([[5, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
+    assert DomainResult(OUTDOOR, confusion).miou == 1
+    assert DomainResult(OUTDOOR, confusion, absent=0.0).miou == pytest.approx(1 / 3)
+
+
 @pytest.mark.parametrize('image_size', [None, 32])
 def test_domains_are_measured_at_their_label_maps_own_size(worlds, image_size):
     segmenter = Segmenter(small_network(), ModelCard(image_size), device='cpu', precision='fp32')

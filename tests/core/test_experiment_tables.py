@@ -94,7 +94,9 @@ def test_the_table(experiment, root, finished):
     assert lines[start + 2:start + 6] == [
         '| variant | seeds | outdoor | indoor | sum |', '|---|--:|--:|--:|--:|',
         '| supervised_only | 0 of 3 | – | – | – |', '| univ_full | 0 of 3 | – | – | – |']
-    start = lines.index('## N = 2, by the nearest label embedding instead of the head')
+    start = lines.index('## N = 2, by the nearest label embedding instead of the head (in '
+                        'supervised_only, finetune and univ_basic, of a random projection of the '
+                        'features)')
     assert lines[start + 5] == '| univ_full | 2 of 3 | 21.0 ± 1.4 | 27.5 ± 3.5 | 48.5 ± 4.9 |'
     assert not [line for line in lines if 'protocol' in line]
     assert any(line.startswith('Published: Kalluri') for line in lines)
@@ -176,8 +178,12 @@ def test_the_command_prints_it_without_the_images(tmp_path, monkeypatch, capsys)
     for name in ('CITYSCAPES', 'CAMVID'):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
+    assert main(['experiment', 'table2', '--table', 'labelled=[50]']) == 1
+    assert 'nothing of this experiment has run' in capsys.readouterr().err
+    (tmp_path / 'runs/cityscapes_camvid').mkdir(parents=True)
     assert main(['experiment', 'table2', '--table', 'labelled=[50]']) == 0
-    printed = capsys.readouterr().out
+    printed, told = capsys.readouterr()
+    assert 'Not checked that the runs have these settings' in told
     assert '| univ_full_k3 | 0 of 1 | – | 39.30 | – | 51.31 | – | 90.61 |' in printed
     assert '## N = 100' not in printed
     assert (tmp_path / 'runs/cityscapes_camvid/table2.md').read_text() + '\n' == printed

@@ -4,6 +4,7 @@ from contextlib import contextmanager
 import json
 import os
 import signal
+import subprocess
 import sys
 import textwrap
 import threading
@@ -380,7 +381,7 @@ def interrupted_when(paths, number=signal.SIGINT):
         thread.join()
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupt_lets_the_run_save_and_the_same_command_goes_on(write, root, fake, tmp_path,
                                                                      number):
     runs = planned(write(variants=['univ_basic']), root)
@@ -437,6 +438,43 @@ def test_runs_of_other_settings_are_refused_before_anything_runs(write, root, fa
 
 
 # With real trainings
+
+def test_a_table_of_runs_of_other_settings_is_refused(write, root, fake, capsys):
+    path = write(variants=['univ_basic'])
+    execute(planned(path, root), command=fake())
+    (root / 'n2/seed0/univ_basic/evaluation.json').write_text(
+        '{"outdoor": {"miou": 0.5, "iou": {}}, "indoor": {"miou": 0.25, "iou": {}}}')
+    command = ['experiment', str(path), '--runs', str(root.parent), '--table']
+    assert main(command) == 0
+    assert '| univ_basic | 1 of 1 | 50.0 | 25.0 | 75.0 |' in capsys.readouterr().out
+    assert main([*command, 'training.steps=999']) == 1
+    assert 'training.steps: 30 there, 999 now' in capsys.readouterr().err
+
+
+HOLD = """
+import fcntl, sys
+file = open(sys.argv[1], 'w')
+fcntl.lockf(file, fcntl.LOCK_EX)
+print('held', flush=True)
+sys.stdin.read()
+"""
+
+
+def test_two_commands_do_not_share_an_n_and_seed(write, root, fake):
+    first, other = planned(write(variants=['univ_basic'], seeds=[0, 1]), root)
+    first.seed_folder.mkdir(parents=True)
+    with subprocess.Popen([sys.executable, '-c', HOLD, first.seed_folder / execution.LOCK],
+                          stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b'held\n'
+        with pytest.raises(ExperimentError, match='seed0: another experiment is going on'):
+            execute([first, other], command=fake())
+        execute([other], command=fake())
+        process.stdin.close()
+    assert other.is_finished
+    assert not first.is_finished
+    execute([first, other], command=fake())
+    assert first.is_finished
+
 
 def test_a_real_experiment(write, values, tmp_path, capfd):
     del values['domains']['indoor']

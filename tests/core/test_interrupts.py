@@ -7,7 +7,7 @@ import pytest
 from univseg_core.training.interrupts import deferred_interrupts
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_first_signal_is_noted_and_a_second_interrupts(number):
     with pytest.raises(KeyboardInterrupt), deferred_interrupts() as interrupted:
         assert not interrupted.is_set()

@@ -101,13 +101,13 @@ def test_texts_stand_at_their_points_or_are_led_to_them():
 @pytest.mark.parametrize('paths, names', [
     (['runs/basic', 'runs/full'], ['basic', 'full']),
     (['a/basic', 'b/basic', 'b/full'], ['a/basic', 'b/basic', 'b/full']),
-    (['a/x/basic', 'b/x/basic'], ['a/x/basic', 'b/x/basic']),
+    (['basic', 'finetune/yard', 'single/yard'], ['basic', 'finetune/yard', 'single/yard']),
     (['runs/basic', 'runs/basic'], ['basic', 'basic']),
     (['runs/basic/model.univseg', 'runs/full'], ['basic', 'full']),
     (['runs/basic/best.univseg'], ['best']),
     (['runs/v1.5'], ['v1.5']),
 ])
-def test_names_are_as_short_as_tells_runs_apart(tmp_path, monkeypatch, paths, names):
+def test_names_are_paths_below_the_folder_of_all_runs(tmp_path, monkeypatch, paths, names):
     monkeypatch.chdir(tmp_path)
     for path in map(tmp_path.joinpath, paths):
         if path.suffix == '.univseg':

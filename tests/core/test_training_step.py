@@ -27,10 +27,11 @@ def batch_of(unlabelled):
     return Batch(images, targets, LABELLED_ROWS, unlabelled)
 
 
-def network_with_labels():
+def network_with_labels(per_class=1):
     network = small_network()
     for seed, domain in enumerate((OUTDOOR, INDOOR)):
-        vectors = torch.randn(len(domain.classes), 8, generator=torch.manual_seed(seed))
+        count = per_class * len(domain.classes)
+        vectors = torch.randn(count, 8, generator=torch.manual_seed(seed))
         network.set_label_embeddings(domain.name, torch.nn.functional.normalize(vectors))
     return network
 
@@ -50,7 +51,8 @@ def test_a_batchs_losses(unlabelled, warmup, step, rise):
     with torch.no_grad():
         counts = step_counts(FABRIC, [batch], objective)
         losses, values = batch_losses(network, batch, counts, objective, step)
-        logits, embeddings, _, features = network(batch.images, batch.labelled, batch.unlabelled)
+        logits, embeddings, of_labelled, features = network(batch.images, batch.labelled,
+                                                            batch.unlabelled)
         supervised = sum(masked_cross_entropy(logits[name], batch.targets[LABELLED_ROWS[name]])
                          for name in LABELLED_ROWS)
         entropies = {(i, j): entropy(similarity(embeddings[i], network.label_embeddings(j)),
@@ -62,9 +64,14 @@ def test_a_batchs_losses(unlabelled, warmup, step, rise):
     close(losses.within, within)
     close(losses.cross, cross)
     close(losses.total, supervised + rise * (0.3 * cross + 0.7 * within))
-    pixels = torch.cat([embeddings[name].permute(0, 2, 3, 1).reshape(-1, 8)
-                        for name in unlabelled])
-    close(values['embedding_norm'], pixels.norm(dim=1).mean())
+    pixels = torch.cat([each.permute(0, 2, 3, 1).reshape(-1, 8) for each in (
+        *embeddings.values(), *of_labelled.values())])
+    close(values['embedding_norm'], pixels.norm(dim=1).mean() * len(pixels) / (7 * 15))
+    for name in unlabelled:
+        scores = similarity(embeddings[name], network.label_embeddings(name))
+        valid = valid_cells(batch.targets)[UNLABELLED_ROWS[name]]
+        nearest = torch.bincount(scores.argmax(1)[valid], minlength=scores.shape[1])
+        close(values[f'nearest/{name}'], nearest / valid.sum())
     close(values['feature_norm'], features.norm(dim=1).mean())
     assert values['images'] == 7
     assert sum(key.startswith('entropy/') for key in values) == len(entropies)
@@ -72,10 +79,16 @@ def test_a_batchs_losses(unlabelled, warmup, step, rise):
         close(values[f'entropy/{i}/{j}'], value)
 
 
+@pytest.mark.parametrize('absent', [False, True])
+@pytest.mark.parametrize('per_class', [1, 3])
 @pytest.mark.parametrize('similarity_form', ['dot_product', 'cosine'])
-def test_the_anchor_holds_labelled_cells_to_their_class(similarity_form):
-    """Its loss and the accuracy, written as a loop over cells."""
-    network, batch = network_with_labels(), batch_of(UNLABELLED_ROWS)
+def test_the_anchor_holds_labelled_cells_to_their_class(similarity_form, per_class, absent):
+    """Its loss and the accuracy, written as a loop over cells; one class may have none."""
+    network, batch = network_with_labels(per_class), batch_of(UNLABELLED_ROWS)
+    if absent:
+        vectors = network.label_embeddings('outdoor').clone()
+        vectors[per_class:2 * per_class] = 0
+        network.set_label_embeddings('outdoor', vectors)
     objective = ObjectiveSection(alpha=0, beta=0, anchor=2, similarity=similarity_form,
                                  temperature=0.5)
     with torch.no_grad():
@@ -88,15 +101,20 @@ def test_the_anchor_holds_labelled_cells_to_their_class(similarity_form):
         if similarity_form == 'cosine':
             embeddings = embeddings / embeddings.norm(dim=1, keepdim=True)
         cells, images = [], []
+        of_class = torch.arange(len(labels)) // per_class
+        there = labels.any(1)
         for image, target in zip(embeddings, batch.targets[rows], strict=True):
-            each = [((labels @ image[:, y, x] / 0.5).log_softmax(0), target[8 * y, 8 * x].item())
+            each = [((labels @ image[:, y, x] / 0.5).masked_fill(~there, -torch.inf).softmax(0),
+                     target[8 * y, 8 * x].item())
                     for y in range(3) for x in range(5) if target[8 * y, 8 * x] != 255]
-            images.append(sum(-scores[c] for scores, c in each) / len(each))
+            known = [-p[of_class == c].sum().log() for p, c in each if there[of_class == c].all()]
+            images.append(sum(known) / len(known))
             cells += each
         expected += sum(images) / len(images)
-        hits = [scores.argmax().item() == c for scores, c in cells]
+        hits = [p.argmax().item() // per_class == c for p, c in cells]
         close(values[f'prototype_accuracy/{name}'], torch.tensor(sum(hits) / len(hits)))
-        shares = [sum(c == k for _, c in cells) / len(cells) for k in range(len(labels))]
+        shares = [sum(c == k for _, c in cells) / len(cells)
+                  for k in range(len(labels) // per_class)]
         close(values[f'labels/{name}'], torch.tensor(shares))
     close(losses.anchor, expected)
     close(values['anchor'], expected)
@@ -121,10 +139,10 @@ def test_the_entropy_at_full_resolution_is_that_of_upsampled_similarities():
 
 def test_a_batch_without_unlabelled_images_has_the_supervised_loss():
     batch, objective = batch_of({}), ObjectiveSection()
-    losses, values = batch_losses(network_with_labels(), batch,
-                                  step_counts(FABRIC, [batch], objective), objective, 1)
+    losses, _ = batch_losses(network_with_labels(), batch,
+                             step_counts(FABRIC, [batch], objective), objective, 1)
     assert losses.total == losses.supervised
-    assert losses.cross == losses.within == values['embedding_norm'] == 0
+    assert losses.cross == losses.within == 0
 
 
 def rows_of(batch, chosen):

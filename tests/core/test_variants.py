@@ -1,5 +1,7 @@
 """What the method may be varied in: a whole tiny training with each, and what is refused."""
 
+import json
+
 import pytest
 from run_files import differing, rows, short, SUPERVISED
 from safetensors.torch import load_file
@@ -7,9 +9,11 @@ from tiny_worlds import INDOOR, OUTDOOR, small_network
 import torch
 from univseg_core.config import load_config
 from univseg_core.data.dataset import load_data
+from univseg_core.data.folders import DataError
 from univseg_core.domains import Domain
 from univseg_core.models.model_file import load_model, ModelCard, save_model
 from univseg_core.models.universal import ModelSpec, UniversalSegmenter
+from univseg_core.tensor_files import save_tensors
 from univseg_core.training import loop, run_label_embeddings
 from univseg_core.training import run as training_run
 from univseg_core.training.collapse import WINDOW
@@ -30,7 +34,7 @@ def warned(monkeypatch):
     """Return the warnings that a training logs."""
     texts = []
     # Not caplog: where launch is installed, its loggers do not propagate.
-    for module in (training_run, run_label_embeddings):
+    for module in (training_run, run_label_embeddings, loop):
         monkeypatch.setattr(module.log, 'warning', lambda text, *args: texts.append(text % args))
     return texts
 
@@ -191,21 +195,80 @@ def test_a_domain_without_unlabelled_images_is_told_what_it_lacks(values, write_
                                                                   networks, warned):
     values['domains']['indoor'] |= {'labelled': None, 'labelled_also_unlabelled': False}
     train(short(values, write_config, 'training.steps=1', *networks), tmp_path / 'run')
-    (text,) = warned
+    (text,) = [text for text in warned if 'other labelled images' not in text]
     assert text.startswith('indoor: no unlabelled images: its head learns from its labels')
 
 
 def test_a_collapse_is_said_within_a_hundred_steps(values, write_config, tmp_path, networks,
-                                                   capsys):
+                                                   warned):
     """Weights that leave the labels no say drive all pixels to one label embedding."""
     values['training'] |= {'steps': 200, 'validate_every': 1000, 'checkpoint_every': 1000}
     config = load_config(write_config(values), [
         'objective.alpha=30', 'objective.beta=30', 'objective.warmup_steps=0', *networks])
     train(config, tmp_path / 'run')
-    said = [line for line in capsys.readouterr().out.splitlines() if 'has collapsed' in line]
     used = {int(row['step']): float(row['perplexity/outdoor/outdoor'])
             for row in rows(tmp_path / 'run' / 'log.csv')}
     happened = min(step for step, value in used.items() if value < 1.3)
-    (line,) = [line for line in said if line.startswith('Warning: outdoor:')]
+    (line,) = [text for text in warned if text.startswith('outdoor: the embedding has collapsed')]
     step = int(line.split('collapsed by step ')[1].split(':')[0])
     assert step <= happened + 2 * WINDOW
+
+
+def label_embeddings_file(path, rows, classes=None):
+    metadata = {} if classes is None else {'classes': json.dumps(classes)}
+    save_tensors(path, rows, metadata)
+    return f'label_embeddings.file={path}'
+
+
+@pytest.mark.parametrize('settings', [
+    ('label_embeddings.theta=0.5', 'label_embeddings.update_every=2'), ('objective.anchor=1',)])
+@pytest.mark.parametrize('per_class', [1, 2])
+def test_a_class_that_a_file_lacks_is_left_out_throughout(values, write_config, tmp_path, settings,
+                                                          per_class):
+    rows_of = {'outdoor': torch.eye(8)[:3 * per_class], 'indoor': torch.eye(8)[:2 * per_class]}
+    rows_of['outdoor'][per_class:2 * per_class] = 0
+    file = label_embeddings_file(tmp_path / 'file.safetensors', rows_of)
+    train(short(values, write_config, file, f'label_embeddings.centroids={per_class}', *settings),
+          tmp_path / 'run')
+    after = learned_with(tmp_path / 'run')['outdoor']
+    assert after.any(1).tolist() == rows_of['outdoor'].any(1).tolist()
+
+
+@pytest.mark.parametrize(('spoil', 'reason'), [
+    (lambda rows: rows * 5, 'norms from 5 to 5'), (lambda rows: rows * 0, 'not all 0'),
+    (lambda rows: rows * torch.nan, 'norms from nan')])
+def test_label_embeddings_of_other_norms_are_refused(values, write_config, tmp_path, spoil,
+                                                     reason):
+    file = label_embeddings_file(tmp_path / 'file.safetensors', {
+        'outdoor': spoil(torch.eye(8)[:3]), 'indoor': torch.eye(8)[:2]})
+    with pytest.raises(TrainingError, match=reason):
+        train(short(values, write_config, file), tmp_path / 'run')
+    assert not (tmp_path / 'run').exists()
+
+
+def test_label_embeddings_of_another_label_space_are_refused(finished_run, values, write_config,
+                                                             tmp_path):
+    values['domains']['outdoor']['classes'].reverse()
+    file = finished_run[0] / 'label_embeddings.safetensors'
+    with pytest.raises(TrainingError, match='classes ball, box, ground, got those of ground, box'):
+        train(short(values, write_config, f'label_embeddings.file={file}'), tmp_path / 'run')
+
+
+def test_networks_of_other_labels_are_told(values, write_config, tmp_path, networks, warned):
+    values['domains']['indoor']['labelled'] = 2
+    train(short(values, write_config, 'training.steps=1', *networks), tmp_path / 'run')
+    assert {text.split(':')[0] for text in warned if 'other labelled images' in text} == {
+        'label_embeddings.networks.indoor'}
+
+
+def test_updates_that_never_come_are_told(values, write_config, tmp_path, networks, warned):
+    train(short(values, write_config, 'training.steps=2', 'label_embeddings.theta=0', *networks),
+          tmp_path / 'run')
+    (text,) = warned
+    assert 'label_embeddings.theta has no effect: they are updated every 8 steps' in text
+
+
+def test_one_domain_has_no_cross_domain_entropy(values, write_config, tmp_path):
+    del values['domains']['indoor']
+    with pytest.raises(DataError, match=r'objective\.alpha \(0\.1\) weighs the cross-domain'):
+        train(short(values, write_config, 'objective.beta=0'), tmp_path / 'run')

@@ -21,7 +21,8 @@ EXAMPLES = """examples:
                                                         break, and repeats nothing
   univseg experiment table2 --table                     the table so far
   univseg experiment table2 --only univ_basic univ_full --jobs 2
-  univseg experiment table2 'seeds=[0, 1, 2]' 'labelled=[100]' training.precision=bf16-mixed
+  univseg experiment table2 'seeds=[0, 1, 2]' 'labelled=[100]' folder=bf16 \\
+    training.precision=bf16-mixed             other settings need another folder
 """
 
 
@@ -59,8 +60,9 @@ def add_to(command: Command) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Run the experiment, or list it, or print its table."""
+    from univseg_core.config import ConfigError
     from univseg_core.experiments.execution import execute
-    from univseg_core.experiments.plan import check_settings, listing, plan
+    from univseg_core.experiments.plan import check_settings, ExperimentError, listing, plan
     from univseg_core.experiments.results import evaluate_by_the_papers_protocol, Results
     from univseg_core.experiments.settings import load_experiment
     from univseg_core.experiments.tables import write_tables
@@ -70,7 +72,14 @@ def run(options: argparse.Namespace) -> None:
     overrides = [*options.overrides, *(text for text in options.only if '=' in text)]
     experiment = load_experiment(options.experiment, overrides)
     root = options.runs / experiment.section.folder
-    if not options.table:
+    if options.table:
+        if not root.is_dir():
+            raise ExperimentError(f'{root}: no such folder: nothing of this experiment has run')
+        try:
+            check_settings(plan(experiment, root, only, check_data=False))
+        except ConfigError as error:  # the images need not be here to read a table
+            print(f'Not checked that the runs have these settings: {error}', file=sys.stderr)
+    else:
         runs = plan(experiment, root, only)
         check_settings(runs)
         if options.dry_run:

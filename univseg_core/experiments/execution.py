@@ -1,7 +1,8 @@
 """Runs → processes, some at a time, each when what it needs is there."""
 
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, ExitStack
+import fcntl
 import os
 from pathlib import Path
 import re
@@ -23,6 +24,9 @@ TRAIN = (sys.executable, '-m', 'univseg_core', 'train')
 OUTPUT = 'output.log'
 """What a run prints, where several go on at a time."""
 
+LOCK = '.experiment.lock'
+"""What a command holds in the folder of an N and seed."""
+
 POLL_SECONDS = 0.2
 LAST_LINES = 8
 
@@ -33,14 +37,17 @@ def execute(runs: Sequence[Run], *, jobs: int = 1, devices: int | None = None,
     Run what is not finished, `jobs` at a time, each as a process of its own.
 
     One alone shows its own progress; of several, each prints to output.log in its run folder, and
-    has one CPU thread unless OMP_NUM_THREADS says otherwise. Ctrl-C and SIGTERM let each save
-    where it stands and raise KeyboardInterrupt; a second one stops them at once. Where a run
-    fails, the others are stopped in the same way and ExperimentError says why.
+    has one CPU thread unless OMP_NUM_THREADS says otherwise. Ctrl-C, SIGTERM and a closed terminal
+    let each save where it stands and raise KeyboardInterrupt; a second one stops them at once.
+    Where a run fails, the others are stopped in the same way and ExperimentError says why; so it
+    does, before anything runs, where another command executes runs of the same N and seed.
     """
     waiting = [run for run in runs if not run.is_finished]
     finished = {run.folder for run in runs if run.is_finished}
     running: dict[Run, subprocess.Popen] = {}
     with deferred_interrupts() as interrupted, ExitStack() as stack:
+        for folder in sorted({run.seed_folder for run in runs}):
+            stack.enter_context(_claimed(folder))
         bar = stack.enter_context(tqdm(
             total=len(runs), initial=len(finished), unit='run', smoothing=0, dynamic_ncols=True,
             disable=jobs == 1))
@@ -59,6 +66,21 @@ def execute(runs: Sequence[Run], *, jobs: int = 1, devices: int | None = None,
                 _check(run, running.pop(run), jobs > 1)
                 finished.add(run.folder)
                 bar.update()
+
+
+@contextmanager
+def _claimed(folder: Path) -> Iterator[None]:
+    """Hold a folder of runs; the kernel lets go of it when this process ends, however it does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open('w') as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            raise ExperimentError(f'{folder}: another experiment is going on in this folder; wait '
+                                  'for it, or stop it with Ctrl-C') from None
+        except OSError as error:  # a network file system that has no locks
+            tqdm.write(f'{folder}: cannot be locked ({error.strerror})', file=sys.stderr)
+        yield
 
 
 def _start(run: Run, to_file: bool, devices: int | None,
@@ -108,6 +130,9 @@ def _last_lines(path: Path) -> list[str]:
 def _stop(processes: Iterable[subprocess.Popen]) -> None:
     """Let processes save where they stand, and wait for them; at a second Ctrl-C, do not."""
     processes = list(processes)
+    if processes:
+        tqdm.write(f'{len(processes)} runs save where they stand; a second Ctrl-C does not wait',
+                   file=sys.stderr)
     for process in processes:
         process.send_signal(signal.SIGINT)
     try:

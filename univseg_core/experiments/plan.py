@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+import re
 from typing import Any
 
 from univseg_core.config import checked, ConfigError, RunConfig
@@ -38,6 +39,11 @@ class Run:
         return self.folder.with_name(f'{self.folder.name}.yaml')
 
     @property
+    def seed_folder(self) -> Path:
+        """Return the folder of all runs of its N and seed."""
+        return next(path for path in self.folder.parents if re.fullmatch(r'seed\d+', path.name))
+
+    @property
     def steps(self) -> int:
         """Return how many steps it takes."""
         return self.config['training']['steps']
@@ -67,12 +73,14 @@ def folder_of(root: Path, labelled: int | str, seed: int, variant: str,
     return root.joinpath(*parts, *filter(None, [domain]))
 
 
-def plan(experiment: Experiment, root: Path, only: Sequence[str] = ()) -> list[Run]:
+def plan(experiment: Experiment, root: Path, only: Sequence[str] = (), *,
+         check_data: bool = True) -> list[Run]:
     """
     Return the runs of an experiment in the folder `root`, each after those that it needs.
 
     `only` some of its variants, with what they need. Raises ConfigError for settings that cannot
-    be used and DataError where a domain has fewer labelled images than the largest N.
+    be used and, with `check_data`, DataError where a domain has fewer labelled images than the
+    largest N.
     """
     section = experiment.section
     if unknown := [name for name in only if name not in section.variants]:
@@ -81,7 +89,8 @@ def plan(experiment: Experiment, root: Path, only: Sequence[str] = ()) -> list[R
     asked = [VARIANTS[name] for name in only or section.variants]
     variants = [variant for variant in VARIANTS.values() if variant in asked or (
         variant is SUPERVISED_ONLY and any(other.supervised_only for other in asked))]
-    _check_data(experiment)
+    if check_data:
+        _check_data(experiment)
     return [run for labelled in section.labelled for seed in section.seeds
             for variant in variants
             for run in _runs(experiment, root, variant, labelled, seed)]

@@ -57,6 +57,13 @@ class ExperimentSection(Section):
             raise ValueError(f'expected numbers of images, 1 or more, or all, got {wrong[0]}')
         return values
 
+    @field_validator('seeds')
+    @classmethod
+    def _not_negative(cls, seeds: list) -> list:
+        if wrong := [seed for seed in seeds if not 0 <= seed < 2 ** 32]:
+            raise ValueError(f'expected whole numbers from 0 on, got {wrong[0]}')
+        return seeds
+
     @field_validator('single_domain_steps')
     @classmethod
     def _steps(cls, steps: int | dict | None) -> int | dict | None:

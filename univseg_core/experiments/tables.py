@@ -15,7 +15,8 @@ HEADINGS = {
     'standard': '',
     'paper': ", by the protocol of the paper's code (the first 100 validation images, scaled as "
              'in training)',
-    'prototypes': ', by the nearest label embedding instead of the head',
+    'prototypes': ', by the nearest label embedding instead of the head (in supervised_only, '
+                  'finetune and univ_basic, of a random projection of the features)',
 }
 COLUMNS = ('labelled', 'variant', 'measure', 'domain', 'seeds', 'mean', 'deviation', 'published')
 CLASS_COLUMNS = (*COLUMNS[:4], 'class', *COLUMNS[4:])

@@ -80,7 +80,8 @@ def _heat_map(axis, rows: Domain, columns: Domain, values: np.ndarray, *, share:
         for j, value in enumerate(row):
             if np.isnan(value):
                 continue
-            text = f'{100 * value:.0f}' if share else f'{value:.2f}'.replace('0.', '.')
+            cosine = f'{round(value, 2) + 0:.2f}'.replace('0.', '.')  # + 0: no -.00
+            text = f'{100 * value:.0f}' if share else cosine
             red, green, blue, _ = picture.to_rgba(value)
             dark = 0.3 * red + 0.6 * green + 0.1 * blue < 0.5
             axis.text(j, i, text, ha='center', va='center', fontsize=8,

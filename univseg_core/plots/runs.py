@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+import os
 from pathlib import Path
 
 from univseg_core.config import load_config
@@ -63,16 +64,14 @@ def load_runs(paths: Sequence[Path], config: str | None = None,
 
 def run_names(paths: Sequence[Path]) -> list[str]:
     """
-    Return the names of run folders or model files, of as few last parts as tell them apart.
+    Return the names of run folders or model files: their paths below the folder of them all.
 
-    runs/a/basic and runs/b/basic become a/basic and b/basic; RUN/model.univseg is called as RUN
-    is. The same path twice keeps its name.
+    runs/basic and runs/finetune/yard become basic and finetune/yard; RUN/model.univseg is called
+    as RUN is. The same path twice keeps its name.
     """
     parts = [_parts(path.resolve()) for path in paths]
-    length = 1
-    while len({each[-length:] for each in parts}) < len(set(parts)):
-        length += 1
-    return ['/'.join(each[-length:]) for each in parts]
+    common = Path(os.path.commonpath([Path(*each[:-1]) for each in parts]))
+    return [str(Path(*each).relative_to(common)) for each in parts]
 
 
 def _parts(path: Path) -> tuple[str, ...]:

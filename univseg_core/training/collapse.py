@@ -14,11 +14,14 @@ WINDOW = 50
 """Steps whose mean assignment is judged, once in as many steps."""
 
 FEW = 0.5
-"""Collapsed: fewer label embeddings in use than this share of the classes that labels show."""
+"""Collapsed: fewer classes in use than this share of those that labels show (beyond one)."""
+
+FEWEST = 0.1
+"""Collapsed, too: pixels are nearest to fewer than this share, however soft the assignment."""
 
 ADVICE = ('the entropy is lowered by one answer for all, not by knowledge. Lower objective.alpha '
-          'and objective.beta, raise objective.warmup_steps, set objective.similarity=cosine, or '
-          'tie the embedding to the labels with objective.anchor=1')
+          'and objective.beta, raise objective.warmup_steps, tie the embedding to '
+          'the labels with objective.anchor=1, or start from label_embeddings.basis=joint')
 
 
 def perplexity(shares: torch.Tensor) -> float:
@@ -40,38 +43,46 @@ class CollapseMonitor:
     """
     Watches how many label embeddings each domain's pixels use, against its classes.
 
-    Of a domain's unlabelled pixels, the assignment to its own label embeddings is compared with
-    the classes of its labelled pixels: one tenth road, one tenth floor … use as many as there are.
+    `centroids` (K) is how many label embeddings a class has: those of a class count as one. Of a
+    domain's unlabelled pixels, the assignment to the classes of its own label embeddings is
+    compared with the classes that its labels show; and, where a high temperature leaves every
+    assignment soft, whether nearly all pixels are nearest to one class.
     """
 
-    def __init__(self):
+    def __init__(self, centroids: int = 1):
+        self._centroids = centroids
         self._recent: dict[str, deque[torch.Tensor]] = {}
         self._collapsed: set[str] = set()
 
     def add(self, step: int, values: Mapping[str, torch.Tensor]) -> list[str]:
         """
-        Add a step's `assignment/i/j` (P,) and `labels/i` (C,); return what is to be said.
+        Add a step's `assignment/i/j` (P,), `nearest/i` (P,) and `labels/i` (C,).
 
-        A collapse is told once, within 2 · WINDOW steps of its happening, and again only after
-        the embedding has recovered.
+        Returns what is to be said. A collapse is told once, within 2 · WINDOW steps of its
+        happening, and again only after the embedding has recovered.
         """
         for key, value in values.items():
             self._recent.setdefault(key, deque(maxlen=WINDOW)).append(value)
         if step % WINDOW:
             return []
         messages = []
-        for key in [key for key in self._recent if key.startswith('labels/')]:
-            name = key.removeprefix('labels/')
-            recent = self._recent.get(f'assignment/{name}/{name}')
-            if not recent:
+        for name in [key.removeprefix('nearest/') for key in self._recent
+                     if key.startswith('nearest/')]:
+            recent = [self._recent[key] for key in (
+                f'assignment/{name}/{name}', f'nearest/{name}', f'labels/{name}')]
+            if any(len(vectors) < WINDOW for vectors in recent):
                 continue
-            used, shown = (perplexity(torch.stack(list(vectors)).sum(0))
-                           for vectors in (recent, self._recent[key]))
-            if shown > 1 and used - 1 < FEW * (shown - 1):
+            assignment, nearest, labels = (
+                torch.stack(list(vectors)).sum(0) for vectors in recent)
+            used, first = (perplexity(shares.view(-1, self._centroids).sum(1))
+                           for shares in (assignment, nearest))
+            shown = perplexity(labels)
+            if shown > 1 and (used - 1 < FEW * (shown - 1) or first - 1 < FEWEST * (shown - 1)):
                 if name not in self._collapsed:
-                    messages.append(f'{name}: the embedding has collapsed by step {step}: its '
-                                    f'pixels use {used:.1f} of {len(recent[0])} label '
-                                    f'embeddings, its labels {shown:.1f} classes; {ADVICE}')
+                    messages.append(
+                        f'{name}: the embedding has collapsed by step {step}: its pixels use '
+                        f'{used:.1f} classes of its label embeddings, and are nearest to '
+                        f'{first:.1f}, while its labels show {shown:.1f}; {ADVICE}')
                 self._collapsed.add(name)
             else:
                 self._collapsed.discard(name)

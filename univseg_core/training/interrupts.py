@@ -5,13 +5,16 @@ from contextlib import contextmanager
 import signal
 import threading
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 @contextmanager
 def deferred_interrupts() -> Iterator[threading.Event]:
     """
-    Yield an event that is set when SIGINT or SIGTERM comes, instead of interrupting.
+    Yield an event that is set when SIGINT, SIGTERM or SIGHUP comes, instead of interrupting.
 
-    A second signal interrupts at once. Outside the main thread, where Python delivers no
+    A second signal interrupts at once. SIGHUP, of a terminal that is closed, stays ignored where
+    it is (nohup). Outside the main thread, where Python delivers no
     signals, the event is never set.
     """
     asked = threading.Event()
@@ -24,7 +27,8 @@ def deferred_interrupts() -> Iterator[threading.Event]:
             raise KeyboardInterrupt
         asked.set()
 
-    old = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    old = {number: signal.signal(number, note) for number in SIGNALS
+           if signal.getsignal(number) is not signal.SIG_IGN}
     try:
         yield asked
     finally:

@@ -64,14 +64,19 @@ def fit(setup: Setup, data: Mapping[str, DomainData], folder: Path, objective: O
         raise EngineError(f'{checkpoint}: the processes see different files (steps '
                           f'{", ".join(sorted(seen))}): the run folder must be on one file system')
     mixture = _mixture(setup, list(data), objective.needs_unlabelled)
+    updates = config.label_embeddings.theta < 1 and bool(label_embeddings)
     update_every = config.label_embeddings.update_every or mixture.epoch
+    if updates and update_every > steps:
+        log.warning('%s: label_embeddings.theta has no effect: they are updated every %d steps, '
+                    'and there are %d; set label_embeddings.update_every', folder, update_every,
+                    steps)
     batches = mixture.batches(first, steps, setup.workers,
                               pin_memory=fabric.device.type == 'cuda')
     faults = FaultCount(len({sample.image for d in data.values()
                              for sample in [*d.labelled, *d.unlabelled]}))
     fabric.barrier()  # no process writes before all have read
     run_log = RunLog(folder, first) if fabric.is_global_zero else None
-    collapse = CollapseMonitor()
+    collapse = CollapseMonitor(config.label_embeddings.centroids)
     miou = ''
 
     network.train()
@@ -103,15 +108,14 @@ def fit(setup: Setup, data: Mapping[str, DomainData], folder: Path, objective: O
             scheduler.step()
             bar.update()
             for message in collapse.add(step, assignments):
-                if run_log:
-                    bar.write(f'Warning: {message}.')
-            if label_embeddings and config.label_embeddings.theta < 1 and (
-                    step % update_every == 0):
+                bar.clear()
+                log.warning('%s', message)
+            if updates and step % update_every == 0:
                 update_label_embeddings(setup, network, list(data))
             if run_log and (means := run_log.losses(step, values | {'data_wait': waited})):
                 bar.set_postfix_str(progress(means, miou))
             if step % settings.validate_every == 0 and step < steps:
-                trained = deployable(setup, network, list(data))
+                trained = deployable(setup, network, list(data), bool(label_embeddings))
                 results = validate(fabric, config, trained, data)
                 miou = summary(results)
                 if run_log:
@@ -127,7 +131,7 @@ def fit(setup: Setup, data: Mapping[str, DomainData], folder: Path, objective: O
                               'there.')
                 raise KeyboardInterrupt
             asked_at = time.monotonic()
-    trained = deployable(setup, network, list(data))
+    trained = deployable(setup, network, list(data), bool(label_embeddings))
     results = validate(fabric, config, trained, data)
     if run_log:
         note_validation(run_log, config, trained, data, steps, folder, results)

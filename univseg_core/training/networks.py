@@ -81,18 +81,19 @@ def update_label_embeddings(setup: Setup, network: UniversalSegmenter,
     network.train()
 
 
-def deployable(setup: Setup, network: UniversalSegmenter,
-               names: Sequence[str]) -> UniversalSegmenter:
+def deployable(setup: Setup, network: UniversalSegmenter, names: Sequence[str],
+               several: bool) -> UniversalSegmenter:
     """
     Return a copy of a network whose label embeddings are the class-wise centroids of E(F(x)).
 
     Those that it trains with need not be what its embedding has come to: E learns from entropies
-    alone. So these are made anew from the labelled images, for whoever uses the model.
+    alone. So these are made anew from the labelled images, for whoever uses the model. `several`
+    of each class, as the configuration says, or one.
     """
     copied = copy.deepcopy(network)
     section = setup.config.label_embeddings
     images = {name: setup.stores.labelled[name] for name in names}
-    vectors = embedded_label_embeddings(copied, images, section.centroids,
+    vectors = embedded_label_embeddings(copied, images, section.centroids if several else 1,
                                         setup.config.training.seed)
     for name, rows in vectors.items():
         copied.set_label_embeddings(name, rows)

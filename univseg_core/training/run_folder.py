@@ -42,6 +42,6 @@ def claimed_run_folder(run: Path, config: RunConfig) -> Iterator[None]:
             raise TrainingError(f'{run}: another process is training in this folder') from None
         except OSError as error:  # a network file system that has no locks
             log.info('%s: cannot be locked (%s)', run, error.strerror)
-        for folder in (run, *run.glob('supervised/*')):
+        for folder in (run, run / 'joint', *run.glob('supervised/*')):
             remove_leftovers(folder)
         yield

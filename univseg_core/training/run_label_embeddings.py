@@ -1,15 +1,16 @@
 """The label embeddings that a run learns with: made, or taken from files."""
 
 from collections.abc import Mapping
+import json
 import logging
 from pathlib import Path
 
-from safetensors import SafetensorError
+from safetensors import safe_open, SafetensorError
 from safetensors.torch import load_file
 import torch
 from univseg_core.config import ObjectiveSection, RunConfig
 from univseg_core.data.dataset import DomainData
-from univseg_core.domains import Domain
+from univseg_core.data.splits import split_hash
 from univseg_core.label_embeddings import (
     absent_classes,
     principal_label_embeddings,
@@ -27,6 +28,9 @@ SUPERVISED_ONLY = ObjectiveSection(alpha=0, beta=0)
 
 JOINT_START = 'start.univseg'
 """What a run with label_embeddings.basis joint starts from."""
+
+CLASSES = 'classes'
+"""Where the file of label embeddings has, as JSON, the class names of each domain."""
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +53,8 @@ def label_embeddings_of_run(setup: Setup, data: Mapping[str, DomainData],
     if not made and fabric.is_global_zero:
         embeddings = _new_label_embeddings(setup, data, run)
         _tell_classes(embeddings, data)
-        save_tensors(path, embeddings)
+        save_tensors(path, embeddings, {CLASSES: json.dumps(
+            {name: d.domain.classes for name, d in data.items()})})
     return fabric.broadcast(_read_label_embeddings(path) if fabric.is_global_zero else {})
 
 
@@ -72,15 +77,16 @@ def _new_label_embeddings(setup: Setup, data: Mapping[str, DomainData],
         path = run / 'supervised' / name / 'model.univseg'
         if section.networks is not None:
             path = section.networks[name]
-        network = _network_of_domain(path, d.domain, setup.config.model.embedding_dim)
+        network = _network_of_domain(path, d, setup.config.model.embedding_dim)
         network.to(setup.fabric.device)
         embeddings |= principal_label_embeddings(network, {name: labelled[name]}, **options)[0]
     return embeddings
 
 
-def _network_of_domain(path: Path, domain: Domain, dim: int) -> UniversalSegmenter:
+def _network_of_domain(path: Path, data: DomainData, dim: int) -> UniversalSegmenter:
     """Return the network of a model file that label embeddings (C·K, dim) can be made from."""
-    network, _ = load_model(path)
+    network, card = load_model(path)
+    domain = data.domain
     if domain.name not in network.domains or network.domains[
             domain.name].classes != domain.classes:
         raise TrainingError(f'label_embeddings.networks.{domain.name}: {path}: expected a model '
@@ -91,6 +97,10 @@ def _network_of_domain(path: Path, domain: Domain, dim: int) -> UniversalSegment
         raise TrainingError(f'label_embeddings.networks.{domain.name}: {path}: its encoder has '
                             f'{network.encoder.out_channels} channels; expected at least '
                             f'model.embedding_dim, {dim}')
+    learned_from = card.training.get('labelled', {}).get(domain.name)
+    if learned_from not in (None, split_hash(data.labelled)):
+        log.warning('label_embeddings.networks.%s: %s: has learned from other labelled images '
+                    'than those of this run', domain.name, path)
     return network
 
 
@@ -116,7 +126,7 @@ def check_label_embeddings(config: RunConfig, data: Mapping[str, DomainData]) ->
             raise TrainingError('label_embeddings.networks: expected a model file for each of '
                                 f'{", ".join(data)}, got {", ".join(section.networks)}')
         for name, d in data.items():
-            _network_of_domain(section.networks[name], d.domain, config.model.embedding_dim)
+            _network_of_domain(section.networks[name], d, config.model.embedding_dim)
 
 
 def _foreign_label_embeddings(config: RunConfig,
@@ -129,6 +139,18 @@ def _foreign_label_embeddings(config: RunConfig,
     if found != expected:
         raise TrainingError(f'label_embeddings.file: {path}: expected (classes × '
                             f'label_embeddings.centroids, dimensions) {expected}, got {found}')
+    with safe_open(path, framework='pt') as file:
+        classes = json.loads((file.metadata() or {}).get(CLASSES, '{}'))
+    for name, d in data.items():
+        if classes.get(name, list(d.domain.classes)) != list(d.domain.classes):
+            raise TrainingError(f'label_embeddings.file: {path}: {name}: expected those of the '
+                                f'classes {", ".join(d.domain.classes)}, got those of '
+                                f'{", ".join(classes[name])}')
+        norms = embeddings[name].norm(dim=1)
+        if not norms.any() or not torch.all((norms == 0) | ((norms - 1).abs() < 1e-3)):
+            raise TrainingError(f'label_embeddings.file: {path}: {name}: expected rows of norm 1, '
+                                'or 0 for classes that no labelled image showed, and not all 0; '
+                                f'got norms from {norms.min():.3g} to {norms.max():.3g}')
     return embeddings
 
 

@@ -20,6 +20,7 @@ from univseg_core.objectives import (
     Losses,
     masked_cross_entropy,
     mean_assignment,
+    nearest_class,
     similarities,
     similarity,
     total_loss,
@@ -34,15 +35,13 @@ class Counts:
     What the sums of a step are divided by: its counts over all pieces in all processes.
 
     Scalars: the labelled images and the unlabelled cells of each domain that are not void
-    throughout, the labelled cells of each, and the crops of the step, of which
-    `unlabelled_crops` without labels.
+    throughout, the labelled cells of each, and the crops of the step.
     """
 
     images: Mapping[str, torch.Tensor]
     cells: Mapping[str, torch.Tensor]
     labelled_cells: Mapping[str, torch.Tensor]
     crops: torch.Tensor
-    unlabelled_crops: torch.Tensor
 
 
 def step_counts(fabric: Fabric, pieces: Sequence[Batch], objective: ObjectiveSection) -> Counts:
@@ -56,14 +55,13 @@ def step_counts(fabric: Fabric, pieces: Sequence[Batch], objective: ObjectiveSec
             counts['labelled', name] = counts['labelled', name] + counted_cells(cells[rows])
         for name, rows in batch.unlabelled.items():
             counts['cells', name] = counts['cells', name] + counted_cells(counted[rows])
-            counts['unlabelled', ''] = counts['unlabelled', ''] + len(cells[rows])
     totals = {key: value.float() for key, value in summed(fabric, counts).items()}
 
     def of_domains(kind: str) -> dict[str, torch.Tensor]:
         return {name: value for (key, name), value in totals.items() if key == kind}
 
     return Counts(of_domains('images'), of_domains('cells'), of_domains('labelled'),
-                  totals['crops', ''], totals.get(('unlabelled', ''), torch.tensor(0)))
+                  totals['crops', ''])
 
 
 def entropy_pixels(targets: torch.Tensor, objective: ObjectiveSection) -> torch.Tensor:
@@ -78,8 +76,9 @@ def forward_and_backward(fabric: Fabric, model: nn.Module, pieces: Sequence[Batc
 
     Summed over the processes, the values are those of the whole batch: the scalars `loss` and its
     terms, the entropy of each pair of domains, `feature_norm`, `embedding_norm`, the
-    `prototype_accuracy` of each domain and `images` (crops); and the vectors `assignment/i/j` (P,)
-    and `labels/i` (C,), the shares of label embeddings and of classes.
+    `prototype_accuracy` of each domain and `images` (crops); and vectors of shares: how much
+    domain i's pixels use the label embeddings of j, `assignment/i/j` (P,), how many are nearest to
+    those of i, `nearest/i` (P,), and how many have each class, `labels/i` (C,).
     """
     counts = step_counts(fabric, pieces, objective)
     values: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros((), device=fabric.device))
@@ -103,12 +102,12 @@ def batch_losses(model: nn.Module, batch: Batch, counts: Counts, objective: Obje
     supervised = {name: masked_cross_entropy(logits[name], targets[name], counts.images[name])
                   for name in logits}
     values = {'images': torch.tensor(float(len(features))),
-              'feature_norm': _norms(features) / counts.crops,
-              'embedding_norm': sum(map(_norms, embeddings.values()), torch.zeros(()))
-              / counts.unlabelled_crops.clamp(min=1)}
+              'feature_norm': _norms(features) / counts.crops, 'embedding_norm': torch.zeros(())}
     entropies, anchors = {}, {}
     if objective.needs_label_embeddings:
         labels = {name: model.label_embeddings(name) for name in batch.labelled}
+        values['embedding_norm'] = sum(map(_norms, [
+            *embeddings.values(), *labelled_embeddings.values()])) / counts.crops
         form = {'cosine': objective.similarity == 'cosine', 'temperature': objective.temperature}
         counted = entropy_pixels(batch.targets, objective)
         for (i, j), scores in similarities(embeddings, labels, **form).items():
@@ -117,13 +116,24 @@ def batch_losses(model: nn.Module, batch: Batch, counts: Counts, objective: Obje
             valid = counted[batch.unlabelled[i]]
             entropies[i, j] = entropy(scores, valid, counts.cells[i])
             values[f'assignment/{i}/{j}'] = mean_assignment(scores, valid, counts.cells[i])
+            if i == j:
+                values[f'nearest/{i}'] = mean_assignment(
+                    torch.where(scores == scores.amax(1, keepdim=True), 0.0, -torch.inf), valid,
+                    counts.cells[i])
         for name, pixels in labelled_embeddings.items():
-            scores = class_scores(similarity(pixels, labels[name], **form), labels[name],
-                                  logits[name].shape[1])
+            scores, classes = similarity(pixels, labels[name], **form), logits[name].shape[1]
             cells = targets[name][:, ::OUTPUT_STRIDE, ::OUTPUT_STRIDE]
+            nearest, count = nearest_class(scores, labels[name], classes), (
+                counts.labelled_cells[name].clamp(min=1))
+            values[f'prototype_accuracy/{name}'] = (nearest == cells).sum() / count
+            values[f'labels/{name}'] = torch.stack(
+                [(cells == c).sum() for c in range(classes)]) / count
             if objective.anchor:
-                anchors[name] = masked_cross_entropy(scores, cells, counts.images[name])
-            values |= _prototype_values(name, scores, cells, counts.labelled_cells[name])
+                has_none = ~labels[name].view(classes, -1).any(1)
+                anchors[name] = masked_cross_entropy(
+                    class_scores(scores, labels[name], classes),
+                    cells.masked_fill(torch.isin(cells, has_none.nonzero()), IGNORE_INDEX),
+                    counts.images[name])
     rise = min(1.0, step / objective.warmup_steps) if objective.warmup_steps else 1.0
     losses = total_loss(supervised, entropies, anchors, alpha=rise * objective.alpha,
                         beta=rise * objective.beta, anchor=objective.anchor)
@@ -133,15 +143,6 @@ def batch_losses(model: nn.Module, batch: Batch, counts: Counts, objective: Obje
         values['anchor'] = losses.anchor
     values |= {f'entropy/{i}/{j}': value for (i, j), value in entropies.items()}
     return losses, {key: value.detach() for key, value in values.items()}
-
-
-def _prototype_values(name: str, scores: torch.Tensor, cells: torch.Tensor,
-                      count: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Return how often labelled cells (B, h, w) lie nearest to their class, and its share."""
-    classes, count = scores.shape[1], count.clamp(min=1)
-    hits = (scores.argmax(1) == cells).sum() / count
-    shares = torch.stack([(cells == c).sum() for c in range(classes)]) / count
-    return {f'prototype_accuracy/{name}': hits, f'labels/{name}': shares}
 
 
 def _norms(vectors: torch.Tensor) -> torch.Tensor:

@@ -47,13 +47,14 @@ def write_results(folder: Path, config: RunConfig, network: UniversalSegmenter,
                   data: Mapping[str, DomainData], results: Mapping[str, DomainResult]) -> None:
     """Write a finished training's model file, evaluation, curves and panels of pictures."""
     save_model(folder / 'model.univseg', network, model_card(config, data, results))
-    write_text(folder / 'evaluation.json', json.dumps(
-        {name: result.to_dict() for name, result in results.items()}, indent=1))
     write_text(folder / 'evaluation.md', report(results) + '\n')
     segmenter = deployed(network, config)
     for name, d in data.items():
         write_png(folder / f'{name}.png', validation_panel(segmenter, d.domain, d.validation))
     draw_curves(folder)
+    # Last: where it is, nothing is missing.
+    write_text(folder / 'evaluation.json', json.dumps(
+        {name: result.to_dict() for name, result in results.items()}, indent=1))
     log.info('%s: %s', folder, summary(results))
 
 

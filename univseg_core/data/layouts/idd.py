@@ -81,7 +81,8 @@ def read_polygons(path: Path, domain: Domain) -> np.ndarray:
     """
     Return a *_gtFine_polygons.json, drawn in its order, as (H, W) uint8, 255 where void.
 
-    As the authors' createLabels.py draws them, with Pillow. Raises ImageError, which names the
+    As the authors' createLabels.py draws them, with Pillow, but for those of fewer than three
+    points, which have no area. Raises ImageError, which names the
     file, where it is no such file or has a label that level 3 does not know.
     """
     from PIL import Image, ImageDraw
