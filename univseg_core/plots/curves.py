@@ -63,14 +63,20 @@ def _panels(columns: Mapping[str, np.ndarray],
         series = {label: values for label, values in series.items() if np.nanmax(values) != 0}
         return (lambda axis: _lines(axis, columns['step'], series, log)) if series else None
 
-    pairs = [name for name in columns if name.startswith('entropy/')]
+    def those(kind: str) -> list[str]:
+        return [name for name in columns if name.startswith(f'{kind}/')]
+
+    pairs = those('entropy')
     panels = {
         'mIoU of the validation images, % (★ best sum)':
             (lambda axis: _validations(axis, validations)) if validations else None,
-        'Losses (nats)': lines('loss', 'supervised'),
+        'Losses (nats)': lines('loss', 'supervised', 'anchor'),
         'Entropies (nats)': lines('cross_entropy', 'within_entropy', log=True),
         'Entropy by pair: images → labels (nats)':
             lines(*pairs, log=True) if len(pairs) > 1 else None,
+        'Label embeddings in use: images → labels': lines(*those('perplexity'), log=True),
+        'Share of labelled pixels nearest to their own class': lines(
+            *those('prototype_accuracy')),
         'Norms': lines('feature_norm', 'embedding_norm', log=True),
         'Learning rate': lines('learning_rate'),
         'Seconds': lines('seconds_per_step', 'data_wait'),
