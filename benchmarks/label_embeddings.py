@@ -209,12 +209,13 @@ def collapse(options: argparse.Namespace) -> None:
         top = Path(folder)
         write_worlds(top, train=60, labelled=30, validation=2, width=240, height=180)
         os.environ['UNIVSEG_DATA'] = folder
-        said: list[int] = []
+        said: dict[str, int] = {}
         add = CollapseMonitor.add
 
         def noted(monitor: CollapseMonitor, step: int, values) -> list[str]:
             messages = add(monitor, step, values)
-            said.extend(step for _ in messages)
+            said.update({message.partition(':')[0]: step for message in messages
+                         if 'has collapsed' in message})
             return messages
 
         CollapseMonitor.add = noted
@@ -226,9 +227,10 @@ def collapse(options: argparse.Namespace) -> None:
         log = read_losses(top / 'run')
         print('\n| domain | fewer than 1.3 label embeddings in use from step | said at step |\n'
               '|---|--:|--:|')
-        for name, step in zip(WORLDS, sorted(said) + [None] * len(WORLDS), strict=False):
+        for name in WORLDS:
             low = log['step'][log[f'perplexity/{name}/{name}'] < 1.3]
-            print(f'| {name} | {int(low[0]) if len(low) else "never"} | {step} |')
+            print(f'| {name} | {int(low[0]) if len(low) else "never"} '
+                  f'| {said.get(name, "never")} |')
 
 
 if __name__ == '__main__':

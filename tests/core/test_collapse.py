@@ -35,7 +35,7 @@ def test_a_collapse_is_told_within_a_hundred_steps_and_once():
     said = said_by(monitor, range(231, 1000), COLLAPSED)
     ((step, message),) = said.items()
     assert 231 < step <= 231 + 2 * WINDOW <= 331
-    assert message.startswith('a: the embedding has collapsed by step ')
+    assert message.startswith(f'a: by step {step}, the embedding has collapsed: ')
     assert 'use 1.2 classes of its label embeddings' in message
     assert 'while its labels show 4.0' in message
     assert 'objective.anchor' in message
@@ -51,7 +51,10 @@ def test_another_collapse_after_a_recovery_is_told_again():
 def test_one_answer_for_all_is_a_collapse_however_soft_it_is():
     """As at a high temperature: every assignment is nearly even, and every pixel's the same."""
     soft = (0.3, 0.25, 0.25, 0.2)
-    assert said_by(CollapseMonitor(), range(1, 101), soft, nearest=(1.0, 0.0, 0.0, 0.0))
+    monitor = CollapseMonitor()
+    (message,) = said_by(monitor, range(1, 101), soft, nearest=(1.0, 0.0, 0.0, 0.0)).values()
+    assert 'has one answer for all, though a soft one yet' in message
+    assert 'has collapsed' in said_by(monitor, range(101, 201), COLLAPSED)[150]
     assert not said_by(CollapseMonitor(), range(1, 101), soft, nearest=(0.6, 0.4, 0.0, 0.0))
 
 

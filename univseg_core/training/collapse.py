@@ -19,9 +19,9 @@ FEW = 0.5
 FEWEST = 0.1
 """Collapsed, too: pixels are nearest to fewer than this share, however soft the assignment."""
 
-ADVICE = ('the entropy is lowered by one answer for all, not by knowledge. Lower objective.alpha '
-          'and objective.beta, raise objective.warmup_steps, tie the embedding to '
-          'the labels with objective.anchor=1, or start from label_embeddings.basis=joint')
+ADVICE = ('the entropies fall by one answer for all, not by knowledge. Lower objective.alpha and '
+          'objective.beta, raise objective.warmup_steps, tie the embedding to the labels with '
+          'objective.anchor=1, or start from label_embeddings.basis=joint')
 
 
 def perplexity(shares: torch.Tensor) -> float:
@@ -45,14 +45,14 @@ class CollapseMonitor:
 
     `centroids` (K) is how many label embeddings a class has: those of a class count as one. Of a
     domain's unlabelled pixels, the assignment to the classes of its own label embeddings is
-    compared with the classes that its labels show; and, where a high temperature leaves every
-    assignment soft, whether nearly all pixels are nearest to one class.
+    compared with the classes that its labels show; and, where a high temperature or a training
+    that has just begun leaves every assignment soft, whether nearly all pixels are nearest to one.
     """
 
     def __init__(self, centroids: int = 1):
         self._centroids = centroids
         self._recent: dict[str, deque[torch.Tensor]] = {}
-        self._collapsed: set[str] = set()
+        self._states: dict[str, str | None] = {}
 
     def add(self, step: int, values: Mapping[str, torch.Tensor]) -> list[str]:
         """
@@ -77,13 +77,15 @@ class CollapseMonitor:
             used, first = (perplexity(shares.view(-1, self._centroids).sum(1))
                            for shares in (assignment, nearest))
             shown = perplexity(labels)
-            if shown > 1 and (used - 1 < FEW * (shown - 1) or first - 1 < FEWEST * (shown - 1)):
-                if name not in self._collapsed:
-                    messages.append(
-                        f'{name}: the embedding has collapsed by step {step}: its pixels use '
-                        f'{used:.1f} classes of its label embeddings, and are nearest to '
-                        f'{first:.1f}, while its labels show {shown:.1f}; {ADVICE}')
-                self._collapsed.add(name)
-            else:
-                self._collapsed.discard(name)
+            state = None
+            if shown > 1 and used - 1 < FEW * (shown - 1):
+                state = 'has collapsed'
+            elif shown > 1 and first - 1 < FEWEST * (shown - 1):
+                state = 'has one answer for all, though a soft one yet'
+            if state not in (None, self._states.get(name)):
+                messages.append(
+                    f'{name}: by step {step}, the embedding {state}: its pixels use {used:.1f} '
+                    f'classes of its label embeddings, and are nearest to {first:.1f}, while its '
+                    f'labels show {shown:.1f}; {ADVICE}')
+            self._states[name] = state
         return messages
