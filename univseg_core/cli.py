@@ -10,6 +10,7 @@ from univseg_core.commands import (
     data,
     experiment,
     figure,
+    frames,
     inspection,
     prediction,
     scenes,
@@ -25,6 +26,7 @@ EXAMPLES = """examples:
   univseg config explain training                       what the settings mean
   univseg evaluate runs/first                           mIoU of each domain and class
   univseg predict photos/ --model runs/first/model.univseg --domain outdoor
+  univseg frames drive_1 drive_2 --out frames           the images of ROS 2 bags, to learn from
   univseg data check my.yaml                            what is wrong with images and labels
   univseg experiment table2                             the paper's Table 2
   univseg figure panels runs/a runs/b                   image, truth and two models' masks
@@ -48,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
 
     # What a command needs beyond its options is imported when it runs: a robot, which has none of
     # the training's packages, can still predict.
-    for module in (training, prediction, inspection, figure, experiment, data, scenes):
+    for module in (training, prediction, inspection, figure, experiment, data, frames, scenes):
         module.add_to(command)
     return top
 

@@ -22,6 +22,7 @@ from pydantic import (
     ValidationInfo,
 )
 from pydantic_core import PydanticCustomError
+from univseg_core.data.bags import is_bag
 from univseg_core.data.layouts import LAYOUTS
 from univseg_core.domains import Domain, DomainError
 from univseg_core.errors import UnivsegError
@@ -72,8 +73,20 @@ def _file(path: Path) -> Path:
     return path.resolve()
 
 
+def _images(path: Path) -> Path:
+    """Return a folder, a bag, or BAG:TOPIC, its path resolved."""
+    path = _expand(path)
+    bag, colon, topic = str(path).rpartition(':')
+    if colon and not path.exists() and is_bag(Path(bag)):
+        return Path(f'{Path(bag).resolve()}:{topic}')
+    if not path.is_dir() and not is_bag(path):
+        raise ValueError(f'no such folder: {path} (nor a ROS 2 bag)')
+    return path.resolve()
+
+
 Folder = Annotated[Path, AfterValidator(_folder)]
 ExistingFile = Annotated[Path, AfterValidator(_file)]
+Images = Annotated[Path, AfterValidator(_images)]
 
 
 class Section(BaseModel):
@@ -120,8 +133,9 @@ class DomainSection(Section):
         None, validate_default=True, description='images to measure with')
     labelled: StrictInt | None = Field(
         None, ge=1, description='how many training labels to use (N); all when left out')
-    unlabelled: list[Folder] = Field(
-        [], description='further folders of images without labels')
+    unlabelled: list[Images] = Field(
+        [], description='further images without labels: folders, or ROS 2 bags (BAG, or '
+                        'BAG:TOPIC where it has several topics of images)')
     labelled_also_unlabelled: StrictBool = Field(
         True, description='whether the N labelled images serve the unsupervised terms too')
 

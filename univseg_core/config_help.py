@@ -16,6 +16,7 @@ from univseg_core.config import (
     ConfigError,
     ExistingFile,
     Folder,
+    Images,
     RunConfig,
     Section,
     section_of,
@@ -133,7 +134,8 @@ def _values(field: FieldInfo) -> str:
 def _kinds(kind: Any, metadata: Sequence[object] = ()) -> list[str]:
     """Return the alternatives of an annotation, null last."""
     if kind is Path:
-        for known, text in ((Folder, 'folder'), (ExistingFile, 'file')):
+        for known, text in ((Folder, 'folder'), (Images, 'folders or bags'),
+                            (ExistingFile, 'file')):
             if get_args(known)[1] in metadata:
                 return [text]
     origin, parts = get_origin(kind), get_args(kind)

@@ -12,12 +12,13 @@ LEFTOVER = '.unfinished-'
 
 
 @contextmanager
-def replacing(path: Path | str) -> Iterator[Path]:
+def replacing(path: Path | str, durable: bool = True) -> Iterator[Path]:
     """
     Yield a temporary path beside `path` which takes its place when the block ends well.
 
     When the block raises (a full disk, an interrupt), an older file at `path` stays as it was
-    and the temporary one is removed. The data is on disk before the name changes.
+    and the temporary one is removed. If `durable`, the data is on disk before the name changes;
+    else a power cut (no kill) may leave an empty file.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -27,8 +28,9 @@ def replacing(path: Path | str) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        with temporary.open('rb+') as file:
-            os.fsync(file.fileno())
+        if durable:
+            with temporary.open('rb+') as file:
+                os.fsync(file.fileno())
         # mkstemp makes files private; a finished file has the usual permissions.
         umask = os.umask(0)
         os.umask(umask)

@@ -113,7 +113,7 @@ def test_the_table_has_a_line_for_each_key():
      'folder'),
     ('domains.NAME.root', 'folder, or null', 'null'),
     ('domains.NAME.palette', 'list of [int, int, int], or null', 'null'),
-    ('domains.NAME.unlabelled', 'list of folders', '[]'),
+    ('domains.NAME.unlabelled', 'list of folders or bags', '[]'),
     ('domains.NAME.labelled', 'int ≥ 1, or null', 'null'),
 ])
 def test_values_and_defaults_are_in_a_users_words(name, values, default):

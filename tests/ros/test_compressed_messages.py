@@ -7,7 +7,7 @@ import cv2
 from made_messages import compressed, image, jpeg, PICTURE, png
 import numpy as np
 import pytest
-from univseg_ros.compressed import MAX_PIXELS
+from univseg_core.compressed import MAX_PIXELS
 from univseg_ros.messages import (
     decode,
     MessageError,

@@ -7,11 +7,8 @@ from made_messages import HUGE, png
 import numpy as np
 import pytest
 from sensor_msgs.msg import CompressedImage, Image
-from univseg_ros.messages import (
-    decode,
-    ENCODINGS,
-    MessageError,
-)
+from univseg_core.encodings import ENCODINGS
+from univseg_ros.messages import decode, MessageError
 
 
 def random_image(rng):

@@ -8,8 +8,9 @@ from diagnostic_msgs.msg import DiagnosticArray
 import pytest
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
+from univseg_core.encodings import ENCODINGS
 from univseg_ros.diagnostics import frame_findings, status, TROUBLE
-from univseg_ros.messages import ENCODINGS, rgb_message
+from univseg_ros.messages import rgb_message
 from univseg_ros.outputs import LabelInfo
 from univseg_ros.parameters import PARAMETERS
 from univseg_ros.segmentation_node import SegmentationNode

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
-from univseg_ros.messages import decode, ENCODINGS, mask_message, rgb_message
+from univseg_core.encodings import ENCODINGS
+from univseg_ros.messages import decode, mask_message, rgb_message
 
 try:
     from cv_bridge import CvBridge, CvBridgeError

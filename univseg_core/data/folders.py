@@ -70,9 +70,16 @@ def labelled_samples(images: Path, labels: Path) -> list[Sample]:
     return samples
 
 
-def unlabelled_samples(folders: Sequence[Path]) -> list[Sample]:
-    """Return the images of some folders as samples without labels."""
-    return [Sample(image) for folder in folders for image in list_images(folder)]
+def unlabelled_samples(sources: Sequence[Path]) -> list[Sample]:
+    """
+    Return the images of some folders, or bags (BAG or BAG:TOPIC), as samples without labels.
+
+    The frames of a bag are extracted once, into the cache. Raises DataError where there are none.
+    """
+    # Here, for the robot reads folders, but neither bags nor progress bars.
+    from univseg_core.data.bag_frames import frames_folder
+
+    return [Sample(image) for source in sources for image in list_images(frames_folder(source))]
 
 
 def read_sample(sample: Sample, domain: Domain) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,160 @@
+"""Bags, whole and damaged, read without ROS; rosbags, which wrote them, is the reference."""
+
+import sqlite3
+
+from bag_files import BEGIN, pictures, raw, STEP, storage_file, type_of, write_bag
+import numpy as np
+import pytest
+from rosbags.rosbag2 import Reader
+from univseg_core.data.bags import Bag, BagError, deserialise, is_bag, ZSTD_MAGIC
+from univseg_core.data.mcap import Message
+
+FRONT, BACK, TEXT = '/front', '/back', '/text'
+
+
+@pytest.fixture
+def topics():
+    """Return the messages of three topics; each image is a chunk of MCAP of its own."""
+    images = [np.random.default_rng(number).integers(0, 256, (600, 600, 3), np.uint8)
+              for number in range(3)]
+    return {FRONT: [raw(number, image) for number, image in enumerate(images)],
+            BACK: [raw(0, picture) for picture in pictures(1)], TEXT: [b'\0\1\0\0\1\0\0\0\0'] * 3}
+
+
+def read(path, topics=(FRONT,), **window):
+    """Return the messages as (topic, time, bytes), and the damage."""
+    with Bag(path) as bag:
+        messages = [(message.topic, message.time, bytes(message.data))
+                    for message in bag.messages(topics, **window)]
+        return messages, bag.damage
+
+
+@pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
+@pytest.mark.parametrize('compression', [None, 'file', 'message', 'storage'])
+def test_whole_bags_are_read_as_by_rosbags(tmp_path, topics, storage, compression):
+    if (storage, compression) == ('sqlite3', 'storage'):
+        pytest.skip('sqlite3 has no compression of its own')
+    path = write_bag(tmp_path / 'bag', topics, storage, compression)
+    with Reader(path) as reader:
+        expected = [(connection.topic, time, bytes(data))
+                    for connection, time, data in reader.messages()]
+    for part in (path, storage_file(path)):
+        found, damage = read(part, topics)
+        assert sorted(found) == sorted(expected)
+        assert not damage
+    with Bag(path) as bag:
+        assert bag.topics() == {topic: type_of(topic) for topic in topics}
+        assert bag.begin() == BEGIN
+        assert bag.count([FRONT, BACK]) == 4
+
+
+@pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
+def test_topics_and_a_window_of_time(tmp_path, topics, storage):
+    path = write_bag(tmp_path / 'bag', topics, storage)
+    found, _ = read(path, [FRONT, TEXT], since=BEGIN + STEP, until=BEGIN + 2 * STEP)
+    assert sorted(message[:2] for message in found) == [
+        (FRONT, BEGIN + STEP), (TEXT, BEGIN + STEP)]
+
+
+@pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
+def test_a_folder_without_metadata_and_the_order_of_its_files(tmp_path, storage):
+    bag = tmp_path / 'bag'
+    bag.mkdir()
+    for number in (2, 10, 1):
+        part = write_bag(tmp_path / f'part{number}', {TEXT: [bytes([number])]}, storage)
+        file = storage_file(part)
+        file.rename(bag / f'bag_{number}{file.suffix}')
+    assert is_bag(bag)
+    found, damage = read(bag, [TEXT])
+    assert [data for *_, data in found] == [b'\1', b'\2', b'\12']
+    assert not damage
+
+
+def test_a_split_of_which_one_file_is_missing(tmp_path, topics):
+    path = write_bag(tmp_path / 'bag', topics)
+    metadata = path / 'metadata.yaml'
+    metadata.write_text(metadata.read_text().replace(
+        '- bag.mcap', '- old/bag_0.mcap\n  - old/bag.mcap'))
+    found, damage = read(path)
+    assert len(found) == 3
+    assert damage == [f'{path / "bag_0.mcap"}: this file of the bag is missing']
+
+
+@pytest.mark.parametrize('compression', [None, 'storage', 'file'])
+@pytest.mark.parametrize('share', [0.5, 0.9, 0.999])
+def test_a_truncated_mcap_file_gives_what_precedes_its_end(tmp_path, topics, compression, share):
+    path = write_bag(tmp_path / 'bag', topics, compression=compression)
+    file = storage_file(path)
+    whole, _ = read(path, topics)
+    file.write_bytes(file.read_bytes()[:int(share * file.stat().st_size)])
+    found, damage = read(path, topics)
+    assert found == whole[:len(found)]
+    # Each of the three chunks is a third of the file.
+    assert sum(topic == FRONT for topic, *_ in found) >= int(3 * share)
+    assert any(str(file) in text or 'byte' in text for text in damage)
+    with Bag(path) as bag:
+        assert FRONT in bag.topics()
+        assert bag.begin() == BEGIN
+
+
+def test_a_damaged_chunk_is_left_out_alone(tmp_path, topics):
+    path = write_bag(tmp_path / 'bag', topics, compression='storage')
+    file = storage_file(path)
+    whole, _ = read(path)
+    data = bytearray(file.read_bytes())
+    at = data.find(ZSTD_MAGIC, data.find(ZSTD_MAGIC) + 1)
+    data[at] ^= 1
+    file.write_bytes(data)
+    found, (damage,) = read(path)
+    assert found == [whole[0], whole[2]]
+    assert damage.startswith(f'{file}: broken at byte ')
+    assert 0 < at - int(damage.split('byte ')[1].split(':')[0]) < 100
+
+
+@pytest.mark.parametrize('share', [0.4, 0.8])
+def test_a_truncated_sqlite3_file_gives_what_precedes_its_end(tmp_path, share):
+    images = {FRONT: [raw(number, picture)
+                      for number, picture in enumerate(pictures(60, (80, 100)))]}
+    path = write_bag(tmp_path / 'bag', images, 'sqlite3')
+    file = storage_file(path)
+    whole, _ = read(path)
+    file.write_bytes(file.read_bytes()[:int(share * file.stat().st_size)])
+    found, damage = read(path)
+    assert found == whole[:len(found)]
+    assert 60 * share - 15 < len(found) < 60 * share
+    assert damage[0].startswith(f'{file}: broken after message ')
+
+
+def test_what_a_journal_beside_a_sqlite3_file_holds_is_read(tmp_path, topics):
+    path = write_bag(tmp_path / 'bag', topics, 'sqlite3')
+    connection = sqlite3.connect(storage_file(path))
+    connection.execute('PRAGMA journal_mode = WAL')
+    connection.execute('INSERT INTO messages VALUES (99, 3, 7, ?)', (b'late',))
+    connection.commit()
+    found, damage = read(path, [TEXT])
+    connection.close()
+    assert found[-1] == (TEXT, 7, b'late')
+    assert not damage
+
+
+@pytest.mark.parametrize('name', ['bag.mcap', 'bag.db3', 'bag.mcap.zstd'])
+@pytest.mark.parametrize('content', [b'', b'not a bag' * 99])
+def test_a_file_of_something_else_is_damage(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    found, damage = read(tmp_path / name)
+    assert not found
+    assert damage
+    assert all('bag' in text for text in damage)
+
+
+def test_no_bag(tmp_path):
+    with pytest.raises(BagError, match='no such bag'):
+        Bag(tmp_path / 'none')
+    with pytest.raises(BagError, match='not a ROS 2 bag'):
+        Bag(tmp_path)
+
+
+@pytest.mark.parametrize('data', [b'', b'\0\1\0\0', raw(0, pictures(1)[0])[:-1], b'\7' * 99])
+def test_bytes_that_are_no_image(data):
+    with pytest.raises(BagError, match='cannot be deserialised'):
+        deserialise(Message(FRONT, 'sensor_msgs/msg/Image', 0, data))

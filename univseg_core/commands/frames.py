@@ -1,0 +1,86 @@
+"""`univseg frames`: training frames out of bags."""
+
+import argparse
+from pathlib import Path
+
+from univseg_core.commands.options import Command, positive
+
+EXAMPLES = """examples:
+  univseg frames drive_1 drive_2 --topic /camera/image_raw --out frames
+  univseg frames drive.mcap --out frames --min-interval 1 --size 1280
+  univseg frames drive --topic /front/image/compressed --topic /rear/image/compressed --out frames
+  univseg frames drive --out stills --start 60 --end 90 --duplicates keep --format png
+"""
+
+
+def add_to(command: Command) -> None:
+    """Add the command to the command line's grammar."""
+    sub = command('frames', _frames, 'write the images of ROS 2 bags as frames to learn from, '
+                  'without ROS; the same command goes on where it was interrupted', EXAMPLES)
+    sub.add_argument('bags', nargs='+', type=Path, metavar='BAG',
+                     help='a bag of sqlite3 or MCAP files (the folder), or one .mcap or .db3 file')
+    sub.add_argument('--out', type=Path, required=True, metavar='DIR',
+                     help='folder for the frames (TOPIC-STAMP.jpg) and manifest.csv')
+    sub.add_argument('--topic', action='append', default=[], metavar='NAME', dest='topics',
+                     help='a topic of sensor_msgs Image or CompressedImage; may be repeated '
+                          '(default: the only one)')
+    sub.add_argument('--every', type=positive, default=1, metavar='N',
+                     help='take every N-th image of a topic (default: 1)')
+    sub.add_argument('--min-interval', type=seconds, default=0.0, metavar='S',
+                     help='seconds between two frames of a topic, at least (default: 0)')
+    sub.add_argument('--start', type=seconds, default=0.0, metavar='S',
+                     help="where to begin, in seconds from the bag's first message (default: 0)")
+    sub.add_argument('--end', type=seconds, metavar='S', help='where to end (default: nowhere)')
+    sub.add_argument('--duplicates', type=duplicates, default=4, metavar='BITS',
+                     help='leave out a frame that differs from the last that was kept in so many '
+                          'of the 64 bits of its dHash, or fewer; keep: leave out none '
+                          '(default: 4)')
+    sub.add_argument('--size', type=positive, metavar='PIXELS',
+                     help='longest side to which larger images are shrunk (default: as they are)')
+    sub.add_argument('--format', choices=('jpg', 'png'), default='jpg',
+                     help='of the frames; a recorded JPEG or PNG that is neither shrunk nor '
+                          'converted is kept byte by byte (default: jpg)')
+    sub.add_argument('--quality', type=quality, default=95,
+                     help='1 to 100, of the JPEGs that are encoded here (default: 95)')
+
+
+def _frames(options: argparse.Namespace) -> None:
+    from univseg_core.data.bags import BagError
+    from univseg_core.data.frames import extract_frames, Settings
+
+    report = extract_frames(options.bags, options.out, options.topics, Settings(
+        every=options.every, min_interval=options.min_interval, start=options.start,
+        end=options.end, duplicate_bits=options.duplicates, size=options.size,
+        codec=options.format, quality=options.quality))
+    if report.counts:
+        known = f', {report.known} of these messages known from before' if report.known else ''
+        print(f'{report.text()}\nframes and manifest.csv in {options.out}{known}')
+    if report.problems:
+        raise BagError('\n  '.join(report.problems))
+
+
+def seconds(text: str) -> float:
+    """Return a number of seconds, 0 or more."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1e9:
+        raise argparse.ArgumentTypeError(f'{text!r}: expected seconds, 0 or more')
+    return value
+
+
+def duplicates(text: str) -> int | None:
+    """Return a number of bits, 0 to 63; None for 'keep'."""
+    if text == 'keep':
+        return None
+    if not text.isdecimal() or int(text) > 63:
+        raise argparse.ArgumentTypeError(f'{text!r}: expected 0 to 63, or keep')
+    return int(text)
+
+
+def quality(text: str) -> int:
+    """Return a JPEG's quality, 1 to 100."""
+    if not text.isdecimal() or not 1 <= int(text) <= 100:
+        raise argparse.ArgumentTypeError(f'{text!r}: expected 1 to 100')
+    return int(text)

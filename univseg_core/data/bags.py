@@ -1,0 +1,252 @@
+"""
+The messages of ROS 2 bags (sqlite3 and MCAP), without ROS.
+
+A bag is read file by file and record by record, not by its index, so that a damaged or unfinished
+one gives all that is readable.
+"""
+
+from collections.abc import Collection, Iterator
+from contextlib import closing, ExitStack
+from dataclasses import replace
+from functools import cache
+import logging
+from pathlib import Path
+import re
+import sqlite3
+import tempfile
+
+from univseg_core.data.mcap import McapFile, Message, zstd
+from univseg_core.errors import UnivsegError
+import yaml
+
+METADATA = 'metadata.yaml'
+STORAGES = ('.mcap', '.db3')
+COMPRESSED = '.zstd'
+IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
+ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'
+"""With which no message in CDR begins."""
+
+BLOCK = 1 << 20
+
+log = logging.getLogger(__name__)
+
+
+class BagError(UnivsegError):
+    """A bag that is not there, is damaged or lacks a topic."""
+
+
+def is_bag(path: Path) -> bool:
+    """Return whether a path is a bag's folder or one of its files, as far as names tell."""
+    if path.is_dir():
+        return (path / METADATA).is_file() or any(map(_is_storage, path.iterdir()))
+    return path.is_file() and _is_storage(path)
+
+
+class Bag:
+    """
+    A ROS 2 bag: a folder, with metadata.yaml or without, or one of its .mcap or .db3 files.
+
+    Use it in a `with` block: files that are compressed as a whole are unpacked for as long.
+    Raises BagError where there is no such bag.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.name = path.resolve().name
+        self._stack = ExitStack()
+        if not path.exists():
+            raise BagError(f'{path}: no such bag')
+        if not is_bag(path):
+            raise BagError(f'{path}: not a ROS 2 bag; expected a folder with {METADATA}, or with '
+                           f'files {", ".join(STORAGES)}, or such a file')
+        self.damage: list[str] = []
+        self._counts: dict[str, int] = {}
+        self._paths = self._listed() if path.is_dir() else [path]
+
+    def __enter__(self) -> 'Bag':
+        """Open its files."""
+        with self._stack as stack:
+            self._files = list(filter(None, map(self._open, self._paths)))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_) -> None:
+        """Remove what was unpacked."""
+        self._stack.close()
+
+    def topics(self) -> dict[str, str]:
+        """Return the type of each topic; an unfinished MCAP file is read through for them."""
+        topics = {}
+        for file in self._files:
+            if isinstance(file, McapFile):
+                file.scan_topics()
+            topics |= file.topics
+        return topics
+
+    def begin(self) -> int | None:
+        """Return the time of the first message in nanoseconds; None where there is none."""
+        return min((begin for file in self._files if (begin := file.begin()) is not None),
+                   default=None)
+
+    def count(self, topics: Collection[str]) -> int | None:
+        """Return how many messages some topics have; None where metadata.yaml does not tell."""
+        return sum(self._counts.get(topic, 0) for topic in topics) if self._counts else None
+
+    def messages(self, topics: Collection[str], since: int = 0,
+                 until: int = 2**63 - 1) -> Iterator[Message]:
+        """
+        Yield the messages of some topics with since <= time < until (ns), as they were written.
+
+        What is broken is left out; it is in `damage` at the end.
+        """
+        for file in self._files:
+            for message in file.messages(topics, since, until):
+                data = message.data
+                if data[:4] == ZSTD_MAGIC:
+                    try:
+                        message = replace(message, data=zstd().decompress(data))
+                    except zstd().ZstdError:
+                        pass  # It is told as a message that cannot be deserialised.
+                yield message
+            self.damage += file.damage
+
+    def _listed(self) -> list[Path]:
+        """Return the paths of the folder's files in order, and note what metadata.yaml tells."""
+        there = sorted(filter(_is_storage, self.path.iterdir()), key=_in_order)
+        try:
+            text = (self.path / METADATA).read_text(encoding='utf-8')
+            facts = yaml.safe_load(text)['rosbag2_bagfile_information']
+            # Paths were once relative to the folder's parent.
+            listed = [self.path / Path(name).name for name in facts['relative_file_paths']]
+            self._counts = {topic['topic_metadata']['name']: int(topic['message_count'])
+                            for topic in facts['topics_with_message_count']}
+        except FileNotFoundError:
+            log.info('%s: has no %s; its %d files are read', self.path, METADATA, len(there))
+            return there
+        except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+            self.damage.append(f'{self.path / METADATA}: cannot be read '
+                               f'({type(error).__name__}); the files beside it were')
+            return there
+        self.damage += [f'{path}: this file of the bag is missing' for path in listed
+                        if not path.is_file()]
+        return [path for path in listed if path.is_file()]
+
+    def _open(self, path: Path) -> 'McapFile | Sqlite3File | None':
+        kind = path
+        if path.suffix == COMPRESSED:
+            kind = path.with_suffix('')
+            path = self._unpacked(path)
+        try:
+            return McapFile(path) if kind.suffix == '.mcap' else Sqlite3File(path)
+        except (OSError, sqlite3.Error) as error:
+            self.damage.append(f'{path}: cannot be opened: {error}')
+            return None
+
+    def _unpacked(self, path: Path) -> Path:
+        folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix='univseg-bag-'))
+        unpacked = Path(folder) / path.stem
+        frame = zstd().ZstdDecompressor()
+        with path.open('rb') as source, unpacked.open('wb') as target:
+            try:
+                while block := source.read(BLOCK):
+                    target.write(frame.decompress(block))
+                    while frame.eof and frame.unused_data:
+                        rest, frame = frame.unused_data, zstd().ZstdDecompressor()
+                        target.write(frame.decompress(rest))
+                problem = None if frame.eof else 'the end is missing'
+            except zstd().ZstdError as error:
+                problem = str(error)
+            if problem:
+                self.damage.append(f'{path}: broken after {target.tell()} unpacked bytes: '
+                                   f'{problem}')
+        return unpacked
+
+
+class Sqlite3File:
+    """One sqlite3 file of a bag, whose messages are read by number, without the index."""
+
+    def __init__(self, path: Path):
+        self.damage: list[str] = []
+        self._path = path
+        # A journal beside the file holds its last messages; else nothing is written near it.
+        journal = path.with_name(f'{path.name}-wal')
+        mode = 'mode=ro' if journal.is_file() and journal.stat().st_size else 'immutable=1'
+        self._uri = f'{path.resolve().as_uri()}?{mode}'
+        with closing(self._connect()) as connection:
+            rows = list(connection.execute('SELECT id, name, type FROM topics'))
+        self._topics = {number: (topic, type_) for number, topic, type_ in rows}
+        self.topics = dict(self._topics.values())
+
+    def begin(self) -> int | None:
+        """Return the time of the first message in nanoseconds; None where there is none."""
+        with closing(self._connect()) as connection:
+            try:
+                (time,) = connection.execute('SELECT min(timestamp) FROM messages').fetchone()
+            except sqlite3.Error:
+                first = next(self.messages(self.topics, 0, 2**63 - 1), None)
+                self.damage.clear()  # It will be found again.
+                return first and first.time
+        return time
+
+    def messages(self, topics: Collection[str], since: int, until: int) -> Iterator[Message]:
+        """Yield the messages of some topics that were recorded in since <= time < until."""
+        numbers = [number for number, (topic, _) in self._topics.items() if topic in topics]
+        query = ('SELECT id, topic_id, timestamp, data FROM messages WHERE id > ? AND topic_id '
+                 f'IN ({",".join("?" * len(numbers))}) AND +timestamp >= ? AND +timestamp < ? '
+                 'ORDER BY id')  # The plus signs keep it from the index, and from sorting.
+        last, step = 0, 1
+        with closing(self._connect()) as connection:
+            while True:
+                try:
+                    for number, topic, time, data in connection.execute(
+                            query, (last, *numbers, since, until)):
+                        last, step = number, 1
+                        yield Message(*self._topics[topic], time, data)
+                    return
+                except sqlite3.Error as error:
+                    # Behind a damaged page there may be more.
+                    if step == 1:
+                        self.damage.append(f'{self._path}: broken after message {last}: {error}')
+                    last, step = last + step, 2 * step
+                    if step > 2**40:
+                        return
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._uri, uri=True)
+        # Without this, sqlite opens no file that has lost its end.
+        connection.execute('PRAGMA writable_schema = ON')
+        return connection
+
+
+def _is_storage(path: Path) -> bool:
+    name = path.name.removesuffix(COMPRESSED)
+    return not name.startswith('.') and name.endswith(STORAGES)
+
+
+def _in_order(path: Path) -> list[tuple[int, str]]:
+    """Return a key that sorts name_10 behind name_9."""
+    return [(int(part), '') if part.isdigit() else (-1, part)
+            for part in re.split(r'(\d+)', path.name)]
+
+
+def deserialise(message: Message):
+    """
+    Return the sensor_msgs/Image or CompressedImage of a message, with ROS 2's field names.
+
+    They are the same in every distribution. Raises BagError for bytes that are none.
+    """
+    if message.msgtype not in IMAGE_TYPES:
+        raise BagError(f'a message of type {message.msgtype}')
+    try:
+        return _typestore().deserialize_cdr(message.data, message.msgtype)
+    except Exception as error:  # rosbags has many, for bytes that are damaged in as many ways
+        raise BagError(f'cannot be deserialised: {error}') from error
+
+
+@cache
+def _typestore():
+    try:
+        from rosbags.typesys import get_typestore, Stores
+    except ImportError as error:
+        raise BagError('reading bags needs rosbags (pip install rosbags)') from error
+    return get_typestore(Stores.LATEST)

@@ -1,0 +1,206 @@
+"""
+MCAP files, record by record, so that a damaged one gives all that is readable.
+
+https://mcap.dev/spec: a record is an opcode, the length of its content in 8 bytes, and that.
+"""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+import io
+from pathlib import Path
+import struct
+from typing import BinaryIO
+import zlib
+
+MAGIC = b'\x89MCAP0\r\n'
+FOOTER, SCHEMA, CHANNEL, MESSAGE, CHUNK, STATISTICS, DATA_END = 2, 3, 4, 5, 6, 11, 15
+FOOTER_BYTES = 9 + 20 + len(MAGIC)
+
+RECORD, MESSAGE_HEAD, CHUNK_HEAD = map(struct.Struct, ('<BQ', '<HIQQ', '<QQQII'))
+
+
+@dataclass(frozen=True)
+class Message:
+    """One recorded message: when it was, in nanoseconds, and its bytes in CDR."""
+
+    topic: str
+    msgtype: str
+    time: int
+    data: bytes | memoryview
+
+
+class McapFile:
+    """
+    One MCAP file of a bag.
+
+    `topics` has the type of each topic; of a file without a summary, all of them only when its
+    messages have been read. `damage` tells what was found to be broken, and where.
+    """
+
+    def __init__(self, path: Path):
+        self.topics: dict[str, str] = {}
+        self.damage: list[str] = []
+        self._path = path
+        self._types: dict[int, str] = {}
+        self._channels: dict[int, tuple[str, str]] = {}
+        self._begin: int | None = None
+        self.has_summary = False
+        try:
+            with path.open('rb') as file:
+                self._read_summary(file)
+        except (ValueError, struct.error):
+            pass  # The messages are read without it.
+
+    def begin(self) -> int | None:
+        """Return the time of the first message in nanoseconds; None where there is none."""
+        if self._begin is None:
+            first = next(self._scan(None, 0, 2**63), None)
+            self._begin = first and first.time
+            self.damage.clear()  # It will be found again.
+        return self._begin
+
+    def messages(self, topics: Collection[str], since: int, until: int) -> Iterator[Message]:
+        """Yield the messages of some topics that were recorded in since <= time < until."""
+        yield from self._scan(topics, since, until)
+
+    def scan_topics(self) -> None:
+        """Read the whole file for its topics, where no summary has told them."""
+        if not self.has_summary:
+            for _ in self._scan((), 0, 2**63):
+                pass
+            self.damage.clear()
+
+    def _read_summary(self, file: BinaryIO) -> None:
+        size = file.seek(0, io.SEEK_END)
+        file.seek(max(0, size - FOOTER_BYTES))
+        tail = file.read()
+        if tail[-len(MAGIC):] != MAGIC or tail[0] != FOOTER:
+            return
+        (start,) = struct.unpack_from('<Q', tail, 9)
+        if not start:
+            return
+        file.seek(start)
+        for opcode, content in _records(file.read(size - FOOTER_BYTES - start)):
+            self._learn(opcode, content)
+            if opcode == STATISTICS:
+                messages, _, _, _, _, _, begin = struct.unpack_from('<QHIIIIQ', content)
+                self._begin = begin if messages else None
+        self.has_summary = bool(self._channels)
+
+    def _learn(self, opcode: int, content: memoryview) -> None:
+        """Note a schema (a type) or a channel (a topic of a type)."""
+        if opcode == SCHEMA:
+            (number,) = struct.unpack_from('<H', content)
+            self._types[number] = _text(content, 2)
+        elif opcode == CHANNEL:
+            number, schema = struct.unpack_from('<HH', content)
+            topic, type_ = _text(content, 4), self._types.get(schema, '')
+            self._channels[number] = topic, type_
+            self.topics[topic] = type_
+
+    def _scan(self, topics: Collection[str] | None, since: int, until: int) -> Iterator[Message]:
+        """Yield the messages of some topics, or of all."""
+        with self._path.open('rb') as file:
+            size = file.seek(0, io.SEEK_END)
+            file.seek(0)
+            if file.read(len(MAGIC)) != MAGIC:
+                self._broken(0, 'the beginning is not that of an MCAP file')
+                return
+            while True:
+                at = file.tell()
+                head = file.read(RECORD.size)
+                if len(head) < RECORD.size:
+                    self._broken(at, 'the end is missing')
+                    return
+                opcode, length = RECORD.unpack(head)
+                if opcode in (DATA_END, FOOTER):
+                    return
+                end = file.tell() + length
+                try:
+                    if opcode == CHUNK:
+                        content = self._chunk(file, min(end, size), since, until)
+                        for inner, record in _records(content):
+                            yield from self._message(inner, record, topics, since, until)
+                    elif opcode in (SCHEMA, CHANNEL, MESSAGE) and end <= size:
+                        content = memoryview(file.read(length))
+                        yield from self._message(opcode, content, topics, since, until)
+                except (ValueError, struct.error, RuntimeError, EOFError) as error:
+                    if end <= size:
+                        self._broken(at, str(error))
+                if end > size:
+                    self._broken(at, f'{end - size} bytes of a record are missing')
+                    return
+                file.seek(end)
+
+    def _message(self, opcode: int, content: memoryview, topics: Collection[str] | None,
+                 since: int, until: int) -> Iterator[Message]:
+        if opcode != MESSAGE:
+            self._learn(opcode, content)
+            return
+        channel, _, time, _ = MESSAGE_HEAD.unpack_from(content)
+        topic, type_ = self._channels.get(channel, ('', ''))
+        if (topics is None or topic in topics) and since <= time < until:
+            yield Message(topic, type_, time, content[MESSAGE_HEAD.size:])
+
+    def _chunk(self, file: BinaryIO, end: int, since: int, until: int) -> bytes:
+        """Return a chunk's records, or what there is of them; none if it is of another time."""
+        begin, last, size, checksum, length = CHUNK_HEAD.unpack(file.read(CHUNK_HEAD.size))
+        # A chunk that nothing else tells the topics of is read for these.
+        if self.has_summary and not (begin < until and since <= last):
+            return b''
+        compression = file.read(length).decode()
+        (length,) = struct.unpack('<Q', file.read(8))
+        whole = file.tell() + length <= end
+        content = decompress(file.read(min(length, end - file.tell())), compression)
+        if whole and (len(content) != size or (checksum and zlib.crc32(content) != checksum)):
+            raise ValueError('a chunk does not have the bytes that were written')
+        return content
+
+    def _broken(self, at: int, what: str) -> None:
+        self.damage.append(f'{self._path}: broken at byte {at}: {what}')
+
+
+def decompress(data: bytes, compression: str) -> bytes:
+    """
+    Return the content of compressed bytes, as far as it can be had.
+
+    Raises ValueError where they are damaged, or compressed in an unknown way.
+    """
+    if not compression:
+        return data
+    if compression == 'zstd':
+        decompressor, errors = zstd().ZstdDecompressor(), zstd().ZstdError
+    elif compression == 'lz4':
+        import lz4.frame
+        decompressor, errors = lz4.frame.LZ4FrameDecompressor(), RuntimeError
+    else:
+        raise ValueError(f'unknown compression {compression[:20]!r}; expected zstd or lz4')
+    try:
+        return decompressor.decompress(data)
+    except errors as error:
+        raise ValueError(f'{compression}: {error}') from error
+
+
+def zstd():
+    """Return Python's module for Zstandard, which came with 3.14, or its backport."""
+    try:
+        from compression import zstd
+    except ImportError:
+        from backports import zstd
+    return zstd
+
+
+def _records(content: bytes) -> Iterator[tuple[int, memoryview]]:
+    """Yield the opcode and content of each whole record."""
+    view, at = memoryview(content), 0
+    while at + RECORD.size <= len(view):
+        opcode, length = RECORD.unpack_from(view, at)
+        at += RECORD.size + length
+        if at > len(view):
+            return
+        yield opcode, view[at - length:at]
+
+
+def _text(content: memoryview, at: int) -> str:
+    (length,) = struct.unpack_from('<I', content, at)
+    return str(content[at + 4:at + 4 + length], 'utf-8')
