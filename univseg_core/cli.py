@@ -12,6 +12,7 @@ from univseg_core.commands import (
     figure,
     frames,
     inspection,
+    labelling,
     prediction,
     scenes,
     training,
@@ -27,6 +28,7 @@ EXAMPLES = """examples:
   univseg evaluate runs/first                           mIoU of each domain and class
   univseg predict photos/ --model runs/first/model.univseg --domain outdoor
   univseg frames drive_1 drive_2 --out frames           the images of ROS 2 bags, to learn from
+  univseg rank yard.univseg frames/ --domain outdoor    frames most worth labelling
   univseg data check my.yaml                            what is wrong with images and labels
   univseg experiment table2                             the paper's Table 2
   univseg figure panels runs/a runs/b                   image, truth and two models' masks
@@ -50,7 +52,8 @@ def parser() -> argparse.ArgumentParser:
 
     # What a command needs beyond its options is imported when it runs: a robot, which has none of
     # the training's packages, can still predict.
-    for module in (training, prediction, inspection, figure, experiment, data, frames, scenes):
+    for module in (training, prediction, inspection, frames, labelling, figure, experiment, data,
+                   scenes):
         module.add_to(command)
     return top
 

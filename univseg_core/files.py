@@ -1,10 +1,14 @@
 """Files that are either whole or not there."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+import errno
+import fcntl
+import glob
 import hashlib
 import os
 from pathlib import Path
+import shutil
 import tempfile
 
 LEFTOVER = '.unfinished-'
@@ -39,6 +43,58 @@ def replacing(path: Path | str, durable: bool = True) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def new_folder(path: Path | str) -> Iterator[Path]:
+    """
+    Yield a temporary folder beside `path` which takes its place when the block ends well.
+
+    When the block raises, nothing is left. Raises FileExistsError where `path` is there already
+    and not an empty folder: what is in it may be somebody's work.
+    """
+    path = Path(path)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise FileExistsError(errno.EEXIST, 'there is something already; name a new folder',
+                              str(path))
+    with temporary_folder(path) as temporary:
+        yield temporary
+        temporary.replace(path)
+
+
+@contextmanager
+def temporary_folder(path: Path) -> Iterator[Path]:
+    """
+    Yield an empty folder beside `path`, on the same disk; what is in it in the end is removed.
+
+    So are those that killed processes left, but not those of processes that are running.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    prefix = f'.{path.name}{LEFTOVER}'
+    for left in path.parent.glob(f'{glob.escape(prefix)}*'):
+        with suppress(OSError), _locked(left):
+            shutil.rmtree(left)
+    temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
+    # mkdtemp makes folders private; a finished one has the usual permissions.
+    umask = os.umask(0)
+    os.umask(umask)
+    temporary.chmod(0o777 & ~umask)
+    try:
+        with _locked(temporary):
+            yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold a folder's lock; raise OSError at once where another process does."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -210,9 +210,8 @@ class Segmenter:
         """
         scores, classes = [], []
         for each in (name,) if among is None else among:
-            weight, bias, present = self._prototype_head(each)
-            similar = F.conv2d(encoded.features, weight, bias)[0]
-            scores.append(similar.view(len(present), -1, *similar.shape[1:]).amax(1))
+            similar, present = self.prototype_scores(encoded, each)
+            scores.append(similar)
             classes += present if each == name else [IGNORE_INDEX] * len(present)
         if len(classes) > IGNORE_INDEX:
             raise ValueError(f'{len(classes)} classes in all: expected at most {IGNORE_INDEX}')
@@ -220,6 +219,18 @@ class Segmenter:
         names = np.full(256, IGNORE_INDEX, np.uint8)
         names[:len(classes)] = classes
         return names[mask.cpu().numpy()]
+
+    @torch.inference_mode()
+    def prototype_scores(self, encoded: Encoded, name: str) -> tuple[torch.Tensor, list[int]]:
+        """
+        Return how near each pixel is to each class's label embeddings, at stride 8.
+
+        That are dot products (P, h, w) float32, of a class's K the largest; and the P classes'
+        indices: of those that have label embeddings. Raises as `label_embeddings` does.
+        """
+        weight, bias, present = self._prototype_head(name)
+        similar = F.conv2d(encoded.features, weight, bias)[0]
+        return similar.view(len(present), -1, *similar.shape[1:]).amax(1), present
 
     def _prototype_head(self, name: str) -> tuple[torch.Tensor, torch.Tensor, list[int]]:
         """

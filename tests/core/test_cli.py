@@ -17,7 +17,7 @@ from univseg_core.inference import Segmenter
 from univseg_core.models.model_file import load_model
 
 COMMANDS = ('train', 'evaluate', 'predict', 'info', 'curves', 'config', 'baselines', 'scenes',
-            'figure', 'experiment', 'data', 'frames')
+            'figure', 'experiment', 'data', 'frames', 'rank', 'prelabel', 'import-labels')
 # What the command `univseg` runs, wherever it is installed.
 UNIVSEG = (sys.executable, '-c', 'import sys; from univseg_core.cli import main; sys.exit(main())')
 

@@ -32,3 +32,23 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f'{text!r}: expected a whole number, 1 or more')
     return int(text)
+
+
+def probability(text: str) -> float:
+    """Return a number from 0 to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = float('nan')
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f'{text!r}: expected a probability, 0 to 1')
+    return value
+
+
+def colour(text: str) -> tuple[int, int, int]:
+    """Return a colour R,G,B of three numbers 0 to 255."""
+    values = text.split(',')
+    if len(values) != 3 or not all(v.isdecimal() and int(v) < 256 for v in values):
+        raise argparse.ArgumentTypeError(f'{text!r}: expected red,green,blue, each 0 to 255')
+    red, green, blue = map(int, values)
+    return red, green, blue

@@ -1,0 +1,267 @@
+"""Which frames are chosen, in which order and why: worked out by hand, and by brute force."""
+
+import csv
+
+import numpy as np
+import pytest
+from tiny_worlds import OUTDOOR, random_image, small_network
+import torch
+from univseg_core.cli import main
+from univseg_core.contact_sheet import contact_sheet, GAP, wrapped
+from univseg_core.domains import Domain, DomainError
+from univseg_core.errors import UnivsegError
+from univseg_core.images import read_image, write_png
+from univseg_core.inference import Segmenter
+from univseg_core.models.model_file import ModelCard, save_model
+from univseg_core.ranking import (
+    cell_uncertainty,
+    Choice,
+    choose_frames,
+    FrameView,
+    largest_confusion,
+    MAP_SIDE,
+    ranked_frames,
+    read_ranking,
+    reason,
+    view_frame,
+)
+
+
+@pytest.fixture
+def network():
+    """Return a random network with label embeddings of `outdoor` alone."""
+    network = small_network()
+    generator = torch.Generator().manual_seed(1)
+    vectors = torch.randn(3, 8, generator=generator)
+    network.set_label_embeddings('outdoor', vectors / vectors.norm(dim=1, keepdim=True))
+    return network
+
+
+@pytest.fixture
+def segmenter(network):
+    return Segmenter(network, ModelCard(), device='cpu')
+
+
+@pytest.fixture
+def model(network, tmp_path):
+    path = tmp_path / 'tiny.univseg'
+    save_model(path, network, ModelCard(image_size=64))
+    return path
+
+
+@pytest.fixture
+def frames(tmp_path):
+    """Return a folder of five frames: noise, but for b, which is the same picture as a."""
+    for name, seed in zip('abcde', (0, 0, 1, 2, 3), strict=True):
+        write_png(tmp_path / 'frames' / f'{name}.png', random_image(48, 64, seed))
+    return tmp_path / 'frames'
+
+
+def on_a_line(*places):
+    return np.array(places, float)[:, None]
+
+
+def test_cells_count_by_the_square_of_the_ratio_and_in_full_where_contradicted():
+    ratio = torch.tensor([[1, 0.5, 0.5, 0]])
+    contradicted = torch.tensor([[False, False, True, True]])
+    assert cell_uncertainty(ratio, contradicted).tolist() == [[0.5, 0.125, 0.25, 0]]
+    assert cell_uncertainty(ratio, None).tolist() == [[1, 0.25, 0.25, 0]]
+
+
+def test_the_largest_confusion_takes_both_orders_of_two_classes_together():
+    # Six cells, the first decided; of the others, box/ball three times and ground/ball twice.
+    indices = torch.tensor([[[0, 1, 2, 2, 0, 0]], [[1, 2, 1, 1, 2, 2]]])
+    undecided = torch.tensor([[False, True, True, True, True, True]])
+    assert largest_confusion(indices, undecided, OUTDOOR) == ('ball', 'box', 0.5)
+    assert largest_confusion(indices, undecided & False, OUTDOOR) is None
+
+
+def test_the_first_choice_is_the_most_uncertain_and_each_next_the_largest_product():
+    # Places 0, 1, 4, 10 of mean 3.75: their spread is the root of (14.06+7.56+0.06+39.06)/4.
+    spread = np.sqrt(15.1875)
+    choices = choose_frames(np.array([0.4, 0.5, 0.3, 0.1]), on_a_line(0, 1, 4, 10), 4)
+    # From 1: 0.4·1, 0.3·3 and 0.1·9, of which the first of the two equal ones. From 1 and 4:
+    # 0.4·1 and 0.1·6. From 1, 4 and 10: 0.4·1.
+    assert [choice.index for choice in choices] == [1, 2, 3, 0]
+    assert [choice.nearest for choice in choices] == [None, 1, 2, 1]
+    np.testing.assert_allclose([c.distance * spread for c in choices], [9, 3, 6, 1])
+    np.testing.assert_allclose([c.score * spread for c in choices], [4.5, 0.9, 0.6, 0.4])
+
+
+def test_labelled_frames_count_as_chosen():
+    choices = choose_frames(np.array([0.4, 0.5, 0.3]), on_a_line(0, 1, 4), 3,
+                            labelled=on_a_line(1, 0.5))
+    # The most uncertain is a labelled one; the others: 0.4·0.5 and 0.3·3.
+    assert [(choice.index, choice.nearest) for choice in choices] == [(2, 3), (0, 4)]
+
+
+@pytest.mark.parametrize(('uncertainty', 'places', 'expected'), [
+    ([0.3, 0.2, 0.1], [5, 5, 6], [0, 2]),  # the same picture again teaches nothing
+    ([0.2, 0.2, 0.2], [5, 5, 5], [0]),
+    ([0.0, 0.0, 0.0], [1, 2, 3], []),
+    ([0.0, 0.1, 0.0], [1, 2, 3], [1]),
+    ([0.7], [3], [0]),
+])
+def test_frames_that_teach_nothing_are_left_out(uncertainty, places, expected):
+    choices = choose_frames(np.array(uncertainty), on_a_line(*places), 9)
+    assert [choice.index for choice in choices] == expected
+
+
+def test_choices_are_those_of_brute_force_and_a_smaller_budget_is_a_part_of_a_larger():
+    generator = np.random.default_rng(0)
+    vectors, uncertainty = generator.normal(size=(30, 4)), generator.uniform(0.1, 1, 30)
+    choices = choose_frames(uncertainty, vectors, 30)
+    chosen = [choice.index for choice in choices]
+    assert sorted(chosen) == list(range(30))
+    for i in range(1, 30):
+        near = [min(np.linalg.norm(v - vectors[c]) for c in chosen[:i]) for v in vectors]
+        assert chosen[i] == np.argmax(uncertainty * near)
+    scores = [choice.score for choice in choices]
+    assert scores == sorted(scores, reverse=True)
+    assert choose_frames(uncertainty, vectors, 7) == choices[:7]
+    # Neither the features' scale nor their origin matters.
+    assert [c.index for c in choose_frames(uncertainty, 50 * vectors + 3, 30)] == chosen
+
+
+def test_a_view_is_what_head_and_label_embeddings_say(segmenter):
+    image = random_image(48, 64)
+    view = view_frame(segmenter, image, 'outdoor')
+    encoded = segmenter.encode(image)
+    probabilities = segmenter.logits(encoded, 'outdoor')[0].softmax(0).numpy()
+    ordered = np.sort(probabilities, 0)
+    ratio = ordered[-2] / ordered[-1]
+    similar = torch.einsum('cd,dhw->chw', segmenter.label_embeddings('outdoor'),
+                           segmenter.embed(encoded)[0])
+    contradicted = similar.argmax(0).numpy() != probabilities.argmax(0)
+    assert 0 < contradicted.mean() < 1
+    assert view.uncertainty == pytest.approx((ratio ** 2 * (1 + contradicted) / 2).mean())
+    assert view.undecided == pytest.approx((ratio >= 0.5).mean())
+    assert view.contradicted == pytest.approx(((ratio >= 0.5) & contradicted).mean())
+    np.testing.assert_allclose(view.vector, encoded.features[0].mean((1, 2)), rtol=1e-5)
+    np.testing.assert_array_equal(
+        view.classes, np.where(ratio >= 0.5, 255, probabilities.argmax(0)))
+
+
+def test_without_label_embeddings_the_head_alone_counts(segmenter):
+    image = random_image(48, 64)
+    view = view_frame(segmenter, image, 'indoor')
+    ordered = segmenter.logits(segmenter.encode(image), 'indoor')[0].softmax(0).numpy()
+    assert view.contradicted is None
+    assert view.uncertainty == pytest.approx(((ordered.min(0) / ordered.max(0)) ** 2).mean())
+
+
+def test_what_is_kept_of_a_frame_does_not_grow_with_it(segmenter):
+    assert view_frame(segmenter, random_image(64, 1024), 'indoor').classes.shape == (4, MAP_SIDE)
+
+
+def test_a_frame_is_encoded_once(segmenter, monkeypatch):
+    passes = []
+    encode = segmenter.encode
+    monkeypatch.setattr(segmenter, 'encode', lambda image: passes.append(1) or encode(image))
+    view_frame(segmenter, random_image(48, 64), 'outdoor')
+    assert passes == [1]
+
+
+def test_domains_that_cannot_be_ranked_are_told(segmenter):
+    with pytest.raises(DomainError, match="unknown domain 'attic'"):
+        view_frame(segmenter, random_image(8, 8), 'attic')
+    single = Segmenter(small_network(Domain.create('yard', ['grass'])), ModelCard(), device='cpu')
+    with pytest.raises(DomainError, match='yard: with one class'):
+        view_frame(single, random_image(8, 8), 'yard')
+
+
+@pytest.mark.parametrize(('view', 'distance', 'nearest', 'text'), [
+    ((0.405, 0.2, ('chair', 'table', 0.314)), 2, 'a.png',
+     'uncertain: chair/table over 31 % of the pixels; undecided over 40 %, against label '
+     'embeddings over 20 %; unlike any chosen before'),
+    ((0.004, None, ('chair', 'table', 0.004)), 0.5, 'a.png',
+     'uncertain: chair/table over less than 1 % of the pixels; undecided over less than 1 %; '
+     'nearest before: a.png'),
+    ((0, 0, None), 2, None, 'decided everywhere; the most uncertain of all'),
+])
+def test_the_reason_in_words(view, distance, nearest, text):
+    undecided, contradicted, confusion = view
+    view = FrameView(0.1, undecided, contradicted, confusion, np.zeros(1), np.zeros((1, 1)))
+    assert reason(view, Choice(0, 1.0, distance, None), nearest) == text
+
+
+def test_the_nearest_may_be_a_labelled_frame(tmp_path):
+    views = [FrameView(0.1, 0, None, None, vector, np.zeros((1, 1), np.uint8))
+             for vector in on_a_line(0, 10, 10.5)]
+    ranked = list(ranked_frames([tmp_path / 'a.png', tmp_path / 'b.png'], views[:2], 2,
+                                [tmp_path / 'known.png'], views[2:]))
+    assert [(each.rank, each.file.name) for each in ranked] == [(1, 'a.png'), (2, 'b.png')]
+    assert ranked[0].reason.endswith('unlike any chosen before')
+    assert ranked[1].reason.endswith('nearest before: known.png')
+
+
+def test_rank_writes_a_table_and_a_contact_sheet(model, frames, tmp_path, capsys):
+    (frames / 'damaged.png').write_bytes(b'no image')
+    out = tmp_path / 'ranking'
+    command = ['rank', str(model), str(frames), '--domain', 'outdoor', '--out', str(out),
+               '--device', 'cpu']
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    assert '4 of 5 frames chosen (1 fewer than asked for' in printed  # b is as a
+    with (out / 'rank.csv').open() as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ['rank', 'file', 'score', 'uncertainty', 'distance', 'reason']
+    assert [row['rank'] for row in rows] == ['1', '2', '3', '4']
+    assert sorted(row['file'] for row in rows) == [str(frames / f'{n}.png') for n in 'acde']
+    for row in rows:
+        assert float(row['score']) == pytest.approx(
+            float(row['uncertainty']) * float(row['distance']), abs=1e-5)
+    assert read_image(out / 'rank.png').shape[1] == 4 * 300 + 5 * GAP
+    before = (out / 'rank.csv').read_bytes()
+    assert main([*command, '--budget', '2']) == 0
+    assert (out / 'rank.csv').read_bytes() == b''.join(before.splitlines(True)[:3])
+
+
+def test_frames_that_cannot_be_read_are_named(model, frames, tmp_path, caplog):
+    for name in 'abcd':
+        (frames / f'{name}.png').write_bytes(b'')
+    assert main(['rank', str(model), str(frames), '--domain', 'indoor', '--out',
+                 str(tmp_path / 'ranking')]) == 0
+    assert 'a.png: the file is empty' in caplog.text
+    assert '4 of 5 images cannot be read and are skipped' in caplog.text
+    assert read_ranking(tmp_path / 'ranking' / 'rank.csv') == ['e.png']
+
+
+def test_labelled_frames_are_not_chosen_again(model, frames, tmp_path, capsys):
+    out = tmp_path / 'ranking'
+    assert main(['rank', str(model), str(frames), '--domain', 'outdoor', '--labelled',
+                 str(frames), '--out', str(out)]) == 1
+    assert 'no frame is worth labelling' in capsys.readouterr().err
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(('text', 'message'), [
+    (None, 'cannot be read'), ('', 'expected a rank.csv'), ('a,b\n1,2\n', 'expected a rank.csv')])
+def test_a_file_that_is_no_ranking_is_told(tmp_path, text, message):
+    path = tmp_path / 'rank.csv'
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(UnivsegError, match=f'rank.csv: {message}'):
+        read_ranking(path)
+
+
+def test_a_contact_sheet_has_each_picture_in_its_place():
+    colours = [(200, 0, 0), (0, 200, 0), (0, 0, 200)]
+    pictures = [(np.full((30, 40, 3), colour, np.uint8), str(i), ['name'])
+                for i, colour in enumerate(colours)]
+    sheet = contact_sheet(pictures, columns=2, width=80)
+    assert sheet.shape[1] == 2 * 80 + 3 * GAP
+    height = len(sheet) // 2
+    middles = [(GAP + 40, GAP + 40), (GAP + 40, 2 * GAP + 120), (height + GAP + 40, GAP + 40)]
+    assert [tuple(sheet[place].tolist()) for place in middles] == colours
+    assert (sheet[height:, 80 + 2 * GAP:] == 255).all()  # no fourth picture
+    with pytest.raises(ValueError, match='at least one'):
+        contact_sheet([], columns=2)
+
+
+def test_captions_are_wrapped_at_spaces():
+    lines = wrapped('uncertain: chair/table over 31 % of the pixels', 120)
+    assert len(lines) > 1
+    assert ' '.join(lines) == 'uncertain: chair/table over 31 % of the pixels'
+    assert wrapped('a_very_long_name_without_any_space', 20) == [
+        'a_very_long_name_without_any_space']

@@ -1,0 +1,226 @@
+"""`univseg rank`, `prelabel` and `import-labels`: from frames to a larger labelled folder."""
+
+import argparse
+from collections.abc import Iterator, Sequence
+import logging
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+from univseg_core.commands.options import add_device, colour, Command, positive, probability
+from univseg_core.data.folders import DataError, list_images
+from univseg_core.domains import Domain, DomainError
+from univseg_core.errors import UnivsegError
+from univseg_core.images import ImageError, read_image, write_png
+
+RANK_EXAMPLES = """examples:
+  univseg rank yard.univseg frames/ --domain outdoor --budget 100
+  univseg rank yard.univseg frames/ --domain outdoor --labelled yard/train/image --out ranking
+"""
+
+PRELABEL_EXAMPLES = """examples:
+  univseg prelabel yard.univseg frames/ --domain outdoor --out to_correct
+  univseg prelabel yard.univseg frames/ --domain outdoor --out to_correct \\
+      --ranked ranking/rank.csv --confidence 0.6
+"""
+
+IMPORT_EXAMPLES = """examples:
+  univseg import-labels corrected/ --frames frames/ --model yard.univseg --domain outdoor \\
+      --out yard/labelled
+  univseg import-labels SegmentationClass/ --frames frames/ --config my.yaml --domain outdoor \\
+      --labelmap labelmap.txt --out yard/labelled
+"""
+
+SHEET_COLUMNS, SHEET_WIDTH = 5, 300
+"""Pictures in a row of the contact sheet, and pixels of each."""
+
+log = logging.getLogger(__name__)
+
+
+def add_to(command: Command) -> None:
+    """Add the commands to the command line's grammar."""
+    sub = command('rank', _rank, "tell which frames are most worth a person's labelling",
+                  RANK_EXAMPLES)
+    sub.add_argument('model', type=Path, help='a model file (NAME.univseg)')
+    sub.add_argument('frames', type=Path, help='a folder of images')
+    sub.add_argument('--domain', metavar='NAME', required=True, help='the domain of the frames')
+    sub.add_argument('--budget', type=positive, default=100, metavar='N',
+                     help='how many frames to choose at most (default: 100)')
+    sub.add_argument('--labelled', type=Path, metavar='DIR',
+                     help='a folder of images that have labels already: the chosen are unlike '
+                          'them, too')
+    sub.add_argument('--out', type=Path, default=Path('ranking'), metavar='DIR',
+                     help='folder for rank.csv and rank.png, a contact sheet of the chosen '
+                          '(default: ranking)')
+    add_device(sub)
+
+    sub = command('prelabel', _prelabel, "write a model's masks for a person to correct",
+                  PRELABEL_EXAMPLES)
+    sub.add_argument('model', type=Path, help='a model file (NAME.univseg)')
+    sub.add_argument('frames', type=Path, help='a folder of images')
+    sub.add_argument('--domain', metavar='NAME', required=True,
+                     help='the domain whose head labels the pixels')
+    sub.add_argument('--out', type=Path, required=True, metavar='DIR',
+                     help='a new folder, for images/, labels/ (class index), SegmentationClass/ '
+                          '(the same with a palette), classes.txt and labelmap.txt')
+    sub.add_argument('--confidence', type=probability, default=0.0, metavar='T',
+                     help='pixels whose class has a smaller probability, 0..1, become void (255; '
+                          'default: 0)')
+    sub.add_argument('--ranked', type=Path, metavar='CSV',
+                     help='a rank.csv of `univseg rank`: of the frames, those that it names')
+    add_device(sub)
+
+    sub = command('import-labels', _import, 'bring corrected label maps back as a labelled folder',
+                  IMPORT_EXAMPLES)
+    sub.add_argument('labels', type=Path,
+                     help='a folder of PNGs: class indices, indices with a palette, or colours')
+    sub.add_argument('--frames', type=Path, required=True, metavar='DIR',
+                     help='the folder of the images, of the same names but for the ending')
+    of = sub.add_mutually_exclusive_group(required=True)
+    of.add_argument('--model', type=Path, help='a model file that has the domain')
+    of.add_argument('--config', help='or a configuration that has it')
+    sub.add_argument('--domain', metavar='NAME', required=True,
+                     help='the domain whose classes the labels are')
+    sub.add_argument('--out', type=Path, required=True, metavar='DIR',
+                     help='labelled folder to make or add to: image/, label/ and classes.txt')
+    sub.add_argument('--void', type=colour, metavar='R,G,B',
+                     help='the colour of pixels without a class (default: black, unless a class '
+                          'is black)')
+    sub.add_argument('--labelmap', type=Path, metavar='FILE',
+                     help="a tool's labelmap.txt, if its colours are others than the domain's")
+    sub.add_argument('--palette', choices=('auto', 'indices', 'colours'), default='auto',
+                     help='what counts in a PNG with a palette; auto: its indices, and an error '
+                          'where its colours are those of other classes (default: auto)')
+
+
+def readable(paths: Sequence[Path], title: str) -> Iterator[tuple[Path, np.ndarray]]:
+    """
+    Yield each image file that can be read with its image; say of the others why not.
+
+    A progress bar counts them. Raises DataError in the end where none can be read.
+    """
+    skipped = 0
+    with tqdm(paths, title, unit='image') as bar:
+        for path in bar:
+            try:
+                image = read_image(path)
+            except ImageError as error:
+                skipped += 1
+                bar.clear()
+                log.warning('%s; skipped', error)
+                continue
+            yield path, image
+    if skipped == len(paths):
+        raise DataError(f'none of {len(paths)} images can be read')
+    if skipped:
+        log.warning('%d of %d images cannot be read and are skipped', skipped, len(paths))
+
+
+def _folder(path: Path) -> list[Path]:
+    """Return a folder's images; raise DataError where it is not there or has none."""
+    if not path.is_dir():
+        raise DataError(f'{path}: no such folder')
+    return list_images(path)
+
+
+def _rank(options: argparse.Namespace) -> None:
+    from univseg_core.contact_sheet import contact_sheet
+    from univseg_core.figures import overlay, with_legend
+    from univseg_core.images import fit_size, resize_image, resize_label
+    from univseg_core.inference import Segmenter
+    from univseg_core.ranking import ranked_frames, view_frame, write_ranking
+
+    segmenter = Segmenter.load(options.model, device=options.device)
+    segmenter.check_domains([options.domain])
+    domain = segmenter.domains[options.domain]
+    paths = _folder(options.frames)
+    labelled = _folder(options.labelled) if options.labelled else []
+
+    def views(of: Sequence[Path], title: str) -> dict:
+        return {path: view_frame(segmenter, image, domain.name)
+                for path, image in readable(of, title)}
+
+    seen = views(paths, 'frames')
+    known = views(labelled, 'labelled') if labelled else {}
+    ranked = list(ranked_frames(list(seen), list(seen.values()), options.budget, list(known),
+                                list(known.values())))
+    if not ranked:
+        raise UnivsegError(f'{options.frames}: no frame is worth labelling: the model is sure '
+                           'of all of them, or they are all like labelled ones')
+
+    def pictures() -> Iterator[tuple[np.ndarray, str, list[str]]]:
+        for each in ranked:
+            image = read_image(each.file)
+            size = fit_size(*image.shape[:2], min(SHEET_WIDTH, max(image.shape[:2])))
+            mask = resize_label(each.view.classes, *size)
+            yield (overlay(resize_image(image, *size), mask, domain), str(each.rank),
+                   [each.file.name, *each.reason.split('; ')])
+
+    write_ranking(options.out / 'rank.csv', ranked)
+    sheet = contact_sheet(pictures(), SHEET_COLUMNS, SHEET_WIDTH)
+    write_png(options.out / 'rank.png', with_legend(sheet, domain))
+    few = min(options.budget, len(seen)) - len(ranked)
+    print(f'{len(ranked)} of {len(seen)} frames chosen'
+          + (f' ({few} fewer than asked for: the others are like chosen ones)' if few else '')
+          + f': {options.out / "rank.csv"}, {options.out / "rank.png"}')
+
+
+def _prelabel(options: argparse.Namespace) -> None:
+    from univseg_core.files import new_folder
+    from univseg_core.inference import Segmenter
+    from univseg_core.prelabels import decided, only_named, PrelabelFolder
+    from univseg_core.ranking import read_ranking
+
+    segmenter = Segmenter.load(options.model, device=options.device)
+    segmenter.check_domains([options.domain])
+    frames = _folder(options.frames)
+    if options.ranked:
+        frames = only_named(frames, read_ranking(options.ranked), options.ranked)
+    shares = []
+    with new_folder(options.out) as unfinished:
+        folder = PrelabelFolder(unfinished, segmenter.domains[options.domain])
+        for path, image in readable(frames, 'prelabel'):
+            mask = segmenter(image, [options.domain],
+                             threshold=options.confidence)[options.domain].mask
+            folder.add(path, mask)
+            shares.append(decided(mask))
+        folder.finish()
+    copied = len(folder.names) - folder.linked
+    print(f'{len(folder.names)} frames with masks in {options.out}; '
+          f'{100 * np.mean(shares):.1f} % of the pixels have a class; of the frames, '
+          f'{folder.linked} are hard links, {copied} copies')
+
+
+def _import(options: argparse.Namespace) -> None:
+    from univseg_core.label_import import import_labels
+    from univseg_core.returned_labels import class_colours, LabelDecoder, read_labelmap
+
+    domain = _domain(options)
+    named = read_labelmap(options.labelmap) if options.labelmap else None
+    decoder = LabelDecoder(domain, class_colours(domain, options.void, named), options.palette)
+    frames = _folder(options.frames)
+    done = import_labels(_folder(options.labels), frames, options.out, decoder)
+    if done.empty:
+        log.warning('%d label maps have no pixel of any class and are left out: %s',
+                    len(done.empty), ', '.join(done.empty[:5]))
+    print(f'{options.out}: {len(done.added)} label maps added, {len(done.replaced)} replaced, '
+          f'{len(done.unchanged)} as they were')
+    print(f'train: {{images: {options.out / "image"}, labels: {options.out / "label"}}}')
+
+
+def _domain(options: argparse.Namespace) -> Domain:
+    """Return the domain that a model file or a configuration has."""
+    if options.model:
+        from univseg_core.models.model_file import load_model
+
+        domains = load_model(options.model)[0].domains
+        source = options.model
+    else:
+        from univseg_core.config import load_config
+
+        config, source = load_config(options.config), options.config
+        domains = {name: config.domain(name) for name in config.domains}
+    if options.domain not in domains:
+        raise DomainError(f'{source}: unknown domain {options.domain!r}; there are '
+                          f'{", ".join(domains)}')
+    return domains[options.domain]

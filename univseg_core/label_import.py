@@ -1,0 +1,137 @@
+"""Label maps that come back and their frames → a labelled folder, once all of them are sound."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+import filecmp
+from functools import partial
+from pathlib import Path
+import shutil
+
+from univseg_core.data.folders import DataError
+from univseg_core.data.machine import in_threads
+from univseg_core.domains import IGNORE_INDEX
+from univseg_core.errors import UnivsegError
+from univseg_core.files import replacing, temporary_folder, write_text
+from univseg_core.images import read_image, write_png
+from univseg_core.returned_labels import LabelDecoder
+
+PROBLEMS_SHOWN = 50
+
+
+@dataclass
+class Imported:
+    """
+    What became of the label maps: file names without ending.
+
+    `empty` are those without a pixel of any class, which are left out.
+    """
+
+    added: list[str] = field(default_factory=list)
+    replaced: list[str] = field(default_factory=list)
+    unchanged: list[str] = field(default_factory=list)
+    empty: list[str] = field(default_factory=list)
+
+
+def import_labels(labels: Sequence[Path], frames: Sequence[Path], out: Path,
+                  decoder: LabelDecoder, progress: bool = True) -> Imported:
+    """
+    Put label maps and the frames of the same names (but for the ending) into a labelled folder.
+
+    `out` gets image/ (copies of the frames), label/ (index PNGs, 255: void) and classes.txt. It
+    may be one that is there already: label maps of the same frames are replaced. First all is
+    read and checked; then all is written beside `out`; only then it is moved there, each label
+    before its image, so that at no moment an image lacks its label.
+
+    Raises DataError, which names every problem, before anything is written.
+    """
+    of_frame = {frame.stem: frame for frame in frames}
+    there = {path.stem: path for path in (out / 'image').glob('*')}
+    check = partial(_check, of_frame=of_frame, there=there, decoder=decoder)
+    problems, pairs, done = _of_the_folder(out, decoder), [], Imported()
+    for label, (problem, is_empty) in zip(
+            labels, in_threads(check, labels, 'check', progress), strict=True):
+        if problem:
+            problems.append(problem)
+        elif is_empty:
+            done.empty.append(label.stem)
+        else:
+            pairs.append((of_frame[label.stem], label))
+    if problems:
+        shown = problems[:PROBLEMS_SHOWN]
+        if len(problems) > len(shown):
+            shown.append(f'and {len(problems) - len(shown)} more')
+        listed = ''.join(f'\n  {problem}' for problem in shown)
+        raise DataError(f'{len(problems)} problem{"s" * (len(problems) > 1)}, so that nothing is '
+                        f'written:{listed}')
+    _write(pairs, out, decoder, done, progress)
+    return done
+
+
+def _of_the_folder(out: Path, decoder: LabelDecoder) -> list[str]:
+    """Return what keeps a folder from taking labels of a domain."""
+    if out.exists() and not out.is_dir():
+        return [f'{out}: expected a folder, or none yet']
+    classes = out / 'classes.txt'
+    if classes.is_file():
+        there = classes.read_text(encoding='utf-8', errors='replace').splitlines()
+        if there != list(decoder.domain.classes):
+            return [f'{classes}: the folder has labels of other classes: {", ".join(there)}']
+    return []
+
+
+def _check(label: Path, of_frame: dict[str, Path], there: dict[str, Path],
+           decoder: LabelDecoder) -> tuple[str | None, bool]:
+    """Return what is wrong with a label map, its frame or their place; and whether it is empty."""
+    frame = of_frame.get(label.stem)
+    if frame is None:
+        return f'{label}: no frame is called {label.stem}', False
+    try:
+        classes, image = decoder.read(label), read_image(frame)
+    except UnivsegError as error:
+        return str(error), False
+    if classes.shape != image.shape[:2]:
+        turned = (' (turned by the orientation in its EXIF data?)'
+                  if classes.shape == image.shape[1::-1] else '')
+        return (f'{label}: the label map is {classes.shape[1]}×{classes.shape[0]}, its frame '
+                f'{image.shape[1]}×{image.shape[0]}{turned}'), False
+    old = there.get(frame.stem)
+    if old and not (old.name == frame.name and filecmp.cmp(old, frame, shallow=False)):
+        return f'{old}: another picture of this name is there already', False
+    return None, bool((classes == IGNORE_INDEX).all())
+
+
+def _write(pairs: Sequence[tuple[Path, Path]], out: Path, decoder: LabelDecoder, done: Imported,
+           progress: bool) -> None:
+    with temporary_folder(out) as staged:
+        def stage(pair: tuple[Path, Path]) -> None:
+            frame, label = pair
+            write_png(staged / 'label' / f'{frame.stem}.png', decoder.read(label))
+            if not (out / 'image' / frame.name).exists():
+                with replacing(staged / 'image' / frame.name) as copy:
+                    shutil.copyfile(frame, copy)
+
+        for _ in in_threads(stage, pairs, 'write', progress):
+            pass
+        if not pairs:
+            return
+        write_text(staged / 'classes.txt', ''.join(f'{c}\n' for c in decoder.domain.classes))
+        for folder in ('image', 'label'):
+            (out / folder).mkdir(parents=True, exist_ok=True)
+        for frame, _ in pairs:
+            name = f'label/{frame.stem}.png'
+            if not (out / name).exists():
+                done.added.append(frame.stem)
+            elif filecmp.cmp(out / name, staged / name, shallow=False):
+                done.unchanged.append(frame.stem)
+            else:
+                done.replaced.append(frame.stem)
+            _move(staged, out, name)
+            _move(staged, out, f'image/{frame.name}')
+        _move(staged, out, 'classes.txt')
+
+
+def _move(staged: Path, out: Path, name: str) -> None:
+    """Move a file, unless it is not there or the same already."""
+    if (staged / name).exists() and not (
+            (out / name).exists() and filecmp.cmp(staged / name, out / name, shallow=False)):
+        (staged / name).replace(out / name)

@@ -1,0 +1,270 @@
+"""
+Which frames are most worth a person's labelling.
+
+A frame's score is how unsure the model is of it times how far it is from every frame chosen
+before it: each choice is the frame with the largest score (k-center greedy, weighted). So no two
+frames alike are chosen, nor one of which the model is sure.
+"""
+
+from collections.abc import Iterator, Sequence
+import csv
+from dataclasses import dataclass
+import io
+from pathlib import Path
+
+import numpy as np
+import torch
+from univseg_core.domains import Domain, DomainError, IGNORE_INDEX
+from univseg_core.errors import UnivsegError
+from univseg_core.files import write_text
+from univseg_core.images import fit_size
+from univseg_core.inference import Encoded, Segmenter
+
+MAP_SIDE = 64
+"""Cells of the longer side of a kept map of classes at most: 4 kB a frame, of whatever size."""
+
+UNDECIDED = 0.5
+"""Share of the first class's probability that the second has at least where it is undecided."""
+
+ALIKE = 1.0
+"""Distance, in units of the frames' spread, from which on frames are called unlike."""
+
+COLUMNS = ('rank', 'file', 'score', 'uncertainty', 'distance', 'reason')
+
+
+@dataclass(frozen=True)
+class FrameView:
+    """
+    What the model makes of one frame, from one encoder pass, in cells of 8×8 pixels.
+
+    `uncertainty`, 0..1, is the mean of `cell_uncertainty`. `undecided` is the share of cells
+    whose second class is at least half as likely as their first, `contradicted` the share of
+    cells that are so and whose nearest label embedding names another class than the head (None
+    where the model has none of the domain). `confusion` names the two classes between which most
+    cells are undecided, and the share of the cells that are; None where there is none. `vector`
+    (C_F,) float32 is the mean of the encoder's features; `classes` (h, w) uint8 a small map of
+    the head's classes, 255 where undecided, for the eye.
+    """
+
+    uncertainty: float
+    undecided: float
+    contradicted: float | None
+    confusion: tuple[str, str, float] | None
+    vector: np.ndarray
+    classes: np.ndarray
+
+
+@dataclass(frozen=True)
+class Choice:
+    """
+    A frame that was chosen: its place in the list, and why.
+
+    `distance` is that to the nearest frame that is chosen or labelled already, `nearest` its
+    place in the list of both (the labelled ones last); None for the first where none is labelled,
+    whose distance is that to the frame farthest from it. `score` never rises from one choice to
+    the next.
+    """
+
+    index: int
+    score: float
+    distance: float
+    nearest: int | None
+
+
+@torch.inference_mode()
+def view_frame(segmenter: Segmenter, image: np.ndarray, name: str) -> FrameView:
+    """
+    Return what a domain's head and label embeddings make of an image (H, W, 3) uint8 RGB.
+
+    Raises DomainError for an unknown domain or one of a single class: of it a model is sure.
+    """
+    segmenter.check_domains([name])
+    domain = segmenter.domains[name]
+    if len(domain.classes) < 2:
+        raise DomainError(f'domain {name}: with one class, a model is sure of every pixel')
+    encoded = segmenter.encode(image)
+    values, indices = segmenter.logits(encoded, name)[0].softmax(0).topk(2, dim=0)
+    ratio, top = values[1] / values[0], indices[0]
+    contradicted = _contradicted(segmenter, encoded, name, top)
+    undecided = ratio >= UNDECIDED
+    share = None if contradicted is None else float((undecided & contradicted).float().mean())
+    return FrameView(
+        float(cell_uncertainty(ratio, contradicted).mean()), float(undecided.float().mean()),
+        share, largest_confusion(indices, undecided, domain),
+        encoded.features[0].mean((1, 2)).cpu().numpy(),
+        _small_map(top.masked_fill(undecided, IGNORE_INDEX)))
+
+
+def cell_uncertainty(ratio: torch.Tensor, contradicted: torch.Tensor | None) -> torch.Tensor:
+    """
+    Return how unsure the model is of each cell, (h, w) in 0..1.
+
+    It is the square of `ratio` (h, w), that of the second class's probability to the first's,
+    and half of that where the nearest label embedding names the head's class, too:
+    `contradicted` (h, w) bool is where it does not, or None where there are no label embeddings.
+    """
+    if contradicted is None:
+        return ratio ** 2
+    return ratio ** 2 * (1 + contradicted) / 2
+
+
+def largest_confusion(indices: torch.Tensor, undecided: torch.Tensor, domain: Domain
+                      ) -> tuple[str, str, float] | None:
+    """
+    Return the two classes between which most cells are undecided, and the share of all cells.
+
+    `indices` (2, h, w) are each cell's two likeliest classes, `undecided` (h, w) bool. The class
+    that is on top more often is named first. None where no cell is undecided.
+    """
+    classes = len(domain.classes)
+    first, second = indices[:, undecided].cpu()
+    counts = np.bincount(classes * first + second, minlength=classes ** 2)
+    counts = counts.reshape(classes, classes)
+    pairs = np.triu(counts + counts.T)
+    if not pairs.any():
+        return None
+    a, b = np.unravel_index(pairs.argmax(), pairs.shape)
+    if counts[b, a] > counts[a, b]:
+        a, b = b, a
+    return domain.classes[a], domain.classes[b], float(pairs.max() / undecided.numel())
+
+
+def _contradicted(segmenter: Segmenter, encoded: Encoded, name: str,
+                  top: torch.Tensor) -> torch.Tensor | None:
+    """Return where (h, w) the nearest label embedding is of another class than the top one."""
+    try:
+        scores, present = segmenter.prototype_scores(encoded, name)
+    except UnivsegError:  # it has none of this domain
+        return None
+    return torch.tensor(present, device=top.device)[scores.argmax(0)] != top
+
+
+def _small_map(classes: torch.Tensor) -> np.ndarray:
+    """Return a map (h, w) uint8 of at most `MAP_SIDE` cells a side."""
+    height, width = classes.shape
+    rows, columns = fit_size(height, width, min(MAP_SIDE, max(height, width)))
+    rows = torch.arange(rows) * height // rows
+    columns = torch.arange(columns) * width // columns
+    return classes.cpu()[rows][:, columns].to(torch.uint8).numpy()
+
+
+def choose_frames(uncertainty: np.ndarray, vectors: np.ndarray, budget: int,
+                  labelled: np.ndarray | None = None) -> list[Choice]:
+    """
+    Choose at most `budget` of n frames, each the largest of uncertainty × distance in its turn.
+
+    `uncertainty` (n,) and `vectors` (n, d) are those of the frames, `labelled` (m, d) the vectors
+    of frames that have labels already and count as chosen. Distances are Euclidean, in units of
+    the frames' spread (the root mean square distance from their mean). Without labelled ones the
+    first is the most uncertain. Frames of score 0 (as one chosen, or with no uncertainty) are
+    left out; of equal scores the first in the list is chosen.
+    """
+    everything = np.concatenate([vectors, np.zeros((0, vectors.shape[1]))
+                                 if labelled is None else labelled]).astype(float)
+    frames = everything[:len(vectors)]
+    spread = np.sqrt(((frames - frames.mean(0)) ** 2).sum(1).mean()) or 1.0
+
+    def distances(to: int) -> np.ndarray:
+        return np.sqrt(((frames - everything[to]) ** 2).sum(1)) / spread
+
+    distance, nearest = np.full(len(frames), np.inf), np.full(len(frames), -1)
+
+    def take(index: int) -> None:
+        far = distances(index)
+        nearer = far < distance
+        distance[nearer], nearest[nearer] = far[nearer], index
+
+    for index in range(len(frames), len(everything)):
+        take(index)
+    chosen = []
+    for _ in range(min(budget, len(frames))):
+        if np.isinf(distance[0]):
+            index = int(uncertainty.argmax())
+            far, neighbour = float(distances(index).max()), None
+            far = far or ALIKE  # all frames are one and the same
+        else:
+            index = int((uncertainty * distance).argmax())
+            far, neighbour = float(distance[index]), int(nearest[index])
+        score = float(uncertainty[index] * far)
+        if score <= 0:
+            break
+        chosen.append(Choice(index, score, far, neighbour))
+        take(index)
+    return chosen
+
+
+def reason(view: FrameView, choice: Choice, nearest: str | None) -> str:
+    """Return in words why a frame was chosen; `nearest` names the frame nearest to it."""
+    if view.confusion:
+        a, b, share = view.confusion
+        parts = [f'uncertain: {a}/{b} over {_percent(share)} of the pixels',
+                 f'undecided over {_percent(view.undecided)}']
+        if view.contradicted:
+            parts[-1] += f', against label embeddings over {_percent(view.contradicted)}'
+    else:
+        parts = ['decided everywhere']
+    if nearest is None:
+        parts.append('the most uncertain of all')
+    elif choice.distance >= ALIKE:
+        parts.append('unlike any chosen before')
+    else:
+        parts.append(f'nearest before: {nearest}')
+    return '; '.join(parts)
+
+
+def _percent(share: float) -> str:
+    return f'{100 * share:.0f} %' if share >= 0.01 else 'less than 1 %'
+
+
+@dataclass(frozen=True)
+class RankedFrame:
+    """One row of rank.csv, and the frame's small map of classes (h, w) uint8."""
+
+    rank: int
+    file: Path
+    choice: Choice
+    view: FrameView
+    reason: str
+
+
+def ranked_frames(frames: Sequence[Path], views: Sequence[FrameView], budget: int,
+                  labelled: Sequence[Path] = (), labelled_views: Sequence[FrameView] = ()
+                  ) -> Iterator[RankedFrame]:
+    """Yield the chosen of some frames, the most worthwhile first; see `choose_frames`."""
+    files = [*frames, *labelled]
+    chosen = choose_frames(
+        np.array([view.uncertainty for view in views]), np.stack([v.vector for v in views]),
+        budget, np.stack([v.vector for v in labelled_views]) if labelled_views else None)
+    for rank, choice in enumerate(chosen, 1):
+        view = views[choice.index]
+        nearest = None if choice.nearest is None else files[choice.nearest].name
+        yield RankedFrame(rank, frames[choice.index], choice, view,
+                          reason(view, choice, nearest))
+
+
+def write_ranking(path: Path, ranked: Sequence[RankedFrame]) -> None:
+    """Write rank.csv, whole or not at all: one row a frame, its columns `COLUMNS`."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator='\n')
+    writer.writerow(COLUMNS)
+    for each in ranked:
+        writer.writerow([each.rank, each.file, f'{each.choice.score:.6f}',
+                         f'{each.view.uncertainty:.6f}', f'{each.choice.distance:.6f}',
+                         each.reason])
+    write_text(path, text.getvalue())
+
+
+def read_ranking(path: Path) -> list[str]:
+    """
+    Return the names of the files in a rank.csv, in order of rank.
+
+    Raises UnivsegError where it is missing or no such file.
+    """
+    try:
+        with path.open(encoding='utf-8', newline='') as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UnivsegError(f'{path}: cannot be read: {error}') from error
+    if not rows or not rows[0].get('file'):
+        raise UnivsegError(f'{path}: expected a rank.csv, with a column file')
+    return [Path(row['file']).name for row in rows]
