@@ -62,7 +62,7 @@ setup(
     extras_require={
         'train': TRAIN,
         'ros': ROS,
-        'test': ['pytest>=8'],
+        'test': ['pytest>=8', 'pytest-xdist>=3.5'],
         'dev': ['ruff>=0.6'],
     },
     entry_points={
