@@ -28,7 +28,7 @@ from univseg_core.data.splits import choose_labelled
 from univseg_core.domains import IGNORE_INDEX
 from univseg_core.images import read_image
 from univseg_core.inference import Segmenter
-from univseg_core.ranking import cell_uncertainty, choose_frames, view_frame
+from univseg_core.labelling.ranking import cell_uncertainty, choose_frames, view_frame
 from univseg_core.training.run import train
 
 MEASURES = ('entropy', '1 - p1', '(p2/p1)^2', 'disagreement', 'uncertainty')

@@ -1,9 +1,18 @@
 """A file is either whole or as it was before."""
 
 import errno
+from pathlib import Path
+import subprocess
+import sys
 
 import pytest
-from univseg_core.files import remove_leftovers, replacing, write_text
+from univseg_core.files import (
+    new_folder,
+    remove_leftovers,
+    replacing,
+    temporary_folder,
+    write_text,
+)
 
 
 def test_a_file_is_written_and_folders_made(tmp_path):
@@ -63,3 +72,34 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
     remove_leftovers(tmp_path)
     assert sorted(path for path in tmp_path.rglob('*') if path.is_file()) == sorted(kept)
     remove_leftovers(tmp_path / 'nothing')
+
+
+def test_a_new_folder_is_whole_or_not_there(tmp_path):
+    path = tmp_path / 'below' / 'new'
+    with pytest.raises(OSError, match='full'), new_folder(path) as unfinished:
+        (unfinished / 'a').touch()
+        raise OSError(errno.ENOSPC, 'full')
+    assert not list(path.parent.iterdir())
+    with new_folder(path) as unfinished:
+        (unfinished / 'a').touch()
+        assert not path.exists()
+    assert [each.name for each in path.iterdir()] == ['a']
+    assert [each.name for each in path.parent.iterdir()] == ['new']
+    with pytest.raises(FileExistsError, match='name a new folder'), new_folder(path):
+        pass
+
+
+def test_leftovers_of_the_killed_are_removed_and_those_of_the_running_kept(tmp_path):
+    code = ('import sys, time\nfrom pathlib import Path\n'
+            'from univseg_core.files import temporary_folder\n'
+            'with temporary_folder(Path(sys.argv[1])) as folder:\n'
+            '    print(folder, flush=True)\n    time.sleep(60)')
+    with subprocess.Popen([sys.executable, '-c', code, tmp_path / 'out'], text=True,
+                          stdout=subprocess.PIPE) as process:
+        left = Path(process.stdout.readline().strip())
+        with temporary_folder(tmp_path / 'out'):
+            assert left.is_dir()
+        process.kill()
+    assert left.is_dir()
+    with temporary_folder(tmp_path / 'out'):
+        assert not left.exists()

@@ -124,11 +124,11 @@ def _folder(path: Path) -> list[Path]:
 
 
 def _rank(options: argparse.Namespace) -> None:
-    from univseg_core.contact_sheet import contact_sheet
     from univseg_core.figures import overlay, with_legend
     from univseg_core.images import fit_size, resize_image, resize_label
     from univseg_core.inference import Segmenter
-    from univseg_core.ranking import ranked_frames, view_frame, write_ranking
+    from univseg_core.labelling.contact_sheet import contact_sheet
+    from univseg_core.labelling.ranking import ranked_frames, view_frame, write_ranking
 
     segmenter = Segmenter.load(options.model, device=options.device)
     segmenter.check_domains([options.domain])
@@ -168,8 +168,8 @@ def _rank(options: argparse.Namespace) -> None:
 def _prelabel(options: argparse.Namespace) -> None:
     from univseg_core.files import new_folder
     from univseg_core.inference import Segmenter
-    from univseg_core.prelabels import decided, only_named, PrelabelFolder
-    from univseg_core.ranking import read_ranking
+    from univseg_core.labelling.prelabels import decided, only_named, PrelabelFolder
+    from univseg_core.labelling.ranking import read_ranking
 
     segmenter = Segmenter.load(options.model, device=options.device)
     segmenter.check_domains([options.domain])
@@ -192,8 +192,8 @@ def _prelabel(options: argparse.Namespace) -> None:
 
 
 def _import(options: argparse.Namespace) -> None:
-    from univseg_core.label_import import import_labels
-    from univseg_core.returned_labels import class_colours, LabelDecoder, read_labelmap
+    from univseg_core.labelling.label_import import import_labels
+    from univseg_core.labelling.returned_labels import class_colours, LabelDecoder, read_labelmap
 
     domain = _domain(options)
     named = read_labelmap(options.labelmap) if options.labelmap else None

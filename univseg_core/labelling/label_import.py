@@ -13,7 +13,7 @@ from univseg_core.domains import IGNORE_INDEX
 from univseg_core.errors import UnivsegError
 from univseg_core.files import replacing, temporary_folder, write_text
 from univseg_core.images import read_image, write_png
-from univseg_core.returned_labels import LabelDecoder
+from univseg_core.labelling.returned_labels import LabelDecoder
 
 PROBLEMS_SHOWN = 50
 

@@ -7,13 +7,12 @@ import pytest
 from tiny_worlds import OUTDOOR, random_image, small_network
 import torch
 from univseg_core.cli import main
-from univseg_core.contact_sheet import contact_sheet, GAP, wrapped
 from univseg_core.domains import Domain, DomainError
 from univseg_core.errors import UnivsegError
 from univseg_core.images import read_image, write_png
 from univseg_core.inference import Segmenter
-from univseg_core.models.model_file import ModelCard, save_model
-from univseg_core.ranking import (
+from univseg_core.labelling.contact_sheet import contact_sheet, GAP, wrapped
+from univseg_core.labelling.ranking import (
     cell_uncertainty,
     Choice,
     choose_frames,
@@ -25,6 +24,7 @@ from univseg_core.ranking import (
     reason,
     view_frame,
 )
+from univseg_core.models.model_file import ModelCard, save_model
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from univseg_core.experiments.settings import load_experiment
 
 NAMES = sorted(file.name.removesuffix('.yaml') for file in (SHIPPED / 'experiments').iterdir())
 TABLES = [f'table{i}' for i in range(2, 8)]
-DOCS = (Path(__file__).parents[2] / 'docs' / 'experiments.md').read_text(encoding='utf-8')
+DOCS = (Path(__file__).parents[3] / 'docs' / 'experiments.md').read_text(encoding='utf-8')
 
 
 @pytest.fixture

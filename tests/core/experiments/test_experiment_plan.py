@@ -1,0 +1,186 @@
+"""Which runs an experiment takes, and which experiments are refused."""
+
+
+from plans import difference, names, planned
+import pytest
+from tiny_worlds import configuration
+from univseg_core.cli import main
+from univseg_core.config import ConfigError, load_config
+from univseg_core.data.folders import DataError
+from univseg_core.experiments.plan import ExperimentError
+from univseg_core.experiments.settings import load_experiment
+from univseg_core.experiments.variants import VARIANTS
+from univseg_core.training.run_settings import flat
+import yaml
+
+
+def test_each_run_comes_once_after_what_it_needs(write, root):
+    path = write(variants=['univ_full', 'finetune'], labelled=[2, 'all'], seeds=[0, 3])
+    runs = planned(path, root)
+    cell = ['supervised_only/outdoor', 'supervised_only/indoor', 'finetune/outdoor',
+            'finetune/indoor', 'univ_full']
+    assert names(runs, root) == [f'{n}/seed{seed}/{name}' for n in ('n2', 'all')
+                                 for seed in (0, 3) for name in cell]
+    needs = {run.folder: names([type(run)(folder, {}) for folder in run.needs], root)
+             for run in runs[5:10]}
+    base = 'n2/seed3'
+    assert list(needs.values()) == [
+        [], [], [f'{base}/supervised_only/indoor'], [f'{base}/supervised_only/outdoor'],
+        [f'{base}/supervised_only/outdoor', f'{base}/supervised_only/indoor']]
+
+
+def test_some_variants_alone_bring_what_they_need(write, root):
+    path = write(variants=list(VARIANTS))
+    assert names(planned(path, root, only=['univ_basic']), root) == ['n2/seed0/univ_basic']
+    assert names(planned(path, root, only=['univ_full_k3']), root) == [
+        'n2/seed0/supervised_only/outdoor', 'n2/seed0/supervised_only/indoor',
+        'n2/seed0/univ_full_k3']
+    with pytest.raises(ExperimentError, match=r'tiny\.yaml: has no variant univ_ful; it has .*k3'):
+        planned(path, root, only=['univ_ful'])
+
+
+def test_the_domain_before_starts_a_third_one(write, root, worlds):
+    base = configuration(worlds)
+    base['domains']['attic'] = base['domains']['indoor']
+    runs = planned(write(base, variants=['finetune']), root)[3:]
+    assert [(run.folder.name, run.needs[0].name) for run in runs] == [
+        ('outdoor', 'attic'), ('indoor', 'outdoor'), ('attic', 'indoor')]
+
+
+def test_to_finetune_needs_two_domains(write, root):
+    base = yaml.safe_load(write().with_name('base.yaml').read_text())
+    del base['domains']['indoor']
+    with pytest.raises(ConfigError, match='finetune needs two domains or more, the base has out'):
+        planned(write(base, variants=['finetune']), root)
+
+
+def test_each_variant_changes_what_its_name_says_alone(write, root, worlds):
+    base = configuration(worlds) | {'objective': {'alpha': 0.3, 'beta': 0.2, 'warmup_steps': 5}}
+    path = write(base, variants=list(VARIANTS), seeds=[4], single_domain_steps=7)
+    runs = {name: run for run, name in zip(planned(path, root), names(planned(path, root), root),
+                                           strict=True)}
+    configs = {name.removeprefix('n2/seed4/'): run.config for name, run in runs.items()}
+    models = {name: str(root / f'n2/seed4/supervised_only/{name}/model.univseg')
+              for name in ('outdoor', 'indoor')}
+
+    full = configs['univ_full']
+    assert (full['objective']['alpha'], full['objective']['beta']) == (0.3, 0.2)
+    assert full['label_embeddings']['networks'] == models
+    assert full['training']['seed'] == 4
+    assert {name: domain['labelled'] for name, domain in full['domains'].items()} == {
+        'outdoor': 2, 'indoor': 2}
+    changes = {
+        'univ_cross': {'objective.beta': 0},
+        'univ_full_k3': {'label_embeddings.centroids': 3},
+        'univ_full_theta_0': {'label_embeddings.theta': 0},
+        'univ_full_theta_0_5': {'label_embeddings.theta': 0.5},
+        'univ_full_cosine': {'objective.similarity': 'cosine', 'objective.temperature': 0.1},
+        'univ_full_anchor': {'objective.anchor': 1},
+    }
+    for name, expected in changes.items():
+        assert difference(full, configs[name]) == set(expected), name
+        assert expected.items() <= flat(configs[name]).items()
+    joint = configs['univ_full_joint']
+    assert difference(full, joint) == {
+        'label_embeddings.basis', 'label_embeddings.networks',
+        'label_embeddings.networks.outdoor', 'label_embeddings.networks.indoor'}
+    assert joint['label_embeddings']['basis'] == 'joint'
+
+    basic = configs['univ_basic']
+    assert (basic['objective']['alpha'], basic['objective']['beta']) == (0, 0)
+    assert {key.split('.')[0] for key in difference(full, basic)} == {
+        'objective', 'label_embeddings'}
+    alone = configs['supervised_only/indoor']
+    assert list(alone['domains']) == ['indoor']
+    assert alone['training']['steps'] == 7
+    assert {key for key in difference(basic, alone) if 'outdoor' not in key} == {
+        'training.steps'}
+    tuned = configs['finetune/indoor']
+    assert difference(alone, tuned) == {'model.start'}
+    assert tuned['model']['start'] == models['outdoor']
+
+
+def test_steps_of_one_domain_by_n(write, root):
+    path = write(labelled=[2, 'all'], single_domain_steps={2: 11, 'all': 12})
+    assert [run.steps for run in planned(path, root)] == [11, 11, 30, 12, 12, 30]
+    with pytest.raises(ConfigError, match=r'tiny\.yaml:\n  single_domain_steps: no number for N '
+                                          '= all'):
+        planned(write(labelled=[2, 'all'], single_domain_steps={2: 11}), root)
+
+
+def test_what_concerns_the_unsupervised_terms_alone_leaves_the_other_runs_as_they_are(write, root):
+    path = write(variants=['supervised_only', 'univ_basic'])
+    before, after = (planned(path, root, *changes) for changes in (
+        (), ('objective.warmup_steps=9', 'label_embeddings.centroids=2')))
+    assert [run.config for run in before] == [run.config for run in after]
+
+
+def test_the_command_line_changes_experiment_and_configuration(write, root):
+    path = write(overrides={'training': {'steps': 20}, 'data': {'scale': [1, 1]}})
+    runs = planned(path, root, 'seeds=[1, 2]', 'training.learning_rate=0.5')
+    assert {run.folder.parts[-2] for run in runs if 'univ_full' in run.folder.name} == {
+        'seed1', 'seed2'}
+    training = runs[-1].config['training']
+    assert (training['steps'], training['learning_rate'], training['seed']) == (20, 0.5, 2)
+    assert runs[-1].config['data']['scale'] == [1, 1]
+    assert runs[-1].config['data']['crop_size'] == 48
+
+
+@pytest.mark.parametrize(('changes', 'overrides', 'messages'), [
+    ({'variant': []}, (), ['variant: unknown key; did you mean variants?']),
+    ({'variants': ['univ_ful']}, (), ['variants.0: ', 'univ_full', "got 'univ_ful'"]),
+    ({'variants': ['univ_full', 'univ_full']}, (), ["variants: 'univ_full' is there twice"]),
+    ({'seeds': []}, (), ['seeds: ']),
+    ({'labelled': [0]}, (), ['labelled: ', '1 or more']),
+    ({'single_domain_steps': 0}, (), ['single_domain_steps: ', '1 or more']),
+    ({'folder': '../x'}, (), ['folder: ', "got '../x'"]),
+    ({'published': {2: {'univ_full': {'garden': 3}}}}, (),
+     ['published.2.univ_full.garden: not a domain of', '(outdoor, indoor)']),
+    ({}, ('sedes=[1]',), ['sedes: unknown key; did you mean seeds?']),
+    ({}, ('training.seed=1',), ['training.seed: ', 'seeds=[1]']),
+    ({}, ('domains.outdoor.labelled=3',), ['domains.outdoor.labelled: ', 'labelled=[3]']),
+    ({'overrides': {'domains': None}}, (), ['base.yaml: domains: expected the domains by name']),
+])
+def test_a_wrong_experiment_is_refused(write, changes, overrides, messages):
+    with pytest.raises(ConfigError) as error:
+        load_experiment(write(**changes), overrides)
+    for message in messages:
+        assert message in str(error.value)
+
+
+@pytest.mark.parametrize(('override', 'messages'), [
+    ('training.stpes=1', ['base.yaml', 'training.stpes: unknown key; did you mean steps?']),
+    ('label_embeddings.basis=joint', ['base.yaml', 'basis', "the variants' to set"]),
+])
+def test_a_wrong_configuration_is_refused_before_anything_runs(write, root, override, messages):
+    with pytest.raises(ConfigError) as error:
+        planned(write(), root, override)
+    for message in messages:
+        assert message in str(error.value)
+
+
+def test_n_larger_than_the_labelled_set_is_refused_before_anything_runs(write, root):
+    with pytest.raises(DataError, match=r'domains\.outdoor\.labelled: 9 .* has 8'):
+        planned(write(labelled=[2, 9]), root)
+
+
+def test_two_domains_of_one_name_are_refused(write, root):
+    path = write()
+    base = path.with_name('base.yaml')
+    base.write_text(base.read_text().replace('  indoor:', '  outdoor:'))
+    with pytest.raises(ConfigError, match=r"base\.yaml: (?s:.*)'outdoor' is there twice"):
+        planned(path, root)
+    with pytest.raises(ConfigError, match=r"base\.yaml: (?s:.*)'outdoor' is there twice"):
+        load_config(base)
+
+
+def test_a_base_that_is_not_there(write):
+    path = write()
+    path.with_name('base.yaml').unlink()
+    with pytest.raises(ConfigError, match=r'base\.yaml: no such file.*train/scenes\.yaml'):
+        load_experiment(path)
+
+
+def test_an_unknown_experiment_gets_the_list_of_those_that_ship(capsys):
+    assert main(['experiment', 'table9']) == 1
+    assert 'table9: no such file; configurations that ship: ' in capsys.readouterr().err

@@ -1,0 +1,130 @@
+"""The commands: masks go out to a person, and come back."""
+
+import shutil
+import subprocess
+import sys
+
+from label_maps import contents, listed
+import numpy as np
+import pytest
+from tiny_worlds import OUTDOOR
+from univseg_core.cli import main
+from univseg_core.images import read_image, read_label, write_png
+from univseg_core.inference import Segmenter
+from univseg_core.labelling.palette_png import decode_palette_png
+from univseg_core.labelling.prelabels import labelmap
+
+
+def test_prelabel_writes_what_a_person_starts_from(model, frames, tmp_path, capsys):
+    out = tmp_path / 'to_correct'
+    command = ['prelabel', str(model), str(frames), '--domain', 'outdoor', '--out', str(out),
+               '--confidence', '0.4', '--device', 'cpu']
+    assert main(command) == 0
+    assert '3 frames with masks' in capsys.readouterr().out
+    segmenter = Segmenter.load(model, device='cpu')
+    unsure = 0
+    for frame in listed(frames):
+        mask = segmenter(read_image(frame), ['outdoor'], threshold=0.4)['outdoor'].mask
+        unsure += (mask == 255).sum()
+        np.testing.assert_array_equal(
+            read_label(out / 'labels' / f'{frame.stem}.png', OUTDOOR), mask)
+        indices, palette = decode_palette_png(
+            (out / 'SegmentationClass' / f'{frame.stem}.png').read_bytes())
+        np.testing.assert_array_equal(indices, mask)
+        assert palette[:4].tolist() == [*map(list, OUTDOOR.palette), [0, 0, 0]]
+        assert (out / 'images' / frame.name).samefile(frame)
+    assert 0 < unsure < 3 * 24 * 32
+    assert (out / 'classes.txt').read_text() == 'ground\nbox\nball\n'
+    assert (out / 'labelmap.txt').read_text() == labelmap(OUTDOOR)
+    names = (out / 'ImageSets' / 'Segmentation' / 'default.txt').read_text()
+    assert names == 'a\nb.c\nd\n'
+    # What a person may have corrected is not written over.
+    assert main(command) == 1
+    assert 'name a new folder' in capsys.readouterr().err
+
+
+def test_prelabel_takes_the_ranked_frames_alone(model, frames, tmp_path, capsys):
+    ranking = tmp_path / 'rank.csv'
+    ranking.write_text('rank,file\n1,elsewhere/d.png\n2,elsewhere/a.png\n')
+    command = ['prelabel', str(model), str(frames), '--domain', 'indoor', '--ranked',
+               str(ranking), '--out']
+    assert main([*command, str(tmp_path / 'out')]) == 0
+    assert [path.name for path in listed(tmp_path / 'out' / 'images')] == ['a.png', 'd.png']
+    ranking.write_text('rank,file\n1,d.png\n2,gone.png\n')
+    assert main([*command, str(tmp_path / 'other')]) == 1
+    assert 'rank.csv: 1 of its 2 frames are not in the folder: gone.png' in capsys.readouterr().err
+    assert not (tmp_path / 'other').exists()
+
+
+def test_masks_go_out_and_come_back_by_index_palette_and_colour(model, frames, tmp_path, capsys):
+    out = tmp_path / 'to_correct'
+    assert main(['prelabel', str(model), str(frames), '--domain', 'outdoor', '--out', str(out),
+                 '--confidence', '0.4']) == 0
+    coloured = tmp_path / 'coloured'
+    for path in listed(out / 'SegmentationClass'):
+        write_png(coloured / path.name, read_image(path))  # its colours
+    shutil.copy(out / 'labelmap.txt', coloured)
+    back = []
+    for labels in (out / 'labels', out / 'SegmentationClass', coloured):
+        back.append(tmp_path / f'from_{labels.name}')
+        assert main(['import-labels', str(labels), '--frames', str(frames), '--model', str(model),
+                     '--domain', 'outdoor', '--labelmap', str(out / 'labelmap.txt'), '--out',
+                     str(back[-1])]) == 0
+        assert f'train: {{images: {back[-1]}/image, labels: {back[-1]}/label}}' in (
+            capsys.readouterr().out)
+    first, *others = ({name: data for name, (data, _) in contents(folder).items()}
+                      for folder in back)
+    assert len(first) == 7
+    assert all(other == first for other in others)
+
+
+def test_import_knows_the_domain_from_a_configuration_too(values, write_config, frames, tmp_path,
+                                                          capsys):
+    write_png(tmp_path / 'labels' / 'a.png', np.full((24, 32, 3), (9, 9, 9), np.uint8))
+    command = ['import-labels', str(tmp_path / 'labels'), '--frames', str(frames), '--config',
+               str(write_config(values)), '--out', str(tmp_path / 'out'), '--domain']
+    assert main([*command, 'attic']) == 1
+    assert "unknown domain 'attic'; there are outdoor, indoor" in capsys.readouterr().err
+    assert main([*command, 'indoor']) == 1
+    assert 'a.png: colours that stand for no class of indoor' in capsys.readouterr().err
+    write_png(tmp_path / 'labels' / 'a.png', np.ones((24, 32), np.uint8))
+    assert main([*command, 'indoor', '--void', '9,9,9']) == 0
+    assert (tmp_path / 'out' / 'classes.txt').read_text() == 'wall\nlamp\n'
+
+
+@pytest.mark.parametrize('options', [['--void', '1,2'], ['--void', '1,2,256'],
+                                     ['--palette', 'both'], ['--model', 'x']])
+def test_options_that_cannot_be_show_the_usage(capsys, options):
+    with pytest.raises(SystemExit) as stopped:
+        main(['import-labels', 'a', '--frames', 'b', '--config', 'c', '--domain', 'd', '--out',
+              'e', *options])
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.startswith('usage: univseg import-labels')
+
+
+WITHOUT_EXTRAS = """
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split('.')[0] in ('lightning', 'pydantic', 'sklearn', 'torchmetrics',
+                                  'torchvision', 'matplotlib', 'tensorboard', 'PIL'):
+            raise ModuleNotFoundError(f'No module named {name!r}', name=name)
+
+sys.meta_path.insert(0, Absent())
+from univseg_core.cli import main
+model, frames, ranking, masks, out = sys.argv[1:]
+sys.exit(main(['rank', model, frames, '--domain', 'outdoor', '--out', ranking])
+         or main(['prelabel', model, frames, '--domain', 'outdoor', '--ranked',
+                  ranking + '/rank.csv', '--out', masks])
+         or main(['import-labels', masks + '/labels', '--frames', masks + '/images', '--model',
+                  model, '--domain', 'outdoor', '--out', out]))
+"""
+
+
+def test_the_loop_needs_no_training_packages(model, frames, tmp_path):
+    places = [str(tmp_path / name) for name in ('ranking', 'masks', 'out')]
+    result = subprocess.run([sys.executable, '-c', WITHOUT_EXTRAS, model, frames, *places],
+                            capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert len(listed(tmp_path / 'out' / 'label')) == 3
