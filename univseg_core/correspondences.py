@@ -18,7 +18,8 @@ from univseg_core.domains import Domain, IGNORE_INDEX
 from univseg_core.errors import UnivsegError
 from univseg_core.images import resize_label
 from univseg_core.inference import Segmenter
-from univseg_core.label_embeddings import absent_classes, class_shares
+from univseg_core.label_embeddings import absent_classes
+from univseg_core.pixel_statistics import class_shares, ClassMeans
 
 COLLAPSED = 0.99
 """Cosines in the embedding that are all above it say that it has collapsed to one direction."""
@@ -52,30 +53,6 @@ class Correspondence:
         return bool(np.nanmin(self.embedding) > COLLAPSED)
 
 
-class ClassMeans:
-    """Streaming means of vectors over each class's pixels of one domain."""
-
-    def __init__(self, classes: int, channels: int):
-        self._weights = np.zeros(classes)
-        self._sums = np.zeros((classes, channels))
-
-    def update(self, vectors: np.ndarray, shares: np.ndarray) -> None:
-        """Add an image's vectors (channels, h, w) and class shares (C, h, w)."""
-        weights = shares.reshape(len(shares), -1).astype(float)
-        self._weights += weights.sum(1)
-        self._sums += weights @ vectors.reshape(len(vectors), -1).T.astype(float)
-
-    def means(self) -> np.ndarray:
-        """Return each class's mean, (C, channels) float64; NaN for a class without a pixel."""
-        weights = self._weights[:, None]
-        return np.divide(self._sums, weights, out=np.full_like(self._sums, np.nan),
-                         where=weights > 0)
-
-    def mean(self) -> np.ndarray:
-        """Return that of the pixels of all classes, (channels,) float64."""
-        return self._sums.sum(0) / self._weights.sum()
-
-
 def cosines(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """Compare vectors (R, channels) with others (C, channels) by cosine: (R, C); NaN stays NaN."""
     def unit(vectors: np.ndarray) -> np.ndarray:
@@ -94,8 +71,13 @@ def centred(means: Mapping[str, ClassMeans]) -> dict[str, np.ndarray]:
     mean. Every domain weighs the same in it, however many images it has. It is one point for
     all domains: what sets one domain as a whole apart from another stays in the cosines.
     """
-    middle = np.mean([each.mean() for each in means.values()], axis=0)
-    return {name: each.means() - middle for name, each in means.items()}
+    middle = np.mean([each.mean().numpy() for each in means.values()], axis=0)
+    return {name: _of_classes(each) - middle for name, each in means.items()}
+
+
+def _of_classes(means: ClassMeans) -> np.ndarray:
+    """Return each class's mean, (C, channels) float64; NaN for a class without a pixel."""
+    return means.centroids()[:, 0].numpy()
 
 
 def nearest(row: np.ndarray, count: int) -> list[int]:
@@ -136,7 +118,7 @@ def measure_correspondences(segmenter: Segmenter, samples: Mapping[str, Sequence
         if not pixels[name].any():
             raise CorrespondenceError(f'{name}: every pixel of the labels is void')
     from_middle = centred(features)
-    as_they_are = {name: each.means() for name, each in embedding.items()}
+    as_they_are = {name: _of_classes(each) for name, each in embedding.items()}
     results = {}
     for i, j in permutations(domains, 2):
         total = pixels[i][:, None].astype(float)
@@ -175,9 +157,9 @@ def _count_domain(segmenter: Segmenter, domain: Domain, files: Sequence[Sample],
         if features is None:
             features, embedding = (ClassMeans(classes, len(each)) for each in (shown, embedded))
         at_network_size = torch.from_numpy(resize_label(label, *encoded.network_size))
-        shares = class_shares(at_network_size, classes).numpy()
-        features.update(shown.cpu().numpy(), shares)
-        embedding.update(embedded.cpu().numpy(), shares)
+        shares = class_shares(at_network_size, classes).flatten(1)
+        features.update(shown.flatten(1).double().cpu(), shares)
+        embedding.update(embedded.flatten(1).double().cpu(), shares)
         pixels += np.bincount(label.ravel(), minlength=256)[:classes]
         for other, count in counts.items():
             mask = segmenter.prototype_mask(encoded, other)

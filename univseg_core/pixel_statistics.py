@@ -103,6 +103,10 @@ class ClassMeans:
         """
         return project(self._sums / self._weights[:, None])[:, None]
 
+    def mean(self) -> torch.Tensor:
+        """Return that of the pixels of all classes, (C_F,) float64."""
+        return self._sums.sum(0) / self._weights.sum()
+
 
 class ClassSamples:
     """

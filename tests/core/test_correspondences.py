@@ -11,7 +11,6 @@ import torch
 from univseg_core.correspondence_report import as_csv, as_dict, as_markdown, mutual
 from univseg_core.correspondences import (
     centred,
-    ClassMeans,
     Correspondence,
     CorrespondenceError,
     cosines,
@@ -25,6 +24,7 @@ from univseg_core.errors import UnivsegError
 from univseg_core.images import write_png
 from univseg_core.inference import Segmenter
 from univseg_core.models.model_file import ModelCard
+from univseg_core.pixel_statistics import ClassMeans
 
 VOID, NAN = 255, float('nan')
 YARD = Domain.create('yard', ['grass', 'shed'])
@@ -33,7 +33,7 @@ YARD = Domain.create('yard', ['grass', 'shed'])
 def class_means(vectors, shares):
     """Return ClassMeans of one image of 1×n cells, from lists of channels and of classes."""
     means = ClassMeans(len(shares), len(vectors))
-    means.update(np.array(vectors, float)[:, None], np.array(shares, float)[:, None])
+    means.update(torch.tensor(vectors).double(), torch.tensor(shares).double())
     return means
 
 
@@ -45,15 +45,15 @@ def test_class_means_are_weighted_by_the_shares_of_cells():
     Class 2 has no pixel. All pixels: ((1, 0) + (3, 0) + ½·(0, 8)) / 2.5 = (1.6, 1.6).
     """
     means = class_means([[1, 3, 0], [0, 0, 8]], [[1, 0.5, 0], [0, 0.5, 0.5], [0, 0, 0]])
-    np.testing.assert_allclose(means.means(), [[5 / 3, 0], [1.5, 4], [NAN, NAN]])
+    np.testing.assert_allclose(means.centroids()[:, 0], [[5 / 3, 0], [1.5, 4], [NAN, NAN]])
     np.testing.assert_allclose(means.mean(), [1.6, 1.6])
 
 
 def test_class_means_of_two_images_are_those_of_both_together():
     one = class_means([[1, 2, 6]], [[1, 0, 1], [0, 1, 0]])
     two = class_means([[1]], [[1], [0]])
-    two.update(np.array([[[2., 6.]]]), np.array([[[0, 1.]], [[1., 0]]]))
-    np.testing.assert_array_equal(two.means(), one.means())
+    two.update(torch.tensor([[2., 6.]]).double(), torch.tensor([[0, 1.], [1., 0]]).double())
+    np.testing.assert_array_equal(two.centroids(), one.centroids())
 
 
 def test_the_common_mean_gives_every_domain_the_same_weight():

@@ -8,7 +8,7 @@ import torch
 from tqdm import tqdm
 from univseg_core.domains import Domain, IGNORE_INDEX
 from univseg_core.images import read_image, resize_label
-from univseg_core.label_embeddings import class_shares
+from univseg_core.pixel_statistics import class_shares
 from univseg_core.plots.runs import FigureError, FinishedRun
 
 PURITY = 0.9
