@@ -45,10 +45,11 @@ from std_msgs.msg import Header
 import torch
 from univseg_core.domains import Domain
 from univseg_core.encodings import ENCODINGS
+from univseg_core.image_messages import decode, nanoseconds
 from univseg_core.inference import Segmentation, Segmenter
 from univseg_core.models.model_file import ModelCard, save_model
 from univseg_core.models.universal import ModelSpec, UniversalSegmenter
-from univseg_ros.messages import decode, nanoseconds, rgb_message
+from univseg_ros.messages import rgb_message
 
 HEIGHT, WIDTH = 720, 1280
 PROFILE = Path(__file__).parents[1] / 'config' / 'ros' / 'fastdds_large_images.xml'

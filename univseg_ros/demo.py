@@ -24,10 +24,10 @@ from univseg_core.data.scenes.worlds import write_worlds
 from univseg_core.evaluation import DomainResult
 from univseg_core.figures import overlay, panel
 from univseg_core.files import write_text
+from univseg_core.image_messages import decode
 from univseg_core.images import read_image, write_png
 from univseg_core.training.run import train
 from univseg_ros.demo_switch import DemoError, mask_pixels, switch_heads, SwitchRecord
-from univseg_ros.messages import decode
 
 FRAMES = 20
 """Frames of each world that the camera streams."""

@@ -12,10 +12,10 @@ from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 import torch
+from univseg_core.image_messages import decode, MessageError, nanoseconds
 from univseg_core.inference import Segmentation, Segmenter
 from univseg_core.memory import is_out_of_memory
 from univseg_ros.mailbox import Mailbox
-from univseg_ros.messages import decode, MessageError, nanoseconds
 from univseg_ros.outputs import DomainOutputs
 from univseg_ros.statistics import FrameStatistics, FrameTimes
 

@@ -1,13 +1,10 @@
-"""sensor_msgs Image and CompressedImage ↔ numpy."""
+"""Arrays → sensor_msgs Image; univseg_core.image_messages goes the other way."""
 
 import array
 
 import numpy as np
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
-from univseg_core.image_messages import decode, MessageError, nanoseconds
-
-__all__ = ['MessageError', 'decode', 'mask_message', 'nanoseconds', 'rgb_message']
 
 
 def mask_message(mask: np.ndarray, header: Header) -> Image:

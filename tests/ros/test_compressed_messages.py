@@ -8,10 +8,7 @@ from made_messages import compressed, image, jpeg, PICTURE, png
 import numpy as np
 import pytest
 from univseg_core.compressed import MAX_PIXELS
-from univseg_ros.messages import (
-    decode,
-    MessageError,
-)
+from univseg_core.image_messages import decode, MessageError
 
 
 @pytest.mark.parametrize('format_', [

@@ -6,9 +6,10 @@ from builtin_interfaces.msg import Time
 import numpy as np
 import pytest
 from std_msgs.msg import Header
+from univseg_core.image_messages import decode
 from univseg_core.inference import Segmenter
 from univseg_ros.demo_switch import DemoError, mask_keeper, SwitchRecord
-from univseg_ros.messages import decode, mask_message, rgb_message
+from univseg_ros.messages import mask_message, rgb_message
 
 SECOND = 10**9
 ASKED, ANSWERED = 103 * SECOND, 104 * SECOND

@@ -13,6 +13,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 import recordings
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
+from univseg_core.image_messages import decode
 from univseg_ros.image_player import (
     AHEAD,
     CATCH_UP,
@@ -22,7 +23,7 @@ from univseg_ros.image_player import (
     schedule,
 )
 from univseg_ros.image_sources import Frame, SourceError
-from univseg_ros.messages import decode, rgb_message
+from univseg_ros.messages import rgb_message
 
 QOS = QoSProfile(depth=20)
 

@@ -13,12 +13,13 @@ import recordings
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header, String
 from univseg_core.domains import Domain
+from univseg_core.image_messages import decode, MessageError
 from univseg_core.images import read_image
 from univseg_ros import mask_pictures
 from univseg_ros.image_sources import jpeg_message
 from univseg_ros.mask_pictures import domain_of, Matcher, PictureWriter, write_pictures
 from univseg_ros.mask_viewer import parse_arguments
-from univseg_ros.messages import decode, mask_message, MessageError, rgb_message
+from univseg_ros.messages import mask_message, rgb_message
 from univseg_ros.outputs import label_map
 
 OUTDOOR = Domain.create('outdoor', ['road', 'sky', 'tree'], [(9, 8, 7), (200, 0, 0), (0, 0, 99)])

@@ -10,8 +10,8 @@ import pytest
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from univseg_core.encodings import ENCODINGS
-from univseg_core.image_messages import PAGE
-from univseg_ros.messages import decode, mask_message, MessageError, rgb_message
+from univseg_core.image_messages import decode, MessageError, PAGE
+from univseg_ros.messages import mask_message, rgb_message
 
 
 def words(rows, byte_order):

@@ -15,7 +15,8 @@ import pytest
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from univseg_core.encodings import ENCODINGS
-from univseg_ros.messages import decode, mask_message, rgb_message
+from univseg_core.image_messages import decode
+from univseg_ros.messages import mask_message, rgb_message
 
 try:
     from cv_bridge import CvBridge, CvBridgeError
