@@ -108,32 +108,11 @@ def batch_losses(model: nn.Module, batch: Batch, counts: Counts, objective: Obje
         labels = {name: model.label_embeddings(name) for name in batch.labelled}
         values['embedding_norm'] = sum(map(_norms, [
             *embeddings.values(), *labelled_embeddings.values()])) / counts.crops
-        form = {'cosine': objective.similarity == 'cosine', 'temperature': objective.temperature}
-        counted = entropy_pixels(batch.targets, objective)
-        for (i, j), scores in similarities(embeddings, labels, **form).items():
-            if objective.full_resolution:
-                scores = upsample(scores, batch.targets.shape[1:])
-            valid = counted[batch.unlabelled[i]]
-            entropies[i, j] = entropy(scores, valid, counts.cells[i])
-            values[f'assignment/{i}/{j}'] = mean_assignment(scores, valid, counts.cells[i])
-            if i == j:
-                values[f'nearest/{i}'] = mean_assignment(
-                    torch.where(scores == scores.amax(1, keepdim=True), 0.0, -torch.inf), valid,
-                    counts.cells[i])
-        for name, pixels in labelled_embeddings.items():
-            scores, classes = similarity(pixels, labels[name], **form), logits[name].shape[1]
-            cells = targets[name][:, ::OUTPUT_STRIDE, ::OUTPUT_STRIDE]
-            nearest, count = nearest_class(scores, labels[name], classes), (
-                counts.labelled_cells[name].clamp(min=1))
-            values[f'prototype_accuracy/{name}'] = (nearest == cells).sum() / count
-            values[f'labels/{name}'] = torch.stack(
-                [(cells == c).sum() for c in range(classes)]) / count
-            if objective.anchor:
-                has_none = ~labels[name].view(classes, -1).any(1)
-                anchors[name] = masked_cross_entropy(
-                    class_scores(scores, labels[name], classes),
-                    cells.masked_fill(torch.isin(cells, has_none.nonzero()), IGNORE_INDEX),
-                    counts.images[name])
+        entropies, assignments = unlabelled_terms(embeddings, labels, batch, counts, objective)
+        classes = {name: value.shape[1] for name, value in logits.items()}
+        anchors, accuracies = labelled_terms(labelled_embeddings, labels, targets, classes,
+                                             counts, objective)
+        values |= assignments | accuracies
     rise = min(1.0, step / objective.warmup_steps) if objective.warmup_steps else 1.0
     losses = total_loss(supervised, entropies, anchors, alpha=rise * objective.alpha,
                         beta=rise * objective.beta, anchor=objective.anchor)
@@ -143,6 +122,50 @@ def batch_losses(model: nn.Module, batch: Batch, counts: Counts, objective: Obje
         values['anchor'] = losses.anchor
     values |= {f'entropy/{i}/{j}': value for (i, j), value in entropies.items()}
     return losses, {key: value.detach() for key, value in values.items()}
+
+
+def unlabelled_terms(embeddings: Mapping[str, torch.Tensor], labels: Mapping[str, torch.Tensor],
+                     batch: Batch, counts: Counts, objective: ObjectiveSection
+                     ) -> tuple[dict[tuple[str, str], torch.Tensor], dict[str, torch.Tensor]]:
+    """Return H(σ(v_ij)) by (i, j), and how much the label embeddings are in use."""
+    entropies, values = {}, {}
+    counted = entropy_pixels(batch.targets, objective)
+    for (i, j), scores in similarities(embeddings, labels, **_form(objective)).items():
+        if objective.full_resolution:
+            scores = upsample(scores, batch.targets.shape[1:])
+        valid = counted[batch.unlabelled[i]]
+        entropies[i, j] = entropy(scores, valid, counts.cells[i])
+        values[f'assignment/{i}/{j}'] = mean_assignment(scores, valid, counts.cells[i])
+        if i == j:
+            first = torch.where(scores == scores.amax(1, keepdim=True), 0.0, -torch.inf)
+            values[f'nearest/{i}'] = mean_assignment(first, valid, counts.cells[i])
+    return entropies, values
+
+
+def labelled_terms(embeddings: Mapping[str, torch.Tensor], labels: Mapping[str, torch.Tensor],
+                   targets: Mapping[str, torch.Tensor], classes: Mapping[str, int],
+                   counts: Counts, objective: ObjectiveSection
+                   ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """Return each domain's anchor, if it has a weight, and how its labelled cells lie."""
+    anchors, values = {}, {}
+    for name, pixels in embeddings.items():
+        scores = similarity(pixels, labels[name], **_form(objective))
+        cells = targets[name][:, ::OUTPUT_STRIDE, ::OUTPUT_STRIDE]
+        of_domain, count = classes[name], counts.labelled_cells[name].clamp(min=1)
+        hits = nearest_class(scores, labels[name], of_domain) == cells
+        values[f'prototype_accuracy/{name}'] = hits.sum() / count
+        values[f'labels/{name}'] = torch.stack(
+            [(cells == c).sum() for c in range(of_domain)]) / count
+        if objective.anchor:
+            has_none = ~labels[name].view(of_domain, -1).any(1)
+            cells = cells.masked_fill(torch.isin(cells, has_none.nonzero()), IGNORE_INDEX)
+            anchors[name] = masked_cross_entropy(class_scores(scores, labels[name], of_domain),
+                                                 cells, counts.images[name])
+    return anchors, values
+
+
+def _form(objective: ObjectiveSection) -> dict[str, bool | float]:
+    return {'cosine': objective.similarity == 'cosine', 'temperature': objective.temperature}
 
 
 def _norms(vectors: torch.Tensor) -> torch.Tensor:
