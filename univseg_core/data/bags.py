@@ -112,7 +112,7 @@ class Bag:
 
     def _listed(self) -> list[Path]:
         """Return the paths of the folder's files in order, and note what metadata.yaml tells."""
-        there = sorted(filter(_is_storage, self.path.iterdir()), key=_in_order)
+        there = sorted(filter(_is_storage, self.path.iterdir()), key=in_order)
         try:
             text = (self.path / METADATA).read_text(encoding='utf-8')
             facts = yaml.safe_load(text)['rosbag2_bagfile_information']
@@ -223,7 +223,7 @@ def _is_storage(path: Path) -> bool:
     return not name.startswith('.') and name.endswith(STORAGES)
 
 
-def _in_order(path: Path) -> list[tuple[int, str]]:
+def in_order(path: Path) -> list[tuple[int, str]]:
     """Return a key that sorts name_10 behind name_9."""
     return [(int(part), '') if part.isdigit() else (-1, part)
             for part in re.split(r'(\d+)', path.name)]
