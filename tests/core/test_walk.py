@@ -14,10 +14,10 @@ from bag_files import raw, write_bag
 import pytest
 from univseg_core.data.folders import list_images
 from univseg_core.images import read_image
+from warm_commands import warm_univseg
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = {'univseg': 'univseg_core', 'image_player': 'univseg_ros.image_player',
-            'bag_recorder': 'univseg_ros.bag_recorder'}
+NODES = ('bag_recorder', 'image_player')
 
 
 def blocks():
@@ -32,9 +32,9 @@ def shell(tmp_path):
     commands, folder = tmp_path / 'bin', tmp_path / 'walk'
     commands.mkdir()
     folder.mkdir()
-    for name, module in COMMANDS.items():  # as an installation makes them
+    for name in NODES:  # as an installation makes them
         script = commands / name
-        script.write_text(f'#!/bin/sh\nexec {sys.executable} -m {module} "$@"\n')
+        script.write_text(f'#!/bin/sh\nexec {sys.executable} -m univseg_ros.{name} "$@"\n')
         script.chmod(0o755)
     environment = {
         **os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1',
@@ -43,13 +43,16 @@ def shell(tmp_path):
         'ROS_DOMAIN_ID': str(random.SystemRandom().randint(1, 100)),
         'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
 
+    output = tmp_path / 'output.txt'
+
     def run(block):
         done = subprocess.run(['bash', '-eu', '-c', block], cwd=folder, env=environment, text=True,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300)
-        assert done.returncode == 0, f'{block}\n{done.stdout}'
+        assert done.returncode == 0, f'{block}\n{output.read_text()}\n{done.stdout}'
 
     run.folder = folder
-    return run
+    with warm_univseg(commands / 'univseg', output, environment):
+        yield run
 
 
 def test_the_walk_ends_with_a_better_model_and_a_further_place(shell):
