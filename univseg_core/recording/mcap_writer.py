@@ -183,7 +183,6 @@ class McapWriter:
         try:
             self.flush()
             self._append([self._summary()])
-            os.fsync(self._file)
         finally:
             self.abandon()
 

@@ -57,6 +57,8 @@ class SqliteWriter:
 
         Raises ValueError where it is no such file.
         """
+        if not path.stat().st_size:
+            raise ValueError(f'{path}: is empty')
         writer = cls.__new__(cls)
         try:
             writer._open(path, '')
