@@ -198,9 +198,10 @@ def measure_kills(folder: Path, options: argparse.Namespace) -> None:
                 process.wait()
             bag = next(path for path in (folder / 'bags').iterdir() if path.name not in earlier)
             with Bag(bag) as opened:
-                times = dict.fromkeys(topics, 0)
+                times, read = dict.fromkeys(topics, 0), 0
                 for message in opened.messages(topics):
                     times[message.topic] = message.time
+                    read += 1
                 damage = opened.damage
             losses.append(max((killed - last) / 1e9 for last in times.values()))
             # The next start finishes it.
@@ -209,20 +210,20 @@ def measure_kills(folder: Path, options: argparse.Namespace) -> None:
                 process.wait(DEADLINE)
             finished = [line for line in log_of(folder).splitlines() if bag.name in line]
             count = sum(map(len, recorded_stamps(bag).values()))
-            damaged = [name for name, digest in earlier.items()
-                       if digest != digest_of(folder / 'bags' / name)]
-            failures += bool(damaged) or not finished
-            print(f'{number + 1}: opens; the last image is {losses[-1]:.3f} s before the kill; '
-                  f'{count} images after it was finished; damage told: {len(damage)}; earlier '
-                  f'bags changed: {len(damaged)}', flush=True)
-            for path in (folder / 'bags').iterdir():
-                earlier[path.name] = digest_of(path)
+            failures += not finished
+            earlier[bag.name] = digest_of(bag)
+            print(f'{number + 1}: opens with {read} images, the last {losses[-1]:.3f} s before '
+                  f'the kill, damage told {len(damage)} times; with {count} by rosbags when it '
+                  'was finished', flush=True)
     finally:
         for camera in cameras:
             camera.kill()
             camera.wait()
+    changed = [name for name, digest in earlier.items()
+               if digest != digest_of(folder / 'bags' / name)]
     print(f'{options.kills} kills: lost {statistics.median(losses):.3f} s in the median, '
-          f'{max(losses):.3f} s at most; {failures} failures')
+          f'{max(losses):.3f} s at most; {failures} bags not '
+          f'finished, {len(changed)} changed by later kills')
 
 
 def digest_of(bag: Path) -> str:

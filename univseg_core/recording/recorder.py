@@ -250,8 +250,8 @@ class Recorder:
     def _try(self, action: Callable[[], object]) -> None:
         try:
             action()
-        except OSError as error:
-            self._give_up(str(error))
+        except Exception as error:  # whatever it is, the thread must go on
+            self._give_up(str(error) or type(error).__name__)
 
     def _give_up(self, reason: str) -> None:
         """Finish the bag, and write nothing more until somebody says so."""
