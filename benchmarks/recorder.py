@@ -180,50 +180,55 @@ def resident_megabytes(pid: int) -> float:
 
 def measure_kills(folder: Path, options: argparse.Namespace) -> None:
     """Kill the recorder again and again; print what each kill cost."""
-    topics = [f'/camera_{index}/image_raw' for index in range(options.cameras)]
     seed = random.Random(options.seed)
-    options.seconds = 3600.0
-    logs = [folder / f'{index}.stamps' for index in range(options.cameras)]
-    cameras = [start_camera(topic, options, log)
-               for topic, log in zip(topics, logs, strict=True)]
-    earlier, losses, failures = {}, [], 0
-    try:
-        for number in range(options.kills):
-            with recorder(folder, 'min_free:=0', 'split_time:=2.0', *options.parameter) as process:
-                wait_for(lambda: 'recording to' in log_of(folder), folder)
-                time.sleep(seed.uniform(1.0, 5.0))
-                pid = own_pid(process)
-                killed = time.time_ns()
-                os.kill(pid, signal.SIGKILL)
-                process.wait()
-            bag = next(path for path in (folder / 'bags').iterdir() if path.name not in earlier)
-            with Bag(bag) as opened:
-                times, read = dict.fromkeys(topics, 0), 0
-                for message in opened.messages(topics):
-                    times[message.topic] = message.time
-                    read += 1
-                damage = opened.damage
-            losses.append(max((killed - last) / 1e9 for last in times.values()))
-            # The next start finishes it.
-            with recorder(folder, 'min_free:=0') as process:
-                os.kill(own_pid(process), signal.SIGINT)
-                process.wait(DEADLINE)
-            finished = [line for line in log_of(folder).splitlines() if bag.name in line]
-            count = sum(map(len, recorded_stamps(bag).values()))
-            failures += not finished
-            earlier[bag.name] = digest_of(bag)
-            print(f'{number + 1}: opens with {read} images, the last {losses[-1]:.3f} s before '
-                  f'the kill, damage told {len(damage)} times; with {count} by rosbags when it '
-                  'was finished', flush=True)
-    finally:
-        for camera in cameras:
-            camera.kill()
-            camera.wait()
+    earlier, losses, unfinished = {}, [], 0
+    for number in range(options.kills):
+        killed = record_and_kill(folder, options, seed.uniform(1.0, 5.0))
+        bag = next(path for path in (folder / 'bags').iterdir() if path.name not in earlier)
+        times, read = {}, 0
+        with Bag(bag) as opened:
+            for message in opened.messages(opened.topics()):
+                times[message.topic] = message.time
+                read += 1
+            damage = opened.damage
+        losses.append(max((killed - last) / 1e9 for last in times.values()))
+        # The next start finishes it.
+        with recorder(folder, 'min_free:=0') as process:
+            os.kill(own_pid(process), signal.SIGINT)
+            process.wait(DEADLINE)
+        unfinished += 'it is now, with' not in log_of(folder)
+        count = sum(map(len, recorded_stamps(bag).values()))
+        earlier[bag.name] = digest_of(bag)
+        print(f'{number + 1}: opens with {read} images of {len(times)} topics, the last '
+              f'{losses[-1]:.3f} s before the kill, damage told {len(damage)} times; with {count} '
+              'by rosbags when it was finished', flush=True)
     changed = [name for name, digest in earlier.items()
                if digest != digest_of(folder / 'bags' / name)]
     print(f'{options.kills} kills: lost {statistics.median(losses):.3f} s in the median, '
-          f'{max(losses):.3f} s at most; {failures} bags not '
-          f'finished, {len(changed)} changed by later kills')
+          f'{max(losses):.3f} s at most; {unfinished} bags not finished, {len(changed)} changed '
+          'by later kills')
+
+
+def record_and_kill(folder: Path, options: argparse.Namespace, seconds: float) -> int:
+    """Record cameras, kill the recorder when it has for some seconds; return when that was."""
+    options.seconds = 3600.0
+    with recorder(folder, 'min_free:=0', 'split_time:=2.0', *options.parameter) as process:
+        # New ones each time: to those of a killed process, Fast DDS may not send again.
+        cameras = [start_camera(f'/camera_{index}/image_raw', options, folder / f'{index}.stamps')
+                   for index in range(options.cameras)]
+        try:
+            wait_for(lambda: all(sent_stamps(folder / f'{index}.stamps')
+                                 for index in range(options.cameras)), folder)
+            time.sleep(seconds)
+            pid = own_pid(process)
+            killed = time.time_ns()
+            os.kill(pid, signal.SIGKILL)
+            process.wait()
+        finally:
+            for camera in cameras:
+                camera.kill()
+                camera.wait()
+    return killed
 
 
 def digest_of(bag: Path) -> str:

@@ -241,9 +241,18 @@ def test_the_oldest_file_can_be_dropped(tmp_path):
         'nanoseconds_since_epoch': 100 * SECOND + SECOND // 10}
 
 
+class Full:
+    """Stands for the writer of a file for which there is no room."""
+
+    reserve = 100
+    suffix = '.mcap'
+
+    def __init__(self, *_):
+        raise OSError('full')
+
+
 def test_nothing_is_left_of_a_bag_that_cannot_be_begun(tmp_path, monkeypatch):
-    monkeypatch.setitem(bag_writer.STORAGES, 'mcap', type('Full', (), {
-        'suffix': '.mcap', 'reserve': 100, '__init__': lambda *_: (_ for _ in ()).throw(OSError('full'))}))
+    monkeypatch.setitem(bag_writer.STORAGES, 'mcap', Full)
     with pytest.raises(OSError, match='full'):
         BagWriter(tmp_path / 'bag')
     assert not list(tmp_path.iterdir())
