@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from recorded import image_of, offered, picture, RECORDER, RecordingRobot, stamps
-from robot import CAMERA_QOS, SENSOR_QOS
+from robot import CAMERA_QOS, NODE, SENSOR_QOS
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header, String
 from univseg_core.data.bags import Bag, deserialise
@@ -292,6 +292,24 @@ def test_only_images_of_which_the_model_is_unsure_are_kept(record, peer):
     assert stamps(bag) == {f'{robot.namespace}/front': [1]}
     for topic in ('front', 'univseg/active_domains', 'univseg/outdoor/confidence'):
         peer.stop_publishing(f'{robot.namespace}/{topic}')
+
+
+def test_the_confidence_of_a_segmentation_node_is_found(record, peer, start, model_file):
+    robot = record(only('image'), 'policy:=uncertain', 'uncertain_below:=1.0', 'patience:=20.0')
+    node = start(*NODE, '--ros-args', '-r', f'__ns:={robot.namespace}', '-p',
+                 f'model:={model_file}')
+    robot.process.wait_for('/univseg/indoor/confidence (sensor_msgs/msg/Image): subscribed')
+    node.wait_for('active; domains')
+    topic = f'{robot.namespace}/image'
+    for number in range(1, 40):
+        robot.publish(image_of(number))
+        peer.wait_until(lambda: peer.node.count_subscribers(topic) == 2, 'node and recorder')
+        if robot.status().get('topics', {}).get(topic, {}).get('kept'):
+            break
+    robot.end(signal.SIGINT)
+    bag, = robot.bags()
+    assert stamps(bag)[topic]
+    peer.stop_publishing(topic)
 
 
 @pytest.mark.parametrize(('parameter', 'complaint'), [
