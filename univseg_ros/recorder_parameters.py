@@ -76,7 +76,7 @@ PARAMETERS = {
         'comes then is counted, and not kept.',
         'inactive', bounds=(1, 100_000)),
     'depth': ParameterSpec(
-        10, 'Images of a topic that the middleware keeps for the node.',
+        20, 'Images of a topic that the middleware keeps for the node.',
         'inactive', bounds=(1, 1000)),
     'image_timeout': ParameterSpec(
         5.0, 'Seconds without an image of a topic after which the log and /diagnostics say why; '

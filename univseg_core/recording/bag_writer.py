@@ -21,10 +21,10 @@ from univseg_core.recording.topics import Contents, Topic
 STORAGES = {'mcap': McapWriter, 'sqlite3': SqliteWriter}
 
 MARKER = '.recording'
-"""A bag's file that is there while the bag is not finished. It says how it is stored."""
-
-RESERVE = 1 << 20
-"""Bytes of the disk that the marker takes, for what finishing a bag needs when it is full."""
+"""
+A bag's file that is there while the bag is not finished. It says how it is stored, and takes room
+on the disk, which finishing the bag gets when that is full.
+"""
 
 
 class BagWriter:
@@ -183,7 +183,7 @@ def _mark(folder: Path, storage: str, compression: str) -> None:
     with (folder / MARKER).open('wb') as file:
         file.write(data)
         # Written, since a hole takes no room.
-        file.write(bytes(RESERVE - len(data)))
+        file.write(bytes(STORAGES[storage].reserve - len(data)))
 
 
 def _release_reserve(folder: Path) -> None:

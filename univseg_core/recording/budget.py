@@ -1,5 +1,6 @@
 """What the bags of a folder may take of the disk."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 import shutil
@@ -101,7 +102,7 @@ def _drop_from_finished_bag(path: Path) -> None:
         return
     (path.parent / METADATA).unlink(missing_ok=True)
     path.unlink(missing_ok=True)
-    if not any(path.parent.iterdir()):
+    with suppress(OSError):  # where there is something that is not ours, or nothing any more
         path.parent.rmdir()
 
 

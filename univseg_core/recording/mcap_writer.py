@@ -94,6 +94,8 @@ class McapWriter:
     """
 
     suffix = '.mcap'
+    reserve = 1 << 20
+    """Bytes of the disk that finishing a file may take: it has its summary."""
 
     def __init__(self, path: Path, compression: str = ''):
         self._open(path, compression, os.O_CREAT | os.O_EXCL)
@@ -119,7 +121,7 @@ class McapWriter:
     def _open(self, path: Path, compression: str, flags: int) -> None:
         self.path = path
         self.contents = Contents()
-        self.size = 0
+        self._end = 0
         self._compression = compression
         self._schemas: dict[str, bytes] = {}
         self._channels: dict[str, int] = {}
@@ -127,6 +129,11 @@ class McapWriter:
         self._chunks: list[bytes] = []
         self._clear()
         self._file = os.open(path, os.O_WRONLY | flags, 0o666)
+
+    @property
+    def size(self) -> int:
+        """Return the bytes of the file and of what waits for `flush`."""
+        return self._end + self._gathered
 
     def add_topic(self, topic: Topic) -> None:
         """Note a topic, before its first message."""
@@ -169,7 +176,7 @@ class McapWriter:
             buffers = [zstd().compress(b''.join(buffers), COMPRESSION_LEVEL)]
             stored = len(buffers[0])
         times = [time for entries in self._messages.values() for time, _ in entries]
-        chunk = _Chunk(self.size, 0, min(times), max(times), self._gathered, self._compression,
+        chunk = _Chunk(self._end, 0, min(times), max(times), self._gathered, self._compression,
                        stored, self._messages)
         head = chunk.head()
         chunk.end = chunk.start + RECORD.size + len(head) + stored
@@ -183,7 +190,6 @@ class McapWriter:
         try:
             self.flush()
             self._append([self._summary()])
-            os.fsync(self._file)
         finally:
             self.abandon()
 
@@ -214,12 +220,12 @@ class McapWriter:
         except OSError:
             self._cut()
             raise
-        self.size += size
+        self._end += size
 
     def _cut(self) -> None:
-        """Let the file end at its `size`."""
-        os.ftruncate(self._file, self.size)
-        os.lseek(self._file, self.size, os.SEEK_SET)
+        """Let the file end behind what was written as a whole."""
+        os.ftruncate(self._file, self._end)
+        os.lseek(self._file, self._end, os.SEEK_SET)
 
     def _note(self, chunk: _Chunk) -> None:
         """Take over a chunk that is in the file with its indexes."""
@@ -237,7 +243,7 @@ class McapWriter:
             '<QHIIIIQQI', self.contents.counts.total(), len(self._schemas), len(self._channels),
             0, 0, len(self._chunks), self.contents.begin or 0, self.contents.end or 0,
             len(counts)) + counts)
-        footer = _record(FOOTER, struct.pack('<QQI', self.size + len(data_end), 0, 0))
+        footer = _record(FOOTER, struct.pack('<QQI', self._end + len(data_end), 0, 0))
         return b''.join([data_end, *self._schemas.values(), *self._channel_records,
                          *self._chunks, statistics, footer, MAGIC])
 
@@ -246,7 +252,7 @@ class McapWriter:
         if file.read(len(MAGIC)) != MAGIC:
             raise ValueError(f'{self.path}: does not begin as an MCAP file')
         whole, at, chunk = file.seek(0, io.SEEK_END), len(MAGIC), None
-        self.size = at
+        self._end = at
         while at + RECORD.size <= whole:
             file.seek(at)
             opcode, length = RECORD.unpack(file.read(RECORD.size))
@@ -259,7 +265,7 @@ class McapWriter:
                 if chunk:
                     self._note(chunk)
                 chunk = None
-                self.size = end
+                self._end = end
                 if opcode == CHUNK:
                     chunk = _read_chunk(file, at, end)
                 else:
@@ -271,7 +277,7 @@ class McapWriter:
                 file.seek(chunk.end - chunk.stored)
                 chunk.messages = _index(decompress(file.read(chunk.stored), chunk.compression))
             except (ValueError, struct.error):
-                self.size = chunk.start
+                self._end = chunk.start
                 chunk = None
         self._cut()
         if chunk:

@@ -62,15 +62,16 @@ class RateLimit(Policy):
         """Yield the image, kept if it is its topic's turn."""
         stamp = _stamp(frame)
         turn = self._turns.get(frame.topic.name, stamp)
+        late = stamp - turn
         # A stamp may come a little before it is due: cameras are not exact.
-        if -2 * self._period < stamp - turn < -self._period / 20:
+        early = self._period / 20
+        if -2 * self._period < late < -early:
             yield frame, TOO_SOON
             return
         # When it was due rather than now, or the rate would not be kept on average at any
         # camera's rate; but a pause gives no credit.
-        late = stamp - turn
-        self._turns[frame.topic.name] = (
-            turn if 0 <= late < self._period else stamp) + self._period
+        begin = turn if -early <= late < self._period else stamp
+        self._turns[frame.topic.name] = begin + self._period
         yield frame, KEPT
 
 

@@ -2,8 +2,10 @@
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+import os
 from pathlib import Path
 import shutil
 import threading
@@ -17,6 +19,9 @@ from univseg_core.recording.policies import KEPT, OUTCOMES, Policy, Verdict
 
 FLUSH_PERIOD = 0.25
 """Seconds, at most, until an image that came is safe from a kill, unless the queue is longer."""
+
+WRITE_BACK_PERIOD = 0.5
+"""Seconds between two times at which the system is asked to bring what was written to the disk."""
 
 PAUSED, QUEUE_FULL, NO_ROOM, FAILED = 'paused', 'queue full', 'no room', 'failed'
 REASONS = {
@@ -96,6 +101,8 @@ class Recorder:
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._work, name='recorder')
         self._thread.start()
+        # A thread of its own, since a busy disk lets it wait.
+        threading.Thread(target=self._write_back, name='write-back', daemon=True).start()
 
     def put(self, frame: Frame) -> None:
         """Leave an image for the thread; it never waits."""
@@ -190,6 +197,20 @@ class Recorder:
         self._settle(self._policy.overdue(at_once=True), None)
         self._end_bag()
 
+    def _write_back(self) -> None:
+        """
+        Let the system write early, and keep no copy of what it has written.
+
+        Otherwise it would gather gigabytes, which a power cut would cost, and push out what other
+        programs have in memory.
+        """
+        while self._thread.is_alive():
+            time.sleep(WRITE_BACK_PERIOD)
+            bag = self._bag
+            with suppress(OSError):
+                if bag:
+                    forget(bag.file)
+
     def _settle(self, verdicts: Iterable[Verdict], asked: Frame | None) -> None:
         """Do what a policy has decided, whatever it raises: one frame must not end all."""
         try:
@@ -229,8 +250,8 @@ class Recorder:
     def _try(self, action: Callable[[], object]) -> None:
         try:
             action()
-        except OSError as error:
-            self._give_up(str(error))
+        except Exception as error:  # whatever it is, the thread must go on
+            self._give_up(str(error) or type(error).__name__)
 
     def _give_up(self, reason: str) -> None:
         """Finish the bag, and write nothing more until somebody says so."""
@@ -269,3 +290,9 @@ class Recorder:
                 self._counts[topic][KEPT] -= count
                 self._counts[topic][FAILED] += count
         self._log('info', f'{bag.folder}: {bag.counts.total()} images')
+
+
+def forget(path: Path) -> None:
+    """Begin to write a file's data to the disk, and drop from memory what is there already."""
+    with path.open('rb') as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)

@@ -25,6 +25,12 @@ CREATE INDEX timestamp_idx ON messages (timestamp ASC);
 """
 SCHEMA_VERSION = 4
 
+PAGE_BYTES = 1 << 16
+"""Pictures are large: fewer pages, and fewer steps to the end of one."""
+
+COMMIT_BYTES, JOURNAL_BYTES = 8 << 20, 16 << 20
+"""After how many bytes messages are committed, and the journal's contents put into the file."""
+
 COMPRESSION_LEVEL = 1
 
 
@@ -38,6 +44,8 @@ class SqliteWriter:
     """
 
     suffix = '.db3'
+    reserve = 32 << 20
+    """Bytes of the disk that finishing a file may take: as much as its journal has."""
 
     def __init__(self, path: Path, compression: str = ''):
         path.touch(exist_ok=False)
@@ -57,6 +65,8 @@ class SqliteWriter:
 
         Raises ValueError where it is no such file.
         """
+        if not path.stat().st_size:
+            raise ValueError(f'{path}: is empty')
         writer = cls.__new__(cls)
         try:
             writer._open(path, '')
@@ -72,11 +82,12 @@ class SqliteWriter:
         self._compression = compression
         self._numbers: dict[str, int] = {}
         self._times: dict[str, list[int]] = {}
+        self._gathered = 0
         self._connection = sqlite3.connect(path, check_same_thread=False)
-        # Pictures are large: fewer pages, and fewer ways to the end of one.
-        self._connection.execute('PRAGMA page_size = 65536')
+        self._connection.execute(f'PRAGMA page_size = {PAGE_BYTES}')
         self._connection.execute('PRAGMA journal_mode = WAL')
         self._connection.execute('PRAGMA synchronous = NORMAL')
+        self._connection.execute(f'PRAGMA wal_autocheckpoint = {JOURNAL_BYTES // PAGE_BYTES}')
 
     @property
     def size(self) -> int:
@@ -106,13 +117,16 @@ class SqliteWriter:
         self._times.setdefault(topic, []).append(time)
         self._execute('INSERT INTO messages (topic_id, timestamp, data) VALUES (?, ?, ?)',
                       self._numbers[topic], time, data)
+        self._gathered += len(data)
+        if self._gathered > COMMIT_BYTES:
+            self.flush()
 
     def flush(self) -> None:
         """Commit what has been written."""
         self._commit()
         for topic, times in self._times.items():
             self.contents.add(topic, times)
-        self._times.clear()
+        self._clear()
 
     def close(self) -> None:
         """Commit what has been written, and put the journal's contents into the file."""
@@ -125,6 +139,10 @@ class SqliteWriter:
     def abandon(self) -> None:
         """Close the file as it is; it can be recovered."""
         self._connection.close()
+
+    def _clear(self) -> None:
+        self._times.clear()
+        self._gathered = 0
 
     def _commit(self) -> None:
         try:
@@ -140,7 +158,7 @@ class SqliteWriter:
 
     def _failed(self, error: sqlite3.Error) -> OSError:
         self._connection.rollback()
-        self._times.clear()
+        self._clear()
         return OSError(f'{self.path}: {error}')
 
     def _learn(self) -> None:
