@@ -13,15 +13,16 @@ from rclpy.parameter import Parameter
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 from univseg_core.recording.budget import Budget
-from univseg_core.recording.folder import RecordingError, RecordingFolder
+from univseg_core.recording.folder import RecordingFolder
 from univseg_core.recording.policies import KEPT, Novel, Policy, RateLimit, Uncertain
 from univseg_core.recording.recorder import REASONS, Recorder, Settings
+from univseg_core.recording.topics import definition_of, RecordingError
 from univseg_ros.camera_topics import camera_topics, IMAGE, segmentation_nodes
 from univseg_ros.findings import Finding, StatusPublisher
 from univseg_ros.managed_node import ManagedNode, reported, run_node
 from univseg_ros.parameter_table import declare_all
 from univseg_ros.qos import LATCHED_QOS
-from univseg_ros.raw_subscriptions import RawSubscriptions
+from univseg_ros.raw_subscriptions import RawSubscriptions, TYPES
 from univseg_ros.recorder_diagnostics import RecordingWatch, summary
 from univseg_ros.recorder_parameters import ANY, COMPRESSIONS, objection, PARAMETERS
 
@@ -74,9 +75,12 @@ class BagRecorder(ManagedNode):
         """Take the folder, and finish what a killed recorder left; where that fails, say why."""
         self._failure = ''
         try:
+            for type_ in TYPES:
+                definition_of(type_)  # which takes a moment
             self._folder = RecordingFolder(Path(self._value('directory')).expanduser())
         except RecordingError as error:
-            self._fail(f'not configured: directory: {error}. Set another one and configure again')
+            self._fail(f'not configured: {error}. Mend it, or set another directory, and '
+                       'configure again')
             return TransitionCallbackReturn.FAILURE
         for text in self._folder.finished:
             self.get_logger().warning(text)

@@ -13,6 +13,7 @@ from pathlib import Path
 import time
 
 from univseg_core.data.bags import in_order
+from univseg_core.files import remove_leftovers
 from univseg_core.recording.mcap_writer import McapWriter
 from univseg_core.recording.metadata import write_metadata
 from univseg_core.recording.sqlite_writer import SqliteWriter
@@ -159,6 +160,7 @@ def finish_bag(folder: Path) -> int:
     except (ValueError, KeyError):  # killed before it was written: there is no message yet
         storage, compression = 'mcap', ''
     _release_reserve(folder)
+    remove_leftovers(folder)
     writer = STORAGES[storage]
     files = []
     for path in sorted(folder.glob(f'*{writer.suffix}'), key=in_order):
