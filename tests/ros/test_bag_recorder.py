@@ -4,6 +4,7 @@ import array
 import re
 import signal
 
+from builtin_interfaces.msg import Time
 import cv2
 from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.msg import State, Transition
@@ -12,6 +13,7 @@ import pytest
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from recorded import image_of, offered, picture, RECORDER, RecordingRobot, stamps
 from robot import CAMERA_QOS, NODE, SENSOR_QOS
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header, String
 from univseg_core.data.bags import Bag, deserialise
@@ -319,6 +321,23 @@ def test_the_confidence_of_a_segmentation_node_is_found(record, peer, start, mod
     bag, = robot.bags()
     assert stamps(bag)[topic]
     peer.stop_publishing(topic)
+
+
+def test_simulated_time_is_that_of_the_bag(record, peer):
+    robot = record(only('front'), 'use_sim_time:=true')
+    clock = Clock(clock=Time(sec=5))
+    timer = peer.node.create_timer(
+        0.1, lambda: peer.publish_at_once(clock, '/clock', CAMERA_QOS))
+    peer.wait_until(lambda: peer.node.count_subscribers('/clock'), 'a reader of the clock')
+    peer.handle_for(1.0)
+    robot.begin('front', image_of(1))
+    peer.node.destroy_timer(timer)
+    robot.end(signal.SIGINT)
+    bag, = robot.bags()
+    with Bag(bag) as opened:
+        assert [message.time for message in opened.messages(opened.topics())] == [5 * 10**9]
+    for topic in ('/clock', f'{robot.namespace}/front'):
+        peer.stop_publishing(topic)
 
 
 @pytest.mark.parametrize(('parameter', 'complaint'), [
