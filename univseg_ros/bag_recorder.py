@@ -23,7 +23,7 @@ from univseg_ros.managed_node import ManagedNode, reported, run_node
 from univseg_ros.parameter_table import declare_all
 from univseg_ros.qos import LATCHED_QOS
 from univseg_ros.raw_subscriptions import RawSubscriptions, TYPES
-from univseg_ros.recorder_diagnostics import RecordingWatch, summary
+from univseg_ros.recorder_diagnostics import LOSSES, RecordingWatch, summary
 from univseg_ros.recorder_parameters import ANY, COMPRESSIONS, objection, PARAMETERS
 
 NODE_NAME = 'bag_recorder'
@@ -58,6 +58,7 @@ class BagRecorder(ManagedNode):
         self._confidences: RawSubscriptions | None = None
         self._watch: RecordingWatch | None = None
         self._explained: set[str] = set()
+        self._lost: dict[str, int] = {}
         # Before they are declared, so that the values given at start are judged as later ones.
         self.add_on_set_parameters_callback(self._judge_parameters)
         declare_all(self, PARAMETERS)
@@ -101,6 +102,7 @@ class BagRecorder(ManagedNode):
         if value('policy') == 'uncertain':
             self._confidences = RawSubscriptions(self, self._confidence_topics, value('depth'),
                                                  self._recorder.put_confidence)
+        self._lost.clear()
         self._watch = RecordingWatch(self._recorder, self._cameras, self._confidences)
         self.get_logger().info(f'active; policy {value("policy")}, {value("storage")}, bags in '
                                f'{self._folder.path}')
@@ -244,9 +246,14 @@ class BagRecorder(ManagedNode):
         return findings + found, {**values, **more}
 
     def _tell(self) -> None:
-        """Publish ~/status; log, once, of each topic that has become silent."""
+        """Publish ~/status; log what was lost since, and each topic that has become silent."""
         status = self._recorder.status() if self._recorder else None
         self._status_publisher.publish(String(data=json.dumps(summary(self._state(), status))))
+        if status is not None:
+            for reason in LOSSES:
+                if more := status.count(reason) - self._lost.get(reason, 0):
+                    self.get_logger().warning(f'{more} images are not kept: {REASONS[reason]}')
+                    self._lost[reason] = status.count(reason)
         if self._watch is not None:
             reasons = self._watch.silence(self._value('image_timeout'))
             # They tell for how many seconds, which is no news.
