@@ -133,12 +133,14 @@ class SqliteWriter:
         self._clear()
 
     def close(self) -> None:
-        """Commit what has been written, and put the journal's contents into the file."""
-        try:
-            self.flush()
-            self._execute('PRAGMA journal_mode = DELETE')
-        finally:
-            self.abandon()
+        """
+        Commit what has been written, and put the journal's contents into the file.
+
+        Where that fails, it can be tried again.
+        """
+        self.flush()
+        self._execute('PRAGMA journal_mode = DELETE')
+        self.abandon()
 
     def abandon(self) -> None:
         """Close the file as it is; it can be recovered."""
