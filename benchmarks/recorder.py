@@ -164,8 +164,9 @@ def measure_throughput(folder: Path, options: argparse.Namespace) -> None:
               f'{sum(lost.values())} lost, {twice} twice; {size / 1e6:.0f} MB; CPU '
               f'{100 * cpu / took:.1f} % of a core, {resident:.0f} MB of memory')
         if any(lost.values()):
-            moments = [f'{(stamp - stamps[0]) / 1e9:.2f}' for topic, stamps in sent.items()
-                       for stamp in stamps if not any(stamp in each.get(topic, ()) for each in got)]
+            moments = [f'{(stamp - stamps[0]) / 1e9:.2f}'
+                       for topic, stamps in sent.items() for stamp in stamps
+                       if not any(stamp in each.get(topic, ()) for each in got)]
             print(f'   lost at these seconds: {", ".join(moments[:20])} …')
         print('   ' + log_of(folder).strip().splitlines()[-1], flush=True)
         shutil.rmtree(folder / 'bags')

@@ -13,16 +13,17 @@ from rclpy.parameter import Parameter
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 from univseg_core.recording.budget import Budget
-from univseg_core.recording.folder import RecordingError, RecordingFolder
+from univseg_core.recording.folder import RecordingFolder
 from univseg_core.recording.policies import KEPT, Novel, Policy, RateLimit, Uncertain
 from univseg_core.recording.recorder import REASONS, Recorder, Settings
+from univseg_core.recording.topics import definition_of, RecordingError
 from univseg_ros.camera_topics import camera_topics, IMAGE, segmentation_nodes
 from univseg_ros.findings import Finding, StatusPublisher
 from univseg_ros.managed_node import ManagedNode, reported, run_node
 from univseg_ros.parameter_table import declare_all
 from univseg_ros.qos import LATCHED_QOS
-from univseg_ros.raw_subscriptions import RawSubscriptions
-from univseg_ros.recorder_diagnostics import RecordingWatch, summary
+from univseg_ros.raw_subscriptions import RawSubscriptions, TYPES
+from univseg_ros.recorder_diagnostics import LOSSES, RecordingWatch, summary
 from univseg_ros.recorder_parameters import ANY, COMPRESSIONS, objection, PARAMETERS
 
 NODE_NAME = 'bag_recorder'
@@ -57,6 +58,7 @@ class BagRecorder(ManagedNode):
         self._confidences: RawSubscriptions | None = None
         self._watch: RecordingWatch | None = None
         self._explained: set[str] = set()
+        self._lost: dict[str, int] = {}
         # Before they are declared, so that the values given at start are judged as later ones.
         self.add_on_set_parameters_callback(self._judge_parameters)
         declare_all(self, PARAMETERS)
@@ -74,9 +76,12 @@ class BagRecorder(ManagedNode):
         """Take the folder, and finish what a killed recorder left; where that fails, say why."""
         self._failure = ''
         try:
+            for type_ in TYPES:
+                definition_of(type_)  # which takes a moment
             self._folder = RecordingFolder(Path(self._value('directory')).expanduser())
         except RecordingError as error:
-            self._fail(f'not configured: directory: {error}. Set another one and configure again')
+            self._fail(f'not configured: {error}. Mend it, or set another directory, and '
+                       'configure again')
             return TransitionCallbackReturn.FAILURE
         for text in self._folder.finished:
             self.get_logger().warning(text)
@@ -97,6 +102,7 @@ class BagRecorder(ManagedNode):
         if value('policy') == 'uncertain':
             self._confidences = RawSubscriptions(self, self._confidence_topics, value('depth'),
                                                  self._recorder.put_confidence)
+        self._lost.clear()
         self._watch = RecordingWatch(self._recorder, self._cameras, self._confidences)
         self.get_logger().info(f'active; policy {value("policy")}, {value("storage")}, bags in '
                                f'{self._folder.path}')
@@ -240,9 +246,14 @@ class BagRecorder(ManagedNode):
         return findings + found, {**values, **more}
 
     def _tell(self) -> None:
-        """Publish ~/status; log, once, of each topic that has become silent."""
+        """Publish ~/status; log what was lost since, and each topic that has become silent."""
         status = self._recorder.status() if self._recorder else None
         self._status_publisher.publish(String(data=json.dumps(summary(self._state(), status))))
+        if status is not None:
+            for reason in LOSSES:
+                if more := status.count(reason) - self._lost.get(reason, 0):
+                    self.get_logger().warning(f'{more} images are not kept: {REASONS[reason]}')
+                    self._lost[reason] = status.count(reason)
         if self._watch is not None:
             reasons = self._watch.silence(self._value('image_timeout'))
             # They tell for how many seconds, which is no news.

@@ -113,10 +113,17 @@ class RawSubscriptions:
             f'{wanted.reliability.name.lower()}, {wanted.durability.name.lower()}')
 
     def _subscribe(self, name: str, type_: str, qos: QoSProfile) -> Subscription:
+        def receive_with_times(data: bytes, info: Mapping[str, int]) -> None:
+            self._receive(name, data, info)
+
+        def receive(data: bytes) -> None:  # Humble tells no times
+            self._receive(name, data, {'received_timestamp': 0, 'source_timestamp': 0})
+
         # By default, rclpy would warn of what is mended in a moment.
         callbacks = SubscriptionEventCallbacks(incompatible_qos=lambda event: None)
         return self._node.create_subscription(
-            TYPES[type_], name, lambda data, info: self._receive(name, data, info), qos,
+            TYPES[type_], name,
+            receive_with_times if hasattr(Subscription, 'CallbackType') else receive, qos,
             event_callbacks=callbacks, raw=True)
 
     def _receive(self, name: str, data: bytes, info: Mapping[str, int]) -> None:

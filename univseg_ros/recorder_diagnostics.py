@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import time
 
 from diagnostic_msgs.msg import DiagnosticStatus
-from univseg_core.recording.policies import KEPT, UNJUDGED
+from univseg_core.recording.policies import KEPT, SURE, UNJUDGED
 from univseg_core.recording.recorder import FAILED, QUEUE_FULL, REASONS, Recorder, Status
 from univseg_ros.findings import Finding
 from univseg_ros.raw_subscriptions import RawSubscriptions
@@ -13,8 +13,8 @@ from univseg_ros.raw_subscriptions import RawSubscriptions
 WINDOW = 10.0
 """Seconds over which rates and losses are told."""
 
-LOSSES = (QUEUE_FULL, FAILED, UNJUDGED)
-"""Why images are not kept where somebody should mend something; the disk is told of by itself."""
+LOSSES = (QUEUE_FULL, FAILED)
+"""Why images are not kept where somebody should mend something; a full disk is told by itself."""
 
 
 class RecordingWatch:
@@ -51,6 +51,10 @@ class RecordingWatch:
                 findings.append(Finding(
                     DiagnosticStatus.WARN, f'{counts[reason]} images of the last '
                     f'{WINDOW:.0f} s are not kept: {REASONS[reason]}'))
+        if counts[UNJUDGED] and not counts[KEPT] + counts[SURE]:
+            findings.append(Finding(
+                DiagnosticStatus.WARN, f'none of {counts[UNJUDGED]} images was judged by the '
+                'model: does the segmentation node get the same images?'))
         findings += [Finding(DiagnosticStatus.ERROR, reason) for reason in self.silence(timeout)]
         if counts[KEPT]:
             findings.append(Finding(

@@ -4,7 +4,8 @@ import json
 
 from builtin_interfaces.msg import Time
 import numpy as np
-from robot import LATCHED_QOS, Robot
+import pytest
+from robot import CAMERA_QOS, LATCHED_QOS, Robot
 from rosbags.highlevel import AnyReader
 from rosbags.rosbag2 import Reader
 from std_msgs.msg import Header, String
@@ -42,12 +43,34 @@ class RecordingRobot(Robot):
         self.peer.wait_until(lambda: self._told, f'{self.node}/status')
         return json.loads(self._told[-1].data)
 
+    def begin(self, topic, message, qos=CAMERA_QOS):
+        """
+        Publish the first image of a topic until it is seen.
+
+        What is sent while subscriptions are being matched may be lost, even reliably.
+        """
+        for _ in range(20):
+            self.peer.publish(message, f'{self.namespace}/{topic}', qos)
+            try:
+                self.peer.wait_until(lambda: self.counts(topic), f'an image of {topic}', 2.0)
+                return
+            except AssertionError:
+                continue
+        pytest.fail(f'no image of {topic}; the node says:\n{self.process.output}')
+
+    def counts(self, topic):
+        """Return how many images of a topic came to what, as ~/status has told last."""
+        return self.told().get('topics', {}).get(f'{self.namespace}/{topic}', {})
+
     def wait_for_counts(self, topic, **expected):
         """Wait until ~/status tells these counts of a topic; return the status."""
-        def counts():
-            found = self.told().get('topics', {}).get(f'{self.namespace}/{topic}', {})
+        def is_told():
+            found = self.counts(topic)
             return all(found.get(key, 0) == value for key, value in expected.items())
-        self.peer.wait_until(counts, f'{expected} of {topic}; the last: {self.told()}')
+        try:
+            self.peer.wait_until(is_told, f'{expected} of {topic}')
+        except AssertionError:
+            pytest.fail(f'the last status: {self.told()}; the node says:\n{self.process.output}')
         return self.told()
 
     def ask(self, service):

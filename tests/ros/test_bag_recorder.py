@@ -4,6 +4,7 @@ import array
 import re
 import signal
 
+from builtin_interfaces.msg import Time
 import cv2
 from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.msg import State, Transition
@@ -12,6 +13,7 @@ import pytest
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from recorded import image_of, offered, picture, RECORDER, RecordingRobot, stamps
 from robot import CAMERA_QOS, NODE, SENSOR_QOS
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header, String
 from univseg_core.data.bags import Bag, deserialise
@@ -54,7 +56,9 @@ def test_raw_and_compressed_images_are_recorded_as_they_were_sent(
     robot = record(only('front', 'back/compressed'), f'storage:={storage}',
                    f'compression:={compression}')
     sent = [image_of(number) for number in range(1, 6)]
-    for number, message in enumerate(sent, start=1):
+    robot.begin('front', sent[0])
+    robot.begin('back/compressed', jpeg_of(1))
+    for number, message in enumerate(sent[1:], start=2):
         robot.publish(message, 'front')
         robot.publish(jpeg_of(number), 'back/compressed')
     robot.wait_for_counts('front', seen=5, kept=5)
@@ -81,8 +85,8 @@ def test_cameras_are_discovered_also_later_but_no_masks(record, peer):
     peer.publish_at_once(mask_message(np.zeros((4, 6), np.uint8), Header()),
                          f'{masks}outdoor/mask', CAMERA_QOS)
     peer.publish_at_once(String(data='hello'), f'{robot.namespace}/text', CAMERA_QOS)
-    robot.publish(image_of(1), 'first')
-    robot.publish(image_of(1), 'second')
+    robot.begin('first', image_of(1))
+    robot.begin('second', image_of(1))
     robot.wait_for_counts('first', kept=1)
     status = robot.wait_for_counts('second', kept=1)
     assert {topic for topic in status['topics'] if topic.startswith(f'{robot.namespace}/')} == {
@@ -103,10 +107,7 @@ def test_the_qos_of_a_publisher_is_matched_and_written(record, peer, qos, expect
         peer.publish_at_once(image_of(1), topic, qos)
         robot.wait_for_counts('front', kept=1)
     else:
-        for _ in range(40):
-            peer.publish(image_of(1), topic, qos)
-            if robot.status().get('topics'):
-                break
+        robot.begin('front', image_of(1), qos)
     robot.end(signal.SIGTERM)
     bag, = robot.bags()
     assert offered(bag) == {topic: [expected]}
@@ -116,7 +117,7 @@ def test_the_qos_of_a_publisher_is_matched_and_written(record, peer, qos, expect
 def test_a_publisher_that_comes_back_with_another_qos_and_resolution_is_recorded(record, peer):
     robot = record(only('front'))
     topic = f'{robot.namespace}/front'
-    robot.publish(image_of(1), 'front')
+    robot.begin('front', image_of(1))
     robot.publish(image_of(2, (48, 64)), 'front')
     robot.wait_for_counts('front', kept=2)
     peer.stop_publishing(topic)
@@ -139,7 +140,7 @@ def test_a_publisher_that_comes_back_with_another_qos_and_resolution_is_recorded
 
 def test_messages_of_no_size_are_recorded_and_harm_nothing(record, peer):
     robot = record(only('front'), 'policy:=novel')
-    robot.publish(Image(), 'front')
+    robot.begin('front', Image())
     for _ in range(2):
         robot.publish(image_of(1), 'front')
     robot.wait_for_counts('front', kept=2, similar=1)
@@ -151,7 +152,8 @@ def test_messages_of_no_size_are_recorded_and_harm_nothing(record, peer):
 
 def test_policies_count_what_they_leave_out(record, peer):
     robot = record(only('front'), 'policy:=rate', 'rate:=0.5')
-    for number in range(1, 6):
+    robot.begin('front', image_of(1))
+    for number in range(2, 6):
         robot.publish(image_of(number), 'front')
     robot.wait_for_counts('front', kept=3, rate=2)
     level, message, values = robot.diagnostics()
@@ -166,8 +168,7 @@ def test_policies_count_what_they_leave_out(record, peer):
 
 def test_pause_resume_and_split(record, peer):
     robot = record(only('front'))
-    robot.publish(image_of(1), 'front')
-    robot.wait_for_counts('front', kept=1)
+    robot.begin('front', image_of(1))
     assert robot.ask('pause') == (True, 'paused')
     robot.publish(image_of(2), 'front')
     assert robot.wait_for_counts('front', paused=1)['paused']
@@ -186,8 +187,7 @@ def test_pause_resume_and_split(record, peer):
 def test_states_and_the_bag_that_ends_with_them(record, peer):
     robot = record(only('front'))
     assert robot.state() == State.PRIMARY_STATE_ACTIVE
-    robot.publish(image_of(1), 'front')
-    robot.wait_for_counts('front', kept=1)
+    robot.begin('front', image_of(1))
     for name, value in {'policy': 'rate', 'depth': 3, 'directory': '/tmp'}.items():
         result = robot.set_parameter(name, value)
         assert not result.successful
@@ -201,8 +201,7 @@ def test_states_and_the_bag_that_ends_with_them(record, peer):
     assert robot.set_parameter('policy', 'rate').successful
     assert not robot.change_state(Transition.TRANSITION_DEACTIVATE)
     assert robot.change_state(Transition.TRANSITION_ACTIVATE)
-    robot.publish(image_of(2), 'front')
-    robot.wait_for_counts('front', kept=1)
+    robot.begin('front', image_of(2))
     assert robot.change_state(Transition.TRANSITION_DEACTIVATE)
     assert robot.change_state(Transition.TRANSITION_CLEANUP)
     assert robot.status() == {'state': 'unconfigured'}
@@ -213,7 +212,8 @@ def test_states_and_the_bag_that_ends_with_them(record, peer):
 
 def test_what_a_killed_recorder_left_is_readable_and_finished_by_the_next(record, peer, start):
     robot = record(only('front'))
-    for number in range(1, 4):
+    robot.begin('front', image_of(1))
+    for number in (2, 3):
         robot.publish(image_of(number), 'front')
     robot.wait_for_counts('front', kept=3)
     peer.handle_for(0.5)
@@ -235,10 +235,10 @@ def test_a_folder_that_cannot_be_leaves_the_node_unconfigured_with_the_reason(
     (tmp_path / 'file').write_text('')
     robot = RecordingRobot(start, peer, 'no_folder', tmp_path / 'file' / 'bags')
     line = robot.process.wait_for('not configured')
-    assert f'directory: {tmp_path}/file/bags: cannot be made: Not a directory' in line
+    assert f'{tmp_path}/file/bags: cannot be made: Not a directory' in line
     level, message, _ = robot.diagnostics()
     assert level == ERROR
-    assert 'not configured: directory' in message
+    assert message.startswith(f'not configured: {tmp_path}/file/bags: cannot be made')
     assert robot.set_parameter('directory', str(tmp_path / 'bags')).successful
     assert robot.change_state(Transition.TRANSITION_CONFIGURE)
     held = RecordingRobot(start, peer, 'held', tmp_path / 'bags')
@@ -278,18 +278,29 @@ def test_only_images_of_which_the_model_is_unsure_are_kept(record, peer):
     assert 'policy uncertain' in line
     peer.publish_at_once(String(), f'{univseg}/active_domains', CAMERA_QOS)
     confidences = f'{univseg}/outdoor/confidence'
-    first = mask_message(np.full((4, 6), 100, np.uint8), image_of(1).header)
-    peer.publish_at_once(first, confidences, CAMERA_QOS)
-    robot.process.wait_for(f'{confidences} (sensor_msgs/msg/Image): subscribed')
-    for number, confidence in {1: 100, 2: 200, 3: None}.items():
+
+    def send(number, confidence):
+        header = image_of(number).header
         robot.publish(image_of(number), 'front')
-        if confidence is not None:
-            peer.publish(mask_message(np.full((4, 6), confidence, np.uint8),
-                                      image_of(number).header), confidences, CAMERA_QOS)
-    robot.wait_for_counts('front', kept=1, sure=1, unjudged=1)
+        peer.publish(mask_message(np.full((4, 6), confidence, np.uint8), header), confidences,
+                     CAMERA_QOS)
+
+    peer.publish_at_once(mask_message(np.zeros((4, 6), np.uint8), Header()), confidences,
+                         CAMERA_QOS)
+    for number in range(1, 40):  # until image and confidence arrive
+        send(number, 100)
+        if robot.status()['topics'] and robot.counts('front')['kept']:
+            break
+    peer.handle_for(2.5)
+    before = robot.counts('front').get('unjudged', 0)
+    send(100, 200)
+    robot.publish(image_of(101), 'front')
+    robot.wait_for_counts('front', sure=1, unjudged=before + 1)
+    kept = robot.counts('front')['kept']
     robot.end(signal.SIGINT)
     bag, = robot.bags()
-    assert stamps(bag) == {f'{robot.namespace}/front': [1]}
+    assert len(stamps(bag)[f'{robot.namespace}/front']) == kept
+    assert max(stamps(bag)[f'{robot.namespace}/front']) == number
     for topic in ('front', 'univseg/active_domains', 'univseg/outdoor/confidence'):
         peer.stop_publishing(f'{robot.namespace}/{topic}')
 
@@ -310,6 +321,23 @@ def test_the_confidence_of_a_segmentation_node_is_found(record, peer, start, mod
     bag, = robot.bags()
     assert stamps(bag)[topic]
     peer.stop_publishing(topic)
+
+
+def test_simulated_time_is_that_of_the_bag(record, peer):
+    robot = record(only('front'), 'use_sim_time:=true')
+    clock = Clock(clock=Time(sec=5))
+    timer = peer.node.create_timer(
+        0.1, lambda: peer.publish_at_once(clock, '/clock', CAMERA_QOS))
+    peer.wait_until(lambda: peer.node.count_subscribers('/clock'), 'a reader of the clock')
+    peer.handle_for(1.0)
+    robot.begin('front', image_of(1))
+    peer.node.destroy_timer(timer)
+    robot.end(signal.SIGINT)
+    bag, = robot.bags()
+    with Bag(bag) as opened:
+        assert [message.time for message in opened.messages(opened.topics())] == [5 * 10**9]
+    for topic in ('/clock', f'{robot.namespace}/front'):
+        peer.stop_publishing(topic)
 
 
 @pytest.mark.parametrize(('parameter', 'complaint'), [

@@ -7,12 +7,14 @@ A bag that is being written, or whose recorder was killed, has a file MARKER and
 
 from collections import Counter
 from contextlib import suppress
+import glob
 import json
 import os
 from pathlib import Path
 import time
 
 from univseg_core.data.bags import in_order
+from univseg_core.files import remove_leftovers
 from univseg_core.recording.mcap_writer import McapWriter
 from univseg_core.recording.metadata import write_metadata
 from univseg_core.recording.sqlite_writer import SqliteWriter
@@ -48,30 +50,32 @@ class BagWriter:
         self._finished_size = 0
         self._finished_counts: Counter[str] = Counter()
         self._topics: dict[str, Topic] = {}
+        self._file: McapWriter | SqliteWriter | None = None
         folder.mkdir(parents=True)
         try:
             _mark(folder, storage, compression)
-            self._file = self._next_file()
         except BaseException:
-            for path in folder.iterdir():
-                path.unlink()
+            (folder / MARKER).unlink(missing_ok=True)
             folder.rmdir()
             raise
 
     @property
-    def file(self) -> Path:
-        """Return the path of the file that is being written."""
-        return self._file.path
+    def file(self) -> Path | None:
+        """Return the path of the file that is being written; None until there is a message."""
+        file = self._file
+        return file and file.path
 
     @property
     def total_size(self) -> int:
         """Return the bytes of all files of the bag that are there."""
-        return self._finished_size + self._file.size
+        file = self._file
+        return self._finished_size + (file.size if file else 0)
 
     @property
     def counts(self) -> Counter[str]:
         """Return how many messages of each topic have been made safe."""
-        return self._finished_counts + self._file.contents.counts
+        file = self._file
+        return self._finished_counts + (file.contents.counts if file else Counter())
 
     def suits(self, topic: Topic) -> bool:
         """Return whether a topic has the type and QoS with which the bag knows it, if it does."""
@@ -79,8 +83,9 @@ class BagWriter:
 
     def write(self, topic: Topic, time_: int, published: int, data: bytes) -> None:
         """Add a message: when it came and was published, in nanoseconds, and its bytes in CDR."""
-        if self._is_full():
+        if self._file and self._is_full():
             self.split()
+        self._file = self._file or self._next_file()
         if topic.name not in self._file.contents.topics:
             self._file.add_topic(topic)
             self._topics[topic.name] = topic
@@ -88,14 +93,13 @@ class BagWriter:
 
     def flush(self) -> None:
         """Make all messages so far safe from a kill."""
-        self._file.flush()
+        if self._file:
+            self._file.flush()
 
     def split(self) -> None:
-        """Begin a new file, if there is anything in this one."""
-        self._file.flush()
-        if self._file.contents.counts:
+        """Finish this file: the next message begins a new one."""
+        if self._file:
             self._finish_file()
-            self._file = self._next_file()
 
     def drop_oldest(self) -> bool:
         """Remove the oldest file that is finished; return whether there was one."""
@@ -110,13 +114,11 @@ class BagWriter:
         """Finish the bag: it is whole then, or not there where it has no message."""
         # What its end needs shall have room, whatever was written before.
         _release_reserve(self.folder)
-        with suppress(OSError):
-            self._file.flush()
-        if self._file.contents.counts:
-            self._finish_file()
-        else:
+        try:
+            self.split()
+        except OSError:
             self._file.abandon()
-            self._file.path.unlink()
+            raise
         _complete(self.folder, self._storage, self._compression, self.finished)
 
     def _is_full(self) -> bool:
@@ -127,16 +129,30 @@ class BagWriter:
     def _next_file(self) -> McapWriter | SqliteWriter:
         writer = STORAGES[self._storage]
         path = self.folder / f'{self.folder.name}_{self._number}{writer.suffix}'
-        self._number += 1
         self._begin = time.monotonic()
-        return writer(path, self._compression)
+        try:
+            file = writer(path, self._compression)
+        except OSError:
+            for left in self.folder.glob(f'{glob.escape(path.name)}*'):
+                left.unlink()
+            raise
+        self._number += 1
+        return file
 
     def _finish_file(self) -> None:
-        self._file.close()
-        contents, self._file.contents = self._file.contents, Contents()
-        self.finished.append((self._file.path, contents))
-        self._finished_size += self._file.path.stat().st_size
-        self._finished_counts += contents.counts
+        """Close the file, with what could be written of it; it is removed if that is nothing."""
+        file = self._file
+        with suppress(OSError):  # what is lost by that, the file's contents tell
+            file.flush()
+        if file.contents.counts:
+            file.close()
+            self.finished.append((file.path, file.contents))
+            self._finished_size += file.path.stat().st_size
+            self._finished_counts += file.contents.counts
+        else:
+            file.abandon()
+            file.path.unlink()
+        self._file = None
 
 
 def is_unfinished(folder: Path) -> bool:
@@ -159,6 +175,7 @@ def finish_bag(folder: Path) -> int:
     except (ValueError, KeyError):  # killed before it was written: there is no message yet
         storage, compression = 'mcap', ''
     _release_reserve(folder)
+    remove_leftovers(folder)
     writer = STORAGES[storage]
     files = []
     for path in sorted(folder.glob(f'*{writer.suffix}'), key=in_order):
@@ -168,12 +185,14 @@ def finish_bag(folder: Path) -> int:
             if not path.stat().st_size:
                 path.unlink()
             continue
-        if file.contents.counts:
-            file.close()
-            files.append((path, file.contents))
-        else:
+        try:
+            if file.contents.counts:
+                file.close()
+                files.append((path, file.contents))
+            else:
+                path.unlink()
+        finally:
             file.abandon()
-            path.unlink()
     _complete(folder, storage, compression, files)
     return sum(contents.counts.total() for _, contents in files)
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 import shutil
 
-from rosbags.rosbag2 import Reader, ReaderError
 from univseg_core.data.bags import METADATA
 from univseg_core.recording.bag_writer import BagWriter
 from univseg_core.recording.metadata import leave_out_file, read_own_metadata
@@ -107,6 +106,7 @@ def _drop_from_finished_bag(path: Path) -> None:
 
 
 def _counts(path: Path) -> dict[str, int]:
+    from rosbags.rosbag2 import Reader, ReaderError
     try:
         with Reader(path) as reader:
             return {connection.topic: connection.msgcount for connection in reader.connections}

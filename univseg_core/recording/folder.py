@@ -4,13 +4,9 @@ from contextlib import ExitStack
 import os
 from pathlib import Path
 
-from univseg_core.errors import UnivsegError
 from univseg_core.files import locked
 from univseg_core.recording.bag_writer import finish_bag, is_unfinished
-
-
-class RecordingError(UnivsegError):
-    """A folder in which nothing can be recorded."""
+from univseg_core.recording.topics import RecordingError
 
 
 class RecordingFolder:
@@ -35,8 +31,11 @@ class RecordingFolder:
             raise RecordingError(f'{path}: cannot be written to')
         try:
             self._stack.enter_context(locked(path))
-        except OSError as error:
+        except BlockingIOError as error:
             raise RecordingError(f'{path}: another recorder holds this folder') from error
+        except OSError as error:  # a network file system that has no locks
+            self.problems.append(f'{path}: cannot be locked ({error.strerror}); see that no other '
+                                 'recorder writes there')
         try:
             for folder in sorted(filter(is_unfinished, path.iterdir())):
                 self._finish(folder)

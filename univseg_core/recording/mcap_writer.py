@@ -186,12 +186,10 @@ class McapWriter:
         self._note(chunk)
 
     def close(self) -> None:
-        """Write what has been gathered, and the summary."""
-        try:
-            self.flush()
-            self._append([self._summary()])
-        finally:
-            self.abandon()
+        """Write what has been gathered, and the summary; if that fails, it can be tried again."""
+        self.flush()
+        self._append([self._summary()])
+        self.abandon()
 
     def abandon(self) -> None:
         """Close the file as it is; it can be recovered."""

@@ -23,6 +23,9 @@ OUTCOMES = {
 }
 """Why a policy does not keep an image."""
 
+CONFIDENCES_KEPT = 1000
+"""Confidences that are remembered for images that come after them."""
+
 Verdict = tuple[Frame, str]
 """A frame, and KEPT or one of OUTCOMES."""
 
@@ -116,8 +119,8 @@ class Uncertain(Policy):
     Keeps images of which the segmentation node's mean confidence is below `below`, 0..1.
 
     An image waits for the confidence of its stamp and frame_id for `patience` seconds at most, or
-    until those that wait have more than `most_bytes`. With several domains, the lowest confidence
-    counts.
+    until those that wait have more than `most_bytes`; the confidence may also come before it.
+    With several domains, the lowest confidence counts.
     """
 
     def __init__(self, below: float, patience: float, most_bytes: int):
@@ -125,6 +128,7 @@ class Uncertain(Policy):
         self._patience = patience
         self._most_bytes = most_bytes
         self._held: deque[_Held] = deque()
+        self._lowest: dict[tuple[int, bytes], float] = {}
         self.held_bytes = 0
 
     def judge(self, frame: Frame) -> Iterator[Verdict]:
@@ -134,7 +138,11 @@ class Uncertain(Policy):
         except ValueError:
             yield frame, UNJUDGED
             return
-        self._held.append(_Held(frame, key, time.monotonic()))
+        mean = self._lowest.get(key)
+        if mean is not None and mean < self._below:
+            yield frame, KEPT
+            return
+        self._held.append(_Held(frame, key, time.monotonic(), judged=mean is not None))
         self.held_bytes += len(frame.data)
         yield from self.overdue()
 
@@ -145,6 +153,9 @@ class Uncertain(Policy):
             mean = float(np.mean(_deserialised(confidence).data)) / 255
         except (ValueError, BagError):
             return
+        self._lowest[key] = min(mean, self._lowest.get(key, mean))
+        if len(self._lowest) > CONFIDENCES_KEPT:
+            del self._lowest[next(iter(self._lowest))]
         low, held = mean < self._below, deque()
         for item in self._held:
             if item.key != key:

@@ -156,8 +156,9 @@ class Recorder:
             return Status(
                 {topic: Counter(counts) for topic, counts in self._counts.items()},
                 self._paused, self._trouble, bag.folder.name if bag else '',
-                bag.file.name if bag else '', bag.total_size if bag else 0, self._written,
-                self._queued + self._policy.held_bytes, free, self._budget.dropped)
+                file.name if (file := bag and bag.file) else '', bag.total_size if bag else 0,
+                self._written, self._queued + self._policy.held_bytes, free,
+                self._budget.dropped)
 
     def _enqueue(self, frame: Frame, is_confidence: bool) -> None:
         self._queue.append((frame, is_confidence))
@@ -208,8 +209,8 @@ class Recorder:
             time.sleep(WRITE_BACK_PERIOD)
             bag = self._bag
             with suppress(OSError):
-                if bag:
-                    forget(bag.file)
+                if bag and (file := bag.file):
+                    forget(file)
 
     def _settle(self, verdicts: Iterable[Verdict], asked: Frame | None) -> None:
         """Do what a policy has decided, whatever it raises: one frame must not end all."""

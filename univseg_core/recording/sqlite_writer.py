@@ -1,5 +1,6 @@
 """sqlite3 files of bags, written so that a kill at any moment costs only what was not flushed."""
 
+from contextlib import suppress
 from pathlib import Path
 import sqlite3
 
@@ -92,8 +93,11 @@ class SqliteWriter:
     @property
     def size(self) -> int:
         """Return the bytes that the file and its journal take."""
-        paths = self.path, self.path.with_name(f'{self.path.name}-wal')
-        return sum(path.stat().st_size for path in paths if path.exists())
+        size = 0
+        for path in (self.path, self.path.with_name(f'{self.path.name}-wal')):
+            with suppress(FileNotFoundError):
+                size += path.stat().st_size
+        return size
 
     def add_topic(self, topic: Topic) -> None:
         """Note a topic, before its first message."""
@@ -129,12 +133,14 @@ class SqliteWriter:
         self._clear()
 
     def close(self) -> None:
-        """Commit what has been written, and put the journal's contents into the file."""
-        try:
-            self.flush()
-            self._execute('PRAGMA journal_mode = DELETE')
-        finally:
-            self.abandon()
+        """
+        Commit what has been written, and put the journal's contents into the file.
+
+        Where that fails, it can be tried again.
+        """
+        self.flush()
+        self._execute('PRAGMA journal_mode = DELETE')
+        self.abandon()
 
     def abandon(self) -> None:
         """Close the file as it is; it can be recovered."""

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 
+from univseg_core.errors import UnivsegError
 import yaml
 
 DISTRIBUTION = 'jazzy'
@@ -12,6 +13,10 @@ DISTRIBUTION = 'jazzy'
 
 Qos = Mapping[str, object]
 """A QoS profile as metadata.yaml has it."""
+
+
+class RecordingError(UnivsegError):
+    """What keeps a recorder from recording at all."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,14 @@ class Contents:
 
 @cache
 def definition_of(type_: str) -> tuple[str, str]:
-    """Return the definition of a message type in ROS's own language, and its hash (REP 2011)."""
-    from rosbags.typesys import get_typestore, Stores
+    """
+    Return the definition of a message type in ROS's own language, and its hash (REP 2011).
+
+    Raises RecordingError where rosbags, which knows them, is not installed.
+    """
+    try:
+        from rosbags.typesys import get_typestore, Stores
+    except ImportError as error:
+        raise RecordingError('recording needs rosbags (pip install rosbags)') from error
     store = get_typestore(Stores.ROS2_JAZZY)
     return store.generate_msgdef(type_, ros_version=2)[0], store.hash_rihs01(type_)

@@ -188,16 +188,13 @@ def test_a_bag_that_a_kill_left_is_readable_and_can_be_finished(
 @each_storage
 def test_a_kill_while_a_bag_was_begun_or_finished_is_mended(tmp_path, frames, storage):
     bag = BagWriter(tmp_path / 'bag', storage)
-    for path in bag.folder.glob('bag_0*'):
-        path.unlink()
     (bag.folder / MARKER).write_bytes(b'')  # before anything was in it
     assert finish_bag(bag.folder) == 0
     assert not bag.folder.exists()
 
     bag = BagWriter(tmp_path / 'bag', storage)
     write(bag, frames)
-    bag.split()  # an empty file has been begun behind it
-    bag._file.abandon()
+    bag.split()
     finish_bag(bag.folder)
     (bag.folder / MARKER).write_bytes(b'{"storage": "%s", "compression": ""}' % storage.encode())
     assert finish_bag(bag.folder) == len(frames)  # the metadata was written, the marker left
@@ -241,20 +238,24 @@ def test_the_oldest_file_can_be_dropped(tmp_path):
         'nanoseconds_since_epoch': 100 * SECOND + SECOND // 10}
 
 
-class Full:
-    """Stands for the writer of a file for which there is no room."""
+@each_storage
+def test_a_file_that_cannot_be_begun_costs_nothing_of_those_before(tmp_path, monkeypatch, storage):
+    bag = BagWriter(tmp_path / 'bag', storage)
+    write(bag, [front(0)])
+    bag.split()
+    with monkeypatch.context() as full:
+        def begin(writer, path, compression):
+            path.write_bytes(b'begun')
+            raise OSError('full')
+        full.setattr(bag_writer.STORAGES[storage], '__init__', begin)
+        with pytest.raises(OSError, match='full'):
+            write(bag, [front(1)])
+    bag.close()
+    assert bag.counts == {'/front': 1}
+    assert len(list(bag.folder.iterdir())) == 2
+    assert read_by_rosbags(bag.folder) == as_tuples([front(0)])
 
-    reserve = 100
-    suffix = '.mcap'
 
-    def __init__(self, *_):
-        raise OSError('full')
-
-
-def test_nothing_is_left_of_a_bag_that_cannot_be_begun(tmp_path, monkeypatch):
-    monkeypatch.setitem(bag_writer.STORAGES, 'mcap', Full)
-    with pytest.raises(OSError, match='full'):
-        BagWriter(tmp_path / 'bag')
-    assert not list(tmp_path.iterdir())
+def test_a_bag_takes_no_folder_that_is_there(tmp_path):
     with pytest.raises(FileExistsError):
         BagWriter(tmp_path)

@@ -157,6 +157,17 @@ def test_all_topics_of_a_camera_are_kept_and_the_lowest_confidence_counts(now):
     assert list(policy.learn(confidence(pair[0], 0.2))) == [(frame, 'kept') for frame in pair]
 
 
+def test_a_confidence_may_come_before_its_image(now, monkeypatch):
+    monkeypatch.setattr(policies, 'CONFIDENCES_KEPT', 2)
+    policy = Uncertain(0.7, 2.0, 10**9)
+    frames = [front(number) for number in range(4)]
+    for frame, mean in zip(frames, (0.1, 0.2, 0.9), strict=False):
+        assert list(policy.learn(confidence(frame, mean))) == []
+    assert outcomes(policy, frames) == ['kept']  # of the second; the first was forgotten
+    assert list(policy.overdue(at_once=True)) == [
+        (frames[0], 'unjudged'), (frames[2], 'sure'), (frames[3], 'unjudged')]
+
+
 def test_only_so_many_bytes_wait(now):
     frames = [front(number) for number in range(4)]
     policy = Uncertain(0.7, 2.0, 2 * len(frames[0].data))

@@ -11,8 +11,9 @@ import pytest
 from recorded import as_tuples, back, BEST_EFFORT, FRONT, front, read_by_rosbags, read_by_us
 from univseg_core.recording import recorder as module
 from univseg_core.recording.bag_writer import BagWriter, is_unfinished
-from univseg_core.recording.folder import RecordingError, RecordingFolder
+from univseg_core.recording.folder import RecordingFolder
 from univseg_core.recording.policies import Policy, RateLimit, Uncertain
+from univseg_core.recording.topics import RecordingError
 
 DEADLINE = 20
 
@@ -88,8 +89,9 @@ def test_a_split_begins_a_new_file(make_recorder, tmp_path):
     put(recorder, [front(0)])
     assert recorder.status().file.endswith('_0.mcap')
     recorder.split()
-    wait_until(lambda: recorder.status().file.endswith('_1.mcap'))
+    wait_until(lambda: recorder.status().file == '')
     put(recorder, [front(1)])
+    assert recorder.status().file.endswith('_1.mcap')
     recorder.stop()
     bag, = tmp_path.iterdir()
     assert len(list(bag.glob('*.mcap'))) == 2
@@ -223,9 +225,11 @@ def small_disk(tmp_path):
 
 
 @pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
-@pytest.mark.parametrize('side', [600, 150])  # 1.08 MB, larger than a chunk, and 68 kB
-def test_a_full_disk_ends_a_bag_that_is_whole(make_recorder, small_disk, storage, side):
-    recorder = make_recorder(directory=small_disk, storage=storage)
+@pytest.mark.parametrize(('side', 'split_size'), [
+    (600, 0), (150, 2_000_000)])  # 1.08 MB, larger than a chunk, and 68 kB
+def test_a_full_disk_ends_a_bag_that_is_whole(
+        make_recorder, small_disk, storage, side, split_size):
+    recorder = make_recorder(directory=small_disk, storage=storage, split_size=split_size)
     frames = [front(number, side) for number in range(66_000_000 // (3 * side * side))]
     for frame in frames:
         recorder.put(frame)
@@ -296,7 +300,7 @@ def test_a_folder_finishes_what_was_left_and_touches_nothing_else(tmp_path, make
     left.write(front(1).topic, front(1).time, 0, front(1).data)
     left.flush()
     left._file.abandon()
-    BagWriter(tmp_path / 'begun')._file.abandon()
+    BagWriter(tmp_path / 'begun')
     folder = RecordingFolder(tmp_path)
     folder.close()
     assert folder.problems == []
