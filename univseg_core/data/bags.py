@@ -6,18 +6,21 @@ one gives all that is readable.
 """
 
 from collections.abc import Collection, Iterator
-from contextlib import closing, ExitStack
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import cache
 import logging
 from pathlib import Path
 import re
-import sqlite3
 import tempfile
+from typing import TYPE_CHECKING
 
 from univseg_core.data.mcap import McapFile, Message, zstd
 from univseg_core.errors import UnivsegError
 import yaml
+
+if TYPE_CHECKING:
+    from univseg_core.data.sqlite3_file import Sqlite3File
 
 METADATA = 'metadata.yaml'
 STORAGES = ('.mcap', '.db3')
@@ -25,6 +28,8 @@ COMPRESSED = '.zstd'
 IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
 ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'
 """With which no message in CDR begins."""
+
+NO_ROSBAGS = "reading bags needs rosbags (pip install 'rosbags>=0.11.7')"
 
 BLOCK = 1 << 20
 
@@ -137,8 +142,8 @@ class Bag:
             kind = path.with_suffix('')
             path = self._unpacked(path)
         try:
-            return McapFile(path) if kind.suffix == '.mcap' else Sqlite3File(path)
-        except (OSError, sqlite3.Error) as error:
+            return McapFile(path) if kind.suffix == '.mcap' else _sqlite3_file(path)
+        except (OSError, ValueError) as error:
             self.damage.append(f'{path}: cannot be opened: {error}')
             return None
 
@@ -162,60 +167,12 @@ class Bag:
         return unpacked
 
 
-class Sqlite3File:
-    """One sqlite3 file of a bag, whose messages are read by number, without the index."""
-
-    def __init__(self, path: Path):
-        self.damage: list[str] = []
-        self._path = path
-        # A journal beside the file holds its last messages; else nothing is written near it.
-        journal = path.with_name(f'{path.name}-wal')
-        mode = 'mode=ro' if journal.is_file() and journal.stat().st_size else 'immutable=1'
-        self._uri = f'{path.resolve().as_uri()}?{mode}'
-        with closing(self._connect()) as connection:
-            rows = list(connection.execute('SELECT id, name, type FROM topics'))
-        self._topics = {number: (topic, type_) for number, topic, type_ in rows}
-        self.topics = dict(self._topics.values())
-
-    def begin(self) -> int | None:
-        """Return the time of the first message in nanoseconds; None where there is none."""
-        with closing(self._connect()) as connection:
-            try:
-                (time,) = connection.execute('SELECT min(timestamp) FROM messages').fetchone()
-            except sqlite3.Error:
-                first = next(self.messages(self.topics, 0, 2**63 - 1), None)
-                self.damage.clear()  # It will be found again.
-                return first and first.time
-        return time
-
-    def messages(self, topics: Collection[str], since: int, until: int) -> Iterator[Message]:
-        """Yield the messages of some topics that were recorded in since <= time < until."""
-        numbers = [number for number, (topic, _) in self._topics.items() if topic in topics]
-        query = ('SELECT id, topic_id, timestamp, data FROM messages WHERE id > ? AND topic_id '
-                 f'IN ({",".join("?" * len(numbers))}) AND +timestamp >= ? AND +timestamp < ? '
-                 'ORDER BY id')  # The plus signs keep it from the index, and from sorting.
-        last, step = 0, 1
-        with closing(self._connect()) as connection:
-            while True:
-                try:
-                    for number, topic, time, data in connection.execute(
-                            query, (last, *numbers, since, until)):
-                        last, step = number, 1
-                        yield Message(*self._topics[topic], time, data)
-                    return
-                except sqlite3.Error as error:
-                    # Behind a damaged page there may be more.
-                    if step == 1:
-                        self.damage.append(f'{self._path}: broken after message {last}: {error}')
-                    last, step = last + step, 2 * step
-                    if step > 2**40:
-                        return
-
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._uri, uri=True)
-        # Without this, sqlite opens no file that has lost its end.
-        connection.execute('PRAGMA writable_schema = ON')
-        return connection
+def _sqlite3_file(path: Path) -> 'Sqlite3File':
+    try:
+        from univseg_core.data.sqlite3_file import Sqlite3File
+    except ImportError as error:
+        raise BagError(NO_ROSBAGS) from error
+    return Sqlite3File(path)
 
 
 def _is_storage(path: Path) -> bool:
@@ -248,5 +205,5 @@ def _typestore():
     try:
         from rosbags.typesys import get_typestore, Stores
     except ImportError as error:
-        raise BagError('reading bags needs rosbags (pip install rosbags)') from error
+        raise BagError(NO_ROSBAGS) from error
     return get_typestore(Stores.LATEST)
