@@ -13,7 +13,7 @@ import logging
 from pathlib import Path
 import re
 import tempfile
-from typing import TYPE_CHECKING
+from typing import BinaryIO, TYPE_CHECKING
 
 from univseg_core.data.mcap import McapFile, Message, zstd
 from univseg_core.errors import UnivsegError
@@ -59,14 +59,17 @@ class Bag:
         self.path = path
         self.name = path.resolve().name
         self._stack = ExitStack()
-        if not path.exists():
-            raise BagError(f'{path}: no such bag')
-        if not is_bag(path):
-            raise BagError(f'{path}: not a ROS 2 bag; expected a folder with {METADATA}, or with '
-                           f'files {", ".join(STORAGES)}, or such a file')
         self.damage: list[str] = []
         self._counts: dict[str, int] = {}
-        self._paths = self._listed() if path.is_dir() else [path]
+        try:
+            if not path.exists():
+                raise BagError(f'{path}: no such bag')
+            if not is_bag(path):
+                raise BagError(f'{path}: not a ROS 2 bag; expected a folder with {METADATA}, or '
+                               f'with files {", ".join(STORAGES)}, or such a file')
+            self._paths = self._listed() if path.is_dir() else [path]
+        except OSError as error:
+            raise BagError(f'{path}: cannot be read: {error.strerror}') from error
 
     def __enter__(self) -> 'Bag':
         """Open its files."""
@@ -117,24 +120,35 @@ class Bag:
 
     def _listed(self) -> list[Path]:
         """Return the paths of the folder's files in order, and note what metadata.yaml tells."""
-        there = sorted(filter(_is_storage, self.path.iterdir()), key=_in_order)
+        there: dict[str, Path] = {}
+        for path in sorted(filter(_is_storage, self.path.iterdir()), key=_in_order):
+            # A file may have been unpacked, with the compressed one still beside it.
+            there.setdefault(path.name.removesuffix(COMPRESSED), path)
         try:
             text = (self.path / METADATA).read_text(encoding='utf-8')
             facts = yaml.safe_load(text)['rosbag2_bagfile_information']
             # Paths were once relative to the folder's parent.
-            listed = [self.path / Path(name).name for name in facts['relative_file_paths']]
+            listed = [Path(name).name for name in facts['relative_file_paths']]
             self._counts = {topic['topic_metadata']['name']: int(topic['message_count'])
                             for topic in facts['topics_with_message_count']}
         except FileNotFoundError:
             log.info('%s: has no %s; its %d files are read', self.path, METADATA, len(there))
-            return there
+            return list(there.values())
         except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
             self.damage.append(f'{self.path / METADATA}: cannot be read '
                                f'({type(error).__name__}); the files beside it were')
-            return there
-        self.damage += [f'{path}: this file of the bag is missing' for path in listed
-                        if not path.is_file()]
-        return [path for path in listed if path.is_file()]
+            return list(there.values())
+        paths = []
+        for name in listed:
+            if path := there.pop(name.removesuffix(COMPRESSED), None):
+                paths.append(path)
+            else:
+                self.damage.append(f'{self.path / name}: this file of the bag is missing')
+        if there:
+            # As of a recorder that goes on, or did not end well.
+            log.info('%s: %s does not name %s, which are read, too', self.path, METADATA,
+                     ', '.join(path.name for path in there.values()))
+        return paths + list(there.values())
 
     def _open(self, path: Path) -> 'McapFile | Sqlite3File | None':
         kind = path
@@ -150,21 +164,29 @@ class Bag:
     def _unpacked(self, path: Path) -> Path:
         folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix='univseg-bag-'))
         unpacked = Path(folder) / path.stem
-        frame = zstd().ZstdDecompressor()
-        with path.open('rb') as source, unpacked.open('wb') as target:
-            try:
-                while block := source.read(BLOCK):
-                    target.write(frame.decompress(block))
-                    while frame.eof and frame.unused_data:
-                        rest, frame = frame.unused_data, zstd().ZstdDecompressor()
-                        target.write(frame.decompress(rest))
-                problem = None if frame.eof else 'the end is missing'
-            except zstd().ZstdError as error:
-                problem = str(error)
-            if problem:
-                self.damage.append(f'{path}: broken after {target.tell()} unpacked bytes: '
-                                   f'{problem}')
+        try:
+            with path.open('rb') as source, unpacked.open('wb') as target:
+                if problem := _unpack(source, target):
+                    self.damage.append(f'{path}: broken after {target.tell()} unpacked bytes: '
+                                       f'{problem}')
+        except OSError as error:
+            raise BagError(f'{path}: cannot be unpacked into {folder}: {error.strerror}; '
+                           'TMPDIR may name another disk') from error
         return unpacked
+
+
+def _unpack(source: BinaryIO, target: BinaryIO) -> str | None:
+    """Unpack a file as far as it goes; return what is wrong with it."""
+    frame = zstd().ZstdDecompressor()
+    try:
+        while block := source.read(BLOCK):
+            target.write(frame.decompress(block))
+            while frame.eof and frame.unused_data:
+                rest, frame = frame.unused_data, zstd().ZstdDecompressor()
+                target.write(frame.decompress(rest))
+    except zstd().ZstdError as error:
+        return str(error)
+    return None if frame.eof else 'the end is missing'
 
 
 def _sqlite3_file(path: Path) -> 'Sqlite3File':

@@ -14,6 +14,8 @@ MAPPED = 2**40
 LARGEST = 2**62
 """Above every message's number."""
 
+ROWS_FROM = 'SELECT id, topic_id, timestamp FROM messages WHERE id >= ? ORDER BY id'
+
 
 class Sqlite3File:
     """
@@ -72,17 +74,16 @@ class Sqlite3File:
 
     def _rows(self, connection: apsw.Connection) -> Iterator[tuple[int, int, int]]:
         """Yield the number, topic and time of all messages."""
-        last = 0
-        while last < LARGEST:
+        number = 1
+        while number < LARGEST:
             try:
-                for row in connection.execute('SELECT id, topic_id, timestamp FROM messages '
-                                              'WHERE id > ? ORDER BY id', (last,)):
-                    last = row[0]
+                for row in connection.execute(ROWS_FROM, (number,)):
                     yield row
+                    number = row[0] + 1
                 return
             except apsw.Error as error:
-                self.damage.append(f'{self._path}: broken after message {last}: {error}')
-                last = _behind_damage(connection, last)
+                self.damage.append(f'{self._path}: broken after message {number - 1}: {error}')
+                number = _behind_damage(connection, number)
 
     def _read_log(self, log: Path) -> None:
         """Read the log's messages, too, where sqlite can."""
@@ -104,18 +105,17 @@ class Sqlite3File:
         return connection
 
 
-def _behind_damage(connection: apsw.Connection, last: int) -> int:
-    """Return the least number behind `last` from which on messages can be read."""
+def _behind_damage(connection: apsw.Connection, number: int) -> int:
+    """Return the least number behind one from which on messages can be read again."""
     def readable(number: int) -> bool:
         try:
-            connection.execute('SELECT id FROM messages WHERE id > ? ORDER BY id LIMIT 1',
-                               (number,)).fetchall()
+            connection.execute(f'{ROWS_FROM} LIMIT 1', (number,)).fetchall()
         except apsw.Error:
             return False
         return True
 
     step = 1
-    while last + step < LARGEST and not readable(last + step):
+    while number + step < LARGEST and not readable(number + step):
         step *= 2
-    between = range(last + 1, last + step)
-    return last + 1 + bisect_left(between, True, lo=step // 2, key=readable)
+    between = range(number + 1, number + step)
+    return number + 1 + bisect_left(between, True, lo=step // 2, key=readable)
