@@ -217,7 +217,8 @@ def deserialise(message: Message):
     if message.msgtype not in IMAGE_TYPES:
         raise BagError(f'a message of type {message.msgtype}')
     try:
-        return _typestore().deserialize_cdr(message.data, message.msgtype)
+        # Of a view, rosbags makes no copies.
+        return _typestore().deserialize_cdr(memoryview(message.data), message.msgtype)
     except Exception as error:  # rosbags has many, for bytes that are damaged in as many ways
         raise BagError(f'cannot be deserialised: {error}') from error
 

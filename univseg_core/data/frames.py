@@ -127,8 +127,8 @@ def extract_frames(bags: Sequence[Path], folder: Path, topics: Sequence[str] = (
                 except BagError as error:
                     report.problems.append(str(error))
     except OSError as error:
-        raise FramesError(f'{folder}: cannot be written to: {error.strerror}; what is there is '
-                          'whole, and the same command goes on from it') from error
+        raise FramesError(f'{folder}: cannot be written to: {error.strerror}; once it can '
+                          'be, the same command goes on where this one ended') from error
     return report
 
 

@@ -42,13 +42,13 @@ class Sqlite3File:
 
     def begin(self) -> int | None:
         """Return the time of the first message in nanoseconds; None where there is none."""
+        known = len(self.damage)
         with closing(self._connect()) as connection:
             try:
                 ((time,),) = connection.execute('SELECT min(timestamp) FROM messages')
-                return time
             except apsw.Error:
                 _, _, time = next(self._rows(connection), (0, 0, None))
-        self.damage.clear()  # It will be found again.
+        del self.damage[known:]  # It will be found again.
         return time
 
     def messages(self, topics: Collection[str], since: int, until: int) -> Iterator[Message]:
