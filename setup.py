@@ -22,7 +22,7 @@ TRAIN = [
     'pillow>=10',
     'pydantic>=2.7',
     'scikit-learn>=1.4',
-    'rosbags>=0.11',  # bags without ROS
+    'rosbags>=0.11.7',  # bags without ROS
     'tensorboard>=2.16',
     'torchmetrics>=1.4',
 ]
@@ -35,7 +35,7 @@ ROS = [
     'ros-rcl-interfaces==2.0.*',
     'ros-sensor-msgs==5.3.*',
     'ros-std-msgs==5.3.*',
-    'rosbags>=0.11',
+    'rosbags>=0.11.7',
 ]
 
 setup(
