@@ -115,10 +115,12 @@ def retraining(options: argparse.Namespace, config: RunConfig) -> None:
         for draw in range(options.draws):
             shuffled = np.random.default_rng((seed, draw)).permutation(len(others))
             arms[f'random{draw}'] = [others[i] for i in shuffled[:options.more]]
-        further = config.model_copy(deep=True)
-        further.model.start = model.resolve()
-        further.training.steps = options.further_steps
-        further.training.learning_rate = options.further_rate
+        further = config.model_dump(mode='json')
+        further['model']['start'] = str(model.resolve())
+        further['training'] |= {'steps': options.further_steps,
+                                'validate_every': options.further_steps,
+                                'learning_rate': options.further_rate}
+        further = RunConfig.model_validate(further)
         mious = [_run(further, name, [*first, *chosen],
                       [sample for sample in others if sample not in set(chosen)],
                       seed, folder / arm) for arm, chosen in arms.items()]
