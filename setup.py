@@ -37,6 +37,7 @@ ROS = [
     'ros-rcl-interfaces==2.0.*',
     'ros-sensor-msgs==5.3.*',
     'ros-std-msgs==5.3.*',
+    'ros-std-srvs==5.3.*',
     'rosbags>=0.11.7',
 ]
 
@@ -73,6 +74,7 @@ setup(
             'segmentation_node = univseg_ros.segmentation_node:main',
             'image_player = univseg_ros.image_player:main',
             'mask_viewer = univseg_ros.mask_viewer:main',
+            'bag_recorder = univseg_ros.bag_recorder:main',
         ],
     },
     zip_safe=False,

@@ -72,7 +72,7 @@ def temporary_folder(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     prefix = f'.{path.name}{LEFTOVER}'
     for left in path.parent.glob(f'{glob.escape(prefix)}*'):
-        with suppress(OSError), _locked(left):
+        with suppress(OSError), locked(left):
             shutil.rmtree(left)
     temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
     # mkdtemp makes folders private; a finished one has the usual permissions.
@@ -80,14 +80,14 @@ def temporary_folder(path: Path) -> Iterator[Path]:
     os.umask(umask)
     temporary.chmod(0o777 & ~umask)
     try:
-        with _locked(temporary):
+        with locked(temporary):
             yield temporary
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """Hold a folder's lock; raise OSError at once where another process does."""
     handle = os.open(folder, os.O_RDONLY)
     try:

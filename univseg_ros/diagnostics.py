@@ -1,19 +1,15 @@
-"""What the node says of itself on /diagnostics."""
+"""What the segmentation node says of itself on /diagnostics."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 import resource
 
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from rclpy.clock import Clock, ClockType
-from rclpy.node import Node
+from diagnostic_msgs.msg import DiagnosticStatus
 from torch import cuda
 from univseg_core.inference import Segmenter
+from univseg_ros.findings import Finding, status_of, StatusPublisher
 from univseg_ros.statistics import Summary, WINDOW
-
-PERIOD = 1.0
-"""Seconds between two messages."""
 
 TROUBLE = {
     'undecodable': 'could not be decoded',
@@ -23,45 +19,10 @@ TROUBLE = {
 """The outcomes of a frame that somebody should mend, in words."""
 
 
-@dataclass(frozen=True)
-class Finding:
-    """Something that is to be known, and how bad it is: a level of DiagnosticStatus."""
+QUIET = f'no frame was segmented in the last {WINDOW:.0f} s'
 
-    level: bytes
-    text: str
-
-
-class Diagnostics:
-    """
-    Publishes a DiagnosticStatus at 1 Hz, whatever the state of the node.
-
-    `look` returns what was found and the values to show beside it.
-    """
-
-    def __init__(self, node: Node, look: Callable[[], tuple[list[Finding], Mapping[str, str]]]):
-        self._node = node
-        self._look = look
-        self._publisher = node.create_publisher(DiagnosticArray, '/diagnostics', 10)
-        # Not the node's clock: simulated time may stand still.
-        node.create_timer(PERIOD, self._publish, clock=Clock(clock_type=ClockType.STEADY_TIME))
-
-    def _publish(self) -> None:
-        findings, values = self._look()
-        name = self._node.get_fully_qualified_name().lstrip('/')
-        message = DiagnosticArray(status=[status(f'{name}: segmentation', findings, values)])
-        message.header.stamp = self._node.get_clock().now().to_msg()
-        self._publisher.publish(message)
-
-
-def status(name: str, findings: Sequence[Finding], values: Mapping[str, str]) -> DiagnosticStatus:
-    """Return a status whose message and level follow from what was found, the worst first."""
-    ordered = sorted(findings, key=lambda finding: finding.level, reverse=True)
-    return DiagnosticStatus(
-        name=name, hardware_id=values.get('device', ''),
-        level=ordered[0].level if ordered else DiagnosticStatus.OK,
-        message='; '.join(finding.text for finding in ordered) or (
-            f'no frame was segmented in the last {WINDOW:.0f} s'),
-        values=[KeyValue(key=key, value=value) for key, value in values.items()])
+Diagnostics = partial(StatusPublisher, subject='segmentation', quiet=QUIET)
+status = partial(status_of, quiet=QUIET)
 
 
 def frame_findings(summary: Summary, timeout: float) -> list[Finding]:

@@ -11,6 +11,8 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.subscription import SubscriptionEventCallbacks
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 from sensor_msgs.msg import CompressedImage, Image
+from univseg_ros.camera_topics import camera_topics
+from univseg_ros.qos import is_reliable
 
 MATCH_PERIOD = 0.1
 """Seconds between two looks at the reliability of the publishers."""
@@ -126,7 +128,7 @@ class ImageInput:
         publishers = self._publishers()
         if not publishers:
             return
-        wanted = (ReliabilityPolicy.RELIABLE if all(map(_is_reliable, publishers))
+        wanted = (ReliabilityPolicy.RELIABLE if all(map(is_reliable, publishers))
                   else ReliabilityPolicy.BEST_EFFORT)
         if wanted != self._subscription.qos_profile.reliability:
             # Not both at once, or a frame might come twice.
@@ -149,7 +151,7 @@ class ImageInput:
         if self._type_name not in types:
             return (f'{self.topic} is published by {names} as {", ".join(sorted(types))}, but '
                     f'{self._type_name} is expected')
-        if self._reliability == 'reliable' and not any(map(_is_reliable, publishers)):
+        if self._reliability == 'reliable' and not any(map(is_reliable, publishers)):
             return (f'{self.topic} is published by {names} as best effort, but the parameter '
                     'reliability asks for reliable; set it to auto')
         return (f'{self.topic} is published by {names}, who sends nothing; is the camera '
@@ -163,20 +165,10 @@ class ImageInput:
                in self._node.get_publishers_info_by_topic(self._image_topic + suffix)):
             return (f'but {self._image_topic + suffix} is published: set image_transport to '
                     f'{other}')
-        known = self._node.get_topic_names_and_types()
-        # What segmentation nodes publish is no camera.
-        outputs = tuple(topic.removesuffix('active_domains') for topic, _ in known
-                        if topic.endswith('/active_domains'))
-        topics = sorted(
-            topic for topic, types in known
-            if self._type_name in types and topic.endswith(self._suffix)
-            and not topic.startswith(outputs) and self._node.count_publishers(topic))
+        topics = [topic for topic, types in camera_topics(self._node).items()
+                  if self._type_name in types and topic.endswith(self._suffix)]
         if not topics:
             return 'no topic of this type is published at all'
         remapping = f'image:={topics[0].removesuffix(self._suffix)}'
         return (f'topics of this type are {", ".join(topics)}; remap with, for example, '
                 f'--ros-args -r {remapping}')
-
-
-def _is_reliable(publisher: TopicEndpointInfo) -> bool:
-    return publisher.qos_profile.reliability == ReliabilityPolicy.RELIABLE

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 from rclpy.lifecycle import LifecycleNode
-from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.qos import QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header, String
@@ -12,13 +12,13 @@ from univseg_core.domains import Domain, IGNORE_INDEX
 from univseg_core.figures import overlay_with_legend
 from univseg_core.inference import Segmentation
 from univseg_ros.messages import mask_message, rgb_message
+from univseg_ros.qos import LATCHED_QOS
 
 try:
     from vision_msgs.msg import LabelInfo, VisionClass
 except ImportError:
     LabelInfo = VisionClass = None  # PyPI has no wheel of it
 
-LATCHED_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 IMAGES = ('mask', 'confidence', 'overlay')
 
 

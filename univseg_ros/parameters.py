@@ -1,40 +1,16 @@
-"""The node's parameters: one table, from which they are declared and judged."""
+"""The segmentation node's parameters: one table, from which they are declared and judged."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
 from univseg_core.domains import NAME_PATTERN
 from univseg_core.inference import PRECISIONS
 from univseg_ros.image_input import RELIABILITIES, TRANSPORTS
+from univseg_ros.parameter_table import declare_all, ParameterSpec, table_objection
 
 FIRST_DOMAIN = ['']
 """The value of `active_domains` that stands for the model's first domain."""
 
-
-@dataclass(frozen=True)
-class ParameterSpec:
-    """
-    A parameter: its default (whose type is the parameter's type), meaning and constraints.
-
-    `choices` are the values that a text may have, `bounds` the range of a number; empty, all are
-    allowed. `changes` says when it may be set: one of CHANGES.
-    """
-
-    default: bool | int | float | str | list[str]
-    description: str
-    changes: str = 'always'
-    choices: tuple[str, ...] = ()
-    bounds: tuple[int, int] | tuple[float, float] | tuple[()] = ()
-
-
-CHANGES = {
-    'start': 'Read once, when the node starts.',
-    'unconfigured': 'Can be set while the node is unconfigured.',
-    'inactive': 'Can be set while the node is not active.',
-    'always': 'Can be set at any time.',
-}
 
 PARAMETERS = {
     'model': ParameterSpec(
@@ -89,27 +65,7 @@ def declare(node: Node) -> None:
 
     Raises rclpy's ParameterException where the value given at start is not acceptable.
     """
-    for name, spec in PARAMETERS.items():
-        node.declare_parameter(name, spec.default, _descriptor(spec))
-
-
-def _descriptor(spec: ParameterSpec) -> ParameterDescriptor:
-    constraints = [CHANGES[spec.changes]]
-    if spec.choices:
-        constraints.append(f'One of: {", ".join(spec.choices)}.')
-    descriptor = ParameterDescriptor(
-        description=spec.description,
-        additional_constraints=' '.join(constraints),
-        read_only=spec.changes == 'start')
-    if spec.bounds:
-        lowest, highest = spec.bounds
-        if isinstance(lowest, float):
-            descriptor.floating_point_range = [
-                FloatingPointRange(from_value=lowest, to_value=highest)]
-        else:
-            descriptor.integer_range = [
-                IntegerRange(from_value=lowest, to_value=highest, step=1)]
-    return descriptor
+    declare_all(node, PARAMETERS)
 
 
 def objection(name: str, value: object, domains: Collection[str] | None, *,
@@ -123,17 +79,9 @@ def objection(name: str, value: object, domains: Collection[str] | None, *,
     spec = PARAMETERS.get(name)
     if spec is None:
         return ''
-    if value is None:
-        return f"{name}: no value was given (YAML's [] is none; the empty choice is [''])"
-    if spec.changes == 'unconfigured' and domains is not None:
-        return f'{name} can only be set while the node is unconfigured: deactivate it and clean up'
-    if spec.changes == 'inactive' and active:
-        return f'{name} can only be set while the node is not active: deactivate it'
-    if spec.choices and value not in spec.choices:
-        return f'{name}: {value!r} is not one of {", ".join(spec.choices)}'
-    # rclpy lets a millionth more through.
-    if spec.bounds and not spec.bounds[0] <= value <= spec.bounds[1]:
-        return f'{name}: {value} is not from {spec.bounds[0]:g} to {spec.bounds[1]:g}'
+    if reason := table_objection(name, value, spec, configured=domains is not None,
+                                 active=active):
+        return reason
     if name == 'active_domains':
         return _domains_objection(value, domains)
     return ''

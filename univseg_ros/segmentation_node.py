@@ -1,22 +1,15 @@
 """The node: camera images in, masks of the active domains out."""
 
-import argparse
 from collections.abc import Mapping, Sequence
-import functools
 import json
 from pathlib import Path
 import sys
-import traceback
 
 from diagnostic_msgs.msg import DiagnosticStatus
-from lifecycle_msgs.srv import ChangeState
 import numpy as np
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.exceptions import ParameterException
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.logging import get_logger
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.utilities import remove_ros_args
 from std_msgs.msg import String
 from univseg_core.files import sha256_of
 from univseg_core.inference import Segmenter
@@ -29,11 +22,12 @@ from univseg_ros.diagnostics import (
     memory_values,
     model_values,
 )
-from univseg_ros.frame_worker import FrameWorker, LOG_PERIOD, Settings
+from univseg_ros.frame_worker import FrameWorker, Settings
 from univseg_ros.image_input import ImageInput
-from univseg_ros.outputs import DomainOutputs, LabelInfo, LATCHED_QOS
+from univseg_ros.managed_node import ManagedNode, reported, run_node
+from univseg_ros.outputs import DomainOutputs, LabelInfo
 from univseg_ros.parameters import declare, FIRST_DOMAIN, objection, PARAMETERS
-from univseg_ros.signals import ros_until_signal, spin
+from univseg_ros.qos import LATCHED_QOS
 
 NODE_NAME = 'univseg'
 DESCRIPTION = """\
@@ -47,20 +41,7 @@ Masks come on /univseg/DOMAIN/mask; docs/ros.md tells of all topics and paramete
 WARM_UP_SIZE = (480, 640)
 
 
-def _reported(transition):
-    """Say what a transition raises: rclpy goes to error processing without a word."""
-    @functools.wraps(transition)
-    def reporting(self, state):
-        try:
-            return transition(self, state)
-        except Exception as error:
-            self._fail(f'{transition.__name__} failed: {type(error).__name__}: {error}',
-                       traceback.format_exc())
-            raise
-    return reporting
-
-
-class SegmentationNode(LifecycleNode):
+class SegmentationNode(ManagedNode):
     """
     A managed node around a Segmenter.
 
@@ -80,8 +61,6 @@ class SegmentationNode(LifecycleNode):
         self._active_domains_publisher = None
         self._input: ImageInput | None = None
         self._worker: FrameWorker | None = None
-        self._failure = ''
-        self._finalized = False
         self._settings: Settings | None = None
         # Before they are declared, so that the values given at start are judged as later ones.
         self.add_on_set_parameters_callback(self._judge_parameters)
@@ -90,15 +69,8 @@ class SegmentationNode(LifecycleNode):
         if hasattr(self, 'add_post_set_parameters_callback'):
             self.add_post_set_parameters_callback(self._follow_parameters)
         Diagnostics(self, self._look)
-        self._refuse_impossible_transitions()
 
-    def autostart(self) -> None:
-        """Configure and activate, if the parameter of that name says so."""
-        if (self._value('autostart')
-                and self.trigger_configure() == TransitionCallbackReturn.SUCCESS):
-            self.trigger_activate()
-
-    @_reported
+    @reported
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model; where that fails, say why and stay unconfigured."""
         self._failure = ''
@@ -121,7 +93,7 @@ class SegmentationNode(LifecycleNode):
         self.set_parameters([Parameter('active_domains', value=domains)])
         return super().on_configure(state)
 
-    @_reported
+    @reported
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Publish the label maps, then segment the images that come."""
         self._failure = ''
@@ -140,21 +112,21 @@ class SegmentationNode(LifecycleNode):
         self.get_logger().info(f'active; domains: {", ".join(self._settings.active_domains)}')
         return result
 
-    @_reported
+    @reported
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop; nothing is published any more when this returns."""
         self._stop_frames()
         release_memory()
         return super().on_deactivate(state)
 
-    @_reported
+    @reported
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Give back the model's memory."""
         self._failure = ''
         self._release()
         return super().on_cleanup(state)
 
-    @_reported
+    @reported
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop and give back everything."""
         self._stop_frames()
@@ -162,7 +134,7 @@ class SegmentationNode(LifecycleNode):
         self._finalized = True
         return super().on_shutdown(state)
 
-    @_reported
+    @reported
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Go back to unconfigured after a transition that raised."""
         self._stop_frames()
@@ -173,34 +145,6 @@ class SegmentationNode(LifecycleNode):
         """Let the worker finish its frame, then destroy the node."""
         self._stop_frames()
         super().destroy_node()
-
-    def _refuse_impossible_transitions(self) -> None:
-        """
-        Refuse transitions that the node's state does not have.
-
-        Of such a request rclpy makes an exception, which would end the node.
-        """
-        service, = (service for service in self.services if service.srv_type is ChangeState)
-        change_state = service.callback
-
-        def answer(request: ChangeState.Request, response: ChangeState.Response
-                   ) -> ChangeState.Response:
-            try:
-                return change_state(request, response)
-            except RuntimeError as error:
-                self.get_logger().warning(f'transition refused: {error}')
-                response.success = False
-                return response
-
-        service.callback = answer
-
-    def _value(self, name: str) -> bool | int | float | str | list[str]:
-        return self.get_parameter(name).value
-
-    def _fail(self, reason: str, details: str = '') -> None:
-        self._failure = reason
-        if self.context.ok():  # else it is no more than that a signal came
-            self.get_logger().error('\n'.join(filter(None, (reason, details))))
 
     def _domains_are_default(self) -> bool:
         return list(self._value('active_domains')) in ([], FIRST_DOMAIN)
@@ -284,12 +228,8 @@ class SegmentationNode(LifecycleNode):
             self._worker.stop()
             totals = self._worker.statistics.totals()
             self._worker = None
-            logger = self.get_logger()
-            if not self.context.ok():
-                # After Ctrl-C the node's own would complain that it cannot reach rosout.
-                logger = get_logger(f'{logger.name}.end')
             counts = ', '.join(f'{count} {name}' for name, count in totals.items())
-            logger.info(f'stopped; frames: {counts}')
+            self._end_logger().info(f'stopped; frames: {counts}')
 
     def _look(self) -> tuple[list[Finding], Mapping[str, str]]:
         """Return what diagnostics tell."""
@@ -319,41 +259,10 @@ class SegmentationNode(LifecycleNode):
         return findings, {**values, **memory_values(self._segmenter)}
 
 
-def _serve(node: SegmentationNode) -> None:
-    """
-    Spin until ROS is shut down, whatever a callback raises.
-
-    rclpy raises, for example, of a parameter that is said to have a type that there is not.
-    """
-    while node.context.ok():
-        try:
-            spin(node)
-        except Exception:
-            if node.context.ok():
-                node.get_logger().error(f'a callback failed:\n{traceback.format_exc()}',
-                                        throttle_duration_sec=LOG_PERIOD)
-
-
 def main(args: Sequence[str] | None = None) -> int:
     """Run the node until it is interrupted; return the exit code."""
-    argparse.ArgumentParser(
-        'segmentation_node', description=DESCRIPTION,
-        epilog='parameters:\n' + '\n'.join(
-            f'  {name}: {spec.description}' for name, spec in PARAMETERS.items()),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    ).parse_args(remove_ros_args(args)[1:])
-    with ros_until_signal(args):
-        try:
-            node = SegmentationNode()
-        except ParameterException as error:
-            get_logger(NODE_NAME).fatal(f'a parameter cannot be used: {error}')
-            return 1
-        try:
-            node.autostart()
-            _serve(node)
-        finally:
-            node.destroy_node()
-    return 0
+    return run_node(SegmentationNode, NODE_NAME, 'segmentation_node', DESCRIPTION, PARAMETERS,
+                    args)
 
 
 if __name__ == '__main__':

@@ -43,10 +43,17 @@ PAUSE = 0.1
 class Robot:
     """One segmentation node in its own namespace, and what a test does with it."""
 
+    name = 'univseg'
+    subject = 'segmentation'
+    """What its status on /diagnostics is about."""
+
+    active = 'active; domains'
+    """What it says when it is active."""
+
     def __init__(self, start, peer, name, *options, run=NODE):
         self.peer = peer
         self.namespace = f'/{name}'
-        self.node = f'/{name}/univseg'
+        self.node = f'/{name}/{self.name}'
         self.process = start(*run, '--ros-args', '-r', f'__ns:=/{name}', *options)
         self._outputs = {}
         self._diagnostics = None
@@ -56,7 +63,7 @@ class Robot:
         return response.current_state.id
 
     def wait_until_active(self):
-        self.process.wait_for('active; domains')
+        self.process.wait_for(self.active)
 
     def change_state(self, transition):
         request = ChangeState.Request(transition=Transition(id=transition))
@@ -142,7 +149,7 @@ class Robot:
     def _take_diagnostics(self, message, info):
         self._diagnostics += [
             (info['source_timestamp'], status) for status in message.status
-            if status.name == f'{self.node[1:]}: segmentation']
+            if status.name == f'{self.node[1:]}: {self.subject}']
 
     def wait_for_diagnostics(self, condition):
         """Return the first status whose level, message and values fulfil a condition."""

@@ -7,7 +7,8 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from univseg_ros.parameters import CHANGES, declare, objection, PARAMETERS
+from univseg_ros.parameter_table import CHANGES
+from univseg_ros.parameters import declare, objection, PARAMETERS
 from univseg_ros.segmentation_node import SegmentationNode
 
 DOMAINS = ('outdoor', 'indoor')

@@ -121,7 +121,7 @@ class Bag:
     def _listed(self) -> list[Path]:
         """Return the paths of the folder's files in order, and note what metadata.yaml tells."""
         there: dict[str, Path] = {}
-        for path in sorted(filter(_is_storage, self.path.iterdir()), key=_in_order):
+        for path in sorted(filter(_is_storage, self.path.iterdir()), key=in_order):
             # A file may have been unpacked, with the compressed one still beside it.
             there.setdefault(path.name.removesuffix(COMPRESSED), path)
         try:
@@ -202,7 +202,7 @@ def _is_storage(path: Path) -> bool:
     return not name.startswith('.') and name.endswith(STORAGES)
 
 
-def _in_order(path: Path) -> list[tuple[int, str]]:
+def in_order(path: Path) -> list[tuple[int, str]]:
     """Return a key that sorts name_10 behind name_9."""
     return [(int(part), '') if part.isdigit() else (-1, part)
             for part in re.split(r'(\d+)', path.name)]

@@ -1,9 +1,4 @@
-"""
-Training frames out of bags: which messages are kept, and the files that they become.
-
-Near duplicates are told by dHash: whether each of 8x8 cells is darker than the next to its right
-(N. Krawetz, "Kind of Like That", 2013).
-"""
+"""Training frames out of bags: which messages are kept, and the files that they become."""
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
@@ -28,14 +23,12 @@ from univseg_core.errors import UnivsegError
 from univseg_core.files import replacing, write_text
 from univseg_core.image_messages import decode_bgr, file_inside, MessageError, nanoseconds
 from univseg_core.images import fit_size, ImageError, resize_image
+from univseg_core.looks import dhash, few_grey, SMALL_SIDE
 
 SETTINGS = 'settings.json'
 
 START = {'jpg': JPEG_START, 'png': PNG_SIGNATURE}
 """With which bytes a file of each format begins."""
-
-SMALL_SIDE = 64
-"""Pixels a side that are enough for a dHash."""
 
 LARGEST_JPEG = 65500
 """Pixels a side that libjpeg can write."""
@@ -130,20 +123,6 @@ def extract_frames(bags: Sequence[Path], folder: Path, topics: Sequence[str] = (
         raise FramesError(f'{folder}: cannot be written to: {error.strerror}; once it can '
                           'be, the same command goes on where this one ended') from error
     return report
-
-
-def dhash(grey: np.ndarray) -> int:
-    """Return the 64 bits of a grey picture's dHash, (H, W) uint8, as a number."""
-    small = cv2.resize(grey, (9, 8), interpolation=cv2.INTER_AREA)
-    return int.from_bytes(np.packbits(small[:, 1:] > small[:, :-1]).tobytes(), 'big')
-
-
-def _small_grey(picture: np.ndarray) -> np.ndarray:
-    """Return some of the pixels of a picture (H, W, 3) uint8 BGR, (h, w) uint8."""
-    height, width = picture.shape[:2]
-    step = max(1, min(height, width) // (2 * SMALL_SIDE))
-    few = cv2.resize(picture, (width // step, height // step), interpolation=cv2.INTER_NEAREST)
-    return cv2.cvtColor(few, cv2.COLOR_BGR2GRAY)
 
 
 def _settle(folder: Path, settings: Settings, manifest: Manifest) -> None:
@@ -270,7 +249,7 @@ class Judge:
         size = self._fitted(picture.shape[:2])
         if self._settings.codec == 'jpg' and max(size) > LARGEST_JPEG:
             raise MessageError(f'{size[1]}x{size[0]} pixels are too many for a JPEG')
-        return picture, _small_grey(picture), size
+        return picture, few_grey(picture), size
 
     def _fitted(self, size: tuple[int, int]) -> tuple[int, int]:
         longest = self._settings.size

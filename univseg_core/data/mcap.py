@@ -78,7 +78,7 @@ class McapFile:
         if not start:
             return
         file.seek(start)
-        for opcode, content in _records(file.read(size - FOOTER_BYTES - start)):
+        for opcode, content in records(file.read(size - FOOTER_BYTES - start)):
             self._learn(opcode, content)
             if opcode == STATISTICS:
                 messages, _, _, _, _, _, begin = struct.unpack_from('<QHIIIIQ', content)
@@ -89,10 +89,10 @@ class McapFile:
         """Note a schema (a type) or a channel (a topic of a type)."""
         if opcode == SCHEMA:
             (number,) = struct.unpack_from('<H', content)
-            self._types[number] = _text(content, 2)
+            self._types[number] = text_at(content, 2)
         elif opcode == CHANNEL:
             number, schema = struct.unpack_from('<HH', content)
-            topic, type_ = _text(content, 4), self._types.get(schema, '')
+            topic, type_ = text_at(content, 4), self._types.get(schema, '')
             self._channels[number] = topic, type_
             self.topics[topic] = type_
 
@@ -121,7 +121,7 @@ class McapFile:
                 try:
                     if opcode == CHUNK:
                         content = self._chunk(file, min(end, size), since, until)
-                        for inner, record in _records(content):
+                        for inner, record in records(content):
                             yield from self._message(inner, record, topics, since, until)
                     elif opcode in (SCHEMA, CHANNEL, MESSAGE) and end <= size:
                         content = memoryview(file.read(length))
@@ -192,7 +192,7 @@ def zstd():
     return zstd
 
 
-def _records(content: bytes) -> Iterator[tuple[int, memoryview]]:
+def records(content: bytes) -> Iterator[tuple[int, memoryview]]:
     """Yield the opcode and content of each whole record."""
     view, at = memoryview(content), 0
     while at + RECORD.size <= len(view):
@@ -203,6 +203,6 @@ def _records(content: bytes) -> Iterator[tuple[int, memoryview]]:
         yield opcode, view[at - length:at]
 
 
-def _text(content: memoryview, at: int) -> str:
+def text_at(content: memoryview, at: int) -> str:
     (length,) = struct.unpack_from('<I', content, at)
     return str(content[at + 4:at + 4 + length], 'utf-8')

@@ -1,0 +1,261 @@
+"""Bags in files of a size and time, finished or left by a kill."""
+
+import shutil
+
+import pytest
+from recorded import (
+    as_tuples,
+    BACK,
+    back,
+    BEST_EFFORT,
+    FRONT,
+    front,
+    IMAGE,
+    read_by_rosbags,
+    read_by_us,
+    SECOND,
+    write,
+)
+from univseg_core.recording import bag_writer
+from univseg_core.recording.bag_writer import (
+    BagWriter,
+    finish_bag,
+    is_unfinished,
+    MARKER,
+    STORAGES,
+)
+from univseg_core.recording.topics import Topic
+import yaml
+
+each_storage = pytest.mark.parametrize('storage', STORAGES)
+
+
+@pytest.fixture
+def frames():
+    """Return images of two topics."""
+    return [frame for number in range(8) for frame in (front(number, 100), back(number))]
+
+
+def facts_of(folder):
+    return yaml.safe_load((folder / 'metadata.yaml').read_text())['rosbag2_bagfile_information']
+
+
+@each_storage
+@pytest.mark.parametrize('compression', ['', 'zstd'])
+def test_a_bag_of_several_files_is_read_as_one(tmp_path, frames, storage, compression):
+    bag = BagWriter(tmp_path / 'bag', storage, compression)
+    write(bag, frames[:5])
+    bag.split()
+    bag.split()  # nothing has come since
+    write(bag, frames[5:])
+    bag.close()
+    suffix = {'mcap': 'mcap', 'sqlite3': 'db3'}[storage]
+    assert sorted(path.name for path in bag.folder.iterdir()) == [
+        f'bag_0.{suffix}', f'bag_1.{suffix}', 'metadata.yaml']
+    assert read_by_rosbags(bag.folder) == as_tuples(frames)
+    assert read_by_us(bag.folder) == (as_tuples(frames), [])
+
+
+def test_the_metadata_says_what_rosbag2_wants_to_know(tmp_path, frames):
+    bag = BagWriter(tmp_path / 'bag')
+    write(bag, frames[:5])
+    bag.split()
+    write(bag, frames[5:])
+    bag.close()
+    facts = facts_of(bag.folder)
+    begin, end = frames[0].time, frames[-1].time
+    assert facts['version'] == 9
+    assert facts['storage_identifier'] == 'mcap'
+    assert facts['message_count'] == 16
+    assert facts['starting_time'] == {'nanoseconds_since_epoch': begin}
+    assert facts['duration'] == {'nanoseconds': end - begin}
+    assert facts['compression_format'] == facts['compression_mode'] == ''
+    assert facts['relative_file_paths'] == ['bag_0.mcap', 'bag_1.mcap']
+    assert facts['files'] == [
+        {'path': 'bag_0.mcap', 'starting_time': {'nanoseconds_since_epoch': begin},
+         'duration': {'nanoseconds': frames[4].time - begin}, 'message_count': 5},
+        {'path': 'bag_1.mcap', 'starting_time': {'nanoseconds_since_epoch': frames[5].time},
+         'duration': {'nanoseconds': end - frames[5].time}, 'message_count': 11}]
+    topics = {topic['topic_metadata']['name']: topic
+              for topic in facts['topics_with_message_count']}
+    assert topics['/front']['message_count'] == topics['/back']['message_count'] == 8
+    assert topics['/front']['topic_metadata'] == {
+        'name': '/front', 'type': IMAGE, 'serialization_format': 'cdr',
+        'offered_qos_profiles': list(FRONT.qos),
+        # As rosidl's type description of sensor_msgs/msg/Image in Jazzy.
+        'type_description_hash':
+            'RIHS01_d31d41a9a4c4bc8eae9be757b0beed306564f7526c88ea6a4588fb9582527d47'}
+    assert topics['/back']['topic_metadata']['offered_qos_profiles'] == list(BACK.qos)
+
+
+def test_messages_that_are_compressed_are_told_in_the_metadata(tmp_path):
+    bag = BagWriter(tmp_path / 'bag', 'sqlite3', 'zstd')
+    write(bag, [front(0)])
+    bag.close()
+    facts = facts_of(bag.folder)
+    assert (facts['compression_mode'], facts['compression_format']) == ('message', 'zstd')
+    assert bag.finished[0][0].stat().st_size
+
+
+def test_compression_makes_bags_smaller(tmp_path):
+    sizes = []
+    for compression in ('', 'zstd'):
+        bag = BagWriter(tmp_path / f'bag{compression}', 'mcap', compression)
+        frame = front(0, 100)
+        write(bag, [frame.__class__(FRONT, number, number, frame.data) for number in range(50)])
+        bag.close()
+        sizes.append(bag.finished[0][0].stat().st_size)
+    assert sizes[1] < sizes[0] / 5
+
+
+@each_storage
+def test_a_file_ends_behind_its_size(tmp_path, storage):
+    bag = BagWriter(tmp_path / 'bag', storage, split_size=3_000_000)
+    frames = [front(number, 600) for number in range(8)]  # of 1.08 MB
+    for frame in frames:
+        write(bag, [frame])
+        bag.flush()
+    bag.close()
+    assert len(bag.finished) in (3, 4)
+    assert all(path.stat().st_size < 4_500_000 for path, _ in bag.finished)
+    assert read_by_rosbags(bag.folder) == as_tuples(frames)
+
+
+def test_a_file_ends_behind_its_time(tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(bag_writer.time, 'monotonic', lambda: now[0])
+    bag = BagWriter(tmp_path / 'bag', split_seconds=2.0)
+    for number in range(10):
+        now[0] = number / 2
+        write(bag, [front(number)])
+    bag.close()
+    assert [contents.counts['/front'] for _, contents in bag.finished] == [4, 4, 2]
+
+
+def test_a_topic_that_comes_later_is_in_the_bag(tmp_path):
+    bag = BagWriter(tmp_path / 'bag')
+    write(bag, [front(0)])
+    bag.split()
+    write(bag, [front(1), back(1)])
+    bag.close()
+    assert read_by_rosbags(bag.folder) == as_tuples([front(0), front(1), back(1)])
+
+
+def test_a_topic_of_another_type_or_qos_does_not_suit_a_bag(tmp_path):
+    bag = BagWriter(tmp_path / 'bag')
+    assert bag.suits(FRONT)
+    write(bag, [front(0)])
+    bag.split()
+    assert bag.suits(FRONT)
+    assert bag.suits(BACK)
+    assert not bag.suits(Topic('/front', IMAGE, (BEST_EFFORT,)))
+    assert not bag.suits(Topic('/front', BACK.type, FRONT.qos))
+    bag.close()
+
+
+@each_storage
+def test_a_bag_without_a_message_is_removed(tmp_path, storage):
+    BagWriter(tmp_path / 'bag', storage).close()
+    assert not list(tmp_path.iterdir())
+
+
+@each_storage
+@pytest.mark.parametrize('compression', ['', 'zstd'])
+def test_a_bag_that_a_kill_left_is_readable_and_can_be_finished(
+        tmp_path, frames, storage, compression):
+    bag = BagWriter(tmp_path / 'bag', storage, compression)
+    write(bag, frames[:6])
+    bag.split()
+    write(bag, frames[6:14])
+    bag.flush()
+    write(bag, frames[14:])
+    killed = tmp_path / 'killed'
+    shutil.copytree(bag.folder, killed)
+    bag.close()
+    assert is_unfinished(killed)
+    assert not is_unfinished(bag.folder)
+    read, _ = read_by_us(killed)
+    assert set(as_tuples(frames[:14])) <= set(read)
+    assert finish_bag(killed) == len(read)
+    assert not is_unfinished(killed)
+    assert read_by_rosbags(killed) == read
+    assert read_by_us(killed) == (read, [])
+    assert facts_of(killed)['topics_with_message_count'][0]['topic_metadata'][
+        'offered_qos_profiles']
+    assert not [path for path in killed.iterdir() if path.name.startswith('.')]
+
+
+@each_storage
+def test_a_kill_while_a_bag_was_begun_or_finished_is_mended(tmp_path, frames, storage):
+    bag = BagWriter(tmp_path / 'bag', storage)
+    (bag.folder / MARKER).write_bytes(b'')  # before anything was in it
+    assert finish_bag(bag.folder) == 0
+    assert not bag.folder.exists()
+
+    bag = BagWriter(tmp_path / 'bag', storage)
+    write(bag, frames)
+    bag.split()
+    finish_bag(bag.folder)
+    (bag.folder / MARKER).write_bytes(b'{"storage": "%s", "compression": ""}' % storage.encode())
+    assert finish_bag(bag.folder) == len(frames)  # the metadata was written, the marker left
+    assert read_by_rosbags(bag.folder) == as_tuples(frames)
+
+
+def test_a_file_in_which_nothing_can_be_read_does_not_keep_the_rest_from_being_finished(tmp_path):
+    bag = BagWriter(tmp_path / 'bag')
+    write(bag, [front(0)])
+    bag.flush()
+    bag._file.abandon()
+    (bag.folder / 'bag_1.mcap').write_bytes(b'\0' * 100)  # a power cut
+    assert finish_bag(bag.folder) == 1
+    assert read_by_rosbags(bag.folder) == as_tuples([front(0)])
+    assert (bag.folder / 'bag_1.mcap').exists()
+
+
+@each_storage
+def test_the_marker_keeps_room_on_the_disk_for_the_end_of_the_bag(tmp_path, storage):
+    bag = BagWriter(tmp_path / 'bag', storage)
+    marker = (bag.folder / MARKER).stat()
+    assert marker.st_size == STORAGES[storage].reserve >= 2**20
+    assert marker.st_blocks * 512 >= marker.st_size
+    bag.close()
+
+
+def test_the_oldest_file_can_be_dropped(tmp_path):
+    bag = BagWriter(tmp_path / 'bag')
+    for number in range(3):
+        write(bag, [front(number)])
+        bag.split()
+    before = bag.total_size
+    assert bag.drop_oldest()
+    assert bag.total_size < before
+    write(bag, [front(3)])
+    assert bag.counts == {'/front': 3}  # the dropped one was made safe
+    bag.close()
+    assert bag.counts == {'/front': 4}
+    assert read_by_rosbags(bag.folder) == as_tuples(map(front, (1, 2, 3)))
+    assert facts_of(bag.folder)['starting_time'] == {
+        'nanoseconds_since_epoch': 100 * SECOND + SECOND // 10}
+
+
+@each_storage
+def test_a_file_that_cannot_be_begun_costs_nothing_of_those_before(tmp_path, monkeypatch, storage):
+    bag = BagWriter(tmp_path / 'bag', storage)
+    write(bag, [front(0)])
+    bag.split()
+    with monkeypatch.context() as full:
+        def begin(writer, path, compression):
+            path.write_bytes(b'begun')
+            raise OSError('full')
+        full.setattr(bag_writer.STORAGES[storage], '__init__', begin)
+        with pytest.raises(OSError, match='full'):
+            write(bag, [front(1)])
+    bag.close()
+    assert bag.counts == {'/front': 1}
+    assert len(list(bag.folder.iterdir())) == 2
+    assert read_by_rosbags(bag.folder) == as_tuples([front(0)])
+
+
+def test_a_bag_takes_no_folder_that_is_there(tmp_path):
+    with pytest.raises(FileExistsError):
+        BagWriter(tmp_path)

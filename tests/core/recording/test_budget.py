@@ -1,0 +1,121 @@
+"""What the recorder's bags may take of the disk, and whose are dropped."""
+
+from collections import namedtuple
+import shutil
+
+from bag_files import raw, write_bag
+import pytest
+from recorded import as_tuples, back, front, picture, read_by_rosbags, write
+from univseg_core.recording.bag_writer import BagWriter
+from univseg_core.recording.budget import Budget
+import yaml
+
+
+def make_bag(folder, numbers, storage='mcap'):
+    """Write a bag with a file for each number."""
+    bag = BagWriter(folder, storage)
+    for number in numbers:
+        write(bag, [front(number, 300), back(number)])
+        bag.split()
+    bag.close()
+    return bag
+
+
+@pytest.fixture(params=['mcap', 'sqlite3'])
+def bags(tmp_path, request):
+    """Return a folder with two bags of the recorder's, the newer one first by name."""
+    make_bag(tmp_path / 'a', (3, 4), request.param)
+    make_bag(tmp_path / 'b', (1, 2), request.param)
+    return tmp_path
+
+
+def size_of(folder, *patterns):
+    return sum(path.stat().st_size for pattern in patterns for path in folder.glob(pattern))
+
+
+def test_a_budget_counts_the_recorder_s_bags_and_no_others(bags):
+    write_bag(bags / 'another', {'/front': [raw(0, picture(0, 300))]})
+    (bags / 'notes').mkdir()
+    (bags / 'notes' / 'metadata.yaml').write_text('- what I had for lunch')
+    (bags / 'c.mcap').write_bytes(bytes(10_000))
+    assert Budget(bags).finished_size == size_of(bags, '[ab]/[ab]_*')
+
+
+def test_without_limits_there_is_room(bags):
+    assert Budget(bags).make_room(10**9, None) == ''
+
+
+def test_where_nothing_is_dropped_the_reason_is_told(bags):
+    budget = Budget(bags, max_size=10**6)
+    size = Budget(bags).finished_size
+    assert budget.make_room(10**6, None) == (
+        f'the bags in {bags} have {size / 1e6:.0f} MB; max_size is 1 MB')
+    assert len(list(bags.rglob('*_?.*'))) == 4
+
+
+def test_the_oldest_files_are_dropped_and_the_bags_stay_readable(bags):
+    size = size_of(bags, '*/*_?.*')
+    largest = max(path.stat().st_size for path in bags.rglob('*_?.*'))
+    budget = Budget(bags, max_size=size, drops_oldest=True)
+    assert budget.make_room(1, None) == ''
+    assert budget.dropped == 1
+    assert read_by_rosbags(bags / 'b') == as_tuples([front(2, 300), back(2)])
+    assert read_by_rosbags(bags / 'a') == as_tuples(
+        [frame for number in (3, 4) for frame in (front(number, 300), back(number))])
+    facts = yaml.safe_load((bags / 'b' / 'metadata.yaml').read_text())[
+        'rosbag2_bagfile_information']
+    assert facts['message_count'] == facts['files'][0]['message_count'] == 2
+    assert [topic['message_count'] for topic in facts['topics_with_message_count']] == [1, 1]
+    assert facts['starting_time'] == facts['files'][0]['starting_time']
+    # The next one is the last of its bag, which goes with it.
+    assert budget.make_room(largest + 2, None) == ''
+    assert not (bags / 'b').exists()
+    assert budget.dropped == 2
+
+
+def test_the_bag_that_is_written_gives_its_own_files_last(bags):
+    bag = BagWriter(bags / 'now')
+    for number in (5, 6):
+        write(bag, [front(number, 300)])
+        bag.split()
+    budget = Budget(bags, max_size=bag.total_size + 10, drops_oldest=True)
+    assert budget.make_room(10, bag) == ''
+    assert [path.name for path in bags.iterdir()] == ['now']
+    assert len(bag.finished) == 2
+    assert budget.make_room(20, bag) == ''
+    assert len(bag.finished) == 1
+    reason = budget.make_room(10**7, bag)
+    assert reason.endswith('; there is nothing older to drop')
+    assert not bag.finished
+    bag.close()
+
+
+def test_what_somebody_put_beside_a_bag_s_files_stays(bags):
+    (bags / 'b' / 'notes.txt').write_text('mine')
+    budget = Budget(bags, max_size=1, drops_oldest=True)
+    assert 'nothing older' in budget.make_room(2, None)
+    assert [path.name for path in bags.rglob('*')] == ['b', 'notes.txt']
+
+
+def test_a_bag_that_was_moved_away_or_damaged_meanwhile_is_no_trouble(bags):
+    budget = Budget(bags, max_size=1, drops_oldest=True)
+    shutil.rmtree(bags / 'b')
+    for path in (bags / 'a').glob('a_*'):
+        path.write_bytes(b'damaged')
+    assert 'nothing older' in budget.make_room(2, None)
+    assert not list(bags.iterdir())
+
+
+def test_a_bag_that_is_closed_counts_from_then_on(tmp_path):
+    budget = Budget(tmp_path)
+    budget.take_over(make_bag(tmp_path / 'a', (1, 2)))
+    assert budget.finished_size == size_of(tmp_path, 'a/a_*')
+
+
+def test_room_on_the_disk_is_left_free(bags, monkeypatch):
+    free = [2_000_000]
+    monkeypatch.setattr(shutil, 'disk_usage', lambda path: namedtuple('U', 'free')(free[0]))
+    budget = Budget(bags, min_free=1_000_000)
+    assert budget.make_room(1_000_000, None) == ''
+    assert budget.make_room(1_000_001, None) == (
+        f'the disk of {bags} has 2 MB left; min_free is 1 MB')

@@ -1,0 +1,182 @@
+"""Which images are kept, and what is said of the others."""
+
+import struct
+
+from bag_files import header, serialised
+import numpy as np
+import pytest
+from recorded import BACK, back, FRONT, front, IMAGE, picture, SECOND
+from univseg_core.recording import policies
+from univseg_core.recording.frames import Frame
+from univseg_core.recording.policies import Novel, Policy, RateLimit, Uncertain
+from univseg_core.recording.topics import Topic
+
+CONFIDENCE = Topic('/univseg/outdoor/confidence', IMAGE)
+
+
+def outcomes(policy, frames):
+    return [outcome for frame in frames for _, outcome in policy.judge(frame)]
+
+
+def at(seconds, topic=FRONT, stamp=None):
+    """Return an image that came at some time, with a stamp of that time or another."""
+    stamp = round((seconds if stamp is None else stamp) * SECOND)
+    data = b'\0\1\0\0' + struct.pack('<iIIx', *divmod(stamp, SECOND), 1)
+    return Frame(topic, round(seconds * SECOND), round(seconds * SECOND), data)
+
+
+def test_a_header_is_read_without_the_rest():
+    for frame in (front(7, 4), back(7)):
+        assert frame.header() == (100 * SECOND + 7 * SECOND // 10 + 5, b'camera')
+    big_endian = Frame(FRONT, 0, 0, b'\0\0\0\0' + (5).to_bytes(4, 'big')
+                       + (6).to_bytes(4, 'big') + (2).to_bytes(4, 'big') + b'c\0')
+    assert big_endian.header() == (5 * SECOND + 6, b'c')
+    for data in (b'', b'\0', b'\0\1\0\0' + bytes(11)):
+        with pytest.raises(ValueError, match=f'a message of {len(data)} bytes has no header'):
+            Frame(FRONT, 0, 0, data).header()
+
+
+def test_all_are_kept():
+    assert outcomes(Policy(), [front(0), back(0), front(0)]) == ['kept'] * 3
+
+
+@pytest.mark.parametrize('camera', [5.0, 12.5, 30.0, 60.0])
+@pytest.mark.parametrize('rate', [0.5, 1.0, 4.0])
+def test_the_rate_is_kept_on_average_at_any_camera_s(camera, rate):
+    random = np.random.default_rng(0)
+    times = 1000 + np.arange(0, 60, 1 / camera) + random.uniform(0, 0.01, round(60 * camera))
+    kept = outcomes(RateLimit(rate), map(at, times)).count('kept')
+    assert rate * 60 - 1 <= kept <= rate * 60 + 1
+
+
+def test_a_slower_camera_is_kept_whole_and_a_pause_gives_no_credit():
+    policy = RateLimit(1.0)
+    assert outcomes(policy, map(at, (10, 11.5, 13))) == ['kept'] * 3
+    assert outcomes(policy, map(at, (60, 60.1, 60.2, 60.9))) == ['kept', *['rate'] * 3]
+
+
+def test_each_topic_has_its_own_turn():
+    policy = RateLimit(1.0)
+    assert outcomes(policy, [at(10), at(10.1, BACK), at(10.2), at(10.3, BACK)]) == [
+        'kept', 'kept', 'rate', 'rate']
+
+
+def test_the_rate_counts_stamps_and_where_there_are_none_arrivals():
+    policy = RateLimit(1.0)
+    assert outcomes(policy, [at(10, stamp=1), at(10.1, stamp=2), at(10.2, stamp=2.5)]) == [
+        'kept', 'kept', 'rate']
+    assert outcomes(RateLimit(1.0), [at(10, stamp=0), at(10.1, stamp=0), at(11.2, stamp=0)]) == [
+        'kept', 'rate', 'kept']
+    short = Frame(FRONT, 10 * SECOND, 0, b'\0\1')
+    assert outcomes(RateLimit(1.0), [short, short]) == ['kept', 'rate']
+
+
+def test_a_clock_that_was_set_back_does_not_end_the_recording():
+    policy = RateLimit(1.0)
+    assert outcomes(policy, map(at, (1000, 1, 1.5, 2))) == ['kept', 'kept', 'rate', 'kept']
+
+
+def raw_frame(image, topic=FRONT):
+    data = serialised('Image', header(0), *image.shape[:2], 'rgb8', 0, image[0].nbytes,
+                      image.ravel())
+    return Frame(topic, 0, 0, data)
+
+
+def test_only_what_differs_is_new():
+    noise = np.random.default_rng(0)
+    scene = np.kron(picture(0, 9), np.ones((20, 20, 1), np.uint8))
+    again = np.clip(scene + noise.normal(0, 4, scene.shape), 0, 255).astype(np.uint8)
+    other = np.kron(picture(1, 9), np.ones((20, 20, 1), np.uint8))
+    policy = Novel(4)
+    frames = [raw_frame(each) for each in (scene, again, other, again, scene)]
+    assert outcomes(policy, frames) == ['kept', 'similar', 'kept', 'kept', 'similar']
+    assert outcomes(policy, [raw_frame(scene, Topic('/side', IMAGE))]) == ['kept']
+    assert policy.incomparable == 0
+
+
+def test_bits_say_how_much_is_new():
+    scene = np.kron(picture(0, 9), np.ones((20, 20, 1), np.uint8))
+    other = np.kron(picture(1, 9), np.ones((20, 20, 1), np.uint8))
+    assert outcomes(Novel(63), [raw_frame(scene), raw_frame(other)]) == ['kept', 'similar']
+
+
+def test_compressed_images_are_compared_as_well():
+    assert outcomes(Novel(4), [back(0), back(0), back(1)]) == ['kept', 'similar', 'kept']
+
+
+@pytest.mark.parametrize('data', [
+    b'', b'\0\1\0\0', front(0).data[:200],
+    serialised('Image', header(0), 0, 0, 'rgb8', 0, 0, np.zeros(0, np.uint8)),
+    serialised('Image', header(0), 1, 2, '32FC1', 0, 8, np.zeros(8, np.uint8))],
+    ids=['empty', 'head', 'truncated', 'zero size', 'distances'])
+def test_what_cannot_be_compared_is_kept(data):
+    policy = Novel(4)
+    frame = Frame(FRONT, 0, 0, data)
+    assert outcomes(policy, [frame, frame]) == ['kept', 'kept']
+    assert policy.incomparable == 2
+    assert outcomes(policy, [front(0), front(0)]) == ['kept', 'similar']
+
+
+def confidence(frame, mean):
+    """Return the model's confidence of an image, 0..1, with a spread around its mean."""
+    values = np.full((4, 6), round(255 * mean), np.uint8) + np.tile([-5, 5], 12).reshape(
+        4, 6).astype(np.int8).astype(np.uint8)
+    stamp, _ = frame.header()
+    time = header(0).stamp.__class__(*divmod(stamp, SECOND))
+    head = header(0).__class__(time, 'camera')
+    return Frame(CONFIDENCE, 0, 0, serialised('Image', head, 4, 6, 'mono8', 0, 6,
+                                              values.ravel()))
+
+
+@pytest.fixture
+def now(monkeypatch):
+    """Return a list with the time of the policies' clock."""
+    now = [0.0]
+    monkeypatch.setattr(policies.time, 'monotonic', lambda: now[0])
+    return now
+
+
+def test_an_image_waits_for_its_confidence_and_is_kept_if_that_is_low(now):
+    policy = Uncertain(0.7, 2.0, 10**9)
+    frames = [front(number) for number in range(3)]
+    assert outcomes(policy, frames) == []
+    assert policy.held_bytes == sum(len(frame.data) for frame in frames)
+    assert list(policy.learn(confidence(frames[1], 0.6))) == [(frames[1], 'kept')]
+    assert list(policy.learn(confidence(frames[0], 0.8))) == []
+    now[0] = 2.1
+    assert list(policy.overdue()) == [(frames[0], 'sure'), (frames[2], 'unjudged')]
+    assert policy.held_bytes == 0
+    assert list(policy.overdue()) == []
+
+
+def test_all_topics_of_a_camera_are_kept_and_the_lowest_confidence_counts(now):
+    policy = Uncertain(0.7, 2.0, 10**9)
+    pair = [front(3), back(3)]
+    assert outcomes(policy, pair) == []
+    assert list(policy.learn(confidence(pair[0], 0.9))) == []
+    assert list(policy.learn(confidence(pair[0], 0.2))) == [(frame, 'kept') for frame in pair]
+
+
+def test_a_confidence_may_come_before_its_image(now, monkeypatch):
+    monkeypatch.setattr(policies, 'CONFIDENCES_KEPT', 2)
+    policy = Uncertain(0.7, 2.0, 10**9)
+    frames = [front(number) for number in range(4)]
+    for frame, mean in zip(frames, (0.1, 0.2, 0.9), strict=False):
+        assert list(policy.learn(confidence(frame, mean))) == []
+    assert outcomes(policy, frames) == ['kept']  # of the second; the first was forgotten
+    assert list(policy.overdue(at_once=True)) == [
+        (frames[0], 'unjudged'), (frames[2], 'sure'), (frames[3], 'unjudged')]
+
+
+def test_only_so_many_bytes_wait(now):
+    frames = [front(number) for number in range(4)]
+    policy = Uncertain(0.7, 2.0, 2 * len(frames[0].data))
+    assert outcomes(policy, frames) == ['unjudged', 'unjudged']
+    assert list(policy.overdue(at_once=True)) == [(frame, 'unjudged') for frame in frames[2:]]
+
+
+def test_what_is_no_image_is_never_judged(now):
+    policy = Uncertain(0.7, 2.0, 10**9)
+    assert outcomes(policy, [Frame(FRONT, 0, 0, b'')]) == ['unjudged']
+    assert list(policy.learn(Frame(CONFIDENCE, 0, 0, b''))) == []
+    assert list(policy.learn(Frame(CONFIDENCE, 0, 0, front(0).data[:40]))) == []

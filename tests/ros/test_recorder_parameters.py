@@ -1,0 +1,51 @@
+"""The recorder's table of parameters, and what is said of values that cannot be."""
+
+import pytest
+from univseg_ros.parameter_table import CHANGES
+from univseg_ros.recorder_parameters import objection, PARAMETERS
+
+
+@pytest.mark.parametrize('name', PARAMETERS)
+def test_every_parameter_is_described_and_its_default_acceptable(name):
+    spec = PARAMETERS[name]
+    assert len(spec.description) > 10
+    assert spec.changes in CHANGES
+    assert objection(name, spec.default) == ''
+    if type(spec.default) in (int, float):
+        lowest, highest = spec.bounds
+        assert {type(lowest), type(highest)} == {type(spec.default)}
+        assert lowest <= spec.default <= highest
+
+
+@pytest.mark.parametrize(('name', 'value', 'complaint'), [
+    ('storage', 'rosbag', "storage: 'rosbag' is not one of mcap, sqlite3"),
+    ('compression', 'lz4', "compression: 'lz4' is not one of none, zstd"),
+    ('policy', 'some', "policy: 'some' is not one of all, rate, novel, uncertain"),
+    ('when_full', 'burst', "when_full: 'burst' is not one of stop, drop_oldest"),
+    ('rate', 0.0, 'rate: 0.0 is not from 0.001 to 1000'),
+    ('uncertain_below', 1.5, 'uncertain_below: 1.5 is not from 0 to 1'),
+    ('topics', ['1st/image'], "topics: '1st/image' cannot be a topic: "),
+    ('topics', ['a', 'a'], "topics: a topic is named twice in ['a', 'a']"),
+    ('topics', None, 'topics: no value was given'),
+    ('confidence_topics', ['a b'], "confidence_topics: 'a b' cannot be a topic: "),
+    ('directory', '', 'directory: expected the path of a folder'),
+    ('name', 'a/b', "name: 'a/b': expected letters, digits, _ and -")])
+def test_what_cannot_be_is_told(name, value, complaint):
+    assert objection(name, value).startswith(complaint)
+    assert '\n' not in objection(name, value)
+
+
+@pytest.mark.parametrize(('name', 'value'), [
+    ('topics', ['']), ('topics', []), ('topics', ['/front/image', 'back']), ('name', 'yard-1_a'),
+    ('use_sim_time', True)])
+def test_what_can_be_is_not_objected_to(name, value):
+    assert objection(name, value) == ''
+
+
+def test_what_is_in_use_stays():
+    assert objection('directory', '/a', configured=True).startswith(
+        'directory can only be set while the node is unconfigured')
+    assert objection('policy', 'rate', configured=True) == ''
+    assert objection('policy', 'rate', configured=True, active=True).startswith(
+        'policy can only be set while the node is not active')
+    assert objection('image_timeout', 1.0, configured=True, active=True) == ''

@@ -1,0 +1,222 @@
+"""
+Bags as a recorder writes them: files of a size and time, and at last their metadata.
+
+A bag that is being written, or whose recorder was killed, has a file MARKER and no metadata;
+`finish_bag` makes it one that is whole.
+"""
+
+from collections import Counter
+from contextlib import suppress
+import glob
+import json
+import os
+from pathlib import Path
+import time
+
+from univseg_core.data.bags import in_order
+from univseg_core.files import remove_leftovers
+from univseg_core.recording.mcap_writer import McapWriter
+from univseg_core.recording.metadata import write_metadata
+from univseg_core.recording.sqlite_writer import SqliteWriter
+from univseg_core.recording.topics import Contents, Topic
+
+STORAGES = {'mcap': McapWriter, 'sqlite3': SqliteWriter}
+
+MARKER = '.recording'
+"""
+A bag's file that is there while the bag is not finished. It says how it is stored, and takes room
+on the disk, which finishing the bag gets when that is full.
+"""
+
+
+class BagWriter:
+    """
+    A new bag in a folder of its own.
+
+    A new file begins behind `split_size` bytes or `split_seconds`; 0 stands for no limit. Raises
+    OSError where the disk is full: the bag is then to be closed, with what it has.
+    """
+
+    def __init__(self, folder: Path, storage: str = 'mcap', compression: str = '',
+                 split_size: int = 0, split_seconds: float = 0.0):
+        self.folder = folder
+        self.finished: list[tuple[Path, Contents]] = []
+        """The files that are closed, and what they hold."""
+        self._storage = storage
+        self._compression = compression
+        self._split_size = split_size
+        self._split_seconds = split_seconds
+        self._number = 0
+        self._finished_size = 0
+        self._finished_counts: Counter[str] = Counter()
+        self._topics: dict[str, Topic] = {}
+        self._file: McapWriter | SqliteWriter | None = None
+        folder.mkdir(parents=True)
+        try:
+            _mark(folder, storage, compression)
+        except BaseException:
+            (folder / MARKER).unlink(missing_ok=True)
+            folder.rmdir()
+            raise
+
+    @property
+    def file(self) -> Path | None:
+        """Return the path of the file that is being written; None until there is a message."""
+        file = self._file
+        return file and file.path
+
+    @property
+    def total_size(self) -> int:
+        """Return the bytes of all files of the bag that are there."""
+        file = self._file
+        return self._finished_size + (file.size if file else 0)
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Return how many messages of each topic have been made safe."""
+        file = self._file
+        return self._finished_counts + (file.contents.counts if file else Counter())
+
+    def suits(self, topic: Topic) -> bool:
+        """Return whether a topic has the type and QoS with which the bag knows it, if it does."""
+        return self._topics.get(topic.name, topic) == topic
+
+    def write(self, topic: Topic, time_: int, published: int, data: bytes) -> None:
+        """Add a message: when it came and was published, in nanoseconds, and its bytes in CDR."""
+        if self._file and self._is_full():
+            self.split()
+        self._file = self._file or self._next_file()
+        if topic.name not in self._file.contents.topics:
+            self._file.add_topic(topic)
+            self._topics[topic.name] = topic
+        self._file.write(topic.name, time_, published, data)
+
+    def flush(self) -> None:
+        """Make all messages so far safe from a kill."""
+        if self._file:
+            self._file.flush()
+
+    def split(self) -> None:
+        """Finish this file: the next message begins a new one."""
+        if self._file:
+            self._finish_file()
+
+    def drop_oldest(self) -> bool:
+        """Remove the oldest file that is finished; return whether there was one."""
+        if not self.finished:
+            return False
+        path, _ = self.finished.pop(0)
+        self._finished_size -= path.stat().st_size
+        path.unlink()
+        return True
+
+    def close(self) -> None:
+        """Finish the bag: it is whole then, or not there where it has no message."""
+        # What its end needs shall have room, whatever was written before.
+        _release_reserve(self.folder)
+        try:
+            self.split()
+        except OSError:
+            self._file.abandon()
+            raise
+        _complete(self.folder, self._storage, self._compression, self.finished)
+
+    def _is_full(self) -> bool:
+        seconds = time.monotonic() - self._begin
+        return bool((self._split_size and self._file.size >= self._split_size)
+                    or (self._split_seconds and seconds >= self._split_seconds))
+
+    def _next_file(self) -> McapWriter | SqliteWriter:
+        writer = STORAGES[self._storage]
+        path = self.folder / f'{self.folder.name}_{self._number}{writer.suffix}'
+        self._begin = time.monotonic()
+        try:
+            file = writer(path, self._compression)
+        except OSError:
+            for left in self.folder.glob(f'{glob.escape(path.name)}*'):
+                left.unlink()
+            raise
+        self._number += 1
+        return file
+
+    def _finish_file(self) -> None:
+        """Close the file, with what could be written of it; it is removed if that is nothing."""
+        file = self._file
+        with suppress(OSError):  # what is lost by that, the file's contents tell
+            file.flush()
+        if file.contents.counts:
+            file.close()
+            self.finished.append((file.path, file.contents))
+            self._finished_size += file.path.stat().st_size
+            self._finished_counts += file.contents.counts
+        else:
+            file.abandon()
+            file.path.unlink()
+        self._file = None
+
+
+def is_unfinished(folder: Path) -> bool:
+    """Return whether a folder is a bag whose recorder has not finished it."""
+    return (folder / MARKER).is_file()
+
+
+def finish_bag(folder: Path) -> int:
+    """
+    Finish a bag whose recorder was killed; return how many messages it has.
+
+    Its files are cut behind the last whole message and completed; one in which nothing can be
+    read is left out of the metadata. A bag without a message is removed. The recorder must not
+    be running. Raises OSError where the disk is full.
+    """
+    head = (folder / MARKER).read_bytes().partition(b'\0')[0]
+    try:
+        settings = json.loads(head)
+        storage, compression = settings['storage'], settings['compression']
+    except (ValueError, KeyError):  # killed before it was written: there is no message yet
+        storage, compression = 'mcap', ''
+    _release_reserve(folder)
+    remove_leftovers(folder)
+    writer = STORAGES[storage]
+    files = []
+    for path in sorted(folder.glob(f'*{writer.suffix}'), key=in_order):
+        try:
+            file = writer.recover(path)
+        except ValueError:
+            if not path.stat().st_size:
+                path.unlink()
+            continue
+        try:
+            if file.contents.counts:
+                file.close()
+                files.append((path, file.contents))
+            else:
+                path.unlink()
+        finally:
+            file.abandon()
+    _complete(folder, storage, compression, files)
+    return sum(contents.counts.total() for _, contents in files)
+
+
+def _mark(folder: Path, storage: str, compression: str) -> None:
+    data = json.dumps({'storage': storage, 'compression': compression}).encode()
+    with (folder / MARKER).open('wb') as file:
+        file.write(data)
+        # Written, since a hole takes no room.
+        file.write(bytes(STORAGES[storage].reserve - len(data)))
+
+
+def _release_reserve(folder: Path) -> None:
+    marker = folder / MARKER
+    os.truncate(marker, len(marker.read_bytes().rstrip(b'\0')))
+
+
+def _complete(folder: Path, storage: str, compression: str,
+              files: list[tuple[Path, Contents]]) -> None:
+    """Write a bag's metadata; remove the bag where it has no file."""
+    if files:
+        write_metadata(folder, storage, compression,
+                       [(path.name, contents) for path, contents in files])
+    (folder / MARKER).unlink()
+    if not files:
+        with suppress(OSError):  # where there is something that is not ours
+            folder.rmdir()

@@ -1,0 +1,36 @@
+"""Image messages on their way into a bag."""
+
+from dataclasses import dataclass
+import struct
+
+from univseg_core.recording.topics import Topic
+
+HEADER = (struct.Struct('>iII'), struct.Struct('<iII'))
+"""Seconds and nanoseconds of a header, and the length of its frame_id, in both byte orders."""
+
+ENCAPSULATION = 4
+"""Bytes before a message in CDR; the second of them tells the byte order."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A message of a topic: when it came and was published, in ns, and its bytes in CDR."""
+
+    topic: Topic
+    time: int
+    published: int
+    data: bytes
+
+    def header(self) -> tuple[int, bytes]:
+        """
+        Return the header's stamp in nanoseconds and its frame_id, without deserialising the rest.
+
+        Raises ValueError where the message is too short to have them.
+        """
+        try:
+            seconds, nanoseconds, length = HEADER[self.data[1] & 1].unpack_from(
+                self.data, ENCAPSULATION)
+        except (struct.error, IndexError) as error:
+            raise ValueError(f'a message of {len(self.data)} bytes has no header') from error
+        begin = ENCAPSULATION + HEADER[0].size
+        return seconds * 10**9 + nanoseconds, self.data[begin:begin + length].rstrip(b'\0')

@@ -1,0 +1,189 @@
+"""Which images a recorder keeps."""
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+import time
+
+import numpy as np
+from univseg_core.data.bags import BagError, deserialise
+from univseg_core.data.mcap import Message
+from univseg_core.image_messages import MessageError
+from univseg_core.images import ImageError
+from univseg_core.looks import dhash, small_grey
+from univseg_core.recording.frames import Frame
+
+KEPT = 'kept'
+TOO_SOON, SIMILAR, SURE, UNJUDGED = 'rate', 'similar', 'sure', 'unjudged'
+OUTCOMES = {
+    TOO_SOON: 'too soon after the last one that was kept',
+    SIMILAR: 'too much like the last one that was kept',
+    SURE: 'the model was sure of it',
+    UNJUDGED: 'the model did not judge it',
+}
+"""Why a policy does not keep an image."""
+
+CONFIDENCES_KEPT = 1000
+"""Confidences that are remembered for images that come after them."""
+
+Verdict = tuple[Frame, str]
+"""A frame, and KEPT or one of OUTCOMES."""
+
+
+class Policy:
+    """Keeps every image; the other policies say of some that they are not kept."""
+
+    held_bytes = 0
+    """Bytes of the images of which nothing is decided yet."""
+
+    def judge(self, frame: Frame) -> Iterator[Verdict]:
+        """Yield what is decided by a new image: often of itself, sometimes of earlier ones."""
+        yield frame, KEPT
+
+    def learn(self, confidence: Frame) -> Iterator[Verdict]:
+        """Yield what is decided by a picture of the model's confidence."""
+        yield from ()
+
+    def overdue(self, at_once: bool = False) -> Iterator[Verdict]:
+        """Yield what is decided because time has passed; `at_once`, of all that is left."""
+        yield from ()
+
+
+class RateLimit(Policy):
+    """
+    Keeps at most `rate` images a second of each topic, by their stamps.
+
+    Images without a stamp count by the time at which they came. A clock that was set back begins
+    anew.
+    """
+
+    def __init__(self, rate: float):
+        self._period = 1e9 / rate
+        self._turns: dict[str, float] = {}
+
+    def judge(self, frame: Frame) -> Iterator[Verdict]:
+        """Yield the image, kept if it is its topic's turn."""
+        stamp = _stamp(frame)
+        turn = self._turns.get(frame.topic.name, stamp)
+        late = stamp - turn
+        # A stamp may come a little before it is due: cameras are not exact.
+        early = self._period / 20
+        if -2 * self._period < late < -early:
+            yield frame, TOO_SOON
+            return
+        # When it was due rather than now, or the rate would not be kept on average at any
+        # camera's rate; but a pause gives no credit.
+        begin = turn if -early <= late < self._period else stamp
+        self._turns[frame.topic.name] = begin + self._period
+        yield frame, KEPT
+
+
+class Novel(Policy):
+    """
+    Keeps images whose dHash differs in more than `bits` of 64 from that of the last one kept.
+
+    What cannot be compared (a damaged image, an encoding that is not read) is kept.
+    """
+
+    def __init__(self, bits: int):
+        self._bits = bits
+        self._looks: dict[str, int] = {}
+        self.incomparable = 0
+
+    def judge(self, frame: Frame) -> Iterator[Verdict]:
+        """Yield the image, kept if it is new."""
+        try:
+            looks = dhash(small_grey(_deserialised(frame)))
+        except (BagError, MessageError, ImageError):
+            self.incomparable += 1
+            yield frame, KEPT
+            return
+        last = self._looks.get(frame.topic.name)
+        if last is not None and (looks ^ last).bit_count() <= self._bits:
+            yield frame, SIMILAR
+            return
+        self._looks[frame.topic.name] = looks
+        yield frame, KEPT
+
+
+@dataclass
+class _Held:
+    frame: Frame
+    key: tuple[int, bytes]
+    since: float
+    judged: bool = False
+
+
+class Uncertain(Policy):
+    """
+    Keeps images of which the segmentation node's mean confidence is below `below`, 0..1.
+
+    An image waits for the confidence of its stamp and frame_id for `patience` seconds at most, or
+    until those that wait have more than `most_bytes`; the confidence may also come before it.
+    With several domains, the lowest confidence counts.
+    """
+
+    def __init__(self, below: float, patience: float, most_bytes: int):
+        self._below = below
+        self._patience = patience
+        self._most_bytes = most_bytes
+        self._held: deque[_Held] = deque()
+        self._lowest: dict[tuple[int, bytes], float] = {}
+        self.held_bytes = 0
+
+    def judge(self, frame: Frame) -> Iterator[Verdict]:
+        """Hold the image; yield those that have waited too long."""
+        try:
+            key = frame.header()
+        except ValueError:
+            yield frame, UNJUDGED
+            return
+        mean = self._lowest.get(key)
+        if mean is not None and mean < self._below:
+            yield frame, KEPT
+            return
+        self._held.append(_Held(frame, key, time.monotonic(), judged=mean is not None))
+        self.held_bytes += len(frame.data)
+        yield from self.overdue()
+
+    def learn(self, confidence: Frame) -> Iterator[Verdict]:
+        """Yield the images of this confidence, if it is low."""
+        try:
+            key = confidence.header()
+            mean = float(np.mean(_deserialised(confidence).data)) / 255
+        except (ValueError, BagError):
+            return
+        self._lowest[key] = min(mean, self._lowest.get(key, mean))
+        if len(self._lowest) > CONFIDENCES_KEPT:
+            del self._lowest[next(iter(self._lowest))]
+        low, held = mean < self._below, deque()
+        for item in self._held:
+            if item.key != key:
+                held.append(item)
+            elif low:
+                self.held_bytes -= len(item.frame.data)
+                yield item.frame, KEPT
+            else:
+                item.judged = True
+                held.append(item)
+        self._held = held
+
+    def overdue(self, at_once: bool = False) -> Iterator[Verdict]:
+        """Yield the images that have waited too long."""
+        latest = time.monotonic() - self._patience
+        while self._held and (at_once or self._held[0].since < latest
+                              or self.held_bytes > self._most_bytes):
+            item = self._held.popleft()
+            self.held_bytes -= len(item.frame.data)
+            yield item.frame, SURE if item.judged else UNJUDGED
+
+
+def _stamp(frame: Frame) -> int:
+    try:
+        return frame.header()[0] or frame.time
+    except ValueError:
+        return frame.time
+
+
+def _deserialised(frame: Frame):
+    return deserialise(Message(frame.topic.name, frame.topic.type, frame.time, frame.data))

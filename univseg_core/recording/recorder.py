@@ -1,0 +1,299 @@
+"""The thread that writes bags: a bounded queue of images in front of it, and what it tells."""
+
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+import os
+from pathlib import Path
+import shutil
+import threading
+import time
+import traceback
+
+from univseg_core.recording.bag_writer import BagWriter
+from univseg_core.recording.budget import Budget
+from univseg_core.recording.frames import Frame
+from univseg_core.recording.policies import KEPT, OUTCOMES, Policy, Verdict
+
+FLUSH_PERIOD = 0.25
+"""Seconds, at most, until an image that came is safe from a kill, unless the queue is longer."""
+
+WRITE_BACK_PERIOD = 0.5
+"""Seconds between two times at which the system is asked to bring what was written to the disk."""
+
+PAUSED, QUEUE_FULL, NO_ROOM, FAILED = 'paused', 'queue full', 'no room', 'failed'
+REASONS = {
+    **OUTCOMES,
+    PAUSED: 'recording was paused',
+    QUEUE_FULL: 'the disk was too slow: the queue was full',
+    NO_ROOM: 'there was no room on the disk, or in max_size',
+    FAILED: 'it could not be written',
+}
+"""Why an image that was seen is in no bag."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How bags are written; sizes in bytes, 0 stands for no limit."""
+
+    directory: Path
+    name: str = 'camera'
+    storage: str = 'mcap'
+    compression: str = ''
+    split_size: int = 0
+    split_seconds: float = 0.0
+    queue_size: int = 256 * 10**6
+
+
+@dataclass(frozen=True)
+class Status:
+    """What a recorder tells of itself: counts of images by topic and outcome, sizes in bytes."""
+
+    counts: dict[str, Counter[str]]
+    paused: bool
+    trouble: str
+    bag: str
+    file: str
+    bag_bytes: int
+    written_bytes: int
+    queued_bytes: int
+    free_bytes: int
+    dropped_files: int
+
+    @property
+    def seen(self) -> int:
+        """Return how many images have come to an outcome."""
+        return sum(counts.total() for counts in self.counts.values())
+
+    def count(self, outcome: str) -> int:
+        """Return how many images of all topics came to an outcome."""
+        return sum(counts[outcome] for counts in self.counts.values())
+
+
+class Recorder:
+    """
+    Writes the frames that a policy keeps into bags, in a thread of its own.
+
+    A bag begins with the first frame that is kept, and another one where a topic comes back with
+    another type or QoS. Frames for which there is no room are counted; once the disk is full,
+    nothing is written until `resume`. `log` is told, with a level of Python's logging, what
+    happens.
+    """
+
+    def __init__(self, settings: Settings, policy: Policy, budget: Budget,
+                 log: Callable[[str, str], None]):
+        self._settings = settings
+        self._policy = policy
+        self._budget = budget
+        self._log = log
+        self._bag: BagWriter | None = None
+        self._trouble = ''
+        self._paused = False
+        self._split = False
+        self._closed = False
+        self._written = 0
+        self._in_bag: Counter[str] = Counter()
+        self._queue: deque[tuple[Frame, bool]] = deque()
+        self._queued = 0
+        self._counts: dict[str, Counter[str]] = defaultdict(Counter)
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._work, name='recorder')
+        self._thread.start()
+        # A thread of its own, since a busy disk lets it wait.
+        threading.Thread(target=self._write_back, name='write-back', daemon=True).start()
+
+    def put(self, frame: Frame) -> None:
+        """Leave an image for the thread; it never waits."""
+        with self._changed:
+            counts = self._counts[frame.topic.name]
+            if self._paused:
+                counts[PAUSED] += 1
+            elif self._queued + len(frame.data) > self._settings.queue_size and self._queue:
+                counts[QUEUE_FULL] += 1
+            else:
+                self._enqueue(frame, False)
+
+    def put_confidence(self, frame: Frame) -> None:
+        """Leave a picture of the model's confidence for the policy."""
+        with self._changed:
+            if not self._paused and self._queued + len(frame.data) <= self._settings.queue_size:
+                self._enqueue(frame, True)
+
+    def pause(self) -> None:
+        """Keep nothing of what comes from now on."""
+        with self._changed:
+            self._paused = True
+
+    def resume(self) -> None:
+        """Go on, after a pause or after the disk was full."""
+        with self._changed:
+            self._paused = False
+            self._trouble = ''
+
+    def split(self) -> None:
+        """Let the next image begin a new file."""
+        with self._changed:
+            self._split = True
+            self._changed.notify()
+
+    def stop(self) -> None:
+        """Write what waits, and finish the bag."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join()
+
+    def status(self) -> Status:
+        """Return what there is to tell."""
+        try:
+            free = shutil.disk_usage(self._settings.directory).free
+        except OSError:
+            free = 0
+        with self._changed:
+            bag = self._bag
+            return Status(
+                {topic: Counter(counts) for topic, counts in self._counts.items()},
+                self._paused, self._trouble, bag.folder.name if bag else '',
+                file.name if (file := bag and bag.file) else '', bag.total_size if bag else 0,
+                self._written, self._queued + self._policy.held_bytes, free,
+                self._budget.dropped)
+
+    def _enqueue(self, frame: Frame, is_confidence: bool) -> None:
+        self._queue.append((frame, is_confidence))
+        self._queued += len(frame.data)
+        self._changed.notify()
+
+    def _take(self, until: float) -> tuple[Frame, bool] | None:
+        """Wait for the next frame until some time of the monotonic clock; None if none comes."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._queue or self._closed or self._split,
+                                   max(0.0, until - time.monotonic()))
+            if not self._queue:
+                return None
+            frame, is_confidence = self._queue.popleft()
+            self._queued -= len(frame.data)
+            return frame, is_confidence
+
+    def _work(self) -> None:
+        flush = time.monotonic() + FLUSH_PERIOD
+        while True:
+            taken = self._take(flush)
+            if taken is None and self._closed:
+                break
+            if taken:
+                frame, is_confidence = taken
+                verdicts = self._policy.learn(frame) if is_confidence else (
+                    self._policy.judge(frame))
+                self._settle(verdicts, frame)
+            del taken
+            if self._split:
+                self._split = False
+                self._try(lambda: self._bag and self._bag.split())
+            if time.monotonic() >= flush:
+                self._settle(self._policy.overdue(), None)
+                self._try(lambda: self._bag and self._bag.flush())
+                flush = time.monotonic() + FLUSH_PERIOD
+        self._settle(self._policy.overdue(at_once=True), None)
+        self._end_bag()
+
+    def _write_back(self) -> None:
+        """
+        Let the system write early, and keep no copy of what it has written.
+
+        Otherwise it would gather gigabytes, which a power cut would cost, and push out what other
+        programs have in memory.
+        """
+        while self._thread.is_alive():
+            time.sleep(WRITE_BACK_PERIOD)
+            bag = self._bag
+            with suppress(OSError):
+                if bag and (file := bag.file):
+                    forget(file)
+
+    def _settle(self, verdicts: Iterable[Verdict], asked: Frame | None) -> None:
+        """Do what a policy has decided, whatever it raises: one frame must not end all."""
+        try:
+            for frame, outcome in verdicts:
+                if outcome == KEPT:
+                    outcome = self._keep(frame)
+                with self._changed:
+                    self._counts[frame.topic.name][outcome] += 1
+        except Exception:
+            self._log('error', f'an image was not kept:\n{traceback.format_exc()}')
+            if asked:
+                with self._changed:
+                    self._counts[asked.topic.name][FAILED] += 1
+
+    def _keep(self, frame: Frame) -> str:
+        """Write a frame; return what became of it."""
+        if self._trouble:
+            return NO_ROOM
+        try:
+            if reason := self._budget.make_room(len(frame.data), self._bag):
+                self._give_up(reason)
+                return NO_ROOM
+            if self._bag and not self._bag.suits(frame.topic):
+                self._log('info', f'{frame.topic.name} came back with another QoS or type: a new '
+                          'bag begins')
+                self._end_bag()
+            if not self._bag:
+                self._begin_bag()
+            self._bag.write(frame.topic, frame.time, frame.published, frame.data)
+        except OSError as error:
+            self._give_up(str(error))
+            return FAILED
+        self._in_bag[frame.topic.name] += 1
+        self._written += len(frame.data)
+        return KEPT
+
+    def _try(self, action: Callable[[], object]) -> None:
+        try:
+            action()
+        except Exception as error:  # whatever it is, the thread must go on
+            self._give_up(str(error) or type(error).__name__)
+
+    def _give_up(self, reason: str) -> None:
+        """Finish the bag, and write nothing more until somebody says so."""
+        self._end_bag()
+        self._trouble = f'recording ended: {reason}'
+        self._log('error', f'{self._trouble}; make room and call ~/resume')
+
+    def _begin_bag(self) -> None:
+        settings = self._settings
+        name = f'{settings.name}_{datetime.now():%Y_%m_%d-%H_%M_%S}'
+        folder, number = settings.directory / name, 1
+        while folder.exists():  # a clock that was set back
+            number += 1
+            folder = settings.directory / f'{name}-{number}'
+        bag = BagWriter(folder, settings.storage, settings.compression, settings.split_size,
+                        settings.split_seconds)
+        with self._changed:
+            self._bag = bag
+        self._in_bag.clear()
+        self._log('info', f'recording to {folder}')
+
+    def _end_bag(self) -> None:
+        """Finish the bag, if there is one; count what could not be made safe."""
+        bag = self._bag
+        if bag is None:
+            return
+        try:
+            bag.close()
+        except OSError as error:
+            self._log('error', f'{bag.folder} could not be finished ({error}); that is done when '
+                      'the recorder starts again')
+        self._budget.take_over(bag)
+        with self._changed:
+            self._bag = None
+            for topic, count in (self._in_bag - bag.counts).items():
+                self._counts[topic][KEPT] -= count
+                self._counts[topic][FAILED] += count
+        self._log('info', f'{bag.folder}: {bag.counts.total()} images')
+
+
+def forget(path: Path) -> None:
+    """Begin to write a file's data to the disk, and drop from memory what is there already."""
+    with path.open('rb') as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)

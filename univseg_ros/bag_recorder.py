@@ -1,0 +1,277 @@
+"""The recorder: images of cameras into bags, without rosbag2."""
+
+from collections.abc import Callable, Mapping, Sequence
+import json
+from pathlib import Path
+import sys
+
+from diagnostic_msgs.msg import DiagnosticStatus
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock, ClockType
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
+from univseg_core.recording.budget import Budget
+from univseg_core.recording.folder import RecordingFolder
+from univseg_core.recording.policies import KEPT, Novel, Policy, RateLimit, Uncertain
+from univseg_core.recording.recorder import REASONS, Recorder, Settings
+from univseg_core.recording.topics import definition_of, RecordingError
+from univseg_ros.camera_topics import camera_topics, IMAGE, segmentation_nodes
+from univseg_ros.findings import Finding, StatusPublisher
+from univseg_ros.managed_node import ManagedNode, reported, run_node
+from univseg_ros.parameter_table import declare_all
+from univseg_ros.qos import LATCHED_QOS
+from univseg_ros.raw_subscriptions import RawSubscriptions, TYPES
+from univseg_ros.recorder_diagnostics import LOSSES, RecordingWatch, summary
+from univseg_ros.recorder_parameters import ANY, COMPRESSIONS, objection, PARAMETERS
+
+NODE_NAME = 'bag_recorder'
+DESCRIPTION = """\
+Record the images of cameras into bags: a managed node that comes to active by itself.
+
+  ros2 run univseg_ros bag_recorder --ros-args -p directory:=/data/bags
+  ros2 run univseg_ros bag_recorder --ros-args -p "topics:=['/front/image_raw']" \\
+    -p policy:=novel -p max_size:=20000 -p when_full:=drop_oldest
+
+docs/ros.md tells of all topics, services and parameters."""
+
+MEGABYTE = 10**6
+STATUS_PERIOD = 1.0
+"""Seconds between two messages on ~/status."""
+
+
+class BagRecorder(ManagedNode):
+    """
+    A managed node around a Recorder.
+
+    ROS runs in the thread that spins the node, which hands serialized messages on; what is done
+    with them, in the recorder's thread. Raises rclpy's ParameterException where a parameter's
+    value at start is not acceptable.
+    """
+
+    def __init__(self):
+        super().__init__(NODE_NAME)
+        self._folder: RecordingFolder | None = None
+        self._recorder: Recorder | None = None
+        self._cameras: RawSubscriptions | None = None
+        self._confidences: RawSubscriptions | None = None
+        self._watch: RecordingWatch | None = None
+        self._explained: set[str] = set()
+        self._lost: dict[str, int] = {}
+        # Before they are declared, so that the values given at start are judged as later ones.
+        self.add_on_set_parameters_callback(self._judge_parameters)
+        declare_all(self, PARAMETERS)
+        self._status_publisher = self.create_publisher(String, '~/status', LATCHED_QOS)
+        for name, action in {'pause': self._pause, 'resume': self._resume,
+                             'split': self._begin_file}.items():
+            self.create_service(Trigger, f'~/{name}', self._answer_by(action))
+        StatusPublisher(self, self._look, 'recording', 'no image has come yet')
+        # Not the node's clock: simulated time may stand still.
+        self.create_timer(STATUS_PERIOD, self._tell,
+                          clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    @reported
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Take the folder, and finish what a killed recorder left; where that fails, say why."""
+        self._failure = ''
+        try:
+            for type_ in TYPES:
+                definition_of(type_)  # which takes a moment
+            self._folder = RecordingFolder(Path(self._value('directory')).expanduser())
+        except RecordingError as error:
+            self._fail(f'not configured: {error}. Mend it, or set another directory, and '
+                       'configure again')
+            return TransitionCallbackReturn.FAILURE
+        for text in self._folder.finished:
+            self.get_logger().warning(text)
+        for text in self._folder.problems:
+            self.get_logger().error(text)
+        return super().on_configure(state)
+
+    @reported
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Record the images that come."""
+        self._failure = ''
+        value = self._value
+        budget = Budget(self._folder.path, value('max_size') * MEGABYTE,
+                        value('min_free') * MEGABYTE, value('when_full') == 'drop_oldest')
+        self._recorder = Recorder(self._settings(), self._policy(), budget, self._log)
+        self._cameras = RawSubscriptions(self, self._camera_topics, value('depth'),
+                                         self._recorder.put)
+        if value('policy') == 'uncertain':
+            self._confidences = RawSubscriptions(self, self._confidence_topics, value('depth'),
+                                                 self._recorder.put_confidence)
+        self._lost.clear()
+        self._watch = RecordingWatch(self._recorder, self._cameras, self._confidences)
+        self.get_logger().info(f'active; policy {value("policy")}, {value("storage")}, bags in '
+                               f'{self._folder.path}')
+        return super().on_activate(state)
+
+    @reported
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Write what waits, and finish the bag."""
+        self._stop()
+        return super().on_deactivate(state)
+
+    @reported
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Let another recorder have the folder."""
+        self._failure = ''
+        self._release()
+        return super().on_cleanup(state)
+
+    @reported
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Finish the bag, and let another recorder have the folder."""
+        self._stop()
+        self._release()
+        self._finalized = True
+        return super().on_shutdown(state)
+
+    @reported
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Go back to unconfigured after a transition that raised."""
+        self._stop()
+        self._release()
+        return super().on_error(state)
+
+    def destroy_node(self) -> None:
+        """Finish the bag, then destroy the node."""
+        self._stop()
+        self._release()
+        super().destroy_node()
+
+    def _settings(self) -> Settings:
+        value = self._value
+        split_size = value('split_size') * MEGABYTE
+        if largest := value('max_size') * MEGABYTE // 4:
+            split_size = min(split_size or largest, largest)
+        return Settings(
+            self._folder.path, value('name'), value('storage'),
+            COMPRESSIONS[value('compression')], split_size, value('split_time'),
+            value('queue_size') * MEGABYTE)
+
+    def _policy(self) -> Policy:
+        value = self._value
+        return {
+            'all': Policy,
+            'rate': lambda: RateLimit(value('rate')),
+            'novel': lambda: Novel(value('novel_bits')),
+            'uncertain': lambda: Uncertain(value('uncertain_below'), value('patience'),
+                                           value('queue_size') * MEGABYTE),
+        }[value('policy')]()
+
+    def _camera_topics(self) -> list[str]:
+        names = self._value('topics')
+        if list(names) in ([], ANY):
+            return list(camera_topics(self))
+        return [self.resolve_topic_name(name) for name in names]
+
+    def _confidence_topics(self) -> list[str]:
+        names = self._value('confidence_topics')
+        if list(names) not in ([], ANY):
+            return [self.resolve_topic_name(name) for name in names]
+        return [topic for topic, types in self.get_topic_names_and_types()
+                if topic.startswith(segmentation_nodes(self)) and topic.endswith('/confidence')
+                and IMAGE in types]
+
+    def _judge_parameters(self, parameters: Sequence[Parameter]) -> SetParametersResult:
+        for parameter in parameters:
+            if reason := objection(parameter.name, parameter.value,
+                                   configured=self._folder is not None,
+                                   active=self._recorder is not None):
+                return SetParametersResult(successful=False, reason=reason)
+        return SetParametersResult(successful=True)
+
+    def _answer_by(self, action: Callable[[], str]) -> Callable:
+        def answer(request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+            if self._recorder is None:
+                response.message = f'nothing is being recorded: the node is {self._state()}'
+                return response
+            response.success, response.message = True, action()
+            self.get_logger().info(response.message)
+            self._tell()
+            return response
+        return answer
+
+    def _pause(self) -> str:
+        self._recorder.pause()
+        return 'paused'
+
+    def _resume(self) -> str:
+        self._recorder.resume()
+        return 'recording goes on'
+
+    def _begin_file(self) -> str:
+        self._recorder.split()
+        return 'a new file begins with the next image'
+
+    def _log(self, level: str, text: str) -> None:
+        logger = self._end_logger()
+        # rclpy wants a line of its own for each level.
+        if level == 'error':
+            logger.error(text)
+        else:
+            logger.info(text)
+
+    def _state(self) -> str:
+        return ('finalized: start it anew' if self._finalized else
+                'unconfigured' if self._folder is None else
+                'inactive' if self._recorder is None else 'active')
+
+    def _stop(self) -> None:
+        for subscriptions in (self._cameras, self._confidences):
+            if subscriptions is not None:
+                subscriptions.close()
+        self._cameras = self._confidences = self._watch = None
+        if self._recorder is not None:
+            self._recorder.stop()
+            status = self._recorder.status()
+            self._recorder = None
+            counts = ', '.join(f'{status.count(reason)} {reason}' for reason in (KEPT, *REASONS)
+                               if status.count(reason) or reason == KEPT)
+            self._end_logger().info(f'stopped; images: {counts}')
+
+    def _look(self) -> tuple[list[Finding], Mapping[str, str]]:
+        """Return what diagnostics tell."""
+        findings, values = [], {'policy': self._value('policy')}
+        if self._failure:
+            findings.append(Finding(DiagnosticStatus.ERROR, self._failure))
+        if self._watch is None:
+            findings.append(Finding(DiagnosticStatus.WARN,
+                                    f'not active: the node is {self._state()}'))
+            return findings, values
+        found, more = self._watch.look(self._value('image_timeout'))
+        return findings + found, {**values, **more}
+
+    def _tell(self) -> None:
+        """Publish ~/status; log what was lost since, and each topic that has become silent."""
+        status = self._recorder.status() if self._recorder else None
+        self._status_publisher.publish(String(data=json.dumps(summary(self._state(), status))))
+        if status is not None:
+            for reason in LOSSES:
+                if more := status.count(reason) - self._lost.get(reason, 0):
+                    self.get_logger().warning(f'{more} images are not kept: {REASONS[reason]}')
+                    self._lost[reason] = status.count(reason)
+        if self._watch is not None:
+            reasons = self._watch.silence(self._value('image_timeout'))
+            # They tell for how many seconds, which is no news.
+            told = {reason.partition(': ')[2] or reason: reason for reason in reasons}
+            for key in told.keys() - self._explained:
+                self.get_logger().warning(told[key])
+            self._explained = set(told)
+
+    def _release(self) -> None:
+        if self._folder is not None:
+            self._folder.close()
+        self._folder = None
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the node until it is interrupted; return the exit code."""
+    return run_node(BagRecorder, NODE_NAME, 'bag_recorder', DESCRIPTION, PARAMETERS, args)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

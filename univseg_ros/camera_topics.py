@@ -1,0 +1,22 @@
+"""Which topics are those of cameras."""
+
+from rclpy.node import Node
+
+IMAGE, COMPRESSED_IMAGE = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
+
+
+def camera_topics(node: Node) -> dict[str, list[str]]:
+    """Return the types of each topic of images that somebody publishes, but for masks."""
+    known = node.get_topic_names_and_types()
+    # What segmentation nodes publish is no camera.
+    outputs = segmentation_nodes(node)
+    return {topic: types for topic, types in sorted(known)
+            if {IMAGE, COMPRESSED_IMAGE} & set(types)
+            and not topic.startswith(outputs) and node.count_publishers(topic)}
+
+
+def segmentation_nodes(node: Node) -> tuple[str, ...]:
+    """Return with what the private topics of each segmentation node begin."""
+    return tuple(topic.removesuffix('active_domains')
+                 for topic, _ in node.get_topic_names_and_types()
+                 if topic.endswith('/active_domains'))

@@ -1,0 +1,125 @@
+"""What the package's managed nodes have in common: their states, their end, their errors."""
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+import functools
+import traceback
+
+from lifecycle_msgs.srv import ChangeState
+from rclpy.exceptions import ParameterException
+from rclpy.impl.rcutils_logger import RcutilsLogger
+from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
+from rclpy.logging import get_logger
+from rclpy.utilities import remove_ros_args
+from univseg_ros.parameter_table import ParameterSpec
+from univseg_ros.signals import ros_until_signal, spin
+
+LOG_PERIOD = 5.0
+"""Seconds between two messages about callbacks that failed."""
+
+
+def reported(transition):
+    """Say what a transition raises: rclpy goes to error processing without a word."""
+    @functools.wraps(transition)
+    def reporting(self, state):
+        try:
+            return transition(self, state)
+        except Exception as error:
+            self._fail(f'{transition.__name__} failed: {type(error).__name__}: {error}',
+                       traceback.format_exc())
+            raise
+    return reporting
+
+
+class ManagedNode(LifecycleNode):
+    """
+    A lifecycle node that no request ends, and that says why a transition failed.
+
+    It has a parameter `autostart`.
+    """
+
+    def __init__(self, name: str):
+        super().__init__(name)
+        self._failure = ''
+        self._finalized = False
+        self._refuse_impossible_transitions()
+
+    def autostart(self) -> None:
+        """Configure and activate, if the parameter of that name says so."""
+        if (self._value('autostart')
+                and self.trigger_configure() == TransitionCallbackReturn.SUCCESS):
+            self.trigger_activate()
+
+    def _refuse_impossible_transitions(self) -> None:
+        """
+        Refuse transitions that the node's state does not have.
+
+        Of such a request rclpy makes an exception, which would end the node.
+        """
+        service, = (service for service in self.services if service.srv_type is ChangeState)
+        change_state = service.callback
+
+        def answer(request: ChangeState.Request, response: ChangeState.Response
+                   ) -> ChangeState.Response:
+            try:
+                return change_state(request, response)
+            except RuntimeError as error:
+                self.get_logger().warning(f'transition refused: {error}')
+                response.success = False
+                return response
+
+        service.callback = answer
+
+    def _value(self, name: str) -> bool | int | float | str | list[str]:
+        return self.get_parameter(name).value
+
+    def _fail(self, reason: str, details: str = '') -> None:
+        self._failure = reason
+        if self.context.ok():  # else it is no more than that a signal came
+            self.get_logger().error('\n'.join(filter(None, (reason, details))))
+
+    def _end_logger(self) -> RcutilsLogger:
+        """Return a logger that serves until the end."""
+        logger = self.get_logger()
+        if not self.context.ok():
+            # After Ctrl-C the node's own would complain that it cannot reach rosout.
+            logger = get_logger(f'{logger.name}.end')
+        return logger
+
+
+def run_node(make_node: Callable[[], ManagedNode], name: str, executable: str, description: str,
+             parameters: Mapping[str, ParameterSpec], args: Sequence[str] | None) -> int:
+    """Run a node until it is interrupted; return the exit code. `name` is that of its log."""
+    argparse.ArgumentParser(
+        executable, description=description,
+        epilog='parameters:\n' + '\n'.join(
+            f'  {name}: {spec.description}' for name, spec in parameters.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    ).parse_args(remove_ros_args(args)[1:])
+    with ros_until_signal(args):
+        try:
+            node = make_node()
+        except ParameterException as error:
+            get_logger(name).fatal(f'a parameter cannot be used: {error}')
+            return 1
+        try:
+            node.autostart()
+            _serve(node)
+        finally:
+            node.destroy_node()
+    return 0
+
+
+def _serve(node: ManagedNode) -> None:
+    """
+    Spin until ROS is shut down, whatever a callback raises.
+
+    rclpy raises, for example, of a parameter that is said to have a type that there is not.
+    """
+    while node.context.ok():
+        try:
+            spin(node)
+        except Exception:
+            if node.context.ok():
+                node.get_logger().error(f'a callback failed:\n{traceback.format_exc()}',
+                                        throttle_duration_sec=LOG_PERIOD)

@@ -1,0 +1,177 @@
+"""Subscriptions to images as serialized messages, which match the QoS of their publishers."""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+import time
+
+from rclpy.clock import Clock, ClockType
+from rclpy.duration import Duration
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.subscription import Subscription, SubscriptionEventCallbacks
+from rclpy.topic_endpoint_info import TopicEndpointInfo
+from sensor_msgs.msg import CompressedImage, Image
+from univseg_core.recording.frames import Frame
+from univseg_core.recording.topics import Qos, Topic
+from univseg_ros.camera_topics import camera_topics, COMPRESSED_IMAGE, IMAGE
+from univseg_ros.qos import is_latched, is_reliable
+
+MATCH_PERIOD = 0.25
+"""Seconds between two looks at the topics and their publishers."""
+
+TYPES = {IMAGE: Image, COMPRESSED_IMAGE: CompressedImage}
+
+
+@dataclass
+class _Camera:
+    """A topic that is subscribed to, and when its last message came."""
+
+    topic: Topic
+    subscription: Subscription
+    last: float
+
+
+class RawSubscriptions:
+    """
+    Subscriptions to topics of images, whose messages are handed on as they are.
+
+    `find` names the topics, again and again. Each is subscribed to when it is published: reliably
+    if all its publishers are reliable, else best effort; transient local if they all are. When
+    its publishers change, so does the subscription.
+    """
+
+    def __init__(self, node: Node, find: Callable[[], Collection[str]], depth: int,
+                 on_frame: Callable[[Frame], None]):
+        self._node = node
+        self._find = find
+        self._depth = depth
+        self._on_frame = on_frame
+        self._first_looks: dict[str, float] = {}
+        self._cameras: dict[str, _Camera] = {}
+        # Not the node's clock: simulated time may stand still.
+        self._timer = node.create_timer(MATCH_PERIOD, self._match,
+                                        clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._match()
+
+    @property
+    def topics(self) -> list[str]:
+        """Return the topics that are subscribed to."""
+        return sorted(self._cameras)
+
+    def close(self) -> None:
+        """End the subscriptions."""
+        self._node.destroy_timer(self._timer)
+        # The executor may still hold one for a moment.
+        self._on_frame = lambda frame: None
+        for camera in self._cameras.values():
+            self._node.destroy_subscription(camera.subscription)
+        self._cameras.clear()
+
+    def silence(self, timeout: float) -> dict[str, str]:
+        """Say of each topic why nothing has come for so many seconds; 0 is never."""
+        reasons = {}
+        for name in sorted({*self._find(), *self._cameras}):
+            camera = self._cameras.get(name)
+            now = time.monotonic()
+            silent = now - (camera.last if camera else self._first_looks.get(name, now))
+            if timeout and silent > timeout:
+                reasons[name] = f'no image of {name} for {silent:.0f} s: {self._explain(name)}'
+        return reasons
+
+    def _match(self) -> None:
+        for name in self._find():
+            self._first_looks.setdefault(name, time.monotonic())
+            publishers = self._node.get_publishers_info_by_topic(name)
+            types = {publisher.topic_type for publisher in publishers}
+            # While nobody publishes it, it stays as it was for the last one.
+            if len(types) == 1 and (type_ := types.pop()) in TYPES:
+                self._follow(name, type_, publishers)
+
+    def _follow(self, name: str, type_: str, publishers: list[TopicEndpointInfo]) -> None:
+        topic = Topic(name, type_, _offered(publishers))
+        camera = self._cameras.get(name)
+        wanted = QoSProfile(
+            depth=self._depth,
+            reliability=(ReliabilityPolicy.RELIABLE if all(map(is_reliable, publishers))
+                         else ReliabilityPolicy.BEST_EFFORT),
+            durability=(DurabilityPolicy.TRANSIENT_LOCAL if all(map(is_latched, publishers))
+                        else DurabilityPolicy.VOLATILE))
+        if camera:
+            last, camera.topic = camera.last, topic
+            there = camera.subscription.qos_profile
+            if (there.reliability, there.durability) == (
+                    wanted.reliability, wanted.durability) and (
+                    camera.subscription.msg_type is TYPES[type_]):
+                return
+            # Not both at once, or an image might come twice.
+            self._node.destroy_subscription(camera.subscription)
+        else:
+            last = time.monotonic()
+        self._cameras[name] = _Camera(topic, self._subscribe(name, type_, wanted), last)
+        self._node.get_logger().info(
+            f'{name} ({type_}): subscribed {"anew " if camera else ""}as '
+            f'{wanted.reliability.name.lower()}, {wanted.durability.name.lower()}')
+
+    def _subscribe(self, name: str, type_: str, qos: QoSProfile) -> Subscription:
+        def receive_with_times(data: bytes, info: Mapping[str, int]) -> None:
+            self._receive(name, data, info)
+
+        def receive(data: bytes) -> None:  # Humble tells no times
+            self._receive(name, data, {'received_timestamp': 0, 'source_timestamp': 0})
+
+        # By default, rclpy would warn of what is mended in a moment.
+        callbacks = SubscriptionEventCallbacks(incompatible_qos=lambda event: None)
+        return self._node.create_subscription(
+            TYPES[type_], name,
+            receive_with_times if hasattr(Subscription, 'CallbackType') else receive, qos,
+            event_callbacks=callbacks, raw=True)
+
+    def _receive(self, name: str, data: bytes, info: Mapping[str, int]) -> None:
+        camera = self._cameras.get(name)
+        if camera is None:
+            return
+        camera.last = time.monotonic()
+        clock = self._node.get_clock()
+        came = clock.now().nanoseconds if clock.ros_time_is_active else (
+            info['received_timestamp'] or time.time_ns())
+        self._on_frame(Frame(camera.topic, came, info['source_timestamp'] or came, data))
+
+    def _explain(self, name: str) -> str:
+        publishers = self._node.get_publishers_info_by_topic(name)
+        if not publishers:
+            there = ', '.join(camera_topics(self._node))
+            return (f'nobody publishes it; {there} are published as images' if there else
+                    'nobody publishes it, nor any other images')
+        names = ', '.join(sorted({publisher.node_name for publisher in publishers}))
+        types = {publisher.topic_type for publisher in publishers}
+        if len(types) > 1 or not types <= TYPES.keys():
+            return (f'it is published by {names} as {", ".join(sorted(types))}; expected '
+                    f'{" or ".join(TYPES)}')
+        return (f'it is published by {names}, who sends nothing; is the camera running? Or are '
+                'its images too large for the middleware (docs/ros.md, large images)?')
+
+
+def _offered(publishers: list[TopicEndpointInfo]) -> tuple[Qos, ...]:
+    """Return the different QoS profiles of publishers as rosbag2 writes them."""
+    profiles = {repr(profile): profile for profile in
+                (_profile(publisher.qos_profile) for publisher in publishers)}
+    return tuple(profiles[key] for key in sorted(profiles))
+
+
+def _profile(qos: QoSProfile) -> Qos:
+    return {
+        'history': qos.history.name.lower(),
+        'depth': qos.depth,
+        'reliability': qos.reliability.name.lower(),
+        'durability': qos.durability.name.lower(),
+        'deadline': _time(qos.deadline),
+        'lifespan': _time(qos.lifespan),
+        'liveliness': qos.liveliness.name.lower(),
+        'liveliness_lease_duration': _time(qos.liveliness_lease_duration),
+        'avoid_ros_namespace_conventions': qos.avoid_ros_namespace_conventions,
+    }
+
+
+def _time(duration: Duration) -> dict[str, int]:
+    seconds, nanoseconds = divmod(duration.nanoseconds, 10**9)
+    return {'sec': seconds, 'nsec': nanoseconds}
