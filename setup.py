@@ -16,19 +16,21 @@ RUNTIME = ['numpy>=1.26', 'opencv-python>=4.8', 'pyyaml>=6', 'safetensors>=0.4',
            'torchvision>=0.21', 'tqdm>=4.66']
 
 TRAIN = [
+    'apsw>=3.45',  # sqlite3 files of bags; rosbags needs it, too
     'lightning>=2.6.6,<2.7',  # 2.6.2 and 2.6.3 were malicious uploads
     'h5py>=3.10',  # the .mat files of NYUv2 and SUN RGB-D
     'matplotlib>=3.8',
     'pillow>=10',
     'pydantic>=2.7',
     'scikit-learn>=1.4',
-    'rosbags>=0.11',  # bags without ROS
+    'rosbags>=0.11.7',  # bags without ROS
     'tensorboard>=2.16',
     'torchmetrics>=1.4',
 ]
 
 # ROS 2 Jazzy from PyPI, for machines without a ROS distribution.
 ROS = [
+    'apsw>=3.45',
     'ros-rclpy[fastrtps]==7.1.*',
     'ros-diagnostic-msgs==5.3.*',
     'ros-lifecycle-msgs==2.0.*',
@@ -36,7 +38,7 @@ ROS = [
     'ros-sensor-msgs==5.3.*',
     'ros-std-msgs==5.3.*',
     'ros-std-srvs==5.3.*',
-    'rosbags>=0.11',
+    'rosbags>=0.11.7',
 ]
 
 setup(

@@ -8,9 +8,10 @@ errors      Spearman's rank correlation, over the domain's validation images, of
             uncertainty is made of with the share of pixels that the head gets wrong, and with
             1 − the mean IoU of the image's classes.
 retraining  Of the domain's training labels, N are taken by the seed. A run of the configuration
-            learns from them; its model ranks the other images; two further runs learn from the N
-            and the M chosen, and from the N and M random ones. The domain's mIoU of each. Runs
-            are kept in --out, and gone on with when the same command is given again.
+            learns from them alone, of this domain; its model ranks the other images. Further runs
+            start from that model and learn from the N and the M chosen, and from the N and M
+            random ones. The domain's mIoU of each. Runs are kept in --out, and gone on with when
+            the same command is given again.
 """
 
 import argparse
@@ -28,7 +29,7 @@ from univseg_core.data.splits import choose_labelled
 from univseg_core.domains import IGNORE_INDEX
 from univseg_core.images import read_image
 from univseg_core.inference import Segmenter
-from univseg_core.labelling.ranking import cell_uncertainty, choose_frames, view_frame
+from univseg_core.labelling.ranking import cell_uncertainty, choose_among, view_frame
 from univseg_core.training.run import train
 
 MEASURES = ('entropy', '1 - p1', '(p2/p1)^2', 'disagreement', 'uncertainty')
@@ -51,6 +52,11 @@ def main() -> None:
     parser.add_argument('--start', type=int, default=100, help='of retraining: N')
     parser.add_argument('--more', type=int, default=50, help='of retraining: M')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0], help='of retraining')
+    parser.add_argument('--draws', type=int, default=2, help='of retraining: random choices')
+    parser.add_argument('--further-steps', type=int, default=500,
+                        help='of retraining: steps from the first model')
+    parser.add_argument('--further-rate', type=float, default=1e-3,
+                        help='of retraining: peak learning rate of these')
     parser.add_argument('--out', type=Path, default=Path('runs/ranking'), help='of retraining')
     options = parser.parse_intermixed_args()
     torch.set_num_threads(options.threads)
@@ -93,25 +99,34 @@ def _measures_and_errors(segmenter: Segmenter, name: str, sample: Sample) -> lis
 
 
 def retraining(options: argparse.Namespace, config: RunConfig) -> None:
-    """Train with further labels, ranked and random, for the mIoU of each."""
+    """Train on with further labels, ranked and random, for the mIoU of each."""
     name = options.domain
     samples = samples_of(name, config.domains[name], 'train')
-    print('| seed | N | N + M ranked | N + M random |\n|--:|--:|--:|--:|')
+    print(f'| seed | N | N + M ranked | N + M random, mean of {options.draws} |\n'
+          '|--:|--:|--:|--:|')
     rows = []
     for seed in options.seeds:
         first = choose_labelled(samples, options.start, name, seed)
         others = [sample for sample in samples if sample not in set(first)]
-        shuffled = np.random.default_rng(seed).permutation(len(others))
         folder = options.out / f'seed{seed}'
         start = _run(config, name, first, others, seed, folder / 'start')
-        ranked = _ranked(folder / 'start' / 'model.univseg', name, first, others, options.more)
-        row = [start]
-        for arm, chosen in (('ranked', ranked),
-                            ('random', [others[i] for i in shuffled[:options.more]])):
-            rest = [sample for sample in others if sample not in set(chosen)]
-            row.append(_run(config, name, [*first, *chosen], rest, seed, folder / arm))
-        rows.append(row)
-        print(f'| {seed} | ' + ' | '.join(f'{100 * miou:.2f}' for miou in row) + ' |', flush=True)
+        model = folder / 'start' / 'model.univseg'
+        arms = {'ranked': _ranked(model, name, first, others, options.more)}
+        for draw in range(options.draws):
+            shuffled = np.random.default_rng((seed, draw)).permutation(len(others))
+            arms[f'random{draw}'] = [others[i] for i in shuffled[:options.more]]
+        further = config.model_dump(mode='json')
+        further['model']['start'] = str(model.resolve())
+        further['training'] |= {'steps': options.further_steps,
+                                'validate_every': options.further_steps,
+                                'learning_rate': options.further_rate}
+        further = RunConfig.model_validate(further)
+        mious = [_run(further, name, [*first, *chosen],
+                      [sample for sample in others if sample not in set(chosen)],
+                      seed, folder / arm) for arm, chosen in arms.items()]
+        rows.append([start, mious[0], np.mean(mious[1:])])
+        print(f'| {seed} | ' + ' | '.join(f'{100 * miou:.2f}' for miou in rows[-1]) + ' |',
+              flush=True)
     print('| mean | ' + ' | '.join(f'{100 * miou:.2f}' for miou in np.mean(rows, 0)) + ' |')
 
 
@@ -121,15 +136,12 @@ def _ranked(model: Path, name: str, first: Sequence[Sample], others: Sequence[Sa
     segmenter = Segmenter.load(model)
     views, known = ([view_frame(segmenter, read_image(sample.image), name)
                      for sample in tqdm(part, leave=False)] for part in (others, first))
-    choices = choose_frames(np.array([view.uncertainty for view in views]),
-                            np.stack([view.vector for view in views]), count,
-                            np.stack([view.vector for view in known]))
-    return [others[choice.index] for choice in choices]
+    return [others[choice.index] for choice in choose_among(views, count, known)]
 
 
 def _run(config: RunConfig, name: str, labelled: Sequence[Sample], unlabelled: Sequence[Sample],
          seed: int, folder: Path) -> float:
-    """Train with these labels of a domain, the other images unlabelled, and return its mIoU."""
+    """Train on these labels of a domain alone, and return its mIoU."""
     data = folder.with_name(f'{folder.name}_data').resolve()
     for sample in (*labelled, *unlabelled):
         part = 'image' if sample in set(labelled) else 'unlabelled'
@@ -137,9 +149,9 @@ def _run(config: RunConfig, name: str, labelled: Sequence[Sample], unlabelled: S
         if part == 'image':
             _link(sample.label, data / 'label' / f'{sample.image.stem}.png')
     values = config.model_dump(mode='json')
-    values['domains'][name] |= {
+    values['domains'] = {name: values['domains'][name] | {
         'train': {'images': str(data / 'image'), 'labels': str(data / 'label')},
-        'labelled': None, 'unlabelled': [str(data / 'unlabelled')] * bool(unlabelled)}
+        'labelled': None, 'unlabelled': [str(data / 'unlabelled')] * bool(unlabelled)}}
     values['training']['seed'] = seed
     return train(RunConfig.model_validate(values), folder)[name].miou
 

@@ -30,6 +30,7 @@ CHANGES = {
     'always': 'Can be set at any time.',
 }
 
+
 def declare_all(node: Node, table: Mapping[str, ParameterSpec]) -> None:
     """
     Declare all parameters of a table on a node.

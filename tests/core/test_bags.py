@@ -1,7 +1,9 @@
 """Bags, whole and damaged, read without ROS; rosbags, which wrote them, is the reference."""
 
+from contextlib import closing
 import sqlite3
 
+import apsw
 from bag_files import BEGIN, pictures, raw, STEP, storage_file, type_of, write_bag
 import numpy as np
 import pytest
@@ -80,6 +82,64 @@ def test_a_split_of_which_one_file_is_missing(tmp_path, topics):
     assert damage == [f'{path / "bag_0.mcap"}: this file of the bag is missing']
 
 
+def test_files_that_the_metadata_does_not_name_are_read_behind_the_others(tmp_path):
+    path = write_bag(tmp_path / 'bag', {TEXT: [b'1']})
+    further = write_bag(tmp_path / 'a', {TEXT: [b'2']})
+    storage_file(further).rename(path / 'a.mcap')
+    found, damage = read(path, [TEXT])
+    assert [data for *_, data in found] == [b'1', b'2']
+    assert not damage
+
+
+def test_a_file_that_was_unpacked_is_read_once(tmp_path, topics):
+    path = write_bag(tmp_path / 'bag', topics, compression='file')
+    whole, _ = read(path)
+    unpacked = path / 'bag.mcap'
+    with Bag(path) as bag:
+        unpacked.write_bytes(bag._files[0]._path.read_bytes())
+    assert read(path) == (whole, [])
+    (path / 'bag.mcap.zstd').unlink()
+    assert read(path) == (whole, [])
+
+
+VERSION_4 = """rosbag2_bagfile_information:
+  version: 4
+  storage_identifier: {storage}
+  relative_file_paths:
+    - {file}
+  duration: {{nanoseconds: 1}}
+  starting_time: {{nanoseconds_since_epoch: 1}}
+  message_count: 3
+  topics_with_message_count:
+    - topic_metadata:
+        name: /front
+        type: sensor_msgs/msg/Image
+        serialization_format: cdr
+        offered_qos_profiles: "- history: 3\\n  depth: 0"
+      message_count: 3
+"""
+OF_LATER_VERSIONS = {
+    4: "  compression_format: ''\n  compression_mode: ''\n",
+    5: '  files: [{path: x, starting_time: {nanoseconds_since_epoch: 1}}]\n',
+    6: '  custom_data: ~\n', 7: '', 8: '  ros_distro: iron\n', 9: ''}
+
+
+@pytest.mark.parametrize('version', OF_LATER_VERSIONS)
+@pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
+def test_the_metadata_of_every_distribution(tmp_path, topics, version, storage):
+    path = write_bag(tmp_path / 'bag', topics, storage)
+    whole, _ = read(path)
+    text = VERSION_4.format(storage=storage, file=storage_file(path).name)
+    for later, lines in OF_LATER_VERSIONS.items():
+        text += lines if later <= version else ''
+    if version == 9:
+        text = text.replace('"- history: 3\\n  depth: 0"', '[{history: keep_last, depth: 1}]')
+    (path / 'metadata.yaml').write_text(text.replace('version: 4', f'version: {version}'))
+    assert read(path) == (whole, [])
+    with Bag(path) as bag:
+        assert bag.count([FRONT]) == 3
+
+
 @pytest.mark.parametrize('compression', [None, 'storage', 'file'])
 @pytest.mark.parametrize('share', [0.5, 0.9, 0.999])
 def test_a_truncated_mcap_file_gives_what_precedes_its_end(tmp_path, topics, compression, share):
@@ -123,6 +183,31 @@ def test_a_truncated_sqlite3_file_gives_what_precedes_its_end(tmp_path, share):
     assert found == whole[:len(found)]
     assert 60 * share - 15 < len(found) < 60 * share
     assert damage[0].startswith(f'{file}: broken after message ')
+
+
+@pytest.mark.parametrize('kind', ['leaf', 'overflow'])
+@pytest.mark.parametrize('lost', [[20], [0, 30, 31, 32, 33, 34, 50]])
+def test_messages_around_damaged_pages_of_a_sqlite3_file_are_read(tmp_path, kind, lost):
+    images = {FRONT: [raw(number, picture)
+                      for number, picture in enumerate(pictures(60, (80, 100)))]}
+    path = write_bag(tmp_path / 'bag', images, 'sqlite3')
+    file = storage_file(path)
+    whole, _ = read(path)
+    with closing(apsw.Connection(str(file))) as connection:
+        ((size,),) = connection.execute('PRAGMA page_size')
+        # Each message has a page of its own, and some for most of its bytes.
+        pages = [page for (page,) in connection.execute(
+            "SELECT min(pageno) FROM dbstat WHERE name = 'messages' AND pagetype = ? "
+            'GROUP BY substr(path, 1, 5) ORDER BY path', (kind,))]
+    assert len(pages) == 60
+    with file.open('rb+') as damaged:
+        for number in lost:
+            damaged.seek((pages[number] - 1) * size)
+            damaged.write(bytes(size))
+    found, damage = read(path)
+    assert found == [message for number, message in enumerate(whole) if number not in lost]
+    assert damage[0].startswith(f'{file}: broken ')
+    assert str(lost[0] + (kind == 'overflow')) in damage[0].split('message ')[1].split(':')[0]
 
 
 def test_what_a_journal_beside_a_sqlite3_file_holds_is_read(tmp_path, topics):

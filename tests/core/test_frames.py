@@ -171,6 +171,7 @@ def test_a_full_disk_leaves_no_half_frame(bag, tmp_path, full_disk, capsys):
     out = tmp_path / 'out'
     with full_disk():
         assert extract([bag], out, '--format', 'png') == 1
+    assert f'{out}: cannot be written to: File too large' in capsys.readouterr().err
     assert outcomes(out) == ['kept']
     assert len(list(out.glob('*.png'))) == 1
     assert extract([bag], out, '--format', 'png') == 0
@@ -222,6 +223,40 @@ def test_a_truncated_bag_gives_its_frames_and_then_an_error(tmp_path, capsys):
         assert extract([bag, whole], tmp_path / 'out') == 1
         assert f'univseg frames: {file}: broken at byte ' in capsys.readouterr().err
         assert [row.bag for row in read_manifest(tmp_path / 'out')] == ['bag', 'whole']
+
+
+@pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
+def test_a_bag_that_is_being_recorded_gives_its_further_frames_later(tmp_path, storage, capsys):
+    messages = [raw(number, picture) for number, picture in enumerate(pictures(3, (400, 400)))]
+    bag = write_bag(tmp_path / 'drive', {TOPIC: messages}, storage)
+    (bag / 'metadata.yaml').unlink()
+    file, out = storage_file(bag), tmp_path / 'out'
+    finished = file.read_bytes()
+    file.write_bytes(finished[:int(0.7 * len(finished))])
+    assert extract([bag], out) == 1
+    before = everything(out)
+    kept = [row.file for row in read_manifest(out)]
+    assert 0 < len(kept) < 3
+    file.write_bytes(finished)
+    assert extract([bag], out) == 0
+    after = everything(out)
+    assert all(after[name] == before[name] for name in kept)
+    assert outcomes(out) == ['kept'] * 3
+    extract_frames([bag], tmp_path / 'at_once', progress=False)
+    assert {path.name: path.read_bytes() for path in (tmp_path / 'at_once').iterdir()} == {
+        name: data for name, (data, _) in after.items()} | {'lock': b''}
+
+
+def test_a_resolution_that_changes_midway(tmp_path):
+    sizes = [(32, 48), (32, 48), (64, 96), (90, 60)]
+    images = [picture for size, picture in zip(
+        sizes, pictures(4), strict=True) for picture in [cv2.resize(picture, size[::-1])]]
+    bag = write_bag(tmp_path / 'bag', {TOPIC: [raw(i, image) for i, image in enumerate(images)]})
+    extract_frames([bag], tmp_path / 'out', settings=EXACT, progress=False)
+    rows = read_manifest(tmp_path / 'out')
+    assert [(row.height, row.width) for row in rows] == sizes
+    for row, picture in zip(rows, images, strict=True):
+        assert np.array_equal(read_image(tmp_path / 'out' / row.file), picture)
 
 
 def test_one_stamp_for_several_frames(tmp_path):

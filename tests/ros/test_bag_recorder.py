@@ -11,7 +11,7 @@ from lifecycle_msgs.msg import State, Transition
 import numpy as np
 import pytest
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from recorded import image_of, offered, picture, RECORDER, RecordingRobot, stamps
+from recording_robot import image_of, offered, picture, RECORDER, RecordingRobot, stamps
 from robot import CAMERA_QOS, NODE, SENSOR_QOS
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image

@@ -8,7 +8,7 @@ import shutil
 import signal
 
 import pytest
-from recorded import image_of, stamps
+from recording_robot import image_of, stamps
 from robot import CAMERA_QOS
 from univseg_ros.recorder_parameters import objection, PARAMETERS
 

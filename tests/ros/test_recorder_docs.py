@@ -6,7 +6,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 import pytest
 from rclpy.parameter import Parameter
 from rclpy.serialization import serialize_message
-from recorded import image_of
+from recording_robot import image_of
 from univseg_core.recording.frames import Frame
 from univseg_core.recording.recorder import REASONS
 from univseg_core.recording.topics import Topic

@@ -142,8 +142,8 @@ def _rank(options: argparse.Namespace) -> None:
 
     seen = views(paths, 'frames')
     known = views(labelled, 'labelled') if labelled else {}
-    ranked = list(ranked_frames(list(seen), list(seen.values()), options.budget, list(known),
-                                list(known.values())))
+    ranked = list(ranked_frames(list(seen), list(seen.values()), options.budget, domain,
+                                list(known), list(known.values())))
     if not ranked:
         raise UnivsegError(f'{options.frames}: no frame is worth labelling: the model is sure '
                            'of all of them, or they are all like labelled ones')

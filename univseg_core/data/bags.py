@@ -6,18 +6,21 @@ one gives all that is readable.
 """
 
 from collections.abc import Collection, Iterator
-from contextlib import closing, ExitStack
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import cache
 import logging
 from pathlib import Path
 import re
-import sqlite3
 import tempfile
+from typing import BinaryIO, TYPE_CHECKING
 
 from univseg_core.data.mcap import McapFile, Message, zstd
 from univseg_core.errors import UnivsegError
 import yaml
+
+if TYPE_CHECKING:
+    from univseg_core.data.sqlite3_file import Sqlite3File
 
 METADATA = 'metadata.yaml'
 STORAGES = ('.mcap', '.db3')
@@ -25,6 +28,8 @@ COMPRESSED = '.zstd'
 IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
 ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'
 """With which no message in CDR begins."""
+
+NO_ROSBAGS = "reading bags needs rosbags (pip install 'rosbags>=0.11.7')"
 
 BLOCK = 1 << 20
 
@@ -54,14 +59,17 @@ class Bag:
         self.path = path
         self.name = path.resolve().name
         self._stack = ExitStack()
-        if not path.exists():
-            raise BagError(f'{path}: no such bag')
-        if not is_bag(path):
-            raise BagError(f'{path}: not a ROS 2 bag; expected a folder with {METADATA}, or with '
-                           f'files {", ".join(STORAGES)}, or such a file')
         self.damage: list[str] = []
         self._counts: dict[str, int] = {}
-        self._paths = self._listed() if path.is_dir() else [path]
+        try:
+            if not path.exists():
+                raise BagError(f'{path}: no such bag')
+            if not is_bag(path):
+                raise BagError(f'{path}: not a ROS 2 bag; expected a folder with {METADATA}, or '
+                               f'with files {", ".join(STORAGES)}, or such a file')
+            self._paths = self._listed() if path.is_dir() else [path]
+        except OSError as error:
+            raise BagError(f'{path}: cannot be read: {error.strerror}') from error
 
     def __enter__(self) -> 'Bag':
         """Open its files."""
@@ -112,24 +120,35 @@ class Bag:
 
     def _listed(self) -> list[Path]:
         """Return the paths of the folder's files in order, and note what metadata.yaml tells."""
-        there = sorted(filter(_is_storage, self.path.iterdir()), key=in_order)
+        there: dict[str, Path] = {}
+        for path in sorted(filter(_is_storage, self.path.iterdir()), key=in_order):
+            # A file may have been unpacked, with the compressed one still beside it.
+            there.setdefault(path.name.removesuffix(COMPRESSED), path)
         try:
             text = (self.path / METADATA).read_text(encoding='utf-8')
             facts = yaml.safe_load(text)['rosbag2_bagfile_information']
             # Paths were once relative to the folder's parent.
-            listed = [self.path / Path(name).name for name in facts['relative_file_paths']]
+            listed = [Path(name).name for name in facts['relative_file_paths']]
             self._counts = {topic['topic_metadata']['name']: int(topic['message_count'])
                             for topic in facts['topics_with_message_count']}
         except FileNotFoundError:
             log.info('%s: has no %s; its %d files are read', self.path, METADATA, len(there))
-            return there
+            return list(there.values())
         except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
             self.damage.append(f'{self.path / METADATA}: cannot be read '
                                f'({type(error).__name__}); the files beside it were')
-            return there
-        self.damage += [f'{path}: this file of the bag is missing' for path in listed
-                        if not path.is_file()]
-        return [path for path in listed if path.is_file()]
+            return list(there.values())
+        paths = []
+        for name in listed:
+            if path := there.pop(name.removesuffix(COMPRESSED), None):
+                paths.append(path)
+            else:
+                self.damage.append(f'{self.path / name}: this file of the bag is missing')
+        if there:
+            # As of a recorder that goes on, or did not end well.
+            log.info('%s: %s does not name %s, which are read, too', self.path, METADATA,
+                     ', '.join(path.name for path in there.values()))
+        return paths + list(there.values())
 
     def _open(self, path: Path) -> 'McapFile | Sqlite3File | None':
         kind = path
@@ -137,85 +156,45 @@ class Bag:
             kind = path.with_suffix('')
             path = self._unpacked(path)
         try:
-            return McapFile(path) if kind.suffix == '.mcap' else Sqlite3File(path)
-        except (OSError, sqlite3.Error) as error:
+            return McapFile(path) if kind.suffix == '.mcap' else _sqlite3_file(path)
+        except (OSError, ValueError) as error:
             self.damage.append(f'{path}: cannot be opened: {error}')
             return None
 
     def _unpacked(self, path: Path) -> Path:
         folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix='univseg-bag-'))
         unpacked = Path(folder) / path.stem
-        frame = zstd().ZstdDecompressor()
-        with path.open('rb') as source, unpacked.open('wb') as target:
-            try:
-                while block := source.read(BLOCK):
-                    target.write(frame.decompress(block))
-                    while frame.eof and frame.unused_data:
-                        rest, frame = frame.unused_data, zstd().ZstdDecompressor()
-                        target.write(frame.decompress(rest))
-                problem = None if frame.eof else 'the end is missing'
-            except zstd().ZstdError as error:
-                problem = str(error)
-            if problem:
-                self.damage.append(f'{path}: broken after {target.tell()} unpacked bytes: '
-                                   f'{problem}')
+        try:
+            with path.open('rb') as source, unpacked.open('wb') as target:
+                if problem := _unpack(source, target):
+                    self.damage.append(f'{path}: broken after {target.tell()} unpacked bytes: '
+                                       f'{problem}')
+        except OSError as error:
+            raise BagError(f'{path}: cannot be unpacked into {folder}: {error.strerror}; '
+                           'TMPDIR may name another disk') from error
         return unpacked
 
 
-class Sqlite3File:
-    """One sqlite3 file of a bag, whose messages are read by number, without the index."""
+def _unpack(source: BinaryIO, target: BinaryIO) -> str | None:
+    """Unpack a file as far as it goes; return what is wrong with it."""
+    frame = zstd().ZstdDecompressor()
+    try:
+        while block := source.read(BLOCK):
+            target.write(frame.decompress(block))
+            while frame.eof and frame.unused_data:
+                rest, frame = frame.unused_data, zstd().ZstdDecompressor()
+                target.write(frame.decompress(rest))
+    except zstd().ZstdError as error:
+        return str(error)
+    return None if frame.eof else 'the end is missing'
 
-    def __init__(self, path: Path):
-        self.damage: list[str] = []
-        self._path = path
-        # A journal beside the file holds its last messages; else nothing is written near it.
-        journal = path.with_name(f'{path.name}-wal')
-        mode = 'mode=ro' if journal.is_file() and journal.stat().st_size else 'immutable=1'
-        self._uri = f'{path.resolve().as_uri()}?{mode}'
-        with closing(self._connect()) as connection:
-            rows = list(connection.execute('SELECT id, name, type FROM topics'))
-        self._topics = {number: (topic, type_) for number, topic, type_ in rows}
-        self.topics = dict(self._topics.values())
 
-    def begin(self) -> int | None:
-        """Return the time of the first message in nanoseconds; None where there is none."""
-        with closing(self._connect()) as connection:
-            try:
-                (time,) = connection.execute('SELECT min(timestamp) FROM messages').fetchone()
-            except sqlite3.Error:
-                first = next(self.messages(self.topics, 0, 2**63 - 1), None)
-                self.damage.clear()  # It will be found again.
-                return first and first.time
-        return time
-
-    def messages(self, topics: Collection[str], since: int, until: int) -> Iterator[Message]:
-        """Yield the messages of some topics that were recorded in since <= time < until."""
-        numbers = [number for number, (topic, _) in self._topics.items() if topic in topics]
-        query = ('SELECT id, topic_id, timestamp, data FROM messages WHERE id > ? AND topic_id '
-                 f'IN ({",".join("?" * len(numbers))}) AND +timestamp >= ? AND +timestamp < ? '
-                 'ORDER BY id')  # The plus signs keep it from the index, and from sorting.
-        last, step = 0, 1
-        with closing(self._connect()) as connection:
-            while True:
-                try:
-                    for number, topic, time, data in connection.execute(
-                            query, (last, *numbers, since, until)):
-                        last, step = number, 1
-                        yield Message(*self._topics[topic], time, data)
-                    return
-                except sqlite3.Error as error:
-                    # Behind a damaged page there may be more.
-                    if step == 1:
-                        self.damage.append(f'{self._path}: broken after message {last}: {error}')
-                    last, step = last + step, 2 * step
-                    if step > 2**40:
-                        return
-
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._uri, uri=True)
-        # Without this, sqlite opens no file that has lost its end.
-        connection.execute('PRAGMA writable_schema = ON')
-        return connection
+def _sqlite3_file(path: Path) -> 'Sqlite3File':
+    try:
+        from univseg_core.data.sqlite3_file import Sqlite3File
+    except ImportError as error:
+        raise BagError(NO_ROSBAGS) from error
+    return Sqlite3File(path)
 
 
 def _is_storage(path: Path) -> bool:
@@ -238,7 +217,8 @@ def deserialise(message: Message):
     if message.msgtype not in IMAGE_TYPES:
         raise BagError(f'a message of type {message.msgtype}')
     try:
-        return _typestore().deserialize_cdr(message.data, message.msgtype)
+        # Of a view, rosbags makes no copies.
+        return _typestore().deserialize_cdr(memoryview(message.data), message.msgtype)
     except Exception as error:  # rosbags has many, for bytes that are damaged in as many ways
         raise BagError(f'cannot be deserialised: {error}') from error
 
@@ -248,5 +228,5 @@ def _typestore():
     try:
         from rosbags.typesys import get_typestore, Stores
     except ImportError as error:
-        raise BagError('reading bags needs rosbags (pip install rosbags)') from error
+        raise BagError(NO_ROSBAGS) from error
     return get_typestore(Stores.LATEST)

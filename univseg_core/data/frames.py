@@ -104,19 +104,24 @@ def extract_frames(bags: Sequence[Path], folder: Path, topics: Sequence[str] = (
 
     Without `topics`, that is the only topic of images of each bag. What cannot be had (damaged
     bags, missing topics) is in the report's problems, and does not keep the rest from being
-    extracted. Raises FramesError for a folder of frames with other settings.
+    extracted. Raises FramesError for a folder of frames with other settings, or that cannot be
+    written to (a full disk); the same call then goes on from there.
     """
     settings = settings or Settings()
     report = Report()
-    with claimed(folder), Manifest(folder) as manifest:
-        _settle(folder, settings, manifest)
-        for path in bags:
-            try:
-                with Bag(path) as bag:
-                    _extract(bag, folder, topics, settings, manifest, report, progress)
-                    report.problems += bag.damage
-            except BagError as error:
-                report.problems.append(str(error))
+    try:
+        with claimed(folder), Manifest(folder) as manifest:
+            _settle(folder, settings, manifest)
+            for path in bags:
+                try:
+                    with Bag(path) as bag:
+                        _extract(bag, folder, topics, settings, manifest, report, progress)
+                        report.problems += bag.damage
+                except BagError as error:
+                    report.problems.append(str(error))
+    except OSError as error:
+        raise FramesError(f'{folder}: cannot be written to: {error.strerror}; once it can '
+                          'be, the same command goes on where this one ended') from error
     return report
 
 

@@ -1,6 +1,7 @@
 """What became of each message of which frames were extracted: a CSV file that only grows."""
 
 from collections import defaultdict, deque
+from contextlib import suppress
 import csv
 from dataclasses import asdict, dataclass, fields
 import io
@@ -68,7 +69,8 @@ class Manifest:
         return self
 
     def __exit__(self, *_) -> None:
-        self._file.close()
+        with suppress(OSError):  # A line that could not be written has raised one before.
+            self._file.close()
 
     def known(self, bag: str, topic: str, time: int) -> Row | None:
         """Return the row that an earlier call wrote of a message, each once; None without one."""

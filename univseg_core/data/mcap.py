@@ -5,6 +5,7 @@ https://mcap.dev/spec: a record is an opcode, the length of its content in 8 byt
 """
 
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 import io
 from pathlib import Path
@@ -45,11 +46,8 @@ class McapFile:
         self._channels: dict[int, tuple[str, str]] = {}
         self._begin: int | None = None
         self.has_summary = False
-        try:
-            with path.open('rb') as file:
-                self._read_summary(file)
-        except (ValueError, struct.error):
-            pass  # The messages are read without it.
+        with path.open('rb') as file, suppress(ValueError, struct.error, OSError):
+            self._read_summary(file)  # The messages are read without it, too.
 
     def begin(self) -> int | None:
         """Return the time of the first message in nanoseconds; None where there is none."""
@@ -108,7 +106,11 @@ class McapFile:
                 return
             while True:
                 at = file.tell()
-                head = file.read(RECORD.size)
+                try:
+                    head = file.read(RECORD.size)
+                except OSError as error:
+                    self._broken(at, error.strerror)
+                    return
                 if len(head) < RECORD.size:
                     self._broken(at, 'the end is missing')
                     return
@@ -124,7 +126,7 @@ class McapFile:
                     elif opcode in (SCHEMA, CHANNEL, MESSAGE) and end <= size:
                         content = memoryview(file.read(length))
                         yield from self._message(opcode, content, topics, since, until)
-                except (ValueError, struct.error, RuntimeError, EOFError) as error:
+                except (ValueError, struct.error, RuntimeError, EOFError, OSError) as error:
                     if end <= size:
                         self._broken(at, str(error))
                 if end > size:

@@ -1,9 +1,11 @@
 """
 Which frames are most worth a person's labelling.
 
-A frame's score is how unsure the model is of it times how far it is from every frame chosen
-before it: each choice is the frame with the largest score (k-center greedy, weighted). So no two
-frames alike are chosen, nor one of which the model is sure.
+mIoU counts each class alike, so a choice is to show enough of every class, of the places where
+the model is unsure of it. Each frame chosen is the one that adds most to what the frames chosen
+and labelled before it show, class by class, in proportion to what is there (a greedy choice by a
+submodular gain); what looks like one of them counts less. So rare classes come up, no two frames
+alike are chosen, nor one of which the model is sure.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,8 +28,8 @@ MAP_SIDE = 64
 UNDECIDED = 0.5
 """Share of the first class's probability that the second has at least where it is undecided."""
 
-ALIKE = 1.0
-"""Distance, in units of the frames' spread, from which on frames are called unlike."""
+ALIKE = 0.3
+"""Distance, in units of the frames' spread, below which a frame counts less, as one shown."""
 
 COLUMNS = ('rank', 'file', 'score', 'uncertainty', 'distance', 'reason')
 
@@ -37,7 +39,8 @@ class FrameView:
     """
     What the model makes of one frame, from one encoder pass, in cells of 8×8 pixels.
 
-    `uncertainty`, 0..1, is the mean of `cell_uncertainty`. `undecided` is the share of cells
+    `uncertain` (C,) float64 has for each class the sum of `cell_uncertainty` over the cells whose
+    likeliest class it is, over the number of all cells: 0..1. `undecided` is the share of cells
     whose second class is at least half as likely as their first, `contradicted` the share of
     cells that are so and whose nearest label embedding names another class than the head (None
     where the model has none of the domain). `confusion` names the two classes between which most
@@ -46,12 +49,17 @@ class FrameView:
     the head's classes, 255 where undecided, for the eye.
     """
 
-    uncertainty: float
+    uncertain: np.ndarray
     undecided: float
     contradicted: float | None
     confusion: tuple[str, str, float] | None
     vector: np.ndarray
     classes: np.ndarray
+
+    @property
+    def uncertainty(self) -> float:
+        """Return the mean of `cell_uncertainty`, 0..1."""
+        return float(self.uncertain.sum())
 
 
 @dataclass(frozen=True)
@@ -59,14 +67,15 @@ class Choice:
     """
     A frame that was chosen: its place in the list, and why.
 
-    `distance` is that to the nearest frame that is chosen or labelled already, `nearest` its
-    place in the list of both (the labelled ones last); None for the first where none is labelled,
-    whose distance is that to the frame farthest from it. `score` never rises from one choice to
-    the next.
+    `score` never rises from one choice to the next; `adds` is the index of the class to which the
+    frame adds most. `distance` is that to the nearest frame that is chosen or labelled already,
+    infinite for the first where none is labelled; `nearest` that frame's place in the list of
+    both (the labelled ones last), or None.
     """
 
     index: int
     score: float
+    adds: int
     distance: float
     nearest: int | None
 
@@ -88,8 +97,11 @@ def view_frame(segmenter: Segmenter, image: np.ndarray, name: str) -> FrameView:
     contradicted = _contradicted(segmenter, encoded, name, top)
     undecided = ratio >= UNDECIDED
     share = None if contradicted is None else float((undecided & contradicted).float().mean())
+    unsure = np.bincount(top.flatten().cpu(),
+                         cell_uncertainty(ratio, contradicted).flatten().cpu(),
+                         len(domain.classes)) / top.numel()
     return FrameView(
-        float(cell_uncertainty(ratio, contradicted).mean()), float(undecided.float().mean()),
+        unsure, float(undecided.float().mean()),
         share, largest_confusion(indices, undecided, domain),
         encoded.features[0].mean((1, 2)).cpu().numpy(),
         _small_map(top.masked_fill(undecided, IGNORE_INDEX)))
@@ -148,67 +160,64 @@ def _small_map(classes: torch.Tensor) -> np.ndarray:
     return classes.cpu()[rows][:, columns].to(torch.uint8).numpy()
 
 
-def choose_frames(uncertainty: np.ndarray, vectors: np.ndarray, budget: int,
-                  labelled: np.ndarray | None = None) -> list[Choice]:
+def choose_frames(uncertain: np.ndarray, vectors: np.ndarray, budget: int,
+                  labelled: tuple[np.ndarray, np.ndarray] | None = None) -> list[Choice]:
     """
-    Choose at most `budget` of n frames, each the largest of uncertainty × distance in its turn.
+    Choose at most `budget` of n frames, each the one of the largest score in its turn.
 
-    `uncertainty` (n,) and `vectors` (n, d) are those of the frames, `labelled` (m, d) the vectors
-    of frames that have labels already and count as chosen. Distances are Euclidean, in units of
-    the frames' spread (the root mean square distance from their mean). Without labelled ones the
-    first is the most uncertain. Frames of score 0 (as one chosen, or with no uncertainty) are
-    left out; of equal scores the first in the list is chosen.
+    `uncertain` (n, C) and `vectors` (n, d) are those of the frames, `labelled` the same two of
+    frames that have labels already and count as chosen. A frame's score is its gain, the sum over
+    classes of log(1 + u / (S + m)), times its distance to the nearest frame chosen before, over
+    `ALIKE`, where that is less than 1. u is what the frame has of the class in `uncertain`, S the
+    sum of the frames chosen before, m the mean of all frames. Distances are Euclidean, in units of
+    the frames' spread (the root mean square distance from their mean). Frames of score 0 (as one
+    chosen, or with no uncertainty) are left out; of equal scores the first is chosen.
     """
-    everything = np.concatenate([vectors, np.zeros((0, vectors.shape[1]))
-                                 if labelled is None else labelled]).astype(float)
-    frames = everything[:len(vectors)]
-    spread = np.sqrt(((frames - frames.mean(0)) ** 2).sum(1).mean()) or 1.0
-
-    def distances(to: int) -> np.ndarray:
-        return np.sqrt(((frames - everything[to]) ** 2).sum(1)) / spread
-
-    distance, nearest = np.full(len(frames), np.inf), np.full(len(frames), -1)
+    vectors, uncertain = np.asarray(vectors, float), np.asarray(uncertain, float)
+    known = (np.zeros((0, uncertain.shape[1])), np.zeros((0, vectors.shape[1])))
+    if labelled is not None:
+        known = tuple(np.asarray(part, float) for part in labelled)
+    everything = np.concatenate([vectors, known[1]])
+    spread = np.sqrt(((vectors - vectors.mean(0)) ** 2).sum(1).mean()) or 1.0
+    seen = uncertain.mean(0) + known[0].sum(0)
+    distance, nearest = np.full(len(vectors), np.inf), np.full(len(vectors), -1)
 
     def take(index: int) -> None:
-        far = distances(index)
+        far = np.sqrt(((vectors - everything[index]) ** 2).sum(1)) / spread
         nearer = far < distance
         distance[nearer], nearest[nearer] = far[nearer], index
 
-    for index in range(len(frames), len(everything)):
+    for index in range(len(vectors), len(everything)):
         take(index)
     chosen = []
-    for _ in range(min(budget, len(frames))):
-        if np.isinf(distance[0]):
-            index = int(uncertainty.argmax())
-            far, neighbour = float(distances(index).max()), None
-            far = far or ALIKE  # all frames are one and the same
-        else:
-            index = int((uncertainty * distance).argmax())
-            far, neighbour = float(distance[index]), int(nearest[index])
-        score = float(uncertainty[index] * far)
-        if score <= 0:
+    for _ in range(min(budget, len(vectors))):
+        # A class of which no frame is unsure adds nothing.
+        gains = np.log1p(np.divide(uncertain, seen, out=np.zeros_like(uncertain),
+                                   where=uncertain > 0))
+        scores = gains.sum(1) * np.minimum(1, distance / ALIKE)
+        index = int(scores.argmax())
+        if scores[index] <= 0:
             break
-        chosen.append(Choice(index, score, far, neighbour))
+        chosen.append(Choice(index, float(scores[index]), int(gains[index].argmax()),
+                             float(distance[index]),
+                             int(nearest[index]) if nearest[index] >= 0 else None))
+        seen = seen + uncertain[index]
         take(index)
     return chosen
 
 
-def reason(view: FrameView, choice: Choice, nearest: str | None) -> str:
+def reason(view: FrameView, choice: Choice, domain: Domain, nearest: str | None) -> str:
     """Return in words why a frame was chosen; `nearest` names the frame nearest to it."""
+    parts = [f'adds most to {domain.classes[choice.adds]}']
     if view.confusion:
         a, b, share = view.confusion
-        parts = [f'uncertain: {a}/{b} over {_percent(share)} of the pixels',
-                 f'undecided over {_percent(view.undecided)}']
+        parts += [f'uncertain: {a}/{b} over {_percent(share)} of the pixels',
+                  f'undecided over {_percent(view.undecided)}']
         if view.contradicted:
             parts[-1] += f', against label embeddings over {_percent(view.contradicted)}'
-    else:
-        parts = ['decided everywhere']
-    if nearest is None:
-        parts.append('the most uncertain of all')
-    elif choice.distance >= ALIKE:
-        parts.append('unlike any chosen before')
-    else:
-        parts.append(f'nearest before: {nearest}')
+    if nearest is not None:
+        parts.append('unlike any chosen before' if choice.distance >= ALIKE
+                     else f'nearest before: {nearest}')
     return '; '.join(parts)
 
 
@@ -228,29 +237,40 @@ class RankedFrame:
 
 
 def ranked_frames(frames: Sequence[Path], views: Sequence[FrameView], budget: int,
-                  labelled: Sequence[Path] = (), labelled_views: Sequence[FrameView] = ()
-                  ) -> Iterator[RankedFrame]:
+                  domain: Domain, labelled: Sequence[Path] = (),
+                  labelled_views: Sequence[FrameView] = ()) -> Iterator[RankedFrame]:
     """Yield the chosen of some frames, the most worthwhile first; see `choose_frames`."""
     files = [*frames, *labelled]
-    chosen = choose_frames(
-        np.array([view.uncertainty for view in views]), np.stack([v.vector for v in views]),
-        budget, np.stack([v.vector for v in labelled_views]) if labelled_views else None)
-    for rank, choice in enumerate(chosen, 1):
+    for rank, choice in enumerate(choose_among(views, budget, labelled_views), 1):
         view = views[choice.index]
         nearest = None if choice.nearest is None else files[choice.nearest].name
         yield RankedFrame(rank, frames[choice.index], choice, view,
-                          reason(view, choice, nearest))
+                          reason(view, choice, domain, nearest))
+
+
+def choose_among(views: Sequence[FrameView], budget: int,
+                 labelled: Sequence[FrameView] = ()) -> list[Choice]:
+    """Choose at most `budget` of some frames, given what the model makes of them."""
+    def stacked(of: Sequence[FrameView]) -> tuple[np.ndarray, np.ndarray]:
+        return np.stack([v.uncertain for v in of]), np.stack([v.vector for v in of])
+
+    return choose_frames(*stacked(views), budget, stacked(labelled) if labelled else None)
 
 
 def write_ranking(path: Path, ranked: Sequence[RankedFrame]) -> None:
-    """Write rank.csv, whole or not at all: one row a frame, its columns `COLUMNS`."""
+    """
+    Write rank.csv, whole or not at all: one row a frame, its columns `COLUMNS`.
+
+    The distance of a frame that was chosen before any other is left empty.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator='\n')
     writer.writerow(COLUMNS)
     for each in ranked:
+        distance = each.choice.distance
         writer.writerow([each.rank, each.file, f'{each.choice.score:.6f}',
-                         f'{each.view.uncertainty:.6f}', f'{each.choice.distance:.6f}',
-                         each.reason])
+                         f'{each.view.uncertainty:.6f}',
+                         f'{distance:.6f}' if np.isfinite(distance) else '', each.reason])
     write_text(path, text.getvalue())
 
 

@@ -13,6 +13,7 @@ from univseg_core.images import read_image, write_png
 from univseg_core.inference import Segmenter
 from univseg_core.labelling.contact_sheet import contact_sheet, GAP, wrapped
 from univseg_core.labelling.ranking import (
+    ALIKE,
     cell_uncertainty,
     Choice,
     choose_frames,
@@ -76,23 +77,48 @@ def test_the_largest_confusion_takes_both_orders_of_two_classes_together():
     assert largest_confusion(indices, undecided & False, OUTDOOR) is None
 
 
-def test_the_first_choice_is_the_most_uncertain_and_each_next_the_largest_product():
+FAR = on_a_line(0, 100, 200, 300)
+"""Places so far from each other that distance plays no part."""
+
+
+def test_each_choice_adds_most_to_what_is_shown_class_by_class():
+    # Of the first class, the four have 0.25 in the mean, of the second 0.02.
+    uncertain = np.array([[0.4, 0], [0.3, 0], [0.3, 0.02], [0, 0.06]])
+    choices = choose_frames(uncertain, FAR, 4)
+    # At first: log 1 + 0.4/0.25, 0.3/0.25, the same with 0.02/0.02, and 0.06/0.02 = 3.
+    assert choices[0] == Choice(2, pytest.approx(np.log(2.2) + np.log(2)), 0, np.inf, None)
+    # Then with 0.55 and 0.04 shown: 0.4/0.55, 0.3/0.55, 0.06/0.04; with 0.1: 0.4/0.55, 0.3/0.55.
+    assert [(choice.index, choice.adds) for choice in choices[1:]] == [(3, 1), (0, 0), (1, 0)]
+    np.testing.assert_allclose([choice.score for choice in choices[1:]], [
+        np.log(2.5), np.log(1 + 0.4 / 0.55), np.log(1 + 0.3 / 0.95)])
+
+
+def test_what_looks_like_a_chosen_one_counts_less():
     # Places 0, 1, 4, 10 of mean 3.75: their spread is the root of (14.06+7.56+0.06+39.06)/4.
     spread = np.sqrt(15.1875)
-    choices = choose_frames(np.array([0.4, 0.5, 0.3, 0.1]), on_a_line(0, 1, 4, 10), 4)
-    # From 1: 0.4·1, 0.3·3 and 0.1·9, of which the first of the two equal ones. From 1 and 4:
-    # 0.4·1 and 0.1·6. From 1, 4 and 10: 0.4·1.
-    assert [choice.index for choice in choices] == [1, 2, 3, 0]
-    assert [choice.nearest for choice in choices] == [None, 1, 2, 1]
-    np.testing.assert_allclose([c.distance * spread for c in choices], [9, 3, 6, 1])
-    np.testing.assert_allclose([c.score * spread for c in choices], [4.5, 0.9, 0.6, 0.4])
+    choices = choose_frames(np.array([[0.5], [0.4], [0.2], [0.1]]), on_a_line(0, 1, 4, 10), 4)
+    # The mean is 0.3. Beside the first, the second counts 1 / spread / ALIKE = 0.86 of its gain.
+    assert [choice.index for choice in choices] == [0, 1, 2, 3]
+    assert [choice.nearest for choice in choices] == [None, 0, 1, 2]
+    np.testing.assert_allclose([c.distance * spread for c in choices[1:]], [1, 3, 6])
+    np.testing.assert_allclose(choices[1].score, np.log(1 + 0.4 / 0.8) / spread / ALIKE)
+    # Nearer to the first, the second comes after the third.
+    choices = choose_frames(np.array([[0.5], [0.4], [0.2], [0.1]]), on_a_line(0, 0.1, 4, 10), 4)
+    assert [choice.index for choice in choices] == [0, 2, 3, 1]
 
 
 def test_labelled_frames_count_as_chosen():
-    choices = choose_frames(np.array([0.4, 0.5, 0.3]), on_a_line(0, 1, 4), 3,
-                            labelled=on_a_line(1, 0.5))
-    # The most uncertain is a labelled one; the others: 0.4·0.5 and 0.3·3.
-    assert [(choice.index, choice.nearest) for choice in choices] == [(2, 3), (0, 4)]
+    uncertain, vectors = np.array([[0.4, 0], [0, 0.1]]), on_a_line(0, 100)
+    assert choose_frames(uncertain, vectors, 1)[0].index == 0  # of two equal ones
+    # Each class is there to half of its frame's amount in the mean; 2 of the first is labelled.
+    labelled = np.array([[2.0, 0]]), on_a_line(1000)
+    choices = choose_frames(uncertain, vectors, 2, labelled)
+    assert [(choice.index, choice.nearest) for choice in choices] == [(1, 2), (0, 1)]
+    np.testing.assert_allclose([choice.score for choice in choices],
+                               [np.log(3), np.log(1 + 0.4 / 2.2)])
+    # One that looks just like a labelled one is not chosen at all.
+    labelled = np.array([[0.0, 0]]), on_a_line(100)
+    assert [c.index for c in choose_frames(uncertain, vectors, 2, labelled)] == [0]
 
 
 @pytest.mark.parametrize(('uncertainty', 'places', 'expected'), [
@@ -103,24 +129,30 @@ def test_labelled_frames_count_as_chosen():
     ([0.7], [3], [0]),
 ])
 def test_frames_that_teach_nothing_are_left_out(uncertainty, places, expected):
-    choices = choose_frames(np.array(uncertainty), on_a_line(*places), 9)
+    choices = choose_frames(np.array(uncertainty)[:, None], on_a_line(*places), 9)
     assert [choice.index for choice in choices] == expected
 
 
 def test_choices_are_those_of_brute_force_and_a_smaller_budget_is_a_part_of_a_larger():
     generator = np.random.default_rng(0)
-    vectors, uncertainty = generator.normal(size=(30, 4)), generator.uniform(0.1, 1, 30)
-    choices = choose_frames(uncertainty, vectors, 30)
+    vectors, uncertain = generator.normal(size=(30, 4)), generator.uniform(0, 0.1, (30, 3)) ** 2
+    choices = choose_frames(uncertain, vectors, 30)
     chosen = [choice.index for choice in choices]
     assert sorted(chosen) == list(range(30))
-    for i in range(1, 30):
-        near = [min(np.linalg.norm(v - vectors[c]) for c in chosen[:i]) for v in vectors]
-        assert chosen[i] == np.argmax(uncertainty * near)
+    spread = np.sqrt(vectors.var(0).sum())
+    for i in range(30):
+        seen = [sum(uncertain[c][k] for c in chosen[:i]) + uncertain[:, k].mean()
+                for k in range(3)]
+        scores = [sum(np.log((seen[k] + u[k]) / seen[k]) for k in range(3))
+                  * min([1, *(np.linalg.norm(v - vectors[c]) / spread / ALIKE
+                              for c in chosen[:i])])
+                  for u, v in zip(uncertain, vectors, strict=True)]
+        assert chosen[i] == np.argmax(scores)
     scores = [choice.score for choice in choices]
     assert scores == sorted(scores, reverse=True)
-    assert choose_frames(uncertainty, vectors, 7) == choices[:7]
-    # Neither the features' scale nor their origin matters.
-    assert [c.index for c in choose_frames(uncertainty, 50 * vectors + 3, 30)] == chosen
+    assert choose_frames(uncertain, vectors, 7) == choices[:7]
+    # Neither the features' scale nor their origin matters, nor how unsure the model is in all.
+    assert [c.index for c in choose_frames(7 * uncertain, 50 * vectors + 3, 30)] == chosen
 
 
 def test_a_view_is_what_head_and_label_embeddings_say(segmenter):
@@ -134,7 +166,10 @@ def test_a_view_is_what_head_and_label_embeddings_say(segmenter):
                            segmenter.embed(encoded)[0])
     contradicted = similar.argmax(0).numpy() != probabilities.argmax(0)
     assert 0 < contradicted.mean() < 1
-    assert view.uncertainty == pytest.approx((ratio ** 2 * (1 + contradicted) / 2).mean())
+    unsure = ratio ** 2 * (1 + contradicted) / 2
+    assert view.uncertainty == pytest.approx(unsure.mean())
+    np.testing.assert_allclose(view.uncertain, [
+        (unsure * (probabilities.argmax(0) == c)).mean() for c in range(3)], rtol=1e-5)
     assert view.undecided == pytest.approx((ratio >= 0.5).mean())
     assert view.contradicted == pytest.approx(((ratio >= 0.5) & contradicted).mean())
     np.testing.assert_allclose(view.vector, encoded.features[0].mean((1, 2)), rtol=1e-5)
@@ -171,24 +206,26 @@ def test_domains_that_cannot_be_ranked_are_told(segmenter):
 
 
 @pytest.mark.parametrize(('view', 'distance', 'nearest', 'text'), [
-    ((0.405, 0.2, ('chair', 'table', 0.314)), 2, 'a.png',
-     'uncertain: chair/table over 31 % of the pixels; undecided over 40 %, against label '
-     'embeddings over 20 %; unlike any chosen before'),
-    ((0.004, None, ('chair', 'table', 0.004)), 0.5, 'a.png',
-     'uncertain: chair/table over less than 1 % of the pixels; undecided over less than 1 %; '
-     'nearest before: a.png'),
-    ((0, 0, None), 2, None, 'decided everywhere; the most uncertain of all'),
+    ((0.405, 0.2, ('ball', 'box', 0.314)), 2, 'a.png',
+     'adds most to box; uncertain: ball/box over 31 % of the pixels; undecided over 40 %, against '
+     'label embeddings over 20 %; unlike any chosen before'),
+    ((0.004, None, ('ball', 'box', 0.004)), 0.1, 'a.png',
+     'adds most to box; uncertain: ball/box over less than 1 % of the pixels; undecided over less '
+     'than 1 %; nearest before: a.png'),
+    ((0, 0, None), np.inf, None, 'adds most to box'),
 ])
 def test_the_reason_in_words(view, distance, nearest, text):
     undecided, contradicted, confusion = view
-    view = FrameView(0.1, undecided, contradicted, confusion, np.zeros(1), np.zeros((1, 1)))
-    assert reason(view, Choice(0, 1.0, distance, None), nearest) == text
+    view = FrameView(np.zeros(3), undecided, contradicted, confusion, np.zeros(1),
+                     np.zeros((1, 1)))
+    box = OUTDOOR.classes.index('box')
+    assert reason(view, Choice(0, 1.0, box, distance, None), OUTDOOR, nearest) == text
 
 
 def test_the_nearest_may_be_a_labelled_frame(tmp_path):
-    views = [FrameView(0.1, 0, None, None, vector, np.zeros((1, 1), np.uint8))
+    views = [FrameView(np.array([0.1, 0, 0]), 0, None, None, vector, np.zeros((1, 1), np.uint8))
              for vector in on_a_line(0, 10, 10.5)]
-    ranked = list(ranked_frames([tmp_path / 'a.png', tmp_path / 'b.png'], views[:2], 2,
+    ranked = list(ranked_frames([tmp_path / 'a.png', tmp_path / 'b.png'], views[:2], 2, OUTDOOR,
                                 [tmp_path / 'known.png'], views[2:]))
     assert [(each.rank, each.file.name) for each in ranked] == [(1, 'a.png'), (2, 'b.png')]
     assert ranked[0].reason.endswith('unlike any chosen before')
@@ -208,9 +245,10 @@ def test_rank_writes_a_table_and_a_contact_sheet(model, frames, tmp_path, capsys
     assert list(rows[0]) == ['rank', 'file', 'score', 'uncertainty', 'distance', 'reason']
     assert [row['rank'] for row in rows] == ['1', '2', '3', '4']
     assert sorted(row['file'] for row in rows) == [str(frames / f'{n}.png') for n in 'acde']
-    for row in rows:
-        assert float(row['score']) == pytest.approx(
-            float(row['uncertainty']) * float(row['distance']), abs=1e-5)
+    assert rows[0]['distance'] == ''
+    assert all(float(row['distance']) > 0 and float(row['uncertainty']) > 0 for row in rows[1:])
+    assert [float(row['score']) for row in rows] == sorted(
+        (float(row['score']) for row in rows), reverse=True)
     assert read_image(out / 'rank.png').shape[1] == 4 * 300 + 5 * GAP
     before = (out / 'rank.csv').read_bytes()
     assert main([*command, '--budget', '2']) == 0

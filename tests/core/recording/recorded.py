@@ -21,7 +21,7 @@ SECOND = 10**9
 
 
 def picture(number, side=16):
-    """Return a picture (side, side, 3) uint8 of noise."""
+    """Return noise (side, side, 3) uint8."""
     return np.random.default_rng(number).integers(0, 256, (side, side, 3), np.uint8)
 
 

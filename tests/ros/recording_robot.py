@@ -80,7 +80,7 @@ class RecordingRobot(Robot):
 
 
 def picture(number, shape=(24, 32)):
-    """Return a picture (H, W, 3) uint8 of noise."""
+    """Return noise (H, W, 3) uint8."""
     return np.random.default_rng(number).integers(0, 256, (*shape, 3), np.uint8)
 
 
