@@ -255,10 +255,11 @@ class LabelEmbeddingSection(Section):
     pretrain_steps: StrictInt = Field(
         500, ge=1, description='steps of the supervised-only networks whose features they are '
                                'made from')
-    basis: Literal['per_domain', 'joint'] = Field(
+    basis: Literal['per_domain', 'joint', 'start'] = Field(
         'per_domain', description='a network and principal components for each domain (the '
-                                  'paper), or one network and components for all, which the '
-                                  'universal model then starts from')
+                                  'paper); joint: one network and components for all, which the '
+                                  'universal model then starts from; start: the pixel embeddings '
+                                  'of model.start, without a further network')
     centroids: StrictInt = Field(
         1, ge=1, le=1000, description='label embeddings of each class (K): its mean, or K-means')
     theta: float = Field(
@@ -277,8 +278,8 @@ class LabelEmbeddingSection(Section):
     @model_validator(mode='after')
     def _from_one_source(self) -> 'LabelEmbeddingSection':
         named = [key for key in ('file', 'networks') if getattr(self, key) is not None]
-        if len(named) == 2 or (named and self.basis == 'joint'):
-            other = 'networks' if len(named) == 2 else 'basis: joint'
+        if len(named) == 2 or (named and self.basis != 'per_domain'):
+            other = 'networks' if len(named) == 2 else f'basis: {self.basis}'
             raise ValueError(f'{named[0]}: cannot be used together with {other}')
         return self
 
@@ -335,6 +336,9 @@ class RunConfig(Section):
                 f'model.embedding_dim: expected at most {channels}, the channels of '
                 f'{self.model.encoder} at width {self.model.width}, got '
                 f'{self.model.embedding_dim}')
+        if self.label_embeddings.basis == 'start' and self.model.start is None:
+            raise ValueError('label_embeddings.basis: start is of the model that a run starts '
+                             'from: name it in model.start')
         return self
 
     def domain(self, name: str) -> Domain:

@@ -22,6 +22,7 @@ FILES = {
     'splits.json': 'labelled and unlabelled images of each domain',
     'supervised': 'networks trained on one domain alone',
     'joint': 'network trained on all labels alone',
+    'before.json': 'confusion matrices of the model that the run starts from',
     'start.univseg': 'that network with its principal components: what the run starts from',
     'label_embeddings.safetensors': 'label embeddings of each domain',
     'log.csv': 'losses, norms, speed',
@@ -188,6 +189,8 @@ def _preparations(folder: Path, config: Mapping[str, Any]) -> dict:
     if section.get('networks'):
         return {'label_embeddings': 'to be made from '
                 + ', '.join(map(str, section['networks'].values()))}
+    if section.get('basis') == 'start':
+        return {'label_embeddings': f'to be made from {config.get("model", {}).get("start")}'}
     networks = ['joint'] if section.get('basis') == 'joint' else [
         f'supervised/{name}' for name in config.get('domains', {})]
     return {'label_embeddings': 'not made yet', 'supervised_only_networks': {

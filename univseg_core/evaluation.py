@@ -27,6 +27,8 @@ class DomainResult:
     `prototypes` is the result of labelling each pixel by the nearest of the domain's label
     embeddings instead of by its head, `prototypes_of_all` by the nearest of all domains'; None
     where they were not asked for. `absent` is the IoU of a class that no truth and no mask has.
+    `before` is the result of the model that a training started from; None where that has not this
+    domain, or there is none.
     """
 
     domain: Domain
@@ -34,6 +36,7 @@ class DomainResult:
     prototypes: 'DomainResult | None' = None
     prototypes_of_all: 'DomainResult | None' = None
     absent: float = float('nan')
+    before: 'DomainResult | None' = None
 
     @property
     def iou(self) -> np.ndarray:
@@ -48,13 +51,20 @@ class DomainResult:
         occurring = self.iou[~np.isnan(self.iou)]
         return float(occurring.mean()) if len(occurring) else float('nan')
 
+    @property
+    def change(self) -> float | None:
+        """Return what the mIoU has gained since `before`, in -1..1; None without it."""
+        return self.miou - self.before.miou if self.before else None
+
     def to_dict(self) -> dict:
         """Return mIoU and class-wise IoU as plain JSON values, None where absent."""
         values = {'miou': _json_number(self.miou),
                   'iou': {name: _json_number(value)
                           for name, value in zip(self.domain.classes, self.iou, strict=True)}}
-        further = {'prototypes': self.prototypes, 'prototypes_of_all': self.prototypes_of_all}
-        return values | {key: result.to_dict() for key, result in further.items() if result}
+        further = {'prototypes': self.prototypes, 'prototypes_of_all': self.prototypes_of_all,
+                   'before': self.before}
+        values |= {key: result.to_dict() for key, result in further.items() if result}
+        return values | ({'change': _json_number(self.change)} if self.before else {})
 
 
 class ConfusionCount:
@@ -121,31 +131,55 @@ def evaluate(segmenter: Segmenter, samples: Mapping[str, Sequence[Sample]], *,
                 nearest.add(segmenter.prototype_mask(encoded, name), truth)
             if prototypes and label_spaces:
                 nearest_of_all.add(segmenter.prototype_mask(encoded, name, label_spaces), truth)
-        found = [replace(count.result(), absent=0.0 if protocol == 'paper' else np.nan)
-                 for count in (heads, nearest, nearest_of_all)]
+        absent = 0.0 if protocol == 'paper' else np.nan
         results[name] = replace(
-            found[0], prototypes=found[1] if prototypes else None,
-            prototypes_of_all=found[2] if prototypes and label_spaces else None)
+            heads.result(), absent=absent,
+            prototypes=replace(nearest.result(), absent=absent) if prototypes else None,
+            prototypes_of_all=replace(nearest_of_all.result(), absent=absent)
+            if prototypes and label_spaces else None)
     return results
 
 
 def report(results: Mapping[str, DomainResult]) -> str:
-    """Return a Markdown table of IoU by class, of each domain's mIoU, and their sum."""
+    """
+    Return a Markdown table of IoU by class, of each domain's mIoU, and their sum.
+
+    Beside them stands what they were before, and the change in percentage points, where known.
+    """
     lines = []
     for name, result in results.items():
-        columns = {'IoU %': result, 'prototypes %': result.prototypes,
-                   "all domains' prototypes %": result.prototypes_of_all}
-        columns = {title: column for title, column in columns.items() if column}
+        columns = _columns(result)
         width = max(len(c) for c in (*result.domain.classes, 'class'))
         lines += [f'### {name}', '', f'| {"class":{width}} | {" | ".join(columns)} |',
                   f'|{"-" * (width + 2)}|{"--:|" * len(columns)}']
-        ious = zip(*(column.iou for column in columns.values()), strict=True)
-        lines += [f'| {c:{width}} | {" | ".join(map(_percent, values))} |'
-                  for c, values in zip(result.domain.classes, ious, strict=True)]
-        mious = ' | '.join(f'**{_percent(column.miou)}**' for column in columns.values())
-        lines += [f'| {"mIoU":{width}} | {mious} |', '']
+        *rows, mious = zip(*columns.values(), strict=True)
+        lines += [f'| {c:{width}} | {" | ".join(cells)} |'
+                  for c, cells in zip(result.domain.classes, rows, strict=True)]
+        lines += [f'| {"mIoU":{width}} | {" | ".join(f"**{cell}**" for cell in mious)} |', '']
     total = sum(result.miou for result in results.values())
     return '\n'.join([*lines, f'Sum of mIoUs: **{_percent(total)}**'])
+
+
+def _columns(result: DomainResult) -> dict[str, list[str]]:
+    """Return the columns of a domain's table by title: a cell for each class, then the mIoU's."""
+    def values(part: DomainResult) -> list[float]:
+        return [*part.iou, part.miou]
+
+    columns = {'IoU %': map(_percent, values(result))}
+    if result.before:
+        columns['before %'] = map(_percent, values(result.before))
+        columns['change'] = map(signed_points,
+                                np.subtract(values(result), values(result.before)))
+    for title, part in (('prototypes %', result.prototypes),
+                        ("all domains' prototypes %", result.prototypes_of_all)):
+        if part:
+            columns[title] = map(_percent, values(part))
+    return {title: list(cells) for title, cells in columns.items()}
+
+
+def signed_points(change: float) -> str:
+    """Return a change of a share (0..1) in percentage points, with its sign."""
+    return 'absent' if np.isnan(change) else f'{100 * change:+.1f}'
 
 
 def _json_number(value: float) -> float | None:

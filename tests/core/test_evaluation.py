@@ -140,6 +140,26 @@ def test_a_report_has_the_figures_of_label_embeddings_beside():
     assert result.to_dict()['prototypes'] == {'miou': 0.375, 'iou': {'wall': 0.25, 'lamp': 0.5}}
 
 
+def test_a_report_has_what_was_before_and_the_change():
+    """Before: wall 1/4, lamp 3/6 (37.5); now 3/4 and 12/13 (83.7)."""
+    result = replace(DomainResult(INDOOR, np.array([[3, 1], [0, 12]])),
+                     before=DomainResult(INDOOR, np.array([[1, 3], [0, 3]])))
+    rows = [[cell.strip() for cell in line.strip('|').split('|')]
+            for line in report({'indoor': result}).splitlines()]
+    assert ['class', 'IoU %', 'before %', 'change'] in rows
+    assert ['wall', '75.0', '25.0', '+50.0'] in rows
+    assert ['mIoU', '**83.7**', '**37.5**', '**+46.2**'] in rows
+    assert result.to_dict()['before'] == {'miou': 0.375, 'iou': {'wall': 0.25, 'lamp': 0.5}}
+    assert result.to_dict()['change'] == pytest.approx(3 / 8 + 6 / 13 - 3 / 8)
+
+
+def test_a_change_of_an_absent_class_is_absent():
+    result = replace(DomainResult(INDOOR, np.array([[4, 0], [0, 0]])),
+                     before=DomainResult(INDOOR, np.array([[4, 0], [0, 1]])))
+    lamp, = [line for line in report({'indoor': result}).splitlines() if 'lamp' in line]
+    assert [cell.strip() for cell in lamp.split('|')[2:5]] == ['absent', '100.0', 'absent']
+
+
 def samples_of(worlds, *names):
     return {name: labelled_samples(worlds / name / 'validation' / 'image',
                                    worlds / name / 'validation' / 'label') for name in names}

@@ -1,6 +1,7 @@
 """The training of one network, step by step."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 import logging
 from pathlib import Path
 import time
@@ -38,14 +39,15 @@ log = logging.getLogger(__name__)
 
 
 def fit(setup: Setup, data: Mapping[str, DomainData], folder: Path, objective: ObjectiveSection,
-        steps: int, label_embeddings: Mapping[str, torch.Tensor],
-        start: Path | None) -> dict[str, DomainResult]:
+        steps: int, label_embeddings: Mapping[str, torch.Tensor], start: Path | None,
+        before: Mapping[str, DomainResult]) -> dict[str, DomainResult]:
     """
     Train one network on some domains for `steps` steps, or go on from its checkpoint.
 
     Without label embeddings there are no unsupervised terms, and no unlabelled images in a
-    batch. The weights are those of the model file `start` where it has them, and else random.
-    Writes the folder's logs, checkpoint, model files, evaluation and pictures.
+    batch. The weights are those of the model file `start` where it has them, and else random;
+    `before` is what was measured of that file, to be shown beside the results. Writes the folder's
+    logs, checkpoint, model files, evaluation and pictures.
     """
     config, fabric = setup.config, setup.fabric
     settings = config.training
@@ -132,7 +134,8 @@ def fit(setup: Setup, data: Mapping[str, DomainData], folder: Path, objective: O
                 raise KeyboardInterrupt
             asked_at = time.monotonic()
     trained = deployable(setup, network, list(data), bool(label_embeddings))
-    results = validate(fabric, config, trained, data)
+    results = {name: replace(result, before=before.get(name))
+               for name, result in validate(fabric, config, trained, data).items()}
     if run_log:
         note_validation(run_log, config, trained, data, steps, folder, results)
         run_log.close()

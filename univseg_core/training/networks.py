@@ -31,15 +31,19 @@ def start_from(path: Path, network: UniversalSegmenter) -> None:
     Raises TrainingError where the file's network has another shape, or a domain other classes.
     """
     found, _ = load_model(path)
-    if found.spec != network.spec:
-        raise TrainingError(f'model.start: {path}: expected {network.spec}, got {found.spec}')
+    expected, got = network.spec.to_dict(), found.spec.to_dict()
+    if differing := [key for key in expected if expected[key] != got[key]]:
+        raise TrainingError(f'model.start: {path}: ' + ', '.join(
+            f'its {key} is {got[key]}, but model.{key} {expected[key]}' for key in differing)
+            + '; a run keeps the shape of the network that it starts from')
     network.encoder.load_state_dict(found.encoder.state_dict())
     network.embedding.load_state_dict(found.embedding.state_dict())
     for name in network.domains.keys() & found.domains.keys():
         expected, got = network.domains[name].classes, found.domains[name].classes
         if expected != got:
             raise TrainingError(f'model.start: {path}: {name}: expected the classes '
-                                f'{", ".join(expected)}, got {", ".join(got)}')
+                                f'{", ".join(expected)}, got {", ".join(got)}; a domain of '
+                                'another name would get a new head')
         network.head(name).load_state_dict(found.head(name).state_dict())
 
 

@@ -1,8 +1,9 @@
 """
 The training of the universal model.
 
-`train` reads top to bottom: data → label embeddings (each domain's supervised-only network,
-then its class means) → the joint training → the model file and its evaluation.
+`train` reads top to bottom: data → the model that it starts from, if any → label embeddings (each
+domain's supervised-only network, then its class means) → the joint training → the model file and
+its evaluation.
 """
 
 from collections.abc import Mapping
@@ -17,7 +18,6 @@ from univseg_core.data.splits import write_splits
 from univseg_core.data.stores import prepare_stores
 from univseg_core.evaluation import DomainResult
 from univseg_core.training.loop import fit
-from univseg_core.training.networks import new_network, start_from
 from univseg_core.training.processes import launched, new_fabric, processes_here
 from univseg_core.training.run_folder import claimed_run_folder
 from univseg_core.training.run_label_embeddings import (
@@ -27,6 +27,7 @@ from univseg_core.training.run_label_embeddings import (
 )
 from univseg_core.training.safety import memory_advice, TrainingError
 from univseg_core.training.setup import Setup
+from univseg_core.training.start_model import check_start, measured_start
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,8 @@ def train(config: RunConfig, run: Path, *, devices: int = 1,
 
     The folder gets config.yaml, splits.json, label_embeddings.safetensors, supervised/DOMAIN/,
     log.csv, validation.csv, tensorboard/, checkpoint.safetensors, and at the end model.univseg,
-    best.univseg, evaluation.json, curves.png and one panel of pictures a domain.
+    best.univseg, evaluation.json, curves.png and one panel of pictures a domain; with model.start
+    also before.json, how good that model was.
 
     With more than one of `devices` on this machine, or of `nodes`, this program is started again
     for each further process, and a step's batch is shared among them; what a run learns does not
@@ -57,7 +59,7 @@ def train(config: RunConfig, run: Path, *, devices: int = 1,
             check_files(data)
             check_label_embeddings(config, data)
             if config.model.start is not None:
-                start_from(config.model.start, new_network(config, data))
+                check_start(config, data, run)
             held.enter_context(claimed_run_folder(run, config))
             write_splits(run / 'splits.json', {name: d.labelled for name, d in data.items()},
                          {name: d.unlabelled for name, d in data.items()})
@@ -78,11 +80,13 @@ def train(config: RunConfig, run: Path, *, devices: int = 1,
                                  processes_here(fabric), stores.in_memory)
         setup = Setup(config, fabric, stores, workers)
         embeddings, start = {}, config.model.start
+        before = measured_start(setup, data, run) if start is not None else {}
         if config.objective.needs_label_embeddings:
             embeddings = label_embeddings_of_run(setup, data, run)
             if config.label_embeddings.basis == 'joint':
                 start = run / JOINT_START
-        return fit(setup, data, run, config.objective, config.training.steps, embeddings, start)
+        return fit(setup, data, run, config.objective, config.training.steps, embeddings, start,
+                   before)
 
 
 def check_shares(config: RunConfig, processes: int) -> None:

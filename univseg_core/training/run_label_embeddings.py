@@ -13,6 +13,7 @@ from univseg_core.data.dataset import DomainData
 from univseg_core.data.splits import split_hash
 from univseg_core.label_embeddings import (
     absent_classes,
+    embedded_label_embeddings,
     principal_label_embeddings,
     repeated_classes,
     start_embedding,
@@ -21,6 +22,7 @@ from univseg_core.models.model_file import load_model, save_model
 from univseg_core.models.universal import UniversalSegmenter
 from univseg_core.tensor_files import save_tensors
 from univseg_core.training.loop import fit
+from univseg_core.training.networks import new_network, start_from
 from univseg_core.training.safety import TrainingError
 from univseg_core.training.setup import Setup
 
@@ -44,12 +46,15 @@ def label_embeddings_of_run(setup: Setup, data: Mapping[str, DomainData],
     if not made and section.basis == 'joint':
         log.info('supervised-only network of all domains for the label embeddings')
         fit(setup, data, run / 'joint', SUPERVISED_ONLY, section.pretrain_steps, {},
-            setup.config.model.start)
-    elif not made and section.file is None and section.networks is None:
+            setup.config.model.start, {})
+    elif not made and section.basis == 'per_domain' and not (section.file or section.networks):
+        if setup.config.model.start is not None:
+            log.info('label_embeddings.basis: start would make them from %s, without a training',
+                     setup.config.model.start)
         for name in data:
             log.info('%s: supervised-only network for the label embeddings', name)
             fit(setup, {name: data[name]}, run / 'supervised' / name, SUPERVISED_ONLY,
-                section.pretrain_steps, {}, None)
+                section.pretrain_steps, {}, None, {})
     if not made and fabric.is_global_zero:
         embeddings = _new_label_embeddings(setup, data, run)
         _tell_classes(embeddings, data)
@@ -65,6 +70,11 @@ def _new_label_embeddings(setup: Setup, data: Mapping[str, DomainData],
         return _foreign_label_embeddings(setup.config, data)
     options = {'dim': setup.config.model.embedding_dim, 'centroids': section.centroids,
                'seed': setup.config.training.seed}
+    if section.basis == 'start':
+        network = new_network(setup.config, data)
+        start_from(setup.config.model.start, network)
+        network.to(setup.fabric.device)
+        return embedded_label_embeddings(network, labelled, section.centroids, options['seed'])
     if section.basis == 'joint':
         network, card = load_model(run / 'joint' / 'model.univseg')
         network.to(setup.fabric.device)

@@ -9,7 +9,7 @@ from lightning.fabric import Fabric
 from univseg_core.config import RunConfig
 from univseg_core.data.dataset import DomainData
 from univseg_core.data.splits import split_hash
-from univseg_core.evaluation import DomainResult, evaluate, report
+from univseg_core.evaluation import DomainResult, evaluate, report, signed_points
 from univseg_core.figures import validation_panel
 from univseg_core.files import write_text
 from univseg_core.images import write_png
@@ -75,7 +75,9 @@ def deployed(network: UniversalSegmenter, config: RunConfig) -> Segmenter:
 
 
 def summary(results: Mapping[str, DomainResult]) -> str:
-    """Return the domains' mIoUs and their sum in one line."""
-    parts = [f'{name} {100 * result.miou:.1f}' for name, result in results.items()]
+    """Return the domains' mIoUs, their changes where known, and their sum in one line."""
+    parts = [f'{name} {100 * result.miou:.1f}'
+             + (f' ({signed_points(result.change)})' if result.before else '')
+             for name, result in results.items()]
     total = 100 * sum(result.miou for result in results.values())
     return f'mIoU % {", ".join(parts)}; sum {total:.1f}'

@@ -1,0 +1,140 @@
+"""Trainings that start from a model file: what they take, measure, warn of and refuse."""
+
+import json
+
+import pytest
+from run_files import short, SUPERVISED
+from safetensors.torch import load_file
+from tiny_worlds import small_network
+import torch
+from univseg_core.config import ConfigError, load_config
+from univseg_core.models.model_file import load_model, ModelCard, save_model
+from univseg_core.training import loop, start_model
+from univseg_core.training.run import train
+from univseg_core.training.safety import TrainingError
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """Return what is logged of the start model."""
+    texts = []
+    for level in ('info', 'warning'):  # not caplog: see test_variants.py
+        monkeypatch.setattr(start_model.log, level, lambda text, *args: texts.append(text % args))
+    return texts
+
+
+def figures(run):
+    return json.loads((run / 'evaluation.json').read_text())
+
+
+def test_old_domains_are_measured_before_and_after(finished_run, values, write_config, tmp_path,
+                                                   told):
+    start, run = finished_run[0] / 'model.univseg', tmp_path / 'run'
+    results = train(short(values, write_config, *SUPERVISED, f'model.start={start}'), run)
+    before = figures(finished_run[0])
+    for name, found in figures(run).items():
+        assert found['before'] == {key: before[name][key] for key in ('miou', 'iou')}
+        assert found['change'] == pytest.approx(found['miou'] - before[name]['miou'])
+        assert results[name].before.miou == before[name]['miou']
+    assert (run / 'evaluation.md').read_text().count('before %') == 2
+    mious = [f'{name} {100 * result["miou"]:.1f}' for name, result in before.items()]
+    assert f'{start}: outdoor with its head, indoor with its head' in told[0]
+    assert told[1].startswith(f'{start}, before: mIoU % {", ".join(mious)}; sum ')
+
+
+def test_a_further_domain_has_no_before(finished_run, values, write_config, tmp_path, told):
+    start = finished_run[0] / 'supervised' / 'outdoor' / 'model.univseg'
+    run = tmp_path / 'run'
+    train(short(values, write_config, *SUPERVISED, f'model.start={start}'), run)
+    found = figures(run)
+    assert 'before' in found['outdoor']
+    assert 'before' not in found['indoor'] and 'change' not in found['indoor']
+    assert 'outdoor with its head, indoor is new' in told[0]
+    assert list(load_model(run / 'model.univseg')[0].domains) == ['outdoor', 'indoor']
+
+
+def test_before_is_measured_once(finished_run, values, write_config, tmp_path, monkeypatch):
+    """An interrupted run goes on to the same figures, though its start model is another now."""
+    start, run = tmp_path / 'start.univseg', tmp_path / 'run'
+    start.write_bytes((finished_run[0] / 'model.univseg').read_bytes())
+    config = short(values, write_config, *SUPERVISED, f'model.start={start}')
+    check = loop.check_loss
+
+    def fail_at_step_8(loss, gradient, where, files):
+        if where.endswith('step 8'):
+            raise TrainingError('enough')
+        check(loss, gradient, where, files)
+
+    monkeypatch.setattr(loop, 'check_loss', fail_at_step_8)
+    with pytest.raises(TrainingError, match='enough'):
+        train(config, run)
+    monkeypatch.setattr(loop, 'check_loss', check)
+    save_model(start, small_network(seed=1), ModelCard(64))
+    train(config, run)
+    assert figures(run)['outdoor']['before']['miou'] == figures(
+        finished_run[0])['outdoor']['miou']
+
+
+@pytest.mark.parametrize('text', ['{"outdoor": [[1, 2', '{"outdoor": [[1, 2]]}', '[]',
+                                  '{"elsewhere": [[1, 2, 0], [3, 4, 0]]}'])
+def test_a_damaged_file_of_what_was_before_is_named(finished_run, values, write_config, tmp_path,
+                                                    text):
+    run = tmp_path / 'run'
+    run.mkdir()
+    (run / 'before.json').write_text(text)
+    with pytest.raises(TrainingError, match=r'run/before\.json: damaged .*; remove it'):
+        train(short(values, write_config, *SUPERVISED,
+                    f'model.start={finished_run[0]}/model.univseg'), run)
+
+
+def test_heads_that_get_lost_and_other_image_sizes_are_told(finished_run, values, write_config,
+                                                            tmp_path, told):
+    start = finished_run[0] / 'model.univseg'
+    del values['domains']['outdoor']
+    train(short(values, write_config, *SUPERVISED, f'model.start={start}', 'training.steps=1',
+                'data.image_size=48'), tmp_path / 'run')
+    assert f'model.start: {start} has heads of domains that the configuration does not name, ' \
+        'and that the new model will lack: outdoor' in told
+    assert f'model.start: {start} has learned from images of data.image_size 64; here it is 48' \
+        in told
+
+
+def test_a_start_in_the_runs_own_folder_is_refused(finished_run, values, write_config, tmp_path):
+    start = tmp_path / 'run' / 'model.univseg'
+    start.parent.mkdir()
+    start.write_bytes((finished_run[0] / 'model.univseg').read_bytes())
+    with pytest.raises(TrainingError, match='lies in the folder of this run'):
+        train(short(values, write_config, *SUPERVISED, f'model.start={start}'), start.parent)
+    assert list(start.parent.iterdir()) == [start]
+
+
+def test_label_embeddings_of_the_start_model(finished_run, values, write_config, tmp_path):
+    """Its file has those of E(F(x)) on the same labelled images; no network is trained."""
+    start, run = finished_run[0] / 'model.univseg', tmp_path / 'run'
+    train(short(values, write_config, f'model.start={start}', 'label_embeddings.basis=start'),
+          run)
+    assert not (run / 'supervised').exists()
+    network, _ = load_model(start)
+    made = load_file(run / 'label_embeddings.safetensors')
+    for name in ('outdoor', 'indoor'):
+        torch.testing.assert_close(made[name], network.label_embeddings(name))
+
+
+def test_label_embeddings_of_the_start_model_for_a_further_domain(finished_run, values,
+                                                                  write_config, tmp_path):
+    start = finished_run[0] / 'supervised' / 'outdoor' / 'model.univseg'
+    run = tmp_path / 'run'
+    train(short(values, write_config, f'model.start={start}', 'label_embeddings.basis=start',
+                'label_embeddings.centroids=2', 'training.steps=1'), run)
+    made = load_file(run / 'label_embeddings.safetensors')
+    assert {name: len(rows) for name, rows in made.items()} == {'outdoor': 6, 'indoor': 4}
+    torch.testing.assert_close(made['indoor'].norm(dim=1), torch.ones(4))
+
+
+def test_label_embeddings_of_a_start_model_need_one(values, write_config, finished_run):
+    path = write_config(values)
+    with pytest.raises(ConfigError, match=r'label_embeddings\.basis: .*name it in model\.start'):
+        load_config(path, ['label_embeddings.basis=start'])
+    file = finished_run[0] / 'label_embeddings.safetensors'
+    with pytest.raises(ConfigError, match='file: cannot be used together with basis: start'):
+        load_config(path, ['label_embeddings.basis=start', f'label_embeddings.file={file}'])

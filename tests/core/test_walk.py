@@ -1,0 +1,78 @@
+"""docs/walk.md: its commands, run as they are written."""
+
+import importlib.util
+import json
+import os
+from pathlib import Path
+import random
+import re
+import subprocess
+import sys
+import warnings
+
+from bag_files import raw, write_bag
+import pytest
+from univseg_core.data.folders import list_images
+from univseg_core.images import read_image
+from warm_commands import warm_univseg
+
+ROOT = Path(__file__).parents[2]
+NODES = ('bag_recorder', 'image_player')
+
+
+def blocks():
+    """Return the shell commands of the page, a text for each block."""
+    text = (ROOT / 'docs' / 'walk.md').read_text(encoding='utf-8')
+    return re.findall(r'^```sh\n(.*?)^```$', text, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def shell(tmp_path):
+    """Return a function that runs commands in a folder of their own, which is its `folder`."""
+    commands, folder = tmp_path / 'bin', tmp_path / 'walk'
+    commands.mkdir()
+    folder.mkdir()
+    for name in NODES:  # as an installation makes them
+        script = commands / name
+        script.write_text(f'#!/bin/sh\nexec {sys.executable} -m univseg_ros.{name} "$@"\n')
+        script.chmod(0o755)
+    environment = {
+        **os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1',
+        'PATH': os.pathsep.join([str(commands), str(Path(sys.executable).parent),
+                                 os.environ['PATH']]),
+        'ROS_DOMAIN_ID': str(random.SystemRandom().randint(1, 100)),
+        'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
+
+    output = tmp_path / 'output.txt'
+
+    def run(block):
+        done = subprocess.run(['bash', '-eu', '-c', block], cwd=folder, env=environment, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300)
+        assert done.returncode == 0, f'{block}\n{output.read_text()}\n{done.stdout}'
+
+    run.folder = folder
+    with warm_univseg(commands / 'univseg', output, environment):
+        yield run
+
+
+def test_the_walk_ends_with_a_better_model_and_a_further_place(shell):
+    for block in blocks():
+        if 'bag_recorder' in block and importlib.util.find_spec('rclpy') is None:
+            warnings.warn('needs ROS 2 (rclpy): a bag that rosbags wrote stands for the drive',
+                          stacklevel=1)
+            images = list_images(shell.folder / 'world' / 'outdoor' / 'unlabelled' / 'image')
+            write_bag(shell.folder / 'recordings' / 'drive', {
+                '/front/image_raw': [raw(i, read_image(path)) for i, path in enumerate(images)]})
+        else:
+            shell(block)
+
+    def figures(run):
+        return json.loads((shell.folder / 'runs' / run / 'evaluation.json').read_text())
+
+    assert len(list_images(shell.folder / 'frames')) >= 20  # of 24
+    assert len(list_images(shell.folder / 'world' / 'outdoor' / 'train' / 'label')) == 3 + 12
+    first, second, third = (figures(run) for run in ('first', 'second', 'third'))
+    assert second['outdoor']['before']['miou'] == first['outdoor']['miou']
+    assert second['outdoor']['miou'] > first['outdoor']['miou'] + 0.01
+    assert third['outdoor']['before']['miou'] == second['outdoor']['miou']
+    assert third['indoor']['miou'] > 0 and 'before' not in third['indoor']
