@@ -6,7 +6,7 @@ from builtin_interfaces.msg import Time
 from lifecycle_msgs.msg import State, Transition
 import numpy as np
 import pytest
-from robot import CAMERA_QOS, LATCHED_QOS, Robot
+from robot import CAMERA_QOS, LATCHED_QOS, PAUSE, Robot
 from rosbags.highlevel import AnyReader
 from rosbags.rosbag2 import Reader
 from std_msgs.msg import Header, String
@@ -16,11 +16,11 @@ from univseg_ros.messages import rgb_message
 from univseg_ros.recorder_parameters import ANY, PARAMETERS
 
 STATUS_PERIOD = 0.1
-RECORDER = ('-c', f'''
+RECORDER = ('-c', f"""
 import sys
 from univseg_ros import bag_recorder
 bag_recorder.STATUS_PERIOD = {STATUS_PERIOD}
-sys.exit(bag_recorder.main())''')
+sys.exit(bag_recorder.main())""")
 """The recorder, in a hurry to tell its status."""
 
 
@@ -93,7 +93,7 @@ class RecordingRobot(Robot):
         again only when the node has certainly not got it, however busy the machine is.
         """
         for _ in range(20):
-            self.peer.publish(message, f'{self.namespace}/{topic}', qos)
+            self.peer.publish(message, f'{self.namespace}/{topic}', qos, PAUSE)
             self.settle(topic)
             # The first status may be one from before, and the next too early for the disk.
             for _ in range(20):
