@@ -94,13 +94,20 @@ class RecordingRobot(Robot):
         """
         for _ in range(20):
             self.peer.publish(message, f'{self.namespace}/{topic}', qos, PAUSE)
-            self.settle(topic)
-            # The first status may be one from before, and the next too early for the disk.
-            for _ in range(20):
-                self.status()
-                if self.counts(topic):
-                    return
+            if self._sees(topic):
+                return
+            self.settle(topic)  # which takes seconds
+            if self._sees(topic):
+                return
         pytest.fail(f'no image of {topic}; the node says:\n{self.process.output}')
+
+    def _sees(self, topic):
+        # The first status may be one from before, and the next too early for the disk.
+        for _ in range(10):
+            self.status()
+            if self.counts(topic):
+                return True
+        return False
 
     def counts(self, topic):
         """Return how many images of a topic came to what, as ~/status has told last."""
