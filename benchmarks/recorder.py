@@ -40,6 +40,8 @@ from univseg_ros.messages import rgb_message
 PROFILE = Path(__file__).parents[1] / 'config' / 'ros' / 'fastdds_large_images.xml'
 PROFILE_VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
 DEADLINE = 60.0
+SETTLED = 10**9
+"""Nanoseconds after which an image that was sent must survive a kill."""
 
 
 def run_camera(topic: str, size: tuple[int, int], rate: float, seconds: float,
@@ -181,9 +183,9 @@ def resident_megabytes(pid: int) -> float:
 def measure_kills(folder: Path, options: argparse.Namespace) -> None:
     """Kill the recorder again and again; print what each kill cost."""
     seed = random.Random(options.seed)
-    earlier, losses, unfinished = {}, [], 0
+    earlier, losses, unfinished, missing, unequal = {}, [], 0, 0, 0
     for number in range(options.kills):
-        killed = record_and_kill(folder, options, seed.uniform(1.0, 5.0))
+        killed, sent = record_and_kill(folder, options, seed.uniform(1.0, 5.0))
         bag = next(path for path in (folder / 'bags').iterdir() if path.name not in earlier)
         times, read = {}, 0
         with Bag(bag) as opened:
@@ -197,28 +199,40 @@ def measure_kills(folder: Path, options: argparse.Namespace) -> None:
             os.kill(own_pid(process), signal.SIGINT)
             process.wait(DEADLINE)
         unfinished += 'it is now, with' not in log_of(folder)
-        count = sum(map(len, recorded_stamps(bag).values()))
+        recorded = recorded_stamps(bag)
+        count = sum(map(len, recorded.values()))
+        unequal += count != read
+        gaps = sum(len({stamp for stamp in stamps if stamp < killed - SETTLED}
+                       - set(recorded.get(topic, ()))) for topic, stamps in sent.items())
+        missing += gaps
         earlier[bag.name] = digest_of(bag)
         print(f'{number + 1}: opens with {read} images of {len(times)} topics, the last '
               f'{losses[-1]:.3f} s before the kill, damage told {len(damage)} times; with {count} '
-              'by rosbags when it was finished', flush=True)
+              f'by rosbags when it was finished; {gaps} missing of those sent earlier than 1 s '
+              'before the kill', flush=True)
     changed = [name for name, digest in earlier.items()
                if digest != digest_of(folder / 'bags' / name)]
     print(f'{options.kills} kills: lost {statistics.median(losses):.3f} s in the median, '
-          f'{max(losses):.3f} s at most; {unfinished} bags not finished, {len(changed)} changed '
-          'by later kills')
+          f'{max(losses):.3f} s at most; {missing} missing of those sent earlier than 1 s before '
+          f'the kill; {unfinished} bags not finished, {unequal} with another number of images '
+          f'when they were, {len(changed)} changed by later kills')
 
 
-def record_and_kill(folder: Path, options: argparse.Namespace, seconds: float) -> int:
-    """Record cameras, kill the recorder when it has for some seconds; return when that was."""
+def record_and_kill(folder: Path, options: argparse.Namespace, seconds: float
+                    ) -> tuple[int, dict[str, list[int]]]:
+    """
+    Record cameras, and kill the recorder when it has for some seconds.
+
+    Return when that was, in nanoseconds, and the stamps that were sent by topic.
+    """
     options.seconds = 3600.0
+    logs = {f'/camera_{index}/image_raw': folder / f'{index}.stamps'
+            for index in range(options.cameras)}
     with recorder(folder, 'min_free:=0', 'split_time:=2.0', *options.parameter) as process:
         # New ones each time: to those of a killed process, Fast DDS may not send again.
-        cameras = [start_camera(f'/camera_{index}/image_raw', options, folder / f'{index}.stamps')
-                   for index in range(options.cameras)]
+        cameras = [start_camera(topic, options, log) for topic, log in logs.items()]
         try:
-            wait_for(lambda: all(sent_stamps(folder / f'{index}.stamps')
-                                 for index in range(options.cameras)), folder)
+            wait_for(lambda: all(map(sent_stamps, logs.values())), folder)
             time.sleep(seconds)
             pid = own_pid(process)
             killed = time.time_ns()
@@ -228,7 +242,7 @@ def record_and_kill(folder: Path, options: argparse.Namespace, seconds: float) -
             for camera in cameras:
                 camera.kill()
                 camera.wait()
-    return killed
+    return killed, {topic: sent_stamps(log) for topic, log in logs.items()}
 
 
 def digest_of(bag: Path) -> str:

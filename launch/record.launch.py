@@ -23,13 +23,16 @@ ARGUMENTS = [
     ('topics', '', 'Camera topics, separated by commas; empty: all that are published'),
     ('directory', '', f'Folder of the bags ({DIRECTORY})'),
     ('policy', '', 'Which images are kept: all, rate, novel or uncertain'),
+    ('rate', '', 'With policy rate: images a second of each topic'),
     ('storage', '', 'mcap or sqlite3'),
     ('compression', '', 'none or zstd'),
-    ('max_size', '', 'Megabytes that the bags in the directory may have together; 0: any'),
+    ('max_size', '', 'Megabytes that the bags in the directory may have together; 0: no limit'),
+    ('when_full', '', 'What to do where max_size is reached or the disk is full: stop or '
+     'drop_oldest'),
     ('params_file', str(CONFIG / 'recorder.yaml'),
      "YAML file of the node's parameters; arguments given beside it win"),
     ('backend', 'univseg', 'univseg: bag_recorder; rosbag2: `ros2 bag record`, without policies, '
-     'max_size, params_file and autostart'),
+     'max_size, when_full, params_file and autostart'),
     *launching.COMMON_ARGUMENTS,
 ]
 
@@ -37,19 +40,26 @@ ARGUMENTS = [
 def overrides(arguments: dict[str, str]) -> dict[str, object]:
     """Return the node's parameters that launch arguments give, which are not empty."""
     parameters = {name: arguments[name]
-                  for name in ('directory', 'policy', 'storage', 'compression') if arguments[name]}
+                  for name in ('directory', 'policy', 'storage', 'compression', 'when_full')
+                  if arguments[name]}
     if topics := _topics(arguments):
         parameters['topics'] = topics
     if arguments['max_size']:
         if not arguments['max_size'].isdecimal():
             raise launching.bad_argument('max_size', arguments['max_size'], 'megabytes')
         parameters['max_size'] = int(arguments['max_size'])
+    if arguments['rate']:
+        try:
+            parameters['rate'] = float(arguments['rate'])
+        except ValueError as error:
+            raise launching.bad_argument('rate', arguments['rate'], 'images a second') from error
     return parameters | launching.flags(arguments)
 
 
 def rosbag2_command(arguments: dict[str, str], now: datetime) -> list[str]:
     """Return the call of rosbag2 that does what launch arguments ask for."""
-    for name, without in {'policy': 'all', 'max_size': '0', 'autostart': 'true'}.items():
+    for name, without in {'policy': 'all', 'max_size': '0', 'when_full': 'stop',
+                          'autostart': 'true'}.items():
         if arguments[name] not in ('', without):
             raise launching.bad_argument(
                 name, arguments[name], f'nothing but {without}: rosbag2 has no such thing; '

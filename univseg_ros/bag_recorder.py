@@ -57,7 +57,7 @@ class BagRecorder(ManagedNode):
         self._cameras: RawSubscriptions | None = None
         self._confidences: RawSubscriptions | None = None
         self._watch: RecordingWatch | None = None
-        self._explained: set[str] = set()
+        self._explained: set[tuple[str, str]] = set()
         self._lost: dict[str, int] = {}
         # Before they are declared, so that the values given at start are judged as later ones.
         self.add_on_set_parameters_callback(self._judge_parameters)
@@ -79,7 +79,7 @@ class BagRecorder(ManagedNode):
             for type_ in TYPES:
                 definition_of(type_)  # which takes a moment
             self._folder = RecordingFolder(Path(self._value('directory')).expanduser())
-        except RecordingError as error:
+        except (RecordingError, OSError, RuntimeError, ValueError) as error:
             self._fail(f'not configured: {error}. Mend it, or set another directory, and '
                        'configure again')
             return TransitionCallbackReturn.FAILURE
@@ -94,14 +94,20 @@ class BagRecorder(ManagedNode):
         """Record the images that come."""
         self._failure = ''
         value = self._value
-        budget = Budget(self._folder.path, value('max_size') * MEGABYTE,
-                        value('min_free') * MEGABYTE, value('when_full') == 'drop_oldest')
+        try:
+            budget = Budget(self._folder.path, value('max_size') * MEGABYTE,
+                            value('min_free') * MEGABYTE, value('when_full') == 'drop_oldest')
+        except OSError as error:
+            self._fail(f'not activated: {error}. Clean up and configure again')
+            return TransitionCallbackReturn.FAILURE
         self._recorder = Recorder(self._settings(), self._policy(), budget, self._log)
         self._cameras = RawSubscriptions(self, self._camera_topics, value('depth'),
                                          self._recorder.put)
+        self._cameras.open()
         if value('policy') == 'uncertain':
             self._confidences = RawSubscriptions(self, self._confidence_topics, value('depth'),
-                                                 self._recorder.put_confidence)
+                                                 self._recorder.put_confidence, (IMAGE,))
+            self._confidences.open()
         self._lost.clear()
         self._watch = RecordingWatch(self._recorder, self._cameras, self._confidences)
         self.get_logger().info(f'active; policy {value("policy")}, {value("storage")}, bags in '
@@ -172,8 +178,9 @@ class BagRecorder(ManagedNode):
         names = self._value('confidence_topics')
         if list(names) not in ([], ANY):
             return [self.resolve_topic_name(name) for name in names]
+        nodes = segmentation_nodes(self)
         return [topic for topic, types in self.get_topic_names_and_types()
-                if topic.startswith(segmentation_nodes(self)) and topic.endswith('/confidence')
+                if topic.startswith(nodes) and topic.endswith('/confidence')
                 and IMAGE in types]
 
     def _judge_parameters(self, parameters: Sequence[Parameter]) -> SetParametersResult:
@@ -257,7 +264,8 @@ class BagRecorder(ManagedNode):
         if self._watch is not None:
             reasons = self._watch.silence(self._value('image_timeout'))
             # They tell for how many seconds, which is no news.
-            told = {reason.partition(': ')[2] or reason: reason for reason in reasons}
+            told = {(topic, reason.partition(': ')[2]): reason
+                    for topic, reason in reasons.items()}
             for key in told.keys() - self._explained:
                 self.get_logger().warning(told[key])
             self._explained = set(told)

@@ -9,6 +9,7 @@ from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription, SubscriptionEventCallbacks
+from rclpy.timer import Timer
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 from sensor_msgs.msg import CompressedImage, Image
 from univseg_core.recording.frames import Frame
@@ -37,30 +38,40 @@ class RawSubscriptions:
 
     `find` names the topics, again and again. Each is subscribed to when it is published: reliably
     if all its publishers are reliable, else best effort; transient local if they all are. When
-    its publishers change, so does the subscription.
+    its publishers change, so does the subscription; it ends when somebody publishes the topic, but
+    `find` names it no more. With simulated time, messages before the first time are left out.
+
+    Topics of other than `types` are left alone. Nothing is subscribed to before `open`.
     """
 
     def __init__(self, node: Node, find: Callable[[], Collection[str]], depth: int,
-                 on_frame: Callable[[Frame], None]):
+                 on_frame: Callable[[Frame], None], types: Collection[str] = tuple(TYPES)):
         self._node = node
         self._find = find
         self._depth = depth
         self._on_frame = on_frame
+        self._types = types
         self._first_looks: dict[str, float] = {}
         self._cameras: dict[str, _Camera] = {}
-        # Not the node's clock: simulated time may stand still.
-        self._timer = node.create_timer(MATCH_PERIOD, self._match,
-                                        clock=Clock(clock_type=ClockType.STEADY_TIME))
-        self._match()
+        self._timeless = 0
+        self._timer: Timer | None = None
 
     @property
     def topics(self) -> list[str]:
         """Return the topics that are subscribed to."""
         return sorted(self._cameras)
 
+    def open(self) -> None:
+        """Subscribe to what there is, and from now on to what comes."""
+        # Not the node's clock: simulated time may stand still.
+        self._timer = self._node.create_timer(MATCH_PERIOD, self._match,
+                                              clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._match()
+
     def close(self) -> None:
         """End the subscriptions."""
-        self._node.destroy_timer(self._timer)
+        if self._timer is not None:
+            self._node.destroy_timer(self._timer)
         # The executor may still hold one for a moment.
         self._on_frame = lambda frame: None
         for camera in self._cameras.values():
@@ -79,12 +90,19 @@ class RawSubscriptions:
         return reasons
 
     def _match(self) -> None:
-        for name in self._find():
+        published = [name for name in self._cameras if self._node.count_publishers(name)]
+        names = self._find()
+        # Those of a segmentation node, for example, that was not yet known to be one.
+        for name in set(published) - set(names):
+            self._node.destroy_subscription(self._cameras.pop(name).subscription)
+            self._first_looks.pop(name, None)
+            self._node.get_logger().info(f'{name}: not subscribed to any more')
+        for name in names:
             self._first_looks.setdefault(name, time.monotonic())
             publishers = self._node.get_publishers_info_by_topic(name)
             types = {publisher.topic_type for publisher in publishers}
             # While nobody publishes it, it stays as it was for the last one.
-            if len(types) == 1 and (type_ := types.pop()) in TYPES:
+            if len(types) == 1 and (type_ := types.pop()) in self._types:
                 self._follow(name, type_, publishers)
 
     def _follow(self, name: str, type_: str, publishers: list[TopicEndpointInfo]) -> None:
@@ -130,10 +148,18 @@ class RawSubscriptions:
         camera = self._cameras.get(name)
         if camera is None:
             return
-        camera.last = time.monotonic()
         clock = self._node.get_clock()
         came = clock.now().nanoseconds if clock.ros_time_is_active else (
             info['received_timestamp'] or time.time_ns())
+        if not came:
+            self._timeless += 1
+            return
+        if self._timeless:
+            self._node.get_logger().warning(
+                f'{self._timeless} images came before the first time on /clock, and are not '
+                'recorded')
+            self._timeless = 0
+        camera.last = time.monotonic()
         self._on_frame(Frame(camera.topic, came, info['source_timestamp'] or came, data))
 
     def _explain(self, name: str) -> str:
@@ -142,11 +168,13 @@ class RawSubscriptions:
             there = ', '.join(camera_topics(self._node))
             return (f'nobody publishes it; {there} are published as images' if there else
                     'nobody publishes it, nor any other images')
+        if self._timeless:
+            return 'images come, but no time: use_sim_time is true, and nothing comes on /clock'
         names = ', '.join(sorted({publisher.node_name for publisher in publishers}))
         types = {publisher.topic_type for publisher in publishers}
-        if len(types) > 1 or not types <= TYPES.keys():
+        if len(types) > 1 or not types <= set(self._types):
             return (f'it is published by {names} as {", ".join(sorted(types))}; expected '
-                    f'{" or ".join(TYPES)}')
+                    f'{" or ".join(self._types)}')
         return (f'it is published by {names}, who sends nothing; is the camera running? Or are '
                 'its images too large for the middleware (docs/ros.md, large images)?')
 

@@ -55,7 +55,8 @@ class RecordingWatch:
             findings.append(Finding(
                 DiagnosticStatus.WARN, f'none of {counts[UNJUDGED]} images was judged by the '
                 'model: does the segmentation node get the same images?'))
-        findings += [Finding(DiagnosticStatus.ERROR, reason) for reason in self.silence(timeout)]
+        findings += [Finding(DiagnosticStatus.ERROR, reason) for reason in
+                     self.silence(timeout).values()]
         if counts[KEPT]:
             findings.append(Finding(
                 DiagnosticStatus.OK, f'recording {counts[KEPT] / seconds:.1f} images a second'))
@@ -63,18 +64,23 @@ class RecordingWatch:
             findings.append(Finding(DiagnosticStatus.OK, 'no image was kept'))
         return findings, values(status, self._cameras.topics, counts, seconds)
 
-    def silence(self, timeout: float) -> list[str]:
-        """Say why images or confidences do not come; `timeout` in seconds, 0 is never."""
+    def silence(self, timeout: float) -> dict[str, str]:
+        """
+        Say by topic why images or confidences do not come; `timeout` in seconds, 0 is never.
+
+        Where there are none at all, the key is `topics` or `confidence_topics`.
+        """
         if not timeout or time.monotonic() - self._began <= timeout:
-            return []
-        reasons = list(self._cameras.silence(timeout).values())
+            return {}
+        reasons = self._cameras.silence(timeout)
         if not self._cameras.topics and not reasons:
-            reasons.append('no camera publishes images: there is no topic of sensor_msgs/Image '
-                           'or CompressedImage')
+            reasons['topics'] = ('no camera publishes images: there is no topic of '
+                                 'sensor_msgs/Image or CompressedImage')
         if self._confidences is not None:
-            reasons += self._confidences.silence(timeout).values()
+            reasons |= self._confidences.silence(timeout)
             if not self._confidences.topics:
-                reasons.append('policy uncertain: no segmentation node publishes its confidence')
+                reasons['confidence_topics'] = (
+                    'policy uncertain: no segmentation node publishes its confidence')
         return reasons
 
 

@@ -55,7 +55,7 @@ PARAMETERS = {
         2.0, 'With policy uncertain: seconds that an image waits for its confidence.',
         'inactive', bounds=(0.1, 60.0)),
     'max_size': ParameterSpec(
-        0, "Megabytes that the recorder's bags in the directory may have together; 0: any.",
+        0, "Megabytes that the recorder's bags in the directory may have together; 0: no limit.",
         'inactive', bounds=(0, LARGEST)),
     'min_free': ParameterSpec(
         1000, 'Megabytes of the disk that are left free; 0: none.',
@@ -65,15 +65,15 @@ PARAMETERS = {
         "of the recorder's bags.",
         'inactive', choices=WHEN_FULL),
     'split_size': ParameterSpec(
-        1000, 'Megabytes of a file behind which a new one begins; 0: any. With max_size, it is a '
-        'quarter of that at most.',
+        1000, 'Megabytes of a file after which a new one begins; 0: no limit. With max_size, it '
+        'is a quarter of that at most.',
         'inactive', bounds=(0, LARGEST)),
     'split_time': ParameterSpec(
-        0.0, 'Seconds behind which a new file begins; 0: any.',
+        0.0, 'Seconds after which a new file begins; 0: no limit.',
         'inactive', bounds=(0.0, 86400.0)),
     'queue_size': ParameterSpec(
-        256, 'Megabytes of images that may wait for the disk, and as many for the model; what '
-        'comes then is counted, and not kept.',
+        256, 'Megabytes of images that may wait for the disk; what comes then is counted, and not '
+        'kept. With policy uncertain, as many more may wait for the model.',
         'inactive', bounds=(1, 100_000)),
     'depth': ParameterSpec(
         20, 'Images of a topic that the middleware keeps for the node.',

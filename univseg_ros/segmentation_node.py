@@ -76,6 +76,9 @@ class SegmentationNode(ManagedNode):
         self._failure = ''
         try:
             segmenter, domains = self._load()
+            # First here and last at the end: by it, bag_recorder knows the others from cameras.
+            self._active_domains_publisher = self.create_lifecycle_publisher(
+                String, '~/active_domains', LATCHED_QOS)
             for name, domain in segmenter.domains.items():
                 self._outputs[name] = DomainOutputs(self, domain)
         except Exception as error:
@@ -86,8 +89,6 @@ class SegmentationNode(ManagedNode):
         if LabelInfo is None:
             self.get_logger().info('vision_msgs is not installed: label_info is not published, '
                                    'label_map says the same')
-        self._active_domains_publisher = self.create_lifecycle_publisher(
-            String, '~/active_domains', LATCHED_QOS)
         self._segmenter = segmenter
         self._domains_were_default = self._domains_are_default()
         self.set_parameters([Parameter('active_domains', value=domains)])
@@ -144,6 +145,7 @@ class SegmentationNode(ManagedNode):
     def destroy_node(self) -> None:
         """Let the worker finish its frame, then destroy the node."""
         self._stop_frames()
+        self._close_outputs()
         super().destroy_node()
 
     def _domains_are_default(self) -> bool:
@@ -170,13 +172,16 @@ class SegmentationNode(ManagedNode):
             f'loaded {path} on {segmenter.device}; it has {", ".join(segmenter.domains)}')
         return segmenter, domains
 
-    def _release(self) -> None:
+    def _close_outputs(self) -> None:
         for outputs in self._outputs.values():
             outputs.close()
         self._outputs = {}
         if self._active_domains_publisher is not None:
             self.destroy_lifecycle_publisher(self._active_domains_publisher)
         self._active_domains_publisher = None
+
+    def _release(self) -> None:
+        self._close_outputs()
         self._segmenter = None
         if self._domains_were_default:  # so that a model with other domains can follow
             self._domains_were_default = False

@@ -206,10 +206,11 @@ class Peer:
         self.wait_until(is_answered, f'an answer of {node}')
         self.node.destroy_client(client)
 
-    def publish(self, message, topic: str, qos) -> None:
-        """Publish a message, once somebody subscribes to the topic."""
+    def publish(self, message, topic: str, qos, pause: float = 0.0) -> None:
+        """Publish a message, once somebody subscribes to the topic, or so many seconds later."""
         publisher = self._publisher(type(message), topic, qos)
         self.wait_until(publisher.get_subscription_count, f'a subscriber to {topic}')
+        self.handle_for(pause)
         publisher.publish(message)
 
     def publish_at_once(self, message, topic: str, qos) -> None:

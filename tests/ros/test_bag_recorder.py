@@ -2,6 +2,7 @@
 
 import array
 import re
+import shutil
 import signal
 
 from builtin_interfaces.msg import Time
@@ -25,18 +26,25 @@ ERROR, WARN, OK = DiagnosticStatus.ERROR, DiagnosticStatus.WARN, DiagnosticStatu
 LATCHED_IMAGE_QOS = QoSProfile(depth=5, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
+@pytest.fixture(scope='module')
+def recorder(start, peer, tmp_path_factory):
+    """Return a recorder that is unconfigured; at last it is interrupted."""
+    robot = RecordingRobot(start, peer, 'shared', tmp_path_factory.mktemp('shared'), '-p',
+                           'autostart:=false')
+    yield robot
+    robot.end(signal.SIGINT)
+
+
 @pytest.fixture
-def record(start, peer, tmp_path, request):
-    """Return a function that starts a recorder in a namespace and folder of this test's own."""
-    name = request.node.name.partition('[')[0]
+def record(recorder, tmp_path, request):
+    """Return a function that lets it record topics below the test's name, with parameters."""
+    def begin(*topics, **parameters):
+        name = re.sub(r'\W+', '_', request.node.name).strip('_')
+        recorder.record(f'/{name}', tmp_path / 'bags', topics, **parameters)
+        return recorder
 
-    def start_recorder(*parameters, folder=tmp_path / 'bags'):
-        options = [item for value in parameters for item in ('-p', value)]
-        robot = RecordingRobot(start, peer, name, folder, *options)
-        robot.wait_until_active()
-        return robot
-
-    return start_recorder
+    yield begin
+    recorder.finish()
 
 
 def jpeg_of(number):
@@ -45,16 +53,10 @@ def jpeg_of(number):
     return CompressedImage(header=message.header, format='jpeg', data=array.array('B', data))
 
 
-def only(*names):
-    """Return the parameter that records some topics of the robot's namespace."""
-    return f'topics:={list(names)}'.replace("'", '"')
-
-
 @pytest.mark.parametrize(('storage', 'compression'), [('mcap', 'none'), ('sqlite3', 'zstd')])
 def test_raw_and_compressed_images_are_recorded_as_they_were_sent(
         record, peer, storage, compression):
-    robot = record(only('front', 'back/compressed'), f'storage:={storage}',
-                   f'compression:={compression}')
+    robot = record('front', 'back/compressed', storage=storage, compression=compression)
     sent = [image_of(number) for number in range(1, 6)]
     robot.begin('front', sent[0])
     robot.begin('back/compressed', jpeg_of(1))
@@ -63,7 +65,7 @@ def test_raw_and_compressed_images_are_recorded_as_they_were_sent(
         robot.publish(jpeg_of(number), 'back/compressed')
     robot.wait_for_counts('front', seen=5, kept=5)
     robot.wait_for_counts('back/compressed', seen=5, kept=5)
-    robot.end(signal.SIGINT)
+    robot.finish()
     bag, = robot.bags()
     front, back = f'{robot.namespace}/front', f'{robot.namespace}/back/compressed'
     assert stamps(bag) == {front: [1, 2, 3, 4, 5], back: [1, 2, 3, 4, 5]}
@@ -73,17 +75,21 @@ def test_raw_and_compressed_images_are_recorded_as_they_were_sent(
             found = deserialise(message)
             assert (decode(found) == decode(expected)).all()
             assert found.header.frame_id == 'camera'
-    assert 'stopped; images: 10 kept' in robot.process.output
+    assert 'stopped; images: 10 kept' in robot.said()
     for topic in ('front', 'back/compressed'):
         peer.stop_publishing(f'{robot.namespace}/{topic}')
 
 
 def test_cameras_are_discovered_also_later_but_no_masks(record, peer):
-    robot = record('image_timeout:=0.0')
+    robot = record(image_timeout=0.0)
     masks = f'{robot.namespace}/univseg/'
-    peer.publish_at_once(String(), f'{masks}active_domains', CAMERA_QOS)
-    peer.publish_at_once(mask_message(np.zeros((4, 6), np.uint8), Header()),
-                         f'{masks}outdoor/mask', CAMERA_QOS)
+    for _ in range(2):  # the mask first, and then when it is known for one
+        peer.publish_at_once(mask_message(np.zeros((4, 6), np.uint8), Header()),
+                             f'{masks}outdoor/mask', CAMERA_QOS)
+        if 'outdoor/mask' not in robot.said():
+            robot.wait_for(f'{masks}outdoor/mask (sensor_msgs/msg/Image): subscribed')
+        peer.publish_at_once(String(), f'{masks}active_domains', CAMERA_QOS)
+        robot.wait_for(f'{masks}outdoor/mask: not subscribed to any more')
     peer.publish_at_once(String(data='hello'), f'{robot.namespace}/text', CAMERA_QOS)
     robot.begin('first', image_of(1))
     robot.begin('second', image_of(1))
@@ -94,64 +100,64 @@ def test_cameras_are_discovered_also_later_but_no_masks(record, peer):
     assert f'{masks}outdoor/mask' not in robot.diagnostics()[2]['topics']
     for topic in ('first', 'second', 'text', 'univseg/active_domains', 'univseg/outdoor/mask'):
         peer.stop_publishing(f'{robot.namespace}/{topic}')
-    robot.end(signal.SIGINT)
+    robot.finish()
 
 
 @pytest.mark.parametrize(('qos', 'expected'), [
     (SENSOR_QOS, ('BEST_EFFORT', 'VOLATILE')),
     (LATCHED_IMAGE_QOS, ('RELIABLE', 'TRANSIENT_LOCAL'))])
 def test_the_qos_of_a_publisher_is_matched_and_written(record, peer, qos, expected):
-    robot = record(only('front'))
+    robot = record('front')
     topic = f'{robot.namespace}/front'
     if qos is LATCHED_IMAGE_QOS:  # what was sent before is recorded too
         peer.publish_at_once(image_of(1), topic, qos)
         robot.wait_for_counts('front', kept=1)
     else:
         robot.begin('front', image_of(1), qos)
-    robot.end(signal.SIGTERM)
+    robot.finish()
     bag, = robot.bags()
     assert offered(bag) == {topic: [expected]}
     peer.stop_publishing(topic)
 
 
 def test_a_publisher_that_comes_back_with_another_qos_and_resolution_is_recorded(record, peer):
-    robot = record(only('front'))
+    robot = record('front')
     topic = f'{robot.namespace}/front'
     robot.begin('front', image_of(1))
     robot.publish(image_of(2, (48, 64)), 'front')
     robot.wait_for_counts('front', kept=2)
     peer.stop_publishing(topic)
     publisher = peer.node.create_publisher(Image, topic, SENSOR_QOS)
-    robot.process.wait_for('subscribed anew as best_effort')
+    robot.wait_for('subscribed anew as best_effort')
     peer.wait_until(publisher.get_subscription_count, 'a subscriber')
     for _ in range(40):
         publisher.publish(image_of(3))
         if robot.status()['topics'][topic]['kept'] > 2:
             break
     peer.node.destroy_publisher(publisher)
-    robot.end(signal.SIGINT)
+    robot.finish()
     first, second = robot.bags()
     assert {tuple(stamps(bag)[topic][:2]): offered(bag)[topic] for bag in (first, second)}.keys(
         ) >= {(1, 2)}
     assert sorted(str(offered(bag)[topic]) for bag in (first, second)) == [
         "[('BEST_EFFORT', 'VOLATILE')]", "[('RELIABLE', 'VOLATILE')]"]
-    assert 'came back with another QoS' in robot.process.output
+    assert 'came back with another QoS' in robot.said()
 
 
 def test_messages_of_no_size_are_recorded_and_harm_nothing(record, peer):
-    robot = record(only('front'), 'policy:=novel')
+    robot = record('front', policy='novel')
     robot.begin('front', Image())
     for _ in range(2):
         robot.publish(image_of(1), 'front')
     robot.wait_for_counts('front', kept=2, similar=1)
-    robot.end(signal.SIGINT)
+    robot.finish()
     bag, = robot.bags()
     assert stamps(bag) == {f'{robot.namespace}/front': [0, 1]}
     peer.stop_publishing(f'{robot.namespace}/front')
 
 
 def test_policies_count_what_they_leave_out(record, peer):
-    robot = record(only('front'), 'policy:=rate', 'rate:=0.5')
+    robot = record('front', policy='rate', rate=0.5)
     robot.begin('front', image_of(1))
     for number in range(2, 6):
         robot.publish(image_of(number), 'front')
@@ -161,13 +167,13 @@ def test_policies_count_what_they_leave_out(record, peer):
     assert values['images seen'] == '5'
     assert values['images not kept, rate'] == '2'
     assert re.fullmatch(r'recording \d+\.\d images a second', message)
-    robot.end(signal.SIGINT)
-    assert 'images: 3 kept, 2 rate' in robot.process.output
+    robot.finish()
+    assert 'images: 3 kept, 2 rate' in robot.said()
     peer.stop_publishing(f'{robot.namespace}/front')
 
 
 def test_pause_resume_and_split(record, peer):
-    robot = record(only('front'))
+    robot = record('front')
     robot.begin('front', image_of(1))
     assert robot.ask('pause') == (True, 'paused')
     robot.publish(image_of(2), 'front')
@@ -177,7 +183,7 @@ def test_pause_resume_and_split(record, peer):
     assert robot.ask('split') == (True, 'a new file begins with the next image')
     robot.publish(image_of(3), 'front')
     assert robot.wait_for_counts('front', kept=2)['file'].endswith('_1.mcap')
-    robot.end(signal.SIGINT)
+    robot.finish()
     bag, = robot.bags()
     assert len(list(bag.glob('*.mcap'))) == 2
     assert stamps(bag) == {f'{robot.namespace}/front': [1, 3]}
@@ -185,7 +191,7 @@ def test_pause_resume_and_split(record, peer):
 
 
 def test_states_and_the_bag_that_ends_with_them(record, peer):
-    robot = record(only('front'))
+    robot = record('front')
     assert robot.state() == State.PRIMARY_STATE_ACTIVE
     robot.begin('front', image_of(1))
     for name, value in {'policy': 'rate', 'depth': 3, 'directory': '/tmp'}.items():
@@ -206,12 +212,13 @@ def test_states_and_the_bag_that_ends_with_them(record, peer):
     assert robot.change_state(Transition.TRANSITION_CLEANUP)
     assert robot.status() == {'state': 'unconfigured'}
     assert sorted(next(iter(stamps(bag).values()))[0] for bag in robot.bags()) == [1, 2]
-    robot.end(signal.SIGINT)
+    robot.finish()
     peer.stop_publishing(f'{robot.namespace}/front')
 
 
-def test_what_a_killed_recorder_left_is_readable_and_finished_by_the_next(record, peer, start):
-    robot = record(only('front'))
+def test_what_a_killed_recorder_left_is_readable_and_finished_by_the_next(start, peer, tmp_path):
+    topic = '/killed/front'
+    robot = RecordingRobot(start, peer, 'killed', tmp_path, '-p', f'topics:=["{topic}"]')
     robot.begin('front', image_of(1))
     for number in (2, 3):
         robot.publish(image_of(number), 'front')
@@ -221,60 +228,75 @@ def test_what_a_killed_recorder_left_is_readable_and_finished_by_the_next(record
     bag, = robot.bags()
     assert is_unfinished(bag)
     with Bag(bag) as opened:
-        assert len(list(opened.messages([f'{robot.namespace}/front']))) == 3
-    peer.stop_publishing(f'{robot.namespace}/front')
-    second = start(*RECORDER, '--ros-args', '-r', '__ns:=/second', '-p',
-                   f'directory:={robot.folder}', '-p', only('front'))
+        assert len(list(opened.messages([topic]))) == 3
+    peer.stop_publishing(topic)
+    second = RecordingRobot(start, peer, 'second', tmp_path, '-p', 'topics:=[front]')
     second.wait_for(f'{bag} was not finished when its recorder ended; it is now, with 3 images')
-    assert stamps(bag) == {f'{robot.namespace}/front': [1, 2, 3]}
-    assert second.end(signal.SIGINT) == 0
+    assert stamps(bag) == {topic: [1, 2, 3]}
+    second.begin('front', image_of(4))
+    second.end(signal.SIGINT)
+    assert [stamps(each) for each in robot.bags() if each != bag] == [{'/second/front': [4]}]
+    peer.stop_publishing('/second/front')
 
 
-def test_a_folder_that_cannot_be_leaves_the_node_unconfigured_with_the_reason(
-        start, peer, tmp_path):
+def test_what_cannot_be_leaves_the_state_as_it_is_with_the_reason(start, peer, tmp_path):
     (tmp_path / 'file').write_text('')
+    bags = tmp_path / 'bags'
     robot = RecordingRobot(start, peer, 'no_folder', tmp_path / 'file' / 'bags')
-    line = robot.process.wait_for('not configured')
+    line = robot.wait_for('not configured')
     assert f'{tmp_path}/file/bags: cannot be made: Not a directory' in line
     level, message, _ = robot.diagnostics()
     assert level == ERROR
     assert message.startswith(f'not configured: {tmp_path}/file/bags: cannot be made')
-    assert robot.set_parameter('directory', str(tmp_path / 'bags')).successful
+    assert robot.set_parameter('directory', '~nobody_of_this_name/bags').successful
+    assert not robot.change_state(Transition.TRANSITION_CONFIGURE)
+    assert robot.state() == State.PRIMARY_STATE_UNCONFIGURED
+    assert 'not configured: Could not determine home directory' in robot.diagnostics()[1]
+    assert robot.set_parameter('directory', str(bags)).successful
     assert robot.change_state(Transition.TRANSITION_CONFIGURE)
-    held = RecordingRobot(start, peer, 'held', tmp_path / 'bags')
-    held.process.wait_for('another recorder holds this folder')
+    held = RecordingRobot(start, peer, 'held', bags, '-p', 'topics:=[front]')
+    held.wait_for('another recorder holds this folder')
+    shutil.rmtree(bags)
+    assert not robot.change_state(Transition.TRANSITION_ACTIVATE)
+    assert robot.state() == State.PRIMARY_STATE_INACTIVE
+    assert robot.diagnostics()[1].startswith('not activated: [Errno 2]')
     assert robot.change_state(Transition.TRANSITION_CLEANUP)
     assert held.change_state(Transition.TRANSITION_CONFIGURE)
+    assert held.change_state(Transition.TRANSITION_ACTIVATE)
+    held.begin('front', image_of(1))
     for each in (robot, held):
-        each.end(signal.SIGINT)
+        each.end(signal.SIGTERM)
+    bag, = held.bags()
+    assert stamps(bag) == {'/held/front': [1]}
+    peer.stop_publishing('/held/front')
 
 
 def test_why_nothing_comes_is_told(record, peer):
-    robot = record(only('front', 'text', 'missing'), 'image_timeout:=0.5')
+    robot = record('front', 'text', 'missing', 'absent', image_timeout=0.5)
     namespace = robot.namespace
     peer.publish_at_once(String(), f'{namespace}/text', CAMERA_QOS)
     peer.publish_at_once(image_of(1), f'{namespace}/side', CAMERA_QOS)
     silent = peer.node.create_publisher(Image, f'{namespace}/front', CAMERA_QOS)
-    told = robot.process
-    assert 'nobody publishes it; ' in told.wait_for(f'no image of {namespace}/missing for')
+    for name in ('missing', 'absent'):
+        assert 'nobody publishes it; ' in robot.wait_for(f'no image of {namespace}/{name} for')
     assert ('it is published by peer as std_msgs/msg/String; expected sensor_msgs/msg/Image or '
-            'sensor_msgs/msg/CompressedImage') in told.wait_for(f'no image of {namespace}/text')
-    told.wait_for('it is published by peer, who sends nothing; is the camera running?')
+            'sensor_msgs/msg/CompressedImage') in robot.wait_for(f'no image of {namespace}/text')
+    robot.wait_for('it is published by peer, who sends nothing; is the camera running?')
     level, message, _ = robot.wait_for_diagnostics(lambda level, message, values:
                                                    f'{namespace}/side' in message)
     assert level == ERROR
-    assert message.count('no image of') == 3
+    assert message.count('no image of') == 4
     peer.node.destroy_publisher(silent)
     for topic in ('text', 'side'):
         peer.stop_publishing(f'{namespace}/{topic}')
-    robot.end(signal.SIGINT)
+    robot.finish()
 
 
 def test_only_images_of_which_the_model_is_unsure_are_kept(record, peer):
-    robot = record(only('front'), 'policy:=uncertain', 'uncertain_below:=0.5', 'patience:=1.0',
-                   'image_timeout:=0.3')
+    robot = record('front', policy='uncertain', uncertain_below=0.5, patience=1.0,
+                   image_timeout=0.3)
     univseg = f'{robot.namespace}/univseg'
-    line = robot.process.wait_for('no segmentation node publishes its confidence')
+    line = robot.wait_for('no segmentation node publishes its confidence')
     assert 'policy uncertain' in line
     peer.publish_at_once(String(), f'{univseg}/active_domains', CAMERA_QOS)
     confidences = f'{univseg}/outdoor/confidence'
@@ -289,7 +311,8 @@ def test_only_images_of_which_the_model_is_unsure_are_kept(record, peer):
                          CAMERA_QOS)
     for number in range(1, 40):  # until image and confidence arrive
         send(number, 100)
-        if robot.status()['topics'] and robot.counts('front')['kept']:
+        robot.status()
+        if robot.counts('front').get('kept'):
             break
     peer.handle_for(2.5)
     before = robot.counts('front').get('unjudged', 0)
@@ -297,7 +320,7 @@ def test_only_images_of_which_the_model_is_unsure_are_kept(record, peer):
     robot.publish(image_of(101), 'front')
     robot.wait_for_counts('front', sure=1, unjudged=before + 1)
     kept = robot.counts('front')['kept']
-    robot.end(signal.SIGINT)
+    robot.finish()
     bag, = robot.bags()
     assert len(stamps(bag)[f'{robot.namespace}/front']) == kept
     assert max(stamps(bag)[f'{robot.namespace}/front']) == number
@@ -305,26 +328,31 @@ def test_only_images_of_which_the_model_is_unsure_are_kept(record, peer):
         peer.stop_publishing(f'{robot.namespace}/{topic}')
 
 
-def test_the_confidence_of_a_segmentation_node_is_found(record, peer, start, model_file):
-    robot = record(only('image'), 'policy:=uncertain', 'uncertain_below:=1.0', 'patience:=20.0')
+def test_of_a_segmentation_node_the_confidence_is_found_and_no_output_recorded(
+        record, peer, start, model_file):
+    robot = record(policy='uncertain', uncertain_below=1.0, patience=20.0)
     node = start(*NODE, '--ros-args', '-r', f'__ns:={robot.namespace}', '-p',
                  f'model:={model_file}')
-    robot.process.wait_for('/univseg/indoor/confidence (sensor_msgs/msg/Image): subscribed')
+    robot.wait_for(f'{robot.namespace}/univseg/indoor/confidence (sensor_msgs/msg/Image): ')
     node.wait_for('active; domains')
     topic = f'{robot.namespace}/image'
     for number in range(1, 40):
         robot.publish(image_of(number))
         peer.wait_until(lambda: peer.node.count_subscribers(topic) == 2, 'node and recorder')
-        if robot.status().get('topics', {}).get(topic, {}).get('kept'):
+        robot.status()
+        if robot.counts('image').get('kept'):
             break
-    robot.end(signal.SIGINT)
+    assert node.end(signal.SIGINT) == 0
+    assert robot.told()['topics'].keys() == {topic}
+    assert 'univseg/outdoor/mask' not in robot.said()
+    robot.finish()
     bag, = robot.bags()
-    assert stamps(bag)[topic]
+    assert stamps(bag).keys() == {topic}
     peer.stop_publishing(topic)
 
 
 def test_simulated_time_is_that_of_the_bag(record, peer):
-    robot = record(only('front'), 'use_sim_time:=true')
+    robot = record('front', use_sim_time=True)
     clock = Clock(clock=Time(sec=5))
     timer = peer.node.create_timer(
         0.1, lambda: peer.publish_at_once(clock, '/clock', CAMERA_QOS))
@@ -332,7 +360,7 @@ def test_simulated_time_is_that_of_the_bag(record, peer):
     peer.handle_for(1.0)
     robot.begin('front', image_of(1))
     peer.node.destroy_timer(timer)
-    robot.end(signal.SIGINT)
+    robot.finish()
     bag, = robot.bags()
     with Bag(bag) as opened:
         assert [message.time for message in opened.messages(opened.topics())] == [5 * 10**9]

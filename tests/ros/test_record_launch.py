@@ -49,17 +49,19 @@ def test_only_arguments_that_are_given_win_over_the_parameter_file(launch_file, 
     assert launch_file.overrides(arguments) == {}
     given = launch_file.overrides({
         **arguments, 'topics': '/front/image, back/image', 'directory': '/data', 'policy': 'novel',
-        'storage': 'sqlite3', 'compression': 'zstd', 'max_size': '2000', 'autostart': 'False',
-        'use_sim_time': 'true'})
+        'storage': 'sqlite3', 'compression': 'zstd', 'max_size': '2000', 'rate': '2',
+        'when_full': 'drop_oldest', 'autostart': 'False', 'use_sim_time': 'true'})
     assert given == {
         'topics': ['/front/image', 'back/image'], 'directory': '/data', 'policy': 'novel',
-        'storage': 'sqlite3', 'compression': 'zstd', 'max_size': 2000, 'autostart': False,
-        'use_sim_time': True}
+        'storage': 'sqlite3', 'compression': 'zstd', 'max_size': 2000, 'rate': 2.0,
+        'when_full': 'drop_oldest', 'autostart': False, 'use_sim_time': True}
     for name, value in given.items():
         assert objection(name, value) == ''
         assert name == 'use_sim_time' or type(value) is type(PARAMETERS[name].default)
     with pytest.raises(ValueError, match='max_size:=2GB: expected megabytes'):
         launch_file.overrides({**arguments, 'max_size': '2GB'})
+    with pytest.raises(ValueError, match='rate:=fast: expected images a second'):
+        launch_file.overrides({**arguments, 'rate': 'fast'})
 
 
 def test_rosbag2_is_called_for_what_the_arguments_say(launch_file, arguments):
@@ -82,6 +84,7 @@ def test_rosbag2_is_called_for_what_the_arguments_say(launch_file, arguments):
 @pytest.mark.parametrize(('argument', 'value', 'complaint'), [
     ('policy', 'novel', 'policy:=novel: expected nothing but all: rosbag2 has no such thing'),
     ('max_size', '100', 'max_size:=100: expected nothing but 0: rosbag2 has no such thing'),
+    ('when_full', 'drop_oldest', 'when_full:=drop_oldest: expected nothing but stop'),
     ('autostart', 'false', 'autostart:=false: expected nothing but true'),
     ('params_file', 'my.yaml', 'params_file:=my.yaml: expected none: rosbag2 does not read it'),
     ('storage', 'bag', 'storage:=bag: expected mcap or sqlite3'),
