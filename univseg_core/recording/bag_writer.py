@@ -96,6 +96,15 @@ class BagWriter:
         if self._file:
             self._file.flush()
 
+    def write_back(self) -> None:
+        """
+        Begin to write the file's data to the disk, and drop from memory what is there already.
+
+        May be called from another thread; raises OSError where the file was just closed.
+        """
+        if file := self._file:
+            file.write_back()
+
     def split(self) -> None:
         """Finish this file: the next message begins a new one."""
         if self._file:

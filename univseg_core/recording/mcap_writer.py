@@ -197,6 +197,10 @@ class McapWriter:
             os.close(self._file)
         self._file = -1
 
+    def write_back(self) -> None:
+        """Begin to write the data to the disk, and drop from memory what is there already."""
+        os.posix_fadvise(self._file, 0, 0, os.POSIX_FADV_DONTNEED)
+
     def _clear(self) -> None:
         self._buffers: list[bytes] = []
         self._gathered = 0

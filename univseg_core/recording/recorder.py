@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-import os
 from pathlib import Path
 import shutil
 import threading
@@ -207,10 +206,9 @@ class Recorder:
         """
         while self._thread.is_alive():
             time.sleep(WRITE_BACK_PERIOD)
-            bag = self._bag
             with suppress(OSError):
-                if bag and (file := bag.file):
-                    forget(file)
+                if bag := self._bag:
+                    bag.write_back()
 
     def _settle(self, verdicts: Iterable[Verdict], asked: Frame | None) -> None:
         """Do what a policy has decided, whatever it raises: one frame must not end all."""
@@ -291,9 +289,3 @@ class Recorder:
                 self._counts[topic][KEPT] -= count
                 self._counts[topic][FAILED] += count
         self._log('info', f'{bag.folder}: {bag.counts.total()} images')
-
-
-def forget(path: Path) -> None:
-    """Begin to write a file's data to the disk, and drop from memory what is there already."""
-    with path.open('rb') as file:
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)

@@ -1,6 +1,7 @@
 """sqlite3 files of bags, written so that a kill at any moment costs only what was not flushed."""
 
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+import os
 from pathlib import Path
 import sqlite3
 
@@ -84,7 +85,13 @@ class SqliteWriter:
         self._numbers: dict[str, int] = {}
         self._times: dict[str, list[int]] = {}
         self._gathered = 0
+        self._open_files = ExitStack()
+        # Closing any descriptor of the file takes sqlite's locks from the process: this one stays
+        # open as long as the connection.
+        self._descriptor = os.open(path, os.O_RDONLY)
+        self._open_files.callback(os.close, self._descriptor)
         self._connection = sqlite3.connect(path, check_same_thread=False)
+        self._open_files.callback(self._connection.close)
         self._connection.execute(f'PRAGMA page_size = {PAGE_BYTES}')
         self._connection.execute('PRAGMA journal_mode = WAL')
         self._connection.execute('PRAGMA synchronous = NORMAL')
@@ -144,7 +151,11 @@ class SqliteWriter:
 
     def abandon(self) -> None:
         """Close the file as it is; it can be recovered."""
-        self._connection.close()
+        self._open_files.close()
+
+    def write_back(self) -> None:
+        """Begin to write the data to the disk, and drop from memory what is there already."""
+        os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
     def _clear(self) -> None:
         self._times.clear()

@@ -4,6 +4,8 @@ import errno
 import os
 from pathlib import Path
 import shutil
+import subprocess
+import sys
 
 import pytest
 from recorded import as_tuples, BACK, back, FRONT, front, picture, read_by_rosbags, read_by_us
@@ -116,6 +118,31 @@ def test_what_was_flushed_outlives_a_kill(tmp_path, frames, writer):
     assert recovered.contents.counts.total() == len(read)
     recovered.close()
     assert read_by_rosbags(copy) == read
+
+
+@pytest.mark.parametrize('writer', WRITERS)
+def test_what_was_flushed_outlives_another_reader_and_a_kill(tmp_path, frames, writer):
+    path = tmp_path / f'file{writer.suffix}'
+    file = writer(path)
+    write(file, frames[:5])
+    file.flush()
+    file.write_back()
+    # A reader that closes the last connection, as it thinks, removes sqlite's journal.
+    subprocess.run([sys.executable, '-c', f"""
+import sqlite3
+connection = sqlite3.connect({str(path)!r})
+if {writer is SqliteWriter}:
+    assert connection.execute('SELECT COUNT(*) FROM messages').fetchone() == (5,)
+connection.close()"""], check=True)
+    write(file, frames[5:])
+    file.flush()
+    killed = tmp_path / 'killed'
+    shutil.copytree(tmp_path, killed)
+    file.close()
+    recovered = writer.recover(killed / path.name)
+    assert recovered.contents.counts.total() == len(frames)
+    recovered.close()
+    assert read_by_rosbags(killed / path.name) == as_tuples(frames)
 
 
 @pytest.mark.parametrize('content', [b'', b'something else' * 9])
