@@ -141,6 +141,8 @@ class BagWriter:
         self._begin = time.monotonic()
         try:
             file = writer(path, self._compression)
+        except FileExistsError:  # it is somebody else's
+            raise
         except OSError:
             for left in self.folder.glob(f'{glob.escape(path.name)}*'):
                 left.unlink()

@@ -254,9 +254,9 @@ class Recorder:
 
     def _give_up(self, reason: str) -> None:
         """Finish the bag, and write nothing more until somebody says so."""
-        self._end_bag()
         self._trouble = f'recording ended: {reason}'
-        self._log('error', f'{self._trouble}; make room and call ~/resume')
+        self._end_bag()
+        self._log('error', f'{self._trouble}; call ~/resume when that is mended')
 
     def _begin_bag(self) -> None:
         settings = self._settings
@@ -279,7 +279,7 @@ class Recorder:
             return
         try:
             bag.close()
-        except OSError as error:
+        except Exception as error:  # whatever it is, the thread must go on
             self._log('error', f'{bag.folder} could not be finished ({error}); that is done when '
                       'the recorder starts again')
         self._budget.take_over(bag)

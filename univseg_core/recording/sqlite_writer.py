@@ -41,8 +41,8 @@ class SqliteWriter:
     A new sqlite3 file; `compression` of its messages is zstd or empty.
 
     What was written before `flush` returned stays readable, whatever ends the process: with the
-    journal beside it, until it is closed. Raises OSError where the disk is full; what was not
-    flushed is then lost, and `contents` tells what the file holds.
+    journal beside it, until it is closed. Raises OSError where the disk is full or the file was
+    damaged; what was not flushed is then lost, and `contents` tells what the file holds.
     """
 
     suffix = '.db3'
@@ -51,11 +51,14 @@ class SqliteWriter:
 
     def __init__(self, path: Path, compression: str = ''):
         path.touch(exist_ok=False)
-        self._open(path, compression)
         try:
+            self._open(path, compression)
             self._connection.executescript(TABLES)
             self._execute('INSERT INTO schema VALUES (?, ?)', SCHEMA_VERSION, DISTRIBUTION)
             self._commit()
+        except sqlite3.Error as error:
+            self.abandon()
+            raise OSError(f'{path}: {error}') from error
         except BaseException:
             self.abandon()
             raise
@@ -164,17 +167,18 @@ class SqliteWriter:
     def _commit(self) -> None:
         try:
             self._connection.commit()
-        except sqlite3.OperationalError as error:
+        except sqlite3.Error as error:
             raise self._failed(error) from error
 
     def _execute(self, statement: str, *values: object) -> None:
         try:
             self._connection.execute(statement, values)
-        except sqlite3.OperationalError as error:
+        except sqlite3.Error as error:
             raise self._failed(error) from error
 
     def _failed(self, error: sqlite3.Error) -> OSError:
-        self._connection.rollback()
+        with suppress(sqlite3.Error):  # where the file is damaged, too
+            self._connection.rollback()
         self._clear()
         return OSError(f'{self.path}: {error}')
 

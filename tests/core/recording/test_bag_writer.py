@@ -1,5 +1,6 @@
 """Bags in files of a size and time, finished or left by a kill."""
 
+import os
 import shutil
 
 import pytest
@@ -16,7 +17,7 @@ from recorded import (
     SECOND,
     write,
 )
-from univseg_core.recording import bag_writer
+from univseg_core.recording import bag_writer, sqlite_writer
 from univseg_core.recording.bag_writer import (
     BagWriter,
     finish_bag,
@@ -244,16 +245,29 @@ def test_a_file_that_cannot_be_begun_costs_nothing_of_those_before(tmp_path, mon
     write(bag, [front(0)])
     bag.split()
     with monkeypatch.context() as full:
-        def begin(writer, path, compression):
-            path.write_bytes(b'begun')
+        def writev(file, buffers):
+            os.write(file, b'begun')
             raise OSError('full')
-        full.setattr(bag_writer.STORAGES[storage], '__init__', begin)
-        with pytest.raises(OSError, match='full'):
-            write(bag, [front(1)])
+        full.setattr(os, 'writev', writev)
+        full.setattr(sqlite_writer, 'TABLES', 'PRAGMA max_page_count = 1;' + sqlite_writer.TABLES)
+        for _ in range(2):
+            with pytest.raises(OSError, match='full'):
+                write(bag, [front(1)])
     bag.close()
     assert bag.counts == {'/front': 1}
     assert len(list(bag.folder.iterdir())) == 2
     assert read_by_rosbags(bag.folder) == as_tuples([front(0)])
+
+
+@each_storage
+def test_a_file_that_is_there_is_not_touched(tmp_path, storage):
+    bag = BagWriter(tmp_path / 'bag', storage)
+    path = bag.folder / f'bag_0{STORAGES[storage].suffix}'
+    path.write_bytes(b'mine')
+    with pytest.raises(FileExistsError):
+        write(bag, [front(0)])
+    assert path.read_bytes() == b'mine'
+    bag.close()
 
 
 def test_a_bag_takes_no_folder_that_is_there(tmp_path):

@@ -10,7 +10,7 @@ import sys
 import pytest
 from recorded import as_tuples, BACK, back, FRONT, front, picture, read_by_rosbags, read_by_us
 from rosbags.rosbag2 import Reader
-from univseg_core.recording import mcap_writer
+from univseg_core.recording import mcap_writer, sqlite_writer
 from univseg_core.recording.mcap_writer import McapWriter
 from univseg_core.recording.sqlite_writer import SqliteWriter
 
@@ -189,6 +189,36 @@ def test_a_full_disk_leaves_an_mcap_file_whole(tmp_path, frames, monkeypatch):
     file.close()
     assert file.contents.counts.total() == 6
     assert read_by_rosbags(path) == as_tuples(frames[:6])
+
+
+def test_a_full_disk_leaves_an_sqlite_file_whole(tmp_path, frames, monkeypatch):
+    path = tmp_path / 'file.db3'
+    file = SqliteWriter(path)
+    write(file, frames[:6])
+    file.flush()
+    file._connection.execute('PRAGMA max_page_count = 50')
+    with pytest.raises(OSError, match='is full'):
+        for number in range(4):
+            write(file, [front(8 + number, 700)])
+    file.close()
+    assert file.contents.counts.total() == 6
+    assert read_by_rosbags(path) == as_tuples(frames[:6])
+
+
+def test_a_damaged_sqlite_file_is_told_as_an_error_of_the_disk(tmp_path, frames):
+    path = tmp_path / 'file.db3'
+    file = SqliteWriter(path)
+    write(file, frames[:6])
+    file.close()
+    with path.open('r+b') as damaged:
+        damaged.seek(sqlite_writer.PAGE_BYTES)
+        damaged.write(b'\xff' * 11 * sqlite_writer.PAGE_BYTES)
+    file = SqliteWriter.__new__(SqliteWriter)
+    file._open(path, '')
+    file._numbers['/front'] = 1
+    with pytest.raises(OSError, match='malformed'):
+        file.write('/front', 0, 0, b'data')
+    file.abandon()
 
 
 def test_writing_goes_on_where_the_system_took_a_part(tmp_path, frames, monkeypatch):

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+import sqlite3
 import subprocess
 import threading
 import time
@@ -12,6 +13,7 @@ from recorded import as_tuples, back, BEST_EFFORT, FRONT, front, read_by_rosbags
 from univseg_core.recording import recorder as module
 from univseg_core.recording.bag_writer import BagWriter, is_unfinished
 from univseg_core.recording.folder import RecordingFolder
+from univseg_core.recording.mcap_writer import McapWriter
 from univseg_core.recording.policies import Policy, RateLimit, Uncertain
 from univseg_core.recording.topics import RecordingError
 
@@ -151,7 +153,7 @@ def test_where_there_is_no_room_recording_ends_until_somebody_resumes(make_recor
     bag, = tmp_path.iterdir()
     assert read_by_rosbags(bag) == as_tuples(frames[:2])  # it is whole at once
     assert [text for level, text in recorder.said if level == 'error'] == [
-        f'{recorder.status().trouble}; make room and call ~/resume']
+        f'{recorder.status().trouble}; call ~/resume when that is mended']
     for path in bag.iterdir():
         path.unlink()
     recorder.resume()
@@ -209,6 +211,26 @@ def test_what_could_not_be_written_is_counted_as_that(make_recorder, tmp_path, m
     assert counts(recorder) == {'/front': {'kept': 2, 'failed': 1, 'no room': 1}}
     assert sorted(message for bag in tmp_path.iterdir() for message in read_by_rosbags(bag)
                   ) == as_tuples([front(0), front(3)])
+
+
+@pytest.mark.parametrize('error', [sqlite3.DatabaseError, RuntimeError])
+def test_whatever_happens_to_the_bag_is_told_and_the_thread_goes_on(make_recorder, monkeypatch,
+                                                                   error):
+    recorder = make_recorder()
+    put(recorder, [front(0)])
+
+    def fails(self):
+        raise error('malformed')
+
+    with monkeypatch.context() as broken:
+        broken.setattr(McapWriter, 'flush', fails)
+        wait_until(lambda: recorder.status().trouble)
+        wait_until(lambda: any('malformed' in text for _, text in recorder.said))
+    put(recorder, [front(1)])
+    recorder.resume()
+    put(recorder, [front(2)])
+    recorder.stop()
+    assert counts(recorder) == {'/front': {'failed': 1, 'no room': 1, 'kept': 1}}
 
 
 @pytest.fixture
