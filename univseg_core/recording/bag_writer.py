@@ -47,7 +47,7 @@ class BagWriter:
         self._split_size = split_size
         self._split_seconds = split_seconds
         self._number = 0
-        self._finished_size = 0
+        self._sizes: dict[Path, int] = {}
         self._finished_counts: Counter[str] = Counter()
         self._topics: dict[str, Topic] = {}
         self._file: McapWriter | SqliteWriter | None = None
@@ -67,9 +67,14 @@ class BagWriter:
 
     @property
     def total_size(self) -> int:
-        """Return the bytes of all files of the bag that are there."""
+        """Return the bytes of all files of the bag with messages."""
         file = self._file
-        return self._finished_size + (file.size if file else 0)
+        return sum(self._sizes.values()) + (file.size if file else 0)
+
+    @property
+    def reserve(self) -> int:
+        """Return the bytes that are held back for the bag's end."""
+        return STORAGES[self._storage].reserve
 
     @property
     def counts(self) -> Counter[str]:
@@ -92,8 +97,13 @@ class BagWriter:
         self._file.write(topic.name, time_, published, data)
 
     def flush(self) -> None:
-        """Make all messages so far safe from a kill."""
+        """
+        Make all messages so far safe from a kill.
+
+        Raises FileNotFoundError where the file was removed meanwhile: what is written is lost.
+        """
         if self._file:
+            self._file.path.stat()
             self._file.flush()
 
     def write_back(self) -> None:
@@ -115,20 +125,21 @@ class BagWriter:
         if not self.finished:
             return False
         path, _ = self.finished.pop(0)
-        self._finished_size -= path.stat().st_size
-        path.unlink()
+        del self._sizes[path]
+        path.unlink(missing_ok=True)  # somebody may have taken it away
         return True
 
     def close(self) -> None:
         """Finish the bag: it is whole then, or not there where it has no message."""
-        # What its end needs shall have room, whatever was written before.
-        _release_reserve(self.folder)
         try:
+            # What its end needs shall have room, whatever was written before.
+            _release_reserve(self.folder)
             self.split()
-        except OSError:
-            self._file.abandon()
-            raise
-        _complete(self.folder, self._storage, self._compression, self.finished)
+        finally:
+            if self._file:
+                self._file.abandon()
+        _complete(self.folder, self._storage, self._compression,
+                  [(path, contents) for path, contents in self.finished if path.exists()])
 
     def _is_full(self) -> bool:
         seconds = time.monotonic() - self._begin
@@ -158,11 +169,11 @@ class BagWriter:
         if file.contents.counts:
             file.close()
             self.finished.append((file.path, file.contents))
-            self._finished_size += file.path.stat().st_size
+            self._sizes[file.path] = file.size
             self._finished_counts += file.contents.counts
         else:
             file.abandon()
-            file.path.unlink()
+            file.path.unlink(missing_ok=True)
         self._file = None
 
 

@@ -240,6 +240,19 @@ def test_the_oldest_file_can_be_dropped(tmp_path):
 
 
 @each_storage
+def test_finished_files_that_somebody_takes_away_are_not_missed(tmp_path, storage):
+    bag = BagWriter(tmp_path / 'bag', storage)
+    for number in range(4):
+        write(bag, [front(number)])
+        bag.split()
+    bag.finished[0][0].unlink()
+    assert bag.drop_oldest()
+    bag.finished[1][0].unlink()
+    bag.close()
+    assert read_by_rosbags(bag.folder) == as_tuples([front(1), front(3)])
+
+
+@each_storage
 def test_a_file_that_cannot_be_begun_costs_nothing_of_those_before(tmp_path, monkeypatch, storage):
     bag = BagWriter(tmp_path / 'bag', storage)
     write(bag, [front(0)])
