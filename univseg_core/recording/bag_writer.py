@@ -182,47 +182,53 @@ def is_unfinished(folder: Path) -> bool:
     return (folder / MARKER).is_file()
 
 
-def finish_bag(folder: Path) -> int:
+def finish_bag(folder: Path) -> tuple[int, list[str]]:
     """
-    Finish a bag whose recorder was killed; return how many messages it has.
+    Finish a bag whose recorder was killed; return how many messages it has, and what is damaged.
 
-    Its files are cut behind the last whole message and completed; one in which nothing can be
-    read is left out of the metadata. A bag without a message is removed. The recorder must not
-    be running. Raises OSError where the disk is full.
+    Its files are cut behind the last whole message and completed; a damaged one is left as it is
+    and out of the metadata, and the bag stays marked while it is there. A bag without a message
+    is removed. The recorder must not be running. Raises OSError where the disk is full.
     """
     head = (folder / MARKER).read_bytes().partition(b'\0')[0]
     try:
         settings = json.loads(head)
         storage, compression = settings['storage'], settings['compression']
-    except (ValueError, KeyError):  # killed before it was written: there is no message yet
-        storage, compression = 'mcap', ''
+    except (ValueError, KeyError, TypeError):  # killed before it was written, or a power cut
+        storage = 'sqlite3' if any(folder.glob(f'*{SqliteWriter.suffix}')) else 'mcap'
+        compression = ''
     _release_reserve(folder)
     remove_leftovers(folder)
     writer = STORAGES[storage]
-    files = []
+    files, problems = [], []
     for path in sorted(folder.glob(f'*{writer.suffix}'), key=in_order):
         try:
             file = writer.recover(path)
-        except ValueError:
-            if not path.stat().st_size:
+        except ValueError as error:
+            if path.stat().st_size:
+                problems.append(str(error))
+            else:
                 path.unlink()
             continue
         try:
             if file.contents.counts:
                 file.close()
                 files.append((path, file.contents))
-            else:
-                path.unlink()
         finally:
             file.abandon()
-    _complete(folder, storage, compression, files)
-    return sum(contents.counts.total() for _, contents in files)
+        if not file.contents.counts:
+            path.unlink()
+    _complete(folder, storage, compression, files, is_whole=not problems)
+    return sum(contents.counts.total() for _, contents in files), problems
 
 
 def _mark(folder: Path, storage: str, compression: str) -> None:
     data = json.dumps({'storage': storage, 'compression': compression}).encode()
     with (folder / MARKER).open('wb') as file:
         file.write(data)
+        # Not lost by a power cut: without it, nothing tells of compressed messages.
+        file.flush()
+        os.fsync(file.fileno())
         # Written, since a hole takes no room.
         file.write(bytes(STORAGES[storage].reserve - len(data)))
 
@@ -233,11 +239,13 @@ def _release_reserve(folder: Path) -> None:
 
 
 def _complete(folder: Path, storage: str, compression: str,
-              files: list[tuple[Path, Contents]]) -> None:
-    """Write a bag's metadata; remove the bag where it has no file."""
+              files: list[tuple[Path, Contents]], is_whole: bool = True) -> None:
+    """Write a bag's metadata; remove the bag where it has none. It stays marked if not whole."""
     if files:
         write_metadata(folder, storage, compression,
                        [(path.name, contents) for path, contents in files])
+    if not is_whole:
+        return
     (folder / MARKER).unlink()
     if not files:
         with suppress(OSError):  # where there is something that is not ours

@@ -117,7 +117,8 @@ class Recorder:
     def put_confidence(self, frame: Frame) -> None:
         """Leave a picture of the model's confidence for the policy."""
         with self._changed:
-            if not self._paused and self._queued + len(frame.data) <= self._settings.queue_size:
+            full = self._queued + len(frame.data) > self._settings.queue_size and self._queue
+            if not self._paused and not full:
                 self._enqueue(frame, True)
 
     def pause(self) -> None:
@@ -216,6 +217,8 @@ class Recorder:
             for frame, outcome in verdicts:
                 if outcome == KEPT:
                     outcome = self._keep(frame)
+                    if outcome != KEPT:
+                        self._policy.lost(frame)
                 with self._changed:
                     self._counts[frame.topic.name][outcome] += 1
         except Exception:

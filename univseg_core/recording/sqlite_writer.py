@@ -76,9 +76,12 @@ class SqliteWriter:
         try:
             writer._open(path, '')
             writer._learn()
-        except sqlite3.Error as error:
+        except OSError:
             writer.abandon()
-            raise ValueError(f'{path}: {error}') from error
+            raise
+        except Exception as error:  # whatever damaged bytes lead to
+            writer.abandon()
+            raise ValueError(f'{path}: damaged: {error!r}') from error
         return writer
 
     def _open(self, path: Path, compression: str) -> None:

@@ -177,7 +177,7 @@ def test_a_bag_that_a_kill_left_is_readable_and_can_be_finished(
     assert not is_unfinished(bag.folder)
     read, _ = read_by_us(killed)
     assert set(as_tuples(frames[:14])) <= set(read)
-    assert finish_bag(killed) == len(read)
+    assert finish_bag(killed) == (len(read), [])
     assert not is_unfinished(killed)
     assert read_by_rosbags(killed) == read
     assert read_by_us(killed) == (read, [])
@@ -190,7 +190,7 @@ def test_a_bag_that_a_kill_left_is_readable_and_can_be_finished(
 def test_a_kill_while_a_bag_was_begun_or_finished_is_mended(tmp_path, frames, storage):
     bag = BagWriter(tmp_path / 'bag', storage)
     (bag.folder / MARKER).write_bytes(b'')  # before anything was in it
-    assert finish_bag(bag.folder) == 0
+    assert finish_bag(bag.folder) == (0, [])
     assert not bag.folder.exists()
 
     bag = BagWriter(tmp_path / 'bag', storage)
@@ -198,7 +198,7 @@ def test_a_kill_while_a_bag_was_begun_or_finished_is_mended(tmp_path, frames, st
     bag.split()
     finish_bag(bag.folder)
     (bag.folder / MARKER).write_bytes(b'{"storage": "%s", "compression": ""}' % storage.encode())
-    assert finish_bag(bag.folder) == len(frames)  # the metadata was written, the marker left
+    assert finish_bag(bag.folder) == (len(frames), [])  # the metadata was written, the marker left
     assert read_by_rosbags(bag.folder) == as_tuples(frames)
 
 
@@ -208,9 +208,23 @@ def test_a_file_in_which_nothing_can_be_read_does_not_keep_the_rest_from_being_f
     bag.flush()
     bag._file.abandon()
     (bag.folder / 'bag_1.mcap').write_bytes(b'\0' * 100)  # a power cut
-    assert finish_bag(bag.folder) == 1
+    count, (problem,) = finish_bag(bag.folder)
+    assert count == 1
+    assert 'bag_1.mcap' in problem
+    assert is_unfinished(bag.folder)
     assert read_by_rosbags(bag.folder) == as_tuples([front(0)])
     assert (bag.folder / 'bag_1.mcap').exists()
+
+
+@each_storage
+def test_a_bag_whose_marker_was_lost_keeps_its_images(tmp_path, storage):
+    bag = BagWriter(tmp_path / 'bag', storage)
+    write(bag, [front(0)])
+    bag.flush()
+    bag._file.abandon()
+    (bag.folder / MARKER).write_bytes(b'')
+    assert finish_bag(bag.folder) == (1, [])
+    assert read_by_rosbags(bag.folder) == as_tuples([front(0)])
 
 
 @each_storage

@@ -1,5 +1,6 @@
 """The files of bags: what is flushed stays, whatever happens; rosbags reads what is finished."""
 
+from contextlib import suppress
 import errno
 import os
 from pathlib import Path
@@ -7,6 +8,7 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from recorded import as_tuples, BACK, back, FRONT, front, picture, read_by_rosbags, read_by_us
 from rosbags.rosbag2 import Reader
@@ -168,6 +170,46 @@ def test_a_damaged_last_chunk_is_cut_off(tmp_path, frames, monkeypatch):
         damaged.write(bytes(100))
     McapWriter.recover(path).close()
     assert read_by_rosbags(path) == as_tuples(frames[:-1])
+
+
+def test_a_chunk_with_a_tail_of_zeros_is_cut_off(tmp_path, frames):
+    path = tmp_path / 'file.mcap'
+    file = McapWriter(path)
+    write(file, frames[:2])
+    file.flush()
+    end = file.size
+    write(file, frames[4:6])
+    file.flush()
+    file.abandon()
+    data = path.read_bytes()
+    zeros = len(frames[5].data) + 100
+    path.write_bytes(data[:-zeros] + bytes(zeros))
+    McapWriter.recover(path).close()
+    assert end < len(data) - zeros
+    assert read_by_rosbags(path) == as_tuples(frames[:2])
+
+
+@pytest.mark.parametrize('writer', WRITERS)
+def test_whatever_is_damaged_is_recovered_or_told(tmp_path, frames, writer):
+    path = tmp_path / f'file{writer.suffix}'
+    file = writer(path)
+    write(file, frames[:4])
+    file.close()
+    data = path.read_bytes()
+    random = np.random.default_rng(0)
+    for _ in range(150):
+        damaged = bytearray(data)
+        begin, length = int(random.integers(8, len(data))), int(random.integers(1, 200))
+        filling = random.bytes(length) if random.integers(2) else bytes(length)
+        damaged[begin:begin + length] = filling[:len(data) - begin]
+        path.write_bytes(damaged)
+        try:
+            recovered = writer.recover(path)
+        except ValueError:
+            continue
+        with suppress(OSError):
+            recovered.close()
+        recovered.abandon()
 
 
 def test_a_full_disk_leaves_an_mcap_file_whole(tmp_path, frames, monkeypatch):
