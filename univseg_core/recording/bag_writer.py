@@ -47,7 +47,7 @@ class BagWriter:
         self._split_size = split_size
         self._split_seconds = split_seconds
         self._number = 0
-        self._finished_size = 0
+        self._sizes: dict[Path, int] = {}
         self._finished_counts: Counter[str] = Counter()
         self._topics: dict[str, Topic] = {}
         self._file: McapWriter | SqliteWriter | None = None
@@ -67,9 +67,14 @@ class BagWriter:
 
     @property
     def total_size(self) -> int:
-        """Return the bytes of all files of the bag that are there."""
+        """Return the bytes of all files of the bag with messages."""
         file = self._file
-        return self._finished_size + (file.size if file else 0)
+        return sum(self._sizes.values()) + (file.size if file else 0)
+
+    @property
+    def reserve(self) -> int:
+        """Return the bytes that are held back for the bag's end."""
+        return STORAGES[self._storage].reserve
 
     @property
     def counts(self) -> Counter[str]:
@@ -92,9 +97,23 @@ class BagWriter:
         self._file.write(topic.name, time_, published, data)
 
     def flush(self) -> None:
-        """Make all messages so far safe from a kill."""
+        """
+        Make all messages so far safe from a kill.
+
+        Raises FileNotFoundError where the file was removed meanwhile: what is written is lost.
+        """
         if self._file:
+            self._file.path.stat()
             self._file.flush()
+
+    def write_back(self) -> None:
+        """
+        Begin to write the file's data to the disk, and drop from memory what is there already.
+
+        May be called from another thread; raises OSError where the file was just closed.
+        """
+        if file := self._file:
+            file.write_back()
 
     def split(self) -> None:
         """Finish this file: the next message begins a new one."""
@@ -106,20 +125,21 @@ class BagWriter:
         if not self.finished:
             return False
         path, _ = self.finished.pop(0)
-        self._finished_size -= path.stat().st_size
-        path.unlink()
+        del self._sizes[path]
+        path.unlink(missing_ok=True)  # somebody may have taken it away
         return True
 
     def close(self) -> None:
         """Finish the bag: it is whole then, or not there where it has no message."""
-        # What its end needs shall have room, whatever was written before.
-        _release_reserve(self.folder)
         try:
+            # What its end needs shall have room, whatever was written before.
+            _release_reserve(self.folder)
             self.split()
-        except OSError:
-            self._file.abandon()
-            raise
-        _complete(self.folder, self._storage, self._compression, self.finished)
+        finally:
+            if self._file:
+                self._file.abandon()
+        _complete(self.folder, self._storage, self._compression,
+                  [(path, contents) for path, contents in self.finished if path.exists()])
 
     def _is_full(self) -> bool:
         seconds = time.monotonic() - self._begin
@@ -132,6 +152,8 @@ class BagWriter:
         self._begin = time.monotonic()
         try:
             file = writer(path, self._compression)
+        except FileExistsError:  # it is somebody else's
+            raise
         except OSError:
             for left in self.folder.glob(f'{glob.escape(path.name)}*'):
                 left.unlink()
@@ -147,11 +169,11 @@ class BagWriter:
         if file.contents.counts:
             file.close()
             self.finished.append((file.path, file.contents))
-            self._finished_size += file.path.stat().st_size
+            self._sizes[file.path] = file.size
             self._finished_counts += file.contents.counts
         else:
             file.abandon()
-            file.path.unlink()
+            file.path.unlink(missing_ok=True)
         self._file = None
 
 
@@ -160,47 +182,53 @@ def is_unfinished(folder: Path) -> bool:
     return (folder / MARKER).is_file()
 
 
-def finish_bag(folder: Path) -> int:
+def finish_bag(folder: Path) -> tuple[int, list[str]]:
     """
-    Finish a bag whose recorder was killed; return how many messages it has.
+    Finish a bag whose recorder was killed; return how many messages it has, and what is damaged.
 
-    Its files are cut behind the last whole message and completed; one in which nothing can be
-    read is left out of the metadata. A bag without a message is removed. The recorder must not
-    be running. Raises OSError where the disk is full.
+    Its files are cut behind the last whole message and completed; a damaged one is left as it is
+    and out of the metadata, and the bag stays marked while it is there. A bag without a message
+    is removed. The recorder must not be running. Raises OSError where the disk is full.
     """
     head = (folder / MARKER).read_bytes().partition(b'\0')[0]
     try:
         settings = json.loads(head)
         storage, compression = settings['storage'], settings['compression']
-    except (ValueError, KeyError):  # killed before it was written: there is no message yet
-        storage, compression = 'mcap', ''
+    except (ValueError, KeyError, TypeError):  # killed before it was written, or a power cut
+        storage = 'sqlite3' if any(folder.glob(f'*{SqliteWriter.suffix}')) else 'mcap'
+        compression = ''
     _release_reserve(folder)
     remove_leftovers(folder)
     writer = STORAGES[storage]
-    files = []
+    files, problems = [], []
     for path in sorted(folder.glob(f'*{writer.suffix}'), key=in_order):
         try:
             file = writer.recover(path)
-        except ValueError:
-            if not path.stat().st_size:
+        except ValueError as error:
+            if path.stat().st_size:
+                problems.append(str(error))
+            else:
                 path.unlink()
             continue
         try:
             if file.contents.counts:
                 file.close()
                 files.append((path, file.contents))
-            else:
-                path.unlink()
         finally:
             file.abandon()
-    _complete(folder, storage, compression, files)
-    return sum(contents.counts.total() for _, contents in files)
+        if not file.contents.counts:
+            path.unlink()
+    _complete(folder, storage, compression, files, is_whole=not problems)
+    return sum(contents.counts.total() for _, contents in files), problems
 
 
 def _mark(folder: Path, storage: str, compression: str) -> None:
     data = json.dumps({'storage': storage, 'compression': compression}).encode()
     with (folder / MARKER).open('wb') as file:
         file.write(data)
+        # Not lost by a power cut: without it, nothing tells of compressed messages.
+        file.flush()
+        os.fsync(file.fileno())
         # Written, since a hole takes no room.
         file.write(bytes(STORAGES[storage].reserve - len(data)))
 
@@ -211,11 +239,13 @@ def _release_reserve(folder: Path) -> None:
 
 
 def _complete(folder: Path, storage: str, compression: str,
-              files: list[tuple[Path, Contents]]) -> None:
-    """Write a bag's metadata; remove the bag where it has no file."""
+              files: list[tuple[Path, Contents]], is_whole: bool = True) -> None:
+    """Write a bag's metadata; remove the bag where it has none. It stays marked if not whole."""
     if files:
         write_metadata(folder, storage, compression,
                        [(path.name, contents) for path, contents in files])
+    if not is_whole:
+        return
     (folder / MARKER).unlink()
     if not files:
         with suppress(OSError):  # where there is something that is not ours

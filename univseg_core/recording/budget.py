@@ -24,9 +24,9 @@ class Budget:
     """
     Keeps the bags of a folder below `max_size` bytes, and `min_free` bytes of its disk free.
 
-    0 is no limit. Only the recorder's own finished bags and the one it writes count, and only of
-    these is anything dropped, if `drops_oldest`: the oldest file of the oldest bag, again and
-    again.
+    0 is no limit. Only the recorder's own finished bags and the one it writes (with what it holds
+    back for its end) count, and only of these is anything dropped, if `drops_oldest`: the oldest
+    file of the bag that was begun first, again and again.
     """
 
     def __init__(self, directory: Path, max_size: int = 0, min_free: int = 0,
@@ -38,12 +38,13 @@ class Budget:
         self._min_free = min_free
         self._drops_oldest = drops_oldest
         self._files: list[_File] = []
-        bags = [(facts['starting_time']['nanoseconds_since_epoch'], folder, facts)
+        bags = [[folder / name for name in facts['relative_file_paths']]
                 for folder in sorted(filter(Path.is_dir, directory.iterdir()))
                 if (facts := read_own_metadata(folder))]
-        for _, folder, facts in sorted(bags, key=lambda bag: bag[0]):
-            for name in facts['relative_file_paths']:
-                self._add(folder / name)
+        # Rather than by its messages' times, which may be those of a simulation.
+        for paths in sorted(bags, key=_written):
+            for path in paths:
+                self._add(path)
 
     @property
     def finished_size(self) -> int:
@@ -62,6 +63,10 @@ class Budget:
         `bag` is the one that is being written. Raises OSError where the disk cannot be asked.
         """
         while reason := self._lack(size, bag):
+            there = [file for file in self._files if file.path.is_file()]
+            if len(there) < len(self._files):  # somebody has made room
+                self._files = there
+                continue
             if not self._drops_oldest:
                 return reason
             if not self._drop(bag):
@@ -69,7 +74,7 @@ class Budget:
         return ''
 
     def _lack(self, size: int, bag: BagWriter | None) -> str:
-        used = self.finished_size + (bag.total_size if bag else 0)
+        used = self.finished_size + (bag.total_size + bag.reserve if bag else 0)
         if self._max_size and used + size > self._max_size:
             return (f'the bags in {self._directory} have {used / MEGABYTE:.0f} MB; max_size is '
                     f'{self._max_size / MEGABYTE:.0f} MB')
@@ -80,10 +85,12 @@ class Budget:
         return ''
 
     def _drop(self, bag: BagWriter | None) -> bool:
-        if self._files:
-            _drop_from_finished_bag(self._files.pop(0).path)
-        elif not (bag and bag.drop_oldest()):
-            return False
+        while self._files:
+            if _drop_from_finished_bag(self._files.pop(0).path):
+                break
+        else:
+            if not (bag and bag.drop_oldest()):
+                return False
         self.dropped += 1
         return True
 
@@ -92,17 +99,29 @@ class Budget:
             self._files.append(_File(path, path.stat().st_size))
 
 
-def _drop_from_finished_bag(path: Path) -> None:
-    """Remove a file; at any moment, the bag's metadata names only files that are there."""
+def _written(paths: list[Path]) -> float:
+    """Return when the first of a bag's files that is there was written."""
+    return min((path.stat().st_mtime for path in paths if path.is_file()), default=0.0)
+
+
+def _drop_from_finished_bag(path: Path) -> bool:
+    """
+    Remove a file; return False where its bag's metadata is not the recorder's any more.
+
+    At any moment, the metadata names only files that are there.
+    """
     facts = read_own_metadata(path.parent)
-    if facts and facts['relative_file_paths'] != [path.name]:
+    if not facts or path.name not in facts['relative_file_paths']:
+        return False
+    if facts['relative_file_paths'] != [path.name]:
         leave_out_file(path.parent, facts, path.name, _counts(path))
         path.unlink(missing_ok=True)
-        return
+        return True
     (path.parent / METADATA).unlink(missing_ok=True)
     path.unlink(missing_ok=True)
-    with suppress(OSError):  # where there is something that is not ours, or nothing any more
+    with suppress(OSError):  # where there is something that is not ours
         path.parent.rmdir()
+    return True
 
 
 def _counts(path: Path) -> dict[str, int]:

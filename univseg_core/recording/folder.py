@@ -49,11 +49,14 @@ class RecordingFolder:
 
     def _finish(self, folder: Path) -> None:
         try:
-            count = finish_bag(folder)
-        except OSError as error:
+            count, problems = finish_bag(folder)
+        except (OSError, ValueError) as error:
             self.problems.append(f'{folder} was not finished when its recorder ended, and cannot '
                                  f'be now: {error}')
-        else:
+            return
+        self.problems += [f'{folder} was not finished when its recorder ended; this file cannot '
+                          f'be: {problem}' for problem in problems]
+        if count or not problems:
             self.finished.append(f'{folder} was not finished when its recorder ended; it is now, '
                                  f'with {count} images' if count else
                                  f'{folder} was begun when its recorder ended, and held no image: '

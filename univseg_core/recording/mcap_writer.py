@@ -106,16 +106,20 @@ class McapWriter:
         """
         Open a file that was not finished, behind its last whole chunk; what follows is cut off.
 
-        Raises ValueError where it does not begin as an MCAP file.
+        Raises ValueError where it does not begin as an MCAP file, or has damaged records before
+        its end.
         """
         writer = cls.__new__(cls)
         writer._open(path, '', 0)
         try:
             with path.open('rb') as file:
                 writer._scan(file)
-        except BaseException:
+        except (OSError, ValueError):
             writer.abandon()
             raise
+        except Exception as error:  # whatever damaged bytes lead to
+            writer.abandon()
+            raise ValueError(f'{path}: damaged: {error!r}') from error
         return writer
 
     def _open(self, path: Path, compression: str, flags: int) -> None:
@@ -197,6 +201,10 @@ class McapWriter:
             os.close(self._file)
         self._file = -1
 
+    def write_back(self) -> None:
+        """Begin to write the data to the disk, and drop from memory what is there already."""
+        os.posix_fadvise(self._file, 0, 0, os.POSIX_FADV_DONTNEED)
+
     def _clear(self) -> None:
         self._buffers: list[bytes] = []
         self._gathered = 0
@@ -255,7 +263,8 @@ class McapWriter:
             file.seek(at)
             opcode, length = RECORD.unpack(file.read(RECORD.size))
             end = at + RECORD.size + length
-            if end > whole or opcode not in BEFORE_SUMMARY:
+            if end > whole or opcode not in BEFORE_SUMMARY or (
+                    opcode == MESSAGE_INDEX and not chunk):
                 break
             if opcode == MESSAGE_INDEX:
                 _read_index(chunk, file.read(length))
@@ -273,7 +282,8 @@ class McapWriter:
             # A kill may have come in the midst of its indexes; a power cut has other ways.
             try:
                 file.seek(chunk.end - chunk.stored)
-                chunk.messages = _index(decompress(file.read(chunk.stored), chunk.compression))
+                content = decompress(file.read(chunk.stored), chunk.compression)
+                chunk.messages = _index(content, chunk.size)
             except (ValueError, struct.error):
                 self._end = chunk.start
                 chunk = None
@@ -305,6 +315,8 @@ def _read_chunk(file: BinaryIO, start: int, end: int) -> _Chunk:
     begin, last, size, _, length = CHUNK_HEAD.unpack(file.read(CHUNK_HEAD.size))
     compression = file.read(length).decode()
     (stored,) = struct.unpack('<Q', file.read(8))
+    if file.tell() + stored != end:
+        raise ValueError(f'the chunk at byte {start} is damaged')
     return _Chunk(start, end, begin, last, size, compression, stored)
 
 
@@ -313,14 +325,21 @@ def _read_index(chunk: _Chunk, content: bytes) -> None:
     chunk.messages[channel] = list(struct.iter_unpack('<QQ', content[6:]))
 
 
-def _index(content: bytes) -> dict[int, list[tuple[int, int]]]:
-    """Return the (time, offset) of each message in a chunk's content, by channel."""
+def _index(content: bytes, size: int) -> dict[int, list[tuple[int, int]]]:
+    """
+    Return the (time, offset) of each message in a chunk's content, by channel.
+
+    Raises ValueError where that is not messages of `size` bytes.
+    """
     messages, at = defaultdict(list), 0
     for opcode, record in records(content):
-        if opcode == MESSAGE:
-            channel, _, time, _ = MESSAGE_HEAD.unpack_from(record)
-            messages[channel].append((time, at))
+        if opcode != MESSAGE:
+            raise ValueError(f'a record {opcode} among the messages')
+        channel, _, time, _ = MESSAGE_HEAD.unpack_from(record)
+        messages[channel].append((time, at))
         at += RECORD.size + len(record)
+    if at != size:
+        raise ValueError(f'messages of {at} bytes; expected {size}')
     return messages
 
 

@@ -1,7 +1,7 @@
 """Which images a recorder keeps."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 import time
 
@@ -12,6 +12,7 @@ from univseg_core.image_messages import MessageError
 from univseg_core.images import ImageError
 from univseg_core.looks import dhash, small_grey
 from univseg_core.recording.frames import Frame
+from univseg_core.recording.topics import Topic
 
 KEPT = 'kept'
 TOO_SOON, SIMILAR, SURE, UNJUDGED = 'rate', 'similar', 'sure', 'unjudged'
@@ -47,6 +48,9 @@ class Policy:
     def overdue(self, at_once: bool = False) -> Iterator[Verdict]:
         """Yield what is decided because time has passed; `at_once`, of all that is left."""
         yield from ()
+
+    def lost(self, frame: Frame) -> None:
+        """Take note that an image that was to be kept could not be."""
 
 
 class RateLimit(Policy):
@@ -88,14 +92,12 @@ class Novel(Policy):
     def __init__(self, bits: int):
         self._bits = bits
         self._looks: dict[str, int] = {}
-        self.incomparable = 0
 
     def judge(self, frame: Frame) -> Iterator[Verdict]:
         """Yield the image, kept if it is new."""
         try:
             looks = dhash(small_grey(_deserialised(frame)))
         except (BagError, MessageError, ImageError):
-            self.incomparable += 1
             yield frame, KEPT
             return
         last = self._looks.get(frame.topic.name)
@@ -104,6 +106,10 @@ class Novel(Policy):
             return
         self._looks[frame.topic.name] = looks
         yield frame, KEPT
+
+    def lost(self, frame: Frame) -> None:
+        """Let the topic's next image be new."""
+        self._looks.pop(frame.topic.name, None)
 
 
 @dataclass
@@ -129,10 +135,17 @@ class Uncertain(Policy):
         self._most_bytes = most_bytes
         self._held: deque[_Held] = deque()
         self._lowest: dict[tuple[int, bytes], float] = {}
+        self._topics: dict[str, Topic] = {}
         self.held_bytes = 0
 
     def judge(self, frame: Frame) -> Iterator[Verdict]:
-        """Hold the image; yield those that have waited too long."""
+        """Hold the image; yield those that have waited too long, or whose topic has changed."""
+        name = frame.topic.name
+        if self._topics.setdefault(name, frame.topic) != frame.topic:
+            # Or they would come after images of the new one, and each begin another bag.
+            self._topics[name] = frame.topic
+            for item in self._take(lambda item: item.frame.topic.name == name):
+                yield item.frame, SURE if item.judged else UNJUDGED
         try:
             key = frame.header()
         except ValueError:
@@ -156,17 +169,11 @@ class Uncertain(Policy):
         self._lowest[key] = min(mean, self._lowest.get(key, mean))
         if len(self._lowest) > CONFIDENCES_KEPT:
             del self._lowest[next(iter(self._lowest))]
-        low, held = mean < self._below, deque()
-        for item in self._held:
-            if item.key != key:
-                held.append(item)
-            elif low:
-                self.held_bytes -= len(item.frame.data)
+        if mean < self._below:
+            for item in self._take(lambda item: item.key == key):
                 yield item.frame, KEPT
-            else:
-                item.judged = True
-                held.append(item)
-        self._held = held
+        for item in self._held:
+            item.judged |= item.key == key
 
     def overdue(self, at_once: bool = False) -> Iterator[Verdict]:
         """Yield the images that have waited too long."""
@@ -176,6 +183,13 @@ class Uncertain(Policy):
             item = self._held.popleft()
             self.held_bytes -= len(item.frame.data)
             yield item.frame, SURE if item.judged else UNJUDGED
+
+    def _take(self, chosen: Callable[[_Held], bool]) -> list[_Held]:
+        """Return some of the held images, which are held no more."""
+        taken = [item for item in self._held if chosen(item)]
+        self._held = deque(item for item in self._held if not chosen(item))
+        self.held_bytes -= sum(len(item.frame.data) for item in taken)
+        return taken
 
 
 def _stamp(frame: Frame) -> int:

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-import os
 from pathlib import Path
 import shutil
 import threading
@@ -118,7 +117,8 @@ class Recorder:
     def put_confidence(self, frame: Frame) -> None:
         """Leave a picture of the model's confidence for the policy."""
         with self._changed:
-            if not self._paused and self._queued + len(frame.data) <= self._settings.queue_size:
+            full = self._queued + len(frame.data) > self._settings.queue_size and self._queue
+            if not self._paused and not full:
                 self._enqueue(frame, True)
 
     def pause(self) -> None:
@@ -207,10 +207,9 @@ class Recorder:
         """
         while self._thread.is_alive():
             time.sleep(WRITE_BACK_PERIOD)
-            bag = self._bag
             with suppress(OSError):
-                if bag and (file := bag.file):
-                    forget(file)
+                if bag := self._bag:
+                    bag.write_back()
 
     def _settle(self, verdicts: Iterable[Verdict], asked: Frame | None) -> None:
         """Do what a policy has decided, whatever it raises: one frame must not end all."""
@@ -218,6 +217,8 @@ class Recorder:
             for frame, outcome in verdicts:
                 if outcome == KEPT:
                     outcome = self._keep(frame)
+                    if outcome != KEPT:
+                        self._policy.lost(frame)
                 with self._changed:
                     self._counts[frame.topic.name][outcome] += 1
         except Exception:
@@ -256,9 +257,9 @@ class Recorder:
 
     def _give_up(self, reason: str) -> None:
         """Finish the bag, and write nothing more until somebody says so."""
-        self._end_bag()
         self._trouble = f'recording ended: {reason}'
-        self._log('error', f'{self._trouble}; make room and call ~/resume')
+        self._end_bag()
+        self._log('error', f'{self._trouble}; call ~/resume when that is mended')
 
     def _begin_bag(self) -> None:
         settings = self._settings
@@ -281,7 +282,7 @@ class Recorder:
             return
         try:
             bag.close()
-        except OSError as error:
+        except Exception as error:  # whatever it is, the thread must go on
             self._log('error', f'{bag.folder} could not be finished ({error}); that is done when '
                       'the recorder starts again')
         self._budget.take_over(bag)
@@ -291,9 +292,3 @@ class Recorder:
                 self._counts[topic][KEPT] -= count
                 self._counts[topic][FAILED] += count
         self._log('info', f'{bag.folder}: {bag.counts.total()} images')
-
-
-def forget(path: Path) -> None:
-    """Begin to write a file's data to the disk, and drop from memory what is there already."""
-    with path.open('rb') as file:
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)

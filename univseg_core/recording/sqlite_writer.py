@@ -1,6 +1,7 @@
 """sqlite3 files of bags, written so that a kill at any moment costs only what was not flushed."""
 
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+import os
 from pathlib import Path
 import sqlite3
 
@@ -40,8 +41,8 @@ class SqliteWriter:
     A new sqlite3 file; `compression` of its messages is zstd or empty.
 
     What was written before `flush` returned stays readable, whatever ends the process: with the
-    journal beside it, until it is closed. Raises OSError where the disk is full; what was not
-    flushed is then lost, and `contents` tells what the file holds.
+    journal beside it, until it is closed. Raises OSError where the disk is full or the file was
+    damaged; what was not flushed is then lost, and `contents` tells what the file holds.
     """
 
     suffix = '.db3'
@@ -50,11 +51,14 @@ class SqliteWriter:
 
     def __init__(self, path: Path, compression: str = ''):
         path.touch(exist_ok=False)
-        self._open(path, compression)
         try:
+            self._open(path, compression)
             self._connection.executescript(TABLES)
             self._execute('INSERT INTO schema VALUES (?, ?)', SCHEMA_VERSION, DISTRIBUTION)
             self._commit()
+        except sqlite3.Error as error:
+            self.abandon()
+            raise OSError(f'{path}: {error}') from error
         except BaseException:
             self.abandon()
             raise
@@ -72,9 +76,12 @@ class SqliteWriter:
         try:
             writer._open(path, '')
             writer._learn()
-        except sqlite3.Error as error:
+        except OSError:
             writer.abandon()
-            raise ValueError(f'{path}: {error}') from error
+            raise
+        except Exception as error:  # whatever damaged bytes lead to
+            writer.abandon()
+            raise ValueError(f'{path}: damaged: {error!r}') from error
         return writer
 
     def _open(self, path: Path, compression: str) -> None:
@@ -84,7 +91,13 @@ class SqliteWriter:
         self._numbers: dict[str, int] = {}
         self._times: dict[str, list[int]] = {}
         self._gathered = 0
+        self._open_files = ExitStack()
+        # Closing any descriptor of the file takes sqlite's locks from the process: this one stays
+        # open as long as the connection.
+        self._descriptor = os.open(path, os.O_RDONLY)
+        self._open_files.callback(os.close, self._descriptor)
         self._connection = sqlite3.connect(path, check_same_thread=False)
+        self._open_files.callback(self._connection.close)
         self._connection.execute(f'PRAGMA page_size = {PAGE_BYTES}')
         self._connection.execute('PRAGMA journal_mode = WAL')
         self._connection.execute('PRAGMA synchronous = NORMAL')
@@ -144,7 +157,11 @@ class SqliteWriter:
 
     def abandon(self) -> None:
         """Close the file as it is; it can be recovered."""
-        self._connection.close()
+        self._open_files.close()
+
+    def write_back(self) -> None:
+        """Begin to write the data to the disk, and drop from memory what is there already."""
+        os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
     def _clear(self) -> None:
         self._times.clear()
@@ -153,17 +170,18 @@ class SqliteWriter:
     def _commit(self) -> None:
         try:
             self._connection.commit()
-        except sqlite3.OperationalError as error:
+        except sqlite3.Error as error:
             raise self._failed(error) from error
 
     def _execute(self, statement: str, *values: object) -> None:
         try:
             self._connection.execute(statement, values)
-        except sqlite3.OperationalError as error:
+        except sqlite3.Error as error:
             raise self._failed(error) from error
 
     def _failed(self, error: sqlite3.Error) -> OSError:
-        self._connection.rollback()
+        with suppress(sqlite3.Error):  # where the file is damaged, too
+            self._connection.rollback()
         self._clear()
         return OSError(f'{self.path}: {error}')
 

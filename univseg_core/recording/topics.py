@@ -30,7 +30,9 @@ class Topic:
     @classmethod
     def from_text(cls, name: str, type_: str, qos: str) -> 'Topic':
         """Return a topic whose QoS profiles are given as `qos_text` has them."""
-        return cls(name, type_, tuple(yaml.safe_load(qos) or ()))
+        topic = cls(name, type_, tuple(yaml.safe_load(qos) or ()))
+        topic.type_hash()  # raises where there is no such type
+        return topic
 
     def qos_text(self) -> str:
         """Return the QoS profiles in YAML, as the files of a bag have them."""

@@ -1,5 +1,6 @@
 """Bags in files of a size and time, finished or left by a kill."""
 
+import os
 import shutil
 
 import pytest
@@ -16,7 +17,7 @@ from recorded import (
     SECOND,
     write,
 )
-from univseg_core.recording import bag_writer
+from univseg_core.recording import bag_writer, sqlite_writer
 from univseg_core.recording.bag_writer import (
     BagWriter,
     finish_bag,
@@ -176,7 +177,7 @@ def test_a_bag_that_a_kill_left_is_readable_and_can_be_finished(
     assert not is_unfinished(bag.folder)
     read, _ = read_by_us(killed)
     assert set(as_tuples(frames[:14])) <= set(read)
-    assert finish_bag(killed) == len(read)
+    assert finish_bag(killed) == (len(read), [])
     assert not is_unfinished(killed)
     assert read_by_rosbags(killed) == read
     assert read_by_us(killed) == (read, [])
@@ -189,7 +190,7 @@ def test_a_bag_that_a_kill_left_is_readable_and_can_be_finished(
 def test_a_kill_while_a_bag_was_begun_or_finished_is_mended(tmp_path, frames, storage):
     bag = BagWriter(tmp_path / 'bag', storage)
     (bag.folder / MARKER).write_bytes(b'')  # before anything was in it
-    assert finish_bag(bag.folder) == 0
+    assert finish_bag(bag.folder) == (0, [])
     assert not bag.folder.exists()
 
     bag = BagWriter(tmp_path / 'bag', storage)
@@ -197,7 +198,7 @@ def test_a_kill_while_a_bag_was_begun_or_finished_is_mended(tmp_path, frames, st
     bag.split()
     finish_bag(bag.folder)
     (bag.folder / MARKER).write_bytes(b'{"storage": "%s", "compression": ""}' % storage.encode())
-    assert finish_bag(bag.folder) == len(frames)  # the metadata was written, the marker left
+    assert finish_bag(bag.folder) == (len(frames), [])  # the metadata was written, the marker left
     assert read_by_rosbags(bag.folder) == as_tuples(frames)
 
 
@@ -207,9 +208,23 @@ def test_a_file_in_which_nothing_can_be_read_does_not_keep_the_rest_from_being_f
     bag.flush()
     bag._file.abandon()
     (bag.folder / 'bag_1.mcap').write_bytes(b'\0' * 100)  # a power cut
-    assert finish_bag(bag.folder) == 1
+    count, (problem,) = finish_bag(bag.folder)
+    assert count == 1
+    assert 'bag_1.mcap' in problem
+    assert is_unfinished(bag.folder)
     assert read_by_rosbags(bag.folder) == as_tuples([front(0)])
     assert (bag.folder / 'bag_1.mcap').exists()
+
+
+@each_storage
+def test_a_bag_whose_marker_was_lost_keeps_its_images(tmp_path, storage):
+    bag = BagWriter(tmp_path / 'bag', storage)
+    write(bag, [front(0)])
+    bag.flush()
+    bag._file.abandon()
+    (bag.folder / MARKER).write_bytes(b'')
+    assert finish_bag(bag.folder) == (1, [])
+    assert read_by_rosbags(bag.folder) == as_tuples([front(0)])
 
 
 @each_storage
@@ -239,21 +254,47 @@ def test_the_oldest_file_can_be_dropped(tmp_path):
 
 
 @each_storage
+def test_finished_files_that_somebody_takes_away_are_not_missed(tmp_path, storage):
+    bag = BagWriter(tmp_path / 'bag', storage)
+    for number in range(4):
+        write(bag, [front(number)])
+        bag.split()
+    bag.finished[0][0].unlink()
+    assert bag.drop_oldest()
+    bag.finished[1][0].unlink()
+    bag.close()
+    assert read_by_rosbags(bag.folder) == as_tuples([front(1), front(3)])
+
+
+@each_storage
 def test_a_file_that_cannot_be_begun_costs_nothing_of_those_before(tmp_path, monkeypatch, storage):
     bag = BagWriter(tmp_path / 'bag', storage)
     write(bag, [front(0)])
     bag.split()
     with monkeypatch.context() as full:
-        def begin(writer, path, compression):
-            path.write_bytes(b'begun')
+        def writev(file, buffers):
+            os.write(file, b'begun')
             raise OSError('full')
-        full.setattr(bag_writer.STORAGES[storage], '__init__', begin)
-        with pytest.raises(OSError, match='full'):
-            write(bag, [front(1)])
+        full.setattr(os, 'writev', writev)
+        full.setattr(sqlite_writer, 'TABLES', 'PRAGMA max_page_count = 1;' + sqlite_writer.TABLES)
+        for _ in range(2):
+            with pytest.raises(OSError, match='full'):
+                write(bag, [front(1)])
     bag.close()
     assert bag.counts == {'/front': 1}
     assert len(list(bag.folder.iterdir())) == 2
     assert read_by_rosbags(bag.folder) == as_tuples([front(0)])
+
+
+@each_storage
+def test_a_file_that_is_there_is_not_touched(tmp_path, storage):
+    bag = BagWriter(tmp_path / 'bag', storage)
+    path = bag.folder / f'bag_0{STORAGES[storage].suffix}'
+    path.write_bytes(b'mine')
+    with pytest.raises(FileExistsError):
+        write(bag, [front(0)])
+    assert path.read_bytes() == b'mine'
+    bag.close()
 
 
 def test_a_bag_takes_no_folder_that_is_there(tmp_path):

@@ -1,6 +1,7 @@
 """What the recorder's bags may take of the disk, and whose are dropped."""
 
 from collections import namedtuple
+import os
 import shutil
 
 from bag_files import raw, write_bag
@@ -24,8 +25,10 @@ def make_bag(folder, numbers, storage='mcap'):
 @pytest.fixture(params=['mcap', 'sqlite3'])
 def bags(tmp_path, request):
     """Return a folder with two bags of the recorder's, the newer one first by name."""
-    make_bag(tmp_path / 'a', (3, 4), request.param)
     make_bag(tmp_path / 'b', (1, 2), request.param)
+    make_bag(tmp_path / 'a', (3, 4), request.param)
+    for path in (tmp_path / 'b').iterdir():
+        os.utime(path, (1000, 1000))
     return tmp_path
 
 
@@ -78,13 +81,13 @@ def test_the_bag_that_is_written_gives_its_own_files_last(bags):
     for number in (5, 6):
         write(bag, [front(number, 300)])
         bag.split()
-    budget = Budget(bags, max_size=bag.total_size + 10, drops_oldest=True)
+    budget = Budget(bags, max_size=bag.total_size + bag.reserve + 10, drops_oldest=True)
     assert budget.make_room(10, bag) == ''
     assert [path.name for path in bags.iterdir()] == ['now']
     assert len(bag.finished) == 2
     assert budget.make_room(20, bag) == ''
     assert len(bag.finished) == 1
-    reason = budget.make_room(10**7, bag)
+    reason = budget.make_room(10**9, bag)
     assert reason.endswith('; there is nothing older to drop')
     assert not bag.finished
     bag.close()
@@ -104,6 +107,38 @@ def test_a_bag_that_was_moved_away_or_damaged_meanwhile_is_no_trouble(bags):
         path.write_bytes(b'damaged')
     assert 'nothing older' in budget.make_room(2, None)
     assert not list(bags.iterdir())
+
+
+def test_the_oldest_bag_is_the_one_that_was_written_first_whatever_its_messages_say(bags):
+    for path in (bags / 'a').iterdir():
+        os.utime(path, (500, 500))
+    budget = Budget(bags, max_size=Budget(bags).finished_size, drops_oldest=True)
+    assert budget.make_room(1, None) == ''
+    assert read_by_rosbags(bags / 'a') == as_tuples([front(4, 300), back(4)])
+
+
+def test_what_somebody_takes_away_makes_room(bags):
+    budget = Budget(bags, max_size=Budget(bags).finished_size)
+    assert 'max_size' in budget.make_room(1, None)
+    shutil.rmtree(bags / 'a')
+    assert budget.make_room(1, None) == ''
+    assert budget.finished_size == size_of(bags, 'b/b_*')
+
+
+def test_a_bag_whose_metadata_is_somebody_s_is_left_alone(bags):
+    budget = Budget(bags, max_size=1, drops_oldest=True)
+    (bags / 'b' / 'metadata.yaml').write_text('mine')
+    assert 'nothing older' in budget.make_room(2, None)
+    assert budget.dropped == 2
+    assert len(list((bags / 'b').iterdir())) == 3
+    assert not (bags / 'a').exists()
+
+
+def test_what_a_bag_holds_back_counts(tmp_path):
+    bag = BagWriter(tmp_path / 'bag')
+    assert Budget(tmp_path, max_size=bag.reserve + 10).make_room(10, bag) == ''
+    assert 'max_size' in Budget(tmp_path, max_size=bag.reserve + 10).make_room(11, bag)
+    bag.close()
 
 
 def test_a_bag_that_is_closed_counts_from_then_on(tmp_path):

@@ -1,14 +1,18 @@
 """The files of bags: what is flushed stays, whatever happens; rosbags reads what is finished."""
 
+from contextlib import suppress
 import errno
 import os
 from pathlib import Path
 import shutil
+import subprocess
+import sys
 
+import numpy as np
 import pytest
 from recorded import as_tuples, BACK, back, FRONT, front, picture, read_by_rosbags, read_by_us
 from rosbags.rosbag2 import Reader
-from univseg_core.recording import mcap_writer
+from univseg_core.recording import mcap_writer, sqlite_writer
 from univseg_core.recording.mcap_writer import McapWriter
 from univseg_core.recording.sqlite_writer import SqliteWriter
 
@@ -118,6 +122,31 @@ def test_what_was_flushed_outlives_a_kill(tmp_path, frames, writer):
     assert read_by_rosbags(copy) == read
 
 
+@pytest.mark.parametrize('writer', WRITERS)
+def test_what_was_flushed_outlives_another_reader_and_a_kill(tmp_path, frames, writer):
+    path = tmp_path / f'file{writer.suffix}'
+    file = writer(path)
+    write(file, frames[:5])
+    file.flush()
+    file.write_back()
+    # A reader that closes the last connection, as it thinks, removes sqlite's journal.
+    subprocess.run([sys.executable, '-c', f"""
+import sqlite3
+connection = sqlite3.connect({str(path)!r})
+if {writer is SqliteWriter}:
+    assert connection.execute('SELECT COUNT(*) FROM messages').fetchone() == (5,)
+connection.close()"""], check=True)
+    write(file, frames[5:])
+    file.flush()
+    killed = tmp_path / 'killed'
+    shutil.copytree(tmp_path, killed)
+    file.close()
+    recovered = writer.recover(killed / path.name)
+    assert recovered.contents.counts.total() == len(frames)
+    recovered.close()
+    assert read_by_rosbags(killed / path.name) == as_tuples(frames)
+
+
 @pytest.mark.parametrize('content', [b'', b'something else' * 9])
 @pytest.mark.parametrize('writer', WRITERS)
 def test_what_is_no_such_file_is_not_recovered(tmp_path, writer, content):
@@ -143,6 +172,46 @@ def test_a_damaged_last_chunk_is_cut_off(tmp_path, frames, monkeypatch):
     assert read_by_rosbags(path) == as_tuples(frames[:-1])
 
 
+def test_a_chunk_with_a_tail_of_zeros_is_cut_off(tmp_path, frames):
+    path = tmp_path / 'file.mcap'
+    file = McapWriter(path)
+    write(file, frames[:2])
+    file.flush()
+    end = file.size
+    write(file, frames[4:6])
+    file.flush()
+    file.abandon()
+    data = path.read_bytes()
+    zeros = len(frames[5].data) + 100
+    path.write_bytes(data[:-zeros] + bytes(zeros))
+    McapWriter.recover(path).close()
+    assert end < len(data) - zeros
+    assert read_by_rosbags(path) == as_tuples(frames[:2])
+
+
+@pytest.mark.parametrize('writer', WRITERS)
+def test_whatever_is_damaged_is_recovered_or_told(tmp_path, frames, writer):
+    path = tmp_path / f'file{writer.suffix}'
+    file = writer(path)
+    write(file, frames[:4])
+    file.close()
+    data = path.read_bytes()
+    random = np.random.default_rng(0)
+    for _ in range(150):
+        damaged = bytearray(data)
+        begin, length = int(random.integers(8, len(data))), int(random.integers(1, 200))
+        filling = random.bytes(length) if random.integers(2) else bytes(length)
+        damaged[begin:begin + length] = filling[:len(data) - begin]
+        path.write_bytes(damaged)
+        try:
+            recovered = writer.recover(path)
+        except ValueError:
+            continue
+        with suppress(OSError):
+            recovered.close()
+        recovered.abandon()
+
+
 def test_a_full_disk_leaves_an_mcap_file_whole(tmp_path, frames, monkeypatch):
     path = tmp_path / 'file.mcap'
     file = McapWriter(path)
@@ -162,6 +231,36 @@ def test_a_full_disk_leaves_an_mcap_file_whole(tmp_path, frames, monkeypatch):
     file.close()
     assert file.contents.counts.total() == 6
     assert read_by_rosbags(path) == as_tuples(frames[:6])
+
+
+def test_a_full_disk_leaves_an_sqlite_file_whole(tmp_path, frames, monkeypatch):
+    path = tmp_path / 'file.db3'
+    file = SqliteWriter(path)
+    write(file, frames[:6])
+    file.flush()
+    file._connection.execute('PRAGMA max_page_count = 50')
+    with pytest.raises(OSError, match='is full'):
+        for number in range(4):
+            write(file, [front(8 + number, 700)])
+    file.close()
+    assert file.contents.counts.total() == 6
+    assert read_by_rosbags(path) == as_tuples(frames[:6])
+
+
+def test_a_damaged_sqlite_file_is_told_as_an_error_of_the_disk(tmp_path, frames):
+    path = tmp_path / 'file.db3'
+    file = SqliteWriter(path)
+    write(file, frames[:6])
+    file.close()
+    with path.open('r+b') as damaged:
+        damaged.seek(sqlite_writer.PAGE_BYTES)
+        damaged.write(b'\xff' * 11 * sqlite_writer.PAGE_BYTES)
+    file = SqliteWriter.__new__(SqliteWriter)
+    file._open(path, '')
+    file._numbers['/front'] = 1
+    with pytest.raises(OSError, match='malformed'):
+        file.write('/front', 0, 0, b'data')
+    file.abandon()
 
 
 def test_writing_goes_on_where_the_system_took_a_part(tmp_path, frames, monkeypatch):

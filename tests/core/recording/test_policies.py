@@ -91,7 +91,6 @@ def test_only_what_differs_is_new():
     frames = [raw_frame(each) for each in (scene, again, other, again, scene)]
     assert outcomes(policy, frames) == ['kept', 'similar', 'kept', 'kept', 'similar']
     assert outcomes(policy, [raw_frame(scene, Topic('/side', IMAGE))]) == ['kept']
-    assert policy.incomparable == 0
 
 
 def test_bits_say_how_much_is_new():
@@ -113,7 +112,6 @@ def test_what_cannot_be_compared_is_kept(data):
     policy = Novel(4)
     frame = Frame(FRONT, 0, 0, data)
     assert outcomes(policy, [frame, frame]) == ['kept', 'kept']
-    assert policy.incomparable == 2
     assert outcomes(policy, [front(0), front(0)]) == ['kept', 'similar']
 
 
@@ -180,3 +178,27 @@ def test_what_is_no_image_is_never_judged(now):
     assert outcomes(policy, [Frame(FRONT, 0, 0, b'')]) == ['unjudged']
     assert list(policy.learn(Frame(CONFIDENCE, 0, 0, b''))) == []
     assert list(policy.learn(Frame(CONFIDENCE, 0, 0, front(0).data[:40]))) == []
+
+
+def test_an_image_that_was_lost_is_no_measure_of_the_next():
+    policy = Novel(4)
+    assert outcomes(policy, [back(0)]) == ['kept']
+    policy.lost(back(0))
+    assert outcomes(policy, [back(0), back(0)]) == ['kept', 'similar']
+
+
+def test_images_of_a_topic_that_changes_are_decided_first(now):
+    policy = Uncertain(0.7, 2.0, 10**9)
+    changed = Frame(Topic('/front', IMAGE), 0, 0, front(2).data)
+    assert list(policy.judge(front(0))) == list(policy.judge(back(1))) == []
+    assert list(policy.judge(changed)) == [(front(0), 'unjudged')]
+    assert policy.held_bytes == len(back(1).data) + len(changed.data)
+
+
+def test_a_consumer_that_fails_leaves_nothing_held_twice(now):
+    policy = Uncertain(0.7, 2.0, 10**9)
+    frame = front(0)
+    assert outcomes(policy, [frame]) == []
+    next(policy.learn(confidence(frame, 0.2)))
+    assert policy.held_bytes == 0
+    assert list(policy.overdue(at_once=True)) == []

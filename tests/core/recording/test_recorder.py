@@ -3,6 +3,8 @@
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+import shutil
+import sqlite3
 import subprocess
 import threading
 import time
@@ -10,8 +12,9 @@ import time
 import pytest
 from recorded import as_tuples, back, BEST_EFFORT, FRONT, front, read_by_rosbags, read_by_us
 from univseg_core.recording import recorder as module
-from univseg_core.recording.bag_writer import BagWriter, is_unfinished
+from univseg_core.recording.bag_writer import BagWriter, is_unfinished, STORAGES
 from univseg_core.recording.folder import RecordingFolder
+from univseg_core.recording.mcap_writer import McapWriter
 from univseg_core.recording.policies import Policy, RateLimit, Uncertain
 from univseg_core.recording.topics import RecordingError
 
@@ -143,25 +146,26 @@ def test_an_image_larger_than_the_queue_is_taken_where_nothing_waits(make_record
 
 
 def test_where_there_is_no_room_recording_ends_until_somebody_resumes(make_recorder, tmp_path):
-    recorder = make_recorder(max_size=20_000)
+    recorder = make_recorder(max_size=STORAGES['mcap'].reserve + 20_000)
     frames = [front(number, 50) for number in range(5)]  # of 7.5 kB
     put(recorder, frames[:4])
     assert counts(recorder) == {'/front': {'kept': 2, 'no room': 2}}
-    assert 'max_size is 0 MB' in recorder.status().trouble
+    assert 'max_size is 1 MB' in recorder.status().trouble
     bag, = tmp_path.iterdir()
     assert read_by_rosbags(bag) == as_tuples(frames[:2])  # it is whole at once
     assert [text for level, text in recorder.said if level == 'error'] == [
-        f'{recorder.status().trouble}; make room and call ~/resume']
+        f'{recorder.status().trouble}; call ~/resume when that is mended']
     for path in bag.iterdir():
         path.unlink()
     recorder.resume()
     assert recorder.status().trouble == ''
     put(recorder, frames[4:])
-    assert counts(recorder)['/front']['no room'] == 3  # what was taken counts until it starts anew
+    assert counts(recorder) == {'/front': {'kept': 3, 'no room': 2}}
 
 
 def test_the_oldest_files_make_room(make_recorder, tmp_path):
-    recorder = make_recorder(max_size=60_000, drops_oldest=True, split_size=15_000)
+    recorder = make_recorder(max_size=STORAGES['mcap'].reserve + 60_000, drops_oldest=True,
+                             split_size=15_000)
     frames = [front(number, 50) for number in range(30)]
     put(recorder, frames)
     status = recorder.status()
@@ -211,6 +215,26 @@ def test_what_could_not_be_written_is_counted_as_that(make_recorder, tmp_path, m
                   ) == as_tuples([front(0), front(3)])
 
 
+@pytest.mark.parametrize('error', [sqlite3.DatabaseError, RuntimeError])
+def test_whatever_happens_to_the_bag_is_told_and_the_thread_goes_on(make_recorder, monkeypatch,
+                                                                   error):
+    recorder = make_recorder()
+    put(recorder, [front(0)])
+
+    def fails(self):
+        raise error('malformed')
+
+    with monkeypatch.context() as broken:
+        broken.setattr(McapWriter, 'flush', fails)
+        wait_until(lambda: recorder.status().trouble)
+        wait_until(lambda: any('malformed' in text for _, text in recorder.said))
+    put(recorder, [front(1)])
+    recorder.resume()
+    put(recorder, [front(2)])
+    recorder.stop()
+    assert counts(recorder) == {'/front': {'failed': 1, 'no room': 1, 'kept': 1}}
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     """Return a folder on a disk of its own of 60 MB."""
@@ -258,6 +282,21 @@ def test_a_folder_that_disappears_ends_the_recording_but_not_the_thread(make_rec
     put(recorder, [front(0), front(1)])
     assert counts(recorder) == {'/front': {'failed': 1, 'no room': 1}}
     assert str(folder) in recorder.status().trouble
+
+
+@pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
+def test_a_bag_that_is_removed_while_it_is_written_ends_the_recording(make_recorder, tmp_path,
+                                                                     storage):
+    recorder = make_recorder(storage=storage)
+    put(recorder, [front(0)])
+    shutil.rmtree(next(tmp_path.iterdir()))
+    wait_until(lambda: 'No such file' in recorder.status().trouble)
+    wait_until(lambda: not recorder.status().bag)
+    recorder.resume()
+    put(recorder, [front(1)])
+    recorder.stop()
+    bag, = tmp_path.iterdir()
+    assert read_by_rosbags(bag) == as_tuples([front(1)])
 
 
 def test_confidences_reach_the_policy_and_what_waits_counts_as_queued(make_recorder):
