@@ -36,7 +36,7 @@ def test_what_the_install_section_names_is_what_setup_requires():
     setup = (Path(__file__).parents[2] / 'setup.py').read_text(encoding='utf-8')
     named = re.findall(r"'([\w]+>=[\d.]+)'", section('Install'))
     assert {'torch>=2.6', 'torchvision>=0.21', 'safetensors>=0.4', 'tqdm>=4.66',
-            'rosbags>=0.11'} <= set(named)
+            'rosbags>=0.11.7'} <= set(named)
     for requirement in named:
         assert f"'{requirement}'" in setup
 

@@ -35,6 +35,7 @@ from univseg_core.recording.topics import Contents, definition_of, Topic
 
 HEADER, MESSAGE_INDEX, CHUNK_INDEX = 1, 7, 8
 BEFORE_SUMMARY = (HEADER, SCHEMA, CHANNEL, CHUNK, MESSAGE_INDEX)
+OPCODES = range(HEADER, DATA_END + 1)
 PROFILE, LIBRARY = 'ros2', 'univseg'
 
 CHUNK_BYTES = 1 << 20
@@ -262,6 +263,8 @@ class McapWriter:
         while at + RECORD.size <= whole:
             file.seek(at)
             opcode, length = RECORD.unpack(file.read(RECORD.size))
+            if opcode not in OPCODES and not _is_zero(file, at):
+                raise ValueError(f'{self.path}: damaged at byte {at}, with more behind it')
             end = at + RECORD.size + length
             if end > whole or opcode not in BEFORE_SUMMARY or (
                     opcode == MESSAGE_INDEX and not chunk):
@@ -309,6 +312,12 @@ class McapWriter:
             self._channels[texts[0]] = number
             self.contents.topics[texts[0]] = Topic.from_text(
                 texts[0], list(self._schemas)[schema - 1], metadata['offered_qos_profiles'])
+
+
+def _is_zero(file: BinaryIO, at: int) -> bool:
+    """Return whether a file has nothing but zeros from somewhere on, as a power cut leaves it."""
+    file.seek(at)
+    return not any(block.strip(b'\0') for block in iter(lambda: file.read(CHUNK_BYTES), b''))
 
 
 def _read_chunk(file: BinaryIO, start: int, end: int) -> _Chunk:

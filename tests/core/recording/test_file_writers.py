@@ -189,6 +189,26 @@ def test_a_chunk_with_a_tail_of_zeros_is_cut_off(tmp_path, frames):
     assert read_by_rosbags(path) == as_tuples(frames[:2])
 
 
+def test_what_lies_behind_damage_is_not_cut_off(tmp_path, frames, monkeypatch):
+    monkeypatch.setattr(mcap_writer, 'CHUNK_BYTES', 1)
+    path = tmp_path / 'file.mcap'
+    file = McapWriter(path)
+    write(file, frames[:2])
+    middle = file.size
+    write(file, frames[2:])
+    file.abandon()
+    whole = path.read_bytes()
+    path.write_bytes(whole[:middle] + bytes(50) + whole[middle + 50:])
+    damaged = path.read_bytes()
+    with pytest.raises(ValueError, match=f'damaged at byte {middle}, with more behind it'):
+        McapWriter.recover(path)
+    assert path.read_bytes() == damaged
+    # Zeros to the end are no more than what was never written.
+    path.write_bytes(whole[:middle] + bytes(5000))
+    McapWriter.recover(path).close()
+    assert read_by_rosbags(path) == as_tuples(frames[:2])
+
+
 @pytest.mark.parametrize('writer', WRITERS)
 def test_whatever_is_damaged_is_recovered_or_told(tmp_path, frames, writer):
     path = tmp_path / f'file{writer.suffix}'
