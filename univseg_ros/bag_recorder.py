@@ -114,34 +114,6 @@ class BagRecorder(ManagedNode):
                                f'{self._folder.path}')
         return super().on_activate(state)
 
-    @reported
-    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Write what waits, and finish the bag."""
-        self._stop()
-        return super().on_deactivate(state)
-
-    @reported
-    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Let another recorder have the folder."""
-        self._failure = ''
-        self._release()
-        return super().on_cleanup(state)
-
-    @reported
-    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Finish the bag, and let another recorder have the folder."""
-        self._stop()
-        self._release()
-        self._finalized = True
-        return super().on_shutdown(state)
-
-    @reported
-    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Go back to unconfigured after a transition that raised."""
-        self._stop()
-        self._release()
-        return super().on_error(state)
-
     def destroy_node(self) -> None:
         """Finish the bag, then destroy the node."""
         self._stop()

@@ -8,7 +8,7 @@ import traceback
 from lifecycle_msgs.srv import ChangeState
 from rclpy.exceptions import ParameterException
 from rclpy.impl.rcutils_logger import RcutilsLogger
-from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.logging import get_logger
 from rclpy.utilities import remove_ros_args
 from univseg_ros.parameter_table import ParameterSpec
@@ -35,7 +35,8 @@ class ManagedNode(LifecycleNode):
     """
     A lifecycle node that no request ends, and that says why a transition failed.
 
-    It has a parameter `autostart`.
+    It has a parameter `autostart`, and two methods: `_stop` ends what it does while it is active,
+    `_release` gives back what it holds since it was configured. Each may be called at any time.
     """
 
     def __init__(self, name: str):
@@ -49,6 +50,34 @@ class ManagedNode(LifecycleNode):
         if (self._value('autostart')
                 and self.trigger_configure() == TransitionCallbackReturn.SUCCESS):
             self.trigger_activate()
+
+    @reported
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop; nothing goes out or is written any more when this returns."""
+        self._stop()
+        return super().on_deactivate(state)
+
+    @reported
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Give back what the node holds."""
+        self._failure = ''
+        self._release()
+        return super().on_cleanup(state)
+
+    @reported
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop and give back everything."""
+        self._stop()
+        self._release()
+        self._finalized = True
+        return super().on_shutdown(state)
+
+    @reported
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Go back to unconfigured after a transition that raised."""
+        self._stop()
+        self._release()
+        return super().on_error(state)
 
     def _refuse_impossible_transitions(self) -> None:
         """

@@ -104,7 +104,7 @@ class SegmentationNode(ManagedNode):
                 self, self._value('image_transport'), self._value('reliability'),
                 self._value('depth'), self._worker.put, lambda: self._value('image_timeout'))
         except ValueError as error:
-            self._stop_frames()
+            self._stop()
             self._fail(f'not activated: {error}')
             return TransitionCallbackReturn.FAILURE
         result = super().on_activate(state)
@@ -113,38 +113,9 @@ class SegmentationNode(ManagedNode):
         self.get_logger().info(f'active; domains: {", ".join(self._settings.active_domains)}')
         return result
 
-    @reported
-    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop; nothing is published any more when this returns."""
-        self._stop_frames()
-        release_memory()
-        return super().on_deactivate(state)
-
-    @reported
-    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Give back the model's memory."""
-        self._failure = ''
-        self._release()
-        return super().on_cleanup(state)
-
-    @reported
-    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop and give back everything."""
-        self._stop_frames()
-        self._release()
-        self._finalized = True
-        return super().on_shutdown(state)
-
-    @reported
-    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Go back to unconfigured after a transition that raised."""
-        self._stop_frames()
-        self._release()
-        return super().on_error(state)
-
     def destroy_node(self) -> None:
         """Let the worker finish its frame, then destroy the node."""
-        self._stop_frames()
+        self._stop()
         self._close_outputs()
         super().destroy_node()
 
@@ -225,7 +196,7 @@ class SegmentationNode(ManagedNode):
         message = String(data=json.dumps(list(self._settings.active_domains)))
         self._active_domains_publisher.publish(message)
 
-    def _stop_frames(self) -> None:
+    def _stop(self) -> None:
         if self._input is not None:
             self._input.close()
             self._input = None
@@ -233,6 +204,7 @@ class SegmentationNode(ManagedNode):
             self._worker.stop()
             totals = self._worker.statistics.totals()
             self._worker = None
+            release_memory()
             counts = ', '.join(f'{count} {name}' for name, count in totals.items())
             self._end_logger().info(f'stopped; frames: {counts}')
 

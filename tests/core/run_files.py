@@ -1,12 +1,17 @@
 """What tests read in the folder of a run, and the configuration of a short one."""
 
+from contextlib import contextmanager
 import csv
 import json
+from unittest.mock import patch
 
+import pytest
 from safetensors import safe_open
 from safetensors.torch import load_file
 import torch
 from univseg_core.config import load_config
+from univseg_core.training import loop
+from univseg_core.training.safety import check_loss, TrainingError
 
 
 def rows(path):
@@ -38,3 +43,15 @@ def short(values, write_config, *overrides):
 
 
 SUPERVISED = ('objective.alpha=0', 'objective.beta=0')
+
+
+@contextmanager
+def broken_off_at_step(step):
+    """Have the training within the block break off at a step, and see that it does."""
+    def fail(loss, gradient, where, files):
+        if where.endswith(f'step {step}'):
+            raise TrainingError('enough')
+        check_loss(loss, gradient, where, files)
+
+    with patch.object(loop, 'check_loss', fail), pytest.raises(TrainingError, match='enough'):
+        yield

@@ -6,6 +6,7 @@ import itertools
 import os
 from pathlib import Path
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -133,6 +134,20 @@ def start(ros_domain: int) -> Iterator[Callable[..., Process]]:
     yield start_process
     for process in processes:
         process.kill()
+
+
+@pytest.fixture
+def ros2_launch(start: Callable[..., Process]) -> Callable[..., Process]:
+    """Return a function that starts `ros2 launch univseg_ros` with some arguments."""
+    ros2 = shutil.which('ros2')
+    if ros2 is None:
+        pytest.skip('needs a ROS 2 distribution (the ros2 command)')
+    from ament_index_python import get_package_prefix
+    try:
+        get_package_prefix('univseg_ros')
+    except (LookupError, OSError):
+        pytest.skip('needs univseg_ros built with colcon and its workspace sourced')
+    return lambda *arguments: start('launch', 'univseg_ros', *arguments, program=ros2)
 
 
 class Peer:

@@ -4,10 +4,8 @@ import importlib.util
 import json
 from pathlib import Path
 import re
-import shutil
 import signal
 
-from ament_index_python import get_package_prefix
 from lifecycle_msgs.msg import State
 from lifecycle_msgs.srv import GetState
 import pytest
@@ -165,19 +163,6 @@ def test_a_dds_profile_takes_no_other_s_place_and_says_so(
     assert 'dds_profile is ignored' in told
     assert name in told
     assert value in told
-
-
-@pytest.fixture
-def ros2_launch(start):
-    """Return a function that starts `ros2 launch univseg_ros` with some arguments."""
-    ros2 = shutil.which('ros2')
-    if ros2 is None:
-        pytest.skip('needs a ROS 2 distribution (the ros2 command)')
-    try:
-        get_package_prefix('univseg_ros')
-    except (LookupError, OSError):
-        pytest.skip('needs univseg_ros built with colcon and its workspace sourced')
-    return lambda *arguments: start('launch', 'univseg_ros', *arguments, program=ros2)
 
 
 @pytest.mark.parametrize(('file', 'arguments', 'domains'), [

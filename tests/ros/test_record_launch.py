@@ -4,7 +4,6 @@ from datetime import datetime
 import importlib.util
 from pathlib import Path
 import re
-import shutil
 import signal
 
 import pytest
@@ -94,24 +93,9 @@ def test_what_rosbag2_does_not_have_is_told(launch_file, arguments, argument, va
         launch_file.rosbag2_command({**arguments, argument: value}, NOW)
 
 
-@pytest.fixture
-def ros2_launch(start):
-    """Return a function that starts `ros2 launch univseg_ros record.launch.py`."""
-    ros2 = shutil.which('ros2')
-    if ros2 is None:
-        pytest.skip('needs a ROS 2 distribution (the ros2 command)')
-    from ament_index_python import get_package_prefix
-    try:
-        get_package_prefix('univseg_ros')
-    except (LookupError, OSError):
-        pytest.skip('needs univseg_ros built with colcon and its workspace sourced')
-    return lambda *arguments: start('launch', 'univseg_ros', 'record.launch.py', *arguments,
-                                    program=ros2)
-
-
 def test_a_launched_recorder_records_until_it_is_interrupted(ros2_launch, peer, tmp_path):
-    process = ros2_launch(f'directory:={tmp_path}', 'topics:=image', 'namespace:=launched',
-                          'policy:=rate', 'dds_profile:=large_images')
+    process = ros2_launch('record.launch.py', f'directory:={tmp_path}', 'topics:=image',
+                          'namespace:=launched', 'policy:=rate', 'dds_profile:=large_images')
     process.wait_for('active; policy rate')
     for number in range(1, 40):
         peer.publish(image_of(number), '/launched/image', CAMERA_QOS)
@@ -130,7 +114,7 @@ def test_a_launched_recorder_records_until_it_is_interrupted(ros2_launch, peer, 
     ('use_sim_time:=1', 'launch argument use_sim_time:=1: expected true or false'),
     ('params_file:=/no.yaml', 'launch argument params_file:=/no.yaml: expected a YAML file')])
 def test_a_bad_argument_starts_nothing_and_is_told_in_a_sentence(ros2_launch, argument, complaint):
-    process = ros2_launch(argument)
+    process = ros2_launch('record.launch.py', argument)
     assert process.end() == 1
     assert complaint in process.output
     assert 'process started' not in process.output
@@ -139,7 +123,7 @@ def test_a_bad_argument_starts_nothing_and_is_told_in_a_sentence(ros2_launch, ar
 def test_rosbag2_that_is_not_installed_is_told(ros2_launch):
     if importlib.util.find_spec('rosbag2_py'):
         pytest.skip('rosbag2 is installed')
-    process = ros2_launch('backend:=rosbag2')
+    process = ros2_launch('record.launch.py', 'backend:=rosbag2')
     assert process.end() == 1
     assert 'backend:=rosbag2: expected univseg: the package ros2bag is not installed' in (
         process.output)
