@@ -34,6 +34,21 @@ def test_frames_are_extracted_once(bag, values, write_config, tmp_path, monkeypa
     assert unlabelled(values, write_config, f'{bag}:/front') == images
 
 
+def test_an_unfinished_bag_is_looked_at_anew(bag, values, write_config):
+    (bag / 'metadata.yaml').unlink()
+    file = storage_file(bag)
+    whole = file.read_bytes()
+    file.write_bytes(whole[:len(whole) // 2])
+    few = unlabelled(values, write_config, f'{bag}:/front')
+    assert 0 < len(few) < 3
+    with file.open('r+b') as growing:  # as a recorder does it
+        growing.seek(0, 2)
+        growing.write(whole[len(whole) // 2:])
+    images = unlabelled(values, write_config, f'{bag}:/front')
+    assert len(images) == 3
+    assert images[:len(few)] == few
+
+
 def test_a_file_of_a_bag(values, write_config, tmp_path, monkeypatch):
     monkeypatch.setenv('UNIVSEG_CACHE', str(tmp_path / 'cache'))
     bag = write_bag(tmp_path / 'bag', {'/front': [raw(0, picture) for picture in pictures(1)]})

@@ -96,7 +96,7 @@ def test_a_file_that_was_unpacked_is_read_once(tmp_path, topics):
     whole, _ = read(path)
     unpacked = path / 'bag.mcap'
     with Bag(path) as bag:
-        unpacked.write_bytes(bag._files[0]._path.read_bytes())
+        unpacked.write_bytes(bag._files[0].path.read_bytes())
     assert read(path) == (whole, [])
     (path / 'bag.mcap.zstd').unlink()
     assert read(path) == (whole, [])
@@ -186,7 +186,7 @@ def test_a_truncated_sqlite3_file_gives_what_precedes_its_end(tmp_path, share):
 
 
 @pytest.mark.parametrize('kind', ['leaf', 'overflow'])
-@pytest.mark.parametrize('lost', [[20], [0, 30, 31, 32, 33, 34, 50]])
+@pytest.mark.parametrize('lost', [[20], [0, 30, 31, 32, 33, 34, 50], [20, 21, 22, 24]])
 def test_messages_around_damaged_pages_of_a_sqlite3_file_are_read(tmp_path, kind, lost):
     images = {FRONT: [raw(number, picture)
                       for number, picture in enumerate(pictures(60, (80, 100)))]}
@@ -208,6 +208,18 @@ def test_messages_around_damaged_pages_of_a_sqlite3_file_are_read(tmp_path, kind
     assert found == [message for number, message in enumerate(whole) if number not in lost]
     assert damage[0].startswith(f'{file}: broken ')
     assert str(lost[0] + (kind == 'overflow')) in damage[0].split('message ')[1].split(':')[0]
+
+
+@pytest.mark.parametrize('storage', ['sqlite3', 'mcap'])
+def test_a_file_that_is_taken_away_in_the_meantime_is_damage(tmp_path, topics, storage):
+    path = write_bag(tmp_path / 'bag', topics, storage)
+    file = storage_file(path)
+    with Bag(path) as bag:
+        file.unlink()
+        assert list(bag.messages(topics)) == []
+        bag.begin()
+    assert len(bag.damage) == 1
+    assert bag.damage[0].startswith(f'{file}: cannot be read: ')
 
 
 def test_what_a_journal_beside_a_sqlite3_file_holds_is_read(tmp_path, topics):

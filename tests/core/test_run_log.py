@@ -4,6 +4,7 @@ import csv
 
 import numpy as np
 import pytest
+from tensorboard.summary.writer import event_file_writer
 from tiny_worlds import INDOOR, OUTDOOR, random_image
 from univseg_core.evaluation import DomainResult
 from univseg_core.training.run_log import (
@@ -24,6 +25,12 @@ BAD = {'outdoor': DomainResult(OUTDOOR, np.array([[0, 1, 0], [1, 0, 0], [0, 0, 0
        'indoor': DomainResult(INDOOR, np.array([[3, 0], [0, 1]]))}
 UNKNOWN = {'outdoor': DomainResult(OUTDOOR, np.zeros((3, 3), int)),
            'indoor': DomainResult(INDOOR, np.array([[3, 0], [0, 1]]))}
+
+
+@pytest.fixture(autouse=True)
+def numbered_in_order(monkeypatch):
+    """Number TensorBoard's files from 100: of one second, it reads them by their names' order."""
+    monkeypatch.setattr(event_file_writer, '_global_uid', event_file_writer.AtomicCounter(100))
 
 
 def rows(path):

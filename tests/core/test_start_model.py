@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 from tiny_worlds import small_network
 import torch
 from univseg_core.config import ConfigError, load_config
+from univseg_core.data.dataset import load_data
 from univseg_core.models.model_file import load_model, ModelCard, save_model
 from univseg_core.training import start_model
 from univseg_core.training.run import train
@@ -120,6 +121,18 @@ def test_label_embeddings_of_the_start_model_for_a_further_domain(finished_run, 
     made = load_file(run / 'label_embeddings.safetensors')
     assert {name: len(rows) for name, rows in made.items()} == {'outdoor': 6, 'indoor': 4}
     torch.testing.assert_close(made['indoor'].norm(dim=1), torch.ones(4))
+
+
+@pytest.mark.parametrize('anchor', [0, 1])
+def test_an_embedding_that_nothing_has_taught_is_told(values, write_config, tmp_path, told,
+                                                      anchor):
+    start = tmp_path / 'start.univseg'
+    objective = {'alpha': 0.0, 'beta': 0.0, 'anchor': float(anchor)}
+    save_model(start, small_network(), ModelCard(64, training={
+        'config': {'objective': objective}}))
+    config = short(values, write_config, f'model.start={start}', 'label_embeddings.basis=start')
+    start_model.check_start(config, load_data(config), tmp_path / 'run')
+    assert any('nothing taught the embedding' in text for text in told) == (not anchor)
 
 
 def test_label_embeddings_of_a_start_model_need_one(values, write_config, finished_run):

@@ -1,11 +1,13 @@
 """docs/walk.md: its commands, run as they are written."""
 
+from contextlib import suppress
 import importlib.util
 import json
 import os
 from pathlib import Path
 import random
 import re
+import signal
 import subprocess
 import sys
 import warnings
@@ -14,10 +16,10 @@ from bag_files import raw, write_bag
 import pytest
 from univseg_core.data.folders import list_images
 from univseg_core.images import read_image
-from warm_commands import warm_univseg
 
 ROOT = Path(__file__).parents[2]
-NODES = ('bag_recorder', 'image_player')
+COMMANDS = {'univseg': 'univseg_core', 'bag_recorder': 'univseg_ros.bag_recorder',
+            'image_player': 'univseg_ros.image_player'}
 
 
 def blocks():
@@ -29,12 +31,12 @@ def blocks():
 @pytest.fixture
 def shell(tmp_path):
     """Return a function that runs commands in a folder of their own, which is its `folder`."""
-    commands, folder = tmp_path / 'bin', tmp_path / 'walk'
+    commands, folder, output = tmp_path / 'bin', tmp_path / 'walk', tmp_path / 'output.txt'
     commands.mkdir()
     folder.mkdir()
-    for name in NODES:  # as an installation makes them
+    for name, module in COMMANDS.items():  # as an installation makes them
         script = commands / name
-        script.write_text(f'#!/bin/sh\nexec {sys.executable} -m univseg_ros.{name} "$@"\n')
+        script.write_text(f'#!/bin/sh\nexec {sys.executable} -m {module} "$@"\n')
         script.chmod(0o755)
     environment = {
         **os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1',
@@ -43,16 +45,19 @@ def shell(tmp_path):
         'ROS_DOMAIN_ID': str(random.SystemRandom().randint(1, 100)),
         'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
 
-    output = tmp_path / 'output.txt'
-
     def run(block):
-        done = subprocess.run(['bash', '-eu', '-c', block], cwd=folder, env=environment, text=True,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300)
-        assert done.returncode == 0, f'{block}\n{output.read_text()}\n{done.stdout}'
+        with output.open('wb') as file:
+            process = subprocess.Popen(['bash', '-eu', '-c', block], cwd=folder, env=environment,
+                                       stdout=file, stderr=file, start_new_session=True)
+            try:
+                code = process.wait(300)
+            finally:
+                with suppress(ProcessLookupError):  # what a failing block leaves behind
+                    os.killpg(process.pid, signal.SIGKILL)
+        assert code == 0, f'{block}\n{output.read_text()}'
 
     run.folder = folder
-    with warm_univseg(commands / 'univseg', output, environment):
-        yield run
+    return run
 
 
 def test_the_walk_ends_with_a_better_model_and_a_further_place(shell):
@@ -73,6 +78,7 @@ def test_the_walk_ends_with_a_better_model_and_a_further_place(shell):
     assert len(list_images(shell.folder / 'world' / 'outdoor' / 'train' / 'label')) == 3 + 12
     first, second, third = (figures(run) for run in ('first', 'second', 'third'))
     assert second['outdoor']['before']['miou'] == first['outdoor']['miou']
-    assert second['outdoor']['miou'] > first['outdoor']['miou'] + 0.01
+    # As many further steps on the first labels alone bring 2 points.
+    assert second['outdoor']['miou'] > first['outdoor']['miou'] + 0.04
     assert third['outdoor']['before']['miou'] == second['outdoor']['miou']
     assert third['indoor']['miou'] > 0 and 'before' not in third['indoor']

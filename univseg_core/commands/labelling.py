@@ -161,7 +161,8 @@ def _rank(options: argparse.Namespace) -> None:
     write_png(options.out / 'rank.png', with_legend(sheet, domain))
     few = min(options.budget, len(seen)) - len(ranked)
     print(f'{len(ranked)} of {len(seen)} frames chosen'
-          + (f' ({few} fewer than asked for: the others are like chosen ones)' if few else '')
+          + (f' ({few} fewer than asked for: the others are like chosen ones, or the model is '
+             'sure of them)' if few else '')
           + f': {options.out / "rank.csv"}, {options.out / "rank.png"}')
 
 

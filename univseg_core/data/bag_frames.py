@@ -20,8 +20,9 @@ def frames_folder(source: Path) -> Path:
     Return the folder of the frames of BAG or BAG:TOPIC; any other folder as it is.
 
     Those of a bag are extracted into the cache, if they are not there, with the settings that
-    `univseg frames` has by default. A damaged bag is a warning. Raises DataError where it gives
-    no frame, with the reason.
+    `univseg frames` has by default. A damaged bag is a warning. A
+    bag that is not finished, without metadata.yaml, is looked at anew each time. Raises DataError
+    where it gives no frame, with the reason.
     """
     bag, colon, topic = str(source).rpartition(':')
     if source.exists() or not colon:
@@ -30,7 +31,8 @@ def frames_folder(source: Path) -> Path:
     if not is_bag(path):
         return source
     metadata = path / METADATA
-    cache = folder_for('frames', metadata if metadata.is_file() else path)
+    finished = path if path.is_file() else metadata
+    cache = folder_for('frames', finished if finished.is_file() else path)
     folder = cache / (topic.strip('/').replace('/', '-') or 'frames')
     if (folder / COMPLETE).is_file():
         return folder
@@ -40,5 +42,6 @@ def frames_folder(source: Path) -> Path:
         raise DataError(f'{source}: no frame: {problems or report.text() or "it is empty"}')
     if problems:
         log.warning(problems)
-    write_text(folder / COMPLETE, f'{source}\n')
+    if finished.is_file():
+        write_text(folder / COMPLETE, f'{source}\n')
     return folder

@@ -6,7 +6,7 @@ one gives all that is readable.
 """
 
 from collections.abc import Collection, Iterator
-from contextlib import ExitStack
+from contextlib import contextmanager, ExitStack, suppress
 from dataclasses import replace
 from functools import cache
 import logging
@@ -87,14 +87,18 @@ class Bag:
         topics = {}
         for file in self._files:
             if isinstance(file, McapFile):
-                file.scan_topics()
+                with self._damage_of(file):
+                    file.scan_topics()
             topics |= file.topics
         return topics
 
     def begin(self) -> int | None:
         """Return the time of the first message in nanoseconds; None where there is none."""
-        return min((begin for file in self._files if (begin := file.begin()) is not None),
-                   default=None)
+        begins = []
+        for file in self._files:
+            with self._damage_of(file):
+                begins.append(file.begin())
+        return min((begin for begin in begins if begin is not None), default=None)
 
     def count(self, topics: Collection[str]) -> int | None:
         """Return how many messages some topics have; None where metadata.yaml does not tell."""
@@ -108,15 +112,18 @@ class Bag:
         What is broken is left out; it is in `damage` at the end.
         """
         for file in self._files:
-            for message in file.messages(topics, since, until):
-                data = message.data
-                if data[:4] == ZSTD_MAGIC:
-                    try:
-                        message = replace(message, data=zstd().decompress(data))
-                    except zstd().ZstdError:
-                        pass  # It is told as a message that cannot be deserialised.
-                yield message
+            with self._damage_of(file):
+                yield from map(_unpacked_message, file.messages(topics, since, until))
             self.damage += file.damage
+
+    @contextmanager
+    def _damage_of(self, file: 'McapFile | Sqlite3File') -> Iterator[None]:
+        """Note what keeps a file from being read, such as that somebody took it away."""
+        try:
+            yield
+        except OSError as error:
+            text = f'{file.path}: cannot be read: {error}'
+            self.damage += [text] if text not in self.damage else []
 
     def _listed(self) -> list[Path]:
         """Return the paths of the folder's files in order, and note what metadata.yaml tells."""
@@ -173,6 +180,13 @@ class Bag:
             raise BagError(f'{path}: cannot be unpacked into {folder}: {error.strerror}; '
                            'TMPDIR may name another disk') from error
         return unpacked
+
+
+def _unpacked_message(message: Message) -> Message:
+    if message.data[:4] == ZSTD_MAGIC:
+        with suppress(zstd().ZstdError):  # It is told as a message that cannot be deserialised.
+            return replace(message, data=zstd().decompress(message.data))
+    return message
 
 
 def _unpack(source: BinaryIO, target: BinaryIO) -> str | None:

@@ -41,7 +41,7 @@ class McapFile:
     def __init__(self, path: Path):
         self.topics: dict[str, str] = {}
         self.damage: list[str] = []
-        self._path = path
+        self.path = path
         self._types: dict[int, str] = {}
         self._channels: dict[int, tuple[str, str]] = {}
         self._begin: int | None = None
@@ -98,7 +98,7 @@ class McapFile:
 
     def _scan(self, topics: Collection[str] | None, since: int, until: int) -> Iterator[Message]:
         """Yield the messages of some topics, or of all."""
-        with self._path.open('rb') as file:
+        with self.path.open('rb') as file:
             size = file.seek(0, io.SEEK_END)
             file.seek(0)
             if file.read(len(MAGIC)) != MAGIC:
@@ -159,7 +159,7 @@ class McapFile:
         return content
 
     def _broken(self, at: int, what: str) -> None:
-        self.damage.append(f'{self._path}: broken at byte {at}: {what}')
+        self.damage.append(f'{self.path}: broken at byte {at}: {what}')
 
 
 def decompress(data: bytes, compression: str) -> bytes:

@@ -11,6 +11,9 @@ from univseg_core.data.mcap import Message
 MAPPED = 2**40
 """Bytes of a file that are read through a memory map: else, sqlite asks for each page."""
 
+NEAR = 1000
+"""Numbers behind damage that are tried one by one: there may be several holes."""
+
 LARGEST = 2**62
 """Above every message's number."""
 
@@ -22,12 +25,12 @@ class Sqlite3File:
     One sqlite3 file of a bag, whose messages are read by number, without the index of times.
 
     `topics` has the type of each topic. `damage` tells what was found to be broken, and where.
-    Raises ValueError for a file of something else.
+    Raises ValueError for a file of something else, OSError for one that cannot be opened.
     """
 
     def __init__(self, path: Path):
         self.damage: list[str] = []
-        self._path = path
+        self.path = path
         self._uri = f'{path.resolve().as_uri()}?immutable=1'  # Nothing is written near it,
         log = path.with_name(f'{path.name}-wal')  # unless a log there holds its last messages.
         if log.is_file() and log.stat().st_size:
@@ -66,11 +69,11 @@ class Sqlite3File:
                 except apsw.Error as error:
                     broken += 1
                     if broken == 1:
-                        self.damage.append(f'{self._path}: broken at message {number}: {error}')
+                        self.damage.append(f'{self.path}: broken at message {number}: {error}')
                     continue
                 yield Message(*wanted[topic], time, data)
         if broken > 1:
-            self.damage.append(f'{self._path}: {broken} messages are broken')
+            self.damage.append(f'{self.path}: {broken} messages are broken')
 
     def _rows(self, connection: apsw.Connection) -> Iterator[tuple[int, int, int]]:
         """Yield the number, topic and time of all messages."""
@@ -82,12 +85,12 @@ class Sqlite3File:
                     number = row[0] + 1
                 return
             except apsw.Error as error:
-                self.damage.append(f'{self._path}: broken after message {number - 1}: {error}')
+                self.damage.append(f'{self.path}: broken after message {number - 1}: {error}')
                 number = _behind_damage(connection, number)
 
     def _read_log(self, log: Path) -> None:
         """Read the log's messages, too, where sqlite can."""
-        uri, self._uri = self._uri, f'{self._path.resolve().as_uri()}?mode=ro'
+        uri, self._uri = self._uri, f'{self.path.resolve().as_uri()}?mode=ro'
         try:
             with closing(self._connect()) as connection:
                 connection.execute('SELECT id FROM topics').fetchall()
@@ -97,11 +100,14 @@ class Sqlite3File:
                                'the file beside it, to where you may write')
 
     def _connect(self) -> apsw.Connection:
-        connection = apsw.Connection(
-            self._uri, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
-        connection.execute(f'PRAGMA mmap_size = {MAPPED}')
-        # Without this, sqlite opens no file that has lost its end.
-        connection.execute('PRAGMA writable_schema = ON')
+        try:
+            connection = apsw.Connection(
+                self._uri, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
+            connection.execute(f'PRAGMA mmap_size = {MAPPED}')
+            # Without this, sqlite opens no file that has lost its end.
+            connection.execute('PRAGMA writable_schema = ON')
+        except apsw.Error as error:
+            raise OSError(f'{self.path}: {error}') from error
         return connection
 
 
@@ -114,8 +120,10 @@ def _behind_damage(connection: apsw.Connection, number: int) -> int:
             return False
         return True
 
-    step = 1
+    for near in range(number + 1, number + NEAR):
+        if readable(near):
+            return near
+    step = NEAR
     while number + step < LARGEST and not readable(number + step):
         step *= 2
-    between = range(number + 1, number + step)
-    return number + 1 + bisect_left(between, True, lo=step // 2, key=readable)
+    return number + bisect_left(range(number, number + step), True, lo=step // 2, key=readable)

@@ -10,7 +10,7 @@ from univseg_core.config import RunConfig
 from univseg_core.data.dataset import DomainData
 from univseg_core.label_embeddings import centroid_sums, embedded_label_embeddings
 from univseg_core.models.encoders import load_pretrained
-from univseg_core.models.model_file import load_model
+from univseg_core.models.model_file import load_model, ModelCard, ModelFileError
 from univseg_core.models.universal import ModelSpec, UniversalSegmenter
 from univseg_core.training.processes import share_batch_norm, summed
 from univseg_core.training.safety import TrainingError
@@ -24,13 +24,17 @@ def new_network(config: RunConfig, data: Mapping[str, DomainData]) -> UniversalS
     return UniversalSegmenter(spec, [d.domain for d in data.values()])
 
 
-def start_from(path: Path, network: UniversalSegmenter) -> None:
+def start_from(path: Path, network: UniversalSegmenter) -> tuple[UniversalSegmenter, ModelCard]:
     """
     Give a network the encoder, embedding and heads of a model file, those of equal domains.
 
-    Raises TrainingError where the file's network has another shape, or a domain other classes.
+    Returns what the file holds. Raises TrainingError where it is no model file, its network has
+    another shape, or a domain other classes.
     """
-    found, _ = load_model(path)
+    try:
+        found, card = load_model(path)
+    except ModelFileError as error:
+        raise TrainingError(f'model.start: {error}') from error
     expected, got = network.spec.to_dict(), found.spec.to_dict()
     if differing := [key for key in expected if expected[key] != got[key]]:
         raise TrainingError(f'model.start: {path}: ' + ', '.join(
@@ -45,6 +49,7 @@ def start_from(path: Path, network: UniversalSegmenter) -> None:
                                 f'{", ".join(expected)}, got {", ".join(got)}; a domain of '
                                 'another name would get a new head')
         network.head(name).load_state_dict(found.head(name).state_dict())
+    return found, card
 
 
 def prepared_network(config: RunConfig, data: Mapping[str, DomainData],

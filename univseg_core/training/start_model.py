@@ -31,8 +31,7 @@ def check_start(config: RunConfig, data: Mapping[str, DomainData], run: Path) ->
     if path.is_relative_to(run.resolve()):
         raise TrainingError(f'model.start: {path} lies in the folder of this run, which writes '
                             'its own models there: name another --run folder')
-    start_from(path, new_network(config, data))
-    found, card = load_model(path)
+    found, card = start_from(path, new_network(config, data))
     known = [name for name in data if name in found.domains]
     log.info('start from %s: %s', path, ', '.join(
         f'{name} {"with its head" if name in known else "is new"}' for name in data))
@@ -41,7 +40,13 @@ def check_start(config: RunConfig, data: Mapping[str, DomainData], run: Path) ->
                     'and that the new model will lack: %s', path, ', '.join(left))
     if card.image_size != config.data.image_size:
         log.warning('model.start: %s has learned from images of data.image_size %s; here it is '
-                    '%s', path, card.image_size, config.data.image_size)
+                    '%s', path, card.image_size or 'null', config.data.image_size or 'null')
+    objective = card.training.get('config', {}).get('objective', {})
+    if config.label_embeddings.basis == 'start' and not any(
+            objective.get(key, 1) for key in ('alpha', 'beta', 'anchor')):
+        log.warning('label_embeddings.basis: start: nothing taught the embedding of %s (its α, β '
+                    'and anchor were 0): its label embeddings are those of a random projection',
+                    path)
 
 
 def measured_start(setup: Setup, data: Mapping[str, DomainData],
