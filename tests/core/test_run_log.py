@@ -29,7 +29,7 @@ UNKNOWN = {'outdoor': DomainResult(OUTDOOR, np.zeros((3, 3), int)),
 
 @pytest.fixture(autouse=True)
 def numbered_in_order(monkeypatch):
-    """Number TensorBoard's files from 100: of one second, it reads them by their names' order."""
+    """Have TensorBoard number its files from 100: it reads those of one second by name."""
     monkeypatch.setattr(event_file_writer, '_global_uid', event_file_writer.AtomicCounter(100))
 
 
