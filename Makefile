@@ -9,10 +9,10 @@ INSTALLED := $(VENV)/installed
 demo: $(INSTALLED)
 	$(BIN)/python -m univseg_ros.demo --out demo_output
 
-# Those of ROS one at a time: their processes wait for each other.
+# Those of ROS by module: each process of the tests has a ROS domain of its own.
 test: lint
 	$(BIN)/python -m pytest -n 2 tests/core tests/gpu
-	$(BIN)/python -m pytest tests/ros
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/ros
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
