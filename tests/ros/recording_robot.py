@@ -23,8 +23,6 @@ bag_recorder.STATUS_PERIOD = {STATUS_PERIOD}
 sys.exit(bag_recorder.main())""")
 """The recorder, in a hurry to tell its status."""
 
-
-
 DEFAULTS = {name: spec.default for name, spec in PARAMETERS.items() if spec.changes != 'start'}
 WAYS_BACK = {
     State.PRIMARY_STATE_ACTIVE: (Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP),

@@ -217,7 +217,7 @@ def test_what_could_not_be_written_is_counted_as_that(make_recorder, tmp_path, m
 
 @pytest.mark.parametrize('error', [sqlite3.DatabaseError, RuntimeError])
 def test_whatever_happens_to_the_bag_is_told_and_the_thread_goes_on(make_recorder, monkeypatch,
-                                                                   error):
+                                                                    error):
     recorder = make_recorder()
     put(recorder, [front(0)])
 
@@ -286,7 +286,7 @@ def test_a_folder_that_disappears_ends_the_recording_but_not_the_thread(make_rec
 
 @pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
 def test_a_bag_that_is_removed_while_it_is_written_ends_the_recording(make_recorder, tmp_path,
-                                                                     storage):
+                                                                      storage):
     recorder = make_recorder(storage=storage)
     put(recorder, [front(0)])
     shutil.rmtree(next(tmp_path.iterdir()))
