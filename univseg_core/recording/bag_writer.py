@@ -33,7 +33,7 @@ class BagWriter:
     """
     A new bag in a folder of its own.
 
-    A new file begins behind `split_size` bytes or `split_seconds`; 0 stands for no limit. Raises
+    A new file begins after `split_size` bytes or `split_seconds`; 0 stands for no limit. Raises
     OSError where the disk is full: the bag is then to be closed, with what it has.
     """
 
