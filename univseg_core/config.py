@@ -131,6 +131,10 @@ class DomainSection(Section):
         None, validate_default=True, description='images to learn from, with labels')
     validation: LabelledFolder | None = Field(
         None, validate_default=True, description='images to measure with')
+    validation_from_train: StrictInt | None = Field(
+        None, ge=1, description='how many training images to set aside and measure with, in place '
+                                'of the validation images: to choose settings by, or where there '
+                                'are no others; the same ones for every seed')
     labelled: StrictInt | None = Field(
         None, ge=1, description='how many training labels to use (N); all when left out')
     unlabelled: list[Images] = Field(
@@ -234,6 +238,13 @@ class ObjectiveSection(Section):
     anchor: float = Field(
         0.0, ge=0, description='weight of the cross-entropy of labelled pixels against the label '
                                'embeddings of their domain, which ties the embedding to them')
+    consistency: float = Field(
+        0.0, ge=0, description='weight of the cross-entropy of disturbed unlabelled crops against '
+                               'the labels that a mean teacher gives them undisturbed: the '
+                               'running mean of the network')
+    class_balance: float = Field(
+        0.0, ge=0, le=1, description='power of the inverse class frequency by which labelled '
+                                     'pixels are weighed: 0 not at all, 1 all classes alike')
     full_resolution: StrictBool = Field(
         False, description='whether the entropy is that of each pixel, at many times the cost, '
                            'and not of each cell of 8×8')
@@ -241,12 +252,12 @@ class ObjectiveSection(Section):
     @property
     def needs_unlabelled(self) -> bool:
         """Return whether unlabelled images are learned from."""
-        return bool(self.alpha or self.beta)
+        return bool(self.alpha or self.beta or self.consistency)
 
     @property
     def needs_label_embeddings(self) -> bool:
         """Return whether label embeddings are learned with."""
-        return self.needs_unlabelled or bool(self.anchor)
+        return bool(self.alpha or self.beta or self.anchor)
 
 
 class LabelEmbeddingSection(Section):

@@ -17,30 +17,51 @@ from univseg_core.models.encoders import OUTPUT_STRIDE
 
 @dataclass(frozen=True)
 class Losses:
-    """Scalars in nats: the total (Eq 5) and its terms (Eq 1, 3, 4 and the anchor), unweighted."""
+    """
+    Scalars in nats: the total (Eq 5) and its terms, unweighted.
+
+    They are those of Eq 1, 3 and 4, the anchor and the consistency.
+    """
 
     total: torch.Tensor
     supervised: torch.Tensor
     cross: torch.Tensor
     within: torch.Tensor
     anchor: torch.Tensor
+    consistency: torch.Tensor
 
 
 def masked_cross_entropy(logits: torch.Tensor, target: torch.Tensor,
-                         images: torch.Tensor | None = None) -> torch.Tensor:
+                         images: torch.Tensor | None = None,
+                         class_weights: torch.Tensor | None = None) -> torch.Tensor:
     """
     Return the supervised loss of one domain (Eq 1), a scalar in nats.
 
     Logits are (B, C, H, W), targets (B, H, W) integer with 255 where void. The mean over each
     image's valid pixels comes first, then that over the images that have any; 0 if none has.
     `images`, a scalar, is how many such images the whole step has: these alone unless given.
+    `class_weights` (C,) multiply the pixels of each class.
     """
     target = target.long()
-    pixels = F.cross_entropy(logits, target, ignore_index=IGNORE_INDEX, reduction='none')
+    pixels = F.cross_entropy(logits, target, class_weights, ignore_index=IGNORE_INDEX,
+                             reduction='none')
     valid = (target != IGNORE_INDEX).sum((1, 2))
     means = pixels.sum((1, 2)) / valid.clamp(min=1)
     images = counted_images(target) if images is None else images
     return means.sum() / images.clamp(min=1)
+
+
+def consistency_loss(logits: torch.Tensor, labels: torch.Tensor, counts: torch.Tensor,
+                     cells: torch.Tensor | None = None) -> torch.Tensor:
+    """
+    Return the cross-entropy of cells against labels that a teacher gave them, a scalar in nats.
+
+    Logits are (B, C, h, w), labels (B, h, w) int64, `counts` (B, h, w) bool says which of them are
+    to be learned from. The sum is divided by `cells`, a scalar: by all of these unless given.
+    """
+    cells = torch.tensor(labels.numel()) if cells is None else cells
+    losses = F.cross_entropy(logits.float(), labels, reduction='none')
+    return (losses * counts).sum() / cells.clamp(min=1)
 
 
 def counted_images(target: torch.Tensor) -> torch.Tensor:
@@ -133,22 +154,25 @@ def mean_assignment(scores: torch.Tensor, valid: torch.Tensor,
 
 def total_loss(supervised: Mapping[str, torch.Tensor],
                entropies: Mapping[tuple[str, str], torch.Tensor],
-               anchors: Mapping[str, torch.Tensor], *, alpha: float, beta: float,
-               anchor: float) -> Losses:
+               anchors: Mapping[str, torch.Tensor],
+               consistencies: Mapping[str, torch.Tensor] | None = None, *, alpha: float,
+               beta: float, anchor: float, consistency: float = 0.0) -> Losses:
     """
-    Return L_S + α·L_cross + β·L_within (Eq 5) + anchor·L_anchor.
+    Return L_S + α·L_cross + β·L_within (Eq 5) + anchor·L_anchor + consistency·L_consistency.
 
     Each term is the sum over domains of scalars; with more than two domains, a domain's
     cross-domain term is the mean over the others. `entropies` holds H(σ(v_ij)) by (i, j):
-    within-domain where i = j, cross-domain elsewhere. Entropies and anchors may be empty.
+    within-domain where i = j, cross-domain elsewhere. All but `supervised` may be empty.
     """
     zero = torch.zeros_like(next(iter(supervised.values())))
     others = max(1, len({j for _, j in entropies}) - 1)
     sums = [sum(terms, zero) for terms in (
         supervised.values(), (value for (i, j), value in entropies.items() if i != j),
-        (value for (i, j), value in entropies.items() if i == j), anchors.values())]
+        (value for (i, j), value in entropies.items() if i == j), anchors.values(),
+        (consistencies or {}).values())]
     sums[1] = sums[1] / others
-    total = sums[0] + alpha * sums[1] + beta * sums[2] + anchor * sums[3]
+    total = (sums[0] + alpha * sums[1] + beta * sums[2] + anchor * sums[3]
+             + consistency * sums[4])
     return Losses(total, *sums)
 
 

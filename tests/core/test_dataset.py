@@ -49,6 +49,31 @@ def test_labelled_images_can_be_kept_out_of_the_unlabelled(load):
     assert sorted(names(d.labelled) + names(d.unlabelled)) == [f'{i:02}.png' for i in range(TRAIN)]
 
 
+def test_training_images_can_be_set_aside_to_measure_with(load):
+    """The same ones for every seed; none is learned from, and the other folder is left alone."""
+    asides = []
+    for seed in (0, 1):
+        config = load('domains.outdoor.validation_from_train=2', f'training.seed={seed}',
+                      'domains.outdoor.labelled_also_unlabelled=false')
+        data = load_data(config)
+        d = data['outdoor']
+        assert len(d.validation) == 2
+        assert all(sample.image.parent.parent.name == 'train' for sample in d.validation)
+        everything = names(d.labelled) + names(d.unlabelled) + names(d.validation)
+        assert sorted(everything) == [f'{i:02}.png' for i in range(TRAIN)]
+        assert names(load_validation(config, {name: d.domain for name, d in data.items()})[
+            'outdoor']) == names(d.validation)
+        assert len(data['indoor'].validation) == VALIDATION
+        asides.append(names(d.validation))
+    assert asides[0] == asides[1]
+
+
+def test_no_more_can_be_set_aside_than_there_are(load):
+    with pytest.raises(DataError, match=rf'domains\.outdoor\.validation_from_train: {TRAIN} '
+                                        rf'images asked for, but the training folder has {TRAIN}'):
+        load_data(load(f'domains.outdoor.validation_from_train={TRAIN}'))
+
+
 def test_further_folders_are_unlabelled(load, worlds):
     more = worlds / 'indoor' / 'validation' / 'image'
     d = load_data(load(f'domains.outdoor.unlabelled=["{more}"]'))['outdoor']

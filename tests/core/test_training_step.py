@@ -51,8 +51,8 @@ def test_a_batchs_losses(unlabelled, warmup, step, rise):
     with torch.no_grad():
         counts = step_counts(FABRIC, [batch], objective)
         losses, values = batch_losses(network, batch, counts, objective, step)
-        logits, embeddings, of_labelled, features = network(batch.images, batch.labelled,
-                                                            batch.unlabelled)
+        logits, embeddings, of_labelled, features, _ = network(batch.images, batch.labelled,
+                                                               batch.unlabelled)
         supervised = sum(masked_cross_entropy(logits[name], batch.targets[LABELLED_ROWS[name]])
                          for name in LABELLED_ROWS)
         entropies = {(i, j): entropy(similarity(embeddings[i], network.label_embeddings(j)),
@@ -127,7 +127,7 @@ def test_the_entropy_at_full_resolution_is_that_of_upsampled_similarities():
     with torch.no_grad():
         counts = step_counts(FABRIC, [batch], objective)
         _, values = batch_losses(network, batch, counts, objective, 1)
-        _, embeddings, _, _ = network(batch.images, batch.labelled, batch.unlabelled)
+        embeddings = network(batch.images, batch.labelled, batch.unlabelled).embeddings
         scores = {(i, j): upsample(similarity(embeddings[i], network.label_embeddings(j)),
                                    (24, 40)) for i in embeddings for j in embeddings}
     for (i, j), each in scores.items():

@@ -43,7 +43,7 @@ def bilinear_x8(logits, height, width):
 def test_each_domain_gets_exactly_its_rows():
     network, batch = small_network(), images()
     with torch.no_grad():
-        logits, embeddings, of_labelled, _ = network(batch, LABELLED, UNLABELLED)
+        logits, embeddings, of_labelled, _, of_unlabelled = network(batch, LABELLED, UNLABELLED)
         for name, rows in LABELLED.items():
             head = network.get_submodule(f'head_{name}')
             expected = upsample(head(network.features(batch[rows])), (37, 50))
@@ -52,6 +52,9 @@ def test_each_domain_gets_exactly_its_rows():
             for name, rows in part.items():
                 expected = network.embedding(network.features(batch[rows]))
                 torch.testing.assert_close(found[name], expected, rtol=1e-5, atol=1e-6)
+        for name, rows in UNLABELLED.items():
+            expected = network.head(name)(network.features(batch[rows]))
+            torch.testing.assert_close(of_unlabelled[name], expected, rtol=1e-5, atol=1e-5)
     assert {name: tuple(value.shape) for name, value in logits.items()} == {
         'outdoor': (2, 3, 37, 50), 'indoor': (1, 2, 37, 50)}
     assert {name: tuple(value.shape) for name, value in embeddings.items()} == {
@@ -88,8 +91,7 @@ def test_images_are_normalised_inside(dtype):
 def test_a_domain_may_be_named_like_an_attribute(name):
     network = small_network(Domain.create(name, ['a', 'b']), INDOOR)
     network.set_label_embeddings(name, torch.ones(2, 8))
-    logits, embeddings, _, _ = network.train()(images(4), {name: slice(0, 2)},
-                                               {name: slice(2, 4)})
+    logits, embeddings, *_ = network.train()(images(4), {name: slice(0, 2)}, {name: slice(2, 4)})
     assert logits[name].shape == (2, 2, 37, 50)
     assert embeddings[name].shape == (2, 8, 5, 7)
     assert network.label_embeddings(name).eq(1).all()

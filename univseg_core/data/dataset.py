@@ -48,12 +48,14 @@ def load_data(config: RunConfig) -> dict[str, DomainData]:
             log.warning(warning)
         data[name] = DomainData(config.domain(name), labelled, unlabelled, validation)
     objective = config.objective
-    if (objective.alpha or objective.beta) and not any(d.unlabelled for d in data.values()):
+    if objective.needs_unlabelled and not any(d.unlabelled for d in data.values()):
+        weights = {key: getattr(objective, key) for key in ('alpha', 'beta', 'consistency')}
+        named = ', '.join(f'objective.{key} ({value:g})'
+                          for key, value in weights.items() if value)
         raise DataError(
-            f'objective.alpha ({objective.alpha:g}) and objective.beta ({objective.beta:g}) weigh '
-            'what unlabelled images teach, but no domain has any: name folders of them '
-            '(domains.NAME.unlabelled), let the labelled ones serve '
-            '(domains.NAME.labelled_also_unlabelled), or set both weights to 0')
+            f'{named}: weights of what unlabelled images teach, but no domain has any: name '
+            'folders of them (domains.NAME.unlabelled), let the labelled ones serve '
+            '(domains.NAME.labelled_also_unlabelled), or set them to 0')
     if len(data) == 1 and objective.alpha and not objective.beta and objective.needs_unlabelled:
         raise DataError(
             f'objective.alpha ({objective.alpha:g}) weighs the cross-domain entropy, but there is '

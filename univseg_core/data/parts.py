@@ -6,6 +6,7 @@ from typing import Literal
 from univseg_core.config import DomainSection
 from univseg_core.data.folders import DataError, labelled_samples, Sample
 from univseg_core.data.layouts import LAYOUTS
+from univseg_core.data.splits import choose_labelled
 
 
 def samples_of(name: str, section: DomainSection,
@@ -13,8 +14,25 @@ def samples_of(name: str, section: DomainSection,
     """
     List the labelled images of one part of a domain.
 
-    Raises DataError, which names the domain's key, for an incomplete download.
+    With `validation_from_train`, both parts come from the training images. Raises DataError, which
+    names the domain's key, for an incomplete download.
     """
+    if section.validation_from_train is None:
+        return _own_samples(name, section, part)
+    train = _own_samples(name, section, 'train')
+    if len(train) <= section.validation_from_train:
+        raise DataError(f'domains.{name}.validation_from_train: {section.validation_from_train} '
+                        f'images asked for, but the training folder has {len(train)}, of which '
+                        'some are to be learned from')
+    # Not by the run's seed: what is chosen by these images must not have learned from them.
+    aside = choose_labelled(train, section.validation_from_train, f'{name} validation', 0)
+    if part == 'validation':
+        return aside
+    chosen = set(aside)
+    return [sample for sample in train if sample not in chosen]
+
+
+def _own_samples(name: str, section: DomainSection, part: str) -> list[Sample]:
     if section.dataset == 'folder':
         folders = getattr(section, part)
         return labelled_samples(folders.images, folders.labels)
@@ -47,6 +65,8 @@ def other_counts(name: str, section: DomainSection,
                  parts: Mapping[str, Sequence[Sample]]) -> Iterator[str]:
     """Yield a warning for each part that has another number of images than was published."""
     for part, samples in parts.items():
+        if section.validation_from_train is not None and part != 'extra':
+            continue
         published = published_counts(section, part)
         if published and len(samples) not in published:
             yield (f'domains.{name}.root: {section.root} has {len(samples)} images of '

@@ -125,6 +125,9 @@ def _runs(experiment: Experiment, root: Path, variant: Variant, labelled: int | 
     if not variant.unsupervised:
         values |= {'objective': {'alpha': 0, 'beta': 0}, 'label_embeddings': {}}
     values = merged(values, variant.changes)
+    if variant.steps != 1:
+        steps = _checked(experiment, values).training.steps
+        values = merged(values, {'training': {'steps': round(variant.steps * steps)}})
     names = experiment.domains
     supervised = {name: folder_of(root, labelled, seed, SUPERVISED_ONLY.name, name)
                   for name in names}

@@ -11,6 +11,7 @@ from univseg_core.experiments.plan import ExperimentError, folder_of, is_finishe
 from univseg_core.experiments.settings import Experiment
 from univseg_core.experiments.variants import VARIANTS
 from univseg_core.files import write_text
+from univseg_core.training.run_log import read_losses
 
 PAPER = 'evaluation_paper.json'
 
@@ -79,6 +80,46 @@ class Results:
         return {seed: sum(domain[seed] for domain in domains)
                 for seed in domains[0] if all(seed in domain for domain in domains)}
 
+    def differences(self, labelled: int | str, variant: str, other: str,
+                    domain: str | None = None) -> dict[int, float]:
+        """
+        Return by how many points a variant's mIoU is above another's, of each seed that has both.
+
+        That of a domain, or the sum over all. Of one seed, both have the same labelled images.
+        """
+        mine, its = (self.sum_of_mious(labelled, name) if domain is None
+                     else self.miou(labelled, name, domain) for name in (variant, other))
+        return {seed: value - its[seed] for seed, value in mine.items() if seed in its}
+
+    def runs(self) -> list[dict[str, Any]]:
+        """
+        Return what each finished run was and came to: a row of plain values for each.
+
+        mIoUs are in percent, by domain, None where the run has it not; `seconds` is what its steps
+        took, without validations, waits for other runs or networks that it began with.
+        """
+        section, rows = self._experiment.section, []
+        for labelled in section.labelled:
+            for seed in section.seeds:
+                for variant in section.variants:
+                    for domain in self._experiment.domains if VARIANTS[variant].alone else [None]:
+                        folder = folder_of(self._root, labelled, seed, variant, domain)
+                        if is_finished(folder):
+                            rows.append({'labelled': labelled, 'seed': seed, 'variant': variant,
+                                         **self._run(folder)})
+        return rows
+
+    def _run(self, folder: Path) -> dict[str, Any]:
+        parts = self._read(folder / 'evaluation.json')
+        row = dict(zip(('steps', 'seconds'), _steps_and_seconds(folder), strict=True))
+        for name in self._experiment.domains:
+            part = parts.get(name, {})
+            for key, value in ((f'miou/{name}', part.get('miou')),
+                               (f'prototype_miou/{name}',
+                                part.get('prototypes', {}).get('miou'))):
+                row[key] = None if value is None else 100 * value
+        return row
+
     def iou(self, labelled: int | str, variant: str, domain: str,
             measure: str = 'standard') -> dict[str, list[float]]:
         """
@@ -121,6 +162,15 @@ class Results:
                                       f'domain ({error!r})') from None
             self._files[path] = values
         return self._files[path]
+
+
+def _steps_and_seconds(folder: Path) -> tuple[int | None, float | None]:
+    """Return a finished run's steps and the seconds that they took, None where no log tells."""
+    losses = read_losses(folder)
+    if not losses:
+        return None, None
+    steps = int(losses['step'][-1])
+    return steps, float(losses['seconds_per_step'].mean()) * steps
 
 
 def evaluate_by_the_papers_protocol(folders: Sequence[Path]) -> None:

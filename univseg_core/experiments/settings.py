@@ -38,6 +38,9 @@ class ExperimentSection(Section):
     single_domain_steps: StrictInt | dict[Labelled, StrictInt] | None = Field(
         None, description='steps of the networks of one domain, the same for each N or by N; '
                           'training.steps when left out')
+    compare_with: Name | None = Field(
+        None, description='variant whose figures are subtracted from those of the others, seed by '
+                          'seed')
     published: dict[Labelled, dict[Name, dict[str, float]]] = Field(
         {}, description='mIoU in percent of others, by N, variant and domain')
     published_classes: dict[Labelled, dict[Name, dict[str, dict[str, float]]]] = Field(
@@ -151,6 +154,8 @@ def _check_consistent(experiment: Experiment) -> None:
     steps = section.single_domain_steps
     if isinstance(steps, dict) and (absent := set(section.labelled) - steps.keys()):
         problems.append(f'single_domain_steps: no number for N = {sorted(map(str, absent))[0]}')
+    if section.compare_with not in (None, *section.variants):
+        problems.append(f'compare_with: {section.compare_with} is not one of the variants')
     for key in ('published', 'published_classes'):
         for labelled, variants in getattr(section, key).items():
             for variant, figures in variants.items():

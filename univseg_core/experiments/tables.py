@@ -19,6 +19,7 @@ HEADINGS = {
                   'finetune and univ_basic, of a random projection of the features)',
 }
 COLUMNS = ('labelled', 'variant', 'measure', 'domain', 'seeds', 'mean', 'deviation', 'published')
+RUN_COLUMNS = ('labelled', 'seed', 'variant')
 CLASS_COLUMNS = (*COLUMNS[:4], 'class', *COLUMNS[4:])
 
 NOTE = ('in %; where there are several seeds, mean ± sample standard deviation. '
@@ -29,7 +30,9 @@ PUBLISHED = ('\nPublished: Kalluri et al., Universal Semi-Supervised Semantic Se
 
 def write_tables(experiment: Experiment, results: Results, root: Path) -> str:
     """
-    Write NAME.md, NAME.csv, NAME_classes.md and NAME_classes.csv in the experiment's folder.
+    Write NAME.md, NAME.csv, NAME_classes.md, NAME_classes.csv and NAME_runs.csv.
+
+    They are written in the experiment's folder; the last one has a row for each finished run.
 
     Returns the first one's text.
     """
@@ -39,6 +42,8 @@ def write_tables(experiment: Experiment, results: Results, root: Path) -> str:
     write_text(root / f'{experiment.name}_classes.md', class_markdown(experiment, results))
     _write_csv(root / f'{experiment.name}_classes.csv', CLASS_COLUMNS,
                class_rows(experiment, results))
+    runs = results.runs()
+    _write_csv(root / f'{experiment.name}_runs.csv', list(runs[0]) if runs else RUN_COLUMNS, runs)
     return text
 
 
@@ -94,6 +99,7 @@ def markdown(experiment: Experiment, results: Results) -> str:
                 continue
             lines += [f'## N = {labelled}{heading}', '']
             lines += _grid(experiment, cells, measure != 'prototypes')
+        lines += _differences(experiment, results, labelled)
     return '\n'.join(lines)
 
 
@@ -118,6 +124,31 @@ def _grid(experiment: Experiment, cells: Mapping[tuple, Mapping],
                 line.append(_number(cell.get('published'), 2))
         yield _line(line)
     yield ''
+
+
+def _differences(experiment: Experiment, results: Results,
+                 labelled: int | str) -> Iterable[str]:
+    """Return the table of what each variant is above the one that they are compared with."""
+    other = experiment.section.compare_with
+    columns = [*experiment.domains, 'sum']
+    lines = []
+    for variant in experiment.section.variants:
+        means = [Mean.of(list(results.differences(
+            labelled, variant, other, None if name == 'sum' else name).values()))
+            for name in columns] if other not in (None, variant) else []
+        if any(means):
+            lines.append(_line([variant, str(max(mean.count for mean in means if mean)),
+                                *(_signed(mean) for mean in means)]))
+    if lines:
+        yield from [f'## N = {labelled}, points above {other}', '',
+                    'Mean of the differences seed by seed, ± their sample standard deviation.', '',
+                    *_header(['variant', 'seeds', *columns]), *lines, '']
+
+
+def _signed(mean: Mean | None) -> str:
+    if mean is None:
+        return MISSING
+    return f'{mean.mean:+.1f}' + ('' if mean.deviation is None else f' ± {mean.deviation:.1f}')
 
 
 def class_markdown(experiment: Experiment, results: Results) -> str:

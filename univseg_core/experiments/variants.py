@@ -13,7 +13,8 @@ class Variant:
     `alone`: a network for each domain, and not one for all. `unsupervised`: whether there are
     unsupervised terms; without, settings of theirs count for nothing. `supervised_only`: what the
     networks of the variant of that name, of the same N and seed, serve as: the start of each
-    domain's network, or the networks whose features give the label embeddings.
+    domain's network, or the networks whose features give the label embeddings. `steps` multiplies
+    those of the experiment.
     """
 
     name: str
@@ -22,6 +23,7 @@ class Variant:
     alone: bool = False
     unsupervised: bool = True
     supervised_only: Literal['start', 'networks'] | None = None
+    steps: float = 1.0
 
 
 SUPERVISED_ONLY = Variant(
@@ -52,6 +54,16 @@ VARIANTS = {variant.name: variant for variant in (
     Variant('univ_full_anchor', 'univ_full with labelled pixels held to the label embeddings of '
                                 'their class',
             {'objective': {'anchor': 1.0}}, supervised_only='networks'),
+    Variant('univ_basic_control', 'univ_basic with the disturbed unlabelled crops in the forward '
+                                  'pass, whose labels weigh nothing: what batch norm alone gains',
+            {'objective': {'consistency': 1e-12}}, unsupervised=False),
+    Variant('univ_basic_longer', "univ_basic with as much computing time as univ_teacher's: 1.8 "
+                                 'times the steps', unsupervised=False, steps=1.8),
+    Variant('univ_basic_balanced', 'univ_basic with rare classes weighed more',
+            {'objective': {'class_balance': 0.5}}, unsupervised=False),
+    Variant('univ_teacher', 'univ_basic, and disturbed unlabelled crops held to the labels that '
+                            'a mean teacher gives them',
+            {'objective': {'consistency': 1.0}}, unsupervised=False),
     Variant('univ_full_joint', 'univ_full begun with one network of all domains, and label '
                                'embeddings of one PCA over its features',
             {'label_embeddings': {'basis': 'joint'}}),

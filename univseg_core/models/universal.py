@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -29,6 +30,22 @@ class ModelSpec:
     def to_dict(self) -> dict:
         """Return the specification as plain JSON values."""
         return asdict(self)
+
+
+class TrainingOutputs(NamedTuple):
+    """
+    What one training batch gives, by domain but for the features.
+
+    `logits` (n, C_k, H, W) of labelled images at full resolution; `embeddings` (n, D, h, w) of
+    unlabelled and `labelled_embeddings` of labelled ones; `unlabelled_logits` (n, C_k, h, w) at
+    the features' resolution; `features` (B, C_F, h, w) of all, detached: for statistics only.
+    """
+
+    logits: dict[str, torch.Tensor]
+    embeddings: dict[str, torch.Tensor]
+    labelled_embeddings: dict[str, torch.Tensor]
+    features: torch.Tensor
+    unlabelled_logits: dict[str, torch.Tensor]
 
 
 def upsample(logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
@@ -117,16 +134,11 @@ class UniversalSegmenter(nn.Module):
         setattr(self, f'label_embeddings_{domain}', vectors.detach().to(old))
 
     def forward(self, images: torch.Tensor, labelled: Mapping[str, slice],
-                unlabelled: Mapping[str, slice]
-                ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor],
-                           dict[str, torch.Tensor], torch.Tensor]:
+                unlabelled: Mapping[str, slice]) -> TrainingOutputs:
         """
         Run one training batch (B, 3, H, W) through the encoder ONCE and split it.
 
-        `labelled` and `unlabelled` say which rows of the batch belong to which domain. Returns
-        the full-resolution logits (n, C_k, H, W) of each domain's labelled images, the pixel
-        embeddings (n, D, h, w) of each domain's unlabelled ones and those of its labelled ones,
-        and the features (B, C_F, h, w) of all, detached: for statistics only.
+        `labelled` and `unlabelled` say which rows of the batch belong to which domain.
         """
         features = self.features(images)
         size = images.shape[-2:]
@@ -135,4 +147,7 @@ class UniversalSegmenter(nn.Module):
         embeddings, labelled_embeddings = (
             {name: self.embed(features[rows]) for name, rows in part.items()}
             for part in (unlabelled, labelled))
-        return logits, embeddings, labelled_embeddings, features.detach()
+        unlabelled_logits = {name: self.logits(features[rows], name)
+                             for name, rows in unlabelled.items()}
+        return TrainingOutputs(logits, embeddings, labelled_embeddings, features.detach(),
+                               unlabelled_logits)

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from univseg_core.errors import UnivsegError
 from univseg_core.tensor_files import save_tensors
+from univseg_core.training.teacher import MeanTeacher
 
 
 class CheckpointError(UnivsegError):
@@ -22,7 +23,7 @@ class CheckpointError(UnivsegError):
 
 def save_checkpoint(path: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer,
                     scheduler: torch.optim.lr_scheduler.LRScheduler,
-                    precision: Precision) -> None:
+                    precision: Precision, teacher: MeanTeacher | None = None) -> None:
     """
     Write the state after `step` optimiser steps, whole or not at all.
 
@@ -33,6 +34,8 @@ def save_checkpoint(path: Path, step: int, model: nn.Module, optimizer: torch.op
     tensors |= {f'optimizer.{index}.{key}': value
                 for index, values in state['state'].items() for key, value in values.items()
                 if value is not None}  # SGD without momentum has an empty place for it
+    if teacher is not None:
+        tensors |= {f'teacher.{key}': value for key, value in teacher.state().items()}
     metadata = {'step': step, 'groups': state['param_groups'],
                 'scheduler': scheduler.state_dict(), 'precision': precision.state_dict()}
     save_tensors(path, tensors, {'checkpoint': json.dumps(metadata)})
@@ -40,9 +43,9 @@ def save_checkpoint(path: Path, step: int, model: nn.Module, optimizer: torch.op
 
 def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer,
                     scheduler: torch.optim.lr_scheduler.LRScheduler,
-                    precision: Precision) -> int:
+                    precision: Precision, teacher: MeanTeacher | None = None) -> int:
     """
-    Put a checkpoint's state into a model, its optimiser, scheduler and precision; return its step.
+    Put a checkpoint's state into a model and what else it is trained with; return its step.
 
     Raises CheckpointError where the file is damaged or of another model.
     """
@@ -50,15 +53,19 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
         with safe_open(path, framework='pt') as file:
             metadata = json.loads(file.metadata()['checkpoint'])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        weights, moments = {}, {}
+        weights, moments, taught = {}, {}, {}
         for key, value in tensors.items():
             part, name = key.split('.', 1)
             if part == 'model':
                 weights[name] = value
+            elif part == 'teacher':
+                taught[name] = value
             else:
                 index, name = name.split('.')
                 moments.setdefault(int(index), {})[name] = value
         model.load_state_dict(weights)
+        if teacher is not None:
+            teacher.load_state(taught)
         optimizer.load_state_dict({'state': moments, 'param_groups': metadata['groups']})
         _lay_out_like_parameters(optimizer)
         scheduler.load_state_dict(metadata['scheduler'])

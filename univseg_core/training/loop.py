@@ -14,6 +14,7 @@ from univseg_core.data.mixture import FaultCount, MixtureDataset
 from univseg_core.data.transforms import Augmentation
 from univseg_core.evaluation import DomainResult
 from univseg_core.training.checkpoint import load_checkpoint, save_checkpoint
+from univseg_core.training.class_balance import class_weights
 from univseg_core.training.collapse import CollapseMonitor, perplexities
 from univseg_core.training.interrupts import deferred_interrupts
 from univseg_core.training.networks import (
@@ -32,7 +33,8 @@ from univseg_core.training.processes import (
 from univseg_core.training.run_log import RunLog
 from univseg_core.training.safety import check_loss, gradient_norm
 from univseg_core.training.setup import Setup
-from univseg_core.training.step import forward_and_backward
+from univseg_core.training.step import forward_and_backward, Supervision
+from univseg_core.training.teacher import MeanTeacher
 from univseg_core.training.validation import note_validation, summary, validate, write_results
 
 log = logging.getLogger(__name__)
@@ -56,11 +58,14 @@ def fit(setup: Setup, data: Mapping[str, DomainData], folder: Path, objective: O
     scheduler = new_scheduler(settings, optimizer, steps)
     start_scaling_anew(fabric)
     model, fabric_optimizer = fabric.setup(network, optimizer)
+    teacher = MeanTeacher(network) if objective.consistency else None
+    supervision = Supervision(
+        class_weights(setup, list(data), objective.class_balance), teacher, settings.seed)
     checkpoint = folder / 'checkpoint.safetensors'
     first = 0
     if checkpoint.exists():
         first = load_checkpoint(checkpoint, network, optimizer, scheduler,
-                                fabric.strategy.precision)
+                                fabric.strategy.precision, teacher)
         log.info('%s: going on from step %d of %d', folder, first, steps)
     if len(seen := set(gathered(fabric, [str(first)]))) > 1:
         raise EngineError(f'{checkpoint}: the processes see different files (steps '
@@ -89,7 +94,7 @@ def fit(setup: Setup, data: Mapping[str, DomainData], folder: Path, objective: O
         for step, pieces in enumerate(batches, first + 1):
             waited = time.monotonic() - asked_at
             fabric_optimizer.zero_grad()
-            values = forward_and_backward(fabric, model, pieces, objective, step)
+            values = forward_and_backward(fabric, model, pieces, objective, step, supervision)
             unreadable = [fault for batch in pieces for fault in batch.faults]
             values |= {'stop': torch.tensor(interrupted.is_set()),
                        'unreadable': torch.tensor(len(unreadable))}
@@ -108,6 +113,10 @@ def fit(setup: Setup, data: Mapping[str, DomainData], folder: Path, objective: O
             fabric_optimizer.step()
             values['learning_rate'] = scheduler.get_last_lr()[0]
             scheduler.step()
+            if teacher is not None:
+                teacher.update(network, step)
+                teacher.update_confidence(shares_of('confidence', assignments),
+                                          shares_of('given', assignments))
             bar.update()
             for message in collapse.add(step, assignments):
                 bar.clear()
@@ -125,7 +134,7 @@ def fit(setup: Setup, data: Mapping[str, DomainData], folder: Path, objective: O
                     bar.write(f'{folder.name}, step {step}: {miou}')
             if run_log and (step % settings.checkpoint_every == 0 or step == steps or stop):
                 save_checkpoint(checkpoint, step, network, optimizer, scheduler,
-                                fabric.strategy.precision)
+                                fabric.strategy.precision, teacher)
             if stop:
                 fabric.barrier()  # none ends before the checkpoint is written
                 if run_log:
@@ -144,6 +153,12 @@ def fit(setup: Setup, data: Mapping[str, DomainData], folder: Path, objective: O
     return results
 
 
+def shares_of(kind: str, values: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return by domain those of a step's vectors whose names begin with `kind`/."""
+    return {key.removeprefix(f'{kind}/'): value for key, value in values.items()
+            if key.startswith(f'{kind}/')}
+
+
 def _mixture(setup: Setup, domains: Sequence[str], unlabelled: bool) -> MixtureDataset:
     """Return the stream of some domains' batches, of each of which this process takes a share."""
     config, fabric, stores = setup.config, setup.fabric, setup.stores
@@ -159,7 +174,9 @@ def _mixture(setup: Setup, domains: Sequence[str], unlabelled: bool) -> MixtureD
 
 def progress(means: Mapping[str, float], miou: str) -> str:
     """Return what stands beside the progress bar: losses by term, learning rate, speed, mIoU."""
+    terms = ', '.join(f'{text} {means[key]:.3g}' for key, text in (
+        ('supervised', 'supervised'), ('cross_entropy', 'cross'), ('within_entropy', 'within'),
+        ('consistency', 'consistency')) if key in means)
     return ' | '.join(filter(None, [
-        f'loss {means["loss"]:.3g}: supervised {means["supervised"]:.3g}, cross '
-        f'{means["cross_entropy"]:.3g}, within {means["within_entropy"]:.3g}',
+        f'loss {means["loss"]:.3g}: {terms}',
         f'lr {means["learning_rate"]:.1e}', f'{means["images_per_second"]:.0f} images/s', miou]))

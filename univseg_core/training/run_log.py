@@ -27,7 +27,7 @@ LOG_EVERY = 10
 TAGS = {
     'loss': 'loss/total', 'supervised': 'loss/supervised',
     'cross_entropy': 'loss/cross_entropy', 'within_entropy': 'loss/within_entropy',
-    'anchor': 'loss/anchor',
+    'anchor': 'loss/anchor', 'consistency': 'loss/consistency',
     'feature_norm': 'norm/feature', 'embedding_norm': 'norm/embedding',
     'data_wait': 'speed/data_wait', 'images_per_second': 'speed/images_per_second',
     'seconds_per_step': 'speed/seconds_per_step',

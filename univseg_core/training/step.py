@@ -2,9 +2,10 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lightning.fabric import Fabric
+import numpy as np
 import torch
 from torch import nn
 from univseg_core.config import ObjectiveSection
@@ -14,6 +15,7 @@ from univseg_core.models.encoders import OUTPUT_STRIDE
 from univseg_core.models.universal import upsample
 from univseg_core.objectives import (
     class_scores,
+    consistency_loss,
     counted_cells,
     counted_images,
     entropy,
@@ -26,7 +28,9 @@ from univseg_core.objectives import (
     total_loss,
     valid_cells,
 )
+from univseg_core.training.disturbance import disturbed, random_cut_mix
 from univseg_core.training.processes import summed
+from univseg_core.training.teacher import MeanTeacher
 
 
 @dataclass(frozen=True)
@@ -69,8 +73,23 @@ def entropy_pixels(targets: torch.Tensor, objective: ObjectiveSection) -> torch.
     return targets != IGNORE_INDEX if objective.full_resolution else valid_cells(targets)
 
 
+@dataclass(frozen=True)
+class Supervision:
+    """
+    What a step learns by besides its labels.
+
+    The weight (C,) of each class by domain, where they are not all alike, and the mean teacher,
+    if there is one. `seed` decides how the crops of the latter's pupil are disturbed.
+    """
+
+    class_weights: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    teacher: MeanTeacher | None = None
+    seed: int = 0
+
+
 def forward_and_backward(fabric: Fabric, model: nn.Module, pieces: Sequence[Batch],
-                         objective: ObjectiveSection, step: int) -> dict[str, torch.Tensor]:
+                         objective: ObjectiveSection, step: int,
+                         supervision: Supervision = Supervision()) -> dict[str, torch.Tensor]:
     """
     Add the gradients of a step to a model's parameters; return this process's share of its values.
 
@@ -85,7 +104,10 @@ def forward_and_backward(fabric: Fabric, model: nn.Module, pieces: Sequence[Batc
     for i, batch in enumerate(pieces):
         batch = batch.to(fabric.device)
         with fabric.no_backward_sync(model, enabled=i < len(pieces) - 1):
-            losses, share = batch_losses(model, batch, counts, objective, step)
+            generator = np.random.default_rng(
+                (supervision.seed, step, fabric.global_rank + fabric.world_size * i))
+            losses, share = batch_losses(model, batch, counts, objective, step, supervision,
+                                         generator)
             # Gradients are averaged over the processes; the losses are to be added up.
             fabric.backward(losses.total * fabric.world_size)
         for key, value in share.items():
@@ -94,34 +116,80 @@ def forward_and_backward(fabric: Fabric, model: nn.Module, pieces: Sequence[Batc
 
 
 def batch_losses(model: nn.Module, batch: Batch, counts: Counts, objective: ObjectiveSection,
-                 step: int) -> tuple[Losses, dict[str, torch.Tensor]]:
+                 step: int, supervision: Supervision = Supervision(),
+                 generator: np.random.Generator | None = None
+                 ) -> tuple[Losses, dict[str, torch.Tensor]]:
     """Return a batch's share of a step's losses, and of the values that are logged."""
-    logits, embeddings, labelled_embeddings, features = model(
-        batch.images, batch.labelled, batch.unlabelled)
+    images, lessons = batch.images, {}
+    if supervision.teacher is not None:
+        images, lessons = taught(supervision.teacher, batch, generator)
+    outputs = model(images, batch.labelled, batch.unlabelled)
+    logits, embeddings, features = outputs.logits, outputs.embeddings, outputs.features
     targets = {name: batch.targets[rows] for name, rows in batch.labelled.items()}
-    supervised = {name: masked_cross_entropy(logits[name], targets[name], counts.images[name])
+    supervised = {name: masked_cross_entropy(logits[name], targets[name], counts.images[name],
+                                             supervision.class_weights.get(name))
                   for name in logits}
     values = {'images': torch.tensor(float(len(features))),
               'feature_norm': _norms(features) / counts.crops, 'embedding_norm': torch.zeros(())}
-    entropies, anchors = {}, {}
+    entropies, anchors, consistencies = {}, {}, {}
     if objective.needs_label_embeddings:
         labels = {name: model.label_embeddings(name) for name in batch.labelled}
         values['embedding_norm'] = sum(map(_norms, [
-            *embeddings.values(), *labelled_embeddings.values()])) / counts.crops
+            *embeddings.values(), *outputs.labelled_embeddings.values()])) / counts.crops
         entropies, assignments = unlabelled_terms(embeddings, labels, batch, counts, objective)
         classes = {name: value.shape[1] for name, value in logits.items()}
-        anchors, accuracies = labelled_terms(labelled_embeddings, labels, targets, classes,
-                                             counts, objective)
+        anchors, accuracies = labelled_terms(outputs.labelled_embeddings, labels, targets,
+                                             classes, counts, objective)
         values |= assignments | accuracies
+    for name, lesson in lessons.items():
+        consistencies[name] = consistency_loss(outputs.unlabelled_logits[name], lesson.labels,
+                                               lesson.counts, counts.cells[name])
+        values[f'taught/{name}'] = lesson.counts.sum() / counts.cells[name].clamp(min=1)
+        values |= {f'confidence/{name}': lesson.confidence, f'given/{name}': lesson.given}
     rise = min(1.0, step / objective.warmup_steps) if objective.warmup_steps else 1.0
-    losses = total_loss(supervised, entropies, anchors, alpha=rise * objective.alpha,
-                        beta=rise * objective.beta, anchor=objective.anchor)
+    losses = total_loss(supervised, entropies, anchors, consistencies,
+                        alpha=rise * objective.alpha, beta=rise * objective.beta,
+                        anchor=objective.anchor, consistency=rise * objective.consistency)
     values |= {'loss': losses.total, 'supervised': losses.supervised,
                'cross_entropy': losses.cross, 'within_entropy': losses.within}
     if objective.anchor:
         values['anchor'] = losses.anchor
+    if lessons:
+        values['consistency'] = losses.consistency
     values |= {f'entropy/{i}/{j}': value for (i, j), value in entropies.items()}
     return losses, {key: value.detach() for key, value in values.items()}
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """
+    What the teacher says of one domain's unlabelled crops, mixed as their images are.
+
+    The `labels` (B, h, w) int64 and which of them count, bool. Of the unmixed ones, the sum
+    `confidence` (C,) of the probabilities of those of each class, and how many were `given` (C,).
+    """
+
+    labels: torch.Tensor
+    counts: torch.Tensor
+    confidence: torch.Tensor
+    given: torch.Tensor
+
+
+def taught(teacher: MeanTeacher, batch: Batch, generator: np.random.Generator
+           ) -> tuple[torch.Tensor, dict[str, Lesson]]:
+    """Return a batch's images, the unlabelled ones disturbed, and a lesson for each domain."""
+    images, lessons = batch.images.clone(), {}
+    for name, rows in batch.unlabelled.items():
+        crops, valid = batch.images[rows], valid_cells(batch.targets[rows])
+        labels, probability = teacher.labels(crops, name)
+        mix = random_cut_mix(len(crops), crops.shape[-2:], generator, crops.device)
+        images[rows] = mix.of_images(disturbed(crops, generator))
+        counts = teacher.counts(labels, probability, name) & valid
+        classes = len(teacher.confidence[name])
+        confidence = torch.bincount(labels[valid], probability[valid], minlength=classes)
+        given = torch.bincount(labels[valid], minlength=classes)
+        lessons[name] = Lesson(mix.of_cells(labels), mix.of_cells(counts), confidence, given)
+    return images, lessons
 
 
 def unlabelled_terms(embeddings: Mapping[str, torch.Tensor], labels: Mapping[str, torch.Tensor],

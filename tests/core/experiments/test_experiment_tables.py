@@ -1,12 +1,14 @@
 """An experiment's tables: made evaluations, and figures worked out by hand."""
 
 import csv
+from dataclasses import replace
 import json
 import math
 
 import pytest
 from tiny_worlds import configuration
 from univseg_core.cli import main
+from univseg_core.config import ConfigError
 from univseg_core.experiments.plan import ExperimentError
 from univseg_core.experiments.results import Mean, Results
 from univseg_core.experiments.settings import load_experiment
@@ -190,3 +192,64 @@ def test_the_command_prints_it_without_the_images(tmp_path, monkeypatch, capsys)
     assert main(['experiment', 'table2', '--dry-run']) == 1
     assert ('domains.cityscapes.root: the environment variable CITYSCAPES is not set'
             in capsys.readouterr().err)
+
+
+def compared(experiment):
+    """Return the experiment with supervised_only as what the others are compared with."""
+    section = experiment.section.model_copy(update={'compare_with': 'supervised_only'})
+    return replace(experiment, section=section)
+
+
+def test_differences_are_those_of_equal_seeds(experiment, root, finished):
+    """univ_full of seed 0 has 40 and 50, supervised_only 30 and 25; seed 2 has no partner."""
+    experiment = compared(experiment)
+    results = Results(experiment, root)
+    assert results.differences(2, 'univ_full', 'supervised_only') == {0: pytest.approx(35)}
+    assert results.differences(2, 'univ_full', 'supervised_only', 'outdoor') == {
+        0: pytest.approx(10)}
+    finish(root / 'n2/seed2/supervised_only/outdoor', outdoor=outdoor(.2, .4))
+    finish(root / 'n2/seed2/supervised_only/indoor', indoor={'wall': .5, 'lamp': .5})
+    text = markdown(experiment, Results(experiment, root))
+    # Outdoor +10 and +14, indoor +25 and +10, sums +35 and +24.
+    assert text.endswith("""\
+## N = 2, points above supervised_only
+
+Mean of the differences seed by seed, ± their sample standard deviation.
+
+| variant | seeds | outdoor | indoor | sum |
+|---|--:|--:|--:|--:|
+| univ_full | 2 | +12.0 ± 2.8 | +17.5 ± 10.6 | +29.5 ± 7.8 |
+
+## N = all
+
+| variant | seeds | outdoor | indoor | sum |
+|---|--:|--:|--:|--:|
+| supervised_only | 0 of 3 | – | – | – |
+| univ_full | 0 of 3 | – | – | – |
+""")
+
+
+def test_every_run_has_a_row(experiment, root, finished):
+    (root / 'n2/seed0/univ_full/log.csv').write_text(
+        'step,seconds_per_step\n10,0.5\n20,0.25\n')
+    write_tables(experiment, Results(experiment, root), root)
+    with (root / 'tiny_runs.csv').open(newline='') as file:
+        found = list(csv.DictReader(file))
+    assert [(row['seed'], row['variant']) for row in found] == [
+        ('0', 'supervised_only'), ('0', 'supervised_only'), ('0', 'univ_full'),
+        ('1', 'supervised_only'), ('2', 'univ_full')]
+    assert found[2] == {
+        'labelled': '2', 'seed': '0', 'variant': 'univ_full', 'steps': '20', 'seconds': '7.5000',
+        'miou/outdoor': '40.0000', 'prototype_miou/outdoor': '20.0000', 'miou/indoor': '50.0000',
+        'prototype_miou/indoor': '25.0000'}
+    assert (found[0]['miou/outdoor'], found[0]['miou/indoor'], found[0]['steps']) == (
+        '30.0000', '', '')
+
+
+def test_only_a_variant_that_is_there_can_be_compared_with(tmp_path, worlds):
+    base, path = tmp_path / 'base.yaml', tmp_path / 'tiny.yaml'
+    base.write_text(yaml.safe_dump(configuration(worlds)))
+    path.write_text(yaml.safe_dump({'base': str(base), 'folder': 'tiny', 'labelled': [2],
+                                    'variants': ['univ_full'], 'compare_with': 'univ_basic'}))
+    with pytest.raises(ConfigError, match='compare_with: univ_basic is not one of the variants'):
+        load_experiment(path)
