@@ -229,7 +229,8 @@ class ObjectiveSection(Section):
     beta: float = Field(
         1.0, ge=0, description='weight of the within-domain entropy')
     warmup_steps: StrictInt = Field(
-        0, ge=0, description='steps over which both weights rise linearly from 0')
+        0, ge=0, description='steps over which the weights of alpha, beta and consistency rise '
+                             'linearly from 0')
     similarity: Literal['dot_product', 'cosine'] = Field(
         'dot_product', description='of pixel with label embeddings; the dot product (the paper) '
                                    'can lower the entropy by longer embeddings alone')
@@ -239,9 +240,9 @@ class ObjectiveSection(Section):
         0.0, ge=0, description='weight of the cross-entropy of labelled pixels against the label '
                                'embeddings of their domain, which ties the embedding to them')
     consistency: float = Field(
-        0.0, ge=0, description='weight of the cross-entropy of disturbed unlabelled crops against '
-                               'the labels that a mean teacher gives them undisturbed: the '
-                               'running mean of the network')
+        0.0, ge=0, description='weight of the cross-entropy of mixed unlabelled crops against '
+                               'what a mean teacher, the running mean of the network, makes of '
+                               'them unmixed')
     class_balance: float = Field(
         0.0, ge=0, le=1, description='power of the inverse class frequency by which labelled '
                                      'pixels are weighed: 0 not at all, 1 all classes alike')

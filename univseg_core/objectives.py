@@ -51,17 +51,17 @@ def masked_cross_entropy(logits: torch.Tensor, target: torch.Tensor,
     return means.sum() / images.clamp(min=1)
 
 
-def consistency_loss(logits: torch.Tensor, labels: torch.Tensor, counts: torch.Tensor,
+def consistency_loss(logits: torch.Tensor, probabilities: torch.Tensor, valid: torch.Tensor,
                      cells: torch.Tensor | None = None) -> torch.Tensor:
     """
-    Return the cross-entropy of cells against labels that a teacher gave them, a scalar in nats.
+    Return the cross-entropy of cells against a teacher's probabilities, a scalar in nats.
 
-    Logits are (B, C, h, w), labels (B, h, w) int64, `counts` (B, h, w) bool says which of them are
-    to be learned from. The sum is divided by `cells`, a scalar: by all of these unless given.
+    Both are (B, C, h, w); `valid` (B, h, w) bool says which cells count. Their sum is divided by
+    `cells`, a scalar, how many count in the whole step: those of `valid` unless given.
     """
-    cells = torch.tensor(labels.numel()) if cells is None else cells
-    losses = F.cross_entropy(logits.float(), labels, reduction='none')
-    return (losses * counts).sum() / cells.clamp(min=1)
+    cells = counted_cells(valid) if cells is None else cells
+    losses = F.cross_entropy(logits.float(), probabilities, reduction='none')
+    return (losses * valid).sum() / cells.clamp(min=1)
 
 
 def counted_images(target: torch.Tensor) -> torch.Tensor:

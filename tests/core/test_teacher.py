@@ -1,15 +1,15 @@
-"""The mean teacher, its lessons, the disturbances of its pupil's crops, and class weights."""
+"""The mean teacher, the mixed crops that its pupil sees, and class weights."""
 
 from lightning.fabric import Fabric
 import numpy as np
 import pytest
-from tiny_worlds import INDOOR, OUTDOOR, small_network
+from tiny_worlds import small_network
 import torch
 from univseg_core.config import ObjectiveSection
 from univseg_core.data.mixture import Batch
 from univseg_core.objectives import consistency_loss, masked_cross_entropy, valid_cells
 from univseg_core.training.class_balance import balanced
-from univseg_core.training.disturbance import CutMix, disturbed, random_cut_mix
+from univseg_core.training.cut_mix import CutMix, random_cut_mix
 from univseg_core.training.step import (
     batch_losses,
     forward_and_backward,
@@ -49,43 +49,13 @@ def test_the_teacher_is_the_running_mean_of_the_network():
     assert not teacher.network.training
 
 
-def test_its_labels_are_those_of_the_head(batch):
+def test_it_answers_as_the_head_does(batch):
     network = small_network()
-    labels, probability = MeanTeacher(network).labels(batch.images, 'indoor')
+    probabilities = MeanTeacher(network).probabilities(batch.images, 'indoor')
     with torch.no_grad():
-        shares = network.logits(network.features(batch.images), 'indoor').softmax(1)
-    assert torch.equal(labels, shares.argmax(1))
-    assert torch.equal(probability, shares.amax(1))
-    assert labels.shape == (7, 3, 5)
-
-
-def test_a_label_counts_where_it_is_as_sure_as_usual_or_nearly_certain():
-    teacher = MeanTeacher(small_network())
-    teacher.confidence['outdoor'] = torch.tensor([0.5, 0.99, 0.0])
-    labels = torch.tensor([[[0, 0, 1, 1, 2]]])
-    probability = torch.tensor([[[0.49, 0.5, 0.94, 0.95, 0.1]]])
-    assert teacher.counts(labels, probability, 'outdoor').tolist() == [
-        [[False, True, False, True, True]]]
-
-
-def test_how_sure_it_usually_is_is_a_running_mean_by_class():
-    teacher = MeanTeacher(small_network())
-    sums, given = torch.tensor([1.2, 0.0, 0.8]), torch.tensor([2.0, 0.0, 1.0])
-    teacher.update_confidence({'outdoor': sums}, {'outdoor': given})
-    torch.testing.assert_close(teacher.confidence['outdoor'], torch.tensor([0.6, 0.0, 0.8]))
-    teacher.update_confidence({'outdoor': torch.tensor([0.9, 0.7, 0.0])},
-                              {'outdoor': torch.tensor([1.0, 1.0, 0.0])})
-    torch.testing.assert_close(teacher.confidence['outdoor'],
-                               torch.tensor([0.99 * 0.6 + 0.01 * 0.9, 0.7, 0.8]))
-    assert not teacher.confidence['indoor'].any()
-
-
-def test_its_state_goes_into_another_one():
-    one, other = MeanTeacher(small_network(seed=0)), MeanTeacher(small_network(seed=1))
-    one.confidence['indoor'] += 0.3
-    other.load_state({key: value.clone() for key, value in one.state().items()})
-    for key, value in one.state().items():
-        assert torch.equal(value, other.state()[key]), key
+        expected = network.logits(network.features(batch.images), 'indoor').softmax(1)
+    assert torch.equal(probabilities, expected)
+    assert probabilities.shape == (7, 2, 3, 5)
 
 
 def test_crops_are_mixed_as_their_labels_are():
@@ -97,6 +67,9 @@ def test_crops_are_mixed_as_their_labels_are():
     cells = mix.of_cells(torch.arange(3)[:, None, None].expand(3, 3, 5))
     assert torch.equal(cells, torch.where(mix.inside, torch.tensor([2, 0, 1])[:, None, None],
                                           torch.arange(3)[:, None, None]))
+    channels = torch.stack([cells, 10 * cells], 1)
+    values = torch.arange(3)[:, None, None].expand(3, 3, 5)
+    assert torch.equal(mix.of_cells(torch.stack([values, 10 * values], 1)), channels)
     images = torch.arange(3, dtype=torch.uint8)[:, None, None, None].expand(3, 3, 24, 36)
     mixed = mix.of_images(images)
     assert mixed.dtype == torch.uint8
@@ -112,48 +85,35 @@ def test_one_crop_alone_is_mixed_with_none(count):
     assert not mix.inside.any()
 
 
-def test_disturbances_are_those_of_the_generator(batch):
-    first, again, other = (disturbed(batch.images, np.random.default_rng(seed))
-                           for seed in (1, 1, 2))
-    assert first.dtype == torch.uint8
-    assert first.shape == batch.images.shape
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)
-    assert not torch.equal(first[0], batch.images[0])
-    assert len(disturbed(batch.images[:0], np.random.default_rng(0))) == 0
-
-
-def test_the_consistency_is_the_cross_entropy_of_what_counts():
-    logits = torch.randn(2, 3, 2, 2, generator=torch.manual_seed(0))
-    labels = torch.tensor([[[0, 1], [2, 0]], [[1, 1], [2, 2]]])
-    counts = torch.tensor([[[1, 0], [1, 1]], [[0, 1], [0, 0]]]).bool()
+def test_the_consistency_is_the_cross_entropy_of_what_is_there():
+    generator = torch.manual_seed(0)
+    logits = torch.randn(2, 3, 2, 2, generator=generator)
+    probabilities = torch.rand(2, 3, 2, 2, generator=generator).softmax(1)
+    valid = torch.tensor([[[1, 0], [1, 1]], [[0, 1], [0, 0]]]).bool()
     expected = 0.0
-    for b, y, x in counts.nonzero().tolist():
+    for b, y, x in valid.nonzero().tolist():
         scores = logits[b, :, y, x].double()
-        expected -= (scores[labels[b, y, x]] - scores.exp().sum().log()).item()
-    assert consistency_loss(logits, labels, counts).item() == pytest.approx(expected / 8)
-    assert consistency_loss(logits, labels, counts, torch.tensor(20)).item() == pytest.approx(
-        expected / 20)
+        shares = probabilities[b, :, y, x].double()
+        expected -= (shares * (scores - scores.exp().sum().log())).sum().item()
+    assert consistency_loss(logits, probabilities, valid).item() == pytest.approx(expected / 4)
+    assert consistency_loss(logits, probabilities, valid,
+                            torch.tensor(20)).item() == pytest.approx(expected / 20)
 
 
-def test_a_lesson_leaves_padding_out_and_labelled_crops_as_they_are(batch):
+def test_a_lesson_leaves_labelled_crops_as_they_are(batch):
     teacher = MeanTeacher(small_network())
     images, lessons = taught(teacher, batch, np.random.default_rng(0))
     assert torch.equal(images[:2], batch.images[:2])
     assert not torch.equal(images[2:], batch.images[2:])
-    assert set(lessons) == {'outdoor', 'indoor'}
+    generator = np.random.default_rng(0)
     for name, rows in UNLABELLED.items():
-        labels, probability = teacher.labels(batch.images[rows], name)
-        valid = valid_cells(batch.targets[rows])
-        classes = len(teacher.confidence[name])
-        lesson = lessons[name]
-        assert lesson.given.sum() == valid.sum()
-        assert lesson.counts.sum() == valid.sum()  # nothing is known of its classes yet
-        assert not lesson.counts[:, 2].any()
-        for c in range(classes):
-            mine = valid & (labels == c)
-            assert lesson.given[c] == mine.sum()
-            torch.testing.assert_close(lesson.confidence[c], probability[mine].sum())
+        mix = random_cut_mix(rows.stop - rows.start, (24, 40), generator)
+        assert torch.equal(images[rows], mix.of_images(batch.images[rows]))
+        probabilities, valid = lessons[name]
+        assert torch.equal(probabilities, mix.of_cells(teacher.probabilities(
+            batch.images[rows], name)))
+        assert torch.equal(valid, mix.of_cells(valid_cells(batch.targets[rows])))
+        assert not valid[:, 2].any()
 
 
 @pytest.mark.parametrize(('warmup', 'rise'), [(0, 1), (10, 0.5)])
@@ -165,20 +125,14 @@ def test_a_step_with_a_teacher(batch, warmup, rise):
     losses, values = batch_losses(network, batch, counts, objective, 5, supervision,
                                   np.random.default_rng(7))
     images, lessons = taught(supervision.teacher, batch, np.random.default_rng(7))
-    expected = 0
-    for name, rows in UNLABELLED.items():
-        logits = network.logits(network.features(images)[rows], name)
-        lesson = lessons[name]
-        expected += consistency_loss(logits, lesson.labels, lesson.counts,
-                                     valid_cells(batch.targets[rows]).sum())
-        assert values[f'taught/{name}'] == 1
-        assert torch.equal(values[f'given/{name}'], lesson.given)
+    expected = sum(consistency_loss(network.logits(network.features(images)[rows], name),
+                                    *lessons[name]) for name, rows in UNLABELLED.items())
     torch.testing.assert_close(losses.consistency, expected)
     torch.testing.assert_close(losses.total, losses.supervised + rise * 0.8 * expected)
     torch.testing.assert_close(values['consistency'], expected.detach())
 
 
-def test_each_step_disturbs_in_its_own_way_and_always_the_same(batch):
+def test_each_step_mixes_in_its_own_way_and_always_the_same(batch):
     objective = ObjectiveSection(alpha=0, beta=0, consistency=1)
 
     def consistency(step, seed):
@@ -206,12 +160,6 @@ def test_class_weights_multiply_each_pixels_loss():
     target = torch.tensor([[[0, 1, 1, 255]]], dtype=torch.uint8)
     loss = masked_cross_entropy(logits, target, class_weights=torch.tensor([3.0, 0.5, 9.0]))
     assert loss.item() == pytest.approx((3 + 0.5 + 0.5) / 3 * np.log(3))
-
-
-def test_domains_keep_their_own_classes():
-    assert {name: len(values) for name, values in MeanTeacher(
-        small_network()).confidence.items()} == {
-            'outdoor': len(OUTDOOR.classes), 'indoor': len(INDOOR.classes)}
 
 
 def test_no_cell_comes_from_elsewhere_without_a_box():

@@ -14,7 +14,6 @@ import torch
 from torch import nn
 from univseg_core.errors import UnivsegError
 from univseg_core.tensor_files import save_tensors
-from univseg_core.training.teacher import MeanTeacher
 
 
 class CheckpointError(UnivsegError):
@@ -23,7 +22,7 @@ class CheckpointError(UnivsegError):
 
 def save_checkpoint(path: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer,
                     scheduler: torch.optim.lr_scheduler.LRScheduler,
-                    precision: Precision, teacher: MeanTeacher | None = None) -> None:
+                    precision: Precision, teacher: nn.Module | None = None) -> None:
     """
     Write the state after `step` optimiser steps, whole or not at all.
 
@@ -35,7 +34,7 @@ def save_checkpoint(path: Path, step: int, model: nn.Module, optimizer: torch.op
                 for index, values in state['state'].items() for key, value in values.items()
                 if value is not None}  # SGD without momentum has an empty place for it
     if teacher is not None:
-        tensors |= {f'teacher.{key}': value for key, value in teacher.state().items()}
+        tensors |= {f'teacher.{key}': value for key, value in teacher.state_dict().items()}
     metadata = {'step': step, 'groups': state['param_groups'],
                 'scheduler': scheduler.state_dict(), 'precision': precision.state_dict()}
     save_tensors(path, tensors, {'checkpoint': json.dumps(metadata)})
@@ -43,7 +42,7 @@ def save_checkpoint(path: Path, step: int, model: nn.Module, optimizer: torch.op
 
 def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer,
                     scheduler: torch.optim.lr_scheduler.LRScheduler,
-                    precision: Precision, teacher: MeanTeacher | None = None) -> int:
+                    precision: Precision, teacher: nn.Module | None = None) -> int:
     """
     Put a checkpoint's state into a model and what else it is trained with; return its step.
 
@@ -65,7 +64,7 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
                 moments.setdefault(int(index), {})[name] = value
         model.load_state_dict(weights)
         if teacher is not None:
-            teacher.load_state(taught)
+            teacher.load_state_dict(taught)
         optimizer.load_state_dict({'state': moments, 'param_groups': metadata['groups']})
         _lay_out_like_parameters(optimizer)
         scheduler.load_state_dict(metadata['scheduler'])

@@ -59,13 +59,14 @@ def fit(setup: Setup, data: Mapping[str, DomainData], folder: Path, objective: O
     start_scaling_anew(fabric)
     model, fabric_optimizer = fabric.setup(network, optimizer)
     teacher = MeanTeacher(network) if objective.consistency else None
+    averaged = teacher.network if teacher is not None else None
     supervision = Supervision(
         class_weights(setup, list(data), objective.class_balance), teacher, settings.seed)
     checkpoint = folder / 'checkpoint.safetensors'
     first = 0
     if checkpoint.exists():
         first = load_checkpoint(checkpoint, network, optimizer, scheduler,
-                                fabric.strategy.precision, teacher)
+                                fabric.strategy.precision, averaged)
         log.info('%s: going on from step %d of %d', folder, first, steps)
     if len(seen := set(gathered(fabric, [str(first)]))) > 1:
         raise EngineError(f'{checkpoint}: the processes see different files (steps '
@@ -115,8 +116,6 @@ def fit(setup: Setup, data: Mapping[str, DomainData], folder: Path, objective: O
             scheduler.step()
             if teacher is not None:
                 teacher.update(network, step)
-                teacher.update_confidence(shares_of('confidence', assignments),
-                                          shares_of('given', assignments))
             bar.update()
             for message in collapse.add(step, assignments):
                 bar.clear()
@@ -134,7 +133,7 @@ def fit(setup: Setup, data: Mapping[str, DomainData], folder: Path, objective: O
                     bar.write(f'{folder.name}, step {step}: {miou}')
             if run_log and (step % settings.checkpoint_every == 0 or step == steps or stop):
                 save_checkpoint(checkpoint, step, network, optimizer, scheduler,
-                                fabric.strategy.precision, teacher)
+                                fabric.strategy.precision, averaged)
             if stop:
                 fabric.barrier()  # none ends before the checkpoint is written
                 if run_log:
@@ -151,12 +150,6 @@ def fit(setup: Setup, data: Mapping[str, DomainData], folder: Path, objective: O
         write_results(folder, config, trained, data, results)
     fabric.barrier()
     return results
-
-
-def shares_of(kind: str, values: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return by domain those of a step's vectors whose names begin with `kind`/."""
-    return {key.removeprefix(f'{kind}/'): value for key, value in values.items()
-            if key.startswith(f'{kind}/')}
 
 
 def _mixture(setup: Setup, domains: Sequence[str], unlabelled: bool) -> MixtureDataset:

@@ -28,7 +28,7 @@ from univseg_core.objectives import (
     total_loss,
     valid_cells,
 )
-from univseg_core.training.disturbance import disturbed, random_cut_mix
+from univseg_core.training.cut_mix import random_cut_mix
 from univseg_core.training.processes import summed
 from univseg_core.training.teacher import MeanTeacher
 
@@ -79,7 +79,7 @@ class Supervision:
     What a step learns by besides its labels.
 
     The weight (C,) of each class by domain, where they are not all alike, and the mean teacher,
-    if there is one. `seed` decides how the crops of the latter's pupil are disturbed.
+    if there is one. `seed` decides how unlabelled crops are mixed then.
     """
 
     class_weights: Mapping[str, torch.Tensor] = field(default_factory=dict)
@@ -141,11 +141,9 @@ def batch_losses(model: nn.Module, batch: Batch, counts: Counts, objective: Obje
         anchors, accuracies = labelled_terms(outputs.labelled_embeddings, labels, targets,
                                              classes, counts, objective)
         values |= assignments | accuracies
-    for name, lesson in lessons.items():
-        consistencies[name] = consistency_loss(outputs.unlabelled_logits[name], lesson.labels,
-                                               lesson.counts, counts.cells[name])
-        values[f'taught/{name}'] = lesson.counts.sum() / counts.cells[name].clamp(min=1)
-        values |= {f'confidence/{name}': lesson.confidence, f'given/{name}': lesson.given}
+    for name, (probabilities, valid) in lessons.items():
+        consistencies[name] = consistency_loss(outputs.unlabelled_logits[name], probabilities,
+                                               valid, counts.cells[name])
     rise = min(1.0, step / objective.warmup_steps) if objective.warmup_steps else 1.0
     losses = total_loss(supervised, entropies, anchors, consistencies,
                         alpha=rise * objective.alpha, beta=rise * objective.beta,
@@ -160,35 +158,21 @@ def batch_losses(model: nn.Module, batch: Batch, counts: Counts, objective: Obje
     return losses, {key: value.detach() for key, value in values.items()}
 
 
-@dataclass(frozen=True)
-class Lesson:
-    """
-    What the teacher says of one domain's unlabelled crops, mixed as their images are.
-
-    The `labels` (B, h, w) int64 and which of them count, bool. Of the unmixed ones, the sum
-    `confidence` (C,) of the probabilities of those of each class, and how many were `given` (C,).
-    """
-
-    labels: torch.Tensor
-    counts: torch.Tensor
-    confidence: torch.Tensor
-    given: torch.Tensor
-
-
 def taught(teacher: MeanTeacher, batch: Batch, generator: np.random.Generator
-           ) -> tuple[torch.Tensor, dict[str, Lesson]]:
-    """Return a batch's images, the unlabelled ones disturbed, and a lesson for each domain."""
+           ) -> tuple[torch.Tensor, dict[str, tuple[torch.Tensor, torch.Tensor]]]:
+    """
+    Return a batch's images, the unlabelled ones of each domain mixed, and what is there to see.
+
+    That is, by domain, what the teacher made of the crops before, (B, C, h, w), and which cells
+    are not padding, (B, h, w) bool, mixed in the same way.
+    """
     images, lessons = batch.images.clone(), {}
     for name, rows in batch.unlabelled.items():
-        crops, valid = batch.images[rows], valid_cells(batch.targets[rows])
-        labels, probability = teacher.labels(crops, name)
-        mix = random_cut_mix(len(crops), crops.shape[-2:], generator, crops.device)
-        images[rows] = mix.of_images(disturbed(crops, generator))
-        counts = teacher.counts(labels, probability, name) & valid
-        classes = len(teacher.confidence[name])
-        confidence = torch.bincount(labels[valid], probability[valid], minlength=classes)
-        given = torch.bincount(labels[valid], minlength=classes)
-        lessons[name] = Lesson(mix.of_cells(labels), mix.of_cells(counts), confidence, given)
+        crops = batch.images[rows]
+        mix = random_cut_mix(len(crops), crops.shape[-2:], generator).to(crops.device)
+        images[rows] = mix.of_images(crops)
+        lessons[name] = (mix.of_cells(teacher.probabilities(crops, name)),
+                         mix.of_cells(valid_cells(batch.targets[rows])))
     return images, lessons
 
 
