@@ -222,12 +222,16 @@ class DataSection(Section):
 
 
 class ObjectiveSection(Section):
-    """The unsupervised terms (paper, Eq 2 to 5), and what may tie the embedding down."""
+    """
+    What is learned besides labels, and how labels are weighed.
+
+    The unsupervised terms of the paper (Eq 2 to 5), what may tie the embedding down, and ours.
+    """
 
     alpha: float = Field(
-        1.0, ge=0, description='weight of the cross-domain entropy')
+        0.0, ge=0, description='weight of the cross-domain entropy (1 in the paper)')
     beta: float = Field(
-        1.0, ge=0, description='weight of the within-domain entropy')
+        0.0, ge=0, description='weight of the within-domain entropy (1 in the paper)')
     warmup_steps: StrictInt = Field(
         0, ge=0, description='steps over which the weights of alpha, beta and consistency rise '
                              'linearly from 0')
@@ -240,11 +244,11 @@ class ObjectiveSection(Section):
         0.0, ge=0, description='weight of the cross-entropy of labelled pixels against the label '
                                'embeddings of their domain, which ties the embedding to them')
     consistency: float = Field(
-        0.0, ge=0, description='weight of the cross-entropy of mixed unlabelled crops against '
+        1.0, ge=0, description='weight of the cross-entropy of mixed unlabelled crops against '
                                'what a mean teacher, the running mean of the network, makes of '
                                'them unmixed')
     class_balance: float = Field(
-        0.0, ge=0, le=1, description='power of the inverse class frequency by which labelled '
+        0.5, ge=0, le=1, description='power of the inverse class frequency by which labelled '
                                      'pixels are weighed: 0 not at all, 1 all classes alike')
     full_resolution: StrictBool = Field(
         False, description='whether the entropy is that of each pixel, at many times the cost, '

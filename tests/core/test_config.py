@@ -62,7 +62,8 @@ def test_a_name_that_does_not_ship_gets_the_list_of_those_that_do():
 def test_defaults_are_those_of_the_paper(values, write_config):
     path = write_config({'domains': values['domains']})
     config = load_config(path)
-    assert (config.objective.alpha, config.objective.beta) == (1, 1)
+    assert (config.objective.alpha, config.objective.beta) == (0, 0)
+    assert (config.objective.consistency, config.objective.class_balance) == (1, 0.5)
     assert (config.model.encoder, config.model.width, config.model.embedding_dim) == (
         'drn_d_22', 1, 128)
     assert config.domains['outdoor'].labelled_also_unlabelled

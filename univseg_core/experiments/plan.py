@@ -10,10 +10,14 @@ from univseg_core.config import checked, ConfigError, RunConfig
 from univseg_core.data.dataset import load_data
 from univseg_core.description import describe
 from univseg_core.errors import UnivsegError
-from univseg_core.experiments.settings import Experiment, merged
-from univseg_core.experiments.variants import SUPERVISED_ONLY, Variant, VARIANTS
+from univseg_core.experiments.settings import Experiment
+from univseg_core.experiments.variants import merged, SUPERVISED_ONLY, Variant, VARIANTS
 from univseg_core.training.run_settings import differing_settings
 import yaml
+
+
+NOT_THE_PAPERS = {'consistency': 0, 'class_balance': 0}
+"""What a variant has only where it says so, whatever the base has."""
 
 
 class ExperimentError(UnivsegError):
@@ -122,8 +126,10 @@ def _runs(experiment: Experiment, root: Path, variant: Variant, labelled: int | 
     """Yield one variant's runs: one of all domains, or one for each."""
     values = _with_labelled(experiment.values, None if labelled == 'all' else labelled)
     values = merged(values, {'training': {'seed': seed}})
+    values = merged(values, {'objective': NOT_THE_PAPERS})
     if not variant.unsupervised:
-        values |= {'objective': {'alpha': 0, 'beta': 0}, 'label_embeddings': {}}
+        values |= {'objective': {'alpha': 0, 'beta': 0, **NOT_THE_PAPERS},
+                   'label_embeddings': {}}
     values = merged(values, variant.changes)
     if variant.steps != 1:
         steps = _checked(experiment, values).training.steps

@@ -26,7 +26,7 @@ from univseg_core.training.networks import new_network, start_from
 from univseg_core.training.safety import TrainingError
 from univseg_core.training.setup import Setup
 
-SUPERVISED_ONLY = ObjectiveSection(alpha=0, beta=0)
+SUPERVISED_ONLY = ObjectiveSection(alpha=0, beta=0, consistency=0, class_balance=0)
 
 JOINT_START = 'start.univseg'
 """What a run with label_embeddings.basis joint starts from."""

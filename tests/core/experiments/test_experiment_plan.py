@@ -91,10 +91,14 @@ def test_each_variant_changes_what_its_name_says_alone(write, root, worlds):
     assert {key.split('.')[0] for key in difference(full, basic)} == {
         'objective', 'label_embeddings'}
     for name, expected in {
-            'univ_basic_control': {'objective.consistency': 1e-12},
-            'univ_basic_longer': {'training.steps': 54},
-            'univ_basic_balanced': {'objective.class_balance': 0.5},
-            'univ_teacher': {'objective.consistency': 1.0}}.items():
+            'univ_balanced': {'objective.class_balance': 0.5},
+            'univ_balanced_control': {'objective.class_balance': 0.5,
+                                      'objective.consistency': 1e-12},
+            'univ_balanced_longer': {'objective.class_balance': 0.5, 'training.steps': 54},
+            'univ_teacher': {'objective.consistency': 1.0, 'objective.warmup_steps': 1000},
+            'univ_balanced_teacher': {
+                'objective.class_balance': 0.5, 'objective.consistency': 1.0,
+                'objective.warmup_steps': 1000}}.items():
         assert difference(basic, configs[name]) == set(expected), name
         assert expected.items() <= flat(configs[name]).items()
     alone = configs['supervised_only/indoor']
