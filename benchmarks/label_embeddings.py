@@ -221,6 +221,7 @@ def collapse(options: argparse.Namespace) -> None:
         CollapseMonitor.add = noted
         train(load_config('train/scenes.yaml', [
             'objective.alpha=10', 'objective.beta=10', 'objective.warmup_steps=0',
+            'objective.consistency=0', 'objective.class_balance=0',
             'label_embeddings.pretrain_steps=60', 'training.steps=400', 'data.crop_size=96',
             'domains.outdoor.labelled=30', 'domains.indoor.labelled=30',
             'training.validate_every=1000', 'training.accelerator=cpu']), top / 'run')

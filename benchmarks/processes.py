@@ -36,6 +36,7 @@ CONFIGURATIONS = {
 """Settings of DRN-D-22 as camvid_nyuv2.yaml and camvid_nyuv2_full_width_cpu.yaml have them."""
 
 COMMON = ('objective.alpha=0.1', 'objective.beta=0.1', 'objective.warmup_steps=0',
+          'objective.consistency=0', 'objective.class_balance=0',
           'training.accelerator=cpu', 'training.precision=32-true',
           'training.validate_every=1000000', 'training.checkpoint_every=1000000')
 

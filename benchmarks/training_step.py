@@ -154,6 +154,7 @@ def settings_of(options: argparse.Namespace) -> list[str]:
             f'data.labelled_per_domain={options.labelled}',
             f'data.unlabelled_per_domain={options.unlabelled}',
             'objective.alpha=0.1', 'objective.beta=0.1', 'objective.warmup_steps=0',
+            'objective.consistency=0', 'objective.class_balance=0',
             'training.accelerator=cpu', f'training.steps={options.steps or 1}']
 
 

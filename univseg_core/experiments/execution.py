@@ -6,7 +6,6 @@ import fcntl
 import os
 from pathlib import Path
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -128,19 +127,23 @@ def _last_lines(path: Path) -> list[str]:
 
 
 def _stop(processes: Iterable[subprocess.Popen]) -> None:
-    """Let processes save where they stand, and wait for them; at a second Ctrl-C, do not."""
+    """
+    Let processes save where they stand, and wait for them; at a second Ctrl-C, do not.
+
+    By SIGTERM: SIGINT would be ignored where this process was started in a script's background.
+    """
     processes = list(processes)
     if processes:
         tqdm.write(f'{len(processes)} runs save where they stand; a second Ctrl-C does not wait',
                    file=sys.stderr)
     for process in processes:
-        process.send_signal(signal.SIGINT)
+        process.terminate()
     try:
         for process in processes:
             process.wait()
     except KeyboardInterrupt:
         for process in processes:
-            process.send_signal(signal.SIGINT)
+            process.terminate()
         for process in processes:
             process.wait()
         raise

@@ -15,7 +15,6 @@ from univseg_core.experiments.variants import merged, SUPERVISED_ONLY, Variant, 
 from univseg_core.training.run_settings import differing_settings
 import yaml
 
-
 NOT_THE_PAPERS = {'consistency': 0, 'class_balance': 0}
 """What a variant has only where it says so, whatever the base has."""
 

@@ -108,6 +108,5 @@ def tell_missing_unlabelled(objective: ObjectiveSection, data: Mapping[str, Doma
     """Log what a domain without unlabelled images does without, where others have some."""
     for name, d in data.items():
         if objective.needs_unlabelled and not d.unlabelled:
-            log.warning('%s: no unlabelled images: its head learns from its labels, and pixels of '
-                        'other domains from its label embeddings; of its own pixels there is no '
-                        'entropy', name)
+            log.warning('%s: no unlabelled images: its head learns from its labels alone, and of '
+                        'its own pixels there is no entropy', name)

@@ -9,6 +9,7 @@ import yaml
 
 FAKE = """
 import json, os, pathlib, signal, sys, time
+signal.signal(signal.SIGTERM, signal.default_int_handler)  # as training does
 config, _, folder = sys.argv[1:4]
 folder = pathlib.Path(folder)
 folder.mkdir(parents=True, exist_ok=True)

@@ -157,11 +157,32 @@ def test_an_interrupt_lets_the_run_save_and_the_same_command_goes_on(write, root
     assert calls(tmp_path) == ['n2/seed0/univ_basic None'] * 2
 
 
+def test_runs_save_also_where_a_script_started_it_in_the_background(write, root, fake):
+    """A shell lets such programs, and all that they start, ignore SIGINT."""
+    runs = planned(write(variants=['univ_basic']), root)
+    command = fake("""
+    try:
+        (folder / 'waiting').touch()
+        time.sleep(60)
+    except KeyboardInterrupt:
+        (folder / 'saved').touch()
+        raise SystemExit(130)
+    """)
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with interrupted_when([runs[0].folder / 'waiting'], signal.SIGTERM), pytest.raises(
+                KeyboardInterrupt):
+            execute(runs, command=command)
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert (runs[0].folder / 'saved').exists()
+
+
 def test_a_second_interrupt_does_not_wait_for_it(write, root, fake):
     runs = planned(write(variants=['univ_basic']), root)
     command = fake("""
-    signal.signal(signal.SIGINT, lambda *_: (folder / 'asked').touch() or signal.signal(
-        signal.SIGINT, signal.default_int_handler))
+    signal.signal(signal.SIGTERM, lambda *_: (folder / 'asked').touch() or signal.signal(
+        signal.SIGTERM, signal.default_int_handler))
     (folder / 'waiting').touch()
     time.sleep(60)
     """)
