@@ -129,12 +129,12 @@ class DomainSection(Section):
         None, description="one [red, green, blue] a class; the data set's, or made, when left out")
     train: LabelledFolder | None = Field(
         None, validate_default=True, description='images to learn from, with labels')
-    validation: LabelledFolder | None = Field(
-        None, validate_default=True, description='images to measure with')
     validation_from_train: StrictInt | None = Field(
         None, ge=1, description='how many training images to set aside and measure with, in place '
                                 'of the validation images: to choose settings by, or where there '
                                 'are no others; the same ones for every seed')
+    validation: LabelledFolder | None = Field(
+        None, validate_default=True, description='images to measure with')
     labelled: StrictInt | None = Field(
         None, ge=1, description='how many training labels to use (N); all when left out')
     unlabelled: list[Images] = Field(
@@ -147,10 +147,18 @@ class DomainSection(Section):
     @classmethod
     def _of_folders(cls, value: object, info: ValidationInfo) -> object:
         dataset = info.data.get('dataset')  # None where that is wrong itself
-        if dataset == 'folder' and value is None:
+        aside = info.field_name == 'validation' and info.data.get('validation_from_train')
+        if dataset == 'folder' and value is None and not aside:
             raise PydanticCustomError('missing', 'missing')
         if dataset in LAYOUTS and value is not None:
             raise ValueError(f'{dataset} has its own; leave it out, or the dataset')
+        return value
+
+    @field_validator('validation_from_train')
+    @classmethod
+    def _in_place_of_others(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value is not None and info.data.get('held_out'):
+            raise ValueError('measures in place of held_out; leave one of them out')
         return value
 
     @field_validator('root', 'held_out', 'extra')
@@ -233,7 +241,7 @@ class ObjectiveSection(Section):
     beta: float = Field(
         0.0, ge=0, description='weight of the within-domain entropy (1 in the paper)')
     warmup_steps: StrictInt = Field(
-        0, ge=0, description='steps over which the weights of alpha, beta and consistency rise '
+        1000, ge=0, description='steps over which the weights of alpha, beta and consistency rise '
                              'linearly from 0')
     similarity: Literal['dot_product', 'cosine'] = Field(
         'dot_product', description='of pixel with label embeddings; the dot product (the paper) '

@@ -15,8 +15,10 @@ def test_perplexity_is_how_many_are_in_use(shares, expected):
 
 
 def test_each_pair_of_domains_has_one():
-    values = {'assignment/a/b': torch.ones(4), 'labels/a': torch.ones(2)}
-    assert perplexities(values) == {'perplexity/a/b': pytest.approx(4)}
+    values = {'assignment/a/b': torch.ones(4), 'labels/a': torch.ones(2),
+              'taught/a': torch.tensor([0.5, 0.5, 0.0])}
+    assert perplexities(values) == {'perplexity/a/b': pytest.approx(4),
+                                    'taught_classes/a': pytest.approx(2)}
 
 
 def said_by(monitor, steps, assignment, labels=(0.25, 0.25, 0.25, 0.25), nearest=None):
@@ -39,6 +41,20 @@ def test_a_collapse_is_told_within_a_hundred_steps_and_once():
     assert 'use 1.2 classes of its label embeddings' in message
     assert 'while its labels show 4.0' in message
     assert 'objective.anchor' in message
+
+
+def test_a_teacher_that_takes_all_for_one_class_is_told():
+    def said(steps, taught, monitor):
+        values = {'taught/a': torch.tensor(taught), 'labels/a': torch.tensor((0.25,) * 4)}
+        return {step: message for step in steps for message in monitor.add(step, values)}
+
+    monitor = CollapseMonitor()
+    assert not said(range(1, 231), HEALTHY, monitor)
+    ((step, message),) = said(range(231, 1000), COLLAPSED, monitor).items()
+    assert 231 < step <= 331
+    assert message.startswith(f'a: by step {step}, the mean teacher has collapsed: it takes '
+                              'unlabelled pixels for 1.2 classes, while the labels show 4.0; ')
+    assert 'objective.consistency' in message
 
 
 def test_another_collapse_after_a_recovery_is_told_again():

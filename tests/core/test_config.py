@@ -59,7 +59,7 @@ def test_a_name_that_does_not_ship_gets_the_list_of_those_that_do():
         load_config('train/none.yaml')
 
 
-def test_defaults_are_those_of_the_paper(values, write_config):
+def test_defaults(values, write_config):
     path = write_config({'domains': values['domains']})
     config = load_config(path)
     assert (config.objective.alpha, config.objective.beta) == (0, 0)

@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 from tiny_worlds import INDOOR, LABELLED, OUTDOOR, TRAIN, VALIDATION
-from univseg_core.config import load_config
+from univseg_core.config import ConfigError, load_config
 from univseg_core.data.dataset import check_files, DomainData, load_data, load_validation
 from univseg_core.data.folders import DataError, labelled_samples, Sample
 from univseg_core.domains import Domain
@@ -66,6 +66,24 @@ def test_training_images_can_be_set_aside_to_measure_with(load):
         assert len(data['indoor'].validation) == VALIDATION
         asides.append(names(d.validation))
     assert asides[0] == asides[1]
+
+
+def test_images_set_aside_are_not_among_further_unlabelled_ones(load, worlds):
+    folder = worlds / 'outdoor' / 'train' / 'image'
+    d = load_data(load('domains.outdoor.validation_from_train=2',
+                       f'domains.outdoor.unlabelled=["{folder}"]'))['outdoor']
+    assert len(d.validation) == 2
+    assert not {s.image for s in d.validation} & {s.image for s in d.unlabelled}
+    assert len(d.unlabelled) == 2 * (TRAIN - 2)
+
+
+def test_with_images_set_aside_no_others_are_needed(values, write_config):
+    del values['domains']['outdoor']['validation']
+    values['domains']['outdoor']['validation_from_train'] = 2
+    assert len(load_data(load_config(write_config(values)))['outdoor'].validation) == 2
+    del values['domains']['outdoor']['validation_from_train']
+    with pytest.raises(ConfigError, match=r'domains\.outdoor\.validation: this key is missing'):
+        load_config(write_config(values))
 
 
 def test_no_more_can_be_set_aside_than_there_are(load):

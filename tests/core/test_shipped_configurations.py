@@ -55,5 +55,6 @@ def test_the_paper_recipe_is_the_papers(shipped):
         None, 480, (1, 1), True, 0)
     assert (data.labelled_per_domain, data.unlabelled_per_domain) == (5, 5)
     assert (objective.alpha, objective.beta, objective.warmup_steps) == (1, 1, 0)
+    assert (objective.consistency, objective.class_balance) == (0, 0)
     assert all(domain.labelled == 100 and domain.labelled_also_unlabelled
                for domain in config.domains.values())

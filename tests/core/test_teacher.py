@@ -1,21 +1,30 @@
 """The mean teacher, the mixed crops that its pupil sees, and class weights."""
 
 from lightning.fabric import Fabric
+from lightning.fabric.plugins import Precision
 import numpy as np
 import pytest
+import run_files
+from run_files import short, SUPERVISED
 from tiny_worlds import small_network
 import torch
-from univseg_core.config import ObjectiveSection
+from univseg_core.config import load_config, ObjectiveSection
+from univseg_core.data.dataset import load_data
 from univseg_core.data.mixture import Batch
+from univseg_core.data.stores import prepare_stores
+from univseg_core.images import read_label
 from univseg_core.objectives import consistency_loss, masked_cross_entropy, valid_cells
-from univseg_core.training.class_balance import balanced
-from univseg_core.training.cut_mix import CutMix, random_cut_mix
+from univseg_core.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from univseg_core.training.class_balance import balanced, class_weights
+from univseg_core.training.cut_mix import cut_mixed, CutMix, random_cut_mix
+from univseg_core.training.run import train
+from univseg_core.training.safety import TrainingError
+from univseg_core.training.setup import Setup
 from univseg_core.training.step import (
     batch_losses,
     forward_and_backward,
     step_counts,
     Supervision,
-    taught,
 )
 from univseg_core.training.teacher import MeanTeacher, MOMENTUM
 
@@ -29,7 +38,9 @@ def batch():
     generator = torch.manual_seed(0)
     images = torch.randint(0, 256, (7, 3, 24, 40), generator=generator).to(torch.uint8)
     targets = torch.randint(0, 2, (7, 24, 40), generator=generator).to(torch.uint8)
-    targets[:, 16:], targets[2:, :16] = 255, 0
+    targets[2:] = 0
+    for crop, padding in enumerate((8, 0, 8, 16, 0, 8, 0)):  # each has its own
+        targets[crop, 24 - padding:] = 255
     return Batch(images, targets, LABELLED, UNLABELLED)
 
 
@@ -49,13 +60,25 @@ def test_the_teacher_is_the_running_mean_of_the_network():
     assert not teacher.network.training
 
 
-def test_it_answers_as_the_head_does(batch):
+def test_it_answers_as_the_heads_do(batch):
     network = small_network()
-    probabilities = MeanTeacher(network).probabilities(batch.images, 'indoor')
+    probabilities = MeanTeacher(network).probabilities(batch.images, UNLABELLED)
     with torch.no_grad():
-        expected = network.logits(network.features(batch.images), 'indoor').softmax(1)
-    assert torch.equal(probabilities, expected)
-    assert probabilities.shape == (7, 2, 3, 5)
+        features = network.features(batch.images)
+    assert {name: tuple(each.shape) for name, each in probabilities.items()} == {
+        'outdoor': (3, 3, 3, 5), 'indoor': (2, 2, 3, 5)}
+    for name, rows in UNLABELLED.items():
+        torch.testing.assert_close(probabilities[name],
+                                   network.logits(features[rows], name).softmax(1).detach())
+
+
+def test_a_process_without_crops_of_a_domain_gets_no_answers_of_it(batch):
+    teacher = MeanTeacher(small_network())
+    for parts in ({'outdoor': slice(2, 5), 'indoor': slice(5, 5)},
+                  {'outdoor': slice(2, 2), 'indoor': slice(2, 2)}):
+        answers = teacher.probabilities(batch.images, parts)
+        assert [len(answers[name]) for name in parts] == [
+            part.stop - part.start for part in parts.values()]
 
 
 def test_crops_are_mixed_as_their_labels_are():
@@ -64,18 +87,16 @@ def test_crops_are_mixed_as_their_labels_are():
     assert mix.inside.shape == (3, 3, 5)
     assert mix.inside.flatten(1).any(1).all()
     assert not mix.inside.flatten(1).all(1).any()
-    cells = mix.of_cells(torch.arange(3)[:, None, None].expand(3, 3, 5))
-    assert torch.equal(cells, torch.where(mix.inside, torch.tensor([2, 0, 1])[:, None, None],
-                                          torch.arange(3)[:, None, None]))
-    channels = torch.stack([cells, 10 * cells], 1)
-    values = torch.arange(3)[:, None, None].expand(3, 3, 5)
-    assert torch.equal(mix.of_cells(torch.stack([values, 10 * values], 1)), channels)
-    images = torch.arange(3, dtype=torch.uint8)[:, None, None, None].expand(3, 3, 24, 36)
-    mixed = mix.of_images(images)
-    assert mixed.dtype == torch.uint8
+    origin = torch.arange(3)[:, None, None, None]
+    cells = mix.of_cells(origin.expand(3, 2, 3, 5))
+    before = torch.tensor([2, 0, 1])[:, None, None, None]
+    assert torch.equal(cells, torch.where(mix.inside[:, None], before, origin).expand(3, 2, 3, 5))
+    pixels = mix.of_pixels(origin.to(torch.uint8).expand(3, 3, 24, 36))
+    assert pixels.dtype == torch.uint8
+    assert torch.equal(mix.of_pixels(origin[:, 0].expand(3, 24, 36)), pixels[:, 0].long())
     for y in range(24):
         for x in range(36):
-            assert torch.equal(mixed[:, 0, y, x].long(), cells[:, y // 8, x // 8])
+            assert torch.equal(pixels[:, 0, y, x].long(), cells[:, 0, y // 8, x // 8])
 
 
 @pytest.mark.parametrize('count', [0, 1])
@@ -100,50 +121,96 @@ def test_the_consistency_is_the_cross_entropy_of_what_is_there():
                             torch.tensor(20)).item() == pytest.approx(expected / 20)
 
 
-def test_a_lesson_leaves_labelled_crops_as_they_are(batch):
-    teacher = MeanTeacher(small_network())
-    images, lessons = taught(teacher, batch, np.random.default_rng(0))
-    assert torch.equal(images[:2], batch.images[:2])
-    assert not torch.equal(images[2:], batch.images[2:])
-    generator = np.random.default_rng(0)
+def test_a_batch_is_mixed_with_its_padding(batch):
+    mixed, mixes = cut_mixed(batch, np.random.default_rng(0))
+    assert torch.equal(mixed.images[:2], batch.images[:2])
+    assert torch.equal(mixed.targets[:2], batch.targets[:2])
     for name, rows in UNLABELLED.items():
-        mix = random_cut_mix(rows.stop - rows.start, (24, 40), generator)
-        assert torch.equal(images[rows], mix.of_images(batch.images[rows]))
-        probabilities, valid = lessons[name]
-        assert torch.equal(probabilities, mix.of_cells(teacher.probabilities(
-            batch.images[rows], name)))
-        assert torch.equal(valid, mix.of_cells(valid_cells(batch.targets[rows])))
-        assert not valid[:, 2].any()
+        assert mixes[name].inside.any()
+        assert torch.equal(mixed.images[rows], mixes[name].of_pixels(batch.images[rows]))
+        assert torch.equal(mixed.targets[rows], mixes[name].of_pixels(batch.targets[rows]))
+    assert not torch.equal(mixed.targets[2:], batch.targets[2:])
+    again = cut_mixed(batch, np.random.default_rng(0))[0]
+    other = cut_mixed(batch, np.random.default_rng(1))[0]
+    assert torch.equal(again.images, mixed.images)
+    assert not torch.equal(other.images, mixed.images)
 
 
+@pytest.mark.parametrize('full_resolution', [False, True])
 @pytest.mark.parametrize(('warmup', 'rise'), [(0, 1), (10, 0.5)])
-def test_a_step_with_a_teacher(batch, warmup, rise):
+def test_the_losses_of_mixed_crops(batch, warmup, rise, full_resolution):
+    """Padding is that of the mixed crops, also where the entropies are those of pixels."""
     network = small_network()
-    supervision = Supervision(teacher=MeanTeacher(network))
-    objective = ObjectiveSection(alpha=0, beta=0, consistency=0.8, warmup_steps=warmup)
-    counts = step_counts(FABRIC, [batch], objective)
-    losses, values = batch_losses(network, batch, counts, objective, 5, supervision,
-                                  np.random.default_rng(7))
-    images, lessons = taught(supervision.teacher, batch, np.random.default_rng(7))
-    expected = sum(consistency_loss(network.logits(network.features(images)[rows], name),
-                                    *lessons[name]) for name, rows in UNLABELLED.items())
+    for name in ('outdoor', 'indoor'):
+        vectors = network.label_embeddings(name)
+        network.set_label_embeddings(name, torch.eye(*vectors.shape))
+    objective = ObjectiveSection(alpha=0, beta=0.1, consistency=0.8, warmup_steps=warmup,
+                                 full_resolution=full_resolution)
+    mixed, mixes = cut_mixed(batch, np.random.default_rng(7))
+    answers = {name: mixes[name].of_cells(each) for name, each in MeanTeacher(
+        network).probabilities(batch.images, UNLABELLED).items()}
+    counts = step_counts(FABRIC, [mixed], objective)
+    losses, values = batch_losses(network, mixed, counts, objective, 5, {}, answers)
+    features, expected = network.features(mixed.images), 0
+    for name, rows in UNLABELLED.items():
+        valid = valid_cells(mixed.targets[rows])
+        expected += consistency_loss(network.logits(features[rows], name), answers[name], valid)
+        mean = answers[name].permute(0, 2, 3, 1)[valid].mean(0)
+        torch.testing.assert_close(values[f'taught/{name}'], mean)
     torch.testing.assert_close(losses.consistency, expected)
-    torch.testing.assert_close(losses.total, losses.supervised + rise * 0.8 * expected)
+    torch.testing.assert_close(losses.total, losses.supervised + rise * (
+        0.8 * expected + 0.1 * losses.within))
+    torch.testing.assert_close(values['consistency'], expected.detach())
+
+
+def step_with_a_teacher(pieces, step=3, seed=0):
+    """Return a step's values, and the gradient of a head."""
+    network = small_network()
+    optimizer = torch.optim.SGD(network.parameters())
+    model, _ = FABRIC.setup(network, optimizer)
+    values = forward_and_backward(
+        FABRIC, model, pieces, ObjectiveSection(consistency=1, warmup_steps=0), step,
+        Supervision(teacher=MeanTeacher(network), seed=seed))
+    return values, network.head('outdoor').weight.grad
+
+
+def test_a_step_holds_mixed_crops_to_the_answers_for_the_unmixed(batch):
+    network = small_network()
+    values, _ = step_with_a_teacher([batch])
+    mixed, mixes = cut_mixed(batch, np.random.default_rng((0, 3, 0)))
+    features, expected = network.features(mixed.images), 0
+    for name, rows in UNLABELLED.items():
+        answers = network.logits(network.features(batch.images[rows]), name).softmax(1)
+        expected += consistency_loss(
+            network.logits(features[rows], name), mixes[name].of_cells(answers),
+            valid_cells(mixed.targets[rows]))
     torch.testing.assert_close(values['consistency'], expected.detach())
 
 
 def test_each_step_mixes_in_its_own_way_and_always_the_same(batch):
-    objective = ObjectiveSection(alpha=0, beta=0, consistency=1)
-
-    def consistency(step, seed):
-        network = small_network()
-        optimizer = torch.optim.SGD(network.parameters())
-        model, _ = FABRIC.setup(network, optimizer)
-        return forward_and_backward(FABRIC, model, [batch], objective, step, Supervision(
-            teacher=MeanTeacher(network), seed=seed))['consistency'].item()
+    def consistency(*options):
+        return step_with_a_teacher([batch], *options)[0]['consistency'].item()
 
     assert consistency(3, 0) == consistency(3, 0)
     assert len({consistency(3, 0), consistency(4, 0), consistency(3, 1)}) == 3
+
+
+def test_pieces_have_the_same_kinds_of_values(batch):
+    """One piece has no labels, the other no unlabelled crops of indoor: processes can add up."""
+    none = slice(2, 2)
+    pieces = [
+        Batch(batch.images[:2], batch.targets[:2], LABELLED,
+              {'outdoor': none, 'indoor': none}),
+        Batch(batch.images[2:], batch.targets[2:], {name: slice(0, 0) for name in LABELLED},
+              {'outdoor': slice(0, 3), 'indoor': slice(3, 5)})]
+    values, gradient = step_with_a_teacher(pieces)
+    whole, _ = step_with_a_teacher([batch])
+    assert values.keys() == whole.keys()
+    assert gradient.isfinite().all()
+    torch.testing.assert_close(values['supervised'], whole['supervised'])
+    first, _ = step_with_a_teacher(pieces[:1])
+    assert first.keys() == whole.keys()
+    assert first['consistency'] == 0
 
 
 def test_class_weights_balance():
@@ -164,5 +231,50 @@ def test_class_weights_multiply_each_pixels_loss():
 
 def test_no_cell_comes_from_elsewhere_without_a_box():
     mix = CutMix(torch.zeros(2, 1, 1, dtype=torch.bool))
-    values = torch.tensor([[[4]], [[5]]])
+    values = torch.tensor([[[[4]]], [[[5]]]])
     assert torch.equal(mix.of_cells(values), values)
+
+
+def test_class_weights_are_counted_in_the_labelled_images(values, write_config, caplog):
+    config = load_config(write_config(values))
+    data = load_data(config)
+    setup = Setup(config, FABRIC, prepare_stores(data, 64, progress=False), 0)
+    with caplog.at_level('INFO'):
+        weights = class_weights(setup, list(data), 0.5)
+    for name, d in data.items():
+        pixels = np.zeros(256)
+        for sample in d.labelled:
+            pixels += np.bincount(read_label(sample.label, d.domain).ravel(), minlength=256)
+        shares = pixels[:len(d.domain.classes)] / pixels[:len(d.domain.classes)].sum()
+        expected = shares ** -0.5
+        np.testing.assert_allclose(weights[name], expected / (expected * shares).sum(), rtol=1e-5)
+        assert f'{name}: labelled pixels weigh by class: {d.domain.classes[0]} ' in caplog.text
+    assert class_weights(setup, list(data), 0) == {}
+
+
+def test_the_weights_reach_the_loss(values, write_config, tmp_path):
+    """Of equal networks on equal batches, the first loss is another with weights."""
+    losses = []
+    for power in (0, 1):
+        run = tmp_path / str(power)
+        train(short(values, write_config, *SUPERVISED, f'objective.class_balance={power}'), run)
+        losses.append(float(run_files.rows(run / 'log.csv')[0]['supervised']))
+    assert losses[0] != losses[1]
+
+
+def test_too_few_crops_to_mix_are_refused(values, write_config, tmp_path):
+    with pytest.raises(TrainingError, match=r'data\.unlabelled_per_domain \(3\): 1 processes × '
+                                            r'training\.accumulate 2 .*raise it to 4'):
+        train(short(values, write_config, 'objective.consistency=1', 'training.accumulate=2',
+                    'data.unlabelled_per_domain=3'), tmp_path / 'run')
+
+
+def test_a_checkpoint_of_a_run_without_a_teacher_is_refused(values, write_config, tmp_path):
+    path = tmp_path / 'checkpoint.safetensors'
+    network = small_network()
+    optimizer = torch.optim.AdamW(network.parameters())
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1)
+    save_checkpoint(path, 3, network, optimizer, scheduler, Precision())
+    with pytest.raises(CheckpointError, match=r'checkpoint\.safetensors: cannot be continued'):
+        load_checkpoint(path, network, optimizer, scheduler, Precision(),
+                        MeanTeacher(network).network)

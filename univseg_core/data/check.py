@@ -7,9 +7,15 @@ from functools import partial
 
 import numpy as np
 from univseg_core.config import DomainSection, RunConfig
-from univseg_core.data.folders import DataError, read_sample, Sample, unlabelled_samples
+from univseg_core.data.folders import DataError, read_sample, Sample
 from univseg_core.data.machine import in_threads
-from univseg_core.data.parts import extra_samples, other_counts, published_counts, samples_of
+from univseg_core.data.parts import (
+    extra_samples,
+    further_unlabelled,
+    other_counts,
+    published_counts,
+    samples_of,
+)
 from univseg_core.data.splits import choose_labelled
 from univseg_core.domains import Domain
 from univseg_core.errors import UnivsegError
@@ -90,7 +96,7 @@ def _check_domain(config: RunConfig, name: str, section: DomainSection,
     validation = listed(samples_of, name, section, 'validation')
     used = set(labelled)
     unlabelled = [replace(sample, label=None) for sample in train if sample not in used]
-    unlabelled += [*listed(unlabelled_samples, section.unlabelled), *extra]
+    unlabelled += [*listed(further_unlabelled, section, validation), *extra]
 
     found = {'train': train, 'validation': validation, 'extra': extra}
     check.warnings += other_counts(name, section, {p: s for p, s in found.items() if s})

@@ -6,9 +6,14 @@ from functools import partial
 import logging
 
 from univseg_core.config import RunConfig
-from univseg_core.data.folders import DataError, read_sample, Sample, unlabelled_samples
+from univseg_core.data.folders import DataError, read_sample, Sample
 from univseg_core.data.machine import in_threads
-from univseg_core.data.parts import extra_samples, other_counts, samples_of
+from univseg_core.data.parts import (
+    extra_samples,
+    further_unlabelled,
+    other_counts,
+    samples_of,
+)
 from univseg_core.data.splits import choose_labelled
 from univseg_core.domains import Domain, IGNORE_INDEX
 
@@ -41,8 +46,8 @@ def load_data(config: RunConfig) -> dict[str, DomainData]:
         unlabelled = [replace(sample, label=None) for sample in train
                       if section.labelled_also_unlabelled or sample not in chosen]
         extra = extra_samples(name, section) if section.extra else []
-        unlabelled += [*unlabelled_samples(section.unlabelled), *extra]
         validation = samples_of(name, section, 'validation')
+        unlabelled += [*further_unlabelled(section, validation), *extra]
         parts = {'train': train, 'validation': validation} | ({'extra': extra} if extra else {})
         for warning in other_counts(name, section, parts):
             log.warning(warning)

@@ -4,7 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 from univseg_core.config import DomainSection
-from univseg_core.data.folders import DataError, labelled_samples, Sample
+from univseg_core.data.folders import (
+    DataError,
+    labelled_samples,
+    Sample,
+    unlabelled_samples,
+)
 from univseg_core.data.layouts import LAYOUTS
 from univseg_core.data.splits import choose_labelled
 
@@ -32,6 +37,15 @@ def samples_of(name: str, section: DomainSection,
     return [sample for sample in train if sample not in chosen]
 
 
+def further_unlabelled(section: DomainSection, validation: Sequence[Sample]) -> list[Sample]:
+    """List the images of the folders and bags that `unlabelled` names, but for those set aside."""
+    samples = unlabelled_samples(section.unlabelled)
+    if section.validation_from_train is None:
+        return samples
+    aside = {sample.image.resolve() for sample in validation}
+    return [sample for sample in samples if sample.image.resolve() not in aside]
+
+
 def _own_samples(name: str, section: DomainSection, part: str) -> list[Sample]:
     if section.dataset == 'folder':
         folders = getattr(section, part)
@@ -56,7 +70,8 @@ def published_counts(section: DomainSection, part: str) -> tuple[int, ...]:
 
     More than one where the data set was published in pieces; none for plain folders.
     """
-    if section.dataset == 'folder':
+    if section.dataset == 'folder' or (
+            part == 'validation' and section.validation_from_train is not None):
         return ()
     return LAYOUTS[section.dataset].counts[_own_part(section, part)]
 
@@ -64,9 +79,10 @@ def published_counts(section: DomainSection, part: str) -> tuple[int, ...]:
 def other_counts(name: str, section: DomainSection,
                  parts: Mapping[str, Sequence[Sample]]) -> Iterator[str]:
     """Yield a warning for each part that has another number of images than was published."""
+    if section.validation_from_train is not None:
+        parts = {**parts, 'train': [*parts.get('train', ()), *parts.get('validation', ())]}
+        parts.pop('validation', None)
     for part, samples in parts.items():
-        if section.validation_from_train is not None and part != 'extra':
-            continue
         published = published_counts(section, part)
         if published and len(samples) not in published:
             yield (f'domains.{name}.root: {section.root} has {len(samples)} images of '

@@ -125,11 +125,16 @@ def _runs(experiment: Experiment, root: Path, variant: Variant, labelled: int | 
     """Yield one variant's runs: one of all domains, or one for each."""
     values = _with_labelled(experiment.values, None if labelled == 'all' else labelled)
     values = merged(values, {'training': {'seed': seed}})
+    if variant.entropies:
+        values = merged({'objective': {'alpha': 1, 'beta': 1}}, values)
+    else:
+        values |= {'objective': {'alpha': 0, 'beta': 0, 'warmup_steps': 0}, 'label_embeddings': {}}
     values = merged(values, {'objective': NOT_THE_PAPERS})
-    if not variant.unsupervised:
-        values |= {'objective': {'alpha': 0, 'beta': 0, **NOT_THE_PAPERS},
-                   'label_embeddings': {}}
     values = merged(values, variant.changes)
+    weights = values['objective']
+    if variant.entropies and not (weights['alpha'] or weights['beta']):
+        raise ConfigError(f'{experiment.base}: objective.alpha and .beta: {variant.name} has the '
+                          'entropies that they weigh; expected one above 0, or neither named')
     if variant.steps != 1:
         steps = _checked(experiment, values).training.steps
         values = merged(values, {'training': {'steps': round(variant.steps * steps)}})

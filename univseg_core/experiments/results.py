@@ -12,6 +12,7 @@ from univseg_core.experiments.settings import Experiment
 from univseg_core.experiments.variants import VARIANTS
 from univseg_core.files import write_text
 from univseg_core.training.run_log import read_losses
+import yaml
 
 PAPER = 'evaluation_paper.json'
 
@@ -111,7 +112,12 @@ class Results:
 
     def _run(self, folder: Path) -> dict[str, Any]:
         parts = self._read(folder / 'evaluation.json')
-        row = dict(zip(('steps', 'seconds'), _steps_and_seconds(folder), strict=True))
+        losses = read_losses(folder)
+        row = {'steps': None, 'seconds': None}
+        if losses:
+            config = yaml.safe_load((folder / 'config.yaml').read_text(encoding='utf-8'))
+            row['steps'] = config['training']['steps']
+            row['seconds'] = row['steps'] * float(losses['seconds_per_step'].mean())
         for name in self._experiment.domains:
             part = parts.get(name, {})
             for key, value in ((f'miou/{name}', part.get('miou')),
@@ -162,15 +168,6 @@ class Results:
                                       f'domain ({error!r})') from None
             self._files[path] = values
         return self._files[path]
-
-
-def _steps_and_seconds(folder: Path) -> tuple[int | None, float | None]:
-    """Return a finished run's steps and the seconds that they took, None where no log tells."""
-    losses = read_losses(folder)
-    if not losses:
-        return None, None
-    steps = int(losses['step'][-1])
-    return steps, float(losses['seconds_per_step'].mean()) * steps
 
 
 def evaluate_by_the_papers_protocol(folders: Sequence[Path]) -> None:

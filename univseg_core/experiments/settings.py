@@ -133,6 +133,8 @@ def _check_not_decided_here(override: str) -> None:
     parts = key.split('.')
     if key == 'training.seed':
         raise ConfigError(f"{key}: the experiment's seeds decide it: seeds=[{value}]")
+    if key in ('objective.consistency', 'objective.class_balance'):
+        raise ConfigError(f'{key}: the variants decide it')
     if parts[0] == 'domains' and parts[-1] == 'labelled':
         raise ConfigError(f'{key}: labelled of the experiment decides it for all domains: '
                           f'labelled=[{value}]')

@@ -15,8 +15,8 @@ HEADINGS = {
     'standard': '',
     'paper': ", by the protocol of the paper's code (the first 100 validation images, scaled as "
              'in training)',
-    'prototypes': ', by the nearest label embedding instead of the head (in supervised_only, '
-                  'finetune and univ_basic, of a random projection of the features)',
+    'prototypes': ', by the nearest label embedding instead of the head (where a variant '
+                  'has no entropies, of a random projection of the features)',
 }
 COLUMNS = ('labelled', 'variant', 'measure', 'domain', 'seeds', 'mean', 'deviation', 'published')
 RUN_COLUMNS = ('labelled', 'seed', 'variant')

@@ -10,18 +10,18 @@ class Variant:
     """
     What one form of training changes in the configuration of an experiment.
 
-    `alone`: a network for each domain, and not one for all. `unsupervised`: whether there are
-    unsupervised terms; without, settings of theirs count for nothing. `supervised_only`: what the
-    networks of the variant of that name, of the same N and seed, serve as: the start of each
-    domain's network, or the networks whose features give the label embeddings. `steps` multiplies
-    those of the experiment.
+    `alone`: a network for each domain, and not one for all. `entropies`: whether there are the
+    paper's unsupervised terms; without, settings of theirs count for nothing. `supervised_only`:
+    what the networks of the variant of that name, of the same N and seed, serve as: the start of
+    each domain's network, or the networks whose features give the label embeddings. `steps`
+    multiplies those of the experiment.
     """
 
     name: str
     text: str
     changes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     alone: bool = False
-    unsupervised: bool = True
+    entropies: bool = True
     supervised_only: Literal['start', 'networks'] | None = None
     steps: float = 1.0
 
@@ -38,19 +38,20 @@ def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
 
 
 BALANCED = {'objective': {'class_balance': 0.5}}
+CONTROL = {'objective': {'consistency': 1e-12}}
 TEACHER = {'objective': {'consistency': 1.0, 'warmup_steps': 1000}}
 
 SUPERVISED_ONLY = Variant(
     'supervised_only', "a network for each domain, of that domain's labels alone", alone=True,
-    unsupervised=False)
+    entropies=False)
 
 VARIANTS = {variant.name: variant for variant in (
     SUPERVISED_ONLY,
     Variant('finetune', 'a network for each domain, begun with the supervised_only network of the '
                         'domain before it (the last one, for the first) and a new head',
-            alone=True, unsupervised=False, supervised_only='start'),
+            alone=True, entropies=False, supervised_only='start'),
     Variant('univ_basic', 'one network for all domains, supervised terms alone (α = β = 0)',
-            unsupervised=False),
+            entropies=False),
     Variant('univ_cross', 'univ_basic and the cross-domain entropy (β = 0)',
             {'objective': {'beta': 0.0}}, supervised_only='networks'),
     Variant('univ_full', 'univ_basic and both entropies, of the weights that the base has',
@@ -71,18 +72,20 @@ VARIANTS = {variant.name: variant for variant in (
     Variant('univ_full_joint', 'univ_full begun with one network of all domains, and label '
                                'embeddings of one PCA over its features',
             {'label_embeddings': {'basis': 'joint'}}),
+    Variant('univ_basic_control', 'univ_basic with the mixed unlabelled crops in the forward pass '
+                                  'and no loss on them: what they do by batch norm alone',
+            CONTROL, entropies=False),
+    Variant('univ_basic_longer', 'univ_basic with the computing time of univ_teacher: 1.8 times '
+                                 'the steps', entropies=False, steps=1.8),
     Variant('univ_balanced', 'univ_basic with pixels of rare classes weighed more',
-            BALANCED, unsupervised=False),
-    Variant('univ_balanced_control', 'univ_balanced with the mixed unlabelled crops in the '
-                                     'forward pass and no loss on them: what they do by batch '
-                                     'norm alone',
-            merged(BALANCED, {'objective': {'consistency': 1e-12}}), unsupervised=False),
-    Variant('univ_balanced_longer', 'univ_balanced with the computing time of '
-                                    'univ_balanced_teacher: 1.8 times the steps',
-            BALANCED, unsupervised=False, steps=1.8),
+            BALANCED, entropies=False),
+    Variant('univ_balanced_control', 'the same control of univ_balanced',
+            merged(BALANCED, CONTROL), entropies=False),
+    Variant('univ_balanced_longer', 'univ_balanced with 1.8 times the steps',
+            BALANCED, entropies=False, steps=1.8),
     Variant('univ_teacher', "univ_basic and mixed unlabelled crops held to a mean teacher's "
-                            'answers', TEACHER, unsupervised=False),
-    Variant('univ_balanced_teacher', 'both: the recipe of the configurations that ship',
-            merged(BALANCED, TEACHER), unsupervised=False),
+                            'answers', TEACHER, entropies=False),
+    Variant('univ_balanced_teacher', 'univ_balanced and univ_teacher at once, as by default',
+            merged(BALANCED, TEACHER), entropies=False),
 )}
 """By name, in the order in which tables show them and runs are made."""

@@ -70,11 +70,12 @@ def _panels(columns: Mapping[str, np.ndarray],
     panels = {
         'mIoU of the validation images, % (★ best sum)':
             (lambda axis: _validations(axis, validations)) if validations else None,
-        'Losses (nats)': lines('loss', 'supervised', 'anchor'),
+        'Losses (nats)': lines('loss', 'supervised', 'anchor', 'consistency'),
         'Entropies (nats)': lines('cross_entropy', 'within_entropy', log=True),
         'Entropy by pair: images → labels (nats)':
             lines(*pairs, log=True) if len(pairs) > 1 else None,
         'Label embeddings in use: images → labels': lines(*those('perplexity'), log=True),
+        'Classes that the mean teacher sees': lines(*those('taught_classes')),
         'Share of labelled pixels nearest to their own class': lines(
             *those('prototype_accuracy')),
         'Norms': lines('feature_norm', 'embedding_norm', log=True),

@@ -1,30 +1,45 @@
 """How labelled pixels are weighed, so that a class that is seldom seen is learned, too."""
 
 from collections.abc import Sequence
+from functools import partial
+import logging
 
 import numpy as np
 import torch
-from univseg_core.domains import IGNORE_INDEX
+from univseg_core.data.folders import read_sample, Sample
+from univseg_core.data.machine import in_threads
+from univseg_core.domains import Domain, IGNORE_INDEX
 from univseg_core.training.setup import Setup
+
+log = logging.getLogger(__name__)
 
 
 def class_weights(setup: Setup, names: Sequence[str], power: float) -> dict[str, torch.Tensor]:
     """
-    Return the weight (C,) float32 of each class of some domains; none of a power of 0.
+    Return the weight (C,) float32 of each class of some domains, and log them; none of a power 0.
 
-    A class's weight is its frequency among the labelled pixels to the power of −`power`, scaled so
-    that their mean over these pixels is 1; it is 0 for a class that none of them has.
+    A class's weight is its share of the labelled pixels to the power of −`power`, scaled so that
+    their mean over these pixels is 1; it is 0 for a class that none of them has.
     """
     if not power:
         return {}
     weights = {}
     for name in names:
-        images = setup.stores.labelled[name]
-        labels = [np.bincount(images[i][1].ravel(), minlength=IGNORE_INDEX + 1)
-                  for i in range(len(images))]
-        classes = len(setup.config.domain(name).classes)
-        weights[name] = balanced(sum(labels)[:classes], power).to(setup.fabric.device)
+        domain = setup.config.domain(name)
+        count = partial(_pixels, domain=domain)
+        pixels = sum(in_threads(count, setup.stores.labelled[name].samples, f'classes of {name}',
+                                setup.fabric.is_global_zero))
+        weights[name] = balanced(pixels, power).to(setup.fabric.device)
+        log.info('%s: labelled pixels weigh by class: %s', name, ', '.join(
+            f'{label} {weight:.2g}' for label, weight in zip(
+                domain.classes, weights[name].tolist(), strict=True)))
     return weights
+
+
+def _pixels(sample: Sample, domain: Domain) -> np.ndarray:
+    """Return how many pixels (C,) of each class a labelled image has."""
+    label = read_sample(sample, domain)[1]
+    return np.bincount(label.ravel(), minlength=IGNORE_INDEX + 1)[:len(domain.classes)]
 
 
 def balanced(pixels: np.ndarray, power: float) -> torch.Tensor:

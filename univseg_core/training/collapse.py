@@ -1,5 +1,5 @@
 """
-Collapse of the embedding: all pixels at one or a few label embeddings, whatever they show.
+Collapse: all pixels at one or a few label embeddings, or of a few classes, whatever they show.
 
 The entropies (Eq 3, 4) are lowest when every pixel is surely of the same class. What tells this
 from learning is how many label embeddings are in use: the perplexity of the mean assignment.
@@ -23,6 +23,9 @@ ADVICE = ('the entropies fall by one answer for all, not by knowledge. Lower obj
           'objective.beta, raise objective.warmup_steps, tie the embedding to the labels with '
           'objective.anchor=1, or start from label_embeddings.basis=joint')
 
+TEACHER_ADVICE = ('what it teaches is one answer for many. Lower objective.consistency, raise '
+                  'objective.warmup_steps, or see whether the unlabelled images are of this place')
+
 
 def perplexity(shares: torch.Tensor) -> float:
     """Return how many of some (P,) shares are in use: e to their entropy, 1..P; 0 of none."""
@@ -34,19 +37,22 @@ def perplexity(shares: torch.Tensor) -> float:
 
 
 def perplexities(values: Mapping[str, torch.Tensor]) -> dict[str, float]:
-    """Return `perplexity/i/j` of a step's `assignment/i/j`."""
-    return {key.replace('assignment', 'perplexity'): perplexity(value)
-            for key, value in values.items() if key.startswith('assignment/')}
+    """Return a step's `perplexity/i/j` of `assignment/i/j`, `taught_classes/i` of `taught/i`."""
+    names = {'assignment': 'perplexity', 'taught': 'taught_classes'}
+    return {f'{names[kind]}/{rest}': perplexity(value)
+            for (kind, _, rest), value in ((key.partition('/'), value)
+                                           for key, value in values.items()) if kind in names}
 
 
 class CollapseMonitor:
     """
-    Watches how many label embeddings each domain's pixels use, against its classes.
+    Watches how many classes each domain's pixels are taken for, against those of its labels.
 
     `centroids` (K) is how many label embeddings a class has: those of a class count as one. Of a
     domain's unlabelled pixels, the assignment to the classes of its own label embeddings is
     compared with the classes that its labels show; and, where a high temperature or a training
     that has just begun leaves every assignment soft, whether nearly all pixels are nearest to one.
+    Of a mean teacher, what it takes them for is compared in the first way.
     """
 
     def __init__(self, centroids: int = 1):
@@ -56,36 +62,57 @@ class CollapseMonitor:
 
     def add(self, step: int, values: Mapping[str, torch.Tensor]) -> list[str]:
         """
-        Add a step's `assignment/i/j` (P,), `nearest/i` (P,) and `labels/i` (C,).
+        Add a step's `assignment/i/j` (P,), `nearest/i` (P,), `taught/i` (C,) and `labels/i` (C,).
 
         Returns what is to be said. A collapse is told once, within 2 · WINDOW steps of its
-        happening, and again only after the embedding has recovered.
+        happening, and again only after what has collapsed has recovered.
         """
         for key, value in values.items():
             self._recent.setdefault(key, deque(maxlen=WINDOW)).append(value)
         if step % WINDOW:
             return []
+        domains = [key.removeprefix('labels/') for key in self._recent
+                   if key.startswith('labels/')]
         messages = []
-        for name in [key.removeprefix('nearest/') for key in self._recent
-                     if key.startswith('nearest/')]:
-            recent = [self._recent[key] for key in (
-                f'assignment/{name}/{name}', f'nearest/{name}', f'labels/{name}')]
-            if any(len(vectors) < WINDOW for vectors in recent):
-                continue
-            assignment, nearest, labels = (
-                torch.stack(list(vectors)).sum(0) for vectors in recent)
-            used, first = (perplexity(shares.view(-1, self._centroids).sum(1))
-                           for shares in (assignment, nearest))
-            shown = perplexity(labels)
-            state = None
-            if shown > 1 and used - 1 < FEW * (shown - 1):
-                state = 'has collapsed'
-            elif shown > 1 and first - 1 < FEWEST * (shown - 1):
-                state = 'has one answer for all, though a soft one yet'
-            if state not in (None, self._states.get(name)):
-                messages.append(
-                    f'{name}: by step {step}, the embedding {state}: its pixels use {used:.1f} '
-                    f'classes of its label embeddings, and are nearest to {first:.1f}, while its '
-                    f'labels show {shown:.1f}; {ADVICE}')
-            self._states[name] = state
+        for name in domains:
+            messages += self._of_embedding(step, name)
+            messages += self._of_teacher(step, name)
         return messages
+
+    def _sums(self, *keys: str) -> list[torch.Tensor] | None:
+        """Return the sums of the last steps' vectors; None where there are too few of one."""
+        recent = [self._recent.get(key, ()) for key in keys]
+        if any(len(vectors) < WINDOW for vectors in recent):
+            return None
+        return [torch.stack(list(vectors)).sum(0) for vectors in recent]
+
+    def _of_embedding(self, step: int, name: str) -> list[str]:
+        sums = self._sums(f'labels/{name}', f'assignment/{name}/{name}', f'nearest/{name}')
+        if sums is None:
+            return []
+        shown, (used, first) = perplexity(sums[0]), (
+            perplexity(shares.view(-1, self._centroids).sum(1)) for shares in sums[1:])
+        state = None
+        if shown > 1 and used - 1 < FEW * (shown - 1):
+            state = 'has collapsed'
+        elif shown > 1 and first - 1 < FEWEST * (shown - 1):
+            state = 'has one answer for all, though a soft one yet'
+        return self._told(f'embedding/{name}', state, (
+            f'{name}: by step {step}, the embedding {state}: its pixels use {used:.1f} '
+            f'classes of its label embeddings, and are nearest to {first:.1f}, while its '
+            f'labels show {shown:.1f}; {ADVICE}'))
+
+    def _of_teacher(self, step: int, name: str) -> list[str]:
+        sums = self._sums(f'labels/{name}', f'taught/{name}')
+        if sums is None:
+            return []
+        shown, used = map(perplexity, sums)
+        collapsed = shown > 1 and used - 1 < FEW * (shown - 1)
+        return self._told(f'teacher/{name}', 'has collapsed' if collapsed else None, (
+            f'{name}: by step {step}, the mean teacher has collapsed: it takes unlabelled pixels '
+            f'for {used:.1f} classes, while the labels show {shown:.1f}; {TEACHER_ADVICE}'))
+
+    def _told(self, subject: str, state: str | None, message: str) -> list[str]:
+        """Return the message where a subject has come into a state that is one to be told."""
+        old, self._states[subject] = self._states.get(subject), state
+        return [message] if state not in (None, old) else []

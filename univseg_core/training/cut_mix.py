@@ -1,9 +1,10 @@
 """Cut-mix of unlabelled crops (French et al., BMVC 2020): a box of each comes from another one."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from univseg_core.data.mixture import Batch
 from univseg_core.models.encoders import OUTPUT_STRIDE
 
 AREA = (0.25, 0.5)
@@ -23,20 +24,34 @@ class CutMix:
 
     inside: torch.Tensor
 
-    def to(self, device: torch.device) -> 'CutMix':
-        """Return it on a device."""
-        return CutMix(self.inside.to(device))
-
     def of_cells(self, values: torch.Tensor) -> torch.Tensor:
-        """Return values (B, h, w) or (B, C, h, w) of the crops' cells, mixed."""
-        inside = self.inside if values.ndim == 3 else self.inside[:, None]
-        return torch.where(inside, values.roll(1, 0), values)
+        """Return values (B, C, h, w) of the crops' cells, mixed; on any device."""
+        return _mixed(self.inside.to(values.device), values)
 
-    def of_images(self, images: torch.Tensor) -> torch.Tensor:
-        """Return images (B, 3, H, W), mixed."""
-        inside = self.inside[:, None].repeat_interleave(OUTPUT_STRIDE, 2).repeat_interleave(
-            OUTPUT_STRIDE, 3)[..., :images.shape[2], :images.shape[3]]
-        return torch.where(inside, images.roll(1, 0), images)
+    def of_pixels(self, values: torch.Tensor) -> torch.Tensor:
+        """Return values (B, 3, H, W) or (B, H, W) of the crops' pixels, mixed, on the CPU."""
+        inside = self.inside.repeat_interleave(OUTPUT_STRIDE, 1).repeat_interleave(
+            OUTPUT_STRIDE, 2)[:, :values.shape[-2], :values.shape[-1]]
+        return _mixed(inside, values)
+
+
+def _mixed(inside: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    inside = inside if values.ndim == 3 else inside[:, None]
+    return torch.where(inside, values.roll(1, 0), values)
+
+
+def cut_mixed(batch: Batch, generator: np.random.Generator) -> tuple[Batch, dict[str, CutMix]]:
+    """
+    Return a batch whose unlabelled crops are mixed within their domain, and how each domain's are.
+
+    Their targets, which tell padding, are mixed with them. The batch is on the CPU.
+    """
+    images, targets, mixes = batch.images.clone(), batch.targets.clone(), {}
+    for name, rows in batch.unlabelled.items():
+        mixes[name] = mix = random_cut_mix(rows.stop - rows.start, images.shape[-2:], generator)
+        images[rows] = mix.of_pixels(images[rows])
+        targets[rows] = mix.of_pixels(targets[rows])
+    return replace(batch, images=images, targets=targets), mixes
 
 
 def random_cut_mix(count: int, size: tuple[int, int], generator: np.random.Generator) -> CutMix:

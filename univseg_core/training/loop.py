@@ -46,10 +46,10 @@ def fit(setup: Setup, data: Mapping[str, DomainData], folder: Path, objective: O
     """
     Train one network on some domains for `steps` steps, or go on from its checkpoint.
 
-    Without label embeddings there are no unsupervised terms, and no unlabelled images in a
-    batch. The weights are those of the model file `start` where it has them, and else random;
-    `before` is what was measured of that file, to be shown beside the results. Writes the folder's
-    logs, checkpoint, model files, evaluation and pictures.
+    Without label embeddings there are no entropies. The weights are those of the model file
+    `start` where it has them, and else random; `before` is what was measured of that file, to be
+    shown beside the results. Writes the folder's logs, checkpoint, model files, evaluation and
+    pictures.
     """
     config, fabric = setup.config, setup.fabric
     settings = config.training
@@ -169,7 +169,7 @@ def progress(means: Mapping[str, float], miou: str) -> str:
     """Return what stands beside the progress bar: losses by term, learning rate, speed, mIoU."""
     terms = ', '.join(f'{text} {means[key]:.3g}' for key, text in (
         ('supervised', 'supervised'), ('cross_entropy', 'cross'), ('within_entropy', 'within'),
-        ('consistency', 'consistency')) if key in means)
+        ('consistency', 'consistency')) if means.get(key))
     return ' | '.join(filter(None, [
         f'loss {means["loss"]:.3g}: {terms}',
         f'lr {means["learning_rate"]:.1e}', f'{means["images_per_second"]:.0f} images/s', miou]))

@@ -44,7 +44,8 @@ def train(config: RunConfig, run: Path, *, devices: int = 1,
 
     With more than one of `devices` on this machine, or of `nodes`, this program is started again
     for each further process, and a step's batch is shared among them; what a run learns does not
-    depend on their number. Returns each domain's validation result, in all processes.
+    depend on their number, but for which unlabelled crops are mixed. Returns each domain's
+    validation result, in all processes.
 
     Raises TrainingError where the folder holds a run with other settings or the loss is no
     longer finite, DataError and ImageError for files that are not as they should be, EngineError
@@ -90,8 +91,17 @@ def train(config: RunConfig, run: Path, *, devices: int = 1,
 
 
 def check_shares(config: RunConfig, processes: int) -> None:
-    """Raise TrainingError where a step has fewer crops than the pieces that share it."""
+    """
+    Raise TrainingError where a step has too few crops for the pieces that share it.
+
+    Each needs one, and two unlabelled ones of each domain if they are to be mixed.
+    """
     data, pieces = config.data, processes * config.training.accumulate
+    if config.objective.consistency and data.unlabelled_per_domain < 2 * pieces:
+        raise TrainingError(
+            f'data.unlabelled_per_domain ({data.unlabelled_per_domain}): {processes} processes × '
+            f'training.accumulate {config.training.accumulate} have not two crops each to mix; '
+            f'raise it to {2 * pieces}, or set objective.consistency to 0')
     section = config.label_embeddings
     # The label embeddings come from networks of one domain, whose batches are the smallest.
     alone = (config.objective.needs_label_embeddings and section.basis == 'per_domain'
@@ -108,5 +118,5 @@ def tell_missing_unlabelled(objective: ObjectiveSection, data: Mapping[str, Doma
     """Log what a domain without unlabelled images does without, where others have some."""
     for name, d in data.items():
         if objective.needs_unlabelled and not d.unlabelled:
-            log.warning('%s: no unlabelled images: its head learns from its labels alone, and of '
-                        'its own pixels there is no entropy', name)
+            log.warning('%s: no unlabelled images: it learns from its labels alone, and from '
+                        "other domains' images where there is a cross-domain entropy", name)

@@ -41,8 +41,8 @@ def check_loss(loss: float, gradient: float, where: str, files: Sequence[Path]) 
     names = '\n  '.join(map(str, files))
     raise TrainingError(
         f'{where}: {fault}. The last checkpoint before it is kept, and the step was not taken. '
-        'Lower training.learning_rate, objective.alpha or objective.beta, or look at the images '
-        f'of its batch. {ANOTHER_FOLDER}\n  {names}')
+        'Lower training.learning_rate, objective.class_balance or the weights of the objective, '
+        f'or look at the images of its batch. {ANOTHER_FOLDER}\n  {names}')
 
 
 def gradient_norm(network: nn.Module, scale: float | None) -> float:

@@ -28,7 +28,7 @@ from univseg_core.objectives import (
     total_loss,
     valid_cells,
 )
-from univseg_core.training.cut_mix import random_cut_mix
+from univseg_core.training.cut_mix import cut_mixed
 from univseg_core.training.processes import summed
 from univseg_core.training.teacher import MeanTeacher
 
@@ -38,12 +38,14 @@ class Counts:
     """
     What the sums of a step are divided by: its counts over all pieces in all processes.
 
-    Scalars: the labelled images and the unlabelled cells of each domain that are not void
-    throughout, the labelled cells of each, and the crops of the step.
+    Scalars: of each domain, the labelled images that are not void throughout, the unlabelled
+    pixels or cells of which there is an entropy, the unlabelled cells that a teacher answers for,
+    and the labelled cells; and the crops of the step.
     """
 
     images: Mapping[str, torch.Tensor]
     cells: Mapping[str, torch.Tensor]
+    taught_cells: Mapping[str, torch.Tensor]
     labelled_cells: Mapping[str, torch.Tensor]
     crops: torch.Tensor
 
@@ -59,13 +61,14 @@ def step_counts(fabric: Fabric, pieces: Sequence[Batch], objective: ObjectiveSec
             counts['labelled', name] = counts['labelled', name] + counted_cells(cells[rows])
         for name, rows in batch.unlabelled.items():
             counts['cells', name] = counts['cells', name] + counted_cells(counted[rows])
+            counts['taught', name] = counts['taught', name] + counted_cells(cells[rows])
     totals = {key: value.float() for key, value in summed(fabric, counts).items()}
 
     def of_domains(kind: str) -> dict[str, torch.Tensor]:
         return {name: value for (key, name), value in totals.items() if key == kind}
 
-    return Counts(of_domains('images'), of_domains('cells'), of_domains('labelled'),
-                  totals['crops', ''])
+    return Counts(of_domains('images'), of_domains('cells'), of_domains('taught'),
+                  of_domains('labelled'), totals['crops', ''])
 
 
 def entropy_pixels(targets: torch.Tensor, objective: ObjectiveSection) -> torch.Tensor:
@@ -97,17 +100,28 @@ def forward_and_backward(fabric: Fabric, model: nn.Module, pieces: Sequence[Batc
     terms, the entropy of each pair of domains, `feature_norm`, `embedding_norm`, the
     `prototype_accuracy` of each domain and `images` (crops); and vectors of shares: how much
     domain i's pixels use the label embeddings of j, `assignment/i/j` (P,), how many are nearest to
-    those of i, `nearest/i` (P,), and how many have each class, `labels/i` (C,).
+    those of i, `nearest/i` (P,), how many labelled ones have each class, `labels/i` (C,), and what
+    a teacher takes the unlabelled ones for, `taught/i` (C,).
     """
+    teacher = supervision.teacher
+    unmixed, mixes = [batch.images for batch in pieces], []
+    if teacher is not None:
+        pieces, mixes = zip(*(cut_mixed(batch, np.random.default_rng(
+            (supervision.seed, step, fabric.global_rank + fabric.world_size * i)))
+            for i, batch in enumerate(pieces)), strict=True)
     counts = step_counts(fabric, pieces, objective)
     values: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros((), device=fabric.device))
     for i, batch in enumerate(pieces):
         batch = batch.to(fabric.device)
         with fabric.no_backward_sync(model, enabled=i < len(pieces) - 1):
-            generator = np.random.default_rng(
-                (supervision.seed, step, fabric.global_rank + fabric.world_size * i))
-            losses, share = batch_losses(model, batch, counts, objective, step, supervision,
-                                         generator)
+            answers = {}
+            if teacher is not None:
+                with fabric.autocast():
+                    answers = teacher.probabilities(unmixed[i].to(fabric.device),
+                                                    batch.unlabelled)
+                answers = {name: mixes[i][name].of_cells(each) for name, each in answers.items()}
+            losses, share = batch_losses(model, batch, counts, objective, step,
+                                         supervision.class_weights, answers)
             # Gradients are averaged over the processes; the losses are to be added up.
             fabric.backward(losses.total * fabric.world_size)
         for key, value in share.items():
@@ -116,18 +130,20 @@ def forward_and_backward(fabric: Fabric, model: nn.Module, pieces: Sequence[Batc
 
 
 def batch_losses(model: nn.Module, batch: Batch, counts: Counts, objective: ObjectiveSection,
-                 step: int, supervision: Supervision = Supervision(),
-                 generator: np.random.Generator | None = None
+                 step: int, class_weights: Mapping[str, torch.Tensor] | None = None,
+                 answers: Mapping[str, torch.Tensor] | None = None
                  ) -> tuple[Losses, dict[str, torch.Tensor]]:
-    """Return a batch's share of a step's losses, and of the values that are logged."""
-    images, lessons = batch.images, {}
-    if supervision.teacher is not None:
-        images, lessons = taught(supervision.teacher, batch, generator)
-    outputs = model(images, batch.labelled, batch.unlabelled)
+    """
+    Return a batch's share of a step's losses, and of the values that are logged.
+
+    `answers` are a teacher's of each domain's unlabelled crops, (n, C, h, w).
+    """
+    class_weights, answers = class_weights or {}, answers or {}
+    outputs = model(batch.images, batch.labelled, batch.unlabelled)
     logits, embeddings, features = outputs.logits, outputs.embeddings, outputs.features
     targets = {name: batch.targets[rows] for name, rows in batch.labelled.items()}
     supervised = {name: masked_cross_entropy(logits[name], targets[name], counts.images[name],
-                                             supervision.class_weights.get(name))
+                                             class_weights.get(name))
                   for name in logits}
     values = {'images': torch.tensor(float(len(features))),
               'feature_norm': _norms(features) / counts.crops, 'embedding_norm': torch.zeros(())}
@@ -141,9 +157,16 @@ def batch_losses(model: nn.Module, batch: Batch, counts: Counts, objective: Obje
         anchors, accuracies = labelled_terms(outputs.labelled_embeddings, labels, targets,
                                              classes, counts, objective)
         values |= assignments | accuracies
-    for name, (probabilities, valid) in lessons.items():
+    for name, probabilities in answers.items():
+        valid = valid_cells(batch.targets[batch.unlabelled[name]])
+        cells = counts.taught_cells[name]
         consistencies[name] = consistency_loss(outputs.unlabelled_logits[name], probabilities,
-                                               valid, counts.cells[name])
+                                               valid, cells)
+        values[f'taught/{name}'] = mean_assignment(probabilities.log(), valid, cells)
+    if answers or objective.needs_label_embeddings:  # what collapses are judged by
+        values |= {f'labels/{name}': class_shares(target, logits[name].shape[1],
+                                                  counts.labelled_cells[name])
+                   for name, target in targets.items()}
     rise = min(1.0, step / objective.warmup_steps) if objective.warmup_steps else 1.0
     losses = total_loss(supervised, entropies, anchors, consistencies,
                         alpha=rise * objective.alpha, beta=rise * objective.beta,
@@ -152,28 +175,16 @@ def batch_losses(model: nn.Module, batch: Batch, counts: Counts, objective: Obje
                'cross_entropy': losses.cross, 'within_entropy': losses.within}
     if objective.anchor:
         values['anchor'] = losses.anchor
-    if lessons:
+    if answers:
         values['consistency'] = losses.consistency
     values |= {f'entropy/{i}/{j}': value for (i, j), value in entropies.items()}
     return losses, {key: value.detach() for key, value in values.items()}
 
 
-def taught(teacher: MeanTeacher, batch: Batch, generator: np.random.Generator
-           ) -> tuple[torch.Tensor, dict[str, tuple[torch.Tensor, torch.Tensor]]]:
-    """
-    Return a batch's images, the unlabelled ones of each domain mixed, and what is there to see.
-
-    That is, by domain, what the teacher made of the crops before, (B, C, h, w), and which cells
-    are not padding, (B, h, w) bool, mixed in the same way.
-    """
-    images, lessons = batch.images.clone(), {}
-    for name, rows in batch.unlabelled.items():
-        crops = batch.images[rows]
-        mix = random_cut_mix(len(crops), crops.shape[-2:], generator).to(crops.device)
-        images[rows] = mix.of_images(crops)
-        lessons[name] = (mix.of_cells(teacher.probabilities(crops, name)),
-                         mix.of_cells(valid_cells(batch.targets[rows])))
-    return images, lessons
+def class_shares(targets: torch.Tensor, classes: int, count: torch.Tensor) -> torch.Tensor:
+    """Return the share (C,) of each class in the cells of targets (B, H, W), of `count` cells."""
+    cells = targets[:, ::OUTPUT_STRIDE, ::OUTPUT_STRIDE]
+    return torch.stack([(cells == c).sum() for c in range(classes)]) / count.clamp(min=1)
 
 
 def unlabelled_terms(embeddings: Mapping[str, torch.Tensor], labels: Mapping[str, torch.Tensor],
@@ -206,8 +217,6 @@ def labelled_terms(embeddings: Mapping[str, torch.Tensor], labels: Mapping[str, 
         of_domain, count = classes[name], counts.labelled_cells[name].clamp(min=1)
         hits = nearest_class(scores, labels[name], of_domain) == cells
         values[f'prototype_accuracy/{name}'] = hits.sum() / count
-        values[f'labels/{name}'] = torch.stack(
-            [(cells == c).sum() for c in range(of_domain)]) / count
         if objective.anchor:
             has_none = ~labels[name].view(of_domain, -1).any(1)
             cells = cells.masked_fill(torch.isin(cells, has_none.nonzero()), IGNORE_INDEX)

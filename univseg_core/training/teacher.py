@@ -3,8 +3,10 @@ A mean teacher (Tarvainen and Valpola, NeurIPS 2017), whose answers unlabelled i
 
 It sees the crops as they are; the network sees them mixed with each other, and is to answer the
 same. Each domain's own head answers for its own images, so domains need no classes in common.
+What is measured and deployed is the network: with the learning rate at 0, both are the same.
 """
 
+from collections.abc import Mapping
 import copy
 
 import torch
@@ -21,14 +23,18 @@ class MeanTeacher:
         self.network = copy.deepcopy(network).requires_grad_(False).eval()
 
     @torch.no_grad()
-    def probabilities(self, images: torch.Tensor, domain: str) -> torch.Tensor:
+    def probabilities(self, images: torch.Tensor,
+                      unlabelled: Mapping[str, slice]) -> dict[str, torch.Tensor]:
         """
-        Return how likely each class of a domain is in each cell of the feature map.
+        Return how likely each class is in each cell of the feature map, by domain (n, C, h, w).
 
-        Images are (B, 3, H, W) with values 0..255, probabilities (B, C, h, w).
+        Images are (B, 3, H, W) with values 0..255; `unlabelled` says which are of which domain.
         """
-        logits = self.network.logits(self.network.features(images), domain)
-        return logits.float().softmax(1)
+        rows = torch.cat([torch.arange(part.start, part.stop) for part in unlabelled.values()])
+        features = self.network.features(images[rows.to(images.device)])
+        parts = features.split([part.stop - part.start for part in unlabelled.values()])
+        return {name: self.network.logits(part, name).float().softmax(1)
+                for name, part in zip(unlabelled, parts, strict=True)}
 
     @torch.no_grad()
     def update(self, network: UniversalSegmenter, step: int) -> None:

@@ -91,6 +91,8 @@ def test_each_variant_changes_what_its_name_says_alone(write, root, worlds):
     assert {key.split('.')[0] for key in difference(full, basic)} == {
         'objective', 'label_embeddings'}
     for name, expected in {
+            'univ_basic_control': {'objective.consistency': 1e-12},
+            'univ_basic_longer': {'training.steps': 54},
             'univ_balanced': {'objective.class_balance': 0.5},
             'univ_balanced_control': {'objective.class_balance': 0.5,
                                       'objective.consistency': 1e-12},
@@ -109,6 +111,24 @@ def test_each_variant_changes_what_its_name_says_alone(write, root, worlds):
     tuned = configs['finetune/indoor']
     assert difference(alone, tuned) == {'model.start'}
     assert tuned['model']['start'] == models['outdoor']
+
+
+def test_the_entropies_are_the_papers_where_the_base_says_nothing(write, root, worlds):
+    base = configuration(worlds)
+    del base['objective']
+    path = write(base, variants=['univ_basic', 'univ_cross', 'univ_full'])
+    weights = [(run.config['objective']['alpha'], run.config['objective']['beta'])
+               for run in planned(path, root)]
+    assert weights == [(0, 0), (0, 0), (0, 0), (1, 0), (1, 1)]  # first, two networks of a domain
+    base['objective'] = {'alpha': 0, 'beta': 0}
+    with pytest.raises(ConfigError, match=r'objective\.alpha and \.beta: univ_full has'):
+        planned(write(base, variants=['univ_full']), root)
+
+
+def test_what_the_variants_decide_is_refused(write, root):
+    for key in ('consistency', 'class_balance'):
+        with pytest.raises(ConfigError, match=rf'objective\.{key}: the variants decide it'):
+            planned(write(), root, f'objective.{key}=0.3')
 
 
 def test_steps_of_one_domain_by_n(write, root):
