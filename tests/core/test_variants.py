@@ -188,7 +188,7 @@ def test_a_domain_without_unlabelled_images_is_told_what_it_lacks(values, write_
     values['domains']['indoor'] |= {'labelled': None, 'labelled_also_unlabelled': False}
     train(short(values, write_config, 'training.steps=1', *networks), tmp_path / 'run')
     (text,) = [text for text in warned if 'other labelled images' not in text]
-    assert text.startswith('indoor: no unlabelled images: its head learns from its labels')
+    assert text.startswith('indoor: no unlabelled images: it learns from its labels alone')
 
 
 def test_a_collapse_is_said_within_a_hundred_steps(values, write_config, tmp_path, networks,
