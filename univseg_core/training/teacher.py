@@ -3,7 +3,8 @@ A mean teacher (Tarvainen and Valpola, NeurIPS 2017), whose answers unlabelled i
 
 It sees the crops as they are; the network sees them mixed with each other, and is to answer the
 same. Each domain's own head answers for its own images, so domains need no classes in common.
-What is measured and deployed is the network: with the learning rate at 0, both are the same.
+What is measured and deployed is the network: as the learning rate goes to 0, both
+become the same.
 """
 
 from collections.abc import Mapping
