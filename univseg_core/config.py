@@ -241,8 +241,8 @@ class ObjectiveSection(Section):
     beta: float = Field(
         0.0, ge=0, description='weight of the within-domain entropy (1 in the paper)')
     warmup_steps: StrictInt = Field(
-        1000, ge=0, description='steps over which the weights of alpha, beta and consistency rise '
-                             'linearly from 0')
+        1000, ge=0, description='steps over which the weights alpha, beta and consistency rise '
+                                'linearly from 0')
     similarity: Literal['dot_product', 'cosine'] = Field(
         'dot_product', description='of pixel with label embeddings; the dot product (the paper) '
                                    'can lower the entropy by longer embeddings alone')

@@ -148,8 +148,14 @@ def mean_assignment(scores: torch.Tensor, valid: torch.Tensor,
 
     The arguments are those of `entropy`; zeros if no pixel counts.
     """
+    return mean_shares(scores.float().softmax(1), valid, cells)
+
+
+def mean_shares(probabilities: torch.Tensor, valid: torch.Tensor,
+                cells: torch.Tensor | None = None) -> torch.Tensor:
+    """Return the mean (P,) of probabilities (B, P, h, w) over the pixels that count."""
     cells = counted_cells(valid) if cells is None else cells
-    return (scores.float().softmax(1) * valid[:, None]).sum((0, 2, 3)) / cells.clamp(min=1)
+    return (probabilities * valid[:, None]).sum((0, 2, 3)) / cells.clamp(min=1)
 
 
 def total_loss(supervised: Mapping[str, torch.Tensor],

@@ -22,6 +22,7 @@ from univseg_core.objectives import (
     Losses,
     masked_cross_entropy,
     mean_assignment,
+    mean_shares,
     nearest_class,
     similarities,
     similarity,
@@ -162,7 +163,7 @@ def batch_losses(model: nn.Module, batch: Batch, counts: Counts, objective: Obje
         cells = counts.taught_cells[name]
         consistencies[name] = consistency_loss(outputs.unlabelled_logits[name], probabilities,
                                                valid, cells)
-        values[f'taught/{name}'] = mean_assignment(probabilities.log(), valid, cells)
+        values[f'taught/{name}'] = mean_shares(probabilities, valid, cells)
     if answers or objective.needs_label_embeddings:  # what collapses are judged by
         values |= {f'labels/{name}': class_shares(target, logits[name].shape[1],
                                                   counts.labelled_cells[name])
