@@ -10,8 +10,8 @@ from univseg_core.config import checked, ConfigError, RunConfig
 from univseg_core.data.dataset import load_data
 from univseg_core.description import describe
 from univseg_core.errors import UnivsegError
-from univseg_core.experiments.settings import Experiment
-from univseg_core.experiments.variants import merged, SUPERVISED_ONLY, Variant, VARIANTS
+from univseg_core.experiments.settings import Experiment, merged
+from univseg_core.experiments.variants import SUPERVISED_ONLY, Variant, VARIANTS
 from univseg_core.training.run_settings import differing_settings
 import yaml
 

@@ -13,7 +13,7 @@ from univseg_core.config import (
     read_settings,
     Section,
 )
-from univseg_core.experiments.variants import merged, VARIANTS
+from univseg_core.experiments.variants import VARIANTS
 
 Labelled: TypeAlias = StrictInt | Literal['all']
 Name: TypeAlias = Literal[tuple(VARIANTS)]
@@ -126,6 +126,17 @@ def load_experiment(source: Path | str, overrides: Sequence[str] = ()) -> Experi
     experiment = Experiment(path.stem, path, base_path, section, base)
     _check_consistent(experiment)
     return experiment
+
+
+def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested plain values with changes; lists are replaced, neither is changed."""
+    result = dict(values)
+    for key, change in changes.items():
+        if isinstance(change, Mapping) and isinstance(result.get(key), Mapping):
+            result[key] = merged(result[key], change)
+        else:
+            result[key] = merged({}, change) if isinstance(change, Mapping) else change
+    return result
 
 
 def _check_not_decided_here(override: str) -> None:

@@ -26,20 +26,9 @@ class Variant:
     steps: float = 1.0
 
 
-def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return nested plain values with changes; lists are replaced, neither is changed."""
-    result = dict(values)
-    for key, change in changes.items():
-        if isinstance(change, Mapping) and isinstance(result.get(key), Mapping):
-            result[key] = merged(result[key], change)
-        else:
-            result[key] = merged({}, change) if isinstance(change, Mapping) else change
-    return result
-
-
-BALANCED = {'objective': {'class_balance': 0.5}}
-CONTROL = {'objective': {'consistency': 1e-12}}
-TEACHER = {'objective': {'consistency': 1.0, 'warmup_steps': 1000}}
+BALANCED = {'class_balance': 0.5}
+CONTROL = {'consistency': 1e-12}
+TEACHER = {'consistency': 1.0, 'warmup_steps': 1000}
 
 SUPERVISED_ONLY = Variant(
     'supervised_only', "a network for each domain, of that domain's labels alone", alone=True,
@@ -74,18 +63,18 @@ VARIANTS = {variant.name: variant for variant in (
             {'label_embeddings': {'basis': 'joint'}}),
     Variant('univ_basic_control', 'univ_basic with the mixed unlabelled crops in the forward pass '
                                   'and no loss on them: what they do by batch norm alone',
-            CONTROL, entropies=False),
+            {'objective': CONTROL}, entropies=False),
     Variant('univ_basic_longer', 'univ_basic with the computing time of univ_teacher: 1.8 times '
                                  'the steps', entropies=False, steps=1.8),
     Variant('univ_balanced', 'univ_basic with pixels of rare classes weighed more',
-            BALANCED, entropies=False),
+            {'objective': BALANCED}, entropies=False),
     Variant('univ_balanced_control', 'the same control of univ_balanced',
-            merged(BALANCED, CONTROL), entropies=False),
+            {'objective': BALANCED | CONTROL}, entropies=False),
     Variant('univ_balanced_longer', 'univ_balanced with 1.8 times the steps',
-            BALANCED, entropies=False, steps=1.8),
+            {'objective': BALANCED}, entropies=False, steps=1.8),
     Variant('univ_teacher', "univ_basic and mixed unlabelled crops held to a mean teacher's "
-                            'answers', TEACHER, entropies=False),
+                            'answers', {'objective': TEACHER}, entropies=False),
     Variant('univ_balanced_teacher', 'univ_balanced and univ_teacher at once, as by default',
-            merged(BALANCED, TEACHER), entropies=False),
+            {'objective': BALANCED | TEACHER}, entropies=False),
 )}
 """By name, in the order in which tables show them and runs are made."""

@@ -133,20 +133,24 @@ def interrupted_when(paths, number=signal.SIGINT):
         thread.join()
 
 
+SAVING = """
+saved = folder / 'saved'
+if not saved.exists():
+    try:
+        (folder / 'waiting').touch()
+        time.sleep(60)
+    except KeyboardInterrupt:
+        saved.touch()
+        raise SystemExit(130)
+"""
+"""A training that waits, and saves when it is interrupted."""
+
+
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupt_lets_the_run_save_and_the_same_command_goes_on(write, root, fake, tmp_path,
                                                                      number):
     runs = planned(write(variants=['univ_basic']), root)
-    command = fake("""
-    saved = folder / 'saved'
-    if not saved.exists():
-        try:
-            (folder / 'waiting').touch()
-            time.sleep(60)
-        except KeyboardInterrupt:
-            saved.touch()
-            raise SystemExit(130)
-    """)
+    command = fake(SAVING)
 
     with interrupted_when([runs[0].folder / 'waiting'], number), pytest.raises(KeyboardInterrupt):
         execute(runs, command=command)
@@ -160,14 +164,7 @@ def test_an_interrupt_lets_the_run_save_and_the_same_command_goes_on(write, root
 def test_runs_save_also_where_a_script_started_it_in_the_background(write, root, fake):
     """A shell lets such programs, and all that they start, ignore SIGINT."""
     runs = planned(write(variants=['univ_basic']), root)
-    command = fake("""
-    try:
-        (folder / 'waiting').touch()
-        time.sleep(60)
-    except KeyboardInterrupt:
-        (folder / 'saved').touch()
-        raise SystemExit(130)
-    """)
+    command = fake(SAVING)
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with interrupted_when([runs[0].folder / 'waiting'], signal.SIGTERM), pytest.raises(
