@@ -19,7 +19,7 @@ CHECKPOINT_KEY = 'checkpoint'
 
 FILES = {
     'config.yaml': 'the configuration, every default written out',
-    'splits.json': 'labelled and unlabelled images of each domain',
+    'splits.json': 'labelled, unlabelled and validation images of each domain',
     'supervised': 'networks trained on one domain alone',
     'joint': 'network trained on all labels alone',
     'before.json': 'confusion matrices of the model that the run starts from',

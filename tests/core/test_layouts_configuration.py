@@ -146,7 +146,7 @@ def test_images_of_one_name_are_told_apart_in_the_splits(load, tmp_path):
     root = layout_trees.idd(tmp_path / 'idd')
     d = load_data(load({'dataset': 'idd', 'root': str(root)}))['street']
     path = tmp_path / 'splits.json'
-    write_splits(path, {'street': d.labelled}, {'street': d.unlabelled})
+    write_splits(path, {'street': d.parts})
     split = json.loads(path.read_text())['street']
     assert split['labelled']['images'] == [
         f'leftImg8bit/train/{drive}/frame0014_leftImg8bit.png' for drive in (0, 12)]

@@ -63,7 +63,8 @@ def test_the_hash_is_that_of_the_names():
 
 
 def test_splits_are_written_down(tmp_path):
-    write_splits(tmp_path / 'splits.json', {'outdoor': SAMPLES[:2]}, {'outdoor': SAMPLES[2:5]})
+    write_splits(tmp_path / 'splits.json',
+                 {'outdoor': {'labelled': SAMPLES[:2], 'unlabelled': SAMPLES[2:5]}})
     assert json.loads((tmp_path / 'splits.json').read_text()) == {'outdoor': {
         'labelled': {'hash': split_hash(SAMPLES[:2]), 'images': ['000.png', '001.png']},
         'unlabelled': {'hash': split_hash(SAMPLES[2:5]),
@@ -72,9 +73,12 @@ def test_splits_are_written_down(tmp_path):
 
 def test_other_images_than_a_run_began_with_are_refused(tmp_path):
     path = tmp_path / 'splits.json'
-    write_splits(path, {'outdoor': SAMPLES[:2]}, {'outdoor': SAMPLES[2:]})
-    write_splits(path, {'outdoor': SAMPLES[:2]}, {'outdoor': SAMPLES[2:]})
+    began = {'outdoor': {'labelled': SAMPLES[:2], 'validation': SAMPLES[2:]}}
+    write_splits(path, began)
+    write_splits(path, began)
     before = path.read_text(encoding='utf-8')
-    with pytest.raises(DataError, match=r'splits\.json: .*began with other images'):
-        write_splits(path, {'outdoor': SAMPLES[1:3]}, {'outdoor': SAMPLES[3:]})
+    for part in ('labelled', 'validation'):
+        other = {'outdoor': began['outdoor'] | {part: SAMPLES[5:]}}
+        with pytest.raises(DataError, match=r'splits\.json: .*began with other images'):
+            write_splits(path, other)
     assert path.read_text(encoding='utf-8') == before

@@ -47,6 +47,7 @@ def test_a_run_says_what_it_was_made_from(finished_run):
         assert splits[name]['labelled']['images'] == [s.image.name for s in d.labelled]
         assert len(splits[name]['labelled']['images']) == LABELLED
         assert splits[name]['unlabelled']['images'] == [s.image.name for s in d.unlabelled]
+        assert splits[name]['validation']['images'] == [s.image.name for s in d.validation]
         assert card.training['labelled'][name] == split_hash(d.labelled)
         assert card.training['labelled'][name] == splits[name]['labelled']['hash']
 

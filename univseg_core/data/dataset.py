@@ -29,6 +29,12 @@ class DomainData:
     unlabelled: list[Sample]
     validation: list[Sample]
 
+    @property
+    def parts(self) -> dict[str, list[Sample]]:
+        """Return the samples by the name of their part."""
+        return {'labelled': self.labelled, 'unlabelled': self.unlabelled,
+                'validation': self.validation}
+
 
 def load_data(config: RunConfig) -> dict[str, DomainData]:
     """

@@ -33,23 +33,16 @@ def split_hash(samples: Sequence[Sample]) -> str:
     return hashlib.sha256('\n'.join(s.name for s in samples).encode()).hexdigest()
 
 
-def write_splits(path: Path, labelled: Mapping[str, Sequence[Sample]],
-                 unlabelled: Mapping[str, Sequence[Sample]]) -> None:
+def write_splits(path: Path, parts: Mapping[str, Mapping[str, Sequence[Sample]]]) -> None:
     """
-    Write, for each domain, the names and hash of its labelled and unlabelled images.
+    Write the names and hash of each domain's images, part by part.
 
-    Raises DataError where other ones are written there already: files have come or gone since a
-    run began.
+    `parts` has them by domain and part. Raises DataError where other ones are written there
+    already: files have come or gone since a run began.
     """
-    splits = {
-        domain: {
-            'labelled': {'hash': split_hash(labelled[domain]),
-                         'images': [s.name for s in labelled[domain]]},
-            'unlabelled': {'hash': split_hash(unlabelled[domain]),
-                           'images': [s.name for s in unlabelled[domain]]},
-        }
-        for domain in labelled
-    }
+    splits = {domain: {part: {'hash': split_hash(samples), 'images': [s.name for s in samples]}
+                       for part, samples in those.items()}
+              for domain, those in parts.items()}
     text = json.dumps(splits, indent=1)
     if path.exists() and path.read_text(encoding='utf-8') != text:
         raise DataError(f'{path}: this run began with other images than its folders hold now; '

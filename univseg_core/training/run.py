@@ -62,8 +62,7 @@ def train(config: RunConfig, run: Path, *, devices: int = 1,
             if config.model.start is not None:
                 check_start(config, data, run)
             held.enter_context(claimed_run_folder(run, config))
-            write_splits(run / 'splits.json', {name: d.labelled for name, d in data.items()},
-                         {name: d.unlabelled for name, d in data.items()})
+            write_splits(run / 'splits.json', {name: d.parts for name, d in data.items()})
         held.enter_context(launched(fabric))
         held.enter_context(memory_advice(config, str(run)))
         if not fabric.is_global_zero:
@@ -73,6 +72,7 @@ def train(config: RunConfig, run: Path, *, devices: int = 1,
                      len(d.domain.classes), len(d.labelled), len(d.unlabelled),
                      len(d.validation))
         tell_missing_unlabelled(config.objective, data)
+        tell_unused_label_embeddings(config)
         stores = prepare_stores(data, config.data.image_size,
                                 unlabelled=config.objective.needs_unlabelled,
                                 processes=processes_here(fabric),
@@ -120,3 +120,13 @@ def tell_missing_unlabelled(objective: ObjectiveSection, data: Mapping[str, Doma
         if objective.needs_unlabelled and not d.unlabelled:
             log.warning('%s: no unlabelled images: it learns from its labels alone, and from '
                         "other domains' images where there is a cross-domain entropy", name)
+
+
+def tell_unused_label_embeddings(config: RunConfig) -> None:
+    """Log which settings of label embeddings have no effect, where nothing learns by these."""
+    default, section = type(config.label_embeddings)(), config.label_embeddings
+    unused = [f'label_embeddings.{name}' for name in type(section).model_fields
+              if getattr(section, name) != getattr(default, name)]
+    if unused and not config.objective.needs_label_embeddings:
+        log.warning('no effect have: %s; label embeddings are learned by where objective.alpha, '
+                    'beta or anchor has a weight', ', '.join(unused))
