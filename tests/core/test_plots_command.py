@@ -50,6 +50,13 @@ def test_correspondences_of_each_run(runs, tmp_path, capsys):
         '# Class correspondences of full\n')
 
 
+def test_cost_of_an_experiments_runs(tmp_path, capsys):
+    (tmp_path / 'a_runs.csv').write_text('labelled,seed,variant,seconds,miou/a\n'
+                                         'all,0,univ_basic,60,40\nall,0,univ_full,90,41\n')
+    assert figure(capsys, tmp_path / 'out', 'cost', str(tmp_path / 'a_runs.csv'), '--variants',
+                  'univ_full') == ['cost.png', 'cost.svg']
+
+
 def test_a_run_of_one_domain_in_panels_but_not_in_correspondences(
         runs, worlds, tmp_path, capsys):
     one = str(write_run(tmp_path / 'one', worlds, domains=(OUTDOOR,)))
@@ -78,7 +85,7 @@ def test_what_the_grammar_refuses(arguments):
     assert error.value.code == 2
 
 
-@pytest.mark.parametrize('kind', ['tsne', 'panels', 'curves', 'correspondences'])
+@pytest.mark.parametrize('kind', ['tsne', 'panels', 'curves', 'correspondences', 'cost'])
 def test_a_folder_that_is_no_run(tmp_path, capsys, kind):
     assert main(['figure', kind, str(tmp_path), '--out', str(tmp_path / 'out')]) == 1
     error = capsys.readouterr().err

@@ -15,14 +15,15 @@ EXAMPLES = """examples:
   univseg figure panels runs/basic runs/full --images 0016E5_07961 0016E5_08001
   univseg figure curves runs/basic runs/full            mIoU and losses over the steps
   univseg figure correspondences runs/full              which classes are like which
+  univseg figure cost runs/table2/table2_runs.csv       mIoU over computing time, of an experiment
   univseg figure tsne runs/full/best.univseg --config runs/full/config.yaml --out figures/best
 """
 
 
 def add_to(command: Command) -> None:
     """Add the command and its kinds of figures to the command line's grammar."""
-    sub = command('figure', None, 'draw finished runs: t-SNE, panels, curves, correspondences',
-                  EXAMPLES)
+    sub = command('figure', None, 'draw finished runs: t-SNE, panels, curves, correspondences, '
+                  'cost', EXAMPLES)
     kinds = sub.add_subparsers(dest='kind', required=True, metavar='KIND')
 
     sub = command('tsne', _tsne, 'draw the t-SNE of pixels of the validation images of all '
@@ -55,6 +56,14 @@ def add_to(command: Command) -> None:
     sub = command('correspondences', _correspondences, 'report which classes of one domain lie '
                   'nearest to which of another, for each run', EXAMPLES, kinds)
     _add_runs(sub)
+
+    sub = command('cost', _cost, "draw what an experiment's runs came to over the computing time "
+                  'that they took, a panel for each N', EXAMPLES, kinds)
+    sub.add_argument('csv', type=Path, metavar='NAME_runs.csv',
+                     help='what univseg experiment wrote, with a row for each run')
+    sub.add_argument('--variants', nargs='+', default=[], metavar='VARIANT',
+                     help='which ones to show (default: all)')
+    _add_out(sub)
 
 
 def _add_runs(sub: argparse.ArgumentParser) -> None:
@@ -123,6 +132,12 @@ def _correspondences(options: argparse.Namespace) -> None:
         for i, j in combinations(run.domains, 2):
             _tell(draw_correspondence(results[i, j], results[j, i],
                                       stem.with_name(f'{stem.name}_{i}_{j}'), run.name))
+
+
+def _cost(options: argparse.Namespace) -> None:
+    from univseg_core.plots.cost import draw_costs, load_costs
+
+    _tell(draw_costs(load_costs(options.csv, options.variants), options.out / 'cost'))
 
 
 def _tell(paths: list[Path]) -> None:
