@@ -50,11 +50,13 @@ def test_correspondences_of_each_run(runs, tmp_path, capsys):
         '# Class correspondences of full\n')
 
 
-def test_cost_of_an_experiments_runs(tmp_path, capsys):
+def test_cost_of_an_experiments_runs(tmp_path, capsys, drawn):
     (tmp_path / 'a_runs.csv').write_text('labelled,seed,variant,seconds,miou/a\n'
                                          'all,0,univ_basic,60,40\nall,0,univ_full,90,41\n')
     assert figure(capsys, tmp_path / 'out', 'cost', str(tmp_path / 'a_runs.csv'), '--variants',
                   'univ_full') == ['cost.png', 'cost.svg']
+    assert [text.get_text() for text in drawn[0].legends[0].get_texts()] == ['univ_full']
+    assert drawn[0].axes[0].get_ylabel() == 'mIoU, %'
 
 
 def test_a_run_of_one_domain_in_panels_but_not_in_correspondences(

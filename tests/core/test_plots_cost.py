@@ -1,5 +1,8 @@
 """What an experiment's runs came to over their computing time: which runs, where."""
 
+import csv
+from pathlib import Path
+
 import pytest
 from univseg_core.images import read_image
 from univseg_core.plots.cost import draw_costs, load_costs, RunCost
@@ -15,6 +18,7 @@ ROWS = """\
 25,0,univ_full,10,,30.0,1,10.0,1
 25,1,supervised_only,10,60,40.0,1,,
 """
+EXPECTED = "expected an experiment's NAME_runs\\.csv, with the columns .*; it has "
 
 
 @pytest.fixture
@@ -25,47 +29,94 @@ def runs(tmp_path):
 
 
 def test_runs_of_one_domain_count_together_and_incomplete_ones_not(runs):
-    assert load_costs(runs) == [
-        RunCost('100', 'supervised_only', 90.0, 60.5), RunCost('100', 'univ_basic', 90.0, 62.0),
-        RunCost('100', 'univ_basic', 150.0, 68.0), RunCost('25', 'univ_basic', 96.0, 40.0)]
+    assert load_costs(runs) == ([
+        RunCost('100', '0', 'supervised_only', 90.0, 60.5),
+        RunCost('100', '0', 'univ_basic', 90.0, 62.0),
+        RunCost('100', '1', 'univ_basic', 150.0, 68.0),
+        RunCost('25', '0', 'univ_basic', 96.0, 40.0)], ['a', 'b'])
 
 
-def test_variants_can_be_chosen(runs):
-    assert load_costs(runs, ['supervised_only']) == [
-        RunCost('100', 'supervised_only', 90.0, 60.5)]
-    with pytest.raises(FigureError, match=r'few_runs\.csv: has no run of univ_cross; it has '
-                                          'supervised_only, univ_basic, univ_full$'):
-        load_costs(runs, ['univ_basic', 'univ_cross'])
+def test_what_a_spreadsheet_has_saved_is_read(runs):
+    expected = load_costs(runs)
+    runs.write_text(runs.read_text(), encoding='utf-8-sig')
+    assert load_costs(runs) == expected
+
+
+def test_the_file_that_experiments_write_is_read():
+    path = Path(__file__).parents[2] / 'docs/experiments/camvid_nyuv2_light_120x90_runs.csv'
+    with path.open() as file:
+        rows = [row for row in csv.DictReader(file) if row['variant'] != 'supervised_only']
+    costs, domains = load_costs(path, ['univ_basic', 'univ_balanced_teacher'])
+    assert domains == ['outdoor', 'indoor']
+    expected = {(row['labelled'], row['seed'], row['variant']): (
+        float(row['seconds']), float(row['miou/outdoor']) + float(row['miou/indoor']))
+        for row in rows if row['variant'] in ('univ_basic', 'univ_balanced_teacher')}
+    assert len(costs) == len(expected) > 4
+    for cost in costs:
+        assert (cost.seconds, cost.miou) == pytest.approx(
+            expected[cost.labelled, cost.seed, cost.variant])
+
+
+def test_variants_can_be_chosen_of_which_there_are_runs(runs):
+    assert load_costs(runs, ['supervised_only'])[0] == [
+        RunCost('100', '0', 'supervised_only', 90.0, 60.5)]
+    for name in ('univ_cross', 'univ_full'):
+        with pytest.raises(FigureError, match=rf'few_runs\.csv: no run of {name} has a time and '
+                                              r'the mIoU of each domain \(a, b\)$'):
+            load_costs(runs, ['univ_basic', name])
+
+
+def marked(axis):
+    return [line for line in axis.lines if line.get_marker() != 'None']
 
 
 def test_a_panel_for_each_number_of_labels(runs, tmp_path, drawn):
-    paths = draw_costs(load_costs(runs), tmp_path / 'cost')
+    paths = draw_costs(*load_costs(runs), tmp_path / 'cost')
     assert [path.name for path in paths] == ['cost.png', 'cost.svg']
     assert read_image(paths[0]).std() > 0
     figure, = drawn
     assert [axis.get_title('left') for axis in figure.axes] == ['N = 100', 'N = 25']
     assert {axis.get_xlabel() for axis in figure.axes} == {'minutes of computing'}
-    points = [(line.get_xdata().tolist(), line.get_ydata().tolist())
-              for line in figure.axes[0].lines if line.get_marker() != 'None']
-    # Each variant's runs, then their mean.
-    assert points == [([1.5], [60.5]), ([1.5], [60.5]),
-                      ([1.5, 2.5], [62.0, 68.0]), ([2.0], [65.0])]
+    assert [axis.get_ylabel() for axis in figure.axes] == ['mIoU of a + b, %', '']
+    first, second = figure.axes
+    # Each variant's runs, then their mean, to which each of them is joined.
+    assert [(line.get_xdata().tolist(), line.get_ydata().tolist()) for line in marked(first)] == [
+        ([1.5], [60.5]), ([1.5], [60.5]), ([1.5, 2.5], [62.0, 68.0]), ([2.0], [65.0])]
+    joined = [line for line in first.lines if line.get_marker() == 'None']
+    assert [(line.get_xdata().tolist(), line.get_ydata().tolist()) for line in joined[1:]] == [
+        ([2.0, 1.5], [65.0, 62.0]), ([2.0, 2.5], [65.0, 68.0])]
+    # Hollow is the mean of a variant that lacks seed 1.
+    assert [line.get_markerfacecolor() for line in (marked(first)[1], marked(first)[3])] == [
+        'white', marked(first)[3].get_color()]
+    # A variant looks the same in every panel, and unlike the others.
     legend = figure.legends[0]
     assert [text.get_text() for text in legend.get_texts()] == ['supervised_only', 'univ_basic']
-    # A variant looks the same in every panel.
     styles = [(line.get_color(), line.get_marker()) for line in legend.get_lines()]
-    assert len(set(styles)) == 2
-    assert {(line.get_color(), line.get_marker()) for line in figure.axes[1].lines
-            if line.get_marker() != 'None'} == {styles[1]}
+    assert len({colour for colour, _ in styles}) == len({marker for _, marker in styles}) == 2
+    assert {(line.get_color(), line.get_marker()) for line in marked(second)} == {styles[1]}
+
+
+def test_many_variants_look_different(tmp_path, drawn):
+    costs = [RunCost(str(n), '0', f'variant {i}', 60.0 + i, 40.0) for n in range(4)
+             for i in range(20)]
+    draw_costs(costs, ['a'], tmp_path / 'cost')
+    assert len({(line.get_color(), line.get_marker())
+                for line in drawn[0].legends[0].get_lines()}) == 20
+    assert [axis.get_title('left') for axis in drawn[0].axes if axis.axison] == [
+        f'N = {n}' for n in range(4)]
 
 
 @pytest.mark.parametrize('text, reason', [
-    ('', "expected an experiment's NAME_runs.csv"),
-    (HEAD, "expected an experiment's NAME_runs.csv"),
-    ('step,loss\n10,2.0\n', "expected an experiment's NAME_runs.csv"),
-    (HEAD + '100,0,univ_basic,10,soon,41.0,1,21.0,1\n', 'damaged: .*soon'),
-    (HEAD + '100,0,univ_basic,10,90,41.0\n', 'no run has both a time and the mIoU'),
-    (HEAD + '100,0,univ_basic,10,,41.0,1,21.0,1\n', 'no run has both a time and the mIoU'),
+    ('', EXPECTED + 'none'), ('step,loss\n10,2.0\n', EXPECTED + 'step, loss'),
+    ((HEAD + ROWS).replace(',', ';'), EXPECTED + 'labelled;seed;'),
+    (HEAD, 'no run has a time'), (HEAD + '100,0,univ_basic,10,90,41.0\n', 'no run has a time'),
+    (HEAD + '100,0,univ_basic,10,,41.0,1,21.0,1\n', 'no run has a time'),
+    (HEAD + '100,0\n', 'row 2: expected labelled, seed, variant in each row'),
+    (HEAD + '100,0,univ_basic,10,soon,41.0,1,21.0,1\n',
+     "seconds of univ_basic, N = 100, seed 0: expected a number, 0 or more, got 'soon'"),
+    (HEAD + '100,0,univ_basic,10,nan,41.0,1,21.0,1\n', "seconds of .* got 'nan'"),
+    (HEAD + '100,0,univ_basic,10,90,41.0,1,-21.0,1\n', r"miou/b of .* got '-21\.0'"),
+    (HEAD + 2 * '100,0,univ_basic,10,90,41.0,1,21.0,1\n', 'univ_basic, N = 100, seed 0 is there'),
     (HEAD + '100,0,"univ_basic', 'cannot be read as CSV'),
 ])
 def test_other_files_are_refused(tmp_path, text, reason):

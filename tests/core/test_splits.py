@@ -73,12 +73,31 @@ def test_splits_are_written_down(tmp_path):
 
 def test_other_images_than_a_run_began_with_are_refused(tmp_path):
     path = tmp_path / 'splits.json'
-    began = {'outdoor': {'labelled': SAMPLES[:2], 'validation': SAMPLES[2:]}}
+    began = {'outdoor': {'labelled': SAMPLES[:2], 'unlabelled': SAMPLES[2:5],
+                         'validation': SAMPLES[5:]}}
     write_splits(path, began)
     write_splits(path, began)
     before = path.read_text(encoding='utf-8')
-    for part in ('labelled', 'validation'):
-        other = {'outdoor': began['outdoor'] | {part: SAMPLES[5:]}}
-        with pytest.raises(DataError, match=r'splits\.json: .*began with other images'):
-            write_splits(path, other)
+    for part, samples, difference in (
+            ('labelled', SAMPLES[1:3], r'1 gone \(000\.png\), 1 new \(002\.png\)'),
+            ('unlabelled', SAMPLES[2:], r'35 new \(005\.png, 006\.png, 007\.png, …\)'),
+            ('validation', SAMPLES[7:], r'2 gone \(005\.png, 006\.png\)')):
+        with pytest.raises(DataError, match=r'splits\.json: .*began with other images .* now: '
+                                            f'outdoor, {part}: {difference}; bring'):
+            write_splits(path, {'outdoor': began['outdoor'] | {part: samples}})
     assert path.read_text(encoding='utf-8') == before
+
+
+def test_parts_that_a_run_did_not_write_down_are_added(tmp_path):
+    path = tmp_path / 'splits.json'
+    write_splits(path, {'outdoor': {'labelled': SAMPLES[:2]}})
+    write_splits(path, {'outdoor': {'labelled': SAMPLES[:2], 'validation': SAMPLES[2:]}})
+    assert list(json.loads(path.read_text())['outdoor']) == ['labelled', 'validation']
+
+
+@pytest.mark.parametrize('text', ['', '[]', '{"outdoor": []}', '{"indoor": {"labelled": {}}}',
+                                  '{"yard": {"labelled": {"images": []}}}'])
+def test_a_damaged_file_is_told(tmp_path, text):
+    (tmp_path / 'splits.json').write_text(text)
+    with pytest.raises(DataError, match=r'splits\.json: damaged'):
+        write_splits(tmp_path / 'splits.json', {'outdoor': {'labelled': SAMPLES[:2]}})

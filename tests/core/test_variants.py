@@ -198,12 +198,12 @@ def test_settings_of_label_embeddings_that_have_no_effect_are_named(
     for weight in (0, 1):
         values['objective'] |= {'alpha': 0, 'beta': 0, 'anchor': weight}
         train(short(values, write_config, *settings), tmp_path / f'anchor{weight}')
-        told = [text for text in warned if 'no effect' in text]
+        told = [text for text in warned if 'without effect' in text]
         if weight:
             assert not told
         else:
             assert len(told) == 1
-            assert told[0].partition(';')[0] == 'no effect have: ' + ', '.join(
+            assert told[0].partition(': nothing')[0] == 'without effect: ' + ', '.join(
                 f'label_embeddings.{name}'
                 for name in ('pretrain_steps', 'theta', 'update_every', 'networks'))
             warned.clear()

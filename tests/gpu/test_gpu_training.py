@@ -32,10 +32,10 @@ ENTROPIES = ()
 TEACHER = ('objective.alpha=0', 'objective.beta=0', 'objective.consistency=1',
            'objective.class_balance=0.5', 'objective.warmup_steps=0',
            'data.unlabelled_per_domain=2')
-"""What a configuration does by default."""
+"""The terms that a configuration has by default, from the first step on."""
 
 
-@pytest.mark.parametrize('settings', [ENTROPIES, TEACHER])
+@pytest.mark.parametrize('settings', [ENTROPIES, TEACHER], ids=['entropies', 'teacher'])
 @pytest.mark.parametrize('precision', ['32-true', 'bf16-mixed', '16-mixed'])
 def test_a_whole_training_learns_and_stays_finite(configure, tmp_path, precision, settings):
     results = train(configure(f'training.precision={precision}', 'training.steps=20', *settings),
@@ -56,7 +56,7 @@ def state(folder):
         return json.loads(file.metadata()['checkpoint'])
 
 
-@pytest.mark.parametrize('settings', [ENTROPIES, TEACHER])
+@pytest.mark.parametrize('settings', [ENTROPIES, TEACHER], ids=['entropies', 'teacher'])
 @pytest.mark.parametrize('precision', ['32-true', 'bf16-mixed', '16-mixed'])
 def test_a_training_goes_on_as_if_nothing_had_happened(configure, tmp_path, monkeypatch,
                                                        precision, settings):

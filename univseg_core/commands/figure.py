@@ -137,7 +137,7 @@ def _correspondences(options: argparse.Namespace) -> None:
 def _cost(options: argparse.Namespace) -> None:
     from univseg_core.plots.cost import draw_costs, load_costs
 
-    _tell(draw_costs(load_costs(options.csv, options.variants), options.out / 'cost'))
+    _tell(draw_costs(*load_costs(options.csv, options.variants), options.out / 'cost'))
 
 
 def _tell(paths: list[Path]) -> None:

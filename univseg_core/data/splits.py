@@ -43,8 +43,25 @@ def write_splits(path: Path, parts: Mapping[str, Mapping[str, Sequence[Sample]]]
     splits = {domain: {part: {'hash': split_hash(samples), 'images': [s.name for s in samples]}
                        for part, samples in those.items()}
               for domain, those in parts.items()}
-    text = json.dumps(splits, indent=1)
-    if path.exists() and path.read_text(encoding='utf-8') != text:
-        raise DataError(f'{path}: this run began with other images than its folders hold now; '
-                        'bring them back, or begin a new run')
-    write_text(path, text)
+    if path.exists():
+        _check_same(path, splits)
+    write_text(path, json.dumps(splits, indent=1))
+
+
+def _check_same(path: Path, splits: Mapping[str, Mapping[str, Mapping]]) -> None:
+    """Raise DataError where a file has other images than `splits`, of the parts that it has."""
+    try:
+        written = json.loads(path.read_text(encoding='utf-8'))
+        found = [(f'{domain}, {part}', each['images'], splits[domain][part]['images'])
+                 for domain, parts in written.items() for part, each in parts.items()]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f'{path}: damaged: expected the images of the run, by domain') from error
+    for where, before, now in found:
+        if before != now:
+            told = [f'{len(names)} {what} ({", ".join(names[:3])}{", …" * (len(names) > 3)})'
+                    for what, names in (('gone', [n for n in before if n not in set(now)]),
+                                        ('new', [n for n in now if n not in set(before)]))
+                    if names]
+            raise DataError(
+                f'{path}: this run began with other images than its folders hold now: {where}: '
+                f'{", ".join(told) or "in another order"}; bring them back, or begin a new run')

@@ -3,23 +3,26 @@
 from collections.abc import Iterator, Mapping, Sequence
 import csv
 from dataclasses import dataclass
+import math
 from pathlib import Path
 
 import numpy as np
 from univseg_core.plots.drawing import (
+    add_key,
     COLOURS,
     INK,
     MARKERS,
-    new_figure,
+    new_panels,
     style_axis,
     write_figure,
 )
 from univseg_core.plots.runs import FigureError
 
+KEYS = ('labelled', 'seed', 'variant')
 MIOU = 'miou/'
 """What the columns of mIoUs begin with, one a domain."""
 
-ACROSS = 3
+HOLLOW = 'white'
 
 
 @dataclass(frozen=True)
@@ -27,97 +30,108 @@ class RunCost:
     """
     One run of an experiment, or those of one network a domain together.
 
-    `labelled` is N as the file has it, `seconds` the computing time, and `miou` the sum of the
-    domains' mIoUs in percent.
+    `labelled` (N) and `seed` are as the file has them, `seconds` is what the run's own steps took,
+    and `miou` the sum of the domains' mIoUs in percent.
     """
 
     labelled: str
+    seed: str
     variant: str
     seconds: float
     miou: float
 
 
-def load_costs(path: Path, variants: Sequence[str] = ()) -> list[RunCost]:
+def load_costs(path: Path, variants: Sequence[str] = ()) -> tuple[list[RunCost], list[str]]:
     """
-    Read an experiment's NAME_runs.csv: the finished runs whose time and mIoUs are all known.
+    Read an experiment's NAME_runs.csv; return its runs and its domains.
 
-    `variants` chooses some. Raises FigureError, which names the file and what was expected.
+    Left out are runs of which the time or the mIoU of a domain is not known. `variants` chooses
+    some. Raises FigureError, which names the file, the run and what was expected.
     """
     try:
-        with path.open(newline='', encoding='utf-8') as file:
-            rows = list(csv.DictReader(file, strict=True))
+        with path.open(newline='', encoding='utf-8-sig') as file:
+            reader = csv.DictReader(file, strict=True)
+            rows, columns = list(reader), reader.fieldnames or []
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise FigureError(f'{path}: cannot be read as CSV: {error}') from error
-    columns = rows[0].keys() if rows else ()
-    domains = [name for name in columns if name and name.startswith(MIOU)]
-    if not domains or not {'labelled', 'seed', 'variant', 'seconds'} <= set(columns):
-        raise FigureError(f"{path}: expected an experiment's NAME_runs.csv with a row for each "
-                          'finished run')
-    if unknown := [name for name in variants if name not in {row['variant'] for row in rows}]:
-        raise FigureError(f'{path}: has no run of {unknown[0]}; it has '
-                          f'{", ".join(dict.fromkeys(row["variant"] for row in rows))}')
-    rows = [row for row in rows if not variants or row['variant'] in variants]
-    try:
-        costs = list(_costs(rows, domains))
-    except (TypeError, ValueError) as error:
-        raise FigureError(f'{path}: damaged: {error}') from error
-    if not costs:
-        raise FigureError(f'{path}: no run has both a time and the mIoU of every domain')
-    return costs
+    domains = [name.removeprefix(MIOU) for name in columns if name.startswith(MIOU)]
+    if not domains or not {*KEYS, 'seconds'} <= set(columns):
+        raise FigureError(f"{path}: expected an experiment's NAME_runs.csv, with the columns "
+                          f'{", ".join(KEYS)}, seconds and {MIOU}DOMAIN of a finished run; it '
+                          f'has {", ".join(columns) or "none"}')
+    runs: dict[tuple[str, ...], list[Mapping[str, str]]] = {}
+    for number, row in enumerate(rows, 2):
+        key = tuple(row[name] for name in KEYS)
+        if not all(key):
+            raise FigureError(f'{path}: row {number}: expected {", ".join(KEYS)} in each row')
+        runs.setdefault(key, []).append(row)
+    costs = [cost for key, parts in runs.items() if not variants or key[2] in variants
+             for cost in _costs(path, key, parts, domains)]
+    for name in variants or [None]:
+        if not any(name in (None, cost.variant) for cost in costs):
+            raise FigureError(f'{path}: no run{f" of {name}" if name else ""} has a time and the '
+                              f'mIoU of each domain ({", ".join(domains)})')
+    return costs, domains
 
 
-def _costs(rows: Sequence[Mapping[str, str]], domains: Sequence[str]) -> Iterator[RunCost]:
-    runs: dict[tuple[str, str, str], list[Mapping[str, str]]] = {}
-    for row in rows:
-        runs.setdefault((row['labelled'], row['variant'], row['seed']), []).append(row)
-    for (labelled, variant, _), parts in runs.items():
-        seconds = [part['seconds'] for part in parts]
-        mious = [next(filter(None, (part[name] for part in parts)), '') for name in domains]
-        if all(seconds) and all(mious):
-            yield RunCost(labelled, variant, sum(map(float, seconds)), sum(map(float, mious)))
+def _costs(path: Path, key: tuple[str, ...], parts: Sequence[Mapping[str, str]],
+           domains: Sequence[str]) -> Iterator[RunCost]:
+    """Yield a run from its rows, one or one for each domain, if all of it is known."""
+    labelled, seed, variant = key
+
+    def numbers(column: str) -> list[float]:
+        values = []
+        for text in filter(None, (part[column] for part in parts)):
+            try:
+                values.append(float(text))
+            except ValueError:
+                values.append(math.nan)
+            if not 0 <= values[-1] < math.inf:
+                raise FigureError(f'{path}: {column} of {variant}, N = {labelled}, seed {seed}: '
+                                  f'expected a number, 0 or more, got {text!r}')
+        return values
+
+    seconds, mious = numbers('seconds'), [numbers(MIOU + name) for name in domains]
+    if len(parts) > 1 and any(len(each) > 1 for each in mious):
+        raise FigureError(f'{path}: {variant}, N = {labelled}, seed {seed} is there twice')
+    if len(seconds) == len(parts) and all(mious):
+        yield RunCost(labelled, seed, variant, sum(seconds), sum(each[0] for each in mious))
 
 
-def draw_costs(costs: Sequence[RunCost], path: Path) -> list[Path]:
+def draw_costs(costs: Sequence[RunCost], domains: Sequence[str], path: Path) -> list[Path]:
     """
     Draw the mIoUs' sum over the minutes of computing, a panel for each N; return the files.
 
-    `path` has no ending. A pale marker is a run, a full one the mean of a variant's runs, which
-    is joined to them.
+    `path` has no ending. A pale marker is a run; the large one that it is joined to is the mean of
+    a variant's runs, hollow where these lack a seed that others of the panel have.
     """
     panels = list(dict.fromkeys(cost.labelled for cost in costs))
     variants = list(dict.fromkeys(cost.variant for cost in costs))
-    across = min(ACROSS, len(panels))
-    down = -(-len(panels) // across)
-    figure = new_figure(4.6 * across, 3.6 * down + 0.25 * len(variants))
-    figure.set_layout_engine('constrained', w_pad=0.1, h_pad=0.1)
-    axes = figure.subplots(down, across, squeeze=False, sharey=True).ravel()
-    styles = {name: {'color': COLOURS[i % len(COLOURS)],
+    styles = {name: {'color': COLOURS[i % len(COLOURS)], 'linestyle': '', 'markersize': 8,
                      'marker': MARKERS[(i + i // len(COLOURS)) % len(MARKERS)]}
               for i, name in enumerate(variants)}
-    for axis, labelled in zip(axes, panels, strict=False):
+    figure, axes = new_panels(len(panels), len(variants), sharey=True)
+    for axis, labelled in zip(axes, panels, strict=True):
+        here = [cost for cost in costs if cost.labelled == labelled]
         for name, style in styles.items():
-            points = np.array([(cost.seconds / 60, cost.miou) for cost in costs
-                               if (cost.labelled, cost.variant) == (labelled, name)])
-            if not len(points):
-                continue
-            mean = points.mean(0)
-            for point in points:
-                axis.plot(*np.stack([mean, point]).T, color=style['color'], linewidth=0.8,
-                          alpha=0.35)
-            axis.plot(*points.T, linestyle='', markersize=4, alpha=0.45, markeredgewidth=0,
-                      **style)
-            axis.plot(*mean[:, None], linestyle='', markersize=9, markeredgecolor='white', **style)
+            own = [cost for cost in here if cost.variant == name]
+            if own:
+                seeds = [{cost.seed for cost in those} for those in (own, here)]
+                _draw(axis, own, style, hollow=seeds[0] != seeds[1])
         axis.set_title(f'N = {labelled}', loc='left', fontsize=10.5, fontweight='bold', color=INK)
-        style_axis(axis)
-        axis.set_xlabel('minutes of computing', fontsize=9, color=INK)
-    for axis in axes[::across]:
-        axis.set_ylabel('sum of the mIoUs, %', fontsize=9, color=INK)
-    for axis in axes[len(panels):]:
-        axis.set_axis_off()
-    from matplotlib.lines import Line2D
-
-    figure.legend(handles=[Line2D([], [], linestyle='', markersize=8, label=name, **style)
-                           for name, style in styles.items()],
-                  loc='outside upper left', ncols=min(2, across), frameon=False, fontsize=9.5,
-                  labelcolor=INK)
+        style_axis(axis, 'minutes of computing')
+        if axis.get_subplotspec().is_first_col():
+            axis.set_ylabel('mIoU, %' if len(domains) == 1 else
+                            f'mIoU of {" + ".join(domains)}, %', fontsize=9, color=INK)
+    add_key(figure, styles)
     return write_figure(figure, path)
+
+
+def _draw(axis, costs: Sequence[RunCost], style: Mapping[str, object], hollow: bool) -> None:
+    points = np.array([(cost.seconds / 60, cost.miou) for cost in costs])
+    mean = points.mean(0)
+    for point in points:
+        axis.plot(*np.stack([mean, point]).T, color=style['color'], linewidth=0.8, alpha=0.35)
+    axis.plot(*points.T, **style | {'markersize': 4}, alpha=0.45, markeredgewidth=0)
+    face = {'markerfacecolor': HOLLOW} if hollow else {'markeredgecolor': 'white'}
+    axis.plot(*mean[:, None], **style | {'markersize': 9}, **face)

@@ -1,6 +1,6 @@
 """What all figures share: ink, colours, and files that are whole or not there."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,32 @@ def new_figure(width: float, height: float) -> 'Figure':
     figure = Figure(figsize=(width, height), dpi=DPI)
     FigureCanvasAgg(figure)
     return figure
+
+
+def new_panels(count: int, entries: int, *, sharey: bool = False) -> tuple['Figure', np.ndarray]:
+    """
+    Return a figure of some panels, up to three in a row, and their axes (count,).
+
+    There is room for a legend of so many entries, which `add_key` puts above them.
+    """
+    across = min(3, count)
+    down = -(-count // across)
+    figure = new_figure(4.6 * across, 3.4 * down + 0.3 * -(-entries // across))
+    figure.set_layout_engine('constrained', w_pad=0.1, h_pad=0.1)
+    axes = figure.subplots(down, across, squeeze=False, sharey=sharey).ravel()
+    for axis in axes[count:]:
+        axis.set_axis_off()
+    return figure, axes[:count]
+
+
+def add_key(figure: 'Figure', styles: Mapping[str, Mapping[str, object]]) -> None:
+    """Add a legend of lines or markers above the panels of `new_panels`, by their names."""
+    from matplotlib.lines import Line2D
+
+    columns = figure.axes[0].get_gridspec().ncols
+    figure.legend(handles=[Line2D([], [], label=name, **style) for name, style in styles.items()],
+                  loc='outside upper left', ncols=columns, frameon=False, fontsize=10,
+                  handlelength=3, labelcolor=INK)
 
 
 def write_figure(figure: 'Figure', path: Path) -> list[Path]:
@@ -92,9 +118,9 @@ def add_legend(figure: 'Figure', title: str, handles: Sequence, bottom: float,
     return 0.0
 
 
-def style_axis(axis) -> None:
-    """Give an axis over the steps of a training a light grid and no frame."""
-    axis.set_xlabel('step', fontsize=9, color=INK)
+def style_axis(axis, xlabel: str = 'step') -> None:
+    """Give an axis over something that begins at 0 a light grid and no frame."""
+    axis.set_xlabel(xlabel, fontsize=9, color=INK)
     axis.grid(color=GRID, linewidth=0.8)
     axis.set_axisbelow(True)
     axis.tick_params(which='both', colors=INK, labelsize=8.5, length=0)

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 from univseg_core.plots.curves import moving_average
 from univseg_core.plots.drawing import (
+    add_key,
     COLOURS,
     INK,
     LINES,
-    new_figure,
+    new_panels,
     set_range,
     style_axis,
     write_figure,
@@ -68,14 +69,10 @@ def draw_learning_curves(courses: Sequence[RunCourse], path: Path) -> list[Path]
     without unlabelled images) are left out.
     """
     panels = {**_validation_panels(courses), **_loss_panels(courses)}
-    across = min(3, len(panels))
-    down = -(-len(panels) // across)
-    figure = new_figure(4.6 * across, 3.4 * down + 0.3 * -(-len(courses) // across))
-    figure.set_layout_engine('constrained', w_pad=0.1, h_pad=0.1)
-    axes = figure.subplots(down, across, squeeze=False).ravel()
+    figure, axes = new_panels(len(panels), len(courses))
     styles = {course.name: {'color': COLOURS[i % len(COLOURS)], 'linestyle': LINES[i % len(LINES)]}
               for i, course in enumerate(courses)}
-    for axis, (title, (unit, series)) in zip(axes, panels.items(), strict=False):
+    for axis, (title, (unit, series)) in zip(axes, panels.items(), strict=True):
         for name, (steps, values) in series.items():
             if unit == '%':
                 axis.plot(steps, values, linewidth=1.7, marker='o', markersize=3.5, **styles[name])
@@ -83,14 +80,7 @@ def draw_learning_curves(courses: Sequence[RunCourse], path: Path) -> list[Path]
                 smooth = moving_average(values, max(1, len(values) // 40))
                 axis.plot(steps, smooth, linewidth=1.5, **styles[name])
         _finish(axis, title, unit)
-    for axis in axes[len(panels):]:
-        axis.set_axis_off()
-    from matplotlib.lines import Line2D
-
-    figure.legend(handles=[Line2D([], [], linewidth=1.7, label=name, **style)
-                           for name, style in styles.items()],
-                  loc='outside upper left', ncols=across, frameon=False, fontsize=10,
-                  handlelength=3, labelcolor=INK)
+    add_key(figure, {name: {**style, 'linewidth': 1.7} for name, style in styles.items()})
     return write_figure(figure, path)
 
 

@@ -13,6 +13,7 @@ from univseg_core.experiments.plan import ExperimentError
 from univseg_core.experiments.results import Mean, Results
 from univseg_core.experiments.settings import load_experiment
 from univseg_core.experiments.tables import class_rows, markdown, rows, write_tables
+from univseg_core.plots.cost import load_costs, RunCost
 import yaml
 
 
@@ -244,6 +245,8 @@ def test_every_run_has_a_row(experiment, root, finished):
         'prototype_miou/indoor': '25.0000'}
     assert (found[0]['miou/outdoor'], found[0]['miou/indoor'], found[0]['steps']) == (
         '30.0000', '', '')
+    assert load_costs(root / 'tiny_runs.csv') == (
+        [RunCost('2', '0', 'univ_full', 9.0, 90.0)], ['outdoor', 'indoor'])
 
 
 def test_only_a_variant_that_is_there_can_be_compared_with(tmp_path, worlds):
