@@ -120,6 +120,7 @@ def draw_costs(costs: Sequence[RunCost], domains: Sequence[str], path: Path) -> 
                 _draw(axis, own, style, hollow=seeds[0] != seeds[1])
         axis.set_title(f'N = {labelled}', loc='left', fontsize=10.5, fontweight='bold', color=INK)
         style_axis(axis, 'minutes of computing')
+        axis.set_xlim(0, 1.06 * max(cost.seconds for cost in costs) / 60)
         if axis.get_subplotspec().is_first_col():
             axis.set_ylabel('mIoU, %' if len(domains) == 1 else
                             f'mIoU of {" + ".join(domains)}, %', fontsize=9, color=INK)
