@@ -59,9 +59,8 @@ def _check_same(path: Path, splits: Mapping[str, Mapping[str, Mapping]]) -> None
     for where, before, now in found:
         if before != now:
             told = [f'{len(names)} {what} ({", ".join(names[:3])}{", …" * (len(names) > 3)})'
-                    for what, names in (('gone', [n for n in before if n not in set(now)]),
-                                        ('new', [n for n in now if n not in set(before)]))
-                    if names]
+                    for what, names in (('gone', sorted(set(before) - set(now))),
+                                        ('new', sorted(set(now) - set(before)))) if names]
             raise DataError(
                 f'{path}: this run began with other images than its folders hold now: {where}: '
                 f'{", ".join(told) or "in another order"}; bring them back, or begin a new run')

@@ -1,6 +1,6 @@
 """What the runs of an experiment came to, over the computing time that they took."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 import csv
 from dataclasses import dataclass
 import math
@@ -21,8 +21,6 @@ from univseg_core.plots.runs import FigureError
 KEYS = ('labelled', 'seed', 'variant')
 MIOU = 'miou/'
 """What the columns of mIoUs begin with, one a domain."""
-
-HOLLOW = 'white'
 
 
 @dataclass(frozen=True)
@@ -65,18 +63,19 @@ def load_costs(path: Path, variants: Sequence[str] = ()) -> tuple[list[RunCost],
         if not all(key):
             raise FigureError(f'{path}: row {number}: expected {", ".join(KEYS)} in each row')
         runs.setdefault(key, []).append(row)
-    costs = [cost for key, parts in runs.items() if not variants or key[2] in variants
-             for cost in _costs(path, key, parts, domains)]
-    for name in variants or [None]:
-        if not any(name in (None, cost.variant) for cost in costs):
-            raise FigureError(f'{path}: no run{f" of {name}" if name else ""} has a time and the '
-                              f'mIoU of each domain ({", ".join(domains)})')
+    found = [_cost(path, key, parts, domains) for key, parts in runs.items()
+             if not variants or key[2] in variants]
+    costs = [cost for cost in found if cost is not None]
+    absent = [f' of {name}' for name in variants if name not in {cost.variant for cost in costs}]
+    if absent or not costs:
+        raise FigureError(f'{path}: no run{absent[0] if absent else ""} has a time and the mIoU '
+                          f'of each domain ({", ".join(domains)})')
     return costs, domains
 
 
-def _costs(path: Path, key: tuple[str, ...], parts: Sequence[Mapping[str, str]],
-           domains: Sequence[str]) -> Iterator[RunCost]:
-    """Yield a run from its rows, one or one for each domain, if all of it is known."""
+def _cost(path: Path, key: tuple[str, ...], parts: Sequence[Mapping[str, str]],
+          domains: Sequence[str]) -> RunCost | None:
+    """Return a run from its rows, one or one for each domain; None if not all of it is known."""
     labelled, seed, variant = key
 
     def numbers(column: str) -> list[float]:
@@ -94,8 +93,9 @@ def _costs(path: Path, key: tuple[str, ...], parts: Sequence[Mapping[str, str]],
     seconds, mious = numbers('seconds'), [numbers(MIOU + name) for name in domains]
     if len(parts) > 1 and any(len(each) > 1 for each in mious):
         raise FigureError(f'{path}: {variant}, N = {labelled}, seed {seed} is there twice')
-    if len(seconds) == len(parts) and all(mious):
-        yield RunCost(labelled, seed, variant, sum(seconds), sum(each[0] for each in mious))
+    if len(seconds) < len(parts) or not all(mious):
+        return None
+    return RunCost(labelled, seed, variant, sum(seconds), sum(each[0] for each in mious))
 
 
 def draw_costs(costs: Sequence[RunCost], domains: Sequence[str], path: Path) -> list[Path]:
@@ -120,6 +120,7 @@ def draw_costs(costs: Sequence[RunCost], domains: Sequence[str], path: Path) -> 
                 _draw(axis, own, style, hollow=seeds[0] != seeds[1])
         axis.set_title(f'N = {labelled}', loc='left', fontsize=10.5, fontweight='bold', color=INK)
         style_axis(axis, 'minutes of computing')
+        # The same in all panels, as the mIoUs are.
         axis.set_xlim(0, 1.06 * max(cost.seconds for cost in costs) / 60)
         if axis.get_subplotspec().is_first_col():
             axis.set_ylabel('mIoU, %' if len(domains) == 1 else
@@ -134,5 +135,5 @@ def _draw(axis, costs: Sequence[RunCost], style: Mapping[str, object], hollow: b
     for point in points:
         axis.plot(*np.stack([mean, point]).T, color=style['color'], linewidth=0.8, alpha=0.35)
     axis.plot(*points.T, **style | {'markersize': 4}, alpha=0.45, markeredgewidth=0)
-    face = {'markerfacecolor': HOLLOW} if hollow else {'markeredgecolor': 'white'}
+    face = {'markerfacecolor': 'white'} if hollow else {'markeredgecolor': 'white'}
     axis.plot(*mean[:, None], **style | {'markersize': 9}, **face)

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 import logging
 from pathlib import Path
 
-from univseg_core.config import LabelEmbeddingSection, ObjectiveSection, RunConfig
+from univseg_core.config import ObjectiveSection, RunConfig
 from univseg_core.data.dataset import check_files, DomainData, load_data
 from univseg_core.data.machine import choose_workers
 from univseg_core.data.splits import write_splits
@@ -124,9 +124,8 @@ def tell_missing_unlabelled(objective: ObjectiveSection, data: Mapping[str, Doma
 
 def tell_unused_label_embeddings(config: RunConfig) -> None:
     """Log which settings of label embeddings have no effect, where nothing learns by these."""
-    default, section = LabelEmbeddingSection(), config.label_embeddings
-    unused = [f'label_embeddings.{name}' for name in LabelEmbeddingSection.model_fields
-              if getattr(section, name) != getattr(default, name)]
+    unused = [f'label_embeddings.{name}'
+              for name in config.label_embeddings.model_dump(exclude_defaults=True)]
     if unused and not config.objective.needs_label_embeddings:
         log.warning('without effect: %s: nothing learns by label embeddings unless '
                     'objective.alpha, beta or anchor is above 0', ', '.join(unused))
