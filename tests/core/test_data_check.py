@@ -57,6 +57,12 @@ def test_the_labels_of_images_that_were_not_chosen_do_not_matter(root, path):
     assert len(problems) == 1
 
 
+def test_no_number_was_published_where_training_images_are_set_aside(root, path):
+    parts = check(path, 'domains.street.validation_from_train=1').parts
+    assert [(parts[name].images, parts[name].of, parts[name].published)
+            for name in ('labelled', 'validation')] == [(1, 1, ()), (1, 1, ())]
+
+
 def test_a_class_that_no_labelled_image_shows_is_a_warning(root, path):
     for label in (root / 'trainannot').iterdir():
         write_png(label, codes(*range(9), 11))

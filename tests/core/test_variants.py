@@ -191,10 +191,10 @@ def test_a_domain_without_unlabelled_images_is_told_what_it_lacks(values, write_
     assert text.startswith('indoor: no unlabelled images: it learns from its labels alone')
 
 
-def test_settings_of_label_embeddings_that_have_no_effect_are_named(
+def test_settings_that_have_no_effect_without_label_embeddings_are_named(
         values, write_config, tmp_path, networks, warned):
-    settings = ('training.steps=1', 'label_embeddings.theta=0.5',
-                'label_embeddings.update_every=1', *networks)
+    settings = ('training.steps=1', 'objective.similarity=cosine', 'objective.temperature=0.1',
+                'label_embeddings.theta=0.5', 'label_embeddings.update_every=1', *networks)
     for weight in (0, 1):
         values['objective'] |= {'alpha': 0, 'beta': 0, 'anchor': weight}
         train(short(values, write_config, *settings), tmp_path / f'anchor{weight}')
@@ -203,9 +203,10 @@ def test_settings_of_label_embeddings_that_have_no_effect_are_named(
             assert not told
         else:
             assert len(told) == 1
-            assert told[0].partition(': nothing')[0] == 'without effect: ' + ', '.join(
-                f'label_embeddings.{name}'
-                for name in ('pretrain_steps', 'theta', 'update_every', 'networks'))
+            assert told[0].partition(': nothing')[0] == 'without effect: ' + ', '.join((
+                'objective.similarity', 'objective.temperature',
+                *(f'label_embeddings.{name}'
+                  for name in ('pretrain_steps', 'theta', 'update_every', 'networks'))))
             warned.clear()
 
 

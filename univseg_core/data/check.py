@@ -30,8 +30,9 @@ class PartCheck:
     One part of a domain.
 
     `images` is how many it has, `of` from how many they were chosen, `published` how many those
-    should be (none for plain folders), `sizes` how often each 'WIDTH×HEIGHT' occurs, `pixels` the
-    number of pixels of each class and, last, of void (None without labels).
+    should be (none for plain folders, nor where training images are set aside), `sizes` how often
+    each 'WIDTH×HEIGHT' occurs, `pixels` the number of pixels of each class and, last, of void
+    (None without labels).
     """
 
     images: int
@@ -100,11 +101,12 @@ def _check_domain(config: RunConfig, name: str, section: DomainSection,
 
     found = {'train': train, 'validation': validation, 'extra': extra}
     check.warnings += other_counts(name, section, {p: s for p, s in found.items() if s})
+    published = {part: () if section.validation_from_train is not None
+                 else published_counts(section, part) for part in ('train', 'validation')}
     check.parts = {
-        'labelled': PartCheck(len(labelled), len(train), published_counts(section, 'train')),
+        'labelled': PartCheck(len(labelled), len(train), published['train']),
         'unlabelled': PartCheck(len(unlabelled), len(unlabelled)),
-        'validation': PartCheck(len(validation), len(validation),
-                                published_counts(section, 'validation'))}
+        'validation': PartCheck(len(validation), len(validation), published['validation'])}
     for part, samples in zip(PARTS, (labelled, unlabelled, validation), strict=True):
         _read(check, part, samples, f'check {name}, {part}', progress)
     pixels = check.parts['labelled'].pixels

@@ -70,8 +70,7 @@ def published_counts(section: DomainSection, part: str) -> tuple[int, ...]:
 
     More than one where the data set was published in pieces; none for plain folders.
     """
-    if section.dataset == 'folder' or (
-            part == 'validation' and section.validation_from_train is not None):
+    if section.dataset == 'folder':
         return ()
     return LAYOUTS[section.dataset].counts[_own_part(section, part)]
 

@@ -72,7 +72,7 @@ def train(config: RunConfig, run: Path, *, devices: int = 1,
                      len(d.domain.classes), len(d.labelled), len(d.unlabelled),
                      len(d.validation))
         tell_missing_unlabelled(config.objective, data)
-        tell_unused_label_embeddings(config)
+        tell_unused_settings(config)
         stores = prepare_stores(data, config.data.image_size,
                                 unlabelled=config.objective.needs_unlabelled,
                                 processes=processes_here(fabric),
@@ -122,10 +122,14 @@ def tell_missing_unlabelled(objective: ObjectiveSection, data: Mapping[str, Doma
                         "other domains' images where there is a cross-domain entropy", name)
 
 
-def tell_unused_label_embeddings(config: RunConfig) -> None:
-    """Log which settings of label embeddings have no effect, where nothing learns by these."""
-    unused = [f'label_embeddings.{name}'
-              for name in config.label_embeddings.model_dump(exclude_defaults=True)]
-    if unused and not config.objective.needs_label_embeddings:
+def tell_unused_settings(config: RunConfig) -> None:
+    """Log which settings have no effect, where nothing learns by label embeddings."""
+    if config.objective.needs_label_embeddings:
+        return
+    unused = [f'objective.{name}' for name in config.objective.model_dump(
+        include={'similarity', 'temperature', 'full_resolution'}, exclude_defaults=True)]
+    unused += [f'label_embeddings.{name}'
+               for name in config.label_embeddings.model_dump(exclude_defaults=True)]
+    if unused:
         log.warning('without effect: %s: nothing learns by label embeddings unless '
                     'objective.alpha, beta or anchor is above 0', ', '.join(unused))
