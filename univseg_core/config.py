@@ -214,7 +214,8 @@ class DataSection(Section):
     labelled_per_domain: StrictInt = Field(
         4, ge=1, description='labelled crops of each domain in a batch')
     unlabelled_per_domain: StrictInt = Field(
-        4, ge=1, description='unlabelled crops of each domain in a batch')
+        2, ge=1, description='unlabelled crops of each domain in a batch; two or more to mix '
+                             'them, as objective.consistency does')
     scale: tuple[float, float] = Field(
         (0.75, 1.5), description='range of the random scale')
     flip: StrictBool = Field(True, description='whether to mirror half of the crops')
@@ -311,7 +312,7 @@ class LabelEmbeddingSection(Section):
 class TrainingSection(Section):
     """The optimisation."""
 
-    steps: StrictInt = Field(2000, ge=1, description='optimiser steps')
+    steps: StrictInt = Field(5000, ge=1, description='optimiser steps')
     optimizer: Literal['adamw', 'sgd'] = Field(
         'adamw', description='AdamW, or SGD with momentum (the paper)')
     learning_rate: float = Field(3e-3, gt=0, description='peak learning rate')
@@ -360,6 +361,11 @@ class RunConfig(Section):
                 f'model.embedding_dim: expected at most {channels}, the channels of '
                 f'{self.model.encoder} at width {self.model.width}, got '
                 f'{self.model.embedding_dim}')
+        if self.objective.consistency and self.data.unlabelled_per_domain < 2:
+            raise ValueError(
+                f'objective.consistency ({self.objective.consistency:g}) mixes unlabelled crops '
+                'with each other: expected data.unlabelled_per_domain of at least 2, got '
+                f'{self.data.unlabelled_per_domain}')
         if self.label_embeddings.basis == 'start' and self.model.start is None:
             raise ValueError('label_embeddings.basis: start is of the model that a run starts '
                              'from: name it in model.start')

@@ -40,7 +40,7 @@ def test_a_collapse_is_told_within_a_hundred_steps_and_once():
     assert message.startswith(f'a: by step {step}, the embedding has collapsed: ')
     assert 'use 1.2 classes of its label embeddings' in message
     assert 'while its labels show 4.0' in message
-    assert 'objective.anchor' in message
+    assert 'label_embeddings.basis=joint' in message
 
 
 def test_a_teacher_that_takes_all_for_one_class_is_told():

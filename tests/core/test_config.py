@@ -81,7 +81,7 @@ def test_a_configuration_survives_being_dumped(values, write_config, tmp_path):
 
 def test_a_dumped_configuration_spells_out_every_default(values, write_config):
     dumped = yaml.safe_load(dump_config(load_config(write_config({'domains': values['domains']}))))
-    assert dumped['training']['steps'] == 2000
+    assert dumped['training']['steps'] == 5000
     assert dumped['domains']['outdoor']['labelled_also_unlabelled'] is True
 
 

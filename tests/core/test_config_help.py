@@ -97,7 +97,7 @@ def test_the_table_has_a_line_for_each_key():
 
 
 @pytest.mark.parametrize(('name', 'values', 'default'), [
-    ('training.steps', 'int ≥ 1', '2000'),
+    ('training.steps', 'int ≥ 1', '5000'),
     ('training.learning_rate', 'float > 0', '0.003'),
     ('training.workers', 'int ≥ 0, or null', 'null'),
     ('training.precision', '32-true, bf16-mixed, 16-mixed', '32-true'),
@@ -122,7 +122,7 @@ def test_values_and_defaults_are_in_a_users_words(name, values, default):
 
 def test_a_key_is_explained():
     assert explain('training.steps') == (
-        'training.steps\n  optimiser steps\n  values:  int ≥ 1\n  default: 2000')
+        'training.steps\n  optimiser steps\n  values:  int ≥ 1\n  default: 5000')
 
 
 def test_a_section_is_explained_with_what_is_below_it():
@@ -165,7 +165,7 @@ def test_annotated_yaml_explains_each_key_once(config):
 
 def test_annotated_yaml_tells_defaults_that_were_changed(config):
     text = annotated_yaml(config)
-    assert '# optimiser steps · int ≥ 1 · default: 2000\n  steps: 30\n' in text
+    assert '# optimiser steps · int ≥ 1 · default: 5000\n  steps: 30\n' in text
     assert '# whether to mirror half of the crops · true, false\n  flip: true\n' in text
 
 

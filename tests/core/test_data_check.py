@@ -8,6 +8,7 @@ import pytest
 from univseg_core.cli import main
 from univseg_core.config import load_config
 from univseg_core.data.check import as_text, check_data
+from univseg_core.data.dataset import load_data, load_validation
 from univseg_core.images import write_png
 
 
@@ -61,6 +62,14 @@ def test_no_number_was_published_where_training_images_are_set_aside(root, path)
     parts = check(path, 'domains.street.validation_from_train=1').parts
     assert [(parts[name].images, parts[name].of, parts[name].published)
             for name in ('labelled', 'validation')] == [(1, 1, ()), (1, 1, ())]
+
+
+def test_images_set_aside_are_counted_with_those_they_were_taken_from(path, caplog):
+    config = load_config(path, ['domains.street.validation_from_train=1'])
+    load_validation(config, {'street': config.domain('street')})
+    assert not caplog.text
+    load_data(config)
+    assert caplog.text.count('has 2 images of train; camvid was published with 367') == 1
 
 
 def test_a_class_that_no_labelled_image_shows_is_a_warning(root, path):

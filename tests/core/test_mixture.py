@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from tiny_worlds import INDOOR, OUTDOOR, random_image
 import torch
+from univseg_core.data.cut_mix import AREA, CutMix, mixed, mixing_groups, partners, random_box
 from univseg_core.data.folders import DataError, Sample
 from univseg_core.data.mixture import Batch, FaultCount, MixtureDataset
 from univseg_core.data.stores import ImageStore
@@ -183,11 +184,103 @@ def test_a_piece_without_a_crop_is_refused():
         dataset(of=11)
 
 
+@pytest.mark.parametrize(('count', 'groups', 'expected'), [
+    (0, [], []), (1, [0], [0]), (2, [0, 0], [1, 0]), (3, [0, 0, 0], [2, 0, 1]),
+    (4, [0, 0, 1, 1], [1, 0, 3, 2]), (5, [0, 0, 1, 1, 1], [1, 0, 4, 2, 3])])
+def test_crops_are_mixed_in_pairs_and_the_last_three_together(count, groups, expected):
+    assert mixing_groups(count) == groups
+    assert partners(groups).tolist() == expected
+
+
+@pytest.mark.parametrize('size', [(24, 36), (16, 64), (160, 160)])
+def test_a_box_is_one_rectangle_of_whole_cells(size):
+    areas = []
+    for seed in range(50):
+        inside = random_box(size, np.random.default_rng(seed))
+        assert inside.shape == (-(-size[0] // 8), -(-size[1] // 8))
+        rows, columns = inside.any(1), inside.any(0)
+        assert np.array_equal(inside, rows[:, None] & columns)
+        for line in (rows, columns):
+            assert np.count_nonzero(np.diff(np.concatenate([[0], line, [0]]))) == 2
+        areas.append(inside.mean())
+    if min(size) == 160:  # where cells are small against the crop
+        assert AREA[0] - 0.03 < min(areas) < max(areas) < AREA[1] + 0.03
+
+
+def test_pixels_are_mixed_as_cells_are():
+    """Crops that say in each pixel where it comes from."""
+    inside = np.stack([random_box((20, 36), np.random.default_rng(seed)) for seed in range(3)])
+    origin = np.broadcast_to(np.arange(3, dtype=np.uint8)[:, None, None], (3, 20, 36))
+    result = mixed(origin, inside, np.array([2, 0, 1]))
+    assert result.dtype == np.uint8
+    for crop, partner in enumerate((2, 0, 1)):
+        for y in range(20):
+            for x in range(36):
+                expected = partner if inside[crop, y // 8, x // 8] else crop
+                assert result[crop, y, x] == expected
+    colours = np.repeat(origin[..., None], 3, -1)
+    assert np.array_equal(mixed(colours, inside, np.array([2, 0, 1])),
+                          np.repeat(result[..., None], 3, -1))
+
+
+def test_unlabelled_crops_are_mixed_within_their_domain_with_their_padding():
+    plain, batch = (whole(dataset(3, RANDOM, size=20, mix=mix), 4) for mix in (False, True))
+    assert plain.mixes == {}
+    assert list(batch.mixes) == list(UNLABELLED)
+    assert torch.equal(batch.images[:4], plain.images[:4])
+    assert torch.equal(batch.targets[:4], plain.targets[:4])
+    for name, rows in batch.unlabelled.items():
+        mix = batch.mixes[name]
+        assert torch.equal(mix.unmixed, plain.images[rows])
+        assert mix.partners.tolist() == [2, 0, 1]
+        inside = mix.inside.repeat_interleave(8, 1).repeat_interleave(8, 2)
+        for mixed_crops, crops in ((batch.targets[rows], plain.targets[rows]),
+                                   (batch.images[rows][:, 0], plain.images[rows][:, 0])):
+            assert torch.equal(mixed_crops, torch.where(inside, crops[mix.partners], crops))
+        assert not torch.equal(batch.images[rows], plain.images[rows])
+    assert not torch.equal(batch.targets, plain.targets)
+    boxes = {seed: whole(dataset(seed, mix=True), 4).mixes['indoor'].inside for seed in (3, 4)}
+    assert torch.equal(boxes[3], batch.mixes['indoor'].inside)
+    assert not torch.equal(boxes[3], boxes[4])
+    assert not torch.equal(boxes[3], whole(dataset(3, mix=True), 5).mixes['indoor'].inside)
+
+
+@pytest.mark.parametrize(('of', 'workers'), [(1, 0), (2, 1), (3, 0), (8, 0)])
+@pytest.mark.parametrize('unlabelled', [2, 5])
+def test_how_crops_are_mixed_does_not_depend_on_the_pieces(of, workers, unlabelled):
+    """Those that are mixed with each other go to the same piece; groups go to each in turn."""
+    options = {'augmentation': RANDOM, 'counts': (3, unlabelled), 'size': 60, 'mix': True}
+    batch = whole(dataset(**options), 2)
+    [pieces] = dataset(**options, pieces=range(of), of=of).batches(2, 3, workers)
+    groups, first = mixing_groups(unlabelled), 2 * 3
+    for name, rows in batch.unlabelled.items():
+        for piece, part in enumerate(pieces):
+            own = [i for i, group in enumerate(groups) if (first + group) % of == piece]
+            its, mix = part.unlabelled[name], part.mixes[name]
+            assert its.stop - its.start == len(own)
+            assert torch.equal(part.images[its], batch.images[rows][own])
+            assert torch.equal(part.targets[its], batch.targets[rows][own])
+            assert torch.equal(mix.inside, batch.mixes[name].inside[own])
+            assert torch.equal(mix.unmixed, batch.mixes[name].unmixed[own])
+            cells = torch.rand(unlabelled, 4, 4, 4, generator=torch.manual_seed(0))
+            assert torch.equal(mix.of_cells(cells[own]), batch.mixes[name].of_cells(cells)[own])
+        first += groups[-1] + 1
+
+
+def test_a_batch_of_fewer_groups_than_pieces_is_refused():
+    dataset(counts=(1, 2), mix=True, pieces=(3,), of=4)
+    with pytest.raises(DataError, match='6 crops in groups cannot be shared among 5 pieces'):
+        dataset(counts=(1, 2), mix=True, of=5)
+
+
 def test_a_batch_goes_to_a_device_whole():
-    batch = Batch(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.ones(2, 4, 4),
-                  {'a': slice(0, 2)}, {}, ('a.png: gone',))
+    batch = whole(dataset(mix=True), 0)
     moved = batch.to('meta')
-    assert moved.images.device.type == moved.targets.device.type == 'meta'
+    tensors = [moved.images, moved.targets, *(
+        tensor for mix in moved.mixes.values()
+        for tensor in (mix.unmixed, mix.inside, mix.partners))]
+    assert len(tensors) == 8
+    assert all(tensor.device.type == 'meta' for tensor in tensors)
     assert moved.labelled == batch.labelled
     assert moved.unlabelled == batch.unlabelled
     assert moved.faults == batch.faults
@@ -225,14 +318,17 @@ class Pinned(torch.Tensor):
         return pinned
 
 
-def test_pinning_pins_images_and_targets():
-    images, targets = (torch.rand(2, 3).as_subclass(Pinned) for _ in range(2))
-    batch = Batch(images, targets, {'a': slice(0, 2)}, {}, ('a.png: gone',)).pin_memory()
-    assert batch.images.is_here
-    assert batch.targets.is_here
-    assert torch.equal(batch.images, images)
-    assert torch.equal(batch.targets, targets)
-    assert batch.labelled == {'a': slice(0, 2)}
+def test_pinning_pins_all_tensors():
+    images, targets, *mix = (torch.rand(2, 3).as_subclass(Pinned) for _ in range(5))
+    batch = Batch(images, targets, {'a': slice(0, 2)}, {'a': slice(1, 2)}, ('a.png: gone',),
+                  {'a': CutMix(*mix)}).pin_memory()
+    pinned = batch.mixes['a']
+    for tensor, its in zip((images, targets, *mix), (
+            batch.images, batch.targets, pinned.unmixed, pinned.inside, pinned.partners),
+            strict=True):
+        assert its.is_here
+        assert torch.equal(its, tensor)
+    assert (batch.labelled, batch.unlabelled) == ({'a': slice(0, 2)}, {'a': slice(1, 2)})
     assert batch.faults == ('a.png: gone',)
 
 

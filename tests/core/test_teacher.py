@@ -8,7 +8,8 @@ import run_files
 from run_files import short, SUPERVISED
 from tiny_worlds import small_network
 import torch
-from univseg_core.config import load_config, ObjectiveSection
+from univseg_core.config import ConfigError, load_config, ObjectiveSection
+from univseg_core.data.cut_mix import CutMix, mixed, partners, random_box
 from univseg_core.data.dataset import load_data
 from univseg_core.data.mixture import Batch
 from univseg_core.data.stores import prepare_stores
@@ -16,9 +17,7 @@ from univseg_core.images import read_label
 from univseg_core.objectives import consistency_loss, masked_cross_entropy, valid_cells
 from univseg_core.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from univseg_core.training.class_balance import balanced, class_weights
-from univseg_core.training.cut_mix import cut_mixed, CutMix, random_cut_mix
 from univseg_core.training.run import train
-from univseg_core.training.safety import TrainingError
 from univseg_core.training.setup import Setup
 from univseg_core.training.step import (
     batch_losses,
@@ -34,7 +33,7 @@ UNLABELLED = {'outdoor': slice(2, 5), 'indoor': slice(5, 7)}
 
 
 @pytest.fixture
-def batch():
+def unmixed():
     generator = torch.manual_seed(0)
     images = torch.randint(0, 256, (7, 3, 24, 40), generator=generator).to(torch.uint8)
     targets = torch.randint(0, 2, (7, 24, 40), generator=generator).to(torch.uint8)
@@ -42,6 +41,23 @@ def batch():
     for crop, padding in enumerate((8, 0, 8, 16, 0, 8, 0)):  # each has its own
         targets[crop, 24 - padding:] = 255
     return Batch(images, targets, LABELLED, UNLABELLED)
+
+
+@pytest.fixture
+def batch(unmixed):
+    """Return the batch as MixtureDataset mixes its unlabelled crops."""
+    images, targets, mixes = unmixed.images.clone(), unmixed.targets.clone(), {}
+    generator = np.random.default_rng(7)
+    for name, rows in UNLABELLED.items():
+        count = rows.stop - rows.start
+        inside = np.stack([random_box((24, 40), generator) for _ in range(count)])
+        others = partners([0] * count)
+        mixes[name] = CutMix(unmixed.images[rows], torch.from_numpy(inside),
+                             torch.from_numpy(others))
+        targets[rows] = torch.from_numpy(mixed(targets[rows].numpy(), inside, others))
+        images[rows] = torch.from_numpy(mixed(
+            images[rows].permute(0, 2, 3, 1).numpy(), inside, others)).permute(0, 3, 1, 2)
+    return Batch(images, targets, LABELLED, UNLABELLED, mixes=mixes)
 
 
 def test_the_teacher_is_the_running_mean_of_the_network():
@@ -60,11 +76,12 @@ def test_the_teacher_is_the_running_mean_of_the_network():
     assert not teacher.network.training
 
 
-def test_it_answers_as_the_heads_do(batch):
+def test_it_answers_as_the_heads_do(unmixed):
     network = small_network()
-    probabilities = MeanTeacher(network).probabilities(batch.images, UNLABELLED)
+    probabilities = MeanTeacher(network).probabilities(
+        {name: unmixed.images[rows] for name, rows in UNLABELLED.items()})
     with torch.no_grad():
-        features = network.features(batch.images)
+        features = network.features(unmixed.images)
     assert {name: tuple(each.shape) for name, each in probabilities.items()} == {
         'outdoor': (3, 3, 3, 5), 'indoor': (2, 2, 3, 5)}
     for name, rows in UNLABELLED.items():
@@ -72,38 +89,13 @@ def test_it_answers_as_the_heads_do(batch):
                                    network.logits(features[rows], name).softmax(1).detach())
 
 
-def test_a_process_without_crops_of_a_domain_gets_no_answers_of_it(batch):
+def test_a_process_without_crops_of_a_domain_gets_no_answers_of_it(unmixed):
+    """Of 2 processes, one has none where each domain has one pair."""
     teacher = MeanTeacher(small_network())
-    for parts in ({'outdoor': slice(2, 5), 'indoor': slice(5, 5)},
-                  {'outdoor': slice(2, 2), 'indoor': slice(2, 2)}):
-        answers = teacher.probabilities(batch.images, parts)
-        assert [len(answers[name]) for name in parts] == [
-            part.stop - part.start for part in parts.values()]
-
-
-def test_crops_are_mixed_as_their_labels_are():
-    """A cell that says where it comes from, and an image that says it in each pixel."""
-    mix = random_cut_mix(3, (24, 36), np.random.default_rng(3))
-    assert mix.inside.shape == (3, 3, 5)
-    assert mix.inside.flatten(1).any(1).all()
-    assert not mix.inside.flatten(1).all(1).any()
-    origin = torch.arange(3)[:, None, None, None]
-    cells = mix.of_cells(origin.expand(3, 2, 3, 5))
-    before = torch.tensor([2, 0, 1])[:, None, None, None]
-    assert torch.equal(cells, torch.where(mix.inside[:, None], before, origin).expand(3, 2, 3, 5))
-    pixels = mix.of_pixels(origin.to(torch.uint8).expand(3, 3, 24, 36))
-    assert pixels.dtype == torch.uint8
-    assert torch.equal(mix.of_pixels(origin[:, 0].expand(3, 24, 36)), pixels[:, 0].long())
-    for y in range(24):
-        for x in range(36):
-            assert torch.equal(pixels[:, 0, y, x].long(), cells[:, 0, y // 8, x // 8])
-
-
-@pytest.mark.parametrize('count', [0, 1])
-def test_one_crop_alone_is_mixed_with_none(count):
-    mix = random_cut_mix(count, (16, 16), np.random.default_rng(0))
-    assert mix.inside.shape == (count, 2, 2)
-    assert not mix.inside.any()
+    for counts in ({'outdoor': 3, 'indoor': 0}, {'outdoor': 0, 'indoor': 0}):
+        answers = teacher.probabilities(
+            {name: unmixed.images[:count] for name, count in counts.items()})
+        assert {name: len(answers[name]) for name in counts} == counts
 
 
 def test_the_consistency_is_the_cross_entropy_of_what_is_there():
@@ -121,21 +113,6 @@ def test_the_consistency_is_the_cross_entropy_of_what_is_there():
                             torch.tensor(20)).item() == pytest.approx(expected / 20)
 
 
-def test_a_batch_is_mixed_with_its_padding(batch):
-    mixed, mixes = cut_mixed(batch, np.random.default_rng(0))
-    assert torch.equal(mixed.images[:2], batch.images[:2])
-    assert torch.equal(mixed.targets[:2], batch.targets[:2])
-    for name, rows in UNLABELLED.items():
-        assert mixes[name].inside.any()
-        assert torch.equal(mixed.images[rows], mixes[name].of_pixels(batch.images[rows]))
-        assert torch.equal(mixed.targets[rows], mixes[name].of_pixels(batch.targets[rows]))
-    assert not torch.equal(mixed.targets[2:], batch.targets[2:])
-    again = cut_mixed(batch, np.random.default_rng(0))[0]
-    other = cut_mixed(batch, np.random.default_rng(1))[0]
-    assert torch.equal(again.images, mixed.images)
-    assert not torch.equal(other.images, mixed.images)
-
-
 @pytest.mark.parametrize('full_resolution', [False, True])
 @pytest.mark.parametrize(('warmup', 'rise'), [(0, 1), (10, 0.5)])
 def test_the_losses_of_mixed_crops(batch, warmup, rise, full_resolution):
@@ -146,14 +123,13 @@ def test_the_losses_of_mixed_crops(batch, warmup, rise, full_resolution):
         network.set_label_embeddings(name, torch.eye(*vectors.shape))
     objective = ObjectiveSection(alpha=0, beta=0.1, consistency=0.8, warmup_steps=warmup,
                                  full_resolution=full_resolution)
-    mixed, mixes = cut_mixed(batch, np.random.default_rng(7))
-    answers = {name: mixes[name].of_cells(each) for name, each in MeanTeacher(
-        network).probabilities(batch.images, UNLABELLED).items()}
-    counts = step_counts(FABRIC, [mixed], objective)
-    losses, values = batch_losses(network, mixed, counts, objective, 5, {}, answers)
-    features, expected = network.features(mixed.images), 0
+    answers = {name: batch.mixes[name].of_cells(each) for name, each in MeanTeacher(
+        network).probabilities({name: mix.unmixed for name, mix in batch.mixes.items()}).items()}
+    counts = step_counts(FABRIC, [batch], objective)
+    losses, values = batch_losses(network, batch, counts, objective, 5, {}, answers)
+    features, expected = network.features(batch.images), 0
     for name, rows in UNLABELLED.items():
-        valid = valid_cells(mixed.targets[rows])
+        valid = valid_cells(batch.targets[rows])
         expected += consistency_loss(network.logits(features[rows], name), answers[name], valid)
         mean = answers[name].permute(0, 2, 3, 1)[valid].mean(0)
         torch.testing.assert_close(values[f'taught/{name}'], mean)
@@ -163,51 +139,45 @@ def test_the_losses_of_mixed_crops(batch, warmup, rise, full_resolution):
     torch.testing.assert_close(values['consistency'], expected.detach())
 
 
-def step_with_a_teacher(pieces, step=3, seed=0):
+def step_with_a_teacher(pieces):
     """Return a step's values, and the gradient of a head."""
     network = small_network()
     optimizer = torch.optim.SGD(network.parameters())
     model, _ = FABRIC.setup(network, optimizer)
     values = forward_and_backward(
-        FABRIC, model, pieces, ObjectiveSection(consistency=1, warmup_steps=0), step,
-        Supervision(teacher=MeanTeacher(network), seed=seed))
+        FABRIC, model, pieces, ObjectiveSection(consistency=1, warmup_steps=0), 3,
+        Supervision(teacher=MeanTeacher(network)))
     return values, network.head('outdoor').weight.grad
 
 
-def test_a_step_holds_mixed_crops_to_the_answers_for_the_unmixed(batch):
+def test_a_step_holds_mixed_crops_to_the_answers_for_the_unmixed(batch, unmixed):
     network = small_network()
     values, _ = step_with_a_teacher([batch])
-    mixed, mixes = cut_mixed(batch, np.random.default_rng((0, 3, 0)))
-    features, expected = network.features(mixed.images), 0
+    features, expected = network.features(batch.images), 0
     for name, rows in UNLABELLED.items():
-        answers = network.logits(network.features(batch.images[rows]), name).softmax(1)
+        answers = network.logits(network.features(unmixed.images[rows]), name).softmax(1)
         expected += consistency_loss(
-            network.logits(features[rows], name), mixes[name].of_cells(answers),
-            valid_cells(mixed.targets[rows]))
+            network.logits(features[rows], name), batch.mixes[name].of_cells(answers),
+            valid_cells(batch.targets[rows]))
     torch.testing.assert_close(values['consistency'], expected.detach())
-
-
-def test_each_step_mixes_in_its_own_way_and_always_the_same(batch):
-    def consistency(*options):
-        return step_with_a_teacher([batch], *options)[0]['consistency'].item()
-
-    assert consistency(3, 0) == consistency(3, 0)
-    assert len({consistency(3, 0), consistency(4, 0), consistency(3, 1)}) == 3
 
 
 def test_pieces_have_the_same_kinds_of_values(batch):
     """One piece has no labels, the other no unlabelled crops of indoor: processes can add up."""
     none = slice(2, 2)
+    nothing = {name: CutMix(mix.unmixed[:0], mix.inside[:0], mix.partners[:0])
+               for name, mix in batch.mixes.items()}
     pieces = [
         Batch(batch.images[:2], batch.targets[:2], LABELLED,
-              {'outdoor': none, 'indoor': none}),
+              {'outdoor': none, 'indoor': none}, mixes=nothing),
         Batch(batch.images[2:], batch.targets[2:], {name: slice(0, 0) for name in LABELLED},
-              {'outdoor': slice(0, 3), 'indoor': slice(3, 5)})]
+              {'outdoor': slice(0, 3), 'indoor': slice(3, 5)}, mixes=batch.mixes)]
     values, gradient = step_with_a_teacher(pieces)
     whole, _ = step_with_a_teacher([batch])
     assert values.keys() == whole.keys()
     assert gradient.isfinite().all()
-    torch.testing.assert_close(values['supervised'], whole['supervised'])
+    for key in ('supervised', 'consistency'):
+        torch.testing.assert_close(values[key], whole[key])
     first, _ = step_with_a_teacher(pieces[:1])
     assert first.keys() == whole.keys()
     assert first['consistency'] == 0
@@ -227,12 +197,6 @@ def test_class_weights_multiply_each_pixels_loss():
     target = torch.tensor([[[0, 1, 1, 255]]], dtype=torch.uint8)
     loss = masked_cross_entropy(logits, target, class_weights=torch.tensor([3.0, 0.5, 9.0]))
     assert loss.item() == pytest.approx((3 + 0.5 + 0.5) / 3 * np.log(3))
-
-
-def test_no_cell_comes_from_elsewhere_without_a_box():
-    mix = CutMix(torch.zeros(2, 1, 1, dtype=torch.bool))
-    values = torch.tensor([[[[4]]], [[[5]]]])
-    assert torch.equal(mix.of_cells(values), values)
 
 
 def test_class_weights_are_counted_in_the_labelled_images(values, write_config, caplog):
@@ -262,11 +226,10 @@ def test_the_weights_reach_the_loss(values, write_config, tmp_path):
     assert losses[0] != losses[1]
 
 
-def test_too_few_crops_to_mix_are_refused(values, write_config, tmp_path):
-    with pytest.raises(TrainingError, match=r'data\.unlabelled_per_domain \(3\): 1 processes × '
-                                            r'training\.accumulate 2 .*raise it to 4'):
-        train(short(values, write_config, 'objective.consistency=1', 'training.accumulate=2',
-                    'data.unlabelled_per_domain=3'), tmp_path / 'run')
+def test_one_crop_cannot_be_mixed(values, write_config):
+    with pytest.raises(ConfigError, match=r'objective\.consistency \(0\.5\) mixes .*: expected '
+                                          r'data\.unlabelled_per_domain of at least 2, got 1'):
+        load_config(write_config(values), ['objective.consistency=0.5'])
 
 
 def test_a_checkpoint_of_a_run_without_a_teacher_is_refused(values, write_config, tmp_path):

@@ -67,7 +67,7 @@ def load_data(config: RunConfig) -> dict[str, DomainData]:
             f'{named}: weights of what unlabelled images teach, but no domain has any: name '
             'folders of them (domains.NAME.unlabelled), let the labelled ones serve '
             '(domains.NAME.labelled_also_unlabelled), or set them to 0')
-    if len(data) == 1 and objective.alpha and not objective.beta and objective.needs_unlabelled:
+    if len(data) == 1 and objective.alpha and not objective.beta:
         raise DataError(
             f'objective.alpha ({objective.alpha:g}) weighs the cross-domain entropy, but there is '
             'one domain alone, which has the within-domain one: set objective.beta, or both to 0')

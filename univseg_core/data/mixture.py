@@ -1,7 +1,7 @@
 """One stream of batches: labelled and unlabelled crops of every domain."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 import signal
@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
+from univseg_core.data.cut_mix import CutMix, mixed, mixing_groups, partners, random_box
 from univseg_core.data.folders import DataError
 from univseg_core.data.stores import ImageStore
 from univseg_core.data.transforms import Augmentation
@@ -31,7 +32,8 @@ class Batch:
 
     `images` (B, 3, S, S) uint8; `targets` (B, S, S) uint8: class indices where labelled, 0 where
     unlabelled, 255 where void or padded. `labelled` and `unlabelled` give each domain's rows.
-    `faults` says which files could not be read, so that others took their place.
+    `faults` says which files could not be read, so that others took their place. `mixes` tells,
+    where unlabelled crops are mixed with each other, how those of each domain are.
     """
 
     images: torch.Tensor
@@ -39,15 +41,18 @@ class Batch:
     labelled: Mapping[str, slice]
     unlabelled: Mapping[str, slice]
     faults: tuple[str, ...] = ()
+    mixes: Mapping[str, CutMix] = field(default_factory=dict)
 
     def to(self, device: torch.device | str) -> 'Batch':
         """Return the batch on a device; from pinned memory, without waiting for the copy."""
         return replace(self, images=self.images.to(device, non_blocking=True),
-                       targets=self.targets.to(device, non_blocking=True))
+                       targets=self.targets.to(device, non_blocking=True),
+                       mixes={name: mix.to(device) for name, mix in self.mixes.items()})
 
     def pin_memory(self) -> 'Batch':
         """Return the batch in page-locked memory (what a DataLoader asks for by this name)."""
-        return replace(self, images=self.images.pin_memory(), targets=self.targets.pin_memory())
+        return replace(self, images=self.images.pin_memory(), targets=self.targets.pin_memory(),
+                       mixes={name: mix.pin_memory() for name, mix in self.mixes.items()})
 
 
 class FaultCount:
@@ -84,24 +89,35 @@ class MixtureDataset(Dataset):
     So a run that starts again at any step sees the same batches. Each epoch over a domain's
     labelled (or unlabelled) samples visits each of them once, in a new order.
 
-    A step's crops may be shared among processes, and cut into pieces by each: row r of the whole
-    batch belongs to piece r mod `of`. An item is a list of Batches, one for each of `pieces`.
-    Raises DataError where a batch has fewer crops than pieces.
+    With `mix`, the unlabelled crops of a domain are mixed with each other, in pairs, the last
+    three together where their number is odd.
+
+    A step's crops may be shared among processes, and cut into pieces by each: they go to the `of`
+    pieces in turn, those that are mixed with each other to the same. An item is a list of Batches,
+    one for each of `pieces`. Raises DataError where a piece would have no crop.
     """
 
     def __init__(self, labelled: Mapping[str, ImageStore], unlabelled: Mapping[str, ImageStore],
                  augmentation: Augmentation, labelled_per_domain: int,
                  unlabelled_per_domain: int, seed: int, pieces: Sequence[int] = (0,),
-                 of: int = 1):
+                 of: int = 1, mix: bool = False):
         self._parts = [(store, labelled_per_domain) for store in labelled.values()]
         self._parts += [(store, unlabelled_per_domain) for store in unlabelled.values()]
         self._labelled, self._unlabelled = list(labelled), list(unlabelled)
         self._augmentation = augmentation
         self._seed = seed
+        self._mix = mix
         self._pieces, self._of = pieces, of
-        rows = sum(count for _, count in self._parts)
-        if rows < of:
-            raise DataError(f'a batch of {rows} crops cannot be shared among {of} pieces')
+        groups = []  # that of each row
+        for part, (_, count) in enumerate(self._parts):
+            of_part = (mixing_groups(count) if mix and part >= len(labelled)
+                       else list(range(count)))
+            first = groups[-1] + 1 if groups else 0
+            groups += [first + group for group in of_part]
+        self._groups = groups
+        if groups[-1] + 1 < of:
+            raise DataError(f'a batch of {len(groups)} crops{" in groups" if mix else ""} cannot '
+                            f'be shared among {of} pieces')
 
     @property
     def epoch(self) -> int:
@@ -125,22 +141,37 @@ class MixtureDataset(Dataset):
                 yield part, position, _order(self._seed, part, epoch, len(store)), offset
 
     def _piece(self, step: int, piece: int) -> Batch:
-        crops, faults, counts = [], [], [0] * len(self._parts)
-        for row, (part, position, order, offset) in enumerate(self._rows(step)):
-            if row % self._of == piece:
-                item = self._readable(self._parts[part][0], order, offset, faults)
-                generator = np.random.default_rng((self._seed, part, position, 1))
-                crops.append(self._augmentation(*item, generator))
-                counts[part] += 1
-        images, targets = zip(*crops, strict=True)
-        # Planes, not channels_last: PyTorch's CPU convolutions of few channels are not safe there.
-        planes = torch.from_numpy(np.stack([cv2.split(image) for image in images]))
-        stops = np.cumsum(counts).tolist()
-        rows = [slice(stop - count, stop) for stop, count in zip(stops, counts, strict=True)]
-        labelled = len(self._labelled)
-        return Batch(planes, torch.from_numpy(np.stack(targets)),
-                     dict(zip(self._labelled, rows[:labelled], strict=True)),
-                     dict(zip(self._unlabelled, rows[labelled:], strict=True)), tuple(faults))
+        crops, boxes, faults = [], [], []
+        groups: list[list[int]] = [[] for _ in self._parts]
+        for group, (part, position, order, offset) in zip(self._groups, self._rows(step),
+                                                          strict=True):
+            if group % self._of != piece:
+                continue
+            item = self._readable(self._parts[part][0], order, offset, faults)
+            crops.append(self._augmentation(*item, self._generator(part, position, 1)))
+            groups[part].append(group)
+            if self._mix:
+                boxes.append(random_box(crops[-1][1].shape, self._generator(part, position, 2)))
+        images, targets = map(np.stack, zip(*crops, strict=True))
+        stops = np.cumsum([len(part) for part in groups]).tolist()
+        rows = [slice(stop - len(part), stop) for stop, part in zip(stops, groups, strict=True)]
+        count = len(self._labelled)
+        labelled = dict(zip(self._labelled, rows[:count], strict=True))
+        unlabelled = dict(zip(self._unlabelled, rows[count:], strict=True))
+        mixes = {}
+        if self._mix:
+            inside = np.stack(boxes)
+            for (name, part), of_part in zip(unlabelled.items(), groups[count:], strict=True):
+                others = partners(of_part)
+                mixes[name] = CutMix(_planes(images[part]), torch.from_numpy(inside[part]),
+                                     torch.from_numpy(others))
+                for pixels in (images, targets):
+                    pixels[part] = mixed(pixels[part], inside[part], others)
+        return Batch(_planes(images), torch.from_numpy(targets), labelled, unlabelled,
+                     tuple(faults), mixes)
+
+    def _generator(self, *key: int) -> np.random.Generator:
+        return np.random.default_rng((self._seed, *key))
 
     def _readable(self, store: ImageStore, order: np.ndarray, offset: int,
                   faults: list[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -173,6 +204,15 @@ class MixtureDataset(Dataset):
             if isinstance(item, UnivsegError):
                 raise item
             yield item
+
+
+def _planes(images: np.ndarray) -> torch.Tensor:
+    """Return images (n, H, W, 3) uint8 as a tensor (n, 3, H, W)."""
+    # Not channels_last: PyTorch's CPU convolutions of few channels are not safe there.
+    planes = np.empty((len(images), 3, *images.shape[1:3]), np.uint8)
+    for image, its in zip(images, planes, strict=True):
+        its[:] = cv2.split(image)
+    return torch.from_numpy(planes)
 
 
 @lru_cache(maxsize=64)

@@ -79,8 +79,11 @@ def other_counts(name: str, section: DomainSection,
                  parts: Mapping[str, Sequence[Sample]]) -> Iterator[str]:
     """Yield a warning for each part that has another number of images than was published."""
     if section.validation_from_train is not None:
-        parts = {**parts, 'train': [*parts.get('train', ()), *parts.get('validation', ())]}
-        parts.pop('validation', None)
+        # Both are of one published part, which is not known where but one of them was listed.
+        train, validation = parts.get('train'), parts.get('validation')
+        parts = {part: samples for part, samples in parts.items() if part == 'extra'}
+        if train is not None and validation is not None:
+            parts['train'] = [*train, *validation]
     for part, samples in parts.items():
         published = published_counts(section, part)
         if published and len(samples) not in published:

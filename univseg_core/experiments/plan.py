@@ -102,8 +102,8 @@ def plan(experiment: Experiment, root: Path, only: Sequence[str] = (), *,
 def _check_data(experiment: Experiment) -> None:
     """Raise before anything runs what the runs would raise: settings, folders, the largest N."""
     numbers = [number for number in experiment.section.labelled if number != 'all']
-    config = _checked(experiment, _with_labelled(
-        experiment.values, max(numbers, default=None)))
+    values = merged(experiment.values, {'objective': NOT_THE_PAPERS})
+    config = _checked(experiment, _with_labelled(values, max(numbers, default=None)))
     given = config.label_embeddings
     if given.file or given.networks or given.basis != 'per_domain':
         raise ConfigError(f'{experiment.base}: label_embeddings: file, networks and basis are '
@@ -135,10 +135,14 @@ def _runs(experiment: Experiment, root: Path, variant: Variant, labelled: int | 
     if variant.entropies and not (weights['alpha'] or weights['beta']):
         raise ConfigError(f'{experiment.base}: objective.alpha and .beta: {variant.name} has the '
                           'entropies that they weigh; expected one above 0, or neither named')
+    names = experiment.domains
+    if len(names) == 1 and (variant.supervised_only == 'start'
+                            or (variant.entropies and not weights['beta'])):
+        raise ConfigError(f'{experiment.source}: {variant.name} needs two domains or more, the '
+                          f'base has {names[0]} alone')
     if variant.steps != 1:
         steps = _checked(experiment, values).training.steps
         values = merged(values, {'training': {'steps': round(variant.steps * steps)}})
-    names = experiment.domains
     supervised = {name: folder_of(root, labelled, seed, SUPERVISED_ONLY.name, name)
                   for name in names}
     if not variant.alone:
@@ -158,9 +162,6 @@ def _runs(experiment: Experiment, root: Path, variant: Variant, labelled: int | 
             'domains': {name: values['domains'][name]}}).model_dump(mode='json')
         needs = ()
         if variant.supervised_only == 'start':
-            if len(names) == 1:
-                raise ConfigError(f'{experiment.source}: {variant.name} needs two domains or '
-                                  f'more, the base has {name} alone')
             needs = (supervised[names[i - 1]],)
             config['model']['start'] = _model_of(needs[0])
         yield Run(folder_of(root, labelled, seed, variant.name, name), config, needs)

@@ -1,6 +1,6 @@
 """What finished runs were measured at, by variant, domain and seed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 import json
 from pathlib import Path
@@ -59,12 +59,18 @@ class Results:
 
     def finished_folders(self) -> list[Path]:
         """Return the folders of all runs of the experiment's variants that are finished."""
+        return [folder for *_, folder in self._finished()]
+
+    def _finished(self) -> Iterator[tuple[int | str, int, str, Path]]:
+        """Yield N, seed, variant and folder of each finished run."""
         section = self._experiment.section
-        folders = [folder_of(self._root, labelled, seed, variant,
-                             domain if VARIANTS[variant].alone else None)
-                   for labelled in section.labelled for seed in section.seeds
-                   for variant in section.variants for domain in self._experiment.domains]
-        return [folder for folder in dict.fromkeys(folders) if is_finished(folder)]
+        for labelled in section.labelled:
+            for seed in section.seeds:
+                for variant in section.variants:
+                    for domain in self._experiment.domains if VARIANTS[variant].alone else [None]:
+                        folder = folder_of(self._root, labelled, seed, variant, domain)
+                        if is_finished(folder):
+                            yield labelled, seed, variant, folder
 
     def miou(self, labelled: int | str, variant: str, domain: str,
              measure: str = 'standard') -> dict[int, float]:
@@ -99,16 +105,8 @@ class Results:
         mIoUs are in percent, by domain, None where the run has it not; `seconds` is what its steps
         took, without validations, waits for other runs or networks that it began with.
         """
-        section, rows = self._experiment.section, []
-        for labelled in section.labelled:
-            for seed in section.seeds:
-                for variant in section.variants:
-                    for domain in self._experiment.domains if VARIANTS[variant].alone else [None]:
-                        folder = folder_of(self._root, labelled, seed, variant, domain)
-                        if is_finished(folder):
-                            rows.append({'labelled': labelled, 'seed': seed, 'variant': variant,
-                                         **self._run(folder)})
-        return rows
+        return [{'labelled': labelled, 'seed': seed, 'variant': variant, **self._run(folder)}
+                for labelled, seed, variant, folder in self._finished()]
 
     def _run(self, folder: Path) -> dict[str, Any]:
         parts = self._read(folder / 'evaluation.json')

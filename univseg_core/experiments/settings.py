@@ -1,6 +1,6 @@
 """An experiment's YAML file → what is to be compared, on which configuration."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -116,10 +116,13 @@ def load_experiment(source: Path | str, overrides: Sequence[str] = ()) -> Experi
             override_setting(values, override)
     section = checked(ExperimentSection, values, path)
     base_path, base = read_settings(section.base, 'train')
+    for key, value in _flat(section.overrides):
+        _check_not_decided_here(f'{path}: overrides: {key}', key, value)
     base = merged(base, section.overrides)
     for override in overrides:
-        if '.' in override.partition('=')[0]:
-            _check_not_decided_here(override)
+        key, _, value = override.partition('=')
+        if '.' in key:
+            _check_not_decided_here(key, key, value)
             override_setting(base, override)
     if not isinstance(base.get('domains'), dict) or not base['domains']:
         raise ConfigError(f'{base_path}: domains: expected the domains by name')
@@ -139,15 +142,24 @@ def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
     return result
 
 
-def _check_not_decided_here(override: str) -> None:
-    key, _, value = override.partition('=')
+def _flat(values: Mapping[str, Any], before: str = '') -> Iterator[tuple[str, Any]]:
+    """Yield the dotted key of each nested value, and the value."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f'{before}{key}.')
+        else:
+            yield f'{before}{key}', value
+
+
+def _check_not_decided_here(named: str, key: str, value: object) -> None:
+    """Raise ConfigError for a key, `named` so, that the experiment or its variants decide."""
     parts = key.split('.')
     if key == 'training.seed':
-        raise ConfigError(f"{key}: the experiment's seeds decide it: seeds=[{value}]")
+        raise ConfigError(f"{named}: the experiment's seeds decide it: seeds=[{value}]")
     if key in ('objective.consistency', 'objective.class_balance'):
-        raise ConfigError(f'{key}: the variants decide it')
+        raise ConfigError(f'{named}: the variants decide it')
     if parts[0] == 'domains' and parts[-1] == 'labelled':
-        raise ConfigError(f'{key}: labelled of the experiment decides it for all domains: '
+        raise ConfigError(f'{named}: labelled of the experiment decides it for all domains: '
                           f'labelled=[{value}]')
 
 

@@ -6,7 +6,7 @@ import logging
 
 import numpy as np
 import torch
-from univseg_core.data.folders import read_sample, Sample
+from univseg_core.data.folders import Sample
 from univseg_core.data.machine import in_threads
 from univseg_core.domains import Domain, IGNORE_INDEX
 from univseg_core.training.setup import Setup
@@ -38,7 +38,7 @@ def class_weights(setup: Setup, names: Sequence[str], power: float) -> dict[str,
 
 def _pixels(sample: Sample, domain: Domain) -> np.ndarray:
     """Return how many pixels (C,) of each class a labelled image has."""
-    label = read_sample(sample, domain)[1]
+    label = sample.read_label(sample.label, domain)
     return np.bincount(label.ravel(), minlength=IGNORE_INDEX + 1)[:len(domain.classes)]
 
 

@@ -20,8 +20,8 @@ FEWEST = 0.1
 """Collapsed, too: pixels are nearest to fewer than this share, however soft the assignment."""
 
 ADVICE = ('the entropies fall by one answer for all, not by knowledge. Lower objective.alpha and '
-          'objective.beta, raise objective.warmup_steps, tie the embedding to the labels with '
-          'objective.anchor=1, or start from label_embeddings.basis=joint')
+          'objective.beta, raise objective.warmup_steps, start from label_embeddings.basis=joint, '
+          'or learn from unlabelled images by objective.consistency instead')
 
 TEACHER_ADVICE = ('what it teaches is one answer for many. Lower objective.consistency, raise '
                   'objective.warmup_steps, or see whether the unlabelled images are of this place')
@@ -39,9 +39,12 @@ def perplexity(shares: torch.Tensor) -> float:
 def perplexities(values: Mapping[str, torch.Tensor]) -> dict[str, float]:
     """Return a step's `perplexity/i/j` of `assignment/i/j`, `taught_classes/i` of `taught/i`."""
     names = {'assignment': 'perplexity', 'taught': 'taught_classes'}
-    return {f'{names[kind]}/{rest}': perplexity(value)
-            for (kind, _, rest), value in ((key.partition('/'), value)
-                                           for key, value in values.items()) if kind in names}
+    result = {}
+    for key, shares in values.items():
+        kind, _, domains = key.partition('/')
+        if kind in names:
+            result[f'{names[kind]}/{domains}'] = perplexity(shares)
+    return result
 
 
 class CollapseMonitor:

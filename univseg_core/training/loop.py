@@ -60,8 +60,7 @@ def fit(setup: Setup, data: Mapping[str, DomainData], folder: Path, objective: O
     model, fabric_optimizer = fabric.setup(network, optimizer)
     teacher = MeanTeacher(network) if objective.consistency else None
     averaged = teacher.network if teacher is not None else None
-    supervision = Supervision(
-        class_weights(setup, list(data), objective.class_balance), teacher, settings.seed)
+    supervision = Supervision(class_weights(setup, list(data), objective.class_balance), teacher)
     checkpoint = folder / 'checkpoint.safetensors'
     first = 0
     if checkpoint.exists():
@@ -71,7 +70,7 @@ def fit(setup: Setup, data: Mapping[str, DomainData], folder: Path, objective: O
     if len(seen := set(gathered(fabric, [str(first)]))) > 1:
         raise EngineError(f'{checkpoint}: the processes see different files (steps '
                           f'{", ".join(sorted(seen))}): the run folder must be on one file system')
-    mixture = _mixture(setup, list(data), objective.needs_unlabelled)
+    mixture = _mixture(setup, list(data), objective)
     updates = config.label_embeddings.theta < 1 and bool(label_embeddings)
     update_every = config.label_embeddings.update_every or mixture.epoch
     if updates and update_every > steps:
@@ -152,7 +151,8 @@ def fit(setup: Setup, data: Mapping[str, DomainData], folder: Path, objective: O
     return results
 
 
-def _mixture(setup: Setup, domains: Sequence[str], unlabelled: bool) -> MixtureDataset:
+def _mixture(setup: Setup, domains: Sequence[str],
+             objective: ObjectiveSection) -> MixtureDataset:
     """Return the stream of some domains' batches, of each of which this process takes a share."""
     config, fabric, stores = setup.config, setup.fabric, setup.stores
     options, accumulate = config.data, config.training.accumulate
@@ -160,9 +160,10 @@ def _mixture(setup: Setup, domains: Sequence[str], unlabelled: bool) -> MixtureD
     pieces = [fabric.global_rank + fabric.world_size * i for i in range(accumulate)]
     return MixtureDataset(
         {name: stores.labelled[name] for name in domains},
-        {name: store for name, store in stores.unlabelled.items() if unlabelled},
+        {name: store for name, store in stores.unlabelled.items() if objective.needs_unlabelled},
         augmentation, options.labelled_per_domain, options.unlabelled_per_domain,
-        config.training.seed, pieces, fabric.world_size * accumulate)
+        config.training.seed, pieces, fabric.world_size * accumulate,
+        mix=bool(objective.consistency))
 
 
 def progress(means: Mapping[str, float], miou: str) -> str:

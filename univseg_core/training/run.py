@@ -44,8 +44,7 @@ def train(config: RunConfig, run: Path, *, devices: int = 1,
 
     With more than one of `devices` on this machine, or of `nodes`, this program is started again
     for each further process, and a step's batch is shared among them; what a run learns does not
-    depend on their number, but for which unlabelled crops are mixed. Returns each domain's
-    validation result, in all processes.
+    depend on their number. Returns each domain's validation result, in all processes.
 
     Raises TrainingError where the folder holds a run with other settings or the loss is no
     longer finite, DataError and ImageError for files that are not as they should be, EngineError
@@ -91,17 +90,8 @@ def train(config: RunConfig, run: Path, *, devices: int = 1,
 
 
 def check_shares(config: RunConfig, processes: int) -> None:
-    """
-    Raise TrainingError where a step has too few crops for the pieces that share it.
-
-    Each needs one, and two unlabelled ones of each domain if they are to be mixed.
-    """
+    """Raise TrainingError where a step has too few crops for the pieces that share it."""
     data, pieces = config.data, processes * config.training.accumulate
-    if config.objective.consistency and data.unlabelled_per_domain < 2 * pieces:
-        raise TrainingError(
-            f'data.unlabelled_per_domain ({data.unlabelled_per_domain}): {processes} processes × '
-            f'training.accumulate {config.training.accumulate} have not two crops each to mix; '
-            f'raise it to {2 * pieces}, or set objective.consistency to 0')
     section = config.label_embeddings
     # The label embeddings come from networks of one domain, whose batches are the smallest.
     alone = (config.objective.needs_label_embeddings and section.basis == 'per_domain'

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lightning.fabric import Fabric
-import numpy as np
 import torch
 from torch import nn
 from univseg_core.config import ObjectiveSection
@@ -29,7 +28,6 @@ from univseg_core.objectives import (
     total_loss,
     valid_cells,
 )
-from univseg_core.training.cut_mix import cut_mixed
 from univseg_core.training.processes import summed
 from univseg_core.training.teacher import MeanTeacher
 
@@ -83,12 +81,11 @@ class Supervision:
     What a step learns by besides its labels.
 
     The weight (C,) of each class by domain, where they are not all alike, and the mean teacher,
-    if there is one. `seed` decides how unlabelled crops are mixed then.
+    if there is one: batches then tell how their unlabelled crops are mixed.
     """
 
     class_weights: Mapping[str, torch.Tensor] = field(default_factory=dict)
     teacher: MeanTeacher | None = None
-    seed: int = 0
 
 
 def forward_and_backward(fabric: Fabric, model: nn.Module, pieces: Sequence[Batch],
@@ -105,11 +102,6 @@ def forward_and_backward(fabric: Fabric, model: nn.Module, pieces: Sequence[Batc
     a teacher takes the unlabelled ones for, `taught/i` (C,).
     """
     teacher = supervision.teacher
-    unmixed, mixes = [batch.images for batch in pieces], []
-    if teacher is not None:
-        pieces, mixes = zip(*(cut_mixed(batch, np.random.default_rng(
-            (supervision.seed, step, fabric.global_rank + fabric.world_size * i)))
-            for i, batch in enumerate(pieces)), strict=True)
     counts = step_counts(fabric, pieces, objective)
     values: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros((), device=fabric.device))
     for i, batch in enumerate(pieces):
@@ -118,9 +110,10 @@ def forward_and_backward(fabric: Fabric, model: nn.Module, pieces: Sequence[Batc
             answers = {}
             if teacher is not None:
                 with fabric.autocast():
-                    answers = teacher.probabilities(unmixed[i].to(fabric.device),
-                                                    batch.unlabelled)
-                answers = {name: mixes[i][name].of_cells(each) for name, each in answers.items()}
+                    answers = teacher.probabilities(
+                        {name: mix.unmixed for name, mix in batch.mixes.items()})
+                answers = {name: batch.mixes[name].of_cells(each)
+                           for name, each in answers.items()}
             losses, share = batch_losses(model, batch, counts, objective, step,
                                          supervision.class_weights, answers)
             # Gradients are averaged over the processes; the losses are to be added up.
@@ -165,7 +158,7 @@ def batch_losses(model: nn.Module, batch: Batch, counts: Counts, objective: Obje
                                                valid, cells)
         values[f'taught/{name}'] = mean_shares(probabilities, valid, cells)
     if answers or objective.needs_label_embeddings:  # what collapses are judged by
-        values |= {f'labels/{name}': class_shares(target, logits[name].shape[1],
+        values |= {f'labels/{name}': label_shares(target, logits[name].shape[1],
                                                   counts.labelled_cells[name])
                    for name, target in targets.items()}
     rise = min(1.0, step / objective.warmup_steps) if objective.warmup_steps else 1.0
@@ -182,10 +175,11 @@ def batch_losses(model: nn.Module, batch: Batch, counts: Counts, objective: Obje
     return losses, {key: value.detach() for key, value in values.items()}
 
 
-def class_shares(targets: torch.Tensor, classes: int, count: torch.Tensor) -> torch.Tensor:
+def label_shares(targets: torch.Tensor, classes: int, count: torch.Tensor) -> torch.Tensor:
     """Return the share (C,) of each class in the cells of targets (B, H, W), of `count` cells."""
-    cells = targets[:, ::OUTPUT_STRIDE, ::OUTPUT_STRIDE]
-    return torch.stack([(cells == c).sum() for c in range(classes)]) / count.clamp(min=1)
+    cells = targets[:, ::OUTPUT_STRIDE, ::OUTPUT_STRIDE].flatten().long()
+    pixels = torch.bincount(cells, minlength=IGNORE_INDEX + 1)
+    return pixels[:classes] / count.clamp(min=1)
 
 
 def unlabelled_terms(embeddings: Mapping[str, torch.Tensor], labels: Mapping[str, torch.Tensor],
@@ -201,8 +195,9 @@ def unlabelled_terms(embeddings: Mapping[str, torch.Tensor], labels: Mapping[str
         entropies[i, j] = entropy(scores, valid, counts.cells[i])
         values[f'assignment/{i}/{j}'] = mean_assignment(scores, valid, counts.cells[i])
         if i == j:
-            first = torch.where(scores == scores.amax(1, keepdim=True), 0.0, -torch.inf)
-            values[f'nearest/{i}'] = mean_assignment(first, valid, counts.cells[i])
+            first = (scores == scores.amax(1, keepdim=True)).float()
+            values[f'nearest/{i}'] = mean_shares(first / first.sum(1, keepdim=True), valid,
+                                                 counts.cells[i])
     return entropies, values
 
 

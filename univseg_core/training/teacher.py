@@ -24,18 +24,16 @@ class MeanTeacher:
         self.network = copy.deepcopy(network).requires_grad_(False).eval()
 
     @torch.no_grad()
-    def probabilities(self, images: torch.Tensor,
-                      unlabelled: Mapping[str, slice]) -> dict[str, torch.Tensor]:
+    def probabilities(self, images: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """
-        Return how likely each class is in each cell of the feature map, by domain (n, C, h, w).
+        Return how likely each class is in each cell of the feature map (n, C, h, w), by domain.
 
-        Images are (B, 3, H, W) with values 0..255; `unlabelled` says which are of which domain.
+        Each domain's images are (n, 3, H, W) with values 0..255, all of one size.
         """
-        rows = torch.cat([torch.arange(part.start, part.stop) for part in unlabelled.values()])
-        features = self.network.features(images[rows.to(images.device)])
-        parts = features.split([part.stop - part.start for part in unlabelled.values()])
+        features = self.network.features(torch.cat(list(images.values())))
+        parts = features.split([len(part) for part in images.values()])
         return {name: self.network.logits(part, name).float().softmax(1)
-                for name, part in zip(unlabelled, parts, strict=True)}
+                for name, part in zip(images, parts, strict=True)}
 
     @torch.no_grad()
     def update(self, network: UniversalSegmenter, step: int) -> None:

@@ -47,15 +47,19 @@ def test_the_domain_before_starts_a_third_one(write, root, worlds):
         ('outdoor', 'attic'), ('indoor', 'outdoor'), ('attic', 'indoor')]
 
 
-def test_to_finetune_needs_two_domains(write, root):
+def test_finetune_and_univ_cross_need_two_domains(write, root):
     base = yaml.safe_load(write().with_name('base.yaml').read_text())
     del base['domains']['indoor']
-    with pytest.raises(ConfigError, match='finetune needs two domains or more, the base has out'):
-        planned(write(base, variants=['finetune']), root)
+    for variant in ('finetune', 'univ_cross'):
+        with pytest.raises(ConfigError, match=rf'tiny\.yaml: {variant} needs two domains or more, '
+                                              'the base has outdoor alone'):
+            planned(write(base, variants=[variant]), root)
+    assert len(planned(write(base, variants=['univ_full']), root)) == 2
 
 
 def test_each_variant_changes_what_its_name_says_alone(write, root, worlds):
     base = configuration(worlds) | {'objective': {'alpha': 0.3, 'beta': 0.2, 'warmup_steps': 5}}
+    base['data']['unlabelled_per_domain'] = 2
     path = write(base, variants=list(VARIANTS), seeds=[4], single_domain_steps=7)
     runs = {name: run for run, name in zip(planned(path, root), names(planned(path, root), root),
                                            strict=True)}
@@ -129,6 +133,14 @@ def test_what_the_variants_decide_is_refused(write, root):
     for key in ('consistency', 'class_balance'):
         with pytest.raises(ConfigError, match=rf'objective\.{key}: the variants decide it'):
             planned(write(), root, f'objective.{key}=0.3')
+        path = write(overrides={'objective': {'alpha': 0.1, key: 0.3}})
+        with pytest.raises(ConfigError, match=rf'tiny\.yaml: overrides: objective\.{key}: the'):
+            planned(path, root)
+
+
+def test_a_teacher_that_could_not_mix_is_refused_before_anything_runs(write, root):
+    with pytest.raises(ConfigError, match=r'expected data\.unlabelled_per_domain of at least 2'):
+        planned(write(variants=['univ_basic', 'univ_teacher']), root)
 
 
 def test_steps_of_one_domain_by_n(write, root):

@@ -1,0 +1,79 @@
+"""Cut-mix of unlabelled crops (French et al., BMVC 2020): a box of each comes from its partner."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from univseg_core.models.encoders import OUTPUT_STRIDE
+
+AREA = (0.25, 0.5)
+"""Share of a crop that its box takes, lowest and highest."""
+
+ASPECT = (0.5, 2.0)
+"""Height to width of the box, where the crop has room for it."""
+
+
+@dataclass(frozen=True)
+class CutMix:
+    """
+    How the unlabelled crops of one domain in a batch are mixed.
+
+    `unmixed` (n, 3, S, S) uint8 are the crops as they were; crop i has, in the cells `inside`
+    (n, h, w) bool of the feature map, what crop `partners[i]` (n,) int64 has there.
+    """
+
+    unmixed: torch.Tensor
+    inside: torch.Tensor
+    partners: torch.Tensor
+
+    def of_cells(self, values: torch.Tensor) -> torch.Tensor:
+        """Return values (n, C, h, w) of the unmixed crops' cells, mixed as the crops are."""
+        return torch.where(self.inside[:, None], values[self.partners], values)
+
+    def to(self, device: torch.device | str) -> 'CutMix':
+        """Return it on a device; from pinned memory, without waiting for the copy."""
+        return CutMix(*(tensor.to(device, non_blocking=True) for tensor in self._tensors()))
+
+    def pin_memory(self) -> 'CutMix':
+        """Return it in page-locked memory."""
+        return CutMix(*(tensor.pin_memory() for tensor in self._tensors()))
+
+    def _tensors(self) -> tuple[torch.Tensor, ...]:
+        return self.unmixed, self.inside, self.partners
+
+
+def mixing_groups(count: int) -> list[int]:
+    """Return which of `count` crops are mixed with each other: pairs, and three at an odd end."""
+    return [min(i // 2, max(0, count // 2 - 1)) for i in range(count)]
+
+
+def partners(groups: Sequence[int]) -> np.ndarray:
+    """Return what each crop is mixed with (n,) int64: the one before it in its group, in turn."""
+    groups = np.asarray(groups, int)
+    result = np.arange(len(groups))
+    for group in np.unique(groups):
+        members = np.flatnonzero(groups == group)
+        result[members] = np.roll(members, 1)
+    return result
+
+
+def random_box(size: tuple[int, int], generator: np.random.Generator) -> np.ndarray:
+    """Return which cells (h, w) bool of a crop of some size (H, W) in pixels its box takes."""
+    h, w = (-(-side // OUTPUT_STRIDE) for side in size)
+    area = generator.uniform(*AREA)
+    aspect = np.exp(generator.uniform(*np.log(ASPECT)))
+    height = min(h, max(1, round(h * np.sqrt(area * aspect))))
+    width = min(w, max(1, round(w * np.sqrt(area / aspect))))
+    top, left = generator.integers(h - height + 1), generator.integers(w - width + 1)
+    inside = np.zeros((h, w), bool)
+    inside[top:top + height, left:left + width] = True
+    return inside
+
+
+def mixed(values: np.ndarray, inside: np.ndarray, partners: np.ndarray) -> np.ndarray:
+    """Return pixels (n, H, W, …) of some crops, mixed by their cells `inside` (n, h, w) bool."""
+    pixels = inside.repeat(OUTPUT_STRIDE, 1).repeat(OUTPUT_STRIDE, 2)
+    pixels = pixels[:, :values.shape[1], :values.shape[2]]
+    pixels = pixels.reshape(*pixels.shape, *[1] * (values.ndim - 3))
+    return np.where(pixels, values[partners], values)
