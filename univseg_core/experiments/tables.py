@@ -137,18 +137,19 @@ def _differences(experiment: Experiment, results: Results,
             labelled, variant, other, None if name == 'sum' else name).values()))
             for name in columns] if other not in (None, variant) else []
         if any(means):
-            lines.append(_line([variant, str(max(mean.count for mean in means if mean)),
-                                *(_signed(mean) for mean in means)]))
+            seeds = means[-1].count if means[-1] else 0
+            lines.append(_line([variant, str(seeds), *(_signed(mean, seeds) for mean in means)]))
     if lines:
         yield from [f'## N = {labelled}, points above {other}', '',
                     'Mean of the differences seed by seed, ± their sample standard deviation.', '',
                     *_header(['variant', 'seeds', *columns]), *lines, '']
 
 
-def _signed(mean: Mean | None) -> str:
+def _signed(mean: Mean | None, seeds: int) -> str:
     if mean is None:
         return MISSING
-    return f'{mean.mean:+.1f}' + ('' if mean.deviation is None else f' ± {mean.deviation:.1f}')
+    text = f'{mean.mean:+.1f}' + ('' if mean.deviation is None else f' ± {mean.deviation:.1f}')
+    return text if mean.count == seeds else f'{text} (n = {mean.count})'
 
 
 def class_markdown(experiment: Experiment, results: Results) -> str:

@@ -27,8 +27,10 @@ class Variant:
 
 
 BALANCED = {'class_balance': 0.5}
-CONTROL = {'consistency': 1e-12}
 TEACHER = {'consistency': 1.0, 'warmup_steps': 1000}
+
+CONTROL = {'consistency': 1e-12}
+"""A weight that vanishes beside the supervised loss in float32: the crops are there, but not it."""
 
 SUPERVISED_ONLY = Variant(
     'supervised_only', "a network for each domain, of that domain's labels alone", alone=True,
@@ -64,8 +66,8 @@ VARIANTS = {variant.name: variant for variant in (
     Variant('univ_basic_control', 'univ_basic with the mixed unlabelled crops in the forward pass '
                                   'and no loss on them: what they do by batch norm alone',
             {'objective': CONTROL}, entropies=False),
-    Variant('univ_basic_longer', 'univ_basic with the computing time of univ_teacher: 1.8 times '
-                                 'the steps', entropies=False, steps=1.8),
+    Variant('univ_basic_longer', 'univ_basic with 1.8 times the steps: about the computing time '
+                                 'of univ_teacher, or more', entropies=False, steps=1.8),
     Variant('univ_balanced', 'univ_basic with pixels of rare classes weighed more',
             {'objective': BALANCED}, entropies=False),
     Variant('univ_balanced_control', 'the same control of univ_balanced',

@@ -208,6 +208,8 @@ def test_differences_are_those_of_equal_seeds(experiment, root, finished):
     assert results.differences(2, 'univ_full', 'supervised_only', 'outdoor') == {
         0: pytest.approx(10)}
     finish(root / 'n2/seed2/supervised_only/outdoor', outdoor=outdoor(.2, .4))
+    assert '| univ_full | 1 | +12.0 ± 2.8 (n = 2) | +25.0 | +35.0 |' in markdown(
+        experiment, Results(experiment, root))
     finish(root / 'n2/seed2/supervised_only/indoor', indoor={'wall': .5, 'lamp': .5})
     text = markdown(experiment, Results(experiment, root))
     # Outdoor +10 and +14, indoor +25 and +10, sums +35 and +24.
