@@ -78,7 +78,7 @@ def test_the_walk_ends_with_a_better_model_and_a_further_place(shell):
     assert len(list_images(shell.folder / 'world' / 'outdoor' / 'train' / 'label')) == 3 + 12
     first, second, third = (figures(run) for run in ('first', 'second', 'third'))
     assert second['outdoor']['before']['miou'] == first['outdoor']['miou']
-    # As many further steps on the first labels alone bring 2 points.
+    # As many further steps on the first labels alone bring half a point.
     assert second['outdoor']['miou'] > first['outdoor']['miou'] + 0.04
     assert third['outdoor']['before']['miou'] == second['outdoor']['miou']
     assert third['indoor']['miou'] > 0 and 'before' not in third['indoor']

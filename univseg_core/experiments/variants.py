@@ -30,7 +30,7 @@ BALANCED = {'class_balance': 0.5}
 TEACHER = {'consistency': 1.0, 'warmup_steps': 1000}
 
 CONTROL = {'consistency': 1e-12}
-"""A weight that vanishes beside the supervised loss in float32: the crops are there, but not it."""
+"""A weight that vanishes beside the supervised loss in float32: the crops alone are there."""
 
 SUPERVISED_ONLY = Variant(
     'supervised_only', "a network for each domain, of that domain's labels alone", alone=True,
