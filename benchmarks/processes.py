@@ -33,7 +33,7 @@ CONFIGURATIONS = {
     'full': ('model.width=1.0', 'data.image_size=null', 'data.crop_size=256',
              'data.labelled_per_domain=3', 'data.unlabelled_per_domain=1'),
 }
-"""Settings of DRN-D-22 as camvid_nyuv2.yaml and camvid_nyuv2_full_width_cpu.yaml have them."""
+"""Settings of DRN-D-22 at the sizes of camvid_nyuv2.yaml and camvid_nyuv2_full_width_cpu.yaml."""
 
 COMMON = ('objective.alpha=0.1', 'objective.beta=0.1', 'objective.warmup_steps=0',
           'objective.consistency=0', 'objective.class_balance=0',

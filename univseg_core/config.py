@@ -352,7 +352,7 @@ class RunConfig(Section):
     training: TrainingSection = TrainingSection()
 
     @model_validator(mode='after')
-    def _check_label_spaces(self) -> 'RunConfig':
+    def _check_together(self) -> 'RunConfig':
         for name in self.domains:
             self.domain(name)
         channels = encoder_channels(self.model.encoder, self.model.width)
@@ -363,9 +363,9 @@ class RunConfig(Section):
                 f'{self.model.embedding_dim}')
         if self.objective.consistency and self.data.unlabelled_per_domain < 2:
             raise ValueError(
-                f'objective.consistency ({self.objective.consistency:g}) mixes unlabelled crops '
-                'with each other: expected data.unlabelled_per_domain of at least 2, got '
-                f'{self.data.unlabelled_per_domain}')
+                'data.unlabelled_per_domain: expected at least 2, which objective.consistency '
+                f'({self.objective.consistency:g}) mixes with each other, got '
+                f'{self.data.unlabelled_per_domain}; or set objective.consistency to 0')
         if self.label_embeddings.basis == 'start' and self.model.start is None:
             raise ValueError('label_embeddings.basis: start is of the model that a run starts '
                              'from: name it in model.start')

@@ -63,7 +63,7 @@ TERMS = ('loss', 'supervised', 'cross_entropy', 'within_entropy', 'feature_norm'
 def tiny(worlds, finished_run, tmp_path_factory):
     """Return a configuration's file: the tiny one with label embeddings, and with a teacher."""
     values = tiny_worlds.configuration(worlds)
-    values['data']['unlabelled_per_domain'] = 3
+    values['data']['unlabelled_per_domain'] = 5
     values['objective'] |= {'consistency': 1, 'class_balance': 0.5}
     values['training'] |= {'steps': STEPS, 'validate_every': STEPS, 'checkpoint_every': 5}
     values['label_embeddings'] = {'file': str(finished_run[0] / 'label_embeddings.safetensors'),
@@ -177,6 +177,26 @@ def test_two_processes_learn_what_one_learns(tiny, alone, tmp_path):
     assert losses[-1] < 0.9 * losses[0]  # there was something to learn
 
 
+def test_two_processes_learn_by_the_default_terms_what_one_learns(tiny, tmp_path):
+    """Nothing trains the embedding then, and a process has crops of one domain's pair alone."""
+    values = yaml.safe_load(tiny.read_text())
+    del values['objective'], values['label_embeddings']
+    values['data']['unlabelled_per_domain'] = 2
+    values['training'] |= {'steps': 10, 'validate_every': 10}
+    path = tmp_path / 'default.yaml'
+    path.write_text(yaml.safe_dump(values))
+    assert main_in_float64(path, tmp_path / 'one', 1) == 0
+    status, _, errors = finish(tmp_path, script(tmp_path, 'main_in_float64(*sys.argv[1:])'),
+                               path, tmp_path / 'two', 2)
+    assert status == 0, errors
+    losses, others = (read_losses(tmp_path / name) for name in ('one', 'two'))
+    assert losses['consistency'][0] > 0
+    assert others['loss'] == pytest.approx(losses['loss'], abs=1e-8)
+    weights, others = (load_file(tmp_path / name / 'model.univseg') for name in ('one', 'two'))
+    for key, value in weights.items():
+        torch.testing.assert_close(value, others[key], rtol=1e-8, atol=1e-8)
+
+
 def test_the_command_trains_with_two_processes_and_reports_once(tiny, tmp_path):
     """
     In float32, too, the losses stay together as long as rounding is not amplified.
@@ -270,7 +290,7 @@ def test_an_image_that_one_process_cannot_read_ends_both(tiny, tmp_path):
     shutil.copytree(worlds, tmp_path / 'worlds')
     path = tmp_path / 'tiny.yaml'
     path.write_text(tiny.read_text().replace(str(worlds), str(tmp_path / 'worlds')))
-    damaged = files_of_step(load_config(path), 0)[1]  # odd rows are the second process's
+    damaged = files_of_step(load_config(path), 0)[1]  # odd labelled rows are the second process's
     program = script(tmp_path, 'train_with_a_damaged_file(*sys.argv[1:])')
     with started(tmp_path, program, damaged, path, '--run', tmp_path / 'run',
                  '--devices', '2') as process:

@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 import run_files
 from run_files import short, SUPERVISED
-from tiny_worlds import small_network
+from tiny_worlds import INDOOR, OUTDOOR, small_network
 import torch
 from univseg_core.config import ConfigError, load_config, ObjectiveSection
-from univseg_core.data.cut_mix import CutMix, mixed, partners, random_box
+from univseg_core.data.cut_mix import cut_mix, CutMix, random_box
 from univseg_core.data.dataset import load_data
 from univseg_core.data.mixture import Batch
 from univseg_core.data.stores import prepare_stores
 from univseg_core.images import read_label
+from univseg_core.models.universal import ModelSpec, UniversalSegmenter
 from univseg_core.objectives import consistency_loss, masked_cross_entropy, valid_cells
 from univseg_core.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from univseg_core.training.class_balance import balanced, class_weights
@@ -45,18 +46,16 @@ def unmixed():
 
 @pytest.fixture
 def batch(unmixed):
-    """Return the batch as MixtureDataset mixes its unlabelled crops."""
+    """Return the batch with its unlabelled crops mixed."""
     images, targets, mixes = unmixed.images.clone(), unmixed.targets.clone(), {}
     generator = np.random.default_rng(7)
     for name, rows in UNLABELLED.items():
         count = rows.stop - rows.start
-        inside = np.stack([random_box((24, 40), generator) for _ in range(count)])
-        others = partners([0] * count)
-        mixes[name] = CutMix(unmixed.images[rows], torch.from_numpy(inside),
-                             torch.from_numpy(others))
-        targets[rows] = torch.from_numpy(mixed(targets[rows].numpy(), inside, others))
-        images[rows] = torch.from_numpy(mixed(
-            images[rows].permute(0, 2, 3, 1).numpy(), inside, others)).permute(0, 3, 1, 2)
+        crops, its, mixes[name] = cut_mix(
+            images[rows].permute(0, 2, 3, 1).numpy(), targets[rows].numpy(),
+            [random_box((24, 40), generator) for _ in range(count)], [0] * count)
+        images[rows], targets[rows] = (torch.from_numpy(crops).permute(0, 3, 1, 2),
+                                       torch.from_numpy(its))
     return Batch(images, targets, LABELLED, UNLABELLED, mixes=mixes)
 
 
@@ -76,26 +75,34 @@ def test_the_teacher_is_the_running_mean_of_the_network():
     assert not teacher.network.training
 
 
-def test_it_answers_as_the_heads_do(unmixed):
+def test_it_answers_for_the_unmixed_as_the_heads_do_and_mixes_the_answers(batch, unmixed):
     network = small_network()
-    probabilities = MeanTeacher(network).probabilities(
-        {name: unmixed.images[rows] for name, rows in UNLABELLED.items()})
+    answers = MeanTeacher(network).answers(batch.mixes)
     with torch.no_grad():
         features = network.features(unmixed.images)
-    assert {name: tuple(each.shape) for name, each in probabilities.items()} == {
+    assert {name: tuple(each.shape) for name, each in answers.items()} == {
         'outdoor': (3, 3, 3, 5), 'indoor': (2, 2, 3, 5)}
     for name, rows in UNLABELLED.items():
-        torch.testing.assert_close(probabilities[name],
-                                   network.logits(features[rows], name).softmax(1).detach())
+        expected = network.logits(features[rows], name).softmax(1).detach()
+        inside = batch.mixes[name].inside[:, None]
+        assert inside.any()
+        torch.testing.assert_close(answers[name], torch.where(inside, expected.roll(1, 0),
+                                                              expected))
 
 
-def test_a_process_without_crops_of_a_domain_gets_no_answers_of_it(unmixed):
+@pytest.mark.parametrize('encoder', ['drn_d_22', 'light', 'resnet18', 'mobilenet_v3_large'])
+def test_a_process_without_crops_of_a_domain_gets_no_answers_of_it(batch, encoder):
     """Of 2 processes, one has none where each domain has one pair."""
-    teacher = MeanTeacher(small_network())
+    spec = ModelSpec(encoder, 1 if encoder.startswith('resnet') else 1 / 4, 8)
+    network = UniversalSegmenter(spec, [OUTDOOR, INDOOR])
     for counts in ({'outdoor': 3, 'indoor': 0}, {'outdoor': 0, 'indoor': 0}):
-        answers = teacher.probabilities(
-            {name: unmixed.images[:count] for name, count in counts.items()})
+        answers = MeanTeacher(network).answers({
+            name: first(batch.mixes[name], count) for name, count in counts.items()})
         assert {name: len(answers[name]) for name in counts} == counts
+
+
+def first(mix, count):
+    return CutMix(mix.unmixed[:count], mix.inside[:count], mix.partners[:count])
 
 
 def test_the_consistency_is_the_cross_entropy_of_what_is_there():
@@ -123,8 +130,7 @@ def test_the_losses_of_mixed_crops(batch, warmup, rise, full_resolution):
         network.set_label_embeddings(name, torch.eye(*vectors.shape))
     objective = ObjectiveSection(alpha=0, beta=0.1, consistency=0.8, warmup_steps=warmup,
                                  full_resolution=full_resolution)
-    answers = {name: batch.mixes[name].of_cells(each) for name, each in MeanTeacher(
-        network).probabilities({name: mix.unmixed for name, mix in batch.mixes.items()}).items()}
+    answers = MeanTeacher(network).answers(batch.mixes)
     counts = step_counts(FABRIC, [batch], objective)
     losses, values = batch_losses(network, batch, counts, objective, 5, {}, answers)
     features, expected = network.features(batch.images), 0
@@ -165,8 +171,7 @@ def test_a_step_holds_mixed_crops_to_the_answers_for_the_unmixed(batch, unmixed)
 def test_pieces_have_the_same_kinds_of_values(batch):
     """One piece has no labels, the other no unlabelled crops of indoor: processes can add up."""
     none = slice(2, 2)
-    nothing = {name: CutMix(mix.unmixed[:0], mix.inside[:0], mix.partners[:0])
-               for name, mix in batch.mixes.items()}
+    nothing = {name: first(mix, 0) for name, mix in batch.mixes.items()}
     pieces = [
         Batch(batch.images[:2], batch.targets[:2], LABELLED,
               {'outdoor': none, 'indoor': none}, mixes=nothing),
@@ -178,9 +183,9 @@ def test_pieces_have_the_same_kinds_of_values(batch):
     assert gradient.isfinite().all()
     for key in ('supervised', 'consistency'):
         torch.testing.assert_close(values[key], whole[key])
-    first, _ = step_with_a_teacher(pieces[:1])
-    assert first.keys() == whole.keys()
-    assert first['consistency'] == 0
+    labelled, _ = step_with_a_teacher(pieces[:1])
+    assert labelled.keys() == whole.keys()
+    assert labelled['consistency'] == 0
 
 
 def test_class_weights_balance():
@@ -227,8 +232,8 @@ def test_the_weights_reach_the_loss(values, write_config, tmp_path):
 
 
 def test_one_crop_cannot_be_mixed(values, write_config):
-    with pytest.raises(ConfigError, match=r'objective\.consistency \(0\.5\) mixes .*: expected '
-                                          r'data\.unlabelled_per_domain of at least 2, got 1'):
+    with pytest.raises(ConfigError, match=r'data\.unlabelled_per_domain: expected at least 2, '
+                                          r'which objective\.consistency \(0\.5\) .*, got 1; or'):
         load_config(write_config(values), ['objective.consistency=0.5'])
 
 

@@ -22,7 +22,8 @@ from univseg_core.training import step as training_step
 from univseg_core.training.checkpoint import save_checkpoint
 from univseg_core.training.run import train
 from univseg_core.training.run_log import read_losses
-from univseg_core.training.step import batch_losses, forward_and_backward
+from univseg_core.training.step import batch_losses, forward_and_backward, Supervision
+from univseg_core.training.teacher import MeanTeacher
 
 DEVICE = 'cuda'
 
@@ -87,13 +88,14 @@ def test_a_training_goes_on_as_if_nothing_had_happened(configure, tmp_path, monk
 
 
 def one_step(config, device):
-    """Return the values of a first training step on a device, and its gradients."""
+    """Return the values of a first training step on a device, and the norm of its gradients."""
     data, options = load_data(config), config.data
     held = prepare_stores(data, options.image_size, progress=False)
     mixture = MixtureDataset(
         held.labelled, held.unlabelled,
         Augmentation(options.crop_size, options.scale, options.flip, options.colour),
-        options.labelled_per_domain, options.unlabelled_per_domain, 0)
+        options.labelled_per_domain, options.unlabelled_per_domain, 0,
+        mix=bool(config.objective.consistency))
     network = small_network(width=1 / 4).train()
     for seed, name in enumerate(data):
         vectors = torch.randn(len(data[name].domain.classes), 8,
@@ -101,20 +103,24 @@ def one_step(config, device):
         network.set_label_embeddings(name, nn.functional.normalize(vectors))
     fabric = Fabric(accelerator=device, devices=1)
     model, _ = fabric.setup(network, torch.optim.SGD(network.parameters()))
-    values = forward_and_backward(fabric, model, mixture[0], config.objective, 5)
+    teacher = MeanTeacher(network) if config.objective.consistency else None
+    values = forward_and_backward(fabric, model, mixture[0], config.objective, 5,
+                                  Supervision(teacher=teacher))
     norm = torch.nn.utils.get_total_norm([p.grad for p in network.parameters()])
-    return {key: value.item() for key, value in values.items()} | {'gradient': norm.item()}
+    return {key: value.cpu() for key, value in values.items()} | {'gradient': norm.cpu()}
 
 
-def test_a_steps_losses_are_those_of_the_cpu(configure):
-    config = configure()
+@pytest.mark.parametrize('settings', [ENTROPIES, TEACHER], ids=['entropies', 'teacher'])
+def test_a_steps_losses_are_those_of_the_cpu(configure, settings):
+    config = configure(*settings)
     values, expected = one_step(config, DEVICE), one_step(config, 'cpu')
     assert values.keys() == expected.keys()
     gradient, expected_gradient = values.pop('gradient'), expected.pop('gradient')
     for key, value in values.items():
-        assert value == pytest.approx(expected[key], abs=1e-4, rel=1e-4), key
+        torch.testing.assert_close(value, expected[key], rtol=1e-4, atol=1e-4,
+                                   msg=lambda text, key=key: f'{key}: {text}')
     # Where rounding turns a ReLU on or off, the gradient changes by more than rounding.
-    assert gradient == pytest.approx(expected_gradient, rel=1e-2)
+    assert gradient.item() == pytest.approx(expected_gradient.item(), rel=1e-2)
 
 
 def test_masks_are_those_of_the_cpu(configure, tmp_path):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from univseg_core.data.transforms import as_planes
 from univseg_core.models.encoders import OUTPUT_STRIDE
 
 AREA = (0.25, 0.5)
@@ -48,14 +49,14 @@ def mixing_groups(count: int) -> list[int]:
     return [min(i // 2, max(0, count // 2 - 1)) for i in range(count)]
 
 
-def partners(groups: Sequence[int]) -> np.ndarray:
+def partners_of(groups: Sequence[int]) -> np.ndarray:
     """Return what each crop is mixed with (n,) int64: the one before it in its group, in turn."""
     groups = np.asarray(groups, int)
-    result = np.arange(len(groups))
+    partners = np.arange(len(groups))
     for group in np.unique(groups):
         members = np.flatnonzero(groups == group)
-        result[members] = np.roll(members, 1)
-    return result
+        partners[members] = np.roll(members, 1)
+    return partners
 
 
 def random_box(size: tuple[int, int], generator: np.random.Generator) -> np.ndarray:
@@ -71,9 +72,20 @@ def random_box(size: tuple[int, int], generator: np.random.Generator) -> np.ndar
     return inside
 
 
-def mixed(values: np.ndarray, inside: np.ndarray, partners: np.ndarray) -> np.ndarray:
-    """Return pixels (n, H, W, …) of some crops, mixed by their cells `inside` (n, h, w) bool."""
+def cut_mix(images: np.ndarray, targets: np.ndarray, boxes: Sequence[np.ndarray],
+            groups: Sequence[int]) -> tuple[np.ndarray, np.ndarray, CutMix]:
+    """
+    Return some crops (n, S, S, 3) uint8 and their targets (n, S, S) uint8, mixed, and how.
+
+    `boxes` and `groups` are those of each crop; targets tell padding, which is mixed, too.
+    """
+    inside = np.zeros((len(images), *(-(-side // OUTPUT_STRIDE) for side in targets.shape[1:])),
+                      bool)
+    for cells, box in zip(inside, boxes, strict=True):
+        cells[:] = box
+    partners = partners_of(groups)
+    mix = CutMix(as_planes(images), torch.from_numpy(inside), torch.from_numpy(partners))
     pixels = inside.repeat(OUTPUT_STRIDE, 1).repeat(OUTPUT_STRIDE, 2)
-    pixels = pixels[:, :values.shape[1], :values.shape[2]]
-    pixels = pixels.reshape(*pixels.shape, *[1] * (values.ndim - 3))
-    return np.where(pixels, values[partners], values)
+    pixels = pixels[:, :targets.shape[1], :targets.shape[2]]
+    return (np.where(pixels[..., None], images[partners], images),
+            np.where(pixels, targets[partners], targets), mix)

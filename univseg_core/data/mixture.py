@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 import signal
 import sys
@@ -11,10 +12,10 @@ import cv2
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
-from univseg_core.data.cut_mix import CutMix, mixed, mixing_groups, partners, random_box
+from univseg_core.data.cut_mix import cut_mix, CutMix, mixing_groups, random_box
 from univseg_core.data.folders import DataError
 from univseg_core.data.stores import ImageStore
-from univseg_core.data.transforms import Augmentation
+from univseg_core.data.transforms import as_planes, Augmentation
 from univseg_core.errors import UnivsegError
 from univseg_core.images import ImageError
 
@@ -116,8 +117,8 @@ class MixtureDataset(Dataset):
             groups += [first + group for group in of_part]
         self._groups = groups
         if groups[-1] + 1 < of:
-            raise DataError(f'a batch of {len(groups)} crops{" in groups" if mix else ""} cannot '
-                            f'be shared among {of} pieces')
+            raise DataError(f'a batch of {groups[-1] + 1} crops (mixed ones counted as one) '
+                            f'cannot be shared among {of} pieces')
 
     @property
     def epoch(self) -> int:
@@ -141,33 +142,31 @@ class MixtureDataset(Dataset):
                 yield part, position, _order(self._seed, part, epoch, len(store)), offset
 
     def _piece(self, step: int, piece: int) -> Batch:
-        crops, boxes, faults = [], [], []
-        groups: list[list[int]] = [[] for _ in self._parts]
+        crops, groups, boxes = ([[] for _ in self._parts] for _ in range(3))  # by part
+        faults = []
         for group, (part, position, order, offset) in zip(self._groups, self._rows(step),
                                                           strict=True):
             if group % self._of != piece:
                 continue
             item = self._readable(self._parts[part][0], order, offset, faults)
-            crops.append(self._augmentation(*item, self._generator(part, position, 1)))
+            crops[part].append(self._augmentation(*item, self._generator(part, position, 1)))
             groups[part].append(group)
-            if self._mix:
-                boxes.append(random_box(crops[-1][1].shape, self._generator(part, position, 2)))
-        images, targets = map(np.stack, zip(*crops, strict=True))
-        stops = np.cumsum([len(part) for part in groups]).tolist()
-        rows = [slice(stop - len(part), stop) for stop, part in zip(stops, groups, strict=True)]
+            if self._mix and part >= len(self._labelled):
+                boxes[part].append(random_box((self._augmentation.crop_size,) * 2,
+                                              self._generator(part, position, 2)))
+        images, targets = map(np.stack, zip(*chain(*crops), strict=True))
+        stops = np.cumsum([len(of_part) for of_part in crops]).tolist()
+        rows = [slice(stop - len(of_part), stop)
+                for stop, of_part in zip(stops, crops, strict=True)]
         count = len(self._labelled)
         labelled = dict(zip(self._labelled, rows[:count], strict=True))
         unlabelled = dict(zip(self._unlabelled, rows[count:], strict=True))
         mixes = {}
         if self._mix:
-            inside = np.stack(boxes)
-            for (name, part), of_part in zip(unlabelled.items(), groups[count:], strict=True):
-                others = partners(of_part)
-                mixes[name] = CutMix(_planes(images[part]), torch.from_numpy(inside[part]),
-                                     torch.from_numpy(others))
-                for pixels in (images, targets):
-                    pixels[part] = mixed(pixels[part], inside[part], others)
-        return Batch(_planes(images), torch.from_numpy(targets), labelled, unlabelled,
+            for part, (name, own) in enumerate(unlabelled.items(), count):
+                images[own], targets[own], mixes[name] = cut_mix(
+                    images[own], targets[own], boxes[part], groups[part])
+        return Batch(as_planes(images), torch.from_numpy(targets), labelled, unlabelled,
                      tuple(faults), mixes)
 
     def _generator(self, *key: int) -> np.random.Generator:
@@ -204,15 +203,6 @@ class MixtureDataset(Dataset):
             if isinstance(item, UnivsegError):
                 raise item
             yield item
-
-
-def _planes(images: np.ndarray) -> torch.Tensor:
-    """Return images (n, H, W, 3) uint8 as a tensor (n, 3, H, W)."""
-    # Not channels_last: PyTorch's CPU convolutions of few channels are not safe there.
-    planes = np.empty((len(images), 3, *images.shape[1:3]), np.uint8)
-    for image, its in zip(images, planes, strict=True):
-        its[:] = cv2.split(image)
-    return torch.from_numpy(planes)
 
 
 @lru_cache(maxsize=64)

@@ -5,6 +5,7 @@ import math
 
 import cv2
 import numpy as np
+import torch
 from univseg_core.domains import IGNORE_INDEX
 from univseg_core.images import resize_image, resize_label
 
@@ -79,3 +80,12 @@ def jitter_colour(image: np.ndarray, strength: float,
     offset = brightness * (1 - contrast) * mean
     matrix = np.hstack([scale * mix, np.full((3, 1), offset)])
     return cv2.transform(image, matrix)
+
+
+def as_planes(images: np.ndarray) -> torch.Tensor:
+    """Return images (n, H, W, 3) uint8 as a tensor (n, 3, H, W), its planes one after another."""
+    # Not channels_last: PyTorch's CPU convolutions of few channels are not safe there.
+    planes = np.empty((len(images), 3, *images.shape[1:3]), np.uint8)
+    for image, its in zip(images, planes, strict=True):
+        its[:] = cv2.split(image)
+    return torch.from_numpy(planes)

@@ -93,16 +93,23 @@ def plan(experiment: Experiment, root: Path, only: Sequence[str] = (), *,
     variants = [variant for variant in VARIANTS.values() if variant in asked or (
         variant is SUPERVISED_ONLY and any(other.supervised_only for other in asked))]
     if check_data:
-        _check_data(experiment)
+        _check_data(experiment, variants)
     return [run for labelled in section.labelled for seed in section.seeds
             for variant in variants
             for run in _runs(experiment, root, variant, labelled, seed)]
 
 
-def _check_data(experiment: Experiment) -> None:
-    """Raise before anything runs what the runs would raise: settings, folders, the largest N."""
+def _check_data(experiment: Experiment, variants: Iterable[Variant]) -> None:
+    """
+    Raise before anything runs what the runs would raise.
+
+    So are settings, folders, a largest N of which there are too few images, and unlabelled images
+    that are missing where variants learn from them.
+    """
     numbers = [number for number in experiment.section.labelled if number != 'all']
-    values = merged(experiment.values, {'objective': NOT_THE_PAPERS})
+    unlabelled = any(variant.needs_unlabelled for variant in variants)
+    values = merged(experiment.values, {'objective': NOT_THE_PAPERS | {
+        'alpha': 0, 'beta': int(unlabelled)}})
     config = _checked(experiment, _with_labelled(values, max(numbers, default=None)))
     given = config.label_embeddings
     if given.file or given.networks or given.basis != 'per_domain':
@@ -136,10 +143,11 @@ def _runs(experiment: Experiment, root: Path, variant: Variant, labelled: int | 
         raise ConfigError(f'{experiment.base}: objective.alpha and .beta: {variant.name} has the '
                           'entropies that they weigh; expected one above 0, or neither named')
     names = experiment.domains
-    if len(names) == 1 and (variant.supervised_only == 'start'
-                            or (variant.entropies and not weights['beta'])):
+    crosses_alone = variant.entropies and not weights['beta']
+    if len(names) == 1 and (variant.supervised_only == 'start' or crosses_alone):
+        why = ': objective.beta, of what one domain learns within itself, is 0'
         raise ConfigError(f'{experiment.source}: {variant.name} needs two domains or more, the '
-                          f'base has {names[0]} alone')
+                          f'base has {names[0]} alone{why if crosses_alone else ""}')
     if variant.steps != 1:
         steps = _checked(experiment, values).training.steps
         values = merged(values, {'training': {'steps': round(variant.steps * steps)}})

@@ -1,6 +1,6 @@
 """An experiment's YAML file → what is to be compared, on which configuration."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -14,6 +14,7 @@ from univseg_core.config import (
     Section,
 )
 from univseg_core.experiments.variants import VARIANTS
+from univseg_core.training.run_settings import flat
 
 Labelled: TypeAlias = StrictInt | Literal['all']
 Name: TypeAlias = Literal[tuple(VARIANTS)]
@@ -116,14 +117,16 @@ def load_experiment(source: Path | str, overrides: Sequence[str] = ()) -> Experi
             override_setting(values, override)
     section = checked(ExperimentSection, values, path)
     base_path, base = read_settings(section.base, 'train')
-    for key, value in _flat(section.overrides):
-        _check_not_decided_here(f'{path}: overrides: {key}', key, value)
+    _check_decided_by_base(section.overrides, f'{path}: overrides: ')
     base = merged(base, section.overrides)
     for override in overrides:
-        key, _, value = override.partition('=')
-        if '.' in key:
-            _check_not_decided_here(key, key, value)
+        if '.' in override.partition('=')[0]:
+            change: dict[str, Any] = {}
+            override_setting(change, override)
+            _check_decided_by_base(change)
             override_setting(base, override)
+    if not isinstance(base.get('objective', {}), dict):
+        raise ConfigError(f'{base_path}: objective: expected keys and values, or no such key')
     if not isinstance(base.get('domains'), dict) or not base['domains']:
         raise ConfigError(f'{base_path}: domains: expected the domains by name')
     experiment = Experiment(path.stem, path, base_path, section, base)
@@ -142,25 +145,17 @@ def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
     return result
 
 
-def _flat(values: Mapping[str, Any], before: str = '') -> Iterator[tuple[str, Any]]:
-    """Yield the dotted key of each nested value, and the value."""
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f'{before}{key}.')
-        else:
-            yield f'{before}{key}', value
-
-
-def _check_not_decided_here(named: str, key: str, value: object) -> None:
-    """Raise ConfigError for a key, `named` so, that the experiment or its variants decide."""
-    parts = key.split('.')
-    if key == 'training.seed':
-        raise ConfigError(f"{named}: the experiment's seeds decide it: seeds=[{value}]")
-    if key in ('objective.consistency', 'objective.class_balance'):
-        raise ConfigError(f'{named}: the variants decide it')
-    if parts[0] == 'domains' and parts[-1] == 'labelled':
-        raise ConfigError(f'{named}: labelled of the experiment decides it for all domains: '
-                          f'labelled=[{value}]')
+def _check_decided_by_base(values: Mapping[str, Any], where: str = '') -> None:
+    """Raise ConfigError for a setting among nested ones that is not for a base to say."""
+    for key, value in flat(values).items():
+        parts = key.split('.')
+        if key == 'training.seed':
+            raise ConfigError(f"{where}{key}: the experiment's seeds decide it: seeds=[{value}]")
+        if key in ('objective.consistency', 'objective.class_balance'):
+            raise ConfigError(f'{where}{key}: the variants decide it')
+        if parts[0] == 'domains' and parts[-1] == 'labelled':
+            raise ConfigError(f'{where}{key}: labelled of the experiment decides it for all '
+                              f'domains: labelled=[{value}]')
 
 
 def _check_consistent(experiment: Experiment) -> None:

@@ -25,6 +25,11 @@ class Variant:
     supervised_only: Literal['start', 'networks'] | None = None
     steps: float = 1.0
 
+    @property
+    def needs_unlabelled(self) -> bool:
+        """Return whether unlabelled images are learned from, or in the batches."""
+        return self.entropies or 'consistency' in self.changes.get('objective', {})
+
 
 BALANCED = {'class_balance': 0.5}
 TEACHER = {'consistency': 1.0, 'warmup_steps': 1000}

@@ -110,10 +110,7 @@ def forward_and_backward(fabric: Fabric, model: nn.Module, pieces: Sequence[Batc
             answers = {}
             if teacher is not None:
                 with fabric.autocast():
-                    answers = teacher.probabilities(
-                        {name: mix.unmixed for name, mix in batch.mixes.items()})
-                answers = {name: batch.mixes[name].of_cells(each)
-                           for name, each in answers.items()}
+                    answers = teacher.answers(batch.mixes)
             losses, share = batch_losses(model, batch, counts, objective, step,
                                          supervision.class_weights, answers)
             # Gradients are averaged over the processes; the losses are to be added up.
@@ -177,9 +174,9 @@ def batch_losses(model: nn.Module, batch: Batch, counts: Counts, objective: Obje
 
 def label_shares(targets: torch.Tensor, classes: int, count: torch.Tensor) -> torch.Tensor:
     """Return the share (C,) of each class in the cells of targets (B, H, W), of `count` cells."""
-    cells = targets[:, ::OUTPUT_STRIDE, ::OUTPUT_STRIDE].flatten().long()
-    pixels = torch.bincount(cells, minlength=IGNORE_INDEX + 1)
-    return pixels[:classes] / count.clamp(min=1)
+    cells = targets[:, ::OUTPUT_STRIDE, ::OUTPUT_STRIDE].flatten()
+    indices = torch.arange(classes, device=cells.device)[:, None]
+    return (cells == indices).sum(1) / count.clamp(min=1)
 
 
 def unlabelled_terms(embeddings: Mapping[str, torch.Tensor], labels: Mapping[str, torch.Tensor],

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import copy
 
 import torch
+from univseg_core.data.cut_mix import CutMix
 from univseg_core.models.universal import UniversalSegmenter
 
 MOMENTUM = 0.99
@@ -24,16 +25,16 @@ class MeanTeacher:
         self.network = copy.deepcopy(network).requires_grad_(False).eval()
 
     @torch.no_grad()
-    def probabilities(self, images: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def answers(self, mixes: Mapping[str, CutMix]) -> dict[str, torch.Tensor]:
         """
-        Return how likely each class is in each cell of the feature map (n, C, h, w), by domain.
+        Return how likely each class is in each cell (n, C, h, w) of mixed crops, by domain.
 
-        Each domain's images are (n, 3, H, W) with values 0..255, all of one size.
+        They are its answers for the unmixed crops, all of one size, mixed as the crops are.
         """
-        features = self.network.features(torch.cat(list(images.values())))
-        parts = features.split([len(part) for part in images.values()])
-        return {name: self.network.logits(part, name).float().softmax(1)
-                for name, part in zip(images, parts, strict=True)}
+        features = self.network.features(torch.cat([mix.unmixed for mix in mixes.values()]))
+        parts = features.split([len(mix.unmixed) for mix in mixes.values()])
+        return {name: mix.of_cells(self.network.logits(part, name).float().softmax(1))
+                for (name, mix), part in zip(mixes.items(), parts, strict=True)}
 
     @torch.no_grad()
     def update(self, network: UniversalSegmenter, step: int) -> None:

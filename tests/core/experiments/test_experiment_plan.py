@@ -136,11 +136,35 @@ def test_what_the_variants_decide_is_refused(write, root):
         path = write(overrides={'objective': {'alpha': 0.1, key: 0.3}})
         with pytest.raises(ConfigError, match=rf'tiny\.yaml: overrides: objective\.{key}: the'):
             planned(path, root)
+    for key, override in (('training.seed', 'training.seed=3'),
+                          ('domains.outdoor.labelled', 'domains.outdoor={labelled: 3}')):
+        with pytest.raises(ConfigError, match=rf'^{key}: .* decide'):
+            planned(write(), root, override)
+    path = write(overrides={'training': {'seed': 3}})
+    with pytest.raises(ConfigError, match=r'tiny\.yaml: overrides: training\.seed: the exp'):
+        planned(path, root)
 
 
 def test_a_teacher_that_could_not_mix_is_refused_before_anything_runs(write, root):
-    with pytest.raises(ConfigError, match=r'expected data\.unlabelled_per_domain of at least 2'):
+    with pytest.raises(ConfigError, match=r'data\.unlabelled_per_domain: expected at least 2'):
         planned(write(variants=['univ_basic', 'univ_teacher']), root)
+
+
+@pytest.mark.parametrize('variant', ['univ_full', 'univ_teacher', 'univ_basic_control'])
+def test_missing_unlabelled_images_are_told_before_anything_runs(write, root, worlds, variant):
+    base = configuration(worlds)
+    base['data']['unlabelled_per_domain'] = 2
+    for section in base['domains'].values():
+        section['labelled_also_unlabelled'] = False
+    planned(write(base, variants=['univ_basic'], labelled=['all']), root)
+    with pytest.raises(DataError, match='what unlabelled images teach, but no domain has any'):
+        planned(write(base, variants=['univ_basic', variant], labelled=['all']), root)
+
+
+def test_an_empty_objective_of_the_base_is_named(write, root, worlds):
+    base = configuration(worlds) | {'objective': None}
+    with pytest.raises(ConfigError, match=r'base\.yaml: objective: expected keys and values'):
+        planned(write(base, variants=['univ_full']), root)
 
 
 def test_steps_of_one_domain_by_n(write, root):
