@@ -106,7 +106,8 @@ def one_step(config, device):
     teacher = MeanTeacher(network) if config.objective.consistency else None
     values = forward_and_backward(fabric, model, mixture[0], config.objective, 5,
                                   Supervision(teacher=teacher))
-    norm = torch.nn.utils.get_total_norm([p.grad for p in network.parameters()])
+    norm = torch.nn.utils.get_total_norm([p.grad for p in network.parameters()
+                                          if p.grad is not None])
     return {key: value.cpu() for key, value in values.items()} | {'gradient': norm.cpu()}
 
 
