@@ -1,101 +1,24 @@
-"""A YAML file → a validated run configuration."""
+"""What decides a training run: every setting, its default, range and meaning."""
 
 from collections.abc import Sequence
-import difflib
-from importlib import resources
-import os
 from pathlib import Path
-import re
-from typing import Annotated, Any, get_args, get_origin, Literal, TypeVar
+from typing import Literal
 
 from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
     field_validator,
     model_validator,
     StrictBool,
     StrictInt,
-    ValidationError,
     ValidationInfo,
 )
 from pydantic_core import PydanticCustomError
-from univseg_core.data.bags import is_bag
 from univseg_core.data.layouts import LAYOUTS
 from univseg_core.domains import Domain, DomainError
-from univseg_core.errors import UnivsegError
 from univseg_core.models.encoders import encoder_channels, ENCODERS
+from univseg_core.setting_types import ClassNames, ExistingFile, Folder, Images
+from univseg_core.settings_file import checked, override_setting, read_settings, Section
 import yaml
-
-SHIPPED = resources.files('univseg_core') / 'config_files'
-
-
-class ConfigError(UnivsegError):
-    """A configuration that cannot be used; the message names the key and what was expected."""
-
-
-def _expand(path: Path) -> Path:
-    """Put environment variables and ~ into a path."""
-    def value(match: re.Match) -> str:
-        name = match[1] or match[2]
-        if name not in os.environ:
-            raise ValueError(f'the environment variable {name} is not set')
-        return os.environ[name]
-    text = re.sub(r'\$(?:\{(\w+)\}|(\w+))', value, str(path))
-    return Path(text).expanduser()
-
-
-def _class_names(value: object) -> object:
-    """Return class names, read from a file where a path is given."""
-    if not isinstance(value, str):
-        return value
-    path = _expand(Path(value))
-    try:
-        lines = path.read_text(encoding='utf-8').splitlines()
-    except OSError as error:
-        raise ValueError(f'cannot read {path}: {error.strerror}') from error
-    return [line.strip() for line in lines if line.strip()]
-
-
-def _folder(path: Path) -> Path:
-    path = _expand(path)
-    if not path.is_dir():
-        raise ValueError(f'no such folder: {path}')
-    return path.resolve()
-
-
-def _file(path: Path) -> Path:
-    path = _expand(path)
-    if not path.is_file():
-        raise ValueError(f'no such file: {path}')
-    return path.resolve()
-
-
-def _images(path: Path) -> Path:
-    """Return a folder, a bag, or BAG:TOPIC, its path resolved."""
-    path = _expand(path)
-    bag, colon, topic = str(path).rpartition(':')
-    if colon and not path.exists() and is_bag(Path(bag)):
-        return Path(f'{Path(bag).resolve()}:{topic}')
-    if not path.is_dir() and not is_bag(path):
-        raise ValueError(f'no such folder: {path} (nor a ROS 2 bag)')
-    return path.resolve()
-
-
-Folder = Annotated[Path, AfterValidator(_folder)]
-ExistingFile = Annotated[Path, AfterValidator(_file)]
-Images = Annotated[Path, AfterValidator(_images)]
-
-
-class Section(BaseModel):
-    """A part of the configuration: no unknown keys, no change after reading."""
-
-    model_config = ConfigDict(extra='forbid', frozen=True, allow_inf_nan=False)
-
-
-SettingsT = TypeVar('SettingsT', bound=Section)
 
 
 class LabelledFolder(Section):
@@ -121,7 +44,7 @@ class DomainSection(Section):
     extra: StrictBool = Field(
         False, description="whether the data set's own further images serve as unlabelled ones: "
                            'train_extra of cityscapes')
-    classes: Annotated[list[str] | None, BeforeValidator(_class_names)] = Field(
+    classes: ClassNames = Field(
         None, validate_default=True,
         description='class names in index order, or a text file with one name a line; a data set '
                     'has its own')
@@ -396,107 +319,6 @@ def load_config(source: Path | str, overrides: Sequence[str] = ()) -> RunConfig:
     return checked(RunConfig, values, path)
 
 
-def read_settings(source: Path | str, kind: str) -> tuple[Path, dict[str, Any]]:
-    """
-    Return the path and plain values of a YAML file, found as a path or by its name.
-
-    Files that ship lie in the folder `kind` ('train', 'experiments'): 'train/scenes.yaml' and
-    'scenes' name the same one. Raises ConfigError where there is none, or where it is no mapping
-    or has a key twice.
-    """
-    shipped = SHIPPED / kind
-    for path in (Path(source), SHIPPED / str(source), shipped / f'{source}.yaml'):
-        if path.is_file():
-            break
-    else:
-        names = sorted(f'{kind}/{file.name}' for file in shipped.iterdir())
-        raise ConfigError(f'{source}: no such file; configurations that ship: '
-                          f'{", ".join(names)}')
-    path = Path(str(path))  # a resource's, too
-    try:
-        values = yaml.load(path.read_text(encoding='utf-8'), _Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f'{path}: not valid YAML: {error}') from error
-    if not isinstance(values, dict):
-        raise ConfigError(f'{path}: expected keys and values, such as "domains:"')
-    return path, values
-
-
-class _Loader(yaml.SafeLoader):
-    """Read plain values; the last of two equal keys does not silently replace the first."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        seen = set()
-        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            if key.value in seen:
-                raise yaml.MarkedYAMLError(problem=f'the key {key.value!r} is there twice',
-                                           problem_mark=key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-def checked(model: type[SettingsT], values: dict[str, Any], source: Path) -> SettingsT:
-    """Return plain values as a section; ConfigError names `source` and every key at fault."""
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        problems = '\n'.join(f'  {_explain(problem, model)}' for problem in error.errors())
-        raise ConfigError(f'{source}:\n{problems}') from None
-
-
 def dump_config(config: RunConfig) -> str:
     """Return a configuration as YAML, every default written out."""
     return yaml.safe_dump(config.model_dump(mode='json'), sort_keys=False, allow_unicode=True)
-
-
-def override_setting(values: dict[str, Any], override: str) -> None:
-    """Change plain values in place by a text such as 'training.steps=100'."""
-    key, equals, text = override.partition('=')
-    if not equals or not key:
-        raise ConfigError(f'override {override!r}: expected KEY=VALUE, such as '
-                          'training.steps=100')
-    *parents, last = key.split('.')
-    for parent in parents:
-        if values.get(parent) is None:  # not there, or left empty
-            values[parent] = {}
-        values = values[parent]
-        if not isinstance(values, dict):
-            raise ConfigError(f'override {override!r}: {parent} has no keys below it')
-    try:
-        values[last] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f'override {override!r}: {text!r} is not a YAML value') from error
-
-
-def _explain(problem: dict[str, Any], model: type[Section]) -> str:
-    """Return one of pydantic's findings as 'key.path: what was expected, got what'."""
-    key = '.'.join(str(part) for part in problem['loc'])
-    if problem['type'] == 'extra_forbidden':
-        valid = _valid_keys(problem['loc'][:-1], model)
-        close = difflib.get_close_matches(str(problem['loc'][-1]), valid, n=1)
-        hint = f'; did you mean {close[0]}?' if close else ''
-        return f'{key}: unknown key{hint} (valid keys: {", ".join(valid)})'
-    if problem['type'] == 'missing':
-        return f'{key}: this key is missing'
-    if problem['type'] == 'value_error':
-        # Those of the whole configuration name their key themselves.
-        return ': '.join(filter(None, [key, str(problem['ctx']['error'])]))
-    return f'{key}: {problem["msg"]}, got {problem["input"]!r}'
-
-
-def _valid_keys(location: Sequence[str | int], model: type[Section]) -> list[str]:
-    section: Any = model
-    for part in location:
-        if get_origin(section) is dict:
-            section = get_args(section)[1]
-        else:
-            annotation = section.model_fields[part].annotation
-            section = section_of(annotation) or annotation
-    return list(section.model_fields)
-
-
-def section_of(annotation: Any) -> type[Section] | None:
-    """Return the section that a field's annotation is, or is beside null; else None."""
-    kinds = () if get_origin(annotation) is dict else (annotation, *get_args(annotation))
-    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section)),
-                None)

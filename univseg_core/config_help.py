@@ -12,15 +12,9 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, get_args, get_origin, Literal, Union
 
 from pydantic.fields import FieldInfo
-from univseg_core.config import (
-    ConfigError,
-    ExistingFile,
-    Folder,
-    Images,
-    RunConfig,
-    Section,
-    section_of,
-)
+from univseg_core.config import RunConfig
+from univseg_core.setting_types import ExistingFile, Folder, Images
+from univseg_core.settings_file import ConfigError, Section, section_of
 import yaml
 
 WIDTH = 99

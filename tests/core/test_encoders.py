@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from tiny_worlds import INDOOR, OUTDOOR
 import torch
 from torch import nn
-from univseg_core.config import ConfigError, load_config
+from univseg_core.config import load_config
 from univseg_core.errors import UnivsegError
 from univseg_core.inference import fold_batch_norm
 from univseg_core.models.encoders import (
@@ -22,6 +22,7 @@ from univseg_core.models.encoders import (
 from univseg_core.models.light import upsample_centred
 from univseg_core.models.model_file import load_model, ModelCard, save_model
 from univseg_core.models.universal import ModelSpec, UniversalSegmenter
+from univseg_core.settings_file import ConfigError
 
 # The published checkpoints hold them, but the level has no shortcut.
 UNUSED = {('drn_c_58', 'layer7.0.downsample.0'), ('drn_c_58', 'layer7.0.downsample.1')}

@@ -6,12 +6,13 @@ from pathlib import Path
 import re
 from typing import Any
 
-from univseg_core.config import checked, ConfigError, RunConfig
+from univseg_core.config import RunConfig
 from univseg_core.data.dataset import load_data
 from univseg_core.description import describe
 from univseg_core.errors import UnivsegError
 from univseg_core.experiments.settings import Experiment, merged
 from univseg_core.experiments.variants import SUPERVISED_ONLY, Variant, VARIANTS
+from univseg_core.settings_file import checked, ConfigError
 from univseg_core.training.run_settings import differing_settings
 import yaml
 

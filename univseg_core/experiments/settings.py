@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from pydantic import Field, field_validator, StrictInt
-from univseg_core.config import (
+from univseg_core.experiments.variants import VARIANTS
+from univseg_core.settings_file import (
     checked,
     ConfigError,
     override_setting,
     read_settings,
     Section,
 )
-from univseg_core.experiments.variants import VARIANTS
 from univseg_core.training.run_settings import flat
 
 Labelled: TypeAlias = StrictInt | Literal['all']

@@ -1,0 +1,131 @@
+"""
+A YAML file → checked settings, whatever sections they consist of.
+
+Reading, changes from the command line, and what is wrong in a user's words.
+"""
+
+from collections.abc import Sequence
+import difflib
+from importlib import resources
+from pathlib import Path
+from typing import Any, get_args, get_origin, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from univseg_core.errors import UnivsegError
+import yaml
+
+SHIPPED = resources.files('univseg_core') / 'config_files'
+
+
+class ConfigError(UnivsegError):
+    """A configuration that cannot be used; the message names the key and what was expected."""
+
+
+class Section(BaseModel):
+    """A part of the configuration: no unknown keys, no change after reading."""
+
+    model_config = ConfigDict(extra='forbid', frozen=True, allow_inf_nan=False)
+
+
+SettingsT = TypeVar('SettingsT', bound=Section)
+
+
+def read_settings(source: Path | str, kind: str) -> tuple[Path, dict[str, Any]]:
+    """
+    Return the path and plain values of a YAML file, found as a path or by its name.
+
+    Files that ship lie in the folder `kind` ('train', 'experiments'): 'train/scenes.yaml' and
+    'scenes' name the same one. Raises ConfigError where there is none, or where it is no mapping
+    or has a key twice.
+    """
+    shipped = SHIPPED / kind
+    for path in (Path(source), SHIPPED / str(source), shipped / f'{source}.yaml'):
+        if path.is_file():
+            break
+    else:
+        names = sorted(f'{kind}/{file.name}' for file in shipped.iterdir())
+        raise ConfigError(f'{source}: no such file; configurations that ship: '
+                          f'{", ".join(names)}')
+    path = Path(str(path))  # a resource's, too
+    try:
+        values = yaml.load(path.read_text(encoding='utf-8'), _Loader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f'{path}: not valid YAML: {error}') from error
+    if not isinstance(values, dict):
+        raise ConfigError(f'{path}: expected keys and values, such as "domains:"')
+    return path, values
+
+
+class _Loader(yaml.SafeLoader):
+    """Read plain values; the last of two equal keys does not silently replace the first."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        seen = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(problem=f'the key {key.value!r} is there twice',
+                                           problem_mark=key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def checked(model: type[SettingsT], values: dict[str, Any], source: Path) -> SettingsT:
+    """Return plain values as a section; ConfigError names `source` and every key at fault."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        problems = '\n'.join(f'  {_explain(problem, model)}' for problem in error.errors())
+        raise ConfigError(f'{source}:\n{problems}') from None
+
+
+def override_setting(values: dict[str, Any], override: str) -> None:
+    """Change plain values in place by a text such as 'training.steps=100'."""
+    key, equals, text = override.partition('=')
+    if not equals or not key:
+        raise ConfigError(f'override {override!r}: expected KEY=VALUE, such as '
+                          'training.steps=100')
+    *parents, last = key.split('.')
+    for parent in parents:
+        if values.get(parent) is None:  # not there, or left empty
+            values[parent] = {}
+        values = values[parent]
+        if not isinstance(values, dict):
+            raise ConfigError(f'override {override!r}: {parent} has no keys below it')
+    try:
+        values[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f'override {override!r}: {text!r} is not a YAML value') from error
+
+
+def _explain(problem: dict[str, Any], model: type[Section]) -> str:
+    """Return one of pydantic's findings as 'key.path: what was expected, got what'."""
+    key = '.'.join(str(part) for part in problem['loc'])
+    if problem['type'] == 'extra_forbidden':
+        valid = _valid_keys(problem['loc'][:-1], model)
+        close = difflib.get_close_matches(str(problem['loc'][-1]), valid, n=1)
+        hint = f'; did you mean {close[0]}?' if close else ''
+        return f'{key}: unknown key{hint} (valid keys: {", ".join(valid)})'
+    if problem['type'] == 'missing':
+        return f'{key}: this key is missing'
+    if problem['type'] == 'value_error':
+        # Those of the whole configuration name their key themselves.
+        return ': '.join(filter(None, [key, str(problem['ctx']['error'])]))
+    return f'{key}: {problem["msg"]}, got {problem["input"]!r}'
+
+
+def _valid_keys(location: Sequence[str | int], model: type[Section]) -> list[str]:
+    section: Any = model
+    for part in location:
+        if get_origin(section) is dict:
+            section = get_args(section)[1]
+        else:
+            annotation = section.model_fields[part].annotation
+            section = section_of(annotation) or annotation
+    return list(section.model_fields)
+
+
+def section_of(annotation: Any) -> type[Section] | None:
+    """Return the section that a field's annotation is, or is beside null; else None."""
+    kinds = () if get_origin(annotation) is dict else (annotation, *get_args(annotation))
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section)),
+                None)
