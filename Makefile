@@ -4,10 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: demo test lint clean
+.PHONY: demo comparison test lint clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m univseg_ros.demo --out demo_output
+
+comparison: $(INSTALLED)
+	$(BIN)/python benchmarks/comparison.py --demo demo_output
 
 # Those of ROS by module: each process of the tests has a ROS domain of its own.
 test: lint

@@ -14,6 +14,7 @@ from PIL import Image
 import torch
 from torchvision import tv_tensors
 from torchvision.transforms import v2
+from univseg_core.data.curriculum import Curriculum
 from univseg_core.data.dataset import DomainData
 from univseg_core.data.folders import labelled_samples, Sample
 from univseg_core.data.mixture import MixtureDataset
@@ -22,11 +23,11 @@ from univseg_core.data.stores import ImageStore, prepare_stores
 from univseg_core.data.transforms import Augmentation, PADDING_COLOUR
 from univseg_core.domains import Domain, IGNORE_INDEX
 from univseg_core.images import read_image, write_png
-from univseg_core.models.universal import IMAGENET_MEAN, IMAGENET_STD
+from univseg_core.models.normalisation import IMAGENET
 
 CROP, SCALE, COLOUR, BATCH = 256, (0.75, 1.5), 0.3, 8
 ANY = Domain.create('any', [f'class {i}' for i in range(IGNORE_INDEX)])
-MEAN, STD = (255 * torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+MEAN, STD = (255 * torch.tensor(values).view(3, 1, 1) for values in (IMAGENET.mean, IMAGENET.std))
 
 Prepare = Callable[[int], torch.Tensor]
 """A way to prepare batch number i: normalised crops (B, 3, S, S) float32."""
@@ -88,8 +89,8 @@ def make_images(folder: Path, count: int) -> tuple[Path, Path]:
 
 def univseg(store: ImageStore) -> Prepare:
     """Return this package's way, from a store of images."""
-    mixture = MixtureDataset({'any': store}, {}, Augmentation(CROP, SCALE, True, COLOUR), BATCH, 0,
-                             seed=0)
+    crops = Curriculum((Augmentation(CROP, SCALE, True, COLOUR),))
+    mixture = MixtureDataset({'any': store}, {}, crops, BATCH, 0, seed=0)
 
     def prepare(i: int) -> torch.Tensor:
         [batch] = mixture[i]
@@ -108,7 +109,7 @@ def torchvision(samples: Sequence[Sample]) -> Prepare:
         v2.RandomHorizontalFlip(),
         v2.ColorJitter(COLOUR, COLOUR, COLOUR),
         v2.ToDtype({tv_tensors.Image: torch.float32, tv_tensors.Mask: torch.uint8}, scale=True),
-        v2.Normalize(IMAGENET_MEAN, IMAGENET_STD),
+        v2.Normalize(IMAGENET.mean, IMAGENET.std),
     ])
 
     def prepare(i: int) -> torch.Tensor:

@@ -23,18 +23,18 @@ import torch.nn.functional as F
 from torch.profiler import profile, ProfilerActivity
 from univseg_core.full_resolution import top_classes
 from univseg_core.images import fit_size
-from univseg_core.models.encoders import OUTPUT_STRIDE
 from univseg_core.models.universal import upsample
 
+STRIDE = 8
 SIZES = ((360, 480), (720, 1280), (1080, 1920), (4320, 7680))
 DOMAINS = ((11,), (13,), (11, 13))
 """Numbers of classes."""
 
 
-def by_interpolate(logits: torch.Tensor, network_size: tuple[int, int], size: tuple[int, int], *,
-                   confidence: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
+def by_interpolate(logits: torch.Tensor, network_size: tuple[int, int], size: tuple[int, int],
+                   stride: int, *, confidence: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Return what `top_classes` does, with all logits at the image's size at once."""
-    full = upsample(logits[None], network_size)
+    full = upsample(logits[None], network_size, stride)
     if network_size != size:
         full = F.interpolate(full, size=size, mode='bilinear', align_corners=False)
     top, index = full[0].max(0)
@@ -48,7 +48,7 @@ def by_interpolate(logits: torch.Tensor, network_size: tuple[int, int], size: tu
 def masks(stage: Callable, logits: Sequence[torch.Tensor], network_size: tuple[int, int],
           size: tuple[int, int], confidence: bool) -> list:
     """Return what one of the two ways finds in each domain."""
-    return [stage(x, network_size, size, confidence=confidence) for x in logits]
+    return [stage(x, network_size, size, STRIDE, confidence=confidence) for x in logits]
 
 
 def milliseconds(function: Callable[[], None], seconds: float, device: torch.device) -> float:
@@ -100,7 +100,7 @@ def main() -> None:
           '|---|---|--:|--:|--:|--:|')
     for size in SIZES:
         network_size = fit_size(*size, options.network)
-        cells = [-(-side // OUTPUT_STRIDE) for side in network_size]
+        cells = [-(-side // STRIDE) for side in network_size]
         for domains in DOMAINS:
             logits = [5 * torch.randn(classes, *cells, device=options.device)
                       for classes in domains]

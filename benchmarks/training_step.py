@@ -38,6 +38,7 @@ import torch.nn.functional as F
 from tqdm import tqdm
 from univseg_core.config import load_config, RunConfig
 from univseg_core.data import stores
+from univseg_core.data.curriculum import Curriculum
 from univseg_core.data.dataset import load_data
 from univseg_core.data.folders import list_images
 from univseg_core.data.mixture import Batch, MixtureDataset
@@ -47,7 +48,7 @@ from univseg_core.data.transforms import Augmentation
 from univseg_core.domains import IGNORE_INDEX
 from univseg_core.errors import UnivsegError
 from univseg_core.images import fit_size, read_image, resize_image
-from univseg_core.models.encoders import encoder_channels, OUTPUT_STRIDE
+from univseg_core.models.encoders import encoder_channels
 from univseg_core.models.model_file import load_model, ModelCard
 from univseg_core.models.universal import ModelSpec, UniversalSegmenter, upsample
 from univseg_core.objectives import (
@@ -63,6 +64,8 @@ from univseg_core.training.run import train
 from univseg_core.training.run_log import read_losses
 from univseg_core.training.safety import gradient_norm
 from univseg_core.training.step import forward_and_backward
+
+STRIDE = 8
 
 WHOLE, WITHOUT = 'whole step', 'whole step without unsupervised terms'
 ENCODER, SUPERVISED = 'encoder', 'supervised part'
@@ -104,7 +107,7 @@ def main() -> None:
         config = load_config('train/scenes.yaml', settings)
         batch = first_batch(config)
         times = measured(parts(config, batch, labels), options.rounds)
-        cells = -(-options.crop // OUTPUT_STRIDE)
+        cells = -(-options.crop // STRIDE)
         random = torch.randn(4, options.dim, cells, cells)
         entropies = {'random in each cell': mean_entropies(
             random, labels, (options.crop, options.crop))}
@@ -181,7 +184,8 @@ def first_batch(config: RunConfig) -> Batch:
                   for name, d in data.items()}
     mixture = MixtureDataset(
         labelled, unlabelled,
-        Augmentation(options.crop_size, options.scale, options.flip, options.colour),
+        Curriculum((Augmentation(options.crop_size, options.scale, options.flip,
+                                 options.colour),)),
         options.labelled_per_domain, options.unlabelled_per_domain, config.training.seed)
     [batch] = mixture[0]
     return batch
@@ -214,7 +218,7 @@ def parts(config: RunConfig, batch: Batch,
         network.features(batch.images).backward(gradient)
 
     def supervised() -> None:
-        logits = {name: upsample(network.logits(features[rows], name), size)
+        logits = {name: upsample(network.logits(features[rows], name), size, STRIDE)
                   for name, rows in batch.labelled.items()}
         sum(masked_cross_entropy(logits[name], targets[name]) for name in logits).backward()
 
@@ -222,8 +226,9 @@ def parts(config: RunConfig, batch: Batch,
         embeddings = {name: network.embed(features[rows])
                       for name, rows in batch.unlabelled.items()}
         if full:
-            embeddings = {name: upsample(value, size) for name, value in embeddings.items()}
-        cells = batch.targets != IGNORE_INDEX if full else valid_cells(batch.targets)
+            embeddings = {name: upsample(value, size, STRIDE)
+                          for name, value in embeddings.items()}
+        cells = batch.targets != IGNORE_INDEX if full else valid_cells(batch.targets, STRIDE)
         entropies = [entropy(scores, cells[batch.unlabelled[i]])
                      for (i, _), scores in similarities(embeddings, labels).items()]
         (0.1 * sum(entropies)).backward()
@@ -274,7 +279,7 @@ def mean_entropies(embeddings: torch.Tensor, labels: Embeddings,
                    size: tuple[int, int]) -> tuple[float, float]:
     """Return the entropy at stride 8 and at full resolution `size`, the mean of label spaces."""
     means = []
-    for values in (embeddings, upsample(embeddings, size)):
+    for values in (embeddings, upsample(embeddings, size, STRIDE)):
         valid = torch.ones(len(values), *values.shape[-2:], dtype=torch.bool)
         means.append(statistics.mean(entropy(scores, valid).item() for scores in similarities(
             {'': values}, labels).values()))

@@ -15,8 +15,10 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from univseg_core.data.layouts import LAYOUTS
 from univseg_core.domains import Domain, DomainError
-from univseg_core.models.encoders import encoder_channels, ENCODERS
-from univseg_core.setting_types import ClassNames, ExistingFile, Folder, Images
+from univseg_core.models.encoders import encoder_channels, encoder_stride
+from univseg_core.models.pretrained import has_imagenet_weights
+from univseg_core.models.timm_encoder import EncoderError
+from univseg_core.setting_types import ClassNames, ExistingFile, Folder, Images, Weights
 from univseg_core.settings_file import checked, override_setting, read_settings, Section
 import yaml
 
@@ -105,18 +107,34 @@ class DomainSection(Section):
 class ModelSection(Section):
     """The network."""
 
-    encoder: Literal[ENCODERS] = Field('drn_d_22', description='the encoder')
+    encoder: str = Field(
+        'efficientnet_lite0', description='the encoder, by its name (docs/training.md has a '
+                                          'table), or timm/NAME for any network of timm')
     width: float = Field(
-        1.0, ge=1 / 16, le=4, description="multiplier of the encoder's channels; 0.25 suits a "
-                                          'small CPU; a ResNet has no other than 1')
-    pretrained: ExistingFile | None = Field(
-        None, description='ImageNet checkpoint of the encoder: a local .pth, .pt or .safetensors '
-                          'file as its authors published it')
+        1.0, ge=1 / 16, le=4, description="multiplier of the channels of a DRN or light; timm's "
+                                          'networks have no other than 1')
+    stride: Literal[4, 8] | None = Field(
+        None, description="pixels from one of the encoder's features to the next: 8, or 4 for "
+                          "networks of timm; the encoder's own when left out")
+    pretrained: Weights | None = Field(
+        None, description='weights that the encoder begins with: imagenet (from a package that '
+                          "ships them, or by timm's download), none (random), or a local .pth, "
+                          '.pt or .safetensors file as its authors published it; when left out, '
+                          'imagenet for encoders that have them')
     start: ExistingFile | None = Field(
         None, description='model file (NAME.univseg) to begin with: its encoder, embedding and '
                           'the heads of its domains that are trained here, too')
     embedding_dim: StrictInt = Field(
         128, ge=1, description='dimension D of pixel and label embeddings')
+
+    @field_validator('encoder')
+    @classmethod
+    def _known(cls, encoder: str) -> str:
+        try:
+            encoder_channels(encoder)
+        except EncoderError as error:  # without timm
+            raise ValueError(str(error)) from error
+        return encoder
 
     @field_validator('width')
     @classmethod
@@ -125,15 +143,39 @@ class ModelSection(Section):
             encoder_channels(info.data['encoder'], width)
         return width
 
+    @field_validator('stride')
+    @classmethod
+    def _that_it_has(cls, stride: int | None, info: ValidationInfo) -> int | None:
+        if 'encoder' in info.data:
+            encoder_stride(info.data['encoder'], stride)
+        return stride
+
+    @field_validator('pretrained')
+    @classmethod
+    def _published(cls, weights: str | None, info: ValidationInfo) -> str | None:
+        name = info.data.get('encoder')
+        if weights == 'imagenet' and name and not has_imagenet_weights(name):
+            raise ValueError(f'{name} has no ImageNet weights that could be found: name a file '
+                             'of them, or none')
+        return weights
+
+    @property
+    def weights(self) -> str:
+        """Return what the encoder begins with: imagenet, none, or the path of a file."""
+        if self.start is not None:
+            return 'none'  # those of the model that it starts from
+        return self.pretrained or ('imagenet' if has_imagenet_weights(self.encoder) else 'none')
+
 
 class DataSection(Section):
     """How images become training batches."""
 
     image_size: StrictInt | None = Field(
-        None, ge=32, description='longest side in pixels to which images are scaled, in training '
-                                 'and on the robot; as they are when left out')
+        None, ge=32, le=2 ** 16,
+        description='longest side in pixels to which images are scaled, in training and on the '
+                    'robot; as they are when left out')
     crop_size: StrictInt = Field(
-        512, ge=32, description='side of the square training crops in pixels')
+        512, ge=32, le=2 ** 16, description='side of the square training crops in pixels')
     labelled_per_domain: StrictInt = Field(
         4, ge=1, description='labelled crops of each domain in a batch')
     unlabelled_per_domain: StrictInt = Field(
@@ -142,6 +184,9 @@ class DataSection(Section):
     scale: tuple[float, float] = Field(
         (0.75, 1.5), description='range of the random scale')
     flip: StrictBool = Field(True, description='whether to mirror half of the crops')
+    curriculum: list[tuple[float, float]] = Field(
+        [], description='stages before the full size, each as [share of the steps, scale of '
+                        'images and crops]: [[0.6, 0.5]] has the first 60 % at half the size')
     colour: float = Field(
         0.3, ge=0, lt=1, description='strength of random brightness, contrast and saturation')
 
@@ -150,6 +195,11 @@ class DataSection(Section):
         if not 0.1 <= self.scale[0] <= self.scale[1] <= 10:
             raise ValueError(
                 f'scale: expected 0.1 ≤ lowest ≤ highest ≤ 10, got {list(self.scale)}')
+        if not all(share > 0 and 0.1 <= scale <= 1 for share, scale in self.curriculum) or sum(
+                share for share, _ in self.curriculum) >= 1:
+            raise ValueError('curriculum: expected [share, scale] with shares above 0 that sum to '
+                             'less than 1, as the rest is at full size, and scales of 0.1 to 1, '
+                             f'got {[list(stage) for stage in self.curriculum]}')
         return self
 
 
@@ -203,11 +253,13 @@ class LabelEmbeddingSection(Section):
     pretrain_steps: StrictInt = Field(
         500, ge=1, description='steps of the supervised-only networks whose features they are '
                                'made from')
-    basis: Literal['per_domain', 'joint', 'start'] = Field(
-        'per_domain', description='a network and principal components for each domain (the '
-                                  'paper); joint: one network and components for all, which the '
-                                  'universal model then starts from; start: the pixel embeddings '
-                                  'of model.start, without a further network')
+    basis: Literal['pretrained', 'per_domain', 'joint', 'start'] | None = Field(
+        None, description="pretrained: principal components of the pretrained encoder's own "
+                          'features, without a further network; per_domain: a network and '
+                          'principal components for each domain (the paper); joint: one network '
+                          'and components for all, which the universal model then starts from; '
+                          'start: the pixel embeddings of model.start; when left out, pretrained '
+                          'where the encoder has such weights, else per_domain')
     centroids: StrictInt = Field(
         1, ge=1, le=1000, description='label embeddings of each class (K): its mean, or K-means')
     theta: float = Field(
@@ -226,7 +278,7 @@ class LabelEmbeddingSection(Section):
     @model_validator(mode='after')
     def _from_one_source(self) -> 'LabelEmbeddingSection':
         named = [key for key in ('file', 'networks') if getattr(self, key) is not None]
-        if len(named) == 2 or (named and self.basis != 'per_domain'):
+        if len(named) == 2 or (named and self.basis not in (None, 'per_domain')):
             other = 'networks' if len(named) == 2 else f'basis: {self.basis}'
             raise ValueError(f'{named[0]}: cannot be used together with {other}')
         return self
@@ -239,6 +291,12 @@ class TrainingSection(Section):
     optimizer: Literal['adamw', 'sgd'] = Field(
         'adamw', description='AdamW, or SGD with momentum (the paper)')
     learning_rate: float = Field(3e-3, gt=0, description='peak learning rate')
+    encoder_rate: float = Field(
+        1.0, gt=0, le=10, description='factor of the learning rate for the part of the encoder '
+                                      'that has pretrained weights')
+    encoder_statistics: Literal['free', 'frozen'] = Field(
+        'free', description="whether batch norm of timm's pretrained networks goes by the crops "
+                            'of a step in training, or keeps the statistics that it came with')
     momentum: float = Field(0.9, ge=0, lt=1, description='momentum of SGD; AdamW has its own')
     weight_decay: float = Field(
         1e-2, ge=0, description='weight decay: decoupled for AdamW, an L2 term for SGD')
@@ -292,7 +350,19 @@ class RunConfig(Section):
         if self.label_embeddings.basis == 'start' and self.model.start is None:
             raise ValueError('label_embeddings.basis: start is of the model that a run starts '
                              'from: name it in model.start')
+        if self.label_embeddings.basis == 'pretrained' and self.model.weights == 'none':
+            raise ValueError('label_embeddings.basis: pretrained is of ImageNet weights, but '
+                             f'{self.model.encoder} begins without any here: set '
+                             'model.pretrained, or another basis')
         return self
+
+    @property
+    def basis(self) -> str:
+        """Return what label embeddings are made from: label_embeddings.basis, or its default."""
+        section = self.label_embeddings
+        made = section.file is None and section.networks is None
+        pretrained = 'pretrained' if made and self.model.weights != 'none' else 'per_domain'
+        return section.basis or pretrained
 
     def domain(self, name: str) -> Domain:
         """Return one domain's label space; DomainError where it cannot be one."""

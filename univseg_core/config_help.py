@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import difflib
 import inspect
 import json
-from pathlib import Path
 import re
 import textwrap
 from types import NoneType, UnionType
@@ -13,7 +12,7 @@ from typing import Annotated, Any, get_args, get_origin, Literal, Union
 
 from pydantic.fields import FieldInfo
 from univseg_core.config import RunConfig
-from univseg_core.setting_types import ExistingFile, Folder, Images
+from univseg_core.setting_types import ExistingFile, Folder, Images, Weights
 from univseg_core.settings_file import ConfigError, Section, section_of
 import yaml
 
@@ -127,11 +126,10 @@ def _values(field: FieldInfo) -> str:
 
 def _kinds(kind: Any, metadata: Sequence[object] = ()) -> list[str]:
     """Return the alternatives of an annotation, null last."""
-    if kind is Path:
-        for known, text in ((Folder, 'folder'), (Images, 'folders or bags'),
-                            (ExistingFile, 'file')):
-            if get_args(known)[1] in metadata:
-                return [text]
+    for known, text in ((Folder, 'folder'), (Images, 'folders or bags'), (ExistingFile, 'file'),
+                        (Weights, 'imagenet, none or file')):
+        if kind is get_args(known)[0] and get_args(known)[1] in metadata:
+            return [text]
     origin, parts = get_origin(kind), get_args(kind)
     if origin is Annotated:
         return _kinds(parts[0], parts[1:])

@@ -157,7 +157,7 @@ def _count_domain(segmenter: Segmenter, domain: Domain, files: Sequence[Sample],
         if features is None:
             features, embedding = (ClassMeans(classes, len(each)) for each in (shown, embedded))
         at_network_size = torch.from_numpy(resize_label(label, *encoded.network_size))
-        shares = class_shares(at_network_size, classes).flatten(1)
+        shares = class_shares(at_network_size, classes, segmenter.stride).flatten(1)
         features.update(shown.flatten(1).double().cpu(), shares)
         embedding.update(embedded.flatten(1).double().cpu(), shares)
         pixels += np.bincount(label.ravel(), minlength=256)[:classes]

@@ -12,6 +12,7 @@ from univseg_core.errors import UnivsegError
 from univseg_core.files import sha256_of
 from univseg_core.label_embeddings import absent_classes
 from univseg_core.models.model_file import load_model, METADATA_KEY
+from univseg_core.models.timm_encoder import is_of_timm
 from univseg_core.training.run_log import best_validation, read_losses, read_validation
 import yaml
 
@@ -105,7 +106,9 @@ def _describe_model(path: Path, metadata: Mapping[str, str]) -> dict:
     return {
         'format_version': json.loads(metadata[METADATA_KEY])['format_version'],
         'encoder': model.spec.encoder, 'width': model.spec.width,
-        'embedding_dim': model.spec.embedding_dim,
+        'embedding_dim': model.spec.embedding_dim, 'stride': model.stride,
+        'normalisation': model.normalisation.to_dict(),
+        'began_with': model.began_with.to_dict() if model.began_with else None,
         'parameters': sum(p.numel() for p in model.parameters()),
         'image_size': card.image_size,
         'domains': domains,
@@ -191,7 +194,14 @@ def _preparations(folder: Path, config: Mapping[str, Any]) -> dict:
                 + ', '.join(map(str, section['networks'].values()))}
     if section.get('basis') == 'start':
         return {'label_embeddings': f'to be made from {config.get("model", {}).get("start")}'}
-    networks = ['joint'] if section.get('basis') == 'joint' else [
+    model = config.get('model', {})
+    begins_with = model.get('pretrained') or (
+        'imagenet' if is_of_timm(model.get('encoder', '')) else 'none')
+    basis = section.get('basis') or ('per_domain' if begins_with == 'none' or model.get('start')
+                                     else 'pretrained')
+    if basis == 'pretrained':
+        return {'label_embeddings': f"to be made from the encoder's weights, {begins_with}"}
+    networks = ['joint'] if basis == 'joint' else [
         f'supervised/{name}' for name in config.get('domains', {})]
     return {'label_embeddings': 'not made yet', 'supervised_only_networks': {
         Path(name).name: _progress(folder / name, section.get('pretrain_steps'))

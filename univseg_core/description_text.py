@@ -20,8 +20,9 @@ def _model(model: Mapping[str, Any]) -> Iterable[str]:
     yield f'{model["path"]}: a model, format {model["format_version"]}'
     size = model['image_size']
     yield from _facts({
-        'encoder': f'{model["encoder"]}, width {model["width"]:g}, embeddings of '
-                   f'{model["embedding_dim"]} dimensions',
+        'encoder': f'{model["encoder"]}, width {model["width"]:g}, features at stride '
+                   f'{model["stride"]}, embeddings of {model["embedding_dim"]} dimensions',
+        'began with': _began_with(model['began_with']),
         'parameters': f'{model["parameters"]:,}',
         'images': 'as they come' if size is None else f'scaled to {size} pixels, longest side',
         'size': _bytes(model['bytes']),
@@ -39,6 +40,12 @@ def _model(model: Mapping[str, Any]) -> Iterable[str]:
     if len(mious) > 1 and None not in mious:
         yield f'\nsum of mIoUs: {_percent(sum(mious))}'
     yield from _settings(model['settings'])
+
+
+def _began_with(weights: Mapping[str, str] | None) -> str:
+    if weights is None:
+        return 'random weights'
+    return f'{weights["source"]}; SHA-256 of its values {weights["sha256"]}'
 
 
 def _label_embeddings_of(domain: Mapping[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """Confusion matrix → IoU of each class → mIoU of each domain → their sum."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -12,6 +12,8 @@ from univseg_core.data.folders import read_sample, Sample
 from univseg_core.domains import Domain, IGNORE_INDEX
 from univseg_core.images import fit_size, resize_image, resize_label
 from univseg_core.inference import Segmenter
+
+Shown = Callable[[str, int, np.ndarray, np.ndarray, np.ndarray], None]
 
 PAPER_IMAGES = 100
 """Validation images that the paper's own code measures with."""
@@ -100,15 +102,16 @@ def measure(domain: Domain, pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> D
 
 def evaluate(segmenter: Segmenter, samples: Mapping[str, Sequence[Sample]], *,
              protocol: Literal['standard', 'paper'] = 'standard', prototypes: bool = False,
-             progress: bool = True) -> dict[str, DomainResult]:
+             progress: bool = True, shown: Shown | None = None) -> dict[str, DomainResult]:
     """
     Measure each domain's head on its labelled samples, at the label maps' own size.
 
     `samples` maps names of the segmenter's domains to image and label files. By the protocol of
     the paper's own code, the first 100 images count, both they and their label maps are scaled to
     the size that the model learned from, and absent classes count as 0. With `prototypes`, the
-    label embeddings are measured, too, by one encoder pass an image. Raises UnivsegError where the
-    model has none.
+    label embeddings are measured, too, by one encoder pass an image. `shown` is called with each
+    domain's name and, of each image, its place in the samples, itself, truth and mask. Raises
+    UnivsegError where the model has no label embeddings.
     """
     results = {}
     label_spaces = list(segmenter.domains)
@@ -119,14 +122,17 @@ def evaluate(segmenter: Segmenter, samples: Mapping[str, Sequence[Sample]], *,
         if protocol == 'paper':
             files = files[:PAPER_IMAGES]
         heads, nearest, nearest_of_all = (ConfusionCount(domain) for _ in range(3))
-        for sample in tqdm(files, desc=f'evaluate {name}', unit='image', leave=False,
-                           disable=not progress):
+        for i, sample in enumerate(tqdm(files, desc=f'evaluate {name}', unit='image',
+                                        leave=False, disable=not progress)):
             image, truth = read_sample(sample, domain)
             if protocol == 'paper':
                 size = fit_size(*truth.shape, segmenter.card.image_size)
                 image, truth = resize_image(image, *size), resize_label(truth, *size)
             encoded = segmenter.encode(image)
-            heads.add(segmenter.head_mask(encoded, name), truth)
+            mask = segmenter.head_mask(encoded, name)
+            heads.add(mask, truth)
+            if shown is not None:
+                shown(name, i, image, truth, mask)
             if prototypes:
                 nearest.add(segmenter.prototype_mask(encoded, name), truth)
             if prototypes and label_spaces:

@@ -1,15 +1,10 @@
 """Pictures for eyes: overlays, legends, panels."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from univseg_core.data.folders import read_sample, Sample
 from univseg_core.domains import Domain, IGNORE_INDEX
-
-if TYPE_CHECKING:  # drawing itself needs no torch
-    from univseg_core.inference import Segmenter
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 TEXT = (30, 30, 30)
@@ -102,16 +97,17 @@ def panel(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str], domain: D
     return with_legend(np.vstack(lines), domain)
 
 
-def validation_panel(segmenter: 'Segmenter', domain: Domain, samples: Sequence[Sample],
-                     count: int = 4) -> np.ndarray:
-    """Return a panel of image, truth and prediction of some samples, evenly spaced."""
-    count = min(count, len(samples))
-    spaced = [samples[i * len(samples) // count] for i in range(count)]
-    rows = []
-    for image, label in (read_sample(sample, domain) for sample in spaced):
-        mask = segmenter(image, [domain.name])[domain.name].mask
-        rows.append([image, domain.colourise(label), domain.colourise(mask)])
-    return panel(rows, ['image', 'truth', 'prediction'], domain)
+def evenly_spaced(total: int, count: int = 4) -> list[int]:
+    """Return the places of at most `count` of `total` things, evenly spaced."""
+    count = min(count, total)
+    return [i * total // count for i in range(count)]
+
+
+def validation_panel(domain: Domain,
+                     rows: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Return a panel of images (H, W, 3) uint8, their truths and predictions (H, W) uint8."""
+    return panel([[image, domain.colourise(truth), domain.colourise(mask)]
+                  for image, truth, mask in rows], ['image', 'truth', 'prediction'], domain)
 
 
 def _title_line(titles: Sequence[str], width: int, gap: int) -> np.ndarray:

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 import torch.nn.functional as F
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 from univseg_core.domains import Domain, DomainError, IGNORE_INDEX
 from univseg_core.errors import UnivsegError
 from univseg_core.full_resolution import top_classes
 from univseg_core.images import fit_size, resize_image
+from univseg_core.models.batch_norm import fold_batch_norm
 from univseg_core.models.model_file import load_model, ModelCard
 from univseg_core.models.universal import UniversalSegmenter
 
@@ -40,8 +39,8 @@ class Encoded:
     """
     An image after its encoder pass.
 
-    `features` (1, C_F, h, w) float32 at stride 8 are those of the image scaled to `network_size`,
-    (height, width); `size` is its own.
+    `features` (1, C_F, h, w) float32 at the model's stride are those of the image scaled to
+    `network_size`, (height, width); `size` is its own.
     """
 
     features: torch.Tensor
@@ -83,6 +82,11 @@ class Segmenter:
         or precision.
         """
         return cls(*load_model(path), **options)
+
+    @property
+    def stride(self) -> int:
+        """Return the pixels, of the image that the network sees, from one cell to the next."""
+        return self._model.stride
 
     @property
     def inference_size(self) -> int | None:
@@ -130,7 +134,7 @@ class Segmenter:
         for name in names:
             mask, probabilities = top_classes(
                 self.logits(encoded, name)[0], encoded.network_size, encoded.size,
-                confidence=name in confident, threshold=threshold)
+                self._model.stride, confidence=name in confident, threshold=threshold)
             found[name] = Segmentation(
                 mask.cpu().numpy(), None if probabilities is None else probabilities.cpu().numpy())
         return found
@@ -164,12 +168,13 @@ class Segmenter:
 
     @torch.inference_mode()
     def logits(self, encoded: Encoded, name: str) -> torch.Tensor:
-        """Run a domain's head: its logits, (1, C, h, w) float32, at stride 8."""
+        """Run a domain's head: its logits, (1, C, h, w) float32, at the model's stride."""
         return self._model.logits(encoded.features, name)
 
     def head_mask(self, encoded: Encoded, name: str) -> np.ndarray:
         """Return the mask (H, W) uint8 of a domain's head, as calling the segmenter does."""
-        mask, _ = top_classes(self.logits(encoded, name)[0], encoded.network_size, encoded.size)
+        mask, _ = top_classes(self.logits(encoded, name)[0], encoded.network_size, encoded.size,
+                              self._model.stride)
         return mask.cpu().numpy()
 
     @torch.inference_mode()
@@ -202,7 +207,7 @@ class Segmenter:
         Return the mask (H, W) uint8 of the nearest label embeddings of a domain's label space.
 
         The image may be of any domain. A pixel has the class whose label embedding has the
-        largest dot product with the pixel's embedding: at stride 8, then upsampled as logits are.
+        largest dot product with the pixel's embedding: cell by cell, then upsampled as logits are.
         With the names of several domains in `among`, the nearest is sought among the label
         embeddings of all of them, and is 255 where it belongs to another than `name`.
 
@@ -215,7 +220,8 @@ class Segmenter:
             classes += present if each == name else [IGNORE_INDEX] * len(present)
         if len(classes) > IGNORE_INDEX:
             raise ValueError(f'{len(classes)} classes in all: expected at most {IGNORE_INDEX}')
-        mask, _ = top_classes(torch.cat(scores), encoded.network_size, encoded.size)
+        mask, _ = top_classes(torch.cat(scores), encoded.network_size, encoded.size,
+                              self._model.stride)
         names = np.full(256, IGNORE_INDEX, np.uint8)
         names[:len(classes)] = classes
         return names[mask.cpu().numpy()]
@@ -223,7 +229,7 @@ class Segmenter:
     @torch.inference_mode()
     def prototype_scores(self, encoded: Encoded, name: str) -> tuple[torch.Tensor, list[int]]:
         """
-        Return how near each pixel is to each class's label embeddings, at stride 8.
+        Return how near each pixel is to each class's label embeddings, at the model's stride.
 
         That are dot products (P, h, w) float32, of a class's K the largest; and the P classes'
         indices: of those that have label embeddings. Raises as `label_embeddings` does.
@@ -275,22 +281,3 @@ def is_good_at_bf16(device: torch.device) -> bool:
     # Of CPUs, only those with AMX gain: with AVX-512 BF16 alone a narrow network gets slower.
     cpuinfo = Path('/proc/cpuinfo')
     return device.type == 'cpu' and cpuinfo.exists() and 'amx_bf16' in cpuinfo.read_text()
-
-
-def fold_batch_norm(module: nn.Module) -> nn.Module:
-    """
-    Fold each batch norm into the convolution registered right before it; in place.
-
-    The module is in evaluation mode, and its children are registered in the order in which
-    they are called. Returns the module.
-    """
-    previous_name, previous = None, None
-    for name, child in list(module.named_children()):
-        if isinstance(previous, nn.Conv2d) and isinstance(
-                child, (nn.BatchNorm2d, nn.SyncBatchNorm)):
-            setattr(module, previous_name, fuse_conv_bn_eval(previous, child))
-            setattr(module, name, nn.Identity())
-        else:
-            fold_batch_norm(child)
-        previous_name, previous = name, child
-    return module

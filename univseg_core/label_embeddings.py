@@ -6,12 +6,13 @@ give the D dimensions; the mean over each class's pixels, or K-means over them, 
 its label embeddings. Later, they are class-wise centroids of the pixel embeddings E(F(x)).
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from univseg_core.domains import Domain
+from univseg_core.models.encoders import pretrained_channels
 from univseg_core.models.universal import UniversalSegmenter
 from univseg_core.pixel_statistics import (
     CentroidSums,
@@ -27,21 +28,26 @@ Samples = Iterable[tuple[np.ndarray, np.ndarray]]
 
 
 def principal_label_embeddings(model: UniversalSegmenter, samples: Mapping[str, Samples],
-                               dim: int, centroids: int = 1, seed: int = 0
+                               dim: int, centroids: int = 1, seed: int = 0,
+                               pretrained: bool = False
                                ) -> tuple[dict[str, torch.Tensor], Projection]:
     """
     Return label embeddings (C·K, dim) float32 of a model's domains from its encoder's features.
 
     The `dim` principal components, which are returned, too, are those of all `samples` together.
     Rows are ordered by class, `centroids` (K) of each; those of a class never seen are zero, those
-    of one with fewer than K cells its mean. The model is left in evaluation mode.
+    of one with fewer than K cells its mean. With `pretrained`, the features are those of the
+    encoder's pretrained part alone, which means something before any training. The model is left
+    in evaluation mode.
     """
-    channels = model.encoder.out_channels
+    features_of, channels = model.features, model.encoder.out_channels
+    if pretrained:
+        features_of, channels = model.pretrained_features, pretrained_channels(model.encoder)
     components, statistics = PrincipalComponents(channels), {}
     for name, images in samples.items():
         statistics[name] = _statistics(len(model.domains[name].classes), channels, centroids,
                                        seed)
-        for features, shares in _cells(model, name, images):
+        for features, shares in _cells(model, name, images, features_of):
             components.update(features)
             statistics[name].update(features, shares)
     projection = components.projection(dim)
@@ -61,7 +67,7 @@ def embedded_label_embeddings(model: UniversalSegmenter, samples: Mapping[str, S
     for name, images in samples.items():
         statistics = _statistics(len(model.domains[name].classes), model.spec.embedding_dim,
                                  centroids, seed)
-        for embeddings, shares in _cells(model, name, images, embed=True):
+        for embeddings, shares in _cells(model, name, images, model.pixel_embeddings):
             statistics.update(embeddings, shares)
         vectors[name] = _normalised(statistics.centroids())
     return vectors
@@ -74,7 +80,7 @@ def centroid_sums(model: UniversalSegmenter, name: str, images: Samples) -> Cent
     The model is left in evaluation mode.
     """
     sums = CentroidSums(model.label_embeddings(name), len(model.domains[name].classes))
-    for embeddings, shares in _cells(model, name, images, embed=True):
+    for embeddings, shares in _cells(model, name, images, model.pixel_embeddings):
         sums.update(embeddings, shares)
     return sums
 
@@ -110,17 +116,16 @@ def _statistics(classes: int, channels: int, centroids: int, seed: int
 
 
 @torch.no_grad()
-def _cells(model: UniversalSegmenter, name: str, images: Samples, embed: bool = False
+def _cells(model: UniversalSegmenter, name: str, images: Samples,
+           vectors_of: Callable[[torch.Tensor], torch.Tensor]
            ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Yield each image's cells: vectors (C_F or D, n) and class shares (C, n), float64."""
+    """Yield each image's cells: vectors (channels, n) and class shares (C, n), float64."""
     model.eval()
     classes = len(model.domains[name].classes)
     for image, label in images:
         pixels = torch.from_numpy(image).to(model.mean.device).permute(2, 0, 1)[None]
-        features = model.features(pixels)
-        vectors = model.embed(features) if embed else features
-        yield (vectors[0].flatten(1).double().cpu(),
-               class_shares(torch.from_numpy(label), classes).flatten(1))
+        yield (vectors_of(pixels)[0].flatten(1).double().cpu(),
+               class_shares(torch.from_numpy(label), classes, model.stride).flatten(1))
 
 
 def _normalised(centroids: torch.Tensor) -> torch.Tensor:

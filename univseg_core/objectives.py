@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from univseg_core.domains import IGNORE_INDEX
-from univseg_core.models.encoders import OUTPUT_STRIDE
 
 
 @dataclass(frozen=True)
@@ -182,11 +181,19 @@ def total_loss(supervised: Mapping[str, torch.Tensor],
     return Losses(total, *sums)
 
 
-def valid_cells(targets: torch.Tensor) -> torch.Tensor:
+def valid_cells(targets: torch.Tensor, stride: int) -> torch.Tensor:
     """
-    Return which cells (B, ⌈H/8⌉, ⌈W/8⌉) of the feature map lie on valid pixels, bool.
+    Return which cells (B, ⌈H/stride⌉, ⌈W/stride⌉) of the features lie on valid pixels, bool.
 
-    Targets are (B, H, W) with 255 where void or padded. A cell stands for the pixel that its
-    convolutions are centred at: every eighth.
+    Targets are (B, H, W) with 255 where void or padded.
     """
-    return targets[:, ::OUTPUT_STRIDE, ::OUTPUT_STRIDE] != IGNORE_INDEX
+    return cell_targets(targets, stride) != IGNORE_INDEX
+
+
+def cell_targets(targets: torch.Tensor, stride: int) -> torch.Tensor:
+    """
+    Return the targets (B, ⌈H/stride⌉, ⌈W/stride⌉) of the features' cells, of (B, H, W).
+
+    A cell stands for the pixel that its convolutions are centred at: every eighth, at stride 8.
+    """
+    return targets[:, ::stride, ::stride]

@@ -1,7 +1,7 @@
 """
 What is remembered of many images' pixels, one image at a time, in memory that does not grow.
 
-The vectors of a pixel are the encoder's features, or the pixel embeddings, of its 8×8 cell.
+The vectors of a pixel are the encoder's features, or the pixel embeddings, of its cell.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,6 @@ import warnings
 import numpy as np
 import torch
 import torch.nn.functional as F
-from univseg_core.models.encoders import OUTPUT_STRIDE
 
 SAMPLED_CELLS = 4096
 """Cells of each class that K-means clusters at most, drawn evenly from all that were seen."""
@@ -20,17 +19,17 @@ STARTS = 10
 """Times that K-means starts anew, of which the best result counts."""
 
 
-def class_shares(label: torch.Tensor, classes: int) -> torch.Tensor:
+def class_shares(label: torch.Tensor, classes: int, stride: int) -> torch.Tensor:
     """
-    Return each class's share (C, ⌈H/8⌉, ⌈W/8⌉) of the 8×8 pixels of a cell, float64.
+    Return each class's share (C, ⌈H/s⌉, ⌈W/s⌉) of the s×s pixels of a cell at a stride s, float64.
 
     The label map is (H, W) integer. Void pixels, and those beyond the border, count as no
     class, so that a cell's shares may sum to less than 1.
     """
     height, width = label.shape
     one_hot = torch.stack([label == c for c in range(classes)]).double()
-    padded = F.pad(one_hot, (0, -width % OUTPUT_STRIDE, 0, -height % OUTPUT_STRIDE))
-    return F.avg_pool2d(padded, OUTPUT_STRIDE)
+    padded = F.pad(one_hot, (0, -width % stride, 0, -height % stride))
+    return F.avg_pool2d(padded, stride)
 
 
 @dataclass(frozen=True)

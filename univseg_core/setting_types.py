@@ -57,7 +57,12 @@ def _images(path: Path) -> Path:
     return path.resolve()
 
 
+def _weights(value: str) -> str:
+    return value if value in ('imagenet', 'none') else str(_file(Path(value)))
+
+
 Folder = Annotated[Path, AfterValidator(_folder)]
 ExistingFile = Annotated[Path, AfterValidator(_file)]
+Weights = Annotated[str, AfterValidator(_weights)]
 Images = Annotated[Path, AfterValidator(_images)]
 ClassNames = Annotated[list[str] | None, BeforeValidator(_names)]

@@ -66,7 +66,7 @@ def test_defaults(values, write_config):
     assert (config.objective.alpha, config.objective.beta) == (0, 0)
     assert (config.objective.consistency, config.objective.class_balance) == (1, 0.5)
     assert (config.model.encoder, config.model.width, config.model.embedding_dim) == (
-        'drn_d_22', 1, 128)
+        'efficientnet_lite0', 1, 128)
     assert config.domains['outdoor'].labelled_also_unlabelled
 
 
@@ -123,7 +123,7 @@ def test_bad_overrides_are_quoted(values, write_config, override, message):
     ('training', 'learning_rate', -1, ['training.learning_rate: ', 'greater than 0, got -1']),
     ('objective', 'alpha', float('nan'), ['objective.alpha: ', 'got nan']),
     ('training', 'precision', 'fp8', ['training.precision: ', 'bf16-mixed', "got 'fp8'"]),
-    ('model', 'encoder', 'resnet', ['model.encoder: ', 'drn_d_22', "got 'resnet'"]),
+    ('model', 'encoder', 'resnet', ['model.encoder: ', 'drn_d_22', "encoder 'resnet'"]),
     ('model', 'width', 0.01, ['model.width: ', '0.0625', 'got 0.01']),
     ('data', 'scale', [2, 1], ['data: scale: expected 0.1 ≤ lowest ≤ highest ≤ 10']),
     ('data', 'scale', [1], ['data.scale.1: this key is missing']),

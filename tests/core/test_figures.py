@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from tiny_worlds import COLOURS, draw, HEIGHT, OUTDOOR, random_image, small_network, WIDTH
-from univseg_core.data.folders import Sample
+from tiny_worlds import COLOURS, draw, HEIGHT, OUTDOOR, random_image, WIDTH
 from univseg_core.domains import Domain
 from univseg_core.figures import (
+    evenly_spaced,
     legend,
     overlay,
     overlay_with_legend,
@@ -14,9 +14,6 @@ from univseg_core.figures import (
     VISIBLE_SHARE,
     with_legend,
 )
-from univseg_core.images import write_png
-from univseg_core.inference import Segmenter
-from univseg_core.models.model_file import ModelCard
 
 
 def test_an_overlay_tints_by_class_and_leaves_the_unknown():
@@ -156,21 +153,24 @@ def test_a_panel_has_its_pictures_in_rows():
 
 
 @pytest.mark.parametrize(('available', 'shown'), [
-    (8, [0, 2, 4, 6]), (5, [0, 1, 2, 3]), (4, [0, 1, 2, 3]), (2, [0, 1]), (1, [0])])
-def test_a_validation_panel_shows_evenly_spaced_images_once(tmp_path, available, shown):
+    (8, [0, 2, 4, 6]), (5, [0, 1, 2, 3]), (4, [0, 1, 2, 3]), (2, [0, 1]), (1, [0]), (0, [])])
+def test_evenly_spaced_places_come_once_each(available, shown):
+    assert evenly_spaced(available) == shown
+
+
+def test_a_validation_panel_shows_image_truth_and_prediction():
     generator = np.random.default_rng(0)
-    samples, images = [], []
-    for i in range(available):
+    rows = []
+    for _ in range(3):
         image, label = draw(COLOURS['outdoor'], generator)
-        samples.append(Sample(tmp_path / f'{i}.png', tmp_path / f'{i}_label.png'))
-        write_png(samples[-1].image, image)
-        write_png(samples[-1].label, label)
-        images.append(np.kron(image, np.ones((5, 5, 1), np.uint8)))
-    segmenter = Segmenter(small_network(), ModelCard(), device='cpu', precision='fp32')
-    picture = validation_panel(segmenter, OUTDOOR, samples)
+        rows.append([np.kron(image, np.ones((5, 5, 1), np.uint8)),
+                     *(np.kron(each, np.ones((5, 5), np.uint8)) for each in (label, label[::-1]))])
+    picture = validation_panel(OUTDOOR, rows)
     assert 5 * WIDTH == 320
-    cells = [picture[top:top + 5 * HEIGHT, 4:324]
-             for top in (30 + row * (5 * HEIGHT + 4) for row in range(len(shown)))]
-    for cell, index in zip(cells, shown, strict=True):
-        assert np.array_equal(cell, images[index])
-    assert len(picture) == 26 + len(shown) * (5 * HEIGHT + 4) + len(legend(OUTDOOR, 3 * 324))
+    for row, (image, truth, mask) in enumerate(rows):
+        top = 30 + row * (5 * HEIGHT + 4)
+        for column, expected in enumerate(
+                (image, OUTDOOR.colourise(truth), OUTDOOR.colourise(mask))):
+            left = 4 + 324 * column
+            assert np.array_equal(picture[top:top + 5 * HEIGHT, left:left + 320], expected)
+    assert len(picture) == 26 + 3 * (5 * HEIGHT + 4) + len(legend(OUTDOOR, 3 * 324))

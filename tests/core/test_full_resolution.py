@@ -32,15 +32,15 @@ SIZES = {
 }
 
 
-def random_logits(classes, network_size, *, spread=5.0, seed=0):
+def random_logits(classes, network_size, *, spread=5.0, seed=0, stride=8):
     """Return logits (C, h, w) as the network would give for an image of that size."""
-    cells = [-(-side // 8) for side in network_size]
+    cells = [-(-side // stride) for side in network_size]
     return spread * torch.randn(classes, *cells, generator=torch.manual_seed(seed))
 
 
-def upsampled(logits, network_size, size):
+def upsampled(logits, network_size, size, stride=8):
     """Return all the logits (C, H, W) as float64, by what PyTorch offers for it."""
-    full = F.interpolate(logits[None].double(), scale_factor=8, mode='bilinear',
+    full = F.interpolate(logits[None].double(), scale_factor=stride, mode='bilinear',
                          align_corners=False)
     full = full[:, :, :network_size[0], :network_size[1]]
     return F.interpolate(full, size, mode='bilinear', align_corners=False)[0]
@@ -61,14 +61,15 @@ def _tile(request, monkeypatch):
 
 
 @pytest.mark.usefixtures('_tile')
-@pytest.mark.parametrize('classes', [1, 2, 13, 255])
+@pytest.mark.parametrize(('classes', 'stride'), [(1, 8), (2, 8), (13, 8), (255, 8), (13, 4)])
 @pytest.mark.parametrize(('network_size', 'size'), SIZES.values(), ids=SIZES)
-def test_classes_and_probabilities_are_those_of_the_upsampled_logits(network_size, size, classes):
-    logits = random_logits(classes, network_size)
+def test_classes_and_probabilities_are_those_of_the_upsampled_logits(network_size, size, classes,
+                                                                     stride):
+    logits = random_logits(classes, network_size, stride=stride)
     untouched = logits.clone()
-    full = upsampled(logits, network_size, size)
+    full = upsampled(logits, network_size, size, stride)
     clear = is_clear(full)
-    mask, probabilities = top_classes(logits, network_size, size, confidence=True)
+    mask, probabilities = top_classes(logits, network_size, size, stride, confidence=True)
     assert torch.equal(logits, untouched)
     assert mask.shape == probabilities.shape == size
     assert mask.dtype == probabilities.dtype == torch.uint8
@@ -81,14 +82,15 @@ def test_classes_and_probabilities_are_those_of_the_upsampled_logits(network_siz
 @pytest.mark.parametrize('size', [(27, 48), (113, 199)])
 def test_a_mask_does_not_depend_on_what_else_is_asked_for(size):
     logits = random_logits(13, (27, 48), spread=0.1)
-    mask, nothing = top_classes(logits, (27, 48), size)
+    mask, nothing = top_classes(logits, (27, 48), size, 8)
     assert nothing is None
-    assert torch.equal(top_classes(logits, (27, 48), size, confidence=True)[0], mask)
-    assert torch.equal(top_classes(logits, (27, 48), size, threshold=1e-9)[0], mask)
+    assert torch.equal(top_classes(logits, (27, 48), size, 8, confidence=True)[0], mask)
+    assert torch.equal(top_classes(logits, (27, 48), size, 8, threshold=1e-9)[0], mask)
 
 
 def test_the_first_of_equal_classes_is_taken():
-    mask, probabilities = top_classes(torch.zeros(4, 3, 3), (20, 20), (31, 17), confidence=True)
+    mask, probabilities = top_classes(torch.zeros(4, 3, 3), (20, 20), (31, 17), 8,
+                                      confidence=True)
     assert not mask.any()
     assert (probabilities == 64).all()
 
@@ -98,28 +100,28 @@ def test_the_first_of_equal_classes_is_taken():
 def test_below_the_threshold_the_class_is_unknown(threshold):
     logits, sizes = random_logits(5, (37, 50), spread=2), ((37, 50), (80, 91))
     probability = upsampled(logits, *sizes).softmax(0).amax(0)
-    plain, plain_probabilities = top_classes(logits, *sizes, confidence=True)
-    mask, probabilities = top_classes(logits, *sizes, confidence=True, threshold=threshold)
+    plain, plain_probabilities = top_classes(logits, *sizes, 8, confidence=True)
+    mask, probabilities = top_classes(logits, *sizes, 8, confidence=True, threshold=threshold)
     assert torch.equal(probabilities, plain_probabilities)
     sure = probability >= threshold
     decided = (probability - threshold).abs() > 1e-6
     assert torch.equal(mask[decided & sure], plain[decided & sure])
     assert (mask[decided & ~sure] == 255).all()
     assert decided.double().mean() > 0.99
-    assert torch.equal(top_classes(logits, *sizes, threshold=threshold)[0], mask)
+    assert torch.equal(top_classes(logits, *sizes, 8, threshold=threshold)[0], mask)
     assert sure.any()
 
 
 def test_the_threshold_is_compared_before_a_probability_is_rounded_to_a_byte():
     logits = torch.tensor([0.0, 0.002]).view(2, 1, 1)  # p = 0.5005, as a byte 128: 0.50196
     for threshold, expected in ((0.5004, 1), (0.5006, 255)):
-        mask, probabilities = top_classes(logits, (1, 1), (1, 1), confidence=True,
+        mask, probabilities = top_classes(logits, (1, 1), (1, 1), 8, confidence=True,
                                           threshold=threshold)
         assert (mask.item(), probabilities.item()) == (expected, 128)
 
 
 def test_what_is_sure_passes_any_threshold():
-    mask, _ = top_classes(random_logits(1, (20, 30)), (20, 30), (40, 50), threshold=1.0)
+    mask, _ = top_classes(random_logits(1, (20, 30)), (20, 30), (40, 50), 8, threshold=1.0)
     assert not mask.any()
 
 
@@ -141,7 +143,7 @@ class CalledOperators(TorchDispatchMode):
     ({'confidence': True}, True)])
 def test_probabilities_are_computed_only_where_they_are_needed(options, expected):
     with CalledOperators() as called:
-        top_classes(random_logits(3, (20, 30)), (20, 30), (20, 30), **options)
+        top_classes(random_logits(3, (20, 30)), (20, 30), (20, 30), 8, **options)
     assert 'amax' in called.names
     assert ('_softmax' in called.names) == expected
 
@@ -149,7 +151,7 @@ def test_probabilities_are_computed_only_where_they_are_needed(options, expected
 @pytest.mark.parametrize(('value', 'threshold'), [
     (math.nan, 0.0), (math.nan, 0.1), (math.inf, 0.1), (-math.inf, 0.1)])
 def test_where_logits_are_not_finite_nothing_is_known(value, threshold):
-    mask, probabilities = top_classes(torch.full((3, 2, 2), value), (16, 16), (20, 20),
+    mask, probabilities = top_classes(torch.full((3, 2, 2), value), (16, 16), (20, 20), 8,
                                       confidence=True, threshold=threshold)
     assert (mask == 255).all()
     assert not probabilities.any()
@@ -173,7 +175,8 @@ def test_memory_besides_the_results_does_not_grow_with_the_image(classes, confid
     for size in ((96, 128), (192, 256), (120, 1000)):
         results = (2 if confidence else 1) * size[0] * size[1]
         held = peak_memory(
-            lambda size=size: top_classes(logits, network_size, size, confidence=confidence))
+            lambda size=size: top_classes(logits, network_size, size, 8,
+                                          confidence=confidence))
         assert results < held <= results + 8 * tile + 4 * logits.nbytes
     assert 4 * classes * size[0] * size[1] > 24 * tile  # the logits that are never there at once
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from tiny_worlds import INDOOR, OUTDOOR, random_image
 import torch
+from univseg_core.data.curriculum import Curriculum
 from univseg_core.data.cut_mix import AREA, cut_mix, CutMix, mixing_groups, partners_of, random_box
 from univseg_core.data.folders import DataError, Sample
 from univseg_core.data.mixture import Batch, FaultCount, MixtureDataset
@@ -16,8 +17,8 @@ from univseg_core.data.transforms import Augmentation
 from univseg_core.images import ImageError, write_png
 
 SIDE = 32
-AS_IT_IS = Augmentation(SIDE)
-RANDOM = Augmentation(SIDE, (0.5, 1.5), flip=True, colour=0.3)
+AS_IT_IS = Curriculum((Augmentation(SIDE),))
+RANDOM = Curriculum((Augmentation(SIDE, (0.5, 1.5), flip=True, colour=0.3),))
 # A store is anything with a length and items; here an image tells which one it is.
 LABELLED = {'outdoor': range(10, 15), 'indoor': range(20, 26)}
 UNLABELLED = {'outdoor': range(30, 37), 'indoor': range(40, 43)}
@@ -192,26 +193,27 @@ def test_crops_are_mixed_in_pairs_and_the_last_three_together(count, groups, exp
     assert partners_of(groups).tolist() == expected
 
 
-@pytest.mark.parametrize('size', [(24, 36), (16, 64), (160, 160)])
+@pytest.mark.parametrize('size', [(3, 5), (2, 8), (20, 20)])
 def test_a_box_is_one_rectangle_of_whole_cells(size):
     areas = []
     for seed in range(50):
         inside = random_box(size, np.random.default_rng(seed))
-        assert inside.shape == (-(-size[0] // 8), -(-size[1] // 8))
+        assert inside.shape == size
         rows, columns = inside.any(1), inside.any(0)
         assert np.array_equal(inside, rows[:, None] & columns)
         for line in (rows, columns):
             assert np.count_nonzero(np.diff(np.concatenate([[0], line, [0]]))) == 2
         areas.append(inside.mean())
-    if min(size) == 160:  # where cells are small against the crop
+    if min(size) == 20:  # where cells are small against the crop
         assert AREA[0] - 0.03 < min(areas) < max(areas) < AREA[1] + 0.03
 
 
 def test_pixels_are_mixed_as_cells_are():
     """Crops that say in each pixel where it comes from."""
-    boxes = [random_box((20, 20), np.random.default_rng(seed)) for seed in range(3)]
+    boxes = [random_box((3, 3), np.random.default_rng(seed)) for seed in range(3)]
     origin = np.broadcast_to(np.arange(3, dtype=np.uint8)[:, None, None], (3, 20, 20))
-    images, targets, mix = cut_mix(np.repeat(origin[..., None], 3, -1), origin, boxes, [4, 4, 4])
+    images, targets, mix = cut_mix(np.repeat(origin[..., None], 3, -1), origin, boxes, [4, 4, 4],
+                                   8)
     assert images.dtype == targets.dtype == np.uint8
     cells = mix.of_cells(torch.arange(3.)[:, None, None, None].expand(3, 2, 3, 3))
     for crop, partner in enumerate((2, 0, 1)):
@@ -225,7 +227,7 @@ def test_pixels_are_mixed_as_cells_are():
 
 
 def test_unlabelled_crops_are_mixed_within_their_domain_with_their_padding():
-    plain, batch = (whole(dataset(3, RANDOM, size=20, mix=mix), 4) for mix in (False, True))
+    plain, batch = (whole(dataset(3, RANDOM, size=20, mix_at=mix), 4) for mix in (None, 8))
     assert plain.mixes == {}
     assert list(batch.mixes) == list(UNLABELLED)
     assert torch.equal(batch.images[:4], plain.images[:4])
@@ -240,17 +242,17 @@ def test_unlabelled_crops_are_mixed_within_their_domain_with_their_padding():
             assert torch.equal(mixed_crops, torch.where(inside, crops[mix.partners], crops))
         assert not torch.equal(batch.images[rows], plain.images[rows])
     assert not torch.equal(batch.targets, plain.targets)
-    boxes = {seed: whole(dataset(seed, mix=True), 4).mixes['indoor'].inside for seed in (3, 4)}
+    boxes = {seed: whole(dataset(seed, mix_at=8), 4).mixes['indoor'].inside for seed in (3, 4)}
     assert torch.equal(boxes[3], batch.mixes['indoor'].inside)
     assert not torch.equal(boxes[3], boxes[4])
-    assert not torch.equal(boxes[3], whole(dataset(3, mix=True), 5).mixes['indoor'].inside)
+    assert not torch.equal(boxes[3], whole(dataset(3, mix_at=8), 5).mixes['indoor'].inside)
 
 
 @pytest.mark.parametrize(('of', 'workers'), [(1, 0), (2, 1), (3, 0), (8, 0)])
 @pytest.mark.parametrize('unlabelled', [2, 5])
 def test_how_crops_are_mixed_does_not_depend_on_the_pieces(of, workers, unlabelled):
     """Those that are mixed with each other go to the same piece; groups go to each in turn."""
-    options = {'augmentation': RANDOM, 'counts': (3, unlabelled), 'size': 60, 'mix': True}
+    options = {'augmentation': RANDOM, 'counts': (3, unlabelled), 'size': 60, 'mix_at': 8}
     batch = whole(dataset(**options), 2)
     [pieces] = dataset(**options, pieces=range(of), of=of).batches(2, 3, workers)
     groups, first = mixing_groups(unlabelled), 2 * 3
@@ -273,13 +275,13 @@ def test_how_crops_are_mixed_does_not_depend_on_the_pieces(of, workers, unlabell
 
 
 def test_a_batch_of_fewer_groups_than_pieces_is_refused():
-    dataset(counts=(1, 2), mix=True, pieces=(3,), of=4)
+    dataset(counts=(1, 2), mix_at=8, pieces=(3,), of=4)
     with pytest.raises(DataError, match=r'4 crops \(mixed ones counted as one\) cannot'):
-        dataset(counts=(1, 2), mix=True, of=5)
+        dataset(counts=(1, 2), mix_at=8, of=5)
 
 
 def test_a_batch_goes_to_a_device_whole():
-    batch = whole(dataset(mix=True), 0)
+    batch = whole(dataset(mix_at=8), 0)
     moved = batch.to('meta')
     tensors = [moved.images, moved.targets, *(
         tensor for mix in moved.mixes.values()
@@ -422,7 +424,7 @@ def test_a_store_without_a_readable_file_is_told_by_a_name(tmp_path, workers):
     path = tmp_path / 'damaged.png'
     path.write_bytes(b'no image')
     store = ImageStore([Sample(path), Sample(path)], OUTDOOR, None)
-    mixture = MixtureDataset({'outdoor': store}, {}, Augmentation(8), 1, 1, seed=0)
+    mixture = MixtureDataset({'outdoor': store}, {}, Curriculum((Augmentation(8),)), 1, 1, seed=0)
     with pytest.raises(ImageError) as error:
         next(mixture.batches(0, 1, workers))
     assert str(error.value) == f'{path}: not a readable image (damaged, or of an unknown format)'

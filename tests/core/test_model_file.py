@@ -17,6 +17,7 @@ from univseg_core.models.model_file import (
     ModelFileError,
     save_model,
 )
+from univseg_core.models.normalisation import IMAGENET, Normalisation
 
 CARD = ModelCard(image_size=240, miou={'outdoor': 0.123456789, 'indoor': 0.5},
                  training={'config': {'training': {'steps': 3}}, 'note': 'α'})
@@ -125,7 +126,7 @@ def test_a_broken_description_is_refused(tmp_path, text):
 
 
 @pytest.mark.parametrize(('version', 'message'), [
-    (2, 'format version 2 is newer than 1'),
+    (3, 'format version 3 is newer than 2'),
     (99, 'update univseg'),
     (0, 'format version 0: expected an integer'),
     ('1', "format version '1': expected an integer"),
@@ -176,9 +177,35 @@ def test_a_description_that_cannot_be_is_refused(rewrite, change, message):
     assert_refused(path, 'its description is damaged', message)
 
 
-def test_another_normalisation_is_refused(rewrite):
-    path = rewrite(lambda _, m: m['normalisation'].update(mean=[0, 0, 0]))
-    assert_refused(path, 'unsupported normalisation')
+def test_the_normalisation_is_the_files(rewrite):
+    path = rewrite(lambda _, m: m['normalisation'].update(mean=[0.5, 0.4, 0.3]))
+    model, _ = load_model(path)
+    assert model.normalisation == Normalisation((0.5, 0.4, 0.3), IMAGENET.std)
+    assert model.mean.flatten().tolist() == pytest.approx([127.5, 102, 76.5])
+
+
+@pytest.mark.parametrize('mean', [[0, 0], [0, 0, 'x'], [0, 0, 2], [0, 0, float('nan')], 3, None])
+def test_a_normalisation_that_is_none_is_refused(rewrite, mean):
+    path = rewrite(lambda _, m: m['normalisation'].update(mean=mean))
+    assert_refused(path, 'its description is damaged')
+
+
+def test_files_of_the_first_format_are_read(rewrite):
+    """They know of no stride and of no weights that a model began with."""
+    def as_it_was(_, metadata):
+        metadata.update(format_version=1)
+        del metadata['model']['stride'], metadata['began_with']
+
+    model, _ = load_model(rewrite(as_it_was))
+    assert (model.stride, model.began_with) == (8, None)
+
+
+def test_a_file_whose_encoder_was_another_network_by_that_name_is_refused(rewrite):
+    def as_it_was(_, metadata):
+        metadata.update(format_version=1)
+        metadata['model'] = {'encoder': 'resnet18', 'width': 1, 'embedding_dim': 8}
+
+    assert_refused(rewrite(as_it_was), 'in which resnet18 was another network')
 
 
 @pytest.mark.parametrize('error', [OSError(errno.ENOSPC, 'No space left on device'),

@@ -296,8 +296,8 @@ def test_upsampling_commutes_with_the_dot_product_but_not_with_the_entropy():
     """Computing the entropy at stride 8 is an approximation: this is where it comes in."""
     _, _, embeddings, labels, _ = random_batch('b')
     pixels, size = embeddings['b'], (16, 40)
-    late = upsample(similarity(pixels, labels['b']), size)
-    early = similarity(upsample(pixels, size), labels['b'])
+    late = upsample(similarity(pixels, labels['b']), size, 8)
+    early = similarity(upsample(pixels, size, 8), labels['b'])
     torch.testing.assert_close(late, early, rtol=1e-5, atol=1e-5)
 
     coarse = entropy(similarity(pixels, labels['b']), torch.ones(3, 2, 5, dtype=torch.bool))
@@ -309,6 +309,6 @@ def test_upsampling_commutes_with_the_dot_product_but_not_with_the_entropy():
 def test_valid_cells_are_those_of_every_eighth_pixel(size):
     generator = np.random.default_rng(0)
     targets = generator.choice([0, 1, VOID], (2, *size)).astype(np.uint8)
-    cells = valid_cells(torch.from_numpy(targets)).tolist()
+    cells = valid_cells(torch.from_numpy(targets), 8).tolist()
     assert cells == [[[image[y, x] != VOID for x in range(0, size[1], 8)]
                       for y in range(0, size[0], 8)] for image in targets]

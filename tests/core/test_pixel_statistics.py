@@ -36,7 +36,7 @@ def random_maps(seed=0, present=range(CLASSES)):
 def cells_of(maps):
     """Yield each map's features (C_F, n) and class shares (C, n), float64."""
     for features, label in maps:
-        shares = class_shares(torch.from_numpy(label), CLASSES)
+        shares = class_shares(torch.from_numpy(label), CLASSES, 8)
         yield features.flatten(1).double(), shares.flatten(1)
 
 
@@ -57,7 +57,7 @@ def test_shares_worked_by_hand():
     label[:4, :8] = 0
     label[4:6, :8] = 1
     label[:, 8:] = 1
-    shares = class_shares(torch.from_numpy(label), 3)
+    shares = class_shares(torch.from_numpy(label), 3, 8)
     assert shares.dtype == torch.float64
     assert shares.tolist() == [[[0.5, 0]], [[0.25, 0.5]], [[0, 0]]]
 
@@ -65,7 +65,7 @@ def test_shares_worked_by_hand():
 @pytest.mark.parametrize('size', [(1, 1), (8, 8), (9, 15), (23, 40)])
 def test_shares_count_every_pixel_once(size):
     label = np.random.default_rng(0).choice([0, 1, 2, 255], size).astype(np.uint8)
-    shares = class_shares(torch.from_numpy(label), 3)
+    shares = class_shares(torch.from_numpy(label), 3, 8)
     assert shares.shape == (3, -(-size[0] // 8), -(-size[1] // 8))
     assert (64 * shares.sum((1, 2))).tolist() == [(label == c).sum() for c in range(3)]
     top, left = (side - 1 - (side - 1) % 8 for side in size)

@@ -9,6 +9,7 @@ import pytest
 from tiny_worlds import HEIGHT, INDOOR, OUTDOOR, random_image, WIDTH
 import torch
 from univseg_core.data import stores as stores_module
+from univseg_core.data.curriculum import Curriculum
 from univseg_core.data.dataset import DomainData
 from univseg_core.data.folders import DataError, labelled_samples, read_sample, Sample
 from univseg_core.data.mixture import MixtureDataset
@@ -221,8 +222,8 @@ def test_batches_do_not_depend_on_where_images_are(data, memory, workers):
     def batches(available):
         memory(available)
         stores = prepare_stores(data, 48)
-        mixture = MixtureDataset(stores.labelled, stores.unlabelled,
-                                 Augmentation(32, (0.75, 1.5), True, 0.3), 2, 3, seed=4)
+        crops = Curriculum((Augmentation(32, (0.75, 1.5), True, 0.3),))
+        mixture = MixtureDataset(stores.labelled, stores.unlabelled, crops, 2, 3, seed=4)
         return list(mixture.batches(0, 4, workers))
 
     for [held], [read] in zip(batches(10**9), batches(0), strict=True):

@@ -54,7 +54,7 @@ def batch(unmixed):
         count = rows.stop - rows.start
         crops, its, mixes[name] = cut_mix(
             images[rows].permute(0, 2, 3, 1).numpy(), targets[rows].numpy(),
-            [random_box((24, 40), generator) for _ in range(count)], [0] * count)
+            [random_box((3, 5), generator) for _ in range(count)], [0] * count, 8)
         images[rows], targets[rows] = (torch.from_numpy(crops).permute(0, 3, 1, 2),
                                        torch.from_numpy(its))
     return Batch(images, targets, LABELLED, UNLABELLED, mixes=mixes)
@@ -91,11 +91,11 @@ def test_it_answers_for_the_unmixed_as_the_heads_do_and_mixes_the_answers(batch,
                                                               expected))
 
 
-@pytest.mark.parametrize('encoder', ['drn_d_22', 'light', 'resnet18', 'mobilenet_v3_large'])
-def test_a_process_without_crops_of_a_domain_gets_no_answers_of_it(batch, encoder):
+@pytest.mark.parametrize(('encoder', 'width'), [
+    ('drn_d_22', 1 / 4), ('light', 1 / 4), ('resnet18', 1), ('efficientnet_lite0', 1)])
+def test_a_process_without_crops_of_a_domain_gets_no_answers_of_it(batch, encoder, width):
     """Of 2 processes, one has none where each domain has one pair."""
-    spec = ModelSpec(encoder, 1 if encoder.startswith('resnet') else 1 / 4, 8)
-    network = UniversalSegmenter(spec, [OUTDOOR, INDOOR])
+    network = UniversalSegmenter(ModelSpec(encoder, width, 8), [OUTDOOR, INDOOR])
     for counts in ({'outdoor': 3, 'indoor': 0}, {'outdoor': 0, 'indoor': 0}):
         answers = MeanTeacher(network).answers({
             name: first(batch.mixes[name], count) for name, count in counts.items()})
@@ -132,11 +132,11 @@ def test_the_losses_of_mixed_crops(batch, warmup, rise, full_resolution):
     objective = ObjectiveSection(alpha=0, beta=0.1, consistency=0.8, warmup_steps=warmup,
                                  full_resolution=full_resolution)
     answers = MeanTeacher(network).answers(batch.mixes)
-    counts = step_counts(FABRIC, [batch], objective)
+    counts = step_counts(FABRIC, [batch], objective, 8)
     losses, values = batch_losses(network, batch, counts, objective, 5, {}, answers)
     features, expected = network.features(batch.images), 0
     for name, rows in UNLABELLED.items():
-        valid = valid_cells(batch.targets[rows])
+        valid = valid_cells(batch.targets[rows], 8)
         expected += consistency_loss(network.logits(features[rows], name), answers[name], valid)
         mean = answers[name].permute(0, 2, 3, 1)[valid].mean(0)
         torch.testing.assert_close(values[f'taught/{name}'], mean)
@@ -165,7 +165,7 @@ def test_a_step_holds_mixed_crops_to_the_answers_for_the_unmixed(batch, unmixed)
         answers = network.logits(network.features(unmixed.images[rows]), name).softmax(1)
         expected += consistency_loss(
             network.logits(features[rows], name), batch.mixes[name].of_cells(answers),
-            valid_cells(batch.targets[rows]))
+            valid_cells(batch.targets[rows], 8))
     torch.testing.assert_close(values['consistency'], expected.detach())
 
 

@@ -49,14 +49,14 @@ def test_a_batchs_losses(unlabelled, warmup, step, rise):
     batch = batch_of({name: UNLABELLED_ROWS[name] for name in unlabelled})
     objective = ObjectiveSection(alpha=0.3, beta=0.7, warmup_steps=warmup)
     with torch.no_grad():
-        counts = step_counts(FABRIC, [batch], objective)
+        counts = step_counts(FABRIC, [batch], objective, 8)
         losses, values = batch_losses(network, batch, counts, objective, step)
         logits, embeddings, of_labelled, features, _ = network(batch.images, batch.labelled,
                                                                batch.unlabelled)
         supervised = sum(masked_cross_entropy(logits[name], batch.targets[LABELLED_ROWS[name]])
                          for name in LABELLED_ROWS)
         entropies = {(i, j): entropy(similarity(embeddings[i], network.label_embeddings(j)),
-                                     valid_cells(batch.targets)[UNLABELLED_ROWS[i]])
+                                     valid_cells(batch.targets, 8)[UNLABELLED_ROWS[i]])
                      for i in unlabelled for j in ('outdoor', 'indoor')}
     within = sum(value for (i, j), value in entropies.items() if i == j)
     cross = sum(value for (i, j), value in entropies.items() if i != j)
@@ -69,7 +69,7 @@ def test_a_batchs_losses(unlabelled, warmup, step, rise):
     close(values['embedding_norm'], pixels.norm(dim=1).mean() * len(pixels) / (7 * 15))
     for name in unlabelled:
         scores = similarity(embeddings[name], network.label_embeddings(name))
-        valid = valid_cells(batch.targets)[UNLABELLED_ROWS[name]]
+        valid = valid_cells(batch.targets, 8)[UNLABELLED_ROWS[name]]
         nearest = torch.bincount(scores.argmax(1)[valid], minlength=scores.shape[1])
         close(values[f'nearest/{name}'], nearest / valid.sum())
     close(values['feature_norm'], features.norm(dim=1).mean())
@@ -93,7 +93,7 @@ def test_the_anchor_holds_labelled_cells_to_their_class(similarity_form, per_cla
                                  temperature=0.5)
     with torch.no_grad():
         losses, values = batch_losses(network, batch,
-                                      step_counts(FABRIC, [batch], objective), objective, 1)
+                                      step_counts(FABRIC, [batch], objective, 8), objective, 1)
         features = network.features(batch.images)
     expected = 0
     for name, rows in LABELLED_ROWS.items():
@@ -125,11 +125,11 @@ def test_the_entropy_at_full_resolution_is_that_of_upsampled_similarities():
     network, batch = network_with_labels(), batch_of(UNLABELLED_ROWS)
     objective = ObjectiveSection(alpha=1, beta=1, full_resolution=True)
     with torch.no_grad():
-        counts = step_counts(FABRIC, [batch], objective)
+        counts = step_counts(FABRIC, [batch], objective, 8)
         _, values = batch_losses(network, batch, counts, objective, 1)
         embeddings = network(batch.images, batch.labelled, batch.unlabelled).embeddings
         scores = {(i, j): upsample(similarity(embeddings[i], network.label_embeddings(j)),
-                                   (24, 40)) for i in embeddings for j in embeddings}
+                                   (24, 40), 8) for i in embeddings for j in embeddings}
     for (i, j), each in scores.items():
         valid = batch.targets[UNLABELLED_ROWS[i]] != 255
         close(values[f'entropy/{i}/{j}'], entropy(each, valid))
@@ -140,7 +140,7 @@ def test_the_entropy_at_full_resolution_is_that_of_upsampled_similarities():
 def test_a_batch_without_unlabelled_images_has_the_supervised_loss():
     batch, objective = batch_of({}), ObjectiveSection()
     losses, _ = batch_losses(network_with_labels(), batch,
-                             step_counts(FABRIC, [batch], objective), objective, 1)
+                             step_counts(FABRIC, [batch], objective, 8), objective, 1)
     assert losses.total == losses.supervised
     assert losses.cross == losses.within == 0
 
@@ -186,8 +186,8 @@ def test_losses_are_divided_by_what_all_processes_have():
     """As if three more processes had the same batch: a share is a quarter of the whole."""
     batch = batch_of(UNLABELLED_ROWS)
     objective = ObjectiveSection(alpha=0.3, beta=0.7, anchor=0.2)
-    network, counts = network_with_labels(), step_counts(FABRIC, [batch], objective)
-    everywhere = step_counts(FABRIC, 4 * [batch], objective)
+    network, counts = network_with_labels(), step_counts(FABRIC, [batch], objective, 8)
+    everywhere = step_counts(FABRIC, 4 * [batch], objective, 8)
     losses, values = batch_losses(network, batch, counts, objective, 1)
     share, shared_values = batch_losses(network, batch, everywhere, objective, 1)
     close(share.total * 4, losses.total)

@@ -5,9 +5,8 @@ import pytest
 from tiny_worlds import INDOOR, OUTDOOR, small_network
 import torch
 from univseg_core.domains import Domain
+from univseg_core.models.normalisation import IMAGENET, Normalisation
 from univseg_core.models.universal import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
     ModelSpec,
     UniversalSegmenter,
     upsample,
@@ -46,7 +45,7 @@ def test_each_domain_gets_exactly_its_rows():
         logits, embeddings, of_labelled, _, of_unlabelled = network(batch, LABELLED, UNLABELLED)
         for name, rows in LABELLED.items():
             head = network.get_submodule(f'head_{name}')
-            expected = upsample(head(network.features(batch[rows])), (37, 50))
+            expected = upsample(head(network.features(batch[rows])), (37, 50), 8)
             torch.testing.assert_close(logits[name], expected, rtol=1e-5, atol=1e-5)
         for found, part in ((embeddings, UNLABELLED), (of_labelled, LABELLED)):
             for name, rows in part.items():
@@ -73,17 +72,25 @@ def test_logits_are_upsampled_and_cropped_never_resized(size):
     small = torch.randn(1, 2, -(-size[0] // 8), -(-size[1] // 8),
                         generator=torch.manual_seed(0))
     expected = bilinear_x8(small[0].double().numpy(), *size)
-    np.testing.assert_allclose(upsample(small, size)[0].numpy(), expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(upsample(small, size, 8)[0].numpy(), expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize('dtype', [torch.uint8, torch.float32])
 def test_images_are_normalised_inside(dtype):
     network, batch = small_network(), images(1)
-    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (IMAGENET.mean, IMAGENET.std))
     with torch.no_grad():
         expected = network.encoder((batch / 255 - mean) / std)
         torch.testing.assert_close(network.features(batch.to(dtype)), expected,
                                    rtol=1e-4, atol=1e-5)
+
+
+def test_another_normalisation_is_the_models_own():
+    network, batch = small_network(), images(1)
+    with torch.no_grad():
+        expected = network.encoder(batch / 127.5 - 1)
+        network.normalise_as(Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)))
+        torch.testing.assert_close(network.features(batch), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize('name', ['train', 'forward', 'items', 'encoder', 'embedding', 'domains',

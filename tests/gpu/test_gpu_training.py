@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from tiny_worlds import small_network
 import torch
 from torch import nn
+from univseg_core.data.curriculum import Curriculum
 from univseg_core.data.dataset import load_data, load_validation
 from univseg_core.data.mixture import MixtureDataset
 from univseg_core.data.stores import prepare_stores
@@ -93,9 +94,10 @@ def one_step(config, device):
     held = prepare_stores(data, options.image_size, progress=False)
     mixture = MixtureDataset(
         held.labelled, held.unlabelled,
-        Augmentation(options.crop_size, options.scale, options.flip, options.colour),
+        Curriculum((Augmentation(options.crop_size, options.scale, options.flip,
+                                 options.colour),)),
         options.labelled_per_domain, options.unlabelled_per_domain, 0,
-        mix=bool(config.objective.consistency))
+        mix_at=8 if config.objective.consistency else None)
     network = small_network(width=1 / 4).train()
     for seed, name in enumerate(data):
         vectors = torch.randn(len(data[name].domain.classes), 8,

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from univseg_core.data.transforms import as_planes
-from univseg_core.models.encoders import OUTPUT_STRIDE
 
 AREA = (0.25, 0.5)
 """Share of a crop that its box takes, lowest and highest."""
@@ -59,9 +58,9 @@ def partners_of(groups: Sequence[int]) -> np.ndarray:
     return partners
 
 
-def random_box(size: tuple[int, int], generator: np.random.Generator) -> np.ndarray:
-    """Return which cells (h, w) bool of a crop of some size (H, W) in pixels its box takes."""
-    h, w = (-(-side // OUTPUT_STRIDE) for side in size)
+def random_box(cells: tuple[int, int], generator: np.random.Generator) -> np.ndarray:
+    """Return which of the cells (h, w) bool of a crop's features its box takes."""
+    h, w = cells
     area = generator.uniform(*AREA)
     aspect = np.exp(generator.uniform(*np.log(ASPECT)))
     height = min(h, max(1, round(h * np.sqrt(area * aspect))))
@@ -73,19 +72,20 @@ def random_box(size: tuple[int, int], generator: np.random.Generator) -> np.ndar
 
 
 def cut_mix(images: np.ndarray, targets: np.ndarray, boxes: Sequence[np.ndarray],
-            groups: Sequence[int]) -> tuple[np.ndarray, np.ndarray, CutMix]:
+            groups: Sequence[int], stride: int) -> tuple[np.ndarray, np.ndarray, CutMix]:
     """
     Return some crops (n, S, S, 3) uint8 and their targets (n, S, S) uint8, mixed, and how.
 
-    `boxes` and `groups` are those of each crop; targets tell padding, which is mixed, too.
+    `boxes` of cells at `stride`, and `groups`, are those of each crop; targets tell padding,
+    which is mixed, too.
     """
-    inside = np.zeros((len(images), *(-(-side // OUTPUT_STRIDE) for side in targets.shape[1:])),
+    inside = np.zeros((len(images), *(-(-side // stride) for side in targets.shape[1:])),
                       bool)
     for cells, box in zip(inside, boxes, strict=True):
         cells[:] = box
     partners = partners_of(groups)
     mix = CutMix(as_planes(images), torch.from_numpy(inside), torch.from_numpy(partners))
-    pixels = inside.repeat(OUTPUT_STRIDE, 1).repeat(OUTPUT_STRIDE, 2)
+    pixels = inside.repeat(stride, 1).repeat(stride, 2)
     pixels = pixels[:, :targets.shape[1], :targets.shape[2]]
     return (np.where(pixels[..., None], images[partners], images),
             np.where(pixels, targets[partners], targets), mix)

@@ -12,10 +12,11 @@ import cv2
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
+from univseg_core.data.curriculum import Curriculum
 from univseg_core.data.cut_mix import cut_mix, CutMix, mixing_groups, random_box
 from univseg_core.data.folders import DataError
 from univseg_core.data.stores import ImageStore
-from univseg_core.data.transforms import as_planes, Augmentation
+from univseg_core.data.transforms import as_planes
 from univseg_core.errors import UnivsegError
 from univseg_core.images import ImageError
 
@@ -90,8 +91,8 @@ class MixtureDataset(Dataset):
     So a run that starts again at any step sees the same batches. Each epoch over a domain's
     labelled (or unlabelled) samples visits each of them once, in a new order.
 
-    With `mix`, the unlabelled crops of a domain are mixed with each other, in pairs, the last
-    three together where their number is odd.
+    With `mix_at`, a stride, the unlabelled crops of a domain are mixed with each other, in cells
+    of that stride: in pairs, the last three together where their number is odd.
 
     A step's crops may be shared among processes, and cut into pieces by each: they go to the `of`
     pieces in turn, those that are mixed with each other to the same. An item is a list of Batches,
@@ -99,19 +100,19 @@ class MixtureDataset(Dataset):
     """
 
     def __init__(self, labelled: Mapping[str, ImageStore], unlabelled: Mapping[str, ImageStore],
-                 augmentation: Augmentation, labelled_per_domain: int,
+                 curriculum: Curriculum, labelled_per_domain: int,
                  unlabelled_per_domain: int, seed: int, pieces: Sequence[int] = (0,),
-                 of: int = 1, mix: bool = False):
+                 of: int = 1, mix_at: int | None = None):
         self._parts = [(store, labelled_per_domain) for store in labelled.values()]
         self._parts += [(store, unlabelled_per_domain) for store in unlabelled.values()]
         self._labelled, self._unlabelled = list(labelled), list(unlabelled)
-        self._augmentation = augmentation
+        self._curriculum = curriculum
         self._seed = seed
-        self._mix = mix
+        self._mix_at = mix_at
         self._pieces, self._of = pieces, of
         groups = []  # that of each row
         for part, (_, count) in enumerate(self._parts):
-            of_part = (mixing_groups(count) if mix and part >= len(labelled)
+            of_part = (mixing_groups(count) if mix_at and part >= len(labelled)
                        else list(range(count)))
             first = groups[-1] + 1 if groups else 0
             groups += [first + group for group in of_part]
@@ -143,16 +144,17 @@ class MixtureDataset(Dataset):
 
     def _piece(self, step: int, piece: int) -> Batch:
         crops, groups, boxes = ([[] for _ in self._parts] for _ in range(3))  # by part
-        faults = []
+        faults, augmentation = [], self._curriculum.at(step)
         for group, (part, position, order, offset) in zip(self._groups, self._rows(step),
                                                           strict=True):
             if group % self._of != piece:
                 continue
             item = self._readable(self._parts[part][0], order, offset, faults)
-            crops[part].append(self._augmentation(*item, self._generator(part, position, 1)))
+            crops[part].append(augmentation(*item, self._generator(part, position, 1)))
             groups[part].append(group)
-            if self._mix and part >= len(self._labelled):
-                boxes[part].append(random_box((self._augmentation.crop_size,) * 2,
+            if self._mix_at and part >= len(self._labelled):
+                side = -(-augmentation.crop_size // self._mix_at)
+                boxes[part].append(random_box((side, side),
                                               self._generator(part, position, 2)))
         images, targets = map(np.stack, zip(*chain(*crops), strict=True))
         stops = np.cumsum([len(of_part) for of_part in crops]).tolist()
@@ -162,10 +164,10 @@ class MixtureDataset(Dataset):
         labelled = dict(zip(self._labelled, rows[:count], strict=True))
         unlabelled = dict(zip(self._unlabelled, rows[count:], strict=True))
         mixes = {}
-        if self._mix:
+        if self._mix_at:
             for part, (name, own) in enumerate(unlabelled.items(), count):
                 images[own], targets[own], mixes[name] = cut_mix(
-                    images[own], targets[own], boxes[part], groups[part])
+                    images[own], targets[own], boxes[part], groups[part], self._mix_at)
         return Batch(as_planes(images), torch.from_numpy(targets), labelled, unlabelled,
                      tuple(faults), mixes)
 

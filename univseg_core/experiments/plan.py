@@ -113,7 +113,7 @@ def _check_data(experiment: Experiment, variants: Iterable[Variant]) -> None:
         'alpha': 0, 'beta': int(unlabelled)}})
     config = _checked(experiment, _with_labelled(values, max(numbers, default=None)))
     given = config.label_embeddings
-    if given.file or given.networks or given.basis != 'per_domain':
+    if given.file or given.networks or given.basis not in (None, 'per_domain'):
         raise ConfigError(f'{experiment.base}: label_embeddings: file, networks and basis are '
                           "the variants' to set; the base has one of them")
     load_data(config)

@@ -37,7 +37,7 @@ COLUMNS = ('rank', 'file', 'score', 'uncertainty', 'distance', 'reason')
 @dataclass(frozen=True)
 class FrameView:
     """
-    What the model makes of one frame, from one encoder pass, in cells of 8×8 pixels.
+    What the model makes of one frame, from one encoder pass, cell by cell.
 
     `uncertain` (C,) float64 has for each class the sum of `cell_uncertainty` over the cells whose
     likeliest class it is, over the number of all cells: 0..1. `undecided` is the share of cells

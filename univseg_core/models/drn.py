@@ -112,7 +112,7 @@ class DRN(nn.Module):
 
     def __init__(self, name: str = 'drn_d_22', width: float = 1.0):
         super().__init__()
-        self.out_channels = drn_channels(name, width)
+        self.out_channels, self.stride = drn_channels(name, width), 8
         spec = DRN_SPECS[name]
         channels = [int(c * width) for c in CHANNELS]
         if channels[0] < 1:

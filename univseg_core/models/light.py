@@ -95,7 +95,7 @@ class LightEncoder(nn.Module):
         if int(CHANNELS[0] * width) < 1:
             raise ValueError(f'encoder width {width}: expected at least {1 / CHANNELS[0]}')
         half, quarter, eighth, sixteenth, context, features = (int(c * width) for c in CHANNELS)
-        self.out_channels = features
+        self.out_channels, self.stride = features, 8
         self.detail = nn.Sequential(
             *convolution(3, half, 3, stride=2), nn.ReLU(inplace=True),
             *convolution(half, quarter, 3, stride=2), nn.ReLU(inplace=True),

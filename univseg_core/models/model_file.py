@@ -13,15 +13,15 @@ from safetensors import safe_open, SafetensorError
 import torch
 from univseg_core.domains import Domain
 from univseg_core.errors import UnivsegError
-from univseg_core.models.universal import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    ModelSpec,
-    UniversalSegmenter,
-)
+from univseg_core.models.normalisation import Normalisation
+from univseg_core.models.timm_encoder import EncoderError, is_of_timm
+from univseg_core.models.universal import ModelSpec, UniversalSegmenter
+from univseg_core.models.weights import Weights
 from univseg_core.tensor_files import save_tensors
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""1 had no stride, no other normalisation than ImageNet's, and other networks by timm's names."""
+
 METADATA_KEY = 'univseg'
 
 
@@ -49,9 +49,10 @@ def save_model(path: Path | str, model: UniversalSegmenter, card: ModelCard) -> 
         'format_version': FORMAT_VERSION,
         'model': model.spec.to_dict(),
         'domains': [domain.to_dict() for domain in model.domains.values()],
-        'normalisation': {'mean': list(IMAGENET_MEAN), 'std': list(IMAGENET_STD)},
+        'normalisation': model.normalisation.to_dict(),
         'image_size': card.image_size,
         'miou': card.miou,
+        'began_with': model.began_with.to_dict() if model.began_with else None,
         'training': card.training,
     }
     save_tensors(path, model.state_dict(), {METADATA_KEY: json.dumps(metadata)})
@@ -93,11 +94,16 @@ def _build(path: Path, text: str) -> tuple[UniversalSegmenter, ModelCard]:
             raise ModelFileError(
                 f'{path}: format version {version} is newer than {FORMAT_VERSION}, the newest '
                 'that this univseg reads; update univseg')
-        normalisation = metadata['normalisation']
-        if normalisation != {'mean': list(IMAGENET_MEAN), 'std': list(IMAGENET_STD)}:
-            raise ModelFileError(f'{path}: unsupported normalisation {normalisation}')
+        spec = ModelSpec(**metadata['model'])
+        if version == 1 and is_of_timm(spec.encoder):
+            raise ModelFileError(
+                f'{path}: was made by a univseg in which {spec.encoder} was another network: '
+                'train again, or run it by the version that it was made with')
         domains = [Domain.from_dict(values) for values in metadata['domains']]
-        model = UniversalSegmenter(ModelSpec(**metadata['model']), domains)
+        model = UniversalSegmenter(spec, domains, Normalisation.from_dict(
+            metadata['normalisation']))
+        if metadata.get('began_with'):
+            model.began_with = Weights(**metadata['began_with'])
         card = ModelCard(metadata['image_size'], metadata['miou'], metadata['training'])
         if card.image_size is not None and not (
                 type(card.image_size) is int and card.image_size > 0):
@@ -106,6 +112,8 @@ def _build(path: Path, text: str) -> tuple[UniversalSegmenter, ModelCard]:
             raise ValueError('miou and training: expected keys and values')
     except ModelFileError:
         raise
+    except EncoderError as error:
+        raise ModelFileError(f'{path}: {error}') from error
     except (ArithmeticError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise ModelFileError(f'{path}: its description is damaged: {error!r}') from error
     return model, card

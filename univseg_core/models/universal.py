@@ -8,10 +8,9 @@ import torch
 from torch import nn
 import torch.nn.functional as F
 from univseg_core.domains import Domain
-from univseg_core.models.encoders import build_encoder, OUTPUT_STRIDE
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+from univseg_core.models.encoders import build_encoder, encoder_of, pretrained_features
+from univseg_core.models.normalisation import Normalisation
+from univseg_core.models.weights import Weights
 
 
 @dataclass(frozen=True)
@@ -19,13 +18,14 @@ class ModelSpec:
     """
     All that decides the network's shape, besides the domains.
 
-    `encoder` is a name of ENCODERS, `width` its channel multiplier, `embedding_dim` the D of
-    the pixel and label embeddings.
+    `encoder` is the encoder's name, `width` its channel multiplier, `embedding_dim` the D of
+    the pixel and label embeddings, `stride` that of the features.
     """
 
     encoder: str = 'drn_d_22'
     width: float = 1.0
     embedding_dim: int = 128
+    stride: int = 8
 
     def to_dict(self) -> dict:
         """Return the specification as plain JSON values."""
@@ -48,13 +48,13 @@ class TrainingOutputs(NamedTuple):
     unlabelled_logits: dict[str, torch.Tensor]
 
 
-def upsample(logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+def upsample(logits: torch.Tensor, size: tuple[int, int], stride: int) -> torch.Tensor:
     """
-    Return logits (B, C, ⌈H/8⌉, ⌈W/8⌉) at full resolution (B, C, H, W).
+    Return logits (B, C, ⌈H/stride⌉, ⌈W/stride⌉) at full resolution (B, C, H, W).
 
-    Bilinear, ×8, then cropped: never resized, so that pixels stay where they are.
+    Bilinear, by the stride, then cropped: never resized, so that pixels stay where they are.
     """
-    full = F.interpolate(logits, scale_factor=OUTPUT_STRIDE, mode='bilinear', align_corners=False)
+    full = F.interpolate(logits, scale_factor=stride, mode='bilinear', align_corners=False)
     return full[..., :size[0], :size[1]]
 
 
@@ -62,23 +62,27 @@ class UniversalSegmenter(nn.Module):
     """
     A shared encoder F, a head G_k for each domain, and an embedding E (paper, section 3).
 
-    Images come as (B, 3, H, W) RGB with values 0..255, uint8 or float, and are normalised here
-    by the ImageNet mean and standard deviation. A buffer for each domain holds its label
-    embeddings (C_k·K, D), zero until they are set; a row of zeros stands for a class that no
-    labelled image shows.
+    Images come as (B, 3, H, W) RGB with values 0..255, uint8 or float, and are normalised here,
+    as the encoder's published weights want it where `normalisation` says nothing else. A buffer
+    for each domain holds its label embeddings (C_k·K, D), zero until they are set; a row of zeros
+    stands for a class that no labelled image shows. `began_with` says which ImageNet weights the
+    encoder had before any training, if any.
 
     Raises ValueError for domains that share a name, or an embedding dimension that is not in
     1..C_F.
     """
 
-    def __init__(self, spec: ModelSpec, domains: Sequence[Domain]):
+    def __init__(self, spec: ModelSpec, domains: Sequence[Domain],
+                 normalisation: Normalisation | None = None):
         super().__init__()
         names = [domain.name for domain in domains]
         if not names or len(set(names)) != len(names):
             raise ValueError(f'expected one or more domains of different names, got {names}')
         self.spec = spec
         self.domains: dict[str, Domain] = {domain.name: domain for domain in domains}
-        self.encoder = build_encoder(spec.encoder, spec.width)
+        self.encoder = build_encoder(spec.encoder, spec.width, spec.stride)
+        self.stride = spec.stride
+        self.began_with: Weights | None = None
         channels = self.encoder.out_channels
         if not 1 <= spec.embedding_dim <= channels:
             raise ValueError(
@@ -93,14 +97,30 @@ class UniversalSegmenter(nn.Module):
             self.add_module(f'head_{domain.name}', nn.Conv2d(channels, classes, 1))
             self.register_buffer(f'label_embeddings_{domain.name}',
                                  torch.zeros(classes, spec.embedding_dim))
-        mean = 255 * torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
-        std = 255 * torch.tensor(IMAGENET_STD).view(1, 3, 1, 1)
-        self.register_buffer('mean', mean, persistent=False)
-        self.register_buffer('std', std, persistent=False)
+        self.normalise_as(normalisation or encoder_of(spec.encoder).normalisation())
+
+    def normalise_as(self, normalisation: Normalisation) -> None:
+        """Let images be normalised so from now on."""
+        self.normalisation = normalisation
+        for name, values in normalisation.to_dict().items():
+            self.register_buffer(name, 255 * torch.tensor(values).view(1, 3, 1, 1),
+                                 persistent=False)
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
-        """Return F(x), (B, C_F, ⌈H/8⌉, ⌈W/8⌉), of images (B, 3, H, W) with values 0..255."""
-        return self.encoder((images - self.mean) / self.std)
+        """Return F(x), (B, C_F, h, w) at the stride, of images (B, 3, H, W) with values 0..255."""
+        return self.encoder(self.normalised(images))
+
+    def normalised(self, images: torch.Tensor) -> torch.Tensor:
+        """Return images (B, 3, H, W) with values 0..255 as the encoder takes them."""
+        return (images - self.mean) / self.std
+
+    def pretrained_features(self, images: torch.Tensor) -> torch.Tensor:
+        """Return what the encoder's pretrained part makes of images, as `features` does."""
+        return pretrained_features(self.encoder, self.normalised(images))
+
+    def pixel_embeddings(self, images: torch.Tensor) -> torch.Tensor:
+        """Return E(F(x)), (B, D, h, w) at the stride, of images (B, 3, H, W), 0..255."""
+        return self.embed(self.features(images))
 
     def logits(self, features: torch.Tensor, domain: str) -> torch.Tensor:
         """Return one domain's logits, (B, C_k, h, w), at the features' resolution."""
@@ -142,7 +162,7 @@ class UniversalSegmenter(nn.Module):
         """
         features = self.features(images)
         size = images.shape[-2:]
-        logits = {name: upsample(self.logits(features[rows], name), size)
+        logits = {name: upsample(self.logits(features[rows], name), size, self.stride)
                   for name, rows in labelled.items()}
         embeddings, labelled_embeddings = (
             {name: self.embed(features[rows]) for name, rows in part.items()}

@@ -12,7 +12,7 @@ from univseg_core.pixel_statistics import class_shares
 from univseg_core.plots.runs import FigureError, FinishedRun
 
 PURITY = 0.9
-"""Share of a cell's 8×8 pixels that are of one class at least, for the cell to stand for it."""
+"""Share of a cell's pixels that are of one class at least, for the cell to stand for it."""
 
 CLASSES_SHOWN = 6
 """The most frequent classes that are shown of each domain unless others are named."""
@@ -33,13 +33,13 @@ class Cells:
     label: np.ndarray
 
 
-def cell_classes(label: np.ndarray, classes: int) -> np.ndarray:
+def cell_classes(label: np.ndarray, classes: int, stride: int) -> np.ndarray:
     """
-    Return the class (⌈H/8⌉, ⌈W/8⌉) uint8 of each cell of a label map (H, W).
+    Return the class (⌈H/stride⌉, ⌈W/stride⌉) uint8 of each cell of a label map (H, W).
 
     255 where less than 90 % of the cell's pixels are of one class.
     """
-    share, index = class_shares(torch.from_numpy(label), classes).max(0)
+    share, index = class_shares(torch.from_numpy(label), classes, stride).max(0)
     return torch.where(share >= PURITY, index, IGNORE_INDEX).to(torch.uint8).numpy()
 
 
@@ -68,7 +68,8 @@ def class_maps(run: FinishedRun, name: str) -> list[np.ndarray]:
     for sample in run.samples[name]:
         label = sample.read_label(sample.label, domain)
         size = run.segmenter.network_size(*label.shape)
-        maps.append(cell_classes(resize_label(label, *size), len(domain.classes)))
+        maps.append(cell_classes(resize_label(label, *size), len(domain.classes),
+                                 run.segmenter.stride))
     return maps
 
 

@@ -86,7 +86,7 @@ def draw_tsne(runs: Sequence[FinishedRun], path: Path, *, space: str = 'features
         panels.append({name: (place, each.label) for (name, each), place in zip(
             cells.items(), np.split(places, ends[:-1]), strict=True)})
     figure = _figure(runs, classes, panels, f't-SNE of {SPACES[space]}', f'at most {per_class} '
-                     'cells of 8×8 pixels of each class, from the validation images')
+                     'cells of each class, from the validation images')
     return write_figure(figure, path)
 
 
@@ -97,7 +97,7 @@ def _check_cells(run: FinishedRun, maps: Mapping[str, Sequence[np.ndarray]],
                    if not any((each == c).any() for each in maps[name])]
         if missing or not chosen:
             raise FigureError(
-                f'{run.name}: no validation image of {name} has a cell of 8×8 pixels that is of '
+                f'{run.name}: no validation image of {name} has a cell that is of '
                 f'{missing[0] if missing else "one class"} to {PURITY:.0%}')
 
 

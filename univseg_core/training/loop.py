@@ -9,6 +9,7 @@ import time
 import torch
 from tqdm import tqdm
 from univseg_core.config import ObjectiveSection
+from univseg_core.data.curriculum import curriculum
 from univseg_core.data.dataset import DomainData
 from univseg_core.data.mixture import FaultCount, MixtureDataset
 from univseg_core.data.transforms import Augmentation
@@ -18,8 +19,10 @@ from univseg_core.training.class_balance import class_weights
 from univseg_core.training.collapse import CollapseMonitor, perplexities
 from univseg_core.training.interrupts import deferred_interrupts
 from univseg_core.training.networks import (
+    complete,
     deployable,
     prepared_network,
+    renew_label_embeddings,
     update_label_embeddings,
 )
 from univseg_core.training.optimisation import new_optimizer, new_scheduler
@@ -35,7 +38,13 @@ from univseg_core.training.safety import check_loss, gradient_norm
 from univseg_core.training.setup import Setup
 from univseg_core.training.step import forward_and_backward, Supervision
 from univseg_core.training.teacher import MeanTeacher
-from univseg_core.training.validation import note_validation, summary, validate, write_results
+from univseg_core.training.validation import (
+    BEST,
+    note_validation,
+    summary,
+    validate,
+    write_results,
+)
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +79,7 @@ def fit(setup: Setup, data: Mapping[str, DomainData], folder: Path, objective: O
     if len(seen := set(gathered(fabric, [str(first)]))) > 1:
         raise EngineError(f'{checkpoint}: the processes see different files (steps '
                           f'{", ".join(sorted(seen))}): the run folder must be on one file system')
-    mixture = _mixture(setup, list(data), objective)
+    mixture = _mixture(setup, list(data), objective, steps, network.stride)
     updates = config.label_embeddings.theta < 1 and bool(label_embeddings)
     update_every = config.label_embeddings.update_every or mixture.epoch
     if updates and update_every > steps:
@@ -111,7 +120,7 @@ def fit(setup: Setup, data: Mapping[str, DomainData], folder: Path, objective: O
             check_loss(values['loss'], gradient_norm(network, gradient_scale(fabric)),
                        f'{folder}, step {step}', mixture.files(step - 1))
             fabric_optimizer.step()
-            values['learning_rate'] = scheduler.get_last_lr()[0]
+            values['learning_rate'] = scheduler.get_last_lr()[-1]
             scheduler.step()
             if teacher is not None:
                 teacher.update(network, step)
@@ -124,11 +133,13 @@ def fit(setup: Setup, data: Mapping[str, DomainData], folder: Path, objective: O
             if run_log and (means := run_log.losses(step, values | {'data_wait': waited})):
                 bar.set_postfix_str(progress(means, miou))
             if step % settings.validate_every == 0 and step < steps:
-                trained = deployable(setup, network, list(data), bool(label_embeddings))
-                results = validate(fabric, config, trained, data)
-                miou = summary(results)
+                trained = (deployable(setup, network, list(data), several=True)
+                           if label_embeddings else network)
+                measured = validate(fabric, config, trained, data,
+                                    prototypes=bool(label_embeddings))
+                miou = summary(measured.results)
                 if run_log:
-                    note_validation(run_log, config, trained, data, step, folder, results)
+                    note_validation(run_log, config, trained, data, step, folder, measured)
                     bar.write(f'{folder.name}, step {step}: {miou}')
             if run_log and (step % settings.checkpoint_every == 0 or step == steps or stop):
                 save_checkpoint(checkpoint, step, network, optimizer, scheduler,
@@ -140,30 +151,34 @@ def fit(setup: Setup, data: Mapping[str, DomainData], folder: Path, objective: O
                               'there.')
                 raise KeyboardInterrupt
             asked_at = time.monotonic()
-    trained = deployable(setup, network, list(data), bool(label_embeddings))
-    results = {name: replace(result, before=before.get(name))
-               for name, result in validate(fabric, config, trained, data).items()}
+    renew_label_embeddings(setup, network, list(data), several=bool(label_embeddings))
+    measured = validate(fabric, config, network, data, prototypes=bool(label_embeddings))
+    measured = replace(measured, results={
+        name: replace(result, before=before.get(name))
+        for name, result in measured.results.items()})
     if run_log:
-        note_validation(run_log, config, trained, data, steps, folder, results)
+        note_validation(run_log, config, network, data, steps, folder, measured)
         run_log.close()
-        write_results(folder, config, trained, data, results)
+        complete(setup, folder / BEST, list(data))
+        write_results(folder, config, network, data, measured)
     fabric.barrier()
-    return results
+    return measured.results
 
 
 def _mixture(setup: Setup, domains: Sequence[str],
-             objective: ObjectiveSection) -> MixtureDataset:
+             objective: ObjectiveSection, steps: int, stride: int) -> MixtureDataset:
     """Return the stream of some domains' batches, of each of which this process takes a share."""
     config, fabric, stores = setup.config, setup.fabric, setup.stores
     options, accumulate = config.data, config.training.accumulate
     augmentation = Augmentation(options.crop_size, options.scale, options.flip, options.colour)
+    stages = curriculum(augmentation, options.curriculum, steps)
     pieces = [fabric.global_rank + fabric.world_size * i for i in range(accumulate)]
     return MixtureDataset(
         {name: stores.labelled[name] for name in domains},
         {name: store for name, store in stores.unlabelled.items() if objective.needs_unlabelled},
-        augmentation, options.labelled_per_domain, options.unlabelled_per_domain,
+        stages, options.labelled_per_domain, options.unlabelled_per_domain,
         config.training.seed, pieces, fabric.world_size * accumulate,
-        mix=bool(objective.consistency))
+        mix_at=stride if objective.consistency else None)
 
 
 def progress(means: Mapping[str, float], miou: str) -> str:

@@ -9,8 +9,10 @@ import torch
 from univseg_core.config import RunConfig
 from univseg_core.data.dataset import DomainData
 from univseg_core.label_embeddings import centroid_sums, embedded_label_embeddings
-from univseg_core.models.encoders import load_pretrained
-from univseg_core.models.model_file import load_model, ModelCard, ModelFileError
+from univseg_core.models.encoders import encoder_stride
+from univseg_core.models.model_file import load_model, ModelCard, ModelFileError, save_model
+from univseg_core.models.pretrained import load_imagenet, load_weights
+from univseg_core.models.timm_encoder import is_of_timm
 from univseg_core.models.universal import ModelSpec, UniversalSegmenter
 from univseg_core.training.processes import share_batch_norm, summed
 from univseg_core.training.safety import TrainingError
@@ -20,8 +22,25 @@ from univseg_core.training.setup import Setup
 def new_network(config: RunConfig, data: Mapping[str, DomainData]) -> UniversalSegmenter:
     """Return a network of random weights, decided by the seed, for some domains."""
     torch.manual_seed(config.training.seed)
-    spec = ModelSpec(config.model.encoder, config.model.width, config.model.embedding_dim)
+    model = config.model
+    spec = ModelSpec(model.encoder, model.width, model.embedding_dim,
+                     encoder_stride(model.encoder, model.stride))
     return UniversalSegmenter(spec, [d.domain for d in data.values()])
+
+
+def network_with_weights(config: RunConfig,
+                         data: Mapping[str, DomainData]) -> UniversalSegmenter:
+    """
+    Return a network whose encoder has the ImageNet weights of the configuration, if it names any.
+
+    Raises EncoderError where they are not to be had, or do not fit.
+    """
+    network, name, weights = new_network(config, data), config.model.encoder, config.model.weights
+    if weights == 'imagenet':
+        network.began_with = load_imagenet(network.encoder, name)
+    elif weights != 'none':
+        network.began_with = load_weights(network.encoder, name, weights)
+    return network
 
 
 def start_from(path: Path, network: UniversalSegmenter) -> tuple[UniversalSegmenter, ModelCard]:
@@ -40,6 +59,8 @@ def start_from(path: Path, network: UniversalSegmenter) -> tuple[UniversalSegmen
         raise TrainingError(f'model.start: {path}: ' + ', '.join(
             f'its {key} is {got[key]}, but model.{key} {expected[key]}' for key in differing)
             + '; a run keeps the shape of the network that it starts from')
+    network.normalise_as(found.normalisation)
+    network.began_with = found.began_with
     network.encoder.load_state_dict(found.encoder.state_dict())
     network.embedding.load_state_dict(found.embedding.state_dict())
     for name in network.domains.keys() & found.domains.keys():
@@ -58,19 +79,20 @@ def prepared_network(config: RunConfig, data: Mapping[str, DomainData],
     """
     Return the network that a training begins with, for all its processes.
 
-    Its weights are those of the model file `start`, where it has them, of the configuration's
-    ImageNet checkpoint, or random. Without label embeddings, nothing learns the embedding.
+    Its weights are those of the model file `start`, where it has them, ImageNet's as the
+    configuration says, or random. Without label embeddings, nothing learns the embedding.
     """
-    network = new_network(config, data)
-    if config.model.pretrained is not None:
-        load_pretrained(network.encoder, config.model.pretrained)
+    network = network_with_weights(config, data)
     if start is not None:
         start_from(start, network)
+    if config.training.encoder_statistics == 'frozen':
+        network.encoder.frozen_statistics = True
     for name, vectors in label_embeddings.items():
         network.set_label_embeddings(name, vectors)
     if not label_embeddings:
         network.embedding.requires_grad_(False)
-    if fabric.device.type == 'cuda':  # on CPUs, see MixtureDataset
+    # On CPUs, only where it was measured to gain and compared with planes; see as_planes.
+    if fabric.device.type == 'cuda' or is_of_timm(config.model.encoder):
         network.to(memory_format=torch.channels_last)
     return share_batch_norm(network, fabric)
 
@@ -92,18 +114,34 @@ def update_label_embeddings(setup: Setup, network: UniversalSegmenter,
 
 def deployable(setup: Setup, network: UniversalSegmenter, names: Sequence[str],
                several: bool) -> UniversalSegmenter:
+    """Return a copy of a network with label embeddings made anew; the network trains on."""
+    copied = copy.deepcopy(network)
+    renew_label_embeddings(setup, copied, names, several)
+    return copied
+
+
+def renew_label_embeddings(setup: Setup, network: UniversalSegmenter, names: Sequence[str],
+                           several: bool) -> None:
     """
-    Return a copy of a network whose label embeddings are the class-wise centroids of E(F(x)).
+    Let a network's label embeddings be the class-wise centroids of E(F(x)), in place.
 
     Those that it trains with need not be what its embedding has come to: E learns from entropies
     alone. So these are made anew from the labelled images, for whoever uses the model. `several`
-    of each class, as the configuration says, or one.
+    of each class, as the configuration says, or one. It is left in evaluation mode.
     """
-    copied = copy.deepcopy(network)
     section = setup.config.label_embeddings
     images = {name: setup.stores.labelled[name] for name in names}
-    vectors = embedded_label_embeddings(copied, images, section.centroids if several else 1,
+    vectors = embedded_label_embeddings(network, images, section.centroids if several else 1,
                                         setup.config.training.seed)
     for name, rows in vectors.items():
-        copied.set_label_embeddings(name, rows)
-    return copied
+        network.set_label_embeddings(name, rows)
+
+
+def complete(setup: Setup, path: Path, names: Sequence[str]) -> None:
+    """Give a model file label embeddings where it has none: those that training did without."""
+    network, card = load_model(path)
+    if all(network.label_embeddings(name).any() for name in names):
+        return
+    network.to(setup.fabric.device)
+    renew_label_embeddings(setup, network, names, several=False)
+    save_model(path, network, card)

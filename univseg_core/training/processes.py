@@ -19,7 +19,7 @@ from torch import distributed, nn
 from univseg_core.config import TrainingSection
 from univseg_core.errors import UnivsegError
 from univseg_core.evaluation import DomainResult
-from univseg_core.models.sync_batch_norm import CpuSyncBatchNorm
+from univseg_core.models.batch_norm import CpuSyncBatchNorm, shared_by_devices
 
 PATIENCE = 5.0
 """Seconds in which a further process can end by itself, when this one has failed."""
@@ -112,7 +112,7 @@ def share_batch_norm(network: nn.Module, fabric: Fabric) -> nn.Module:
     if fabric.world_size == 1:
         return network
     if fabric.device.type == 'cuda':
-        return nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        return shared_by_devices(network)
     return CpuSyncBatchNorm.convert(network)
 
 

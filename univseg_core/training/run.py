@@ -18,6 +18,8 @@ from univseg_core.data.splits import write_splits
 from univseg_core.data.stores import prepare_stores
 from univseg_core.evaluation import DomainResult
 from univseg_core.training.loop import fit
+from univseg_core.training.memory_need import check_memory
+from univseg_core.training.networks import network_with_weights
 from univseg_core.training.processes import launched, new_fabric, processes_here
 from univseg_core.training.run_folder import claimed_run_folder
 from univseg_core.training.run_label_embeddings import (
@@ -58,8 +60,11 @@ def train(config: RunConfig, run: Path, *, devices: int = 1,
             # Before further processes are started, so that none waits for one that has failed.
             check_files(data)
             check_label_embeddings(config, data)
+            check_memory(config, data, fabric)
             if config.model.start is not None:
                 check_start(config, data, run)
+            else:
+                network_with_weights(config, data)  # an error now, or a download, once
             held.enter_context(claimed_run_folder(run, config))
             write_splits(run / 'splits.json', {name: d.parts for name, d in data.items()})
         held.enter_context(launched(fabric))
@@ -83,7 +88,7 @@ def train(config: RunConfig, run: Path, *, devices: int = 1,
         before = measured_start(setup, data, run) if start is not None else {}
         if config.objective.needs_label_embeddings:
             embeddings = label_embeddings_of_run(setup, data, run)
-            if config.label_embeddings.basis == 'joint':
+            if config.basis == 'joint':
                 start = run / JOINT_START
         return fit(setup, data, run, config.objective, config.training.steps, embeddings, start,
                    before)
@@ -94,7 +99,7 @@ def check_shares(config: RunConfig, processes: int) -> None:
     data, pieces = config.data, processes * config.training.accumulate
     section = config.label_embeddings
     # The label embeddings come from networks of one domain, whose batches are the smallest.
-    alone = (config.objective.needs_label_embeddings and section.basis == 'per_domain'
+    alone = (config.objective.needs_label_embeddings and config.basis == 'per_domain'
              and section.file is None and section.networks is None)
     crops = data.labelled_per_domain * (1 if alone else len(config.domains))
     if crops < pieces:

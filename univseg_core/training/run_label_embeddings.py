@@ -22,7 +22,7 @@ from univseg_core.models.model_file import load_model, save_model
 from univseg_core.models.universal import UniversalSegmenter
 from univseg_core.tensor_files import save_tensors
 from univseg_core.training.loop import fit
-from univseg_core.training.networks import new_network, start_from
+from univseg_core.training.networks import network_with_weights, new_network, start_from
 from univseg_core.training.safety import TrainingError
 from univseg_core.training.setup import Setup
 
@@ -42,12 +42,13 @@ def label_embeddings_of_run(setup: Setup, data: Mapping[str, DomainData],
     """Return every domain's label embeddings (C·K, D), from a file or made now."""
     section, fabric = setup.config.label_embeddings, setup.fabric
     path = run / 'label_embeddings.safetensors'
+    basis = setup.config.basis
     made = fabric.broadcast(path.exists())  # what one process sees, all go by
-    if not made and section.basis == 'joint':
+    if not made and basis == 'joint':
         log.info('supervised-only network of all domains for the label embeddings')
         fit(setup, data, run / 'joint', SUPERVISED_ONLY, section.pretrain_steps, {},
             setup.config.model.start, {})
-    elif not made and section.basis == 'per_domain' and not (section.file or section.networks):
+    elif not made and basis == 'per_domain' and not (section.file or section.networks):
         if setup.config.model.start is not None:
             log.info('label_embeddings.basis: start would make them from %s, without a training',
                      setup.config.model.start)
@@ -70,12 +71,16 @@ def _new_label_embeddings(setup: Setup, data: Mapping[str, DomainData],
         return _foreign_label_embeddings(setup.config, data)
     options = {'dim': setup.config.model.embedding_dim, 'centroids': section.centroids,
                'seed': setup.config.training.seed}
-    if section.basis == 'start':
+    basis = setup.config.basis
+    if basis == 'start':
         network = new_network(setup.config, data)
         start_from(setup.config.model.start, network)
         network.to(setup.fabric.device)
         return embedded_label_embeddings(network, labelled, section.centroids, options['seed'])
-    if section.basis == 'joint':
+    if basis == 'pretrained':
+        network = network_with_weights(setup.config, data).to(setup.fabric.device)
+        return principal_label_embeddings(network, labelled, pretrained=True, **options)[0]
+    if basis == 'joint':
         network, card = load_model(run / 'joint' / 'model.univseg')
         network.to(setup.fabric.device)
         embeddings, projection = principal_label_embeddings(network, labelled, **options)

@@ -10,9 +10,9 @@ from torch import nn
 from univseg_core.config import ObjectiveSection
 from univseg_core.data.mixture import Batch
 from univseg_core.domains import IGNORE_INDEX
-from univseg_core.models.encoders import OUTPUT_STRIDE
 from univseg_core.models.universal import upsample
 from univseg_core.objectives import (
+    cell_targets,
     class_scores,
     consistency_loss,
     counted_cells,
@@ -49,11 +49,13 @@ class Counts:
     crops: torch.Tensor
 
 
-def step_counts(fabric: Fabric, pieces: Sequence[Batch], objective: ObjectiveSection) -> Counts:
+def step_counts(fabric: Fabric, pieces: Sequence[Batch], objective: ObjectiveSection,
+                stride: int) -> Counts:
     """Return the counts of a step, of which `pieces` are this process's share."""
     counts: dict[tuple[str, str], torch.Tensor] = defaultdict(lambda: torch.tensor(0))
     for batch in pieces:
-        cells, counted = valid_cells(batch.targets), entropy_pixels(batch.targets, objective)
+        cells = valid_cells(batch.targets, stride)
+        counted = entropy_pixels(batch.targets, objective, stride)
         counts['crops', ''] = counts['crops', ''] + len(batch.images)
         for name, rows in batch.labelled.items():
             counts['images', name] = counts['images', name] + counted_images(batch.targets[rows])
@@ -70,9 +72,12 @@ def step_counts(fabric: Fabric, pieces: Sequence[Batch], objective: ObjectiveSec
                   of_domains('labelled'), totals['crops', ''])
 
 
-def entropy_pixels(targets: torch.Tensor, objective: ObjectiveSection) -> torch.Tensor:
+def entropy_pixels(targets: torch.Tensor, objective: ObjectiveSection,
+                   stride: int) -> torch.Tensor:
     """Return which pixels (B, H, W), or cells (B, h, w), the entropy is the mean of, bool."""
-    return targets != IGNORE_INDEX if objective.full_resolution else valid_cells(targets)
+    if objective.full_resolution:
+        return targets != IGNORE_INDEX
+    return valid_cells(targets, stride)
 
 
 @dataclass(frozen=True)
@@ -102,7 +107,7 @@ def forward_and_backward(fabric: Fabric, model: nn.Module, pieces: Sequence[Batc
     a teacher takes the unlabelled ones for, `taught/i` (C,).
     """
     teacher = supervision.teacher
-    counts = step_counts(fabric, pieces, objective)
+    counts = step_counts(fabric, pieces, objective, model.stride)
     values: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros((), device=fabric.device))
     for i, batch in enumerate(pieces):
         batch = batch.to(fabric.device)
@@ -143,19 +148,21 @@ def batch_losses(model: nn.Module, batch: Batch, counts: Counts, objective: Obje
         labels = {name: model.label_embeddings(name) for name in batch.labelled}
         values['embedding_norm'] = sum(map(_norms, [
             *embeddings.values(), *outputs.labelled_embeddings.values()])) / counts.crops
-        entropies, assignments = unlabelled_terms(embeddings, labels, batch, counts, objective)
+        entropies, assignments = unlabelled_terms(embeddings, labels, batch, counts, objective,
+                                                  model.stride)
         classes = {name: value.shape[1] for name, value in logits.items()}
         anchors, accuracies = labelled_terms(outputs.labelled_embeddings, labels, targets,
-                                             classes, counts, objective)
+                                             classes, counts, objective, model.stride)
         values |= assignments | accuracies
     for name, probabilities in answers.items():
-        valid = valid_cells(batch.targets[batch.unlabelled[name]])
+        valid = valid_cells(batch.targets[batch.unlabelled[name]], model.stride)
         cells = counts.taught_cells[name]
         consistencies[name] = consistency_loss(outputs.unlabelled_logits[name], probabilities,
                                                valid, cells)
         values[f'taught/{name}'] = mean_shares(probabilities, valid, cells)
     if answers or objective.needs_label_embeddings:  # what collapses are judged by
-        values |= {f'labels/{name}': label_shares(target, logits[name].shape[1],
+        values |= {f'labels/{name}': label_shares(cell_targets(target, model.stride),
+                                                  logits[name].shape[1],
                                                   counts.labelled_cells[name])
                    for name, target in targets.items()}
     rise = min(1.0, step / objective.warmup_steps) if objective.warmup_steps else 1.0
@@ -172,22 +179,21 @@ def batch_losses(model: nn.Module, batch: Batch, counts: Counts, objective: Obje
     return losses, {key: value.detach() for key, value in values.items()}
 
 
-def label_shares(targets: torch.Tensor, classes: int, count: torch.Tensor) -> torch.Tensor:
-    """Return the share (C,) of each class in the cells of targets (B, H, W), of `count` cells."""
-    cells = targets[:, ::OUTPUT_STRIDE, ::OUTPUT_STRIDE].flatten()
+def label_shares(cells: torch.Tensor, classes: int, count: torch.Tensor) -> torch.Tensor:
+    """Return the share (C,) of each class in the targets (B, h, w) of cells, of `count` cells."""
     indices = torch.arange(classes, device=cells.device)[:, None]
-    return (cells == indices).sum(1) / count.clamp(min=1)
+    return (cells.flatten() == indices).sum(1) / count.clamp(min=1)
 
 
 def unlabelled_terms(embeddings: Mapping[str, torch.Tensor], labels: Mapping[str, torch.Tensor],
-                     batch: Batch, counts: Counts, objective: ObjectiveSection
+                     batch: Batch, counts: Counts, objective: ObjectiveSection, stride: int
                      ) -> tuple[dict[tuple[str, str], torch.Tensor], dict[str, torch.Tensor]]:
     """Return H(σ(v_ij)) by (i, j), and how much the label embeddings are in use."""
     entropies, values = {}, {}
-    counted = entropy_pixels(batch.targets, objective)
+    counted = entropy_pixels(batch.targets, objective, stride)
     for (i, j), scores in similarities(embeddings, labels, **_form(objective)).items():
         if objective.full_resolution:
-            scores = upsample(scores, batch.targets.shape[1:])
+            scores = upsample(scores, batch.targets.shape[1:], stride)
         valid = counted[batch.unlabelled[i]]
         entropies[i, j] = entropy(scores, valid, counts.cells[i])
         values[f'assignment/{i}/{j}'] = mean_assignment(scores, valid, counts.cells[i])
@@ -200,13 +206,13 @@ def unlabelled_terms(embeddings: Mapping[str, torch.Tensor], labels: Mapping[str
 
 def labelled_terms(embeddings: Mapping[str, torch.Tensor], labels: Mapping[str, torch.Tensor],
                    targets: Mapping[str, torch.Tensor], classes: Mapping[str, int],
-                   counts: Counts, objective: ObjectiveSection
+                   counts: Counts, objective: ObjectiveSection, stride: int
                    ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     """Return each domain's anchor, if it has a weight, and how its labelled cells lie."""
     anchors, values = {}, {}
     for name, pixels in embeddings.items():
         scores = similarity(pixels, labels[name], **_form(objective))
-        cells = targets[name][:, ::OUTPUT_STRIDE, ::OUTPUT_STRIDE]
+        cells = cell_targets(targets[name], stride)
         of_domain, count = classes[name], counts.labelled_cells[name].clamp(min=1)
         hits = nearest_class(scores, labels[name], of_domain) == cells
         values[f'prototype_accuracy/{name}'] = hits.sum() / count

@@ -1,16 +1,18 @@
 """What is measured of a network in training, and what a finished training leaves."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 import json
 import logging
 from pathlib import Path
 
 from lightning.fabric import Fabric
+import numpy as np
 from univseg_core.config import RunConfig
 from univseg_core.data.dataset import DomainData
 from univseg_core.data.splits import split_hash
 from univseg_core.evaluation import DomainResult, evaluate, report, signed_points
-from univseg_core.figures import validation_panel
+from univseg_core.figures import evenly_spaced, validation_panel
 from univseg_core.files import write_text
 from univseg_core.images import write_png
 from univseg_core.inference import Segmenter
@@ -20,37 +22,62 @@ from univseg_core.plots.curves import draw_curves
 from univseg_core.training.processes import summed_results
 from univseg_core.training.run_log import RunLog
 
+BEST = 'best.univseg'
+
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What a validation found: each domain's result, and a panel of pictures (rank 0 alone)."""
+
+    results: dict[str, DomainResult]
+    panels: dict[str, np.ndarray]
+
+
 def validate(fabric: Fabric, config: RunConfig, network: UniversalSegmenter,
-             data: Mapping[str, DomainData]) -> dict[str, DomainResult]:
-    """Measure a network in training on the validation images, shared among the processes."""
+             data: Mapping[str, DomainData], *, prototypes: bool) -> Measured:
+    """
+    Measure a network in training on the validation images, shared among the processes.
+
+    Each image takes one forward pass, pictures included. `prototypes` measures its label
+    embeddings, too.
+    """
     share = {name: d.validation[fabric.global_rank::fabric.world_size]
              for name, d in data.items()}
-    return summed_results(fabric, evaluate(deployed(network, config), share, prototypes=True,
-                                           progress=fabric.is_global_zero))
+    rows = {name: [] for name in share}
+    places = {name: evenly_spaced(len(samples)) for name, samples in share.items()}
+
+    def show(name: str, place: int, *row: np.ndarray) -> None:
+        if place in places[name]:
+            rows[name].append(row)
+
+    results = evaluate(deployed(network, config), share, prototypes=prototypes,
+                       progress=fabric.is_global_zero,
+                       shown=show if fabric.is_global_zero else None)
+    return Measured(summed_results(fabric, results), {
+        name: validation_panel(data[name].domain, of_domain)
+        for name, of_domain in rows.items() if fabric.is_global_zero})
 
 
 def note_validation(run_log: RunLog, config: RunConfig, network: UniversalSegmenter,
                     data: Mapping[str, DomainData], step: int, folder: Path,
-                    results: Mapping[str, DomainResult]) -> None:
+                    measured: Measured) -> None:
     """Log a validation with its pictures, and keep the model if it is the best so far."""
-    if run_log.validation(step, results):
-        save_model(folder / 'best.univseg', network, model_card(config, data, results))
-    segmenter = deployed(network, config)
-    for name, d in data.items():
-        run_log.pictures(step, name, validation_panel(segmenter, d.domain, d.validation))
+    if run_log.validation(step, measured.results):
+        save_model(folder / BEST, network, model_card(config, data, measured.results))
+    for name, panel in measured.panels.items():
+        run_log.pictures(step, name, panel)
 
 
 def write_results(folder: Path, config: RunConfig, network: UniversalSegmenter,
-                  data: Mapping[str, DomainData], results: Mapping[str, DomainResult]) -> None:
+                  data: Mapping[str, DomainData], measured: Measured) -> None:
     """Write a finished training's model file, evaluation, curves and panels of pictures."""
+    results = measured.results
     save_model(folder / 'model.univseg', network, model_card(config, data, results))
     write_text(folder / 'evaluation.md', report(results) + '\n')
-    segmenter = deployed(network, config)
-    for name, d in data.items():
-        write_png(folder / f'{name}.png', validation_panel(segmenter, d.domain, d.validation))
+    for name, panel in measured.panels.items():
+        write_png(folder / f'{name}.png', panel)
     draw_curves(folder)
     # Last: where it is, nothing is missing.
     write_text(folder / 'evaluation.json', json.dumps(

@@ -1,15 +1,53 @@
 """
-Batch norm over the crops of all processes, on CPUs.
+Batch norm: folded into convolutions, or over the crops of all processes.
 
-PyTorch's own nn.SyncBatchNorm runs on accelerators only.
+timm's batch norms hold the activation that follows them (`act`): it stays in all of this.
 """
 
 import torch
 from torch import distributed, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+
+def activation_of(norm: nn.Module) -> nn.Module:
+    """Return the activation that a batch norm holds, or what changes nothing."""
+    return getattr(norm, 'act', nn.Identity())
+
+
+def fold_batch_norm(module: nn.Module) -> nn.Module:
+    """
+    Fold each batch norm into the convolution registered right before it; in place.
+
+    The module is in evaluation mode, and its children are registered in the order in which
+    they are called. Returns the module.
+    """
+    previous_name, previous = None, None
+    for name, child in list(module.named_children()):
+        if isinstance(previous, nn.Conv2d) and isinstance(
+                child, (nn.BatchNorm2d, nn.SyncBatchNorm)):
+            setattr(module, previous_name, fuse_conv_bn_eval(previous, child))
+            setattr(module, name, activation_of(child))
+        else:
+            fold_batch_norm(child)
+        previous_name, previous = name, child
+    return module
+
+
+def shared_by_devices(module: nn.Module) -> nn.Module:
+    """Return a module whose batch norms have the statistics of all processes' GPUs."""
+    if any(hasattr(child, 'act') for child in module.modules()
+           if isinstance(child, nn.BatchNorm2d)):
+        from timm.layers import convert_sync_batchnorm  # PyTorch's would lose the activation
+        return convert_sync_batchnorm(module)
+    return nn.SyncBatchNorm.convert_sync_batchnorm(module)
 
 
 class CpuSyncBatchNorm(nn.BatchNorm2d):
-    """A BatchNorm2d whose training statistics are those of all processes' inputs together."""
+    """
+    A BatchNorm2d whose training statistics are those of all processes' inputs together.
+
+    PyTorch's own nn.SyncBatchNorm runs on accelerators only.
+    """
 
     @classmethod
     def convert(cls, module: nn.Module) -> nn.Module:
@@ -22,14 +60,14 @@ class CpuSyncBatchNorm(nn.BatchNorm2d):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Normalise (B, C, H, W) floats; B may be 0 in some of the processes, not in all."""
         if not self.training:
-            return super().forward(x)
+            return activation_of(self)(super().forward(x))
         y, mean, variance, count = _Normalise.apply(x, self.weight, self.bias, self.eps)
         with torch.no_grad():
             self.num_batches_tracked += 1
             unbiased = variance * (count / (count - 1).clamp(min=1))
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(unbiased.to(variance), self.momentum)
-        return y
+        return activation_of(self)(y)
 
 
 class _Normalise(torch.autograd.Function):

@@ -10,7 +10,7 @@ import pytest
 from tiny_worlds import small_network
 import torch
 from torch import distributed, multiprocessing, nn
-from univseg_core.models.sync_batch_norm import CpuSyncBatchNorm
+from univseg_core.models.batch_norm import CpuSyncBatchNorm
 
 PROCESSES = 2
 

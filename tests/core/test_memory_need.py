@@ -1,0 +1,51 @@
+"""What a run needs at least is told before it takes any of it."""
+
+import pytest
+import torch
+from torch import nn
+from univseg_core.config import load_config
+from univseg_core.data.dataset import load_data
+from univseg_core.models.timm_encoder import TimmEncoder
+from univseg_core.training import memory_need
+from univseg_core.training.memory_need import check_memory, layer_values
+from univseg_core.training.processes import new_fabric
+from univseg_core.training.safety import TrainingError
+
+
+def test_the_values_of_layers_are_counted():
+    layers = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.BatchNorm2d(4), nn.ReLU(),
+                           nn.Conv2d(4, 2, 1)).to('meta')
+    # 4 × 5 × 8 of the convolution and its norm, 2 × 5 × 8 of the last; the first takes 3 × 160.
+    assert layer_values(layers, 10, 16) == (2 * 4 * 40 + 2 * 40, 3 * 160 + 4 * 40)
+
+
+def test_the_norms_of_timm_are_counted_with_their_activation():
+    with torch.device('meta'):
+        encoder = TimmEncoder('efficientnet_lite0', 8)
+    kept, _ = layer_values(encoder, 64, 64)
+    stem = 2 * 32 * 32 * 32
+    assert kept > 10 * stem
+    assert kept == layer_values(encoder, 64, 64)[0]
+    assert 3.9 < layer_values(encoder, 128, 128)[0] / kept < 4.1
+
+
+@pytest.mark.parametrize(('setting', 'value', 'words'), [
+    ('crop_size', 20000, ['a step needs at least', 'data.crop_size (20000)']),
+    ('image_size', 60000, ['a validation image needs at least', 'data.image_size (60000)'])])
+def test_sizes_beyond_memory_are_refused_by_their_names(values, write_config, setting, value,
+                                                        words):
+    values['data'][setting] = value
+    config = load_config(write_config(values))
+    with pytest.raises(TrainingError) as error:
+        check_memory(config, load_data(config), new_fabric(config.training, 1, 1))
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_what_fits_passes_and_one_byte_less_does_not(values, write_config, monkeypatch):
+    config = load_config(write_config(values))
+    data, fabric = load_data(config), new_fabric(config.training, 1, 1)
+    check_memory(config, data, fabric)
+    monkeypatch.setattr(memory_need, 'available_memory', lambda: 10 ** 5)
+    with pytest.raises(TrainingError, match=r'of which this machine has 0\.0001 GB'):
+        check_memory(config, data, fabric)

@@ -1,0 +1,73 @@
+"""A neck: the maps of a backbone at several strides → one map of features, with global context."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+import torch.nn.functional as F
+from univseg_core.models.light import convolution, upsample_centred
+
+NECK_CHANNELS = 128
+"""Channels of the features, and of the sums at strides of 8 and more."""
+
+FINE_CHANNELS = 64
+"""Channels of the sum at a stride of 4, which has four times the cells."""
+
+
+class Refinement(nn.Module):
+    """A depthwise 3×3 and a 1×1 convolution, which settle two maps that were added."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(inputs, inputs, 3, padding=1, groups=inputs, bias=False),
+            nn.BatchNorm2d(inputs), nn.ReLU(inplace=True),
+            *convolution(inputs, outputs, 1), nn.ReLU(inplace=True))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (B, inputs, h, w) to (B, outputs, h, w)."""
+        return self.layers(x)
+
+
+class Neck(nn.Module):
+    """
+    Top-down sums of a backbone's maps (a light feature pyramid; Lin et al., CVPR 2017).
+
+    `channels` and `strides` are those of the maps, from fine to coarse, each stride a multiple of
+    the one before it; where there is but one map, as of a vision transformer, its stride is any.
+    The features have the stride `stride`, and NECK_CHANNELS channels.
+    """
+
+    def __init__(self, channels: Sequence[int], strides: Sequence[int], stride: int):
+        super().__init__()
+        self._strides = list(strides)
+        self._stride = stride
+        widths = [FINE_CHANNELS if s < 8 else NECK_CHANNELS for s in strides]
+        self.lateral = nn.ModuleList(
+            nn.Sequential(*convolution(inputs, width, 1))
+            for inputs, width in zip(channels, widths, strict=True))
+        # Without batch norm: one image has but one value a channel.
+        self.context = nn.Conv2d(channels[-1], widths[-1], 1)
+        # After the sum at each map but the coarsest, for the next finer one.
+        outputs = [NECK_CHANNELS, *widths[:-2]] if len(widths) > 1 else [NECK_CHANNELS]
+        self.refine = nn.ModuleList(map(Refinement, widths[:len(outputs)], outputs))
+
+    def forward(self, maps: Sequence[torch.Tensor], size: tuple[int, int]) -> torch.Tensor:
+        """Return the features (B, NECK_CHANNELS, *size) of maps (B, C_i, h_i, w_i), from fine."""
+        context = self.context(F.adaptive_avg_pool2d(maps[-1], 1))
+        x = F.relu(self.lateral[-1](maps[-1]) + context)
+        if len(maps) == 1:
+            return resampled(self.refine[0](x), self._strides[0] / self._stride, size)
+        for i in reversed(range(len(maps) - 1)):
+            factor = self._strides[i + 1] // self._strides[i]
+            finer = self.lateral[i](maps[i])
+            x = self.refine[i](F.relu(upsample_centred(x, factor, finer.shape[-2:]) + finer))
+        return x[..., :size[0], :size[1]]  # images may have been padded
+
+
+def resampled(x: torch.Tensor, factor: float, size: tuple[int, int]) -> torch.Tensor:
+    """Return a map (B, C, h, w), bilinearly, of `factor` times as many cells: (B, C, *size)."""
+    x = F.interpolate(x, scale_factor=factor, mode='bilinear', align_corners=False,
+                      recompute_scale_factor=False)
+    missing = [max(0, wanted - got) for wanted, got in zip(size, x.shape[-2:], strict=True)]
+    return F.pad(x, (0, missing[1], 0, missing[0]), mode='replicate')[..., :size[0], :size[1]]

@@ -1,0 +1,83 @@
+"""What memory a training will need at least, before it takes any."""
+
+from collections.abc import Mapping
+
+from lightning.fabric import Fabric
+import torch
+from torch import nn
+from univseg_core.config import RunConfig
+from univseg_core.data.dataset import DomainData
+from univseg_core.data.machine import available_memory
+from univseg_core.training.networks import new_network
+from univseg_core.training.processes import processes_here
+from univseg_core.training.safety import TrainingError
+
+BYTES = {'32-true': 4, 'bf16-mixed': 2, '16-mixed': 2}
+"""Of a value between two layers."""
+
+
+def check_memory(config: RunConfig, data: Mapping[str, DomainData], fabric: Fabric) -> None:
+    """
+    Raise TrainingError, with the settings to lower, where a run cannot fit into the memory.
+
+    What its largest step and its largest validation image need at least is counted layer by
+    layer, without computing anything; a run that passes may still need more.
+    """
+    options = config.data
+    if fabric.device.type == 'cuda':
+        there, sharing, where = torch.cuda.mem_get_info(fabric.device)[0], 1, str(fabric.device)
+    else:
+        there, sharing, where = available_memory(), processes_here(fabric), 'this machine'
+    with torch.device('meta'):
+        network = new_network(config, data)
+    crops = len(data) * options.labelled_per_domain
+    if config.objective.needs_unlabelled:
+        crops += options.unlabelled_per_domain * sum(bool(d.unlabelled) for d in data.values())
+    of_crop, _ = layer_values(network.encoder, options.crop_size, options.crop_size)
+    logits = options.labelled_per_domain * options.crop_size ** 2 * sum(
+        len(d.domain.classes) for d in data.values())
+    share = fabric.world_size * config.training.accumulate
+    need = sharing * (crops * of_crop * BYTES[config.training.precision] + 4 * logits) / share
+    if need > there:
+        raise TrainingError(
+            f'a step needs at least {need / 1e9:.3g} GB of memory, of which {where} has '
+            f'{there / 1e9:.3g} GB: lower data.crop_size ({options.crop_size}), '
+            f'data.labelled_per_domain ({options.labelled_per_domain}) or '
+            f'data.unlabelled_per_domain ({options.unlabelled_per_domain}), or raise '
+            f'training.accumulate ({config.training.accumulate})')
+    if options.image_size is not None:
+        _, largest = layer_values(network.encoder, options.image_size, options.image_size // 2)
+        if (need := 4 * sharing * largest) > there:
+            raise TrainingError(
+                f'a validation image needs at least {need / 1e9:.3g} GB of memory, of which '
+                f'{where} has {there / 1e9:.3g} GB: lower data.image_size '
+                f'({options.image_size})')
+
+
+def layer_values(encoder: nn.Module, height: int, width: int) -> tuple[int, int]:
+    """
+    Return how many values the layers of an encoder on the meta device make of one image.
+
+    That are those of all convolutions and norms, which a training keeps, and those that the
+    largest layer takes and makes.
+    """
+    kept, largest = 0, 0
+
+    def count(module: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
+        nonlocal kept, largest
+        if not torch.is_tensor(output) or not torch.is_tensor(inputs[0]):
+            return
+        if isinstance(module, nn.Conv2d | nn.Linear | nn.LayerNorm
+                      | nn.modules.batchnorm._BatchNorm):
+            kept += output.numel()
+        largest = max(largest, inputs[0].numel() + output.numel())
+
+    hooks = [module.register_forward_hook(count) for module in encoder.modules()
+             if not list(module.children()) or hasattr(module, 'act')]
+    try:
+        with torch.no_grad():
+            encoder.eval()(torch.zeros(1, 3, height, width, device='meta'))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return kept, largest
