@@ -161,9 +161,7 @@ class ModelSection(Section):
 
     @property
     def weights(self) -> str:
-        """Return what the encoder begins with: imagenet, none, or the path of a file."""
-        if self.start is not None:
-            return 'none'  # those of the model that it starts from
+        """Return what an encoder begins with: imagenet, none, or the path of a file."""
         return self.pretrained or ('imagenet' if has_imagenet_weights(self.encoder) else 'none')
 
 
@@ -292,7 +290,7 @@ class TrainingSection(Section):
         'adamw', description='AdamW, or SGD with momentum (the paper)')
     learning_rate: float = Field(3e-3, gt=0, description='peak learning rate')
     encoder_rate: float = Field(
-        1.0, gt=0, le=10, description='factor of the learning rate for the part of the encoder '
+        0.3, gt=0, le=10, description='factor of the learning rate for the part of the encoder '
                                       'that has pretrained weights')
     encoder_statistics: Literal['free', 'frozen'] = Field(
         'free', description="whether batch norm of timm's pretrained networks goes by the crops "

@@ -197,8 +197,7 @@ def _preparations(folder: Path, config: Mapping[str, Any]) -> dict:
     model = config.get('model', {})
     begins_with = model.get('pretrained') or (
         'imagenet' if is_of_timm(model.get('encoder', '')) else 'none')
-    basis = section.get('basis') or ('per_domain' if begins_with == 'none' or model.get('start')
-                                     else 'pretrained')
+    basis = section.get('basis') or ('per_domain' if begins_with == 'none' else 'pretrained')
     if basis == 'pretrained':
         return {'label_embeddings': f"to be made from the encoder's weights, {begins_with}"}
     networks = ['joint'] if basis == 'joint' else [

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
-import torch
-from torchmetrics.classification import MulticlassConfusionMatrix
 from tqdm import tqdm
 from univseg_core.data.folders import read_sample, Sample
+from univseg_core.data.machine import one_ahead
 from univseg_core.domains import Domain, IGNORE_INDEX
 from univseg_core.images import fit_size, resize_image, resize_label
 from univseg_core.inference import Segmenter
@@ -74,18 +74,19 @@ class ConfusionCount:
 
     def __init__(self, domain: Domain):
         self._domain = domain
-        # One more for pixels that no class was given to.
-        self._metric = MulticlassConfusionMatrix(len(domain.classes) + 1,
-                                                 ignore_index=IGNORE_INDEX, validate_args=False)
+        self._counts = np.zeros((256, 256), np.int64)  # truth, mask
 
     def add(self, mask: np.ndarray, truth: np.ndarray) -> None:
         """Add a mask and its truth, each (H, W) uint8; those whose truth is 255 do not count."""
-        predicted = torch.from_numpy(mask).long().clamp(max=len(self._domain.classes))
-        self._metric.update(predicted, torch.from_numpy(truth).long())
+        pairs = truth.astype(np.uint16) << 8 | mask
+        self._counts += np.bincount(pairs.ravel(), minlength=256 * 256).reshape(256, 256)
 
     def result(self) -> DomainResult:
         """Return the result of all pairs that were added."""
-        return DomainResult(self._domain, self._metric.compute().numpy()[:-1])
+        classes = len(self._domain.classes)
+        confusion = self._counts[:classes, :classes + 1].copy()
+        confusion[:, classes] = self._counts[:classes, classes:].sum(1)
+        return DomainResult(self._domain, confusion)
 
 
 def measure(domain: Domain, pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> DomainResult:
@@ -122,9 +123,10 @@ def evaluate(segmenter: Segmenter, samples: Mapping[str, Sequence[Sample]], *,
         if protocol == 'paper':
             files = files[:PAPER_IMAGES]
         heads, nearest, nearest_of_all = (ConfusionCount(domain) for _ in range(3))
-        for i, sample in enumerate(tqdm(files, desc=f'evaluate {name}', unit='image',
-                                        leave=False, disable=not progress)):
-            image, truth = read_sample(sample, domain)
+        read = partial(read_sample, domain=domain)
+        for i, (image, truth) in enumerate(tqdm(
+                one_ahead(read, files), f'evaluate {name}', len(files), unit='image',
+                leave=False, disable=not progress)):
             if protocol == 'paper':
                 size = fit_size(*truth.shape, segmenter.card.image_size)
                 image, truth = resize_image(image, *size), resize_label(truth, *size)

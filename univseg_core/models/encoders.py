@@ -43,7 +43,9 @@ class Encoder:
 
 
 def _of_timm(name: str) -> Encoder:
-    return Encoder(lambda _: NECK_CHANNELS, lambda _, stride: TimmEncoder(name, stride), (8, 4),
+    # Stride 4 was measured to be worth its time; not every network has such a map.
+    strides = (4, 8) if name in NAMED else (8, 4)
+    return Encoder(lambda _: NECK_CHANNELS, lambda _, stride: TimmEncoder(name, stride), strides,
                    widths=False, normalisation=partial(timm_normalisation, name))
 
 

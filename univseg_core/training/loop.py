@@ -14,6 +14,7 @@ from univseg_core.data.dataset import DomainData
 from univseg_core.data.mixture import FaultCount, MixtureDataset
 from univseg_core.data.transforms import Augmentation
 from univseg_core.evaluation import DomainResult
+from univseg_core.models.encoders import pretrained_part
 from univseg_core.training.checkpoint import load_checkpoint, save_checkpoint
 from univseg_core.training.class_balance import class_weights
 from univseg_core.training.collapse import CollapseMonitor, perplexities
@@ -63,7 +64,8 @@ def fit(setup: Setup, data: Mapping[str, DomainData], folder: Path, objective: O
     config, fabric = setup.config, setup.fabric
     settings = config.training
     network = prepared_network(config, data, label_embeddings, start, fabric)
-    optimizer = new_optimizer(settings, network)
+    pretrained = pretrained_part(network.encoder) if network.began_with else None
+    optimizer = new_optimizer(settings, network, pretrained)
     scheduler = new_scheduler(settings, optimizer, steps)
     start_scaling_anew(fabric)
     model, fabric_optimizer = fabric.setup(network, optimizer)

@@ -79,11 +79,13 @@ def prepared_network(config: RunConfig, data: Mapping[str, DomainData],
     """
     Return the network that a training begins with, for all its processes.
 
-    Its weights are those of the model file `start`, where it has them, ImageNet's as the
-    configuration says, or random. Without label embeddings, nothing learns the embedding.
+    Its weights are those of the model file `start`, where it has them, or without it ImageNet's
+    as the configuration says, or random. Without label embeddings, nothing learns the embedding.
     """
-    network = network_with_weights(config, data)
-    if start is not None:
+    if start is None:
+        network = network_with_weights(config, data)
+    else:
+        network = new_network(config, data)
         start_from(start, network)
     if config.training.encoder_statistics == 'frozen':
         network.encoder.frozen_statistics = True

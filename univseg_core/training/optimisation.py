@@ -1,23 +1,22 @@
 """The optimiser and the learning-rate schedule of a training."""
 
 import torch
+from torch import nn
 from univseg_core.config import TrainingSection
-from univseg_core.models.encoders import pretrained_part
-from univseg_core.models.universal import UniversalSegmenter
 
 
-def new_optimizer(settings: TrainingSection,
-                  network: UniversalSegmenter) -> torch.optim.Optimizer:
+def new_optimizer(settings: TrainingSection, network: nn.Module,
+                  pretrained: nn.Module | None = None) -> torch.optim.Optimizer:
     """
     Return the optimiser of a network's parameters.
 
-    Where encoder_rate is not 1, the pretrained part of the encoder is a group of its own.
+    Those of its part `pretrained`, if any, are the first group, with `encoder_rate`.
     """
     groups = [{'params': list(network.parameters())}]
-    if settings.encoder_rate != 1:
-        pretrained = list(pretrained_part(network.encoder).parameters())
-        own = {id(parameter) for parameter in pretrained}
-        groups = [{'params': pretrained, 'lr': settings.encoder_rate * settings.learning_rate},
+    if pretrained is not None and settings.encoder_rate != 1:
+        theirs = list(pretrained.parameters())
+        own = {id(parameter) for parameter in theirs}
+        groups = [{'params': theirs, 'lr': settings.encoder_rate * settings.learning_rate},
                   {'params': [p for p in network.parameters() if id(p) not in own]}]
     if settings.optimizer == 'sgd':
         return torch.optim.SGD(groups, lr=settings.learning_rate,

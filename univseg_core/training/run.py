@@ -63,7 +63,7 @@ def train(config: RunConfig, run: Path, *, devices: int = 1,
             check_memory(config, data, fabric)
             if config.model.start is not None:
                 check_start(config, data, run)
-            else:
+            if config.model.start is None or config.objective.needs_label_embeddings:
                 network_with_weights(config, data)  # an error now, or a download, once
             held.enter_context(claimed_run_folder(run, config))
             write_splits(run / 'splits.json', {name: d.parts for name, d in data.items()})
