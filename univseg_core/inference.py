@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 import copy
 from dataclasses import dataclass
+import logging
 from numbers import Integral
 from pathlib import Path
 
@@ -13,9 +14,12 @@ from univseg_core.domains import Domain, DomainError, IGNORE_INDEX
 from univseg_core.errors import UnivsegError
 from univseg_core.full_resolution import top_classes
 from univseg_core.images import fit_size, resize_image
-from univseg_core.models.batch_norm import fold_batch_norm
+from univseg_core.models.batch_norm import fold_batch_norm, is_folded_soundly
+from univseg_core.models.encoders import ENCODERS
 from univseg_core.models.model_file import load_model, ModelCard
 from univseg_core.models.universal import UniversalSegmenter
+
+log = logging.getLogger(__name__)
 
 PRECISIONS = ('auto', 'fp32', 'bf16')
 
@@ -67,7 +71,7 @@ class Segmenter:
         self.domains: dict[str, Domain] = dict(model.domains)
         self.card = card
         self.inference_size = inference_size
-        self._model = fold_batch_norm(copy.deepcopy(model).float().eval())
+        self._model = _folded(copy.deepcopy(model).float().eval())
         self._model.to(self.device, memory_format=torch.channels_last)
         # Only the convolutions run in bf16; normalisation and logits stay float32.
         self._model.encoder.to(self.dtype)
@@ -255,6 +259,20 @@ class Segmenter:
             self._prototype_heads[name] = (weight[:, :, None, None], rows @ embedding.bias,
                                            present.nonzero().flatten().tolist())
         return self._prototype_heads[name]
+
+
+def _folded(model: UniversalSegmenter) -> UniversalSegmenter:
+    """Return a model, its own, with its encoder's batch norms folded where that is sound."""
+    if model.spec.encoder in ENCODERS:  # which tests hold to it
+        model.encoder = fold_batch_norm(model.encoder)
+        return model
+    folded = fold_batch_norm(copy.deepcopy(model.encoder.cpu()))
+    if is_folded_soundly(model.encoder, folded):
+        model.encoder = folded
+    else:
+        log.warning('%s: its batch norm cannot be folded into its convolutions: it runs as it is, '
+                    'more slowly', model.spec.encoder)
+    return model
 
 
 def resolve_device(device: str) -> torch.device:

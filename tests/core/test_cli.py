@@ -218,7 +218,7 @@ def test_predict_takes_one_image_of_any_size(model, tmp_path):
 
 def test_predict_and_info_need_none_of_the_trainings_packages(model, tmp_path):
     write_png(tmp_path / 'photo.png', random_image(48, 64))
-    absent = ('lightning', 'pydantic', 'sklearn', 'tensorboard', 'torchmetrics', 'matplotlib')
+    absent = ('lightning', 'pydantic', 'sklearn', 'tensorboard', 'timm', 'matplotlib')
     commands = [['predict', str(tmp_path / 'photo.png'), '--model', str(model),
                  '--domain', 'indoor', '--out', str(tmp_path)],
                 ['info', str(model)], ['info', str(model.parent)]]

@@ -14,7 +14,7 @@ MODULES = sorted(CORE.rglob('*.py'))
 ROS = ('rclpy', 'cv_bridge', 'rosbag2_py', 'launch', 'launch_ros', 'ament_index_python',
        'message_filters', 'univseg_ros')
 ROS_INTERFACES = ('_msgs', '_srvs', '_interfaces')
-TRAINING = ('lightning', 'pydantic', 'sklearn', 'torchmetrics', 'matplotlib', 'tensorboard',
+TRAINING = ('lightning', 'pydantic', 'sklearn', 'timm', 'matplotlib', 'tensorboard',
             'tqdm')
 
 

@@ -1,6 +1,7 @@
 """The deployed model: exact masks, at the image's own size, in every way that it may run."""
 
 import copy
+from dataclasses import replace
 import tracemalloc
 import warnings
 
@@ -334,3 +335,32 @@ def test_a_model_without_label_embeddings_says_so():
         model.prototype_mask(encoded, 'indoor')
     with pytest.raises(DomainError, match='unknown domain'):
         model.prototype_mask(encoded, 'attic')
+
+
+class Reordered(nn.Module):
+    """Calls its layers in another order than they are registered in."""
+
+    def __init__(self):
+        super().__init__()
+        self.out_channels = self.stride = 8
+        self.first = nn.Conv2d(3, 8, 3, stride=8, padding=1)
+        self.norm = nn.BatchNorm2d(8)
+        self.second = nn.Conv2d(8, 8, 1)
+        nn.init.uniform_(self.norm.running_mean)
+
+    def forward(self, x):
+        """Map (B, 3, H, W) to (B, 8, H/8, W/8)."""
+        return self.norm(self.second(self.first(x)))
+
+
+def test_an_encoder_that_cannot_be_folded_runs_as_it_is(caplog):
+    """Of networks of timm that no test has seen, folding is compared at load."""
+    model = small_network()
+    model.encoder, model.spec = Reordered().eval(), replace(model.spec, encoder='timm/unseen')
+    model.head_outdoor = nn.Conv2d(8, 3, 1)
+    image = random_image(64, 64)
+    expected = model.logits(model.features(
+        torch.from_numpy(image).permute(2, 0, 1)[None].float()), 'outdoor')
+    segmenter = Segmenter(model, ModelCard(), device='cpu', precision='fp32')
+    assert 'cannot be folded' in caplog.text
+    torch.testing.assert_close(segmenter.logits(segmenter.encode(image), 'outdoor'), expected)

@@ -28,7 +28,7 @@ def test_a_cell_has_a_class_where_nine_in_ten_pixels_do():
     label.reshape(-1)[:6] = 1           # cell 0: 58 of class 0
     label[0, 8:15] = 2                  # cell 1: 57 of class 1
     label[:, 16:24] = VOID              # cell 2; cell 3 has half its pixels
-    assert cell_classes(label, 3).tolist() == [[0, VOID, VOID, VOID]]
+    assert cell_classes(label, 3, 8).tolist() == [[0, VOID, VOID, VOID]]
 
 
 def maps():
@@ -107,7 +107,7 @@ def test_maps_are_of_the_networks_size(runs):
     """The images are 48×64, and so is what the network sees: 6×8 cells."""
     run = runs[0]
     for sample, each in zip(run.samples['indoor'], class_maps(run, 'indoor'), strict=True):
-        np.testing.assert_array_equal(each, cell_classes(read_sample(sample, INDOOR)[1], 2))
+        np.testing.assert_array_equal(each, cell_classes(read_sample(sample, INDOOR)[1], 2, 8))
         assert each.shape == (6, 8)
 
 
@@ -169,8 +169,8 @@ def test_runs_of_other_domains_are_told(runs, worlds, tmp_path):
 def test_a_class_without_a_cell_is_told(runs, tmp_path, monkeypatch):
     without = [np.where(each == 2, VOID, each) for each in class_maps(runs[0], 'outdoor')]
     monkeypatch.setattr('univseg_core.plots.tsne.class_maps', lambda *_: without)
-    with pytest.raises(FigureError, match='run_0: no validation image of outdoor has a cell of '
-                       '8×8 pixels that is of ball to 90%'):
+    with pytest.raises(FigureError, match='run_0: no validation image of outdoor has a cell that '
+                       'is of ball to 90%'):
         draw_tsne(runs[:1], tmp_path / 'tsne', names=['ball', 'wall'])
     monkeypatch.setattr('univseg_core.plots.tsne.class_maps',
                         lambda *_: [np.full((6, 8), VOID, np.uint8)])

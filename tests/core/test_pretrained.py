@@ -257,8 +257,8 @@ def test_without_package_and_network_the_error_says_what_can_be_done(monkeypatch
 
 def test_what_timm_downloads_is_put_in(monkeypatch):
     torch.manual_seed(1)
-    found = build_encoder('resnet18')
-    encoder = build_encoder('resnet18')
+    found = build_encoder('resnet18', stride=8)
+    encoder = build_encoder('resnet18', stride=8)
     asked = []
 
     def download(network, **options):

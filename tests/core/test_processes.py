@@ -26,6 +26,7 @@ import torch.nn.functional as F
 from univseg_core import cli, config
 from univseg_core.config import load_config
 from univseg_core.data import stores
+from univseg_core.data.curriculum import Curriculum
 from univseg_core.data.dataset import check_files, load_data
 from univseg_core.data.folders import DataError
 from univseg_core.data.mixture import MixtureDataset
@@ -378,7 +379,8 @@ def test_pieces_of_a_batch_have_their_own_batch_norm(tiny, tmp_path, monkeypatch
     options = settings.data
     mixture = partial(
         MixtureDataset, prepare_stores(data, 64, progress=False).labelled, {},
-        Augmentation(options.crop_size, options.scale, options.flip, options.colour),
+        Curriculum((Augmentation(options.crop_size, options.scale, options.flip,
+                                 options.colour),)),
         options.labelled_per_domain, 0, settings.training.seed)
 
     def supervised(batch):

@@ -350,11 +350,13 @@ def test_the_best_model_is_that_of_the_best_validation_and_outlives_an_interrupt
     """Of three validations, at steps 10, 20 and 30, the first is made the best."""
     validate, calls = loop.validate, []
 
-    def worse_later(*arguments):
+    def worse_later(*arguments, **options):
         calls.append(1)
-        return {name: result if len(calls) == 1
-                else replace(result, confusion=result.confusion * 0 + 1)
-                for name, result in validate(*arguments).items()}
+        measured = validate(*arguments, **options)
+        return replace(measured, results={
+            name: result if len(calls) == 1
+            else replace(result, confusion=result.confusion * 0 + 1)
+            for name, result in measured.results.items()})
 
     monkeypatch.setattr(loop, 'validate', worse_later)
     config = finished_run[1]

@@ -78,7 +78,8 @@ def config(tmp_path):
     """Return a configuration, with settings of its own for what takes memory."""
     folders = {'images': tmp_path, 'labels': tmp_path}
     domain = DomainSection(classes=['a'], train=folders, validation=folders)
-    return RunConfig(domains={'yard': domain}, model={'width': 0.5, 'embedding_dim': 8},
+    return RunConfig(domains={'yard': domain},
+                     model={'encoder': 'light', 'width': 0.5, 'embedding_dim': 8},
                      data={'crop_size': 321, 'labelled_per_domain': 3,
                            'unlabelled_per_domain': 2},
                      training={'accumulate': 7})

@@ -18,6 +18,7 @@ from univseg_core.models.neck import NECK_CHANNELS, resampled
 from univseg_core.models.normalisation import IMAGENET, Normalisation
 from univseg_core.models.timm_encoder import (
     NAMED,
+    plan_of,
     PREFIX,
     spec_of,
     timm_normalisation,
@@ -88,6 +89,18 @@ def encoder_stride(name: str, stride: int | None = None) -> int:
         raise ValueError(f'{name} has features at stride {" or ".join(map(str, strides))} alone, '
                          f'got {stride}')
     return stride or strides[0]
+
+
+def check_encoder(name: str, width: float = 1.0, stride: int | None = None) -> None:
+    """
+    Raise ValueError where an encoder cannot be, without building it.
+
+    A network of timm that has no name of its own is tried, without computing anything.
+    """
+    encoder_channels(name, width)
+    stride = encoder_stride(name, stride)
+    if name not in ENCODERS:
+        plan_of(name, stride)
 
 
 def build_encoder(name: str, width: float = 1.0, stride: int | None = None) -> nn.Module:

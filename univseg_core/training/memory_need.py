@@ -12,9 +12,6 @@ from univseg_core.training.networks import new_network
 from univseg_core.training.processes import processes_here
 from univseg_core.training.safety import TrainingError
 
-BYTES = {'32-true': 4, 'bf16-mixed': 2, '16-mixed': 2}
-"""Of a value between two layers."""
-
 
 def check_memory(config: RunConfig, data: Mapping[str, DomainData], fabric: Fabric) -> None:
     """
@@ -37,7 +34,8 @@ def check_memory(config: RunConfig, data: Mapping[str, DomainData], fabric: Fabr
     logits = options.labelled_per_domain * options.crop_size ** 2 * sum(
         len(d.domain.classes) for d in data.values())
     share = fabric.world_size * config.training.accumulate
-    need = sharing * (crops * of_crop * BYTES[config.training.precision] + 4 * logits) / share
+    size = 2 if config.training.precision.endswith('mixed') else 4  # bytes of a value
+    need = sharing * (crops * of_crop * size + 4 * logits) / share
     if need > there:
         raise TrainingError(
             f'a step needs at least {need / 1e9:.3g} GB of memory, of which {where} has '

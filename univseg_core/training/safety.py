@@ -74,6 +74,7 @@ def memory_advice(config: RunConfig, where: str) -> Iterator[None]:
             f'{where}: out of memory ({reason}). Lower data.crop_size '
             f'({data.crop_size}), data.labelled_per_domain ({data.labelled_per_domain}), '
             f'data.unlabelled_per_domain ({data.unlabelled_per_domain}) or model.width '
-            f'({config.model.width:g}); raise training.accumulate ({training.accumulate}), which '
-            'cuts the batch into pieces; set training.precision=bf16-mixed '
+            f'({config.model.width:g}), or take a smaller model.encoder ({config.model.encoder}); '
+            f'raise training.accumulate ({training.accumulate}), which cuts the batch into '
+            'pieces; set training.precision=bf16-mixed '
             f'({training.precision}) or fewer training.workers. {ANOTHER_FOLDER}') from error

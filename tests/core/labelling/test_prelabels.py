@@ -107,7 +107,7 @@ import sys
 
 class Absent:
     def find_spec(self, name, path=None, target=None):
-        if name.split('.')[0] in ('lightning', 'pydantic', 'sklearn', 'torchmetrics',
+        if name.split('.')[0] in ('lightning', 'pydantic', 'sklearn', 'timm',
                                   'torchvision', 'matplotlib', 'tensorboard', 'PIL'):
             raise ModuleNotFoundError(f'No module named {name!r}', name=name)
 
