@@ -28,12 +28,12 @@ from univseg_core.data.scenes.worlds import write_worlds
 from univseg_core.training.run_log import read_losses
 
 CONFIGURATIONS = {
-    'compact': ('model.width=0.25', 'data.image_size=240', 'data.crop_size=160',
-                'data.labelled_per_domain=4', 'data.unlabelled_per_domain=4'),
-    'full': ('model.width=1.0', 'data.image_size=null', 'data.crop_size=256',
-             'data.labelled_per_domain=3', 'data.unlabelled_per_domain=1'),
+    'compact': ('model.encoder=drn_d_22', 'model.width=0.25', 'data.image_size=240',
+                'data.crop_size=160', 'data.labelled_per_domain=4', 'data.unlabelled_per_domain=4'),
+    'full': ('model.encoder=drn_d_22', 'model.width=1.0', 'data.image_size=null',
+             'data.crop_size=256', 'data.labelled_per_domain=3', 'data.unlabelled_per_domain=1'),
 }
-"""Settings of DRN-D-22 at the sizes of camvid_nyuv2.yaml and camvid_nyuv2_full_width_cpu.yaml."""
+"""Settings of DRN-D-22 at the size of camvid_nyuv2_compact.yaml, and at full width and size."""
 
 COMMON = ('objective.alpha=0.1', 'objective.beta=0.1', 'objective.warmup_steps=0',
           'objective.consistency=0', 'objective.class_balance=0',
