@@ -39,7 +39,8 @@ TIMES = {'data_wait', 'images_per_second', 'seconds_per_step'}
 SETTINGS = (
     'model.encoder=drn_d_22', 'model.width=0.0625', 'model.embedding_dim=16',
     'data.image_size=96', 'data.crop_size=64', 'data.unlabelled_per_domain=1',
-    'objective.alpha=0.1', 'objective.beta=0.1', 'objective.warmup_steps=20', 'label_embeddings.pretrain_steps=40', 'training.steps=160',
+    'objective.alpha=0.1', 'objective.beta=0.1', 'objective.warmup_steps=20',
+    'label_embeddings.pretrain_steps=40', 'training.steps=160',
     'training.accelerator=cpu', 'training.validate_every=20', 'training.checkpoint_every=10')
 
 

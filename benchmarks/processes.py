@@ -29,7 +29,8 @@ from univseg_core.training.run_log import read_losses
 
 CONFIGURATIONS = {
     'compact': ('model.encoder=drn_d_22', 'model.width=0.25', 'data.image_size=240',
-                'data.crop_size=160', 'data.labelled_per_domain=4', 'data.unlabelled_per_domain=4'),
+                'data.crop_size=160', 'data.labelled_per_domain=4',
+                'data.unlabelled_per_domain=4'),
     'full': ('model.encoder=drn_d_22', 'model.width=1.0', 'data.image_size=null',
              'data.crop_size=256', 'data.labelled_per_domain=3', 'data.unlabelled_per_domain=1'),
 }
