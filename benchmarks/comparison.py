@@ -18,6 +18,7 @@ import sys
 from univseg_core.baselines import random_forest
 from univseg_core.config import load_config
 from univseg_core.data.dataset import load_data
+from univseg_core.evaluation import table
 from univseg_core.files import write_text
 from univseg_core.training.run import train
 
@@ -45,12 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 for name, section in config.domains.items()],
             f'**the universal model**, one for both, {config.training.steps} steps': [
                 measured[name]['miou'] for name in config.domains]}
-    table = '\n'.join([
-        f'| mIoU % | {" | ".join(config.domains)} |', '|---|' + '--:|' * len(config.domains),
-        *(f'| {title} | {" | ".join(f"{100 * value:.1f}" for value in values)} |'
-          for title, values in rows.items())])
-    write_text(demo / 'comparison.md', table + '\n')
-    print(table)
+    compared = table(rows, list(config.domains))
+    write_text(demo / 'comparison.md', compared + '\n')
+    print(compared)
     return 0
 
 

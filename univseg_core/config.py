@@ -15,9 +15,10 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from univseg_core.data.layouts import LAYOUTS
 from univseg_core.domains import Domain, DomainError
-from univseg_core.models.encoders import check_encoder, encoder_channels, encoder_stride
-from univseg_core.models.pretrained import has_imagenet_weights
-from univseg_core.models.timm_encoder import EncoderError
+from univseg_core.label_embeddings import default_basis
+from univseg_core.models.encoders import encoder_channels, encoder_stride, ENCODERS
+from univseg_core.models.pretrained import has_imagenet_weights, weights_named
+from univseg_core.models.timm_encoder import EncoderError, is_of_timm, plan_of
 from univseg_core.setting_types import ClassNames, ExistingFile, Folder, Images, Weights
 from univseg_core.settings_file import checked, override_setting, read_settings, Section
 import yaml
@@ -162,7 +163,7 @@ class ModelSection(Section):
     @property
     def weights(self) -> str:
         """Return what an encoder begins with: imagenet, none, or the path of a file."""
-        return self.pretrained or ('imagenet' if has_imagenet_weights(self.encoder) else 'none')
+        return weights_named(self.encoder, self.pretrained)
 
 
 class DataSection(Section):
@@ -232,7 +233,7 @@ class ObjectiveSection(Section):
                                      'pixels are weighed: 0 not at all, 1 all classes alike')
     full_resolution: StrictBool = Field(
         False, description='whether the entropy is that of each pixel, at many times the cost, '
-                           'and not of each cell of 8×8')
+                           'and not of each cell')
 
     @property
     def needs_unlabelled(self) -> bool:
@@ -334,7 +335,8 @@ class RunConfig(Section):
     def _check_together(self) -> 'RunConfig':
         for name in self.domains:
             self.domain(name)
-        check_encoder(self.model.encoder, self.model.width, self.model.stride)
+        if self.model.encoder not in ENCODERS:  # whether it can be built
+            plan_of(self.model.encoder, encoder_stride(self.model.encoder, self.model.stride))
         channels = encoder_channels(self.model.encoder, self.model.width)
         if self.model.embedding_dim > channels:
             raise ValueError(
@@ -353,15 +355,38 @@ class RunConfig(Section):
             raise ValueError('label_embeddings.basis: pretrained is of ImageNet weights, but '
                              f'{self.model.encoder} begins without any here: set '
                              'model.pretrained, or another basis')
+        if self.objective.needs_label_embeddings and self.basis == 'pretrained' and is_of_timm(
+                self.model.encoder):
+            stride = encoder_stride(self.model.encoder, self.model.stride)
+            channels = sum(plan_of(self.model.encoder, stride).channels)
+            if self.model.embedding_dim > channels:
+                raise ValueError(
+                    f'model.embedding_dim: expected at most {channels}, the channels that '
+                    f'label_embeddings.basis: pretrained has of {self.model.encoder}, got '
+                    f'{self.model.embedding_dim}')
+        begins = self.model.weights != 'none' or self.model.start is not None
+        if self.training.encoder_statistics == 'frozen' and not (
+                begins and is_of_timm(self.model.encoder)):
+            raise ValueError(
+                'training.encoder_statistics: frozen is of networks of timm that begin with '
+                f'weights, which {self.model.encoder} does not here')
         return self
 
     @property
     def basis(self) -> str:
         """Return what label embeddings are made from: label_embeddings.basis, or its default."""
         section = self.label_embeddings
-        made = section.file is None and section.networks is None
-        pretrained = 'pretrained' if made and self.model.weights != 'none' else 'per_domain'
-        return section.basis or pretrained
+        given = section.file is not None or section.networks is not None
+        return section.basis or ('per_domain' if given else default_basis(self.model.weights))
+
+    @property
+    def loads_weights(self) -> bool:
+        """Return whether any network of a run begins with published weights."""
+        section, embeddings = self.label_embeddings, self.objective.needs_label_embeddings
+        of_its_own = section.file is None and section.networks is None and self.basis in (
+            'pretrained', 'per_domain')
+        return self.model.weights != 'none' and (
+            self.model.start is None or (embeddings and of_its_own))
 
     def domain(self, name: str) -> Domain:
         """Return one domain's label space; DomainError where it cannot be one."""

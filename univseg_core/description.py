@@ -10,9 +10,9 @@ import numpy as np
 from safetensors import safe_open, SafetensorError
 from univseg_core.errors import UnivsegError
 from univseg_core.files import sha256_of
-from univseg_core.label_embeddings import absent_classes
+from univseg_core.label_embeddings import absent_classes, default_basis
 from univseg_core.models.model_file import load_model, METADATA_KEY
-from univseg_core.models.timm_encoder import is_of_timm
+from univseg_core.models.pretrained import weights_named
 from univseg_core.training.run_log import best_validation, read_losses, read_validation
 import yaml
 
@@ -120,7 +120,7 @@ def _describe_checkpoint(path: Path, metadata: Mapping[str, str],
                          shapes: Mapping[str, tuple[int, ...]]) -> dict:
     try:
         state = json.loads(metadata[CHECKPOINT_KEY])
-        step, group = state['step'], state['groups'][0]
+        step, group = state['step'], state['groups'][-1]  # a pretrained part comes before it
         settings = {key: group[key] for key in ('lr', 'weight_decay', 'momentum', 'betas')
                     if key in group}
     except (IndexError, KeyError, TypeError, ValueError) as error:
@@ -195,11 +195,10 @@ def _preparations(folder: Path, config: Mapping[str, Any]) -> dict:
     if section.get('basis') == 'start':
         return {'label_embeddings': f'to be made from {config.get("model", {}).get("start")}'}
     model = config.get('model', {})
-    begins_with = model.get('pretrained') or (
-        'imagenet' if is_of_timm(model.get('encoder', '')) else 'none')
-    basis = section.get('basis') or ('per_domain' if begins_with == 'none' else 'pretrained')
+    weights = weights_named(model.get('encoder', 'light'), model.get('pretrained'))
+    basis = section.get('basis') or default_basis(weights)
     if basis == 'pretrained':
-        return {'label_embeddings': f"to be made from the encoder's weights, {begins_with}"}
+        return {'label_embeddings': f"to be made from the encoder's weights, {weights}"}
     networks = ['joint'] if basis == 'joint' else [
         f'supervised/{name}' for name in config.get('domains', {})]
     return {'label_embeddings': 'not made yet', 'supervised_only_networks': {

@@ -1,19 +1,19 @@
 """Confusion matrix → IoU of each class → mIoU of each domain → their sum."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Literal
 
 import numpy as np
 from tqdm import tqdm
 from univseg_core.data.folders import read_sample, Sample
-from univseg_core.data.machine import one_ahead
 from univseg_core.domains import Domain, IGNORE_INDEX
 from univseg_core.images import fit_size, resize_image, resize_label
 from univseg_core.inference import Segmenter
 
 Shown = Callable[[str, int, np.ndarray, np.ndarray, np.ndarray], None]
+"""Takes a domain's name, an image's place, itself (H, W, 3), its truth and mask (H, W), uint8."""
 
 PAPER_IMAGES = 100
 """Validation images that the paper's own code measures with."""
@@ -123,9 +123,8 @@ def evaluate(segmenter: Segmenter, samples: Mapping[str, Sequence[Sample]], *,
         if protocol == 'paper':
             files = files[:PAPER_IMAGES]
         heads, nearest, nearest_of_all = (ConfusionCount(domain) for _ in range(3))
-        read = partial(read_sample, domain=domain)
         for i, (image, truth) in enumerate(tqdm(
-                one_ahead(read, files), f'evaluate {name}', len(files), unit='image',
+                _one_ahead(files, domain), f'evaluate {name}', len(files), unit='image',
                 leave=False, disable=not progress)):
             if protocol == 'paper':
                 size = fit_size(*truth.shape, segmenter.card.image_size)
@@ -146,6 +145,27 @@ def evaluate(segmenter: Segmenter, samples: Mapping[str, Sequence[Sample]], *,
             prototypes_of_all=replace(nearest_of_all.result(), absent=absent)
             if prototypes and label_spaces else None)
     return results
+
+
+def _one_ahead(files: Sequence[Sample],
+               domain: Domain) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield each sample's image and truth, in order, while a thread reads the next one."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = None
+        for sample in files:
+            before, coming = coming, pool.submit(read_sample, sample, domain)
+            if before is not None:
+                yield before.result()
+        if coming is not None:
+            yield coming.result()
+
+
+def table(rows: Mapping[str, Sequence[float]], domains: Sequence[str]) -> str:
+    """Return a Markdown table of mIoUs (0..1), a row for each title, a column for each domain."""
+    return '\n'.join([
+        f'| mIoU % | {" | ".join(domains)} |', '|---|' + '--:|' * len(domains),
+        *(f'| {title} | {" | ".join(f"{100 * value:.1f}" for value in values)} |'
+          for title, values in rows.items())])
 
 
 def report(results: Mapping[str, DomainResult]) -> str:

@@ -27,6 +27,11 @@ Samples = Iterable[tuple[np.ndarray, np.ndarray]]
 """Images (H, W, 3) uint8 and labels (H, W) uint8 of the same size; one at a time is in memory."""
 
 
+def default_basis(weights: str) -> str:
+    """Return what they are made from where nothing else is said, by model.pretrained."""
+    return 'per_domain' if weights == 'none' else 'pretrained'
+
+
 def principal_label_embeddings(model: UniversalSegmenter, samples: Mapping[str, Samples],
                                dim: int, centroids: int = 1, seed: int = 0,
                                pretrained: bool = False

@@ -6,7 +6,7 @@ process, a camera as another, and a switch from outdoor to indoor while the came
 """
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 import hashlib
 import logging
 import os
@@ -18,7 +18,7 @@ import time
 import numpy as np
 from univseg_core.config import load_config, RunConfig
 from univseg_core.data.scenes.worlds import write_worlds
-from univseg_core.evaluation import DomainResult
+from univseg_core.evaluation import table
 from univseg_core.figures import overlay, panel
 from univseg_core.files import write_text
 from univseg_core.image_messages import decode
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     out = parser.parse_args(arguments).out
     logging.basicConfig(level=logging.INFO, format='%(message)s')
     started = time.monotonic()
-    for part in ('worlds', 'run', 'frames', 'pictures'):
+    for part in ('worlds', 'run', 'alone', 'frames', 'pictures'):
         shutil.rmtree(out / part, ignore_errors=True)
 
     heading(1, 'two synthetic worlds, few labels')
@@ -49,15 +49,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     config = load_config('train/scenes.yaml')
 
     heading(2, 'training: one network for both, from ImageNet weights')
-    table = mious(train(config, out / 'run'))
+    results = train(config, out / 'run')
+    mious = table({'**the universal model**, one for both': [
+        result.miou for result in results.values()]}, list(results))
 
     heading(3, 'the node, a camera, and a switch while it streams')
     worlds = choose_frames(config, out / 'frames')
     try:
         seen = switch_heads(out / 'run' / 'model.univseg', out / 'frames')
-        report = f'{table}\n\n{seen.check(out / "run" / "model.univseg")}'
+        report = f'{mious}\n\n{seen.check(out / "run" / "model.univseg")}'
     except DemoError as error:
-        print(f'{table}\n\nThe demo failed: {error}', file=sys.stderr)
+        print(f'{mious}\n\nThe demo failed: {error}', file=sys.stderr)
         return 1
     pictures(out, config, seen, worlds)
     write_text(out / 'report.md', report + '\n')
@@ -70,13 +72,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def heading(number: int, text: str) -> None:
     """Print what comes next."""
     print(f'\n── {number}. {text} ' + '─' * max(0, 76 - len(text)), flush=True)
-
-
-def mious(results: Mapping[str, DomainResult]) -> str:
-    """Return a table of each world's mIoU on its validation images."""
-    values = ' | '.join(f'{100 * result.miou:.1f}' for result in results.values())
-    return (f'| mIoU % | {" | ".join(results)} |\n|---|{"--:|" * len(results)}\n'
-            f'| **the universal model**, one for both | {values} |')
 
 
 def choose_frames(config: RunConfig, folder: Path) -> dict[str, str]:

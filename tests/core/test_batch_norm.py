@@ -7,10 +7,12 @@ Two real processes compute all cases once; the tests compare what they left.
 from dataclasses import dataclass
 
 import pytest
+from timm.layers import BatchNormAct2d
 from tiny_worlds import small_network
 import torch
 from torch import distributed, multiprocessing, nn
-from univseg_core.models.batch_norm import CpuSyncBatchNorm
+from univseg_core.models.batch_norm import CpuSyncBatchNorm, fold_batch_norm, shared_by_devices
+from univseg_core.models.encoders import build_encoder
 
 PROCESSES = 2
 
@@ -24,10 +26,16 @@ class Case:
     input_dtype: torch.dtype | None = None
     offset: float = 0.0
     channels_last: bool = False
+    with_activation: bool = False
 
     def layer(self, kind: type) -> nn.BatchNorm2d:
         torch.manual_seed(1)
-        layer = kind(3, eps=1e-3, momentum=0.2).to(self.dtype)
+        if self.with_activation:
+            layer = BatchNormAct2d(3, eps=1e-3, momentum=0.2, act_layer=nn.ReLU6).to(self.dtype)
+            if kind is CpuSyncBatchNorm:
+                CpuSyncBatchNorm.convert(layer)
+        else:
+            layer = kind(3, eps=1e-3, momentum=0.2).to(self.dtype)
         nn.init.uniform_(layer.weight, 0.5, 2)
         nn.init.normal_(layer.bias)
         return layer
@@ -67,6 +75,7 @@ CASES = {
     'float64, nothing in the first': Case(((0, 4), (2, 1))),
     'float64, far from 0': Case(((3, 2),), offset=30.0),
     'float64, channels last': Case(((3, 2),), channels_last=True),
+    "float64, timm's with its activation": Case(((3, 2), (1, 5)), with_activation=True),
     'float32': Case(((3, 2), (1, 5)), torch.float32),
     'float32, nothing in the second': Case(((3, 0), (2, 2)), torch.float32),
     'bfloat16 input': Case(((3, 2), (0, 4)), torch.float32, torch.bfloat16),
@@ -174,3 +183,17 @@ def test_a_converted_network_keeps_its_state():
     usual.load_state_dict(state)
     images = torch.rand(1, 3, 16, 24) * 255
     assert torch.equal(network.features(images), usual.features(images))
+
+
+@pytest.mark.parametrize('name', ['efficientnet_lite0', 'resnet18', 'light'])
+def test_batch_norms_shared_by_gpus_keep_their_activation(name):
+    torch.manual_seed(0)
+    encoder = build_encoder(name).eval()
+    images = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        expected = encoder(images)
+        shared = shared_by_devices(encoder).eval()
+        assert torch.equal(shared(images), expected)
+        folded = fold_batch_norm(shared)
+        assert (folded(images) - expected).norm() <= 1e-4 * expected.norm()
+    assert not [m for m in folded.modules() if isinstance(m, (nn.BatchNorm2d, nn.SyncBatchNorm))]

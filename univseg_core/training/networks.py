@@ -139,7 +139,7 @@ def renew_label_embeddings(setup: Setup, network: UniversalSegmenter, names: Seq
         network.set_label_embeddings(name, rows)
 
 
-def complete(setup: Setup, path: Path, names: Sequence[str]) -> None:
+def complete_label_embeddings(setup: Setup, path: Path, names: Sequence[str]) -> None:
     """Give a model file label embeddings where it has none: those that training did without."""
     network, card = load_model(path)
     if all(network.label_embeddings(name).any() for name in names):

@@ -1,9 +1,9 @@
 """
 The training of the universal model.
 
-`train` reads top to bottom: data → the model that it starts from, if any → label embeddings (each
-domain's supervised-only network, then its class means) → the joint training → the model file and
-its evaluation.
+`train` reads top to bottom: data → the model that it starts from, if any → label embeddings (class
+means, of pretrained features or each domain's supervised-only network) → the joint training → the
+model file and its evaluation.
 """
 
 from collections.abc import Mapping
@@ -63,7 +63,7 @@ def train(config: RunConfig, run: Path, *, devices: int = 1,
             check_memory(config, data, fabric)
             if config.model.start is not None:
                 check_start(config, data, run)
-            if config.model.start is None or config.objective.needs_label_embeddings:
+            if config.loads_weights:
                 network_with_weights(config, data)  # an error now, or a download, once
             held.enter_context(claimed_run_folder(run, config))
             write_splits(run / 'splits.json', {name: d.parts for name, d in data.items()})
@@ -118,7 +118,11 @@ def tell_missing_unlabelled(objective: ObjectiveSection, data: Mapping[str, Doma
 
 
 def tell_unused_settings(config: RunConfig) -> None:
-    """Log which settings have no effect, where nothing learns by label embeddings."""
+    """Log which settings have no effect, as nothing is there that they are of."""
+    if config.training.encoder_rate != 1 and 'encoder_rate' in config.training.model_fields_set \
+            and config.model.weights == 'none' and config.model.start is None:
+        log.warning('without effect: training.encoder_rate: %s begins without pretrained weights',
+                    config.model.encoder)
     if config.objective.needs_label_embeddings:
         return
     unused = [f'objective.{name}' for name in config.objective.model_dump(
