@@ -43,9 +43,7 @@ class Encoder:
 
 
 def _of_timm(name: str) -> Encoder:
-    # Stride 4 was measured to be worth its time; not every network has such a map.
-    strides = (4, 8) if name in NAMED else (8, 4)
-    return Encoder(lambda _: NECK_CHANNELS, lambda _, stride: TimmEncoder(name, stride), strides,
+    return Encoder(lambda _: NECK_CHANNELS, lambda _, stride: TimmEncoder(name, stride), (8, 4),
                    widths=False, normalisation=partial(timm_normalisation, name))
 
 
