@@ -37,7 +37,7 @@ TIMES = {'data_wait', 'images_per_second', 'seconds_per_step'}
 
 # A checkpoint with each row of log.csv: a row that began before the kill is averaged anew whole.
 SETTINGS = (
-    'model.encoder=drn_d_22', 'model.width=0.0625', 'model.embedding_dim=16',
+    'model.encoder=drn_d_22', 'model.width=0.0625', 'model.stride=8', 'model.embedding_dim=16',
     'data.image_size=96', 'data.crop_size=64', 'data.unlabelled_per_domain=1',
     'objective.alpha=0.1', 'objective.beta=0.1', 'objective.warmup_steps=20',
     'label_embeddings.pretrain_steps=40', 'training.steps=160',

@@ -220,7 +220,8 @@ def collapse(options: argparse.Namespace) -> None:
 
         CollapseMonitor.add = noted
         train(load_config('train/scenes.yaml', [
-            'model.encoder=drn_d_22', 'model.width=0.25', 'training.learning_rate=0.003',
+            'model.encoder=drn_d_22', 'model.stride=8', 'model.width=0.25',
+            'training.learning_rate=0.003',
             'objective.alpha=10', 'objective.beta=10', 'objective.warmup_steps=0',
             'objective.consistency=0', 'objective.class_balance=0',
             'label_embeddings.pretrain_steps=60', 'training.steps=400', 'data.crop_size=96',

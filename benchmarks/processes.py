@@ -28,11 +28,12 @@ from univseg_core.data.scenes.worlds import write_worlds
 from univseg_core.training.run_log import read_losses
 
 CONFIGURATIONS = {
-    'compact': ('model.encoder=drn_d_22', 'model.width=0.25', 'data.image_size=240',
-                'data.crop_size=160', 'data.labelled_per_domain=4',
+    'compact': ('model.encoder=drn_d_22', 'model.stride=8', 'model.width=0.25',
+                'data.image_size=240', 'data.crop_size=160', 'data.labelled_per_domain=4',
                 'data.unlabelled_per_domain=4'),
-    'full': ('model.encoder=drn_d_22', 'model.width=1.0', 'data.image_size=null',
-             'data.crop_size=256', 'data.labelled_per_domain=3', 'data.unlabelled_per_domain=1'),
+    'full': ('model.encoder=drn_d_22', 'model.stride=8', 'model.width=1.0',
+             'data.image_size=null', 'data.crop_size=256', 'data.labelled_per_domain=3',
+             'data.unlabelled_per_domain=1'),
 }
 """Settings of DRN-D-22 at the size of camvid_nyuv2_compact.yaml, and at full width and size."""
 

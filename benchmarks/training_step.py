@@ -152,7 +152,7 @@ def parse() -> argparse.Namespace:
 
 def settings_of(options: argparse.Namespace) -> list[str]:
     """Return the settings of all trainings, to be put upon train/scenes.yaml."""
-    return ['model.encoder=drn_d_22', f'model.width={options.width}',
+    return ['model.encoder=drn_d_22', 'model.stride=8', f'model.width={options.width}',
             f'model.embedding_dim={options.dim}',
             f'data.image_size={options.crop * 3 // 2}', f'data.crop_size={options.crop}',
             f'data.labelled_per_domain={options.labelled}',

@@ -15,6 +15,9 @@ import torch.nn.functional as F
 SAMPLED_CELLS = 4096
 """Cells of each class that K-means clusters at most, drawn evenly from all that were seen."""
 
+SAMPLED_BYTES = 512 * 2 ** 20
+"""What the sample of a domain's classes may take: fewer cells where vectors are very long."""
+
 STARTS = 10
 """Times that K-means starts anew, of which the best result counts."""
 
@@ -111,13 +114,14 @@ class ClassSamples:
     """
     An even, seeded sample of each class's cells, and K-means of it.
 
-    Each class keeps up to `limit` of the cells that show any of it: all of them up to there, and
-    later each that was seen with the same probability (reservoir sampling). A cell weighs as much
-    as its share of the class.
+    Each class keeps up to `limit` of the cells that show any of it, or as many as SAMPLED_BYTES
+    hold: all of them up to there, and later each that was seen with the same probability
+    (reservoir sampling). A cell weighs as much as its share of the class.
     """
 
     def __init__(self, classes: int, channels: int, clusters: int, seed: int,
                  limit: int = SAMPLED_CELLS):
+        limit = min(limit, max(clusters, SAMPLED_BYTES // (4 * classes * channels)))
         self._clusters, self._seed, self._limit = clusters, seed, limit
         self._generators = [np.random.default_rng((seed, c)) for c in range(classes)]
         self._seen = [0] * classes

@@ -7,6 +7,7 @@ import pytest
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 import torch
+from univseg_core import pixel_statistics
 from univseg_core.pixel_statistics import (
     CentroidSums,
     class_shares,
@@ -151,6 +152,15 @@ def test_every_cell_has_the_same_chance_to_be_kept():
     assert abs(np.mean(kept) - 499.5) < 4 * 28.9 / np.sqrt(20)
     assert np.ptp([np.mean(numbers < 100) for numbers in kept]) < 0.25
     assert abs(np.mean(np.concatenate(kept) < 100) - 0.1) < 0.03
+
+
+def test_long_vectors_of_many_classes_are_sampled_as_memory_allows(monkeypatch):
+    monkeypatch.setattr(pixel_statistics, 'SAMPLED_BYTES', 4 * 3 * 5 * 70)  # 70 cells a class
+    samples = ClassSamples(3, 5, 2, seed=0, limit=1000)
+    samples.update(torch.rand(5, 200).double(), torch.ones(3, 200).double())
+    assert samples._vectors.shape == (3, 70, 5)
+    assert samples._weights.all()
+    assert ClassSamples(3, 500, 2, seed=0)._vectors.shape == (3, 2, 500)  # one for each centre
 
 
 def test_a_seed_decides_the_sample_and_its_centroids():
