@@ -1,6 +1,7 @@
 """The training of one network, step by step."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 import logging
 from pathlib import Path
@@ -21,9 +22,9 @@ from univseg_core.training.collapse import CollapseMonitor, perplexities
 from univseg_core.training.interrupts import deferred_interrupts
 from univseg_core.training.networks import (
     complete_label_embeddings,
-    deployable,
     prepared_network,
     renew_label_embeddings,
+    renewed_label_embeddings,
     update_label_embeddings,
 )
 from univseg_core.training.optimisation import new_optimizer, new_scheduler
@@ -135,14 +136,14 @@ def fit(setup: Setup, data: Mapping[str, DomainData], folder: Path, objective: O
             if run_log and (means := run_log.losses(step, values | {'data_wait': waited})):
                 bar.set_postfix_str(progress(means, miou))
             if step % settings.validate_every == 0 and step < steps:
-                trained = (deployable(setup, network, list(data), several=True)
-                           if label_embeddings else network)
-                measured = validate(fabric, config, trained, data,
-                                    prototypes=bool(label_embeddings))
-                miou = summary(measured.results)
-                if run_log:
-                    note_validation(run_log, config, trained, data, step, folder, measured)
-                    bar.write(f'{folder.name}, step {step}: {miou}')
+                with (renewed_label_embeddings(setup, network, list(data))
+                      if label_embeddings else nullcontext()):
+                    measured = validate(fabric, config, network, data,
+                                        prototypes=bool(label_embeddings))
+                    miou = summary(measured.results)
+                    if run_log:
+                        note_validation(run_log, config, network, data, step, folder, measured)
+                        bar.write(f'{folder.name}, step {step}: {miou}')
             if run_log and (step % settings.checkpoint_every == 0 or step == steps or stop):
                 save_checkpoint(checkpoint, step, network, optimizer, scheduler,
                                 fabric.strategy.precision, averaged)

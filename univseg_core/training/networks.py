@@ -1,7 +1,7 @@
 """The network of a run: how it begins, and what becomes of its label embeddings."""
 
-from collections.abc import Mapping, Sequence
-import copy
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from lightning.fabric import Fabric
@@ -114,12 +114,18 @@ def update_label_embeddings(setup: Setup, network: UniversalSegmenter,
     network.train()
 
 
-def deployable(setup: Setup, network: UniversalSegmenter, names: Sequence[str],
-               several: bool) -> UniversalSegmenter:
-    """Return a copy of a network with label embeddings made anew; the network trains on."""
-    copied = copy.deepcopy(network)
-    renew_label_embeddings(setup, copied, names, several)
-    return copied
+@contextmanager
+def renewed_label_embeddings(setup: Setup, network: UniversalSegmenter,
+                             names: Sequence[str]) -> Iterator[None]:
+    """Let a network in training have its label embeddings made anew, for as long as it lasts."""
+    learned_with = {name: network.label_embeddings(name) for name in names}
+    renew_label_embeddings(setup, network, names, several=True)
+    try:
+        yield
+    finally:
+        for name, vectors in learned_with.items():
+            network.set_label_embeddings(name, vectors)
+        network.train()
 
 
 def renew_label_embeddings(setup: Setup, network: UniversalSegmenter, names: Sequence[str],
