@@ -15,11 +15,11 @@ import os
 from pathlib import Path
 import sys
 
-from univseg_core.baselines import random_forest
-from univseg_core.config import load_config
-from univseg_core.data.dataset import load_data
-from univseg_core.evaluation import table
+from univseg_core.batches.dataset import load_data
 from univseg_core.files import write_text
+from univseg_core.measuring.baselines import random_forest
+from univseg_core.measuring.evaluation import table
+from univseg_core.settings.config import load_config
 from univseg_core.training.run import train
 
 

@@ -14,16 +14,16 @@ from PIL import Image
 import torch
 from torchvision import tv_tensors
 from torchvision.transforms import v2
-from univseg_core.data.curriculum import Curriculum
-from univseg_core.data.dataset import DomainData
-from univseg_core.data.folders import labelled_samples, Sample
-from univseg_core.data.mixture import MixtureDataset
-from univseg_core.data.scenes.worlds import render_scene
-from univseg_core.data.stores import ImageStore, prepare_stores
-from univseg_core.data.transforms import Augmentation, PADDING_COLOUR
+from univseg_core.batches.curriculum import Curriculum
+from univseg_core.batches.dataset import DomainData
+from univseg_core.batches.mixture import MixtureDataset
+from univseg_core.batches.stores import ImageStore, prepare_stores
+from univseg_core.batches.transforms import Augmentation, PADDING_COLOUR
+from univseg_core.datasets.folders import labelled_samples, Sample
+from univseg_core.demo.scenes.worlds import render_scene
 from univseg_core.domains import Domain, IGNORE_INDEX
-from univseg_core.images import read_image, write_png
 from univseg_core.models.normalisation import IMAGENET
+from univseg_core.pictures.images import read_image, write_png
 
 CROP, SCALE, COLOUR, BATCH = 256, (0.75, 1.5), 0.3, 8
 ANY = Domain.create('any', [f'class {i}' for i in range(IGNORE_INDEX)])

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 from univseg_core.domains import Domain
-from univseg_core.inference import Segmenter
+from univseg_core.inference.segmenter import Segmenter
 from univseg_core.models.encoders import ENCODERS
 from univseg_core.models.model_file import ModelCard
 from univseg_core.models.universal import ModelSpec, UniversalSegmenter

@@ -17,8 +17,8 @@ import cv2
 import numpy as np
 from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 from rosbags.typesys import get_typestore, Stores
-from univseg_core.data.frames import extract_frames, Settings
-from univseg_core.data.scenes.worlds import render_scene
+from univseg_core.datasets.frames import extract_frames, Settings
+from univseg_core.demo.scenes.worlds import render_scene
 
 TOPIC = '/camera/image'
 CODECS = {'bgr8': None, 'rgb8': None, 'jpeg': '.jpg', 'png': '.png'}

@@ -21,9 +21,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch.profiler import profile, ProfilerActivity
-from univseg_core.full_resolution import top_classes
-from univseg_core.images import fit_size
+from univseg_core.inference.full_resolution import top_classes
 from univseg_core.models.universal import upsample
+from univseg_core.pictures.images import fit_size
 
 STRIDE = 8
 SIZES = ((360, 480), (720, 1280), (1080, 1920), (4320, 7680))

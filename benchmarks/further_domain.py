@@ -16,7 +16,7 @@ import argparse
 from pathlib import Path
 
 import torch
-from univseg_core.config import load_config, RunConfig
+from univseg_core.settings.config import load_config, RunConfig
 from univseg_core.training.run import train
 
 FURTHER = 'further'

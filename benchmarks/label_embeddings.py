@@ -35,17 +35,17 @@ from sklearn.decomposition import PCA
 import torch
 import torch.nn.functional as F
 from tqdm import tqdm
-from univseg_core.config import load_config
-from univseg_core.data.scenes.worlds import WORLDS, write_worlds
+from univseg_core.demo.scenes.worlds import WORLDS, write_worlds
 from univseg_core.domains import Domain
-from univseg_core.inference import Segmenter
-from univseg_core.label_embeddings import principal_label_embeddings
+from univseg_core.inference.segmenter import Segmenter
+from univseg_core.method.collapse import CollapseMonitor
+from univseg_core.method.label_embeddings import principal_label_embeddings
+from univseg_core.method.pixel_statistics import ClassSamples, PrincipalComponents, SAMPLED_CELLS
 from univseg_core.models.model_file import load_model, ModelCard
 from univseg_core.models.universal import ModelSpec, UniversalSegmenter
-from univseg_core.pixel_statistics import ClassSamples, PrincipalComponents, SAMPLED_CELLS
-from univseg_core.training.collapse import CollapseMonitor
+from univseg_core.reporting.run_log import read_losses
+from univseg_core.settings.config import load_config
 from univseg_core.training.run import train
-from univseg_core.training.run_log import read_losses
 
 CLASSES = 19
 STREET = Domain.create('street', [f'class {i}' for i in range(CLASSES)])

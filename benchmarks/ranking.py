@@ -22,14 +22,14 @@ import numpy as np
 from scipy.stats import spearmanr
 import torch
 from tqdm import tqdm
-from univseg_core.config import load_config, RunConfig
-from univseg_core.data.folders import read_sample, Sample
-from univseg_core.data.parts import samples_of
-from univseg_core.data.splits import choose_labelled
+from univseg_core.batches.parts import samples_of
+from univseg_core.batches.splits import choose_labelled
+from univseg_core.datasets.folders import read_sample, Sample
 from univseg_core.domains import IGNORE_INDEX
-from univseg_core.images import read_image
-from univseg_core.inference import Segmenter
+from univseg_core.inference.segmenter import Segmenter
 from univseg_core.labelling.ranking import cell_uncertainty, choose_among, view_frame
+from univseg_core.pictures.images import read_image
+from univseg_core.settings.config import load_config, RunConfig
 from univseg_core.training.run import train
 
 MEASURES = ('entropy', '1 - p1', '(p2/p1)^2', 'disagreement', 'uncertainty')

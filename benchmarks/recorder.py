@@ -31,10 +31,10 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rosbags.highlevel import AnyReader
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
-from univseg_core.data.bags import Bag
-from univseg_core.image_messages import nanoseconds
+from univseg_core.bags.reading import Bag
+from univseg_core.bags.topics import Topic
+from univseg_core.pictures.image_messages import nanoseconds
 from univseg_core.recording.frames import Frame
-from univseg_core.recording.topics import Topic
 from univseg_ros.messages import rgb_message
 
 PROFILE = Path(__file__).parents[1] / 'config' / 'ros' / 'fastdds_large_images.xml'

@@ -44,11 +44,11 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 import torch
 from univseg_core.domains import Domain
-from univseg_core.encodings import ENCODINGS
-from univseg_core.image_messages import decode, nanoseconds
-from univseg_core.inference import Segmentation, Segmenter
+from univseg_core.inference.segmenter import Segmentation, Segmenter
 from univseg_core.models.model_file import ModelCard, save_model
 from univseg_core.models.universal import ModelSpec, UniversalSegmenter
+from univseg_core.pictures.encodings import ENCODINGS
+from univseg_core.pictures.image_messages import decode, nanoseconds
 from univseg_ros.messages import rgb_message
 
 HEIGHT, WIDTH = 720, 1280

@@ -23,7 +23,7 @@ ROBOT = """
 import resource, sys, time
 started = time.monotonic()
 import numpy as np
-from univseg_core.inference import Segmenter
+from univseg_core.inference.segmenter import Segmenter
 imported = time.monotonic()
 segmenter = Segmenter.load(sys.argv[1], device='cpu', precision='fp32')
 loaded = time.monotonic()

@@ -11,14 +11,14 @@ classes are too thin for a stride, whatever is learned: a Markdown table of IoU 
 import argparse
 
 import torch
-from univseg_core.config import load_config
-from univseg_core.data.dataset import load_validation
-from univseg_core.data.folders import read_sample
+from univseg_core.batches.dataset import load_validation
+from univseg_core.datasets.folders import read_sample
 from univseg_core.domains import Domain
-from univseg_core.evaluation import ConfusionCount, DomainResult
-from univseg_core.full_resolution import top_classes
-from univseg_core.images import fit_size, resize_label
-from univseg_core.pixel_statistics import class_shares
+from univseg_core.inference.full_resolution import top_classes
+from univseg_core.measuring.evaluation import ConfusionCount, DomainResult
+from univseg_core.method.pixel_statistics import class_shares
+from univseg_core.pictures.images import fit_size, resize_label
+from univseg_core.settings.config import load_config
 
 
 def ceiling(domain: Domain, samples: list, stride: int, longest: int | None) -> DomainResult:

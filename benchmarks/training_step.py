@@ -36,32 +36,32 @@ import time
 import torch
 import torch.nn.functional as F
 from tqdm import tqdm
-from univseg_core.config import load_config, RunConfig
-from univseg_core.data import stores
-from univseg_core.data.curriculum import Curriculum
-from univseg_core.data.dataset import load_data
-from univseg_core.data.folders import list_images
-from univseg_core.data.mixture import Batch, MixtureDataset
-from univseg_core.data.scenes.worlds import WORLDS, write_worlds
-from univseg_core.data.stores import ImageStore
-from univseg_core.data.transforms import Augmentation
+from univseg_core.batches import stores
+from univseg_core.batches.curriculum import Curriculum
+from univseg_core.batches.dataset import load_data
+from univseg_core.batches.mixture import Batch, MixtureDataset
+from univseg_core.batches.stores import ImageStore
+from univseg_core.batches.transforms import Augmentation
+from univseg_core.datasets.folders import list_images
+from univseg_core.demo.scenes.worlds import WORLDS, write_worlds
 from univseg_core.domains import IGNORE_INDEX
 from univseg_core.errors import UnivsegError
-from univseg_core.images import fit_size, read_image, resize_image
-from univseg_core.models.encoders import encoder_channels
-from univseg_core.models.model_file import load_model, ModelCard
-from univseg_core.models.universal import ModelSpec, UniversalSegmenter, upsample
-from univseg_core.objectives import (
+from univseg_core.method.objectives import (
     entropy,
     masked_cross_entropy,
     similarities,
     valid_cells,
 )
-from univseg_core.tensor_files import save_tensors
+from univseg_core.models.encoders import encoder_channels
+from univseg_core.models.model_file import load_model, ModelCard
+from univseg_core.models.tensor_files import save_tensors
+from univseg_core.models.universal import ModelSpec, UniversalSegmenter, upsample
+from univseg_core.pictures.images import fit_size, read_image, resize_image
+from univseg_core.reporting.run_log import read_losses
+from univseg_core.settings.config import load_config, RunConfig
 from univseg_core.training.optimisation import new_optimizer
 from univseg_core.training.processes import new_fabric
 from univseg_core.training.run import train
-from univseg_core.training.run_log import read_losses
 from univseg_core.training.safety import gradient_norm
 from univseg_core.training.step import forward_and_backward
 

@@ -13,9 +13,9 @@ import statistics
 import time
 
 import torch
-from univseg_core.config import load_config
-from univseg_core.data.dataset import load_data
-from univseg_core.images import fit_size, read_image, resize_image
+from univseg_core.batches.dataset import load_data
+from univseg_core.pictures.images import fit_size, read_image, resize_image
+from univseg_core.settings.config import load_config
 from univseg_core.training.networks import new_network
 from univseg_core.training.processes import new_fabric
 from univseg_core.training.validation import deployed, validate

@@ -12,11 +12,11 @@ from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
+from univseg_core.bags.topics import definition_of, RecordingError
 from univseg_core.recording.budget import Budget
 from univseg_core.recording.folder import RecordingFolder
 from univseg_core.recording.policies import KEPT, Novel, Policy, RateLimit, Uncertain
 from univseg_core.recording.recorder import REASONS, Recorder, Settings
-from univseg_core.recording.topics import definition_of, RecordingError
 from univseg_ros.camera_topics import camera_topics, IMAGE, segmentation_nodes
 from univseg_ros.findings import Finding, StatusPublisher
 from univseg_ros.managed_node import ManagedNode, reported, run_node

@@ -18,8 +18,8 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
-from univseg_core.image_messages import decode
-from univseg_core.inference import Segmenter
+from univseg_core.inference.segmenter import Segmenter
+from univseg_core.pictures.image_messages import decode
 
 log = logging.getLogger(__name__)
 

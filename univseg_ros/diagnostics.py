@@ -7,7 +7,7 @@ import resource
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from torch import cuda
-from univseg_core.inference import Segmenter
+from univseg_core.inference.segmenter import Segmenter
 from univseg_ros.findings import Finding, status_of, StatusPublisher
 from univseg_ros.statistics import Summary, WINDOW
 

@@ -12,9 +12,9 @@ from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 import torch
-from univseg_core.image_messages import decode, MessageError, nanoseconds
-from univseg_core.inference import Segmentation, Segmenter
-from univseg_core.memory import is_out_of_memory
+from univseg_core.inference.segmenter import Segmentation, Segmenter
+from univseg_core.machine.memory import is_out_of_memory
+from univseg_core.pictures.image_messages import decode, MessageError, nanoseconds
 from univseg_ros.mailbox import Mailbox
 from univseg_ros.outputs import DomainOutputs
 from univseg_ros.statistics import FrameStatistics, FrameTimes

@@ -12,8 +12,8 @@ from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from univseg_core.errors import UnivsegError
-from univseg_core.image_messages import decode, MessageError
-from univseg_core.images import IMAGE_SUFFIXES, ImageError, read_image
+from univseg_core.pictures.image_messages import decode, MessageError
+from univseg_core.pictures.images import IMAGE_SUFFIXES, ImageError, read_image
 from univseg_ros.messages import rgb_message
 
 FOLDER_RATE = 10.0

@@ -17,7 +17,7 @@ from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 from univseg_core.domains import Domain, NAME_PATTERN
-from univseg_core.image_messages import nanoseconds
+from univseg_core.pictures.image_messages import nanoseconds
 from univseg_ros.arguments import count_from, matching
 from univseg_ros.image_input import ImageInput, TRANSPORTS
 from univseg_ros.mask_pictures import domain_of, Matcher, PictureWriter

@@ -1,4 +1,4 @@
-"""Arrays → sensor_msgs Image; univseg_core.image_messages goes the other way."""
+"""Arrays → sensor_msgs Image; univseg_core.pictures.image_messages goes the other way."""
 
 import array
 

@@ -12,8 +12,8 @@ from rclpy.subscription import Subscription, SubscriptionEventCallbacks
 from rclpy.timer import Timer
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 from sensor_msgs.msg import CompressedImage, Image
+from univseg_core.bags.topics import Qos, Topic
 from univseg_core.recording.frames import Frame
-from univseg_core.recording.topics import Qos, Topic
 from univseg_ros.camera_topics import camera_topics, COMPRESSED_IMAGE, IMAGE
 from univseg_ros.qos import is_latched, is_reliable
 

@@ -5,7 +5,7 @@ import re
 
 from rclpy.exceptions import InvalidTopicNameException
 from rclpy.validate_topic_name import validate_topic_name
-from univseg_core.recording.bag_writer import STORAGES
+from univseg_core.bags.bag_writer import STORAGES
 from univseg_ros.parameter_table import ParameterSpec, table_objection
 
 ANY = ['']

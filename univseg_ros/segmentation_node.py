@@ -12,8 +12,8 @@ from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from std_msgs.msg import String
 from univseg_core.files import sha256_of
-from univseg_core.inference import Segmenter
-from univseg_core.memory import release_memory
+from univseg_core.inference.segmenter import Segmenter
+from univseg_core.machine.memory import release_memory
 from univseg_ros.diagnostics import (
     Diagnostics,
     Finding,

@@ -38,7 +38,7 @@ def write_config(tmp_path):
 def finished_run(worlds, tmp_path_factory):
     """Return the folder and configuration of one undisturbed training; not to be changed."""
     # Here, so that the other tests do not wait for training's packages.
-    from univseg_core.config import load_config
+    from univseg_core.settings.config import load_config
     from univseg_core.training.run import train
 
     folder = tmp_path_factory.mktemp('runs') / 'tiny'

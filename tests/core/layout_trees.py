@@ -5,7 +5,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from univseg_core.images import write_png
+from univseg_core.pictures.images import write_png
 
 SIZE = 16
 

@@ -9,7 +9,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.torch import load_file
 import torch
-from univseg_core.config import load_config
+from univseg_core.settings.config import load_config
 from univseg_core.training import loop
 from univseg_core.training.safety import check_loss, TrainingError
 

@@ -2,12 +2,12 @@
 
 from bag_files import pictures, raw, storage_file, write_bag
 import pytest
-from univseg_core.config import load_config
-from univseg_core.data import bag_frames
-from univseg_core.data.dataset import load_data
-from univseg_core.data.folders import DataError
-from univseg_core.images import read_image
-from univseg_core.settings_file import ConfigError
+from univseg_core.batches.dataset import load_data
+from univseg_core.datasets import bag_frames
+from univseg_core.datasets.folders import DataError
+from univseg_core.pictures.images import read_image
+from univseg_core.settings.config import load_config
+from univseg_core.settings.file import ConfigError
 
 
 @pytest.fixture

@@ -4,10 +4,10 @@ import cv2
 import numpy as np
 import pytest
 from tiny_worlds import INDOOR, OUTDOOR, random_image
-from univseg_core.baselines import location_prior, pixel_values, random_forest
-from univseg_core.data.dataset import DomainData
-from univseg_core.data.folders import Sample
-from univseg_core.images import write_png
+from univseg_core.batches.dataset import DomainData
+from univseg_core.datasets.folders import Sample
+from univseg_core.measuring.baselines import location_prior, pixel_values, random_forest
+from univseg_core.pictures.images import write_png
 
 VOID = 255
 

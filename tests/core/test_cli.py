@@ -12,10 +12,10 @@ import pytest
 from tiny_worlds import INDOOR, OUTDOOR, random_image, TRAIN, VALIDATION
 from univseg_core.cli import main
 from univseg_core.commands import prediction, training
-from univseg_core.images import read_image, read_label, write_png
-from univseg_core.inference import Segmenter
+from univseg_core.inference.segmenter import Segmenter
 from univseg_core.models.model_file import load_model, ModelCard, save_model
 from univseg_core.models.universal import ModelSpec, UniversalSegmenter
+from univseg_core.pictures.images import read_image, read_label, write_png
 
 COMMANDS = ('train', 'evaluate', 'predict', 'info', 'curves', 'config', 'baselines', 'scenes',
             'figure', 'experiment', 'data', 'frames', 'rank', 'prelabel', 'import-labels')

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from univseg_core.training.collapse import CollapseMonitor, perplexities, perplexity, WINDOW
+from univseg_core.method.collapse import CollapseMonitor, perplexities, perplexity, WINDOW
 
 
 @pytest.mark.parametrize(('shares', 'expected'), [

@@ -3,8 +3,8 @@
 import re
 
 import pytest
-from univseg_core.config import dump_config, load_config
-from univseg_core.settings_file import ConfigError, SHIPPED
+from univseg_core.settings.config import dump_config, load_config
+from univseg_core.settings.file import ConfigError, SHIPPED
 import yaml
 
 SHIPPED_RUNS = sorted(f'train/{file.name}' for file in (SHIPPED / 'train').iterdir())

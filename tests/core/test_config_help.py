@@ -5,11 +5,11 @@ import re
 from typing import get_args, get_origin
 
 import pytest
-from univseg_core import config as config_module
 from univseg_core.cli import main
-from univseg_core.config import dump_config, load_config, RunConfig
-from univseg_core.config_help import all_keys, annotated_yaml, explain
-from univseg_core.settings_file import ConfigError, Section, section_of
+from univseg_core.settings import config as config_module
+from univseg_core.settings.config import dump_config, load_config, RunConfig
+from univseg_core.settings.explanation import all_keys, annotated_yaml, explain
+from univseg_core.settings.file import ConfigError, Section, section_of
 import yaml
 
 DOCS = (Path(__file__).parents[2] / 'docs' / 'training.md').read_text(encoding='utf-8')

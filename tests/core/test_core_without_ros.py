@@ -55,7 +55,7 @@ class Absent:
 
 sys.meta_path.insert(0, Absent())
 import numpy as np
-from univseg_core.inference import Segmenter
+from univseg_core.inference.segmenter import Segmenter
 segmenter = Segmenter.load(sys.argv[1])
 masks = segmenter(np.zeros((9, 12, 3), np.uint8))
 print([(name, segmentation.mask.shape) for name, segmentation in masks.items()])

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 from tiny_worlds import INDOOR, OUTDOOR, small_network
 import torch
-from univseg_core.correspondence_report import as_csv, as_dict, as_markdown, mutual
-from univseg_core.correspondences import (
+from univseg_core.datasets.folders import labelled_samples, read_sample
+from univseg_core.domains import Domain
+from univseg_core.errors import UnivsegError
+from univseg_core.inference.segmenter import Segmenter
+from univseg_core.measuring.correspondences import (
     centred,
     Correspondence,
     CorrespondenceError,
@@ -18,13 +21,10 @@ from univseg_core.correspondences import (
     measure_correspondences,
     nearest,
 )
-from univseg_core.data.folders import labelled_samples, read_sample
-from univseg_core.domains import Domain
-from univseg_core.errors import UnivsegError
-from univseg_core.images import write_png
-from univseg_core.inference import Segmenter
+from univseg_core.method.pixel_statistics import ClassMeans
 from univseg_core.models.model_file import ModelCard
-from univseg_core.pixel_statistics import ClassMeans
+from univseg_core.pictures.images import write_png
+from univseg_core.reporting.correspondence_report import as_csv, as_dict, as_markdown, mutual
 
 VOID, NAN = 255, float('nan')
 YARD = Domain.create('yard', ['grass', 'shed'])

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 from tiny_worlds import random_image
-from univseg_core.config import load_config
-from univseg_core.data.curriculum import curriculum
-from univseg_core.data.transforms import Augmentation
-from univseg_core.images import resize_image
-from univseg_core.settings_file import ConfigError
+from univseg_core.batches.curriculum import curriculum
+from univseg_core.batches.transforms import Augmentation
+from univseg_core.pictures.images import resize_image
+from univseg_core.settings.config import load_config
+from univseg_core.settings.file import ConfigError
 
 FULL = Augmentation(192, (0.5, 1.5), flip=True, colour=0.3)
 

@@ -5,8 +5,8 @@ import csv
 import numpy as np
 import pytest
 from univseg_core.cli import main
-from univseg_core.images import read_image
-from univseg_core.plots.curves import CurvesError, draw_curves, moving_average
+from univseg_core.pictures.images import read_image
+from univseg_core.reporting.plots.curves import CurvesError, draw_curves, moving_average
 
 FULL = ('loss', 'supervised', 'cross_entropy', 'within_entropy', 'feature_norm', 'embedding_norm',
         'learning_rate', 'data_wait', 'entropy/a/a', 'entropy/a/b', 'entropy/b/a', 'entropy/b/b',

@@ -5,11 +5,11 @@ import json
 import layout_trees
 from layout_trees import codes, image
 import pytest
+from univseg_core.batches.check import as_text, check_data
+from univseg_core.batches.dataset import load_data, load_validation
 from univseg_core.cli import main
-from univseg_core.config import load_config
-from univseg_core.data.check import as_text, check_data
-from univseg_core.data.dataset import load_data, load_validation
-from univseg_core.images import write_png
+from univseg_core.pictures.images import write_png
+from univseg_core.settings.config import load_config
 
 
 @pytest.fixture

@@ -5,12 +5,12 @@ import shutil
 import numpy as np
 import pytest
 from tiny_worlds import INDOOR, LABELLED, OUTDOOR, TRAIN, VALIDATION
-from univseg_core.config import load_config
-from univseg_core.data.dataset import check_files, DomainData, load_data, load_validation
-from univseg_core.data.folders import DataError, labelled_samples, Sample
+from univseg_core.batches.dataset import check_files, DomainData, load_data, load_validation
+from univseg_core.datasets.folders import DataError, labelled_samples, Sample
 from univseg_core.domains import Domain
-from univseg_core.images import ImageError, read_label, write_png
-from univseg_core.settings_file import ConfigError
+from univseg_core.pictures.images import ImageError, read_label, write_png
+from univseg_core.settings.config import load_config
+from univseg_core.settings.file import ConfigError
 
 
 @pytest.fixture

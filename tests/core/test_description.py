@@ -9,9 +9,9 @@ from safetensors.torch import save_file
 from tiny_worlds import INDOOR, OUTDOOR, small_network
 import torch
 from univseg_core.cli import main
-from univseg_core.description import describe, DescriptionError
-from univseg_core.description_text import as_text
 from univseg_core.models.model_file import ModelCard, save_model
+from univseg_core.reporting.description import describe, DescriptionError
+from univseg_core.reporting.description_text import as_text
 
 
 @pytest.fixture

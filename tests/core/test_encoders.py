@@ -8,7 +8,6 @@ from tiny_worlds import INDOOR, OUTDOOR
 import torch
 from torch import nn
 import torch.nn.functional as F
-from univseg_core.config import load_config
 from univseg_core.models import timm_encoder
 from univseg_core.models.batch_norm import fold_batch_norm
 from univseg_core.models.encoders import build_encoder, encoder_channels, ENCODERS
@@ -16,7 +15,8 @@ from univseg_core.models.light import upsample_centred
 from univseg_core.models.model_file import load_model, ModelCard, save_model
 from univseg_core.models.timm_encoder import EncoderError, is_of_timm
 from univseg_core.models.universal import ModelSpec, UniversalSegmenter
-from univseg_core.settings_file import ConfigError
+from univseg_core.settings.config import load_config
+from univseg_core.settings.file import ConfigError
 
 # The published checkpoints hold them, but the level has no shortcut.
 UNUSED = {('drn_c_58', 'layer7.0.downsample.0'), ('drn_c_58', 'layer7.0.downsample.1')}

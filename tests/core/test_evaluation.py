@@ -8,12 +8,12 @@ import pytest
 from sklearn.metrics import jaccard_score
 from tiny_worlds import INDOOR, OUTDOOR, small_network
 import torch
-from univseg_core.data.folders import labelled_samples, read_sample
+from univseg_core.datasets.folders import labelled_samples, read_sample
 from univseg_core.domains import Domain
-from univseg_core.evaluation import DomainResult, evaluate, measure, report
-from univseg_core.images import resize_image, resize_label
-from univseg_core.inference import Segmenter
+from univseg_core.inference.segmenter import Segmenter
+from univseg_core.measuring.evaluation import DomainResult, evaluate, measure, report
 from univseg_core.models.model_file import ModelCard
+from univseg_core.pictures.images import resize_image, resize_label
 
 VOID = 255
 

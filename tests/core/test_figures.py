@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tiny_worlds import COLOURS, draw, HEIGHT, OUTDOOR, random_image, WIDTH
 from univseg_core.domains import Domain
-from univseg_core.figures import (
+from univseg_core.pictures.figures import (
     evenly_spaced,
     legend,
     overlay,

@@ -1,7 +1,7 @@
 """Folders of images: their order, their pairs, and what is missing."""
 
 import pytest
-from univseg_core.data.folders import (
+from univseg_core.datasets.folders import (
     DataError,
     labelled_samples,
     list_images,

@@ -16,10 +16,10 @@ import cv2
 import numpy as np
 import pytest
 from univseg_core.cli import main
-from univseg_core.data import frames
-from univseg_core.data.frames import dhash, extract_frames, Settings
-from univseg_core.data.manifest import MANIFEST, read_manifest
-from univseg_core.images import read_image
+from univseg_core.datasets import frames
+from univseg_core.datasets.frames import dhash, extract_frames, Settings
+from univseg_core.datasets.manifest import MANIFEST, read_manifest
+from univseg_core.pictures.images import read_image
 
 TOPIC, COMPRESSED = '/camera/image', '/camera/image/compressed'
 EXACT = Settings(codec='png')

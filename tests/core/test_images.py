@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 from tiny_worlds import OUTDOOR, random_image
-from univseg_core.images import (
+from univseg_core.pictures.images import (
     decode_image,
     fit_size,
     ImageError,

@@ -13,10 +13,10 @@ from torch import nn
 import torch.nn.functional as F
 from univseg_core.domains import DomainError
 from univseg_core.errors import UnivsegError
-from univseg_core.images import fit_size, resize_image
-from univseg_core.inference import resolve_device, Segmenter
+from univseg_core.inference.segmenter import resolve_device, Segmenter
 from univseg_core.models.batch_norm import fold_batch_norm
 from univseg_core.models.model_file import ModelCard, save_model
+from univseg_core.pictures.images import fit_size, resize_image
 
 SIZES = [(48, 64), (37, 50), (1, 1), (5, 90), (17, 8)]
 

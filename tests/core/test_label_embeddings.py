@@ -6,7 +6,7 @@ from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from tiny_worlds import COLOURS, draw, INDOOR, OUTDOOR, small_network
 import torch
-from univseg_core.label_embeddings import (
+from univseg_core.method.label_embeddings import (
     absent_classes,
     centroid_sums,
     embedded_label_embeddings,

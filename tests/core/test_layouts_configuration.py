@@ -7,14 +7,14 @@ import pickle
 import layout_trees
 import numpy as np
 import pytest
-from univseg_core.config import dump_config, load_config
-from univseg_core.config_help import annotated_yaml
-from univseg_core.data.dataset import check_files, load_data, load_validation
-from univseg_core.data.folders import DataError, read_sample
-from univseg_core.data.splits import write_splits
-from univseg_core.data.stores import prepare_stores
+from univseg_core.batches.dataset import check_files, load_data, load_validation
+from univseg_core.batches.splits import write_splits
+from univseg_core.batches.stores import prepare_stores
+from univseg_core.datasets.folders import DataError, read_sample
 from univseg_core.domains import Domain
-from univseg_core.settings_file import ConfigError
+from univseg_core.settings.config import dump_config, load_config
+from univseg_core.settings.explanation import annotated_yaml
+from univseg_core.settings.file import ConfigError
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ import layout_trees
 from layout_trees import codes, image, write_jpeg
 import numpy as np
 import pytest
-from univseg_core.data import cache
-from univseg_core.data.folders import DataError, read_sample
-from univseg_core.data.layouts import LAYOUTS, nyuv2, sun_rgbd
+from univseg_core.datasets import cache
+from univseg_core.datasets.folders import DataError, read_sample
+from univseg_core.datasets.layouts import LAYOUTS, nyuv2, sun_rgbd
 from univseg_core.domains import Domain
-from univseg_core.images import ImageError, read_codes, write_png
+from univseg_core.pictures.images import ImageError, read_codes, write_png
 
 VOID = 255
 

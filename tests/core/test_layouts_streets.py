@@ -10,10 +10,10 @@ import layout_trees
 from layout_trees import codes, image, polygons, write_jpeg
 import numpy as np
 import pytest
-from univseg_core.data.folders import DataError, read_sample
-from univseg_core.data.layouts import camvid, cityscapes, idd, LAYOUTS
+from univseg_core.datasets.folders import DataError, read_sample
+from univseg_core.datasets.layouts import camvid, cityscapes, idd, LAYOUTS
 from univseg_core.domains import Domain, IGNORE_INDEX
-from univseg_core.images import ImageError, write_png
+from univseg_core.pictures.images import ImageError, write_png
 
 
 def domain_of(dataset):

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from univseg_core.memory import is_out_of_memory
+from univseg_core.machine.memory import is_out_of_memory
 
 
 def raised(function, *arguments) -> BaseException:

@@ -3,9 +3,9 @@
 import pytest
 import torch
 from torch import nn
-from univseg_core.config import load_config
-from univseg_core.data.dataset import load_data
+from univseg_core.batches.dataset import load_data
 from univseg_core.models.timm_encoder import TimmEncoder
+from univseg_core.settings.config import load_config
 from univseg_core.training import memory_need
 from univseg_core.training.memory_need import check_memory, layer_values
 from univseg_core.training.networks import new_network

@@ -8,13 +8,20 @@ import numpy as np
 import pytest
 from tiny_worlds import INDOOR, OUTDOOR, random_image
 import torch
-from univseg_core.data.curriculum import Curriculum
-from univseg_core.data.cut_mix import AREA, cut_mix, CutMix, mixing_groups, partners_of, random_box
-from univseg_core.data.folders import DataError, Sample
-from univseg_core.data.mixture import Batch, FaultCount, MixtureDataset
-from univseg_core.data.stores import ImageStore
-from univseg_core.data.transforms import Augmentation
-from univseg_core.images import ImageError, write_png
+from univseg_core.batches.curriculum import Curriculum
+from univseg_core.batches.cut_mix import (
+    AREA,
+    cut_mix,
+    CutMix,
+    mixing_groups,
+    partners_of,
+    random_box,
+)
+from univseg_core.batches.mixture import Batch, FaultCount, MixtureDataset
+from univseg_core.batches.stores import ImageStore
+from univseg_core.batches.transforms import Augmentation
+from univseg_core.datasets.folders import DataError, Sample
+from univseg_core.pictures.images import ImageError, write_png
 
 SIDE = 32
 AS_IT_IS = Curriculum((Augmentation(SIDE),))

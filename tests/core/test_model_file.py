@@ -9,8 +9,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from tiny_worlds import INDOOR, OUTDOOR, small_network
 import torch
-from univseg_core import tensor_files
 from univseg_core.errors import UnivsegError
+from univseg_core.models import tensor_files
 from univseg_core.models.model_file import (
     load_model,
     ModelCard,

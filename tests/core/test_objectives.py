@@ -5,8 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from univseg_core.models.universal import upsample
-from univseg_core.objectives import (
+from univseg_core.method.objectives import (
     class_scores,
     entropy,
     masked_cross_entropy,
@@ -16,6 +15,7 @@ from univseg_core.objectives import (
     total_loss,
     valid_cells,
 )
+from univseg_core.models.universal import upsample
 
 VOID = 255
 CLASSES = {'a': 3, 'b': 5, 'c': 2}

@@ -7,8 +7,8 @@ import pytest
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 import torch
-from univseg_core import pixel_statistics
-from univseg_core.pixel_statistics import (
+from univseg_core.method import pixel_statistics
+from univseg_core.method.pixel_statistics import (
     CentroidSums,
     class_shares,
     ClassMeans,

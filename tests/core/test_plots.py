@@ -8,10 +8,10 @@ import pytest
 from tiny_worlds import INDOOR, OUTDOOR
 from univseg_core.domains import Domain
 from univseg_core.errors import UnivsegError
-from univseg_core.images import read_image
-from univseg_core.plots.drawing import add_legend, new_figure, swatches, write_figure
-from univseg_core.plots.runs import FigureError, load_runs, run_names
-from univseg_core.plots.texts import apart, write_apart
+from univseg_core.pictures.images import read_image
+from univseg_core.reporting.plots.drawing import add_legend, new_figure, swatches, write_figure
+from univseg_core.reporting.plots.runs import FigureError, load_runs, run_names
+from univseg_core.reporting.plots.texts import apart, write_apart
 import yaml
 
 LOWER, UPPER = np.array([0., 0.]), np.array([100., 100.])

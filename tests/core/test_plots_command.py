@@ -6,7 +6,7 @@ from figure_runs import write_run
 import pytest
 from tiny_worlds import OUTDOOR
 from univseg_core.cli import main
-from univseg_core.images import read_image
+from univseg_core.pictures.images import read_image
 
 
 @pytest.fixture(scope='module')

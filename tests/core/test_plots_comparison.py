@@ -4,9 +4,9 @@ from figure_runs import write_run
 import numpy as np
 import pytest
 from tiny_worlds import INDOOR, OUTDOOR
-from univseg_core.data.folders import read_sample, Sample
-from univseg_core.plots.comparison import draw_comparison, evenly_spaced, named_samples
-from univseg_core.plots.runs import FigureError, load_runs
+from univseg_core.datasets.folders import read_sample, Sample
+from univseg_core.reporting.plots.comparison import draw_comparison, evenly_spaced, named_samples
+from univseg_core.reporting.plots.runs import FigureError, load_runs
 
 
 @pytest.fixture(scope='module')

@@ -2,9 +2,9 @@
 
 import numpy as np
 from tiny_worlds import INDOOR, OUTDOOR
-from univseg_core.correspondences import Correspondence
-from univseg_core.images import read_image
-from univseg_core.plots.correspondences import draw_correspondence
+from univseg_core.measuring.correspondences import Correspondence
+from univseg_core.pictures.images import read_image
+from univseg_core.reporting.plots.correspondences import draw_correspondence
 
 NAN = float('nan')
 FEATURES = np.array([[0.9, -0.12], [NAN, NAN], [0.2, 0.4]])

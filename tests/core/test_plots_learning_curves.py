@@ -3,10 +3,10 @@
 from figure_runs import write_log
 import numpy as np
 import pytest
-from univseg_core.images import read_image
-from univseg_core.plots.learning_curves import draw_learning_curves, load_courses
-from univseg_core.plots.runs import FigureError
-from univseg_core.training.run_log import read_validation, RunLogError
+from univseg_core.pictures.images import read_image
+from univseg_core.reporting.plots.learning_curves import draw_learning_curves, load_courses
+from univseg_core.reporting.plots.runs import FigureError
+from univseg_core.reporting.run_log import read_validation, RunLogError
 
 
 @pytest.fixture

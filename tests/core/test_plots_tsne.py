@@ -4,9 +4,9 @@ from figure_runs import write_run
 import numpy as np
 import pytest
 from tiny_worlds import INDOOR, OUTDOOR
-from univseg_core.data.folders import read_sample
-from univseg_core.images import read_image
-from univseg_core.plots.cells import (
+from univseg_core.datasets.folders import read_sample
+from univseg_core.pictures.images import read_image
+from univseg_core.reporting.plots.cells import (
     cell_classes,
     cell_vectors,
     Cells,
@@ -15,8 +15,8 @@ from univseg_core.plots.cells import (
     frequent_classes,
     named_classes,
 )
-from univseg_core.plots.runs import FigureError, load_runs
-from univseg_core.plots.tsne import draw_tsne, project
+from univseg_core.reporting.plots.runs import FigureError, load_runs
+from univseg_core.reporting.plots.tsne import draw_tsne, project
 
 VOID = 255
 
@@ -168,18 +168,18 @@ def test_runs_of_other_domains_are_told(runs, worlds, tmp_path):
 
 def test_a_class_without_a_cell_is_told(runs, tmp_path, monkeypatch):
     without = [np.where(each == 2, VOID, each) for each in class_maps(runs[0], 'outdoor')]
-    monkeypatch.setattr('univseg_core.plots.tsne.class_maps', lambda *_: without)
+    monkeypatch.setattr('univseg_core.reporting.plots.tsne.class_maps', lambda *_: without)
     with pytest.raises(FigureError, match='run_0: no validation image of outdoor has a cell that '
                        'is of ball to 90%'):
         draw_tsne(runs[:1], tmp_path / 'tsne', names=['ball', 'wall'])
-    monkeypatch.setattr('univseg_core.plots.tsne.class_maps',
+    monkeypatch.setattr('univseg_core.reporting.plots.tsne.class_maps',
                         lambda *_: [np.full((6, 8), VOID, np.uint8)])
     with pytest.raises(FigureError, match='of one class'):
         draw_tsne(runs[:1], tmp_path / 'tsne')
 
 
 def test_a_collapsed_embedding_is_told_with_its_run(runs, tmp_path, monkeypatch):
-    monkeypatch.setattr('univseg_core.plots.tsne.cell_vectors',
+    monkeypatch.setattr('univseg_core.reporting.plots.tsne.cell_vectors',
                         lambda run, name, cells, space: np.ones((len(cells.label), 8)))
     with pytest.raises(FigureError, match='run_0, the embedding: all pixels have the same'):
         draw_tsne(runs, tmp_path / 'tsne', space='embedding')

@@ -8,7 +8,6 @@ import pytest
 from safetensors.torch import save_file
 import timm
 import torch
-from univseg_core.config import load_config
 from univseg_core.errors import UnivsegError
 from univseg_core.models import pretrained
 from univseg_core.models.encoders import build_encoder
@@ -20,7 +19,8 @@ from univseg_core.models.pretrained import (
     values_hash,
 )
 from univseg_core.models.timm_encoder import EncoderError, NAMED
-from univseg_core.settings_file import ConfigError
+from univseg_core.settings.config import load_config
+from univseg_core.settings.file import ConfigError
 
 NARROW = 1 / 16
 

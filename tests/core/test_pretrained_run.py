@@ -4,15 +4,15 @@ import pytest
 from safetensors.torch import load_file
 import tiny_worlds
 import torch
-from univseg_core.config import load_config
-from univseg_core.data.dataset import load_data
-from univseg_core.data.stores import prepare_stores
-from univseg_core.description import describe
-from univseg_core.description_text import as_text
-from univseg_core.label_embeddings import principal_label_embeddings
+from univseg_core.batches.dataset import load_data
+from univseg_core.batches.stores import prepare_stores
+from univseg_core.method.label_embeddings import principal_label_embeddings
 from univseg_core.models.encoders import pretrained_part
 from univseg_core.models.model_file import load_model
 from univseg_core.models.pretrained import values_hash
+from univseg_core.reporting.description import describe
+from univseg_core.reporting.description_text import as_text
+from univseg_core.settings.config import load_config
 from univseg_core.training import loop
 from univseg_core.training.networks import network_with_weights, prepared_network
 from univseg_core.training.optimisation import new_optimizer, new_scheduler

@@ -23,16 +23,18 @@ from safetensors.torch import load_file
 import tiny_worlds
 import torch
 import torch.nn.functional as F
-from univseg_core import cli, config
-from univseg_core.config import load_config
-from univseg_core.data import stores
-from univseg_core.data.curriculum import Curriculum
-from univseg_core.data.dataset import check_files, load_data
-from univseg_core.data.folders import DataError
-from univseg_core.data.mixture import MixtureDataset
-from univseg_core.data.stores import prepare_stores
-from univseg_core.data.transforms import Augmentation
+from univseg_core import cli
+from univseg_core.batches import stores
+from univseg_core.batches.curriculum import Curriculum
+from univseg_core.batches.dataset import check_files, load_data
+from univseg_core.batches.mixture import MixtureDataset
+from univseg_core.batches.stores import prepare_stores
+from univseg_core.batches.transforms import Augmentation
+from univseg_core.datasets.folders import DataError
 from univseg_core.models.universal import ModelSpec, UniversalSegmenter
+from univseg_core.reporting.run_log import read_losses
+from univseg_core.settings import config
+from univseg_core.settings.config import load_config
 from univseg_core.training import (
     loop,
     processes,
@@ -45,7 +47,6 @@ from univseg_core.training import (
 )
 from univseg_core.training.processes import EngineError, launched, new_fabric
 from univseg_core.training.run import train
-from univseg_core.training.run_log import read_losses
 from univseg_core.training.safety import check_loss
 from univseg_core.training.step import batch_losses
 import yaml

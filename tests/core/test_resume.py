@@ -15,16 +15,16 @@ import pytest
 from run_files import checkpoint, checkpoint_step, differing, rows, short, SUPERVISED
 from safetensors.torch import load_file
 import torch
-from univseg_core.data.dataset import load_validation
-from univseg_core.evaluation import evaluate
-from univseg_core.inference import Segmenter
+from univseg_core.batches.dataset import load_validation
+from univseg_core.inference.segmenter import Segmenter
+from univseg_core.measuring.evaluation import evaluate
 from univseg_core.models.model_file import load_model
+from univseg_core.reporting.run_log import best_validation, read_validation
 from univseg_core.training import loop
 from univseg_core.training import run as training_run
 from univseg_core.training import step as training_step
 from univseg_core.training.checkpoint import CheckpointError
 from univseg_core.training.run import train
-from univseg_core.training.run_log import best_validation, read_validation
 from univseg_core.training.safety import TrainingError
 from univseg_core.training.step import batch_losses
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from tensorboard.summary.writer import event_file_writer
 from tiny_worlds import INDOOR, OUTDOOR, random_image
-from univseg_core.evaluation import DomainResult
-from univseg_core.training.run_log import (
+from univseg_core.measuring.evaluation import DomainResult
+from univseg_core.reporting.run_log import (
     best_validation,
     LOG_EVERY,
     read_losses,
@@ -61,7 +61,7 @@ class Clock:
 
     def __init__(self, monkeypatch):
         self.now = 100.0
-        monkeypatch.setattr('univseg_core.training.run_log.time.monotonic', lambda: self.now)
+        monkeypatch.setattr('univseg_core.reporting.run_log.time.monotonic', lambda: self.now)
 
 
 def test_rows_are_means_over_ten_steps(tmp_path):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import distributed, nn
-from univseg_core.config import DomainSection, RunConfig
+from univseg_core.settings.config import DomainSection, RunConfig
 from univseg_core.training.safety import (
     check_loss,
     EXPLODED,

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 from sklearn.ensemble import RandomForestClassifier
-from univseg_core.baselines import pixel_values
-from univseg_core.config import load_config
-from univseg_core.data.scenes import indoor, outdoor
-from univseg_core.data.scenes.worlds import render_scene, WORLDS, write_worlds
-from univseg_core.images import read_image, read_label
+from univseg_core.demo.scenes import indoor, outdoor
+from univseg_core.demo.scenes.worlds import render_scene, WORLDS, write_worlds
+from univseg_core.measuring.baselines import pixel_values
+from univseg_core.pictures.images import read_image, read_label
+from univseg_core.settings.config import load_config
 
 SCENES = 60
 # What lies below the eye or above it, and so shows only below or above the horizon.

@@ -4,8 +4,8 @@ from pathlib import Path
 import re
 
 import pytest
-from univseg_core.config import load_config
-from univseg_core.settings_file import SHIPPED
+from univseg_core.settings.config import load_config
+from univseg_core.settings.file import SHIPPED
 
 NAMES = sorted(f'train/{file.name}' for file in (SHIPPED / 'train').iterdir())
 DOCS = (Path(__file__).parents[2] / 'docs' / 'training.md').read_text(encoding='utf-8')

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from univseg_core.data.folders import DataError, Sample
-from univseg_core.data.splits import choose_labelled, split_hash, write_splits
+from univseg_core.batches.splits import choose_labelled, split_hash, write_splits
+from univseg_core.datasets.folders import DataError, Sample
 
 SAMPLES = [Sample(Path(f'/data/image/{i:03}.png'), Path(f'/data/label/{i:03}.png'))
            for i in range(40)]

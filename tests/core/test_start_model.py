@@ -7,10 +7,10 @@ from run_files import broken_off_at_step, short, SUPERVISED
 from safetensors.torch import load_file
 from tiny_worlds import small_network
 import torch
-from univseg_core.config import load_config
-from univseg_core.data.dataset import load_data
+from univseg_core.batches.dataset import load_data
 from univseg_core.models.model_file import load_model, ModelCard, save_model
-from univseg_core.settings_file import ConfigError
+from univseg_core.settings.config import load_config
+from univseg_core.settings.file import ConfigError
 from univseg_core.training import start_model
 from univseg_core.training.run import train
 from univseg_core.training.safety import TrainingError

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from tiny_worlds import HEIGHT, INDOOR, OUTDOOR, random_image, WIDTH
 import torch
-from univseg_core.data import stores as stores_module
-from univseg_core.data.curriculum import Curriculum
-from univseg_core.data.dataset import DomainData
-from univseg_core.data.folders import DataError, labelled_samples, read_sample, Sample
-from univseg_core.data.mixture import MixtureDataset
-from univseg_core.data.stores import ImageStore, prepare_stores
-from univseg_core.data.transforms import Augmentation
-from univseg_core.images import ImageError, write_png
+from univseg_core.batches import stores as stores_module
+from univseg_core.batches.curriculum import Curriculum
+from univseg_core.batches.dataset import DomainData
+from univseg_core.batches.mixture import MixtureDataset
+from univseg_core.batches.stores import ImageStore, prepare_stores
+from univseg_core.batches.transforms import Augmentation
+from univseg_core.datasets.folders import DataError, labelled_samples, read_sample, Sample
+from univseg_core.pictures.images import ImageError, write_png
 
 PIXELS = HEIGHT * WIDTH
 LABELLED = 3

@@ -8,15 +8,16 @@ import run_files
 from run_files import short, SUPERVISED
 from tiny_worlds import INDOOR, OUTDOOR, small_network
 import torch
-from univseg_core.config import load_config, ObjectiveSection
-from univseg_core.data.cut_mix import cut_mix, CutMix, random_box
-from univseg_core.data.dataset import load_data
-from univseg_core.data.mixture import Batch
-from univseg_core.data.stores import prepare_stores
-from univseg_core.images import read_label
+from univseg_core.batches.cut_mix import cut_mix, CutMix, random_box
+from univseg_core.batches.dataset import load_data
+from univseg_core.batches.mixture import Batch
+from univseg_core.batches.stores import prepare_stores
+from univseg_core.method.objectives import consistency_loss, masked_cross_entropy, valid_cells
+from univseg_core.method.teacher import MeanTeacher, MOMENTUM
 from univseg_core.models.universal import ModelSpec, UniversalSegmenter
-from univseg_core.objectives import consistency_loss, masked_cross_entropy, valid_cells
-from univseg_core.settings_file import ConfigError
+from univseg_core.pictures.images import read_label
+from univseg_core.settings.config import load_config, ObjectiveSection
+from univseg_core.settings.file import ConfigError
 from univseg_core.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from univseg_core.training.class_balance import balanced, class_weights
 from univseg_core.training.run import train
@@ -27,7 +28,6 @@ from univseg_core.training.step import (
     step_counts,
     Supervision,
 )
-from univseg_core.training.teacher import MeanTeacher, MOMENTUM
 
 FABRIC = Fabric(accelerator='cpu', devices=1)
 LABELLED = {'outdoor': slice(0, 1), 'indoor': slice(1, 2)}

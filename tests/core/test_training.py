@@ -7,15 +7,15 @@ from run_files import differing, rows, short, SUPERVISED
 from safetensors.torch import load_file, save_file
 from tiny_worlds import LABELLED, small_network
 import torch
-from univseg_core.config import load_config
-from univseg_core.data.dataset import load_data, load_validation
-from univseg_core.data.folders import DataError
-from univseg_core.data.splits import split_hash
-from univseg_core.data.stores import prepare_stores
-from univseg_core.evaluation import evaluate
-from univseg_core.inference import Segmenter
-from univseg_core.label_embeddings import embedded_label_embeddings
+from univseg_core.batches.dataset import load_data, load_validation
+from univseg_core.batches.splits import split_hash
+from univseg_core.batches.stores import prepare_stores
+from univseg_core.datasets.folders import DataError
+from univseg_core.inference.segmenter import Segmenter
+from univseg_core.measuring.evaluation import evaluate
+from univseg_core.method.label_embeddings import embedded_label_embeddings
 from univseg_core.models.model_file import load_model
+from univseg_core.settings.config import load_config
 from univseg_core.training import run_label_embeddings
 from univseg_core.training.run import train
 from univseg_core.training.safety import TrainingError

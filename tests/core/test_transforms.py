@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from tiny_worlds import random_image
-from univseg_core.data.transforms import Augmentation, jitter_colour, PADDING_COLOUR
+from univseg_core.batches.transforms import Augmentation, jitter_colour, PADDING_COLOUR
 
 VOID = 255
 SEEDS = range(25)

@@ -7,16 +7,16 @@ from run_files import broken_off_at_step, differing, rows, short, SUPERVISED
 from safetensors.torch import load_file
 from tiny_worlds import INDOOR, OUTDOOR, small_network
 import torch
-from univseg_core.config import load_config
-from univseg_core.data.dataset import load_data
-from univseg_core.data.folders import DataError
+from univseg_core.batches.dataset import load_data
+from univseg_core.datasets.folders import DataError
 from univseg_core.domains import Domain
+from univseg_core.method.collapse import WINDOW
 from univseg_core.models.model_file import load_model, ModelCard, save_model
+from univseg_core.models.tensor_files import save_tensors
 from univseg_core.models.universal import ModelSpec, UniversalSegmenter
-from univseg_core.tensor_files import save_tensors
+from univseg_core.settings.config import load_config
 from univseg_core.training import loop, run_label_embeddings
 from univseg_core.training import run as training_run
-from univseg_core.training.collapse import WINDOW
 from univseg_core.training.networks import new_network, start_from
 from univseg_core.training.run import train
 from univseg_core.training.safety import TrainingError

@@ -14,8 +14,8 @@ import warnings
 
 from bag_files import raw, write_bag
 import pytest
-from univseg_core.data.folders import list_images
-from univseg_core.images import read_image
+from univseg_core.datasets.folders import list_images
+from univseg_core.pictures.images import read_image
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = {'univseg': 'univseg_core', 'bag_recorder': 'univseg_ros.bag_recorder',

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import nn
 from univseg_core.domains import Domain
-from univseg_core.images import write_png
 from univseg_core.models.universal import ModelSpec, UniversalSegmenter
+from univseg_core.pictures.images import write_png
 
 OUTDOOR = Domain.create('outdoor', ['ground', 'box', 'ball'])
 INDOOR = Domain.create('indoor', ['wall', 'lamp'])

@@ -30,7 +30,7 @@ def values(tmp_path_factory):
 @pytest.fixture
 def configure(values, tmp_path):
     """Return a function that reads the tiny configuration with some settings changed."""
-    from univseg_core.config import load_config
+    from univseg_core.settings.config import load_config
 
     def configure(*overrides):
         path = tmp_path / 'tiny.yaml'

@@ -11,20 +11,20 @@ from safetensors.torch import load_file
 from tiny_worlds import small_network
 import torch
 from torch import nn
-from univseg_core.data.curriculum import Curriculum
-from univseg_core.data.dataset import load_data, load_validation
-from univseg_core.data.mixture import MixtureDataset
-from univseg_core.data.stores import prepare_stores
-from univseg_core.data.transforms import Augmentation
-from univseg_core.images import read_image
-from univseg_core.inference import Segmenter
+from univseg_core.batches.curriculum import Curriculum
+from univseg_core.batches.dataset import load_data, load_validation
+from univseg_core.batches.mixture import MixtureDataset
+from univseg_core.batches.stores import prepare_stores
+from univseg_core.batches.transforms import Augmentation
+from univseg_core.inference.segmenter import Segmenter
+from univseg_core.method.teacher import MeanTeacher
+from univseg_core.pictures.images import read_image
+from univseg_core.reporting.run_log import read_losses
 from univseg_core.training import loop
 from univseg_core.training import step as training_step
 from univseg_core.training.checkpoint import save_checkpoint
 from univseg_core.training.run import train
-from univseg_core.training.run_log import read_losses
 from univseg_core.training.step import batch_losses, forward_and_backward, Supervision
-from univseg_core.training.teacher import MeanTeacher
 
 DEVICE = 'cuda'
 

@@ -290,7 +290,7 @@ def pictures() -> list[np.ndarray]:
 @pytest.fixture(scope='session')
 def segmenter(model_file: str):
     """Return what a node with `model_file` and precision fp32 should compute with."""
-    from univseg_core.inference import Segmenter
+    from univseg_core.inference.segmenter import Segmenter
     return Segmenter.load(model_file, precision='fp32')
 
 

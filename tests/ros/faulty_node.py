@@ -13,7 +13,7 @@ import time
 import weakref
 
 import torch
-from univseg_core.inference import Segmenter
+from univseg_core.inference.segmenter import Segmenter
 from univseg_ros import segmentation_node
 from univseg_ros.frame_worker import FrameWorker
 from univseg_ros.outputs import DomainOutputs

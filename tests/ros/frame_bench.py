@@ -10,7 +10,7 @@ import numpy as np
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 import torch
-from univseg_core.inference import Segmentation
+from univseg_core.inference.segmenter import Segmentation
 from univseg_ros.frame_worker import FrameWorker, Settings
 from univseg_ros.messages import rgb_message
 

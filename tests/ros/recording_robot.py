@@ -11,7 +11,7 @@ from rosbags.highlevel import AnyReader
 from rosbags.rosbag2 import Reader
 from std_msgs.msg import Header, String
 from std_srvs.srv import Trigger
-from univseg_core.data.bags import Bag, deserialise
+from univseg_core.bags.reading import Bag, deserialise
 from univseg_ros.messages import rgb_message
 from univseg_ros.recorder_parameters import ANY, PARAMETERS
 

@@ -19,8 +19,8 @@ from robot import (
     serve_among,
 )
 from sensor_msgs.msg import Image
-from univseg_core.image_messages import decode
-from univseg_core.inference import Segmenter
+from univseg_core.inference.segmenter import Segmenter
+from univseg_core.pictures.image_messages import decode
 from univseg_ros.messages import rgb_message
 
 

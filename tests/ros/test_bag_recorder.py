@@ -17,9 +17,9 @@ from robot import CAMERA_QOS, NODE, SENSOR_QOS
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header, String
-from univseg_core.data.bags import Bag, deserialise
-from univseg_core.image_messages import decode
-from univseg_core.recording.bag_writer import is_unfinished
+from univseg_core.bags.bag_writer import is_unfinished
+from univseg_core.bags.reading import Bag, deserialise
+from univseg_core.pictures.image_messages import decode
 from univseg_ros.messages import mask_message
 
 ERROR, WARN, OK = DiagnosticStatus.ERROR, DiagnosticStatus.WARN, DiagnosticStatus.OK

@@ -7,8 +7,8 @@ import cv2
 from made_messages import compressed, image, jpeg, PICTURE, png
 import numpy as np
 import pytest
-from univseg_core.compressed import MAX_PIXELS
-from univseg_core.image_messages import decode, MessageError
+from univseg_core.pictures.compressed import MAX_PIXELS
+from univseg_core.pictures.image_messages import decode, MessageError
 
 
 @pytest.mark.parametrize('format_', [

@@ -7,8 +7,8 @@ from made_messages import HUGE, png
 import numpy as np
 import pytest
 from sensor_msgs.msg import CompressedImage, Image
-from univseg_core.encodings import ENCODINGS
-from univseg_core.image_messages import decode, MessageError
+from univseg_core.pictures.encodings import ENCODINGS
+from univseg_core.pictures.image_messages import decode, MessageError
 
 
 def random_image(rng):

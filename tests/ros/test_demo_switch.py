@@ -6,8 +6,8 @@ from builtin_interfaces.msg import Time
 import numpy as np
 import pytest
 from std_msgs.msg import Header
-from univseg_core.image_messages import decode
-from univseg_core.inference import Segmenter
+from univseg_core.inference.segmenter import Segmenter
+from univseg_core.pictures.image_messages import decode
 from univseg_ros.demo_switch import DemoError, mask_keeper, SwitchRecord
 from univseg_ros.messages import mask_message, rgb_message
 

@@ -8,7 +8,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 import pytest
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
-from univseg_core.encodings import ENCODINGS
+from univseg_core.pictures.encodings import ENCODINGS
 from univseg_ros.diagnostics import frame_findings, status, TROUBLE
 from univseg_ros.messages import rgb_message
 from univseg_ros.outputs import LabelInfo

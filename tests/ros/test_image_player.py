@@ -13,7 +13,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 import recordings
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
-from univseg_core.image_messages import decode
+from univseg_core.pictures.image_messages import decode
 from univseg_ros.image_player import (
     AHEAD,
     CATCH_UP,

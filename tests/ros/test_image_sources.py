@@ -11,7 +11,7 @@ import pytest
 from recordings import add_images, pictures, write_bag, write_folder, write_video
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
-from univseg_core.image_messages import decode, MessageError
+from univseg_core.pictures.image_messages import decode, MessageError
 from univseg_ros.image_sources import FOLDER_RATE, jpeg_message, open_source, SourceError
 
 

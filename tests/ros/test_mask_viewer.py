@@ -13,8 +13,8 @@ import recordings
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header, String
 from univseg_core.domains import Domain
-from univseg_core.image_messages import decode, MessageError
-from univseg_core.images import read_image
+from univseg_core.pictures.image_messages import decode, MessageError
+from univseg_core.pictures.images import read_image
 from univseg_ros import mask_pictures
 from univseg_ros.image_sources import jpeg_message
 from univseg_ros.mask_pictures import domain_of, Matcher, PictureWriter, write_pictures

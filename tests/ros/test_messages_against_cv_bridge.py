@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
-from univseg_core.encodings import ENCODINGS
-from univseg_core.image_messages import decode
+from univseg_core.pictures.encodings import ENCODINGS
+from univseg_core.pictures.image_messages import decode
 from univseg_ros.messages import mask_message, rgb_message
 
 try:

@@ -14,7 +14,7 @@ from rclpy.parameter import Parameter
 from robot import assert_shows, CAMERA_QOS, DOMAINS, expected_outputs, frame, Robot
 from rosgraph_msgs.msg import Clock
 from std_msgs.msg import Header
-from univseg_core.inference import Segmenter
+from univseg_core.inference.segmenter import Segmenter
 from univseg_ros.messages import rgb_message
 from univseg_ros.parameters import PARAMETERS
 

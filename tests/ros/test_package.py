@@ -10,7 +10,7 @@ import sys
 import xml.etree.ElementTree as ElementTree
 
 import pytest
-from univseg_core.data.scenes.worlds import WORLDS
+from univseg_core.demo.scenes.worlds import WORLDS
 from univseg_ros.outputs import IMAGES
 import yaml
 

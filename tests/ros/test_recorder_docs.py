@@ -7,9 +7,9 @@ import pytest
 from rclpy.parameter import Parameter
 from rclpy.serialization import serialize_message
 from recording_robot import image_of
+from univseg_core.bags.topics import Topic
 from univseg_core.recording.frames import Frame
 from univseg_core.recording.recorder import REASONS
-from univseg_core.recording.topics import Topic
 from univseg_ros.bag_recorder import BagRecorder
 from univseg_ros.camera_topics import IMAGE
 from univseg_ros.recorder_diagnostics import summary

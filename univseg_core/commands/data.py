@@ -23,9 +23,9 @@ def add_to(command: Command) -> None:
 
 
 def _check(options: argparse.Namespace) -> None:
-    from univseg_core.config import load_config
-    from univseg_core.data.check import as_text, check_data
-    from univseg_core.data.folders import DataError
+    from univseg_core.batches.check import as_text, check_data
+    from univseg_core.datasets.folders import DataError
+    from univseg_core.settings.config import load_config
 
     found = {}
     for check in check_data(load_config(options.config, options.overrides)):

@@ -6,7 +6,7 @@ import sys
 import textwrap
 
 from univseg_core.commands.options import Command, positive
-from univseg_core.experiments.variants import VARIANTS
+from univseg_core.research.variants import VARIANTS
 
 WIDTH = max(map(len, VARIANTS)) + 4
 VARIANTS_HELP = '\n'.join(['variants:', *(
@@ -61,12 +61,12 @@ def add_to(command: Command) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Run the experiment, or list it, or print its table."""
-    from univseg_core.experiments.execution import execute
-    from univseg_core.experiments.plan import check_settings, ExperimentError, listing, plan
-    from univseg_core.experiments.results import evaluate_by_the_papers_protocol, Results
-    from univseg_core.experiments.settings import load_experiment
-    from univseg_core.experiments.tables import write_tables
-    from univseg_core.settings_file import ConfigError
+    from univseg_core.research.execution import execute
+    from univseg_core.research.plan import check_settings, ExperimentError, listing, plan
+    from univseg_core.research.results import evaluate_by_the_papers_protocol, Results
+    from univseg_core.research.settings import load_experiment
+    from univseg_core.research.tables import write_tables
+    from univseg_core.settings.file import ConfigError
 
     # `--only a b key=value`: what has an = is a setting.
     only = [text for text in options.only if '=' not in text]

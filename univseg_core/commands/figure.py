@@ -87,8 +87,8 @@ def _seed(text: str) -> int:
 
 
 def _tsne(options: argparse.Namespace) -> None:
-    from univseg_core.plots.runs import load_runs
-    from univseg_core.plots.tsne import draw_tsne
+    from univseg_core.reporting.plots.runs import load_runs
+    from univseg_core.reporting.plots.tsne import draw_tsne
 
     runs = load_runs(options.runs, options.config, options.device)
     name = 'tsne' if options.space == 'features' else 'tsne_embedding'
@@ -97,8 +97,8 @@ def _tsne(options: argparse.Namespace) -> None:
 
 
 def _panels(options: argparse.Namespace) -> None:
-    from univseg_core.plots.comparison import draw_comparison
-    from univseg_core.plots.runs import load_runs
+    from univseg_core.reporting.plots.comparison import draw_comparison
+    from univseg_core.reporting.plots.runs import load_runs
 
     runs = load_runs(options.runs, options.config, options.device)
     _tell(draw_comparison(runs, options.out / 'panels', count=options.count,
@@ -106,17 +106,17 @@ def _panels(options: argparse.Namespace) -> None:
 
 
 def _curves(options: argparse.Namespace) -> None:
-    from univseg_core.plots.learning_curves import draw_learning_curves, load_courses
+    from univseg_core.reporting.plots.learning_curves import draw_learning_curves, load_courses
 
     _tell(draw_learning_curves(load_courses(options.runs), options.out / 'curves'))
 
 
 def _correspondences(options: argparse.Namespace) -> None:
-    from univseg_core.correspondence_report import as_csv, as_dict, as_markdown
-    from univseg_core.correspondences import measure_correspondences
     from univseg_core.files import write_text
-    from univseg_core.plots.correspondences import draw_correspondence
-    from univseg_core.plots.runs import FigureError, load_runs
+    from univseg_core.measuring.correspondences import measure_correspondences
+    from univseg_core.reporting.correspondence_report import as_csv, as_dict, as_markdown
+    from univseg_core.reporting.plots.correspondences import draw_correspondence
+    from univseg_core.reporting.plots.runs import FigureError, load_runs
 
     for run in load_runs(options.runs, options.config, options.device):
         try:
@@ -135,7 +135,7 @@ def _correspondences(options: argparse.Namespace) -> None:
 
 
 def _cost(options: argparse.Namespace) -> None:
-    from univseg_core.plots.cost import draw_costs, load_costs
+    from univseg_core.reporting.plots.cost import draw_costs, load_costs
 
     _tell(draw_costs(*load_costs(options.csv, options.variants), options.out / 'cost'))
 

@@ -45,8 +45,8 @@ def add_to(command: Command) -> None:
 
 
 def _frames(options: argparse.Namespace) -> None:
-    from univseg_core.data.bags import BagError
-    from univseg_core.data.frames import extract_frames, Settings
+    from univseg_core.bags.reading import BagError
+    from univseg_core.datasets.frames import extract_frames, Settings
 
     report = extract_frames(options.bags, options.out, options.topics, Settings(
         every=options.every, min_interval=options.min_interval, start=options.start,

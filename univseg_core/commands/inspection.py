@@ -51,8 +51,8 @@ def add_to(command: Command) -> None:
 
 
 def _info(options: argparse.Namespace) -> None:
-    from univseg_core.description import describe
-    from univseg_core.description_text import as_text
+    from univseg_core.reporting.description import describe
+    from univseg_core.reporting.description_text import as_text
 
     description = describe(options.file)
     print(json.dumps(description, indent=1, ensure_ascii=False) if options.json
@@ -60,19 +60,19 @@ def _info(options: argparse.Namespace) -> None:
 
 
 def _curves(options: argparse.Namespace) -> None:
-    from univseg_core.plots.curves import draw_curves
+    from univseg_core.reporting.plots.curves import draw_curves
 
     print(draw_curves(options.folder))
 
 
 def _config_show(options: argparse.Namespace) -> None:
-    from univseg_core.config import load_config
-    from univseg_core.config_help import annotated_yaml
+    from univseg_core.settings.config import load_config
+    from univseg_core.settings.explanation import annotated_yaml
 
     print(annotated_yaml(load_config(options.config, options.overrides)), end='')
 
 
 def _config_explain(options: argparse.Namespace) -> None:
-    from univseg_core.config_help import explain
+    from univseg_core.settings.explanation import explain
 
     print(explain(options.key, shutil.get_terminal_size((120, 24)).columns))

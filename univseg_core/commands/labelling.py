@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 from univseg_core.commands.options import add_device, colour, Command, positive, probability
-from univseg_core.data.folders import DataError, list_images
+from univseg_core.datasets.folders import DataError, list_images
 from univseg_core.domains import Domain, DomainError
 from univseg_core.errors import UnivsegError
-from univseg_core.images import ImageError, read_image, write_png
+from univseg_core.pictures.images import ImageError, read_image, write_png
 
 RANK_EXAMPLES = """examples:
   univseg rank yard.univseg frames/ --domain outdoor --budget 100
@@ -124,11 +124,11 @@ def _folder(path: Path) -> list[Path]:
 
 
 def _rank(options: argparse.Namespace) -> None:
-    from univseg_core.figures import overlay, with_legend
-    from univseg_core.images import fit_size, resize_image, resize_label
-    from univseg_core.inference import Segmenter
+    from univseg_core.inference.segmenter import Segmenter
     from univseg_core.labelling.contact_sheet import contact_sheet
     from univseg_core.labelling.ranking import ranked_frames, view_frame, write_ranking
+    from univseg_core.pictures.figures import overlay, with_legend
+    from univseg_core.pictures.images import fit_size, resize_image, resize_label
 
     segmenter = Segmenter.load(options.model, device=options.device)
     segmenter.check_domains([options.domain])
@@ -168,7 +168,7 @@ def _rank(options: argparse.Namespace) -> None:
 
 def _prelabel(options: argparse.Namespace) -> None:
     from univseg_core.files import new_folder
-    from univseg_core.inference import Segmenter
+    from univseg_core.inference.segmenter import Segmenter
     from univseg_core.labelling.prelabels import decided, only_named, PrelabelFolder
     from univseg_core.labelling.ranking import read_ranking
 
@@ -217,7 +217,7 @@ def _domain(options: argparse.Namespace) -> Domain:
         domains = load_model(options.model)[0].domains
         source = options.model
     else:
-        from univseg_core.config import load_config
+        from univseg_core.settings.config import load_config
 
         config, source = load_config(options.config), options.config
         domains = {name: config.domain(name) for name in config.domains}

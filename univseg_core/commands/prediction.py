@@ -5,10 +5,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 from univseg_core.commands.options import add_device, Command
-from univseg_core.data.folders import list_images
-from univseg_core.figures import overlay, with_legend
-from univseg_core.images import read_image, write_png
-from univseg_core.inference import Segmenter
+from univseg_core.datasets.folders import list_images
+from univseg_core.inference.segmenter import Segmenter
+from univseg_core.pictures.figures import overlay, with_legend
+from univseg_core.pictures.images import read_image, write_png
 
 PREDICT_EXAMPLES = """examples:
   univseg predict photo.jpg --model yard.univseg --domain outdoor

@@ -25,7 +25,7 @@ def add_to(command: Command) -> None:
 
 
 def _scenes(options: argparse.Namespace) -> None:
-    from univseg_core.data.scenes.worlds import write_worlds
+    from univseg_core.demo.scenes.worlds import write_worlds
 
     write_worlds(options.folder, train=options.train, validation=options.validation,
                  labelled=options.labelled, seed=options.seed)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from univseg_core.commands.options import add_config, add_device, Command, positive
 from univseg_core.errors import UnivsegError
-from univseg_core.inference import Segmenter
+from univseg_core.inference.segmenter import Segmenter
 
 TRAIN_EXAMPLES = """examples:
   univseg train my.yaml                       in runs/my; the same command goes on after a break
@@ -62,8 +62,8 @@ def add_to(command: Command) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
-    from univseg_core.config import load_config
-    from univseg_core.evaluation import report
+    from univseg_core.measuring.evaluation import report
+    from univseg_core.settings.config import load_config
     from univseg_core.training.run import train
 
     folder = options.folder or Path('runs') / Path(options.config).stem
@@ -89,10 +89,10 @@ def _rank() -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from univseg_core.config import load_config
-    from univseg_core.data.dataset import load_validation
-    from univseg_core.evaluation import evaluate, report
+    from univseg_core.batches.dataset import load_validation
     from univseg_core.files import write_text
+    from univseg_core.measuring.evaluation import evaluate, report
+    from univseg_core.settings.config import load_config
 
     model, config = options.model, options.config
     if not model.exists():
@@ -112,9 +112,9 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _baselines(options: argparse.Namespace) -> None:
-    from univseg_core.baselines import location_prior, random_forest
-    from univseg_core.config import load_config
-    from univseg_core.data.dataset import load_data
+    from univseg_core.batches.dataset import load_data
+    from univseg_core.measuring.baselines import location_prior, random_forest
+    from univseg_core.settings.config import load_config
 
     config = load_config(options.config, options.overrides)
     print('| domain | location prior, mIoU % | random forest, mIoU % |\n|---|--:|--:|')

@@ -7,13 +7,13 @@ from functools import partial
 from pathlib import Path
 import shutil
 
-from univseg_core.data.folders import DataError
-from univseg_core.data.machine import in_threads
+from univseg_core.datasets.folders import DataError
 from univseg_core.domains import IGNORE_INDEX
 from univseg_core.errors import UnivsegError
 from univseg_core.files import replacing, temporary_folder, write_text
-from univseg_core.images import read_image, write_png
 from univseg_core.labelling.returned_labels import LabelDecoder
+from univseg_core.machine.resources import in_threads
+from univseg_core.pictures.images import read_image, write_png
 
 PROBLEMS_SHOWN = 50
 

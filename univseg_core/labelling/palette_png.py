@@ -6,9 +6,9 @@ import zlib
 
 import cv2
 import numpy as np
-from univseg_core.encoded import encoded_size, PNG_SIGNATURE
 from univseg_core.files import replacing
-from univseg_core.images import ImageError
+from univseg_core.pictures.encoded import encoded_size, PNG_SIGNATURE
+from univseg_core.pictures.images import ImageError
 
 INDEXED = 3
 """The colour type, in a PNG's header, of pixels that are indices of a palette."""

@@ -9,8 +9,8 @@ import numpy as np
 from univseg_core.domains import Domain, IGNORE_INDEX
 from univseg_core.errors import UnivsegError
 from univseg_core.files import write_text
-from univseg_core.images import write_png
 from univseg_core.labelling.palette_png import write_palette_png
+from univseg_core.pictures.images import write_png
 
 VOID_NAME = 'background'
 """What annotation tools call the pixels without a class."""

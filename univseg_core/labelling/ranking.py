@@ -19,8 +19,8 @@ import torch
 from univseg_core.domains import Domain, DomainError, IGNORE_INDEX
 from univseg_core.errors import UnivsegError
 from univseg_core.files import write_text
-from univseg_core.images import fit_size
-from univseg_core.inference import Encoded, Segmenter
+from univseg_core.inference.segmenter import Encoded, Segmenter
+from univseg_core.pictures.images import fit_size
 
 MAP_SIDE = 64
 """Cells of the longer side of a kept map of classes at most: 4 kB a frame, of whatever size."""

@@ -7,11 +7,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 from univseg_core.domains import Domain, IGNORE_INDEX
-from univseg_core.encoded import PNG_SIGNATURE
 from univseg_core.errors import UnivsegError
-from univseg_core.images import ImageError, read_label
 from univseg_core.labelling.palette_png import decode_palette_png
 from univseg_core.labelling.prelabels import void_colour, VOID_NAME
+from univseg_core.pictures.encoded import PNG_SIGNATURE
+from univseg_core.pictures.images import ImageError, read_label
 
 Colour = tuple[int, int, int]
 

@@ -14,10 +14,10 @@ import torch
 from univseg_core.domains import Domain
 from univseg_core.errors import UnivsegError
 from univseg_core.models.normalisation import Normalisation
+from univseg_core.models.tensor_files import save_tensors
 from univseg_core.models.timm_encoder import EncoderError, is_of_timm
 from univseg_core.models.universal import ModelSpec, UniversalSegmenter
 from univseg_core.models.weights import Weights
-from univseg_core.tensor_files import save_tensors
 
 FORMAT_VERSION = 2
 """1 had no stride, no other normalisation than ImageNet's, and other networks by timm's names."""

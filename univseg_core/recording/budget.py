@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 import shutil
 
-from univseg_core.data.bags import METADATA
-from univseg_core.recording.bag_writer import BagWriter
-from univseg_core.recording.metadata import leave_out_file, read_own_metadata
+from univseg_core.bags.bag_writer import BagWriter
+from univseg_core.bags.metadata import leave_out_file, read_own_metadata
+from univseg_core.bags.reading import METADATA
 
 MEGABYTE = 10**6
 

@@ -4,9 +4,9 @@ from contextlib import ExitStack
 import os
 from pathlib import Path
 
+from univseg_core.bags.bag_writer import finish_bag, is_unfinished
+from univseg_core.bags.topics import RecordingError
 from univseg_core.files import locked
-from univseg_core.recording.bag_writer import finish_bag, is_unfinished
-from univseg_core.recording.topics import RecordingError
 
 
 class RecordingFolder:

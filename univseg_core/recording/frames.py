@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 import struct
 
-from univseg_core.recording.topics import Topic
+from univseg_core.bags.topics import Topic
 
 HEADER = (struct.Struct('>iII'), struct.Struct('<iII'))
 """Seconds and nanoseconds of a header, and the length of its frame_id, in both byte orders."""

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import time
 
 import numpy as np
-from univseg_core.data.bags import BagError, deserialise
-from univseg_core.data.mcap import Message
-from univseg_core.image_messages import MessageError
-from univseg_core.images import ImageError
-from univseg_core.looks import dhash, small_grey
+from univseg_core.bags.mcap import Message
+from univseg_core.bags.reading import BagError, deserialise
+from univseg_core.bags.topics import Topic
+from univseg_core.pictures.image_messages import MessageError
+from univseg_core.pictures.images import ImageError
+from univseg_core.pictures.likeness import dhash, small_grey
 from univseg_core.recording.frames import Frame
-from univseg_core.recording.topics import Topic
 
 KEPT = 'kept'
 TOO_SOON, SIMILAR, SURE, UNJUDGED = 'rate', 'similar', 'sure', 'unjudged'

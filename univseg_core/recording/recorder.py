@@ -11,7 +11,7 @@ import threading
 import time
 import traceback
 
-from univseg_core.recording.bag_writer import BagWriter
+from univseg_core.bags.bag_writer import BagWriter
 from univseg_core.recording.budget import Budget
 from univseg_core.recording.frames import Frame
 from univseg_core.recording.policies import KEPT, OUTCOMES, Policy, Verdict

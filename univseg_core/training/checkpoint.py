@@ -13,7 +13,7 @@ from safetensors import safe_open, SafetensorError
 import torch
 from torch import nn
 from univseg_core.errors import UnivsegError
-from univseg_core.tensor_files import save_tensors
+from univseg_core.models.tensor_files import save_tensors
 
 
 class CheckpointError(UnivsegError):

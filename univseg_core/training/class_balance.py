@@ -6,9 +6,9 @@ import logging
 
 import numpy as np
 import torch
-from univseg_core.data.folders import Sample
-from univseg_core.data.machine import in_threads
+from univseg_core.datasets.folders import Sample
 from univseg_core.domains import Domain, IGNORE_INDEX
+from univseg_core.machine.resources import in_threads
 from univseg_core.training.setup import Setup
 
 log = logging.getLogger(__name__)

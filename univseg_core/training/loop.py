@@ -9,16 +9,18 @@ import time
 
 import torch
 from tqdm import tqdm
-from univseg_core.config import ObjectiveSection
-from univseg_core.data.curriculum import curriculum
-from univseg_core.data.dataset import DomainData
-from univseg_core.data.mixture import FaultCount, MixtureDataset
-from univseg_core.data.transforms import Augmentation
-from univseg_core.evaluation import DomainResult
+from univseg_core.batches.curriculum import curriculum
+from univseg_core.batches.dataset import DomainData
+from univseg_core.batches.mixture import FaultCount, MixtureDataset
+from univseg_core.batches.transforms import Augmentation
+from univseg_core.measuring.evaluation import DomainResult
+from univseg_core.method.collapse import CollapseMonitor, perplexities
+from univseg_core.method.teacher import MeanTeacher
 from univseg_core.models.encoders import pretrained_part
+from univseg_core.reporting.run_log import RunLog
+from univseg_core.settings.config import ObjectiveSection
 from univseg_core.training.checkpoint import load_checkpoint, save_checkpoint
 from univseg_core.training.class_balance import class_weights
-from univseg_core.training.collapse import CollapseMonitor, perplexities
 from univseg_core.training.interrupts import deferred_interrupts
 from univseg_core.training.networks import (
     complete_label_embeddings,
@@ -35,11 +37,9 @@ from univseg_core.training.processes import (
     start_scaling_anew,
     summed,
 )
-from univseg_core.training.run_log import RunLog
 from univseg_core.training.safety import check_loss, gradient_norm
 from univseg_core.training.setup import Setup
 from univseg_core.training.step import forward_and_backward, Supervision
-from univseg_core.training.teacher import MeanTeacher
 from univseg_core.training.validation import (
     BEST,
     note_validation,

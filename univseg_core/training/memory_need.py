@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from lightning.fabric import Fabric
 import torch
 from torch import nn
-from univseg_core.config import RunConfig
-from univseg_core.data.dataset import DomainData
-from univseg_core.data.machine import available_memory
-from univseg_core.images import fit_size, read_image
+from univseg_core.batches.dataset import DomainData
+from univseg_core.machine.resources import available_memory
+from univseg_core.pictures.images import fit_size, read_image
+from univseg_core.settings.config import RunConfig
 from univseg_core.training.networks import new_network
 from univseg_core.training.processes import processes_here
 from univseg_core.training.safety import TrainingError

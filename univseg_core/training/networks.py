@@ -6,14 +6,14 @@ from pathlib import Path
 
 from lightning.fabric import Fabric
 import torch
-from univseg_core.config import RunConfig
-from univseg_core.data.dataset import DomainData
-from univseg_core.label_embeddings import centroid_sums, embedded_label_embeddings
+from univseg_core.batches.dataset import DomainData
+from univseg_core.method.label_embeddings import centroid_sums, embedded_label_embeddings
 from univseg_core.models.encoders import encoder_stride
 from univseg_core.models.model_file import load_model, ModelCard, ModelFileError, save_model
 from univseg_core.models.pretrained import load_imagenet, load_weights
 from univseg_core.models.timm_encoder import is_of_timm
 from univseg_core.models.universal import ModelSpec, UniversalSegmenter
+from univseg_core.settings.config import RunConfig
 from univseg_core.training.processes import share_batch_norm, summed
 from univseg_core.training.safety import TrainingError
 from univseg_core.training.setup import Setup

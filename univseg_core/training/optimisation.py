@@ -2,7 +2,7 @@
 
 import torch
 from torch import nn
-from univseg_core.config import TrainingSection
+from univseg_core.settings.config import TrainingSection
 
 
 def new_optimizer(settings: TrainingSection, network: nn.Module,

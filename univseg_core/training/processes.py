@@ -16,10 +16,10 @@ from lightning.fabric.strategies import DDPStrategy
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 import torch
 from torch import distributed, nn
-from univseg_core.config import TrainingSection
 from univseg_core.errors import UnivsegError
-from univseg_core.evaluation import DomainResult
+from univseg_core.measuring.evaluation import DomainResult
 from univseg_core.models.batch_norm import CpuSyncBatchNorm, shared_by_devices
+from univseg_core.settings.config import TrainingSection
 
 PATIENCE = 5.0
 """Seconds in which a further process can end by itself, when this one has failed."""

@@ -11,12 +11,12 @@ from contextlib import ExitStack
 import logging
 from pathlib import Path
 
-from univseg_core.config import ObjectiveSection, RunConfig
-from univseg_core.data.dataset import check_files, DomainData, load_data
-from univseg_core.data.machine import choose_workers
-from univseg_core.data.splits import write_splits
-from univseg_core.data.stores import prepare_stores
-from univseg_core.evaluation import DomainResult
+from univseg_core.batches.dataset import check_files, DomainData, load_data
+from univseg_core.batches.splits import write_splits
+from univseg_core.batches.stores import prepare_stores
+from univseg_core.machine.resources import choose_workers
+from univseg_core.measuring.evaluation import DomainResult
+from univseg_core.settings.config import ObjectiveSection, RunConfig
 from univseg_core.training.loop import fit
 from univseg_core.training.memory_need import check_memory
 from univseg_core.training.networks import network_with_weights

@@ -7,8 +7,8 @@ import logging
 import os
 from pathlib import Path
 
-from univseg_core.config import dump_config, RunConfig
 from univseg_core.files import remove_leftovers, write_text
+from univseg_core.settings.config import dump_config, RunConfig
 from univseg_core.training.run_settings import differing_settings
 from univseg_core.training.safety import TrainingError
 import yaml

@@ -8,10 +8,9 @@ from pathlib import Path
 from safetensors import safe_open, SafetensorError
 from safetensors.torch import load_file
 import torch
-from univseg_core.config import ObjectiveSection, RunConfig
-from univseg_core.data.dataset import DomainData
-from univseg_core.data.splits import split_hash
-from univseg_core.label_embeddings import (
+from univseg_core.batches.dataset import DomainData
+from univseg_core.batches.splits import split_hash
+from univseg_core.method.label_embeddings import (
     absent_classes,
     embedded_label_embeddings,
     principal_label_embeddings,
@@ -19,8 +18,9 @@ from univseg_core.label_embeddings import (
     start_embedding,
 )
 from univseg_core.models.model_file import load_model, save_model
+from univseg_core.models.tensor_files import save_tensors
 from univseg_core.models.universal import UniversalSegmenter
-from univseg_core.tensor_files import save_tensors
+from univseg_core.settings.config import ObjectiveSection, RunConfig
 from univseg_core.training.loop import fit
 from univseg_core.training.networks import network_with_weights, new_network, start_from
 from univseg_core.training.safety import TrainingError

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from univseg_core.config import RunConfig
 from univseg_core.errors import UnivsegError
-from univseg_core.memory import is_out_of_memory
+from univseg_core.machine.memory import is_out_of_memory
+from univseg_core.settings.config import RunConfig
 
 EXPLODED = 1000.0
 """Nats: a loss beyond it has left all reason; guessing among 256 classes costs 5.5 a domain."""

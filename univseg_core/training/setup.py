@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from lightning.fabric import Fabric
-from univseg_core.config import RunConfig
-from univseg_core.data.stores import Stores
+from univseg_core.batches.stores import Stores
+from univseg_core.settings.config import RunConfig
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ import logging
 from pathlib import Path
 
 import numpy as np
-from univseg_core.config import RunConfig
-from univseg_core.data.dataset import DomainData
-from univseg_core.evaluation import DomainResult, evaluate
+from univseg_core.batches.dataset import DomainData
 from univseg_core.files import write_text
-from univseg_core.inference import Segmenter
+from univseg_core.inference.segmenter import Segmenter
+from univseg_core.measuring.evaluation import DomainResult, evaluate
 from univseg_core.models.model_file import load_model
+from univseg_core.settings.config import RunConfig
 from univseg_core.training.networks import new_network, start_from
 from univseg_core.training.processes import summed_results
 from univseg_core.training.safety import TrainingError

@@ -7,11 +7,9 @@ from dataclasses import dataclass, field
 from lightning.fabric import Fabric
 import torch
 from torch import nn
-from univseg_core.config import ObjectiveSection
-from univseg_core.data.mixture import Batch
+from univseg_core.batches.mixture import Batch
 from univseg_core.domains import IGNORE_INDEX
-from univseg_core.models.universal import upsample
-from univseg_core.objectives import (
+from univseg_core.method.objectives import (
     cell_targets,
     class_scores,
     consistency_loss,
@@ -28,8 +26,10 @@ from univseg_core.objectives import (
     total_loss,
     valid_cells,
 )
+from univseg_core.method.teacher import MeanTeacher
+from univseg_core.models.universal import upsample
+from univseg_core.settings.config import ObjectiveSection
 from univseg_core.training.processes import summed
-from univseg_core.training.teacher import MeanTeacher
 
 
 @dataclass(frozen=True)

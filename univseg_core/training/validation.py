@@ -8,19 +8,19 @@ from pathlib import Path
 
 from lightning.fabric import Fabric
 import numpy as np
-from univseg_core.config import RunConfig
-from univseg_core.data.dataset import DomainData
-from univseg_core.data.splits import split_hash
-from univseg_core.evaluation import DomainResult, evaluate, report, signed_points
-from univseg_core.figures import evenly_spaced, validation_panel
+from univseg_core.batches.dataset import DomainData
+from univseg_core.batches.splits import split_hash
 from univseg_core.files import write_text
-from univseg_core.images import write_png
-from univseg_core.inference import Segmenter
+from univseg_core.inference.segmenter import Segmenter
+from univseg_core.measuring.evaluation import DomainResult, evaluate, report, signed_points
 from univseg_core.models.model_file import ModelCard, save_model
 from univseg_core.models.universal import UniversalSegmenter
-from univseg_core.plots.curves import draw_curves
+from univseg_core.pictures.figures import evenly_spaced, validation_panel
+from univseg_core.pictures.images import write_png
+from univseg_core.reporting.plots.curves import draw_curves
+from univseg_core.reporting.run_log import RunLog
+from univseg_core.settings.config import RunConfig
 from univseg_core.training.processes import summed_results
-from univseg_core.training.run_log import RunLog
 
 BEST = 'best.univseg'
 

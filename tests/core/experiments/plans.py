@@ -1,8 +1,8 @@
 """The runs that an experiment takes, and what became of them."""
 
 
-from univseg_core.experiments.plan import plan
-from univseg_core.experiments.settings import load_experiment
+from univseg_core.research.plan import plan
+from univseg_core.research.settings import load_experiment
 from univseg_core.training.run_settings import differing_settings
 
 

@@ -11,11 +11,11 @@ import threading
 from plans import calls, planned
 import pytest
 from univseg_core.cli import main
-from univseg_core.config import load_config
-from univseg_core.experiments import execution
-from univseg_core.experiments.execution import execute
-from univseg_core.experiments.plan import check_settings, ExperimentError, listing
 from univseg_core.models.model_file import load_model
+from univseg_core.research import execution
+from univseg_core.research.execution import execute
+from univseg_core.research.plan import check_settings, ExperimentError, listing
+from univseg_core.settings.config import load_config
 import yaml
 
 

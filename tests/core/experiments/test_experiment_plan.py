@@ -5,12 +5,12 @@ from plans import difference, names, planned
 import pytest
 from tiny_worlds import configuration
 from univseg_core.cli import main
-from univseg_core.config import load_config
-from univseg_core.data.folders import DataError
-from univseg_core.experiments.plan import ExperimentError
-from univseg_core.experiments.settings import load_experiment
-from univseg_core.experiments.variants import VARIANTS
-from univseg_core.settings_file import ConfigError
+from univseg_core.datasets.folders import DataError
+from univseg_core.research.plan import ExperimentError
+from univseg_core.research.settings import load_experiment
+from univseg_core.research.variants import VARIANTS
+from univseg_core.settings.config import load_config
+from univseg_core.settings.file import ConfigError
 from univseg_core.training.run_settings import flat
 import yaml
 

@@ -8,12 +8,12 @@ import math
 import pytest
 from tiny_worlds import configuration
 from univseg_core.cli import main
-from univseg_core.experiments.plan import ExperimentError
-from univseg_core.experiments.results import Mean, Results
-from univseg_core.experiments.settings import load_experiment
-from univseg_core.experiments.tables import class_rows, markdown, rows, write_tables
-from univseg_core.plots.cost import load_costs, RunCost
-from univseg_core.settings_file import ConfigError
+from univseg_core.reporting.plots.cost import load_costs, RunCost
+from univseg_core.research.plan import ExperimentError
+from univseg_core.research.results import Mean, Results
+from univseg_core.research.settings import load_experiment
+from univseg_core.research.tables import class_rows, markdown, rows, write_tables
+from univseg_core.settings.file import ConfigError
 import yaml
 
 

@@ -4,11 +4,11 @@ from pathlib import Path
 import re
 
 import pytest
-from univseg_core.data.layouts import LAYOUTS
-from univseg_core.experiments import plan as planning
-from univseg_core.experiments.plan import plan
-from univseg_core.experiments.settings import load_experiment
-from univseg_core.settings_file import read_settings, SHIPPED
+from univseg_core.datasets.layouts import LAYOUTS
+from univseg_core.research import plan as planning
+from univseg_core.research.plan import plan
+from univseg_core.research.settings import load_experiment
+from univseg_core.settings.file import read_settings, SHIPPED
 
 NAMES = sorted(file.name.removesuffix('.yaml') for file in (SHIPPED / 'experiments').iterdir())
 TABLES = [f'table{i}' for i in range(2, 8)]

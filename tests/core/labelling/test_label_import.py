@@ -7,9 +7,9 @@ import numpy as np
 from PIL import Image
 import pytest
 from tiny_worlds import random_image
-from univseg_core.data.folders import labelled_samples, read_sample
+from univseg_core.datasets.folders import labelled_samples, read_sample
 from univseg_core.errors import UnivsegError
-from univseg_core.images import read_label, write_png
+from univseg_core.pictures.images import read_label, write_png
 
 
 def test_what_comes_back_is_a_labelled_folder(labels, frames, tmp_path):

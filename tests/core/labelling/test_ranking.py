@@ -9,8 +9,7 @@ import torch
 from univseg_core.cli import main
 from univseg_core.domains import Domain, DomainError
 from univseg_core.errors import UnivsegError
-from univseg_core.images import read_image, write_png
-from univseg_core.inference import Segmenter
+from univseg_core.inference.segmenter import Segmenter
 from univseg_core.labelling.contact_sheet import contact_sheet, GAP, wrapped
 from univseg_core.labelling.ranking import (
     ALIKE,
@@ -26,6 +25,7 @@ from univseg_core.labelling.ranking import (
     view_frame,
 )
 from univseg_core.models.model_file import ModelCard, save_model
+from univseg_core.pictures.images import read_image, write_png
 
 
 @pytest.fixture

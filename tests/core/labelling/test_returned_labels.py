@@ -9,9 +9,9 @@ from PIL import Image
 import pytest
 from univseg_core.domains import Domain
 from univseg_core.errors import UnivsegError
-from univseg_core.images import ImageError
 from univseg_core.labelling.prelabels import full_palette, labelmap, void_colour
 from univseg_core.labelling.returned_labels import class_colours, LabelDecoder, read_labelmap
+from univseg_core.pictures.images import ImageError
 
 
 @pytest.mark.parametrize(('palette', 'void'), [

@@ -4,9 +4,9 @@ from bag_files import jpeg, raw, serialised
 import numpy as np
 from rosbags.highlevel import AnyReader
 from rosbags.rosbag2 import Reader
-from univseg_core.data.bags import Bag
+from univseg_core.bags.reading import Bag
+from univseg_core.bags.topics import Topic
 from univseg_core.recording.frames import Frame
-from univseg_core.recording.topics import Topic
 
 FOREVER = {'sec': 9223372036, 'nsec': 854775807}
 RELIABLE = {

@@ -17,15 +17,15 @@ from recorded import (
     SECOND,
     write,
 )
-from univseg_core.recording import bag_writer, sqlite_writer
-from univseg_core.recording.bag_writer import (
+from univseg_core.bags import bag_writer, sqlite_writer
+from univseg_core.bags.bag_writer import (
     BagWriter,
     finish_bag,
     is_unfinished,
     MARKER,
     STORAGES,
 )
-from univseg_core.recording.topics import Topic
+from univseg_core.bags.topics import Topic
 import yaml
 
 each_storage = pytest.mark.parametrize('storage', STORAGES)

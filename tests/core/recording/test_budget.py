@@ -7,7 +7,7 @@ import shutil
 from bag_files import raw, write_bag
 import pytest
 from recorded import as_tuples, back, front, picture, read_by_rosbags, write
-from univseg_core.recording.bag_writer import BagWriter
+from univseg_core.bags.bag_writer import BagWriter
 from univseg_core.recording.budget import Budget
 import yaml
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from recorded import as_tuples, BACK, back, FRONT, front, picture, read_by_rosbags, read_by_us
 from rosbags.rosbag2 import Reader
-from univseg_core.recording import mcap_writer, sqlite_writer
-from univseg_core.recording.mcap_writer import McapWriter
-from univseg_core.recording.sqlite_writer import SqliteWriter
+from univseg_core.bags import mcap_writer, sqlite_writer
+from univseg_core.bags.mcap_writer import McapWriter
+from univseg_core.bags.sqlite_writer import SqliteWriter
 
 WRITERS = [McapWriter, SqliteWriter]
 

@@ -6,10 +6,10 @@ from bag_files import header, serialised
 import numpy as np
 import pytest
 from recorded import BACK, back, FRONT, front, IMAGE, picture, SECOND
+from univseg_core.bags.topics import Topic
 from univseg_core.recording import policies
 from univseg_core.recording.frames import Frame
 from univseg_core.recording.policies import Novel, Policy, RateLimit, Uncertain
-from univseg_core.recording.topics import Topic
 
 CONFIDENCE = Topic('/univseg/outdoor/confidence', IMAGE)
 

@@ -11,12 +11,12 @@ import time
 
 import pytest
 from recorded import as_tuples, back, BEST_EFFORT, FRONT, front, read_by_rosbags, read_by_us
+from univseg_core.bags.bag_writer import BagWriter, is_unfinished, STORAGES
+from univseg_core.bags.mcap_writer import McapWriter
+from univseg_core.bags.topics import RecordingError
 from univseg_core.recording import recorder as module
-from univseg_core.recording.bag_writer import BagWriter, is_unfinished, STORAGES
 from univseg_core.recording.folder import RecordingFolder
-from univseg_core.recording.mcap_writer import McapWriter
 from univseg_core.recording.policies import Policy, RateLimit, Uncertain
-from univseg_core.recording.topics import RecordingError
 
 DEADLINE = 20
 

@@ -1,0 +1,252 @@
+"""
+Bags as a recorder writes them: files of a size and time, and at last their metadata.
+
+A bag that is being written, or whose recorder was killed, has a file MARKER and no metadata;
+`finish_bag` makes it one that is whole.
+"""
+
+from collections import Counter
+from contextlib import suppress
+import glob
+import json
+import os
+from pathlib import Path
+import time
+
+from univseg_core.bags.mcap_writer import McapWriter
+from univseg_core.bags.metadata import write_metadata
+from univseg_core.bags.reading import in_order
+from univseg_core.bags.sqlite_writer import SqliteWriter
+from univseg_core.bags.topics import Contents, Topic
+from univseg_core.files import remove_leftovers
+
+STORAGES = {'mcap': McapWriter, 'sqlite3': SqliteWriter}
+
+MARKER = '.recording'
+"""
+A bag's file that is there while the bag is not finished. It says how it is stored, and takes room
+on the disk, which finishing the bag gets when that is full.
+"""
+
+
+class BagWriter:
+    """
+    A new bag in a folder of its own.
+
+    A new file begins after `split_size` bytes or `split_seconds`; 0 stands for no limit. Raises
+    OSError where the disk is full: the bag is then to be closed, with what it has.
+    """
+
+    def __init__(self, folder: Path, storage: str = 'mcap', compression: str = '',
+                 split_size: int = 0, split_seconds: float = 0.0):
+        self.folder = folder
+        self.finished: list[tuple[Path, Contents]] = []
+        """The files that are closed, and what they hold."""
+        self._storage = storage
+        self._compression = compression
+        self._split_size = split_size
+        self._split_seconds = split_seconds
+        self._number = 0
+        self._sizes: dict[Path, int] = {}
+        self._finished_counts: Counter[str] = Counter()
+        self._topics: dict[str, Topic] = {}
+        self._file: McapWriter | SqliteWriter | None = None
+        folder.mkdir(parents=True)
+        try:
+            _mark(folder, storage, compression)
+        except BaseException:
+            (folder / MARKER).unlink(missing_ok=True)
+            folder.rmdir()
+            raise
+
+    @property
+    def file(self) -> Path | None:
+        """Return the path of the file that is being written; None until there is a message."""
+        file = self._file
+        return file and file.path
+
+    @property
+    def total_size(self) -> int:
+        """Return the bytes of all files of the bag with messages."""
+        file = self._file
+        return sum(self._sizes.values()) + (file.size if file else 0)
+
+    @property
+    def reserve(self) -> int:
+        """Return the bytes that are held back for the bag's end."""
+        return STORAGES[self._storage].reserve
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Return how many messages of each topic have been made safe."""
+        file = self._file
+        return self._finished_counts + (file.contents.counts if file else Counter())
+
+    def suits(self, topic: Topic) -> bool:
+        """Return whether a topic has the type and QoS with which the bag knows it, if it does."""
+        return self._topics.get(topic.name, topic) == topic
+
+    def write(self, topic: Topic, time_: int, published: int, data: bytes) -> None:
+        """Add a message: when it came and was published, in nanoseconds, and its bytes in CDR."""
+        if self._file and self._is_full():
+            self.split()
+        self._file = self._file or self._next_file()
+        if topic.name not in self._file.contents.topics:
+            self._file.add_topic(topic)
+            self._topics[topic.name] = topic
+        self._file.write(topic.name, time_, published, data)
+
+    def flush(self) -> None:
+        """
+        Make all messages so far safe from a kill.
+
+        Raises FileNotFoundError where the file was removed meanwhile: what is written is lost.
+        """
+        if self._file:
+            self._file.path.stat()
+            self._file.flush()
+
+    def write_back(self) -> None:
+        """
+        Begin to write the file's data to the disk, and drop from memory what is there already.
+
+        May be called from another thread; raises OSError where the file was just closed.
+        """
+        if file := self._file:
+            file.write_back()
+
+    def split(self) -> None:
+        """Finish this file: the next message begins a new one."""
+        if self._file:
+            self._finish_file()
+
+    def drop_oldest(self) -> bool:
+        """Remove the oldest file that is finished; return whether there was one."""
+        if not self.finished:
+            return False
+        path, _ = self.finished.pop(0)
+        del self._sizes[path]
+        path.unlink(missing_ok=True)  # somebody may have taken it away
+        return True
+
+    def close(self) -> None:
+        """Finish the bag: it is whole then, or not there where it has no message."""
+        try:
+            # What its end needs shall have room, whatever was written before.
+            _release_reserve(self.folder)
+            self.split()
+        finally:
+            if self._file:
+                self._file.abandon()
+        _complete(self.folder, self._storage, self._compression,
+                  [(path, contents) for path, contents in self.finished if path.exists()])
+
+    def _is_full(self) -> bool:
+        seconds = time.monotonic() - self._begin
+        return bool((self._split_size and self._file.size >= self._split_size)
+                    or (self._split_seconds and seconds >= self._split_seconds))
+
+    def _next_file(self) -> McapWriter | SqliteWriter:
+        writer = STORAGES[self._storage]
+        path = self.folder / f'{self.folder.name}_{self._number}{writer.suffix}'
+        self._begin = time.monotonic()
+        try:
+            file = writer(path, self._compression)
+        except FileExistsError:  # it is somebody else's
+            raise
+        except OSError:
+            for left in self.folder.glob(f'{glob.escape(path.name)}*'):
+                left.unlink()
+            raise
+        self._number += 1
+        return file
+
+    def _finish_file(self) -> None:
+        """Close the file, with what could be written of it; it is removed if that is nothing."""
+        file = self._file
+        with suppress(OSError):  # what is lost by that, the file's contents tell
+            file.flush()
+        if file.contents.counts:
+            file.close()
+            self.finished.append((file.path, file.contents))
+            self._sizes[file.path] = file.size
+            self._finished_counts += file.contents.counts
+        else:
+            file.abandon()
+            file.path.unlink(missing_ok=True)
+        self._file = None
+
+
+def is_unfinished(folder: Path) -> bool:
+    """Return whether a folder is a bag whose recorder has not finished it."""
+    return (folder / MARKER).is_file()
+
+
+def finish_bag(folder: Path) -> tuple[int, list[str]]:
+    """
+    Finish a bag whose recorder was killed; return how many messages it has, and what is damaged.
+
+    Its files are cut behind the last whole message and completed; a damaged one is left as it is
+    and out of the metadata, and the bag stays marked while it is there. A bag without a message
+    is removed. The recorder must not be running. Raises OSError where the disk is full.
+    """
+    head = (folder / MARKER).read_bytes().partition(b'\0')[0]
+    try:
+        settings = json.loads(head)
+        storage, compression = settings['storage'], settings['compression']
+    except (ValueError, KeyError, TypeError):  # killed before it was written, or a power cut
+        storage = 'sqlite3' if any(folder.glob(f'*{SqliteWriter.suffix}')) else 'mcap'
+        compression = ''
+    _release_reserve(folder)
+    remove_leftovers(folder)
+    writer = STORAGES[storage]
+    files, problems = [], []
+    for path in sorted(folder.glob(f'*{writer.suffix}'), key=in_order):
+        try:
+            file = writer.recover(path)
+        except ValueError as error:
+            if path.stat().st_size:
+                problems.append(str(error))
+            else:
+                path.unlink()
+            continue
+        try:
+            if file.contents.counts:
+                file.close()
+                files.append((path, file.contents))
+        finally:
+            file.abandon()
+        if not file.contents.counts:
+            path.unlink()
+    _complete(folder, storage, compression, files, is_whole=not problems)
+    return sum(contents.counts.total() for _, contents in files), problems
+
+
+def _mark(folder: Path, storage: str, compression: str) -> None:
+    data = json.dumps({'storage': storage, 'compression': compression}).encode()
+    with (folder / MARKER).open('wb') as file:
+        file.write(data)
+        # Not lost by a power cut: without it, nothing tells of compressed messages.
+        file.flush()
+        os.fsync(file.fileno())
+        # Written, since a hole takes no room.
+        file.write(bytes(STORAGES[storage].reserve - len(data)))
+
+
+def _release_reserve(folder: Path) -> None:
+    marker = folder / MARKER
+    os.truncate(marker, len(marker.read_bytes().rstrip(b'\0')))
+
+
+def _complete(folder: Path, storage: str, compression: str,
+              files: list[tuple[Path, Contents]], is_whole: bool = True) -> None:
+    """Write a bag's metadata; remove the bag where it has none. It stays marked if not whole."""
+    if files:
+        write_metadata(folder, storage, compression,
+                       [(path.name, contents) for path, contents in files])
+    if not is_whole:
+        return
+    (folder / MARKER).unlink()
+    if not files:
+        with suppress(OSError):  # where there is something that is not ours
+            folder.rmdir()

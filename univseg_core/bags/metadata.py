@@ -1,0 +1,95 @@
+"""metadata.yaml of the bags that the recorder writes, as rosbag2 has it in Jazzy."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from univseg_core.bags.reading import METADATA
+from univseg_core.bags.topics import Contents, DISTRIBUTION, Topic
+from univseg_core.files import write_text
+import yaml
+
+VERSION = 9
+LOADER = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
+"""The fast one where there is one: a folder may have many bags."""
+
+OWN = {'recorded_by': 'univseg_ros bag_recorder'}
+"""What the metadata of the recorder's own bags say, and of no others."""
+
+
+def write_metadata(folder: Path, storage: str, compression: str,
+                   files: Sequence[tuple[str, Contents]]) -> None:
+    """
+    Write the metadata of a bag, whole or not at all.
+
+    `storage` is mcap or sqlite3; `files` are the names of the bag's files in order, and what they
+    hold.
+    """
+    topics, counts = {}, {}
+    for _, contents in files:
+        for name, topic in contents.topics.items():
+            topics[name] = topic
+            counts[name] = counts.get(name, 0) + contents.counts[name]
+    # Only messages that are compressed by themselves are the metadata's business.
+    by_message = compression if storage == 'sqlite3' else ''
+    facts = {
+        'version': VERSION,
+        'storage_identifier': storage,
+        **_times([contents for _, contents in files]),
+        'topics_with_message_count': [
+            {'topic_metadata': _topic(topic), 'message_count': counts[name]}
+            for name, topic in topics.items()],
+        'compression_format': by_message,
+        'compression_mode': 'message' if by_message else '',
+        'relative_file_paths': [name for name, _ in files],
+        'files': [{'path': name, **_times([contents])} for name, contents in files],
+        'custom_data': OWN,
+        'ros_distro': DISTRIBUTION,
+    }
+    _write(folder, facts)
+
+
+def read_own_metadata(folder: Path) -> dict | None:
+    """Return the metadata of a finished bag of the recorder's; None of any other folder."""
+    try:
+        text = (folder / METADATA).read_text(encoding='utf-8')
+        facts = yaml.load(text, Loader=LOADER)['rosbag2_bagfile_information']
+        return facts if facts['custom_data'] == OWN else None
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError):
+        return None
+
+
+def leave_out_file(folder: Path, facts: dict, name: str, counts: dict[str, int]) -> None:
+    """Write a bag's metadata without one of its files, in which `counts` are those of topics."""
+    files = [file for file in facts['files'] if file['path'] != name]
+    begin = min(file['starting_time']['nanoseconds_since_epoch'] for file in files)
+    end = max(file['starting_time']['nanoseconds_since_epoch']
+              + file['duration']['nanoseconds'] for file in files)
+    for topic in facts['topics_with_message_count']:
+        topic['message_count'] -= counts.get(topic['topic_metadata']['name'], 0)
+    facts |= {
+        'files': files,
+        'relative_file_paths': [file['path'] for file in files],
+        'starting_time': {'nanoseconds_since_epoch': begin},
+        'duration': {'nanoseconds': end - begin},
+        'message_count': sum(file['message_count'] for file in files),
+    }
+    _write(folder, facts)
+
+
+def _write(folder: Path, facts: dict) -> None:
+    write_text(folder / METADATA, yaml.safe_dump(
+        {'rosbag2_bagfile_information': facts}, sort_keys=False))
+
+
+def _topic(topic: Topic) -> dict:
+    return {'name': topic.name, 'type': topic.type, 'serialization_format': 'cdr',
+            'offered_qos_profiles': list(topic.qos),
+            'type_description_hash': topic.type_hash()}
+
+
+def _times(files: Sequence[Contents]) -> dict:
+    begin = min((file.begin for file in files if file.begin is not None), default=0)
+    end = max((file.end for file in files if file.end is not None), default=0)
+    return {'duration': {'nanoseconds': end - begin},
+            'starting_time': {'nanoseconds_since_epoch': begin},
+            'message_count': sum(file.counts.total() for file in files)}

@@ -1,0 +1,174 @@
+"""What the images and labels of a configuration are like, and everything that is wrong in them."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import numpy as np
+from univseg_core.batches.parts import (
+    extra_samples,
+    further_unlabelled,
+    other_counts,
+    published_counts,
+    samples_of,
+)
+from univseg_core.batches.splits import choose_labelled
+from univseg_core.datasets.folders import DataError, read_sample, Sample
+from univseg_core.domains import Domain
+from univseg_core.errors import UnivsegError
+from univseg_core.machine.resources import in_threads
+from univseg_core.settings.config import DomainSection, RunConfig
+
+PARTS = ('labelled', 'unlabelled', 'validation')
+SIZES_SHOWN = 4
+
+
+@dataclass
+class PartCheck:
+    """
+    One part of a domain.
+
+    `images` is how many it has, `of` from how many they were chosen, `published` how many those
+    should be (none for plain folders, nor where training images are set aside), `sizes` how often
+    each 'WIDTH×HEIGHT' occurs, `pixels` the number of pixels of each class and, last, of void
+    (None without labels).
+    """
+
+    images: int
+    of: int
+    published: tuple[int, ...] = ()
+    sizes: Counter = field(default_factory=Counter)
+    pixels: np.ndarray | None = None
+
+    def percent(self) -> list[float] | None:
+        """Return the percentage of pixels of each class and, last, of void."""
+        if self.pixels is None or not self.pixels.sum():
+            return None
+        return (100 * self.pixels / self.pixels.sum()).tolist()
+
+
+@dataclass
+class DomainCheck:
+    """A domain's `PARTS`, empty where they could not be listed, and what was found in them."""
+
+    domain: Domain
+    dataset: str
+    parts: dict[str, PartCheck] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict:
+        """Return all of it as plain JSON values."""
+        names = [*self.domain.classes, 'void']
+        parts = {}
+        for name, part in self.parts.items():
+            percent = part.percent()
+            parts[name] = {
+                'images': part.images, 'of': part.of, 'published': list(part.published),
+                'sizes': dict(part.sizes.most_common()),
+                'percent': percent and dict(zip(names, percent, strict=True))}
+        return {'dataset': self.dataset, 'classes': list(self.domain.classes), 'parts': parts,
+                'warnings': self.warnings, 'problems': self.problems}
+
+
+def check_data(config: RunConfig, progress: bool = True) -> Iterator[DomainCheck]:
+    """Read every image of every domain, and the label of each that a run would use."""
+    for name, section in config.domains.items():
+        yield _check_domain(config, name, section, progress)
+
+
+def _check_domain(config: RunConfig, name: str, section: DomainSection,
+                  progress: bool) -> DomainCheck:
+    domain = config.domain(name)
+    check = DomainCheck(domain, section.dataset)
+
+    def listed(function, *arguments) -> list[Sample]:
+        try:
+            return function(*arguments)
+        except DataError as error:
+            check.problems.append(str(error))
+            return []
+
+    train = listed(samples_of, name, section, 'train')
+    labelled = listed(choose_labelled, train, section.labelled, name,
+                      config.training.seed) if train else []
+    extra = listed(extra_samples, name, section) if section.extra else []
+    validation = listed(samples_of, name, section, 'validation')
+    used = set(labelled)
+    unlabelled = [replace(sample, label=None) for sample in train if sample not in used]
+    unlabelled += [*listed(further_unlabelled, section, validation), *extra]
+
+    found = {'train': train, 'validation': validation, 'extra': extra}
+    check.warnings += other_counts(name, section, {p: s for p, s in found.items() if s})
+    published = {part: () if section.validation_from_train is not None
+                 else published_counts(section, part) for part in ('train', 'validation')}
+    check.parts = {
+        'labelled': PartCheck(len(labelled), len(train), published['train']),
+        'unlabelled': PartCheck(len(unlabelled), len(unlabelled)),
+        'validation': PartCheck(len(validation), len(validation), published['validation'])}
+    for part, samples in zip(PARTS, (labelled, unlabelled, validation), strict=True):
+        _read(check, part, samples, f'check {name}, {part}', progress)
+    pixels = check.parts['labelled'].pixels
+    if pixels is not None:
+        absent = [c for c, count in zip(domain.classes, pixels, strict=False) if not count]
+        if len(absent) == len(domain.classes):
+            check.problems.append(f'domains.{name}: every pixel of the labelled images is void')
+        elif absent:
+            check.warnings.append(f'domains.{name}: no labelled image shows {", ".join(absent)}')
+    return check
+
+
+def _read(check: DomainCheck, part: str, samples: Sequence[Sample], title: str,
+          progress: bool) -> None:
+    """Read a part's samples, and add to `check` what they are like and which are at fault."""
+    report = check.parts[part]
+    reading = partial(_read_one, domain=check.domain)
+    for size, pixels, problem in in_threads(reading, samples, title, progress):
+        if problem:
+            check.problems.append(problem)
+            continue
+        report.sizes[size] += 1
+        if pixels is not None:
+            report.pixels = pixels if report.pixels is None else report.pixels + pixels
+
+
+def _read_one(sample: Sample, domain: Domain) -> tuple[str, np.ndarray | None, str | None]:
+    """Return a sample's size, its pixels by class and void, and what is wrong with it."""
+    try:
+        image, label = read_sample(sample, domain)
+    except UnivsegError as error:
+        return '', None, str(error)
+    pixels = None
+    if sample.label is not None:
+        counts = np.bincount(label.ravel(), minlength=256)
+        pixels = np.append(counts[:len(domain.classes)], counts[-1])
+    return f'{image.shape[1]}×{image.shape[0]}', pixels, None
+
+
+def as_text(name: str, check: DomainCheck) -> str:
+    """Return a domain's check as Markdown tables, then its warnings and problems."""
+    lines = [f'## {name} ({check.dataset}, {len(check.domain.classes)} classes)', '',
+             '| part | images | published | sizes |', '|---|--:|--:|---|']
+    for part, report in check.parts.items():
+        chosen = f' of {report.of}' if report.of != report.images else ''
+        sizes = [f'{size} ({count})' if len(report.sizes) > 1 else size
+                 for size, count in report.sizes.most_common(SIZES_SHOWN)]
+        if len(report.sizes) > SIZES_SHOWN:
+            sizes.append(f'{len(report.sizes) - SIZES_SHOWN} others')
+        lines.append(f'| {part} | {report.images}{chosen} | '
+                     f'{" or ".join(map(str, report.published)) or "-"} | {", ".join(sizes)} |')
+    columns = {part: report.percent() for part, report in check.parts.items()
+               if report.percent() is not None}
+    if columns:
+        width = max(map(len, (*check.domain.classes, 'class')))
+        lines += ['', ' | '.join([f'| {"class":{width}}', *(f'{part}, %' for part in columns)])
+                  + ' |', f'|{"-" * (width + 2)}|' + '--:|' * len(columns)]
+        for i, label in enumerate([*check.domain.classes, 'void']):
+            cells = [f'{column[i]:{len(part) + 3}.2f}' if column[i] else f'{"-":>{len(part) + 3}}'
+                     for part, column in columns.items()]
+            lines.append(' | '.join([f'| {label:{width}}', *cells]) + ' |')
+    for title, messages in (('warnings', check.warnings), ('problems', check.problems)):
+        if messages:
+            lines += ['', f'{title}:', *(f'  {message}' for message in messages)]
+    return '\n'.join(lines)

@@ -1,0 +1,113 @@
+"""What a run learns from: each domain's labelled, unlabelled and validation images."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+import logging
+
+from univseg_core.batches.parts import (
+    extra_samples,
+    further_unlabelled,
+    other_counts,
+    samples_of,
+)
+from univseg_core.batches.splits import choose_labelled
+from univseg_core.datasets.folders import DataError, read_sample, Sample
+from univseg_core.domains import Domain, IGNORE_INDEX
+from univseg_core.machine.resources import in_threads
+from univseg_core.settings.config import RunConfig
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DomainData:
+    """One domain's samples: labelled (the N of the run), unlabelled, held out for validation."""
+
+    domain: Domain
+    labelled: list[Sample]
+    unlabelled: list[Sample]
+    validation: list[Sample]
+
+    @property
+    def parts(self) -> dict[str, list[Sample]]:
+        """Return the samples by the name of their part."""
+        return {'labelled': self.labelled, 'unlabelled': self.unlabelled,
+                'validation': self.validation}
+
+
+def load_data(config: RunConfig) -> dict[str, DomainData]:
+    """
+    List every domain's files as its configuration says.
+
+    Raises DataError where a folder has no images, a label map or another part of a download is
+    missing, N is too large, or the unsupervised terms have a weight and no domain an unlabelled
+    image. A data set of which there are fewer (or more) images than published is a warning.
+    """
+    data = {}
+    for name, section in config.domains.items():
+        train = samples_of(name, section, 'train')
+        labelled = choose_labelled(train, section.labelled, name, config.training.seed)
+        chosen = set(labelled)
+        unlabelled = [replace(sample, label=None) for sample in train
+                      if section.labelled_also_unlabelled or sample not in chosen]
+        extra = extra_samples(name, section) if section.extra else []
+        validation = samples_of(name, section, 'validation')
+        unlabelled += [*further_unlabelled(section, validation), *extra]
+        parts = {'train': train, 'validation': validation} | ({'extra': extra} if extra else {})
+        for warning in other_counts(name, section, parts):
+            log.warning(warning)
+        data[name] = DomainData(config.domain(name), labelled, unlabelled, validation)
+    objective = config.objective
+    if objective.needs_unlabelled and not any(d.unlabelled for d in data.values()):
+        weights = {key: getattr(objective, key) for key in ('alpha', 'beta', 'consistency')}
+        named = ', '.join(f'objective.{key} ({value:g})'
+                          for key, value in weights.items() if value)
+        raise DataError(
+            f'{named}: weights of what unlabelled images teach, but no domain has any: name '
+            'folders of them (domains.NAME.unlabelled), let the labelled ones serve '
+            '(domains.NAME.labelled_also_unlabelled), or set them to 0')
+    if len(data) == 1 and objective.alpha and not objective.beta:
+        raise DataError(
+            f'objective.alpha ({objective.alpha:g}) weighs the cross-domain entropy, but there is '
+            'one domain alone, which has the within-domain one: set objective.beta, or both to 0')
+    return data
+
+
+def check_files(data: Mapping[str, DomainData]) -> None:
+    """
+    Read every labelled and validation sample once, with a progress bar.
+
+    So a damaged image, a label of another size or with a foreign index, or a domain without a
+    single labelled pixel is told before a training has begun. Raises ImageError or DataError.
+    """
+    for name, d in data.items():
+        has_labels = partial(_has_labels, domain=d.domain)
+        labels = list(in_threads(has_labels, [*d.labelled, *d.validation], f'check {name}'))
+        if not any(labels[:len(d.labelled)]):
+            raise DataError(f'domains.{name}: every pixel of the labelled images is void (255)')
+
+
+def _has_labels(sample: Sample, domain: Domain) -> bool:
+    return bool((read_sample(sample, domain)[1] != IGNORE_INDEX).any())
+
+
+def load_validation(config: RunConfig, domains: Mapping[str, Domain]) -> dict[str, list[Sample]]:
+    """
+    List the validation files of those of a model's domains that a configuration has, too.
+
+    Raises DataError where it has none of them, or one with other classes.
+    """
+    samples = {}
+    for name in (name for name in config.domains if name in domains):
+        if config.domain(name).classes != domains[name].classes:
+            raise DataError(f'domains.{name}.classes: the model was trained on other classes: '
+                            f'{", ".join(domains[name].classes)}')
+        section = config.domains[name]
+        samples[name] = samples_of(name, section, 'validation')
+        for warning in other_counts(name, section, {'validation': samples[name]}):
+            log.warning(warning)
+    if not samples:
+        raise DataError(f'the configuration has the domains {", ".join(config.domains)}, the '
+                        f'model {", ".join(domains)}: none in common')
+    return samples

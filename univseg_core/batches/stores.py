@@ -1,0 +1,147 @@
+"""Decoded images at the training size: held in memory where they fit, else read each time."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+import logging
+from pathlib import Path
+
+import numpy as np
+from univseg_core.batches.dataset import DomainData
+from univseg_core.datasets.folders import DataError, read_sample, Sample
+from univseg_core.domains import Domain
+from univseg_core.machine.resources import available_memory, in_threads
+from univseg_core.pictures.images import fit_size, ImageError, resize_image, resize_label
+
+MEMORY_SHARE = 0.5
+"""Share of the available memory that the decoded images of a run may take."""
+
+Arrays = tuple[np.ndarray, np.ndarray | None]
+"""An image (H, W, 3) uint8 and its label (H, W) uint8, None where unlabelled."""
+
+log = logging.getLogger(__name__)
+
+
+class ImageStore:
+    """
+    Some samples of one domain as decoded images at the training size.
+
+    `memory` has the image and label of those that are held, by the image's path; the others are
+    read at each access.
+    """
+
+    def __init__(self, samples: Sequence[Sample], domain: Domain, image_size: int | None,
+                 memory: dict[Path, Arrays] | None = None):
+        self.samples = list(samples)
+        self.memory = {} if memory is None else memory
+        self._domain = domain
+        self._image_size = image_size
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """
+        Return an image (H, W, 3) uint8 and its label (H, W) uint8, zeros where unlabelled.
+
+        Raises ImageError or DataError for files that cannot be used.
+        """
+        sample = self.samples[index]
+        image, label = self.memory.get(sample.image) or self.read(sample)
+        return image, np.zeros(image.shape[:2], np.uint8) if sample.label is None else label
+
+    def read(self, sample: Sample) -> Arrays:
+        """Return an image and its label (None where unlabelled) from their files."""
+        image, label = read_sample(sample, self._domain)
+        size = fit_size(*label.shape, self._image_size)
+        return (resize_image(image, *size),
+                None if sample.label is None else resize_label(label, *size))
+
+    def __getstate__(self) -> dict:
+        # Forked workers share the memory. Those that are started afresh would each get a copy
+        # of it: they read the files instead.
+        return {**self.__dict__, 'memory': {}}
+
+
+@dataclass(frozen=True)
+class Stores:
+    """The labelled images of every domain and the unlabelled ones of each that has any."""
+
+    labelled: dict[str, ImageStore]
+    unlabelled: dict[str, ImageStore]
+    in_memory: bool
+
+
+def prepare_stores(data: Mapping[str, DomainData], image_size: int | None, *,
+                   unlabelled: bool = True, processes: int = 1,
+                   progress: bool = True) -> Stores:
+    """
+    Return a run's training images, decoded into memory now if they fit, and log the decision.
+
+    They fit if those of all `processes` training processes on this machine need at most half of
+    the available memory. An image that is both labelled and unlabelled is held once. One that
+    cannot be read is not held, and no error yet. `unlabelled` says whether those are wanted.
+    """
+    labelled_stores, unlabelled_stores, to_hold = {}, {}, []
+    for name, d in data.items():
+        memory = {}
+        labelled_stores[name] = store = ImageStore(d.labelled, d.domain, image_size, memory)
+        to_hold.append((store, d.labelled))
+        if unlabelled and d.unlabelled:
+            unlabelled_stores[name] = store = ImageStore(d.unlabelled, d.domain, image_size,
+                                                         memory)
+            held = {sample.image for sample in d.labelled}
+            to_hold.append((store, [sample for sample in dict.fromkeys(d.unlabelled)
+                                    if sample.image not in held]))
+    in_memory = _hold(to_hold, processes, progress)
+    return Stores(labelled_stores, unlabelled_stores, in_memory)
+
+
+def _hold(parts: Sequence[tuple[ImageStore, list[Sample]]], processes: int,
+          progress: bool) -> bool:
+    """Decode the samples into their stores' memory if they fit; return whether they do."""
+    available = available_memory()
+    limit = MEMORY_SHARE * available / processes
+    tasks = [(store, sample) for store, samples in parts for sample in samples]
+    need, sizes = _estimate(parts)
+    fits = need <= limit
+    log.info('images: %d decoded at %s need %s%.2f GB of %.1f GB available memory: %s',
+             len(tasks), sizes, f'{processes} × ' if processes > 1 else '', need / 1e9,
+             available / 1e9, 'kept in memory' if fits else 'read from disk every time')
+    if not fits:
+        return False
+    used = 0
+    for (store, sample), arrays in zip(
+            tasks, in_threads(_read_if_sound, tasks, 'decode', progress), strict=False):
+        if arrays:
+            store.memory[sample.image] = arrays
+            used += _bytes(arrays)
+        if used > limit:  # the images differ much in size
+            for other, _ in parts:
+                other.memory.clear()
+            log.info('images: more than %.2f GB already: read from disk every time', used / 1e9)
+            return False
+    return True
+
+
+def _estimate(parts: Sequence[tuple[ImageStore, list[Sample]]]) -> tuple[float, str]:
+    """Return the bytes of all samples decoded, and their sizes, from the first of each part."""
+    need, sizes = 0, {}
+    for store, samples in parts:
+        arrays = next(filter(None, (_read_if_sound((store, sample)) for sample in samples)), None)
+        if arrays:
+            height, width = arrays[0].shape[:2]
+            need += len(samples) * _bytes(arrays)
+            sizes[f'{width}×{height}'] = None
+    return need, ', '.join(sizes)
+
+
+def _read_if_sound(task: tuple[ImageStore, Sample]) -> Arrays | None:
+    store, sample = task
+    try:
+        return store.read(sample)
+    except (DataError, ImageError):
+        return None
+
+
+def _bytes(arrays: Arrays) -> int:
+    return sum(array.nbytes for array in arrays if array is not None)

@@ -1,0 +1,47 @@
+"""The frames of bags that a configuration names, in the cache."""
+
+import logging
+from pathlib import Path
+
+from univseg_core.bags.reading import is_bag, METADATA
+from univseg_core.datasets.cache import folder_for
+from univseg_core.datasets.folders import DataError
+from univseg_core.datasets.frames import extract_frames
+from univseg_core.datasets.manifest import KEPT
+from univseg_core.files import write_text
+
+COMPLETE = 'complete'
+
+log = logging.getLogger(__name__)
+
+
+def frames_folder(source: Path) -> Path:
+    """
+    Return the folder of the frames of BAG or BAG:TOPIC; any other folder as it is.
+
+    Those of a bag are extracted into the cache, if they are not there, with the settings that
+    `univseg frames` has by default. A damaged bag is a warning. A
+    bag that is not finished, without metadata.yaml, is looked at anew each time. Raises DataError
+    where it gives no frame, with the reason.
+    """
+    bag, colon, topic = str(source).rpartition(':')
+    if source.exists() or not colon:
+        bag, topic = str(source), ''
+    path = Path(bag)
+    if not is_bag(path):
+        return source
+    metadata = path / METADATA
+    finished = path if path.is_file() else metadata
+    cache = folder_for('frames', finished if finished.is_file() else path)
+    folder = cache / (topic.strip('/').replace('/', '-') or 'frames')
+    if (folder / COMPLETE).is_file():
+        return folder
+    report = extract_frames([path], folder, [topic] if topic else [])
+    problems = '; '.join(report.problems)
+    if not any(counts[KEPT] for counts in report.counts.values()):
+        raise DataError(f'{source}: no frame: {problems or report.text() or "it is empty"}')
+    if problems:
+        log.warning(problems)
+    if finished.is_file():
+        write_text(folder / COMPLETE, f'{source}\n')
+    return folder

@@ -1,0 +1,89 @@
+"""
+Cityscapes: German streets, 19 classes.
+
+https://www.cityscapes-dataset.com; ids and colours: its scripts' helpers/labels.py.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from univseg_core.datasets.folders import DataError, Sample
+from univseg_core.datasets.layouts.layout import (
+    check_present,
+    files_below,
+    Layout,
+    lookup_table,
+    read_through,
+)
+from univseg_core.domains import Domain, IGNORE_INDEX
+from univseg_core.pictures.images import read_label
+
+CLASSES = {  # id in the label files: name, colour; in the order of the train ids
+    7: ('road', (128, 64, 128)),
+    8: ('sidewalk', (244, 35, 232)),
+    11: ('building', (70, 70, 70)),
+    12: ('wall', (102, 102, 156)),
+    13: ('fence', (190, 153, 153)),
+    17: ('pole', (153, 153, 153)),
+    19: ('traffic light', (250, 170, 30)),
+    20: ('traffic sign', (220, 220, 0)),
+    21: ('vegetation', (107, 142, 35)),
+    22: ('terrain', (152, 251, 152)),
+    23: ('sky', (70, 130, 180)),
+    24: ('person', (220, 20, 60)),
+    25: ('rider', (255, 0, 0)),
+    26: ('car', (0, 0, 142)),
+    27: ('truck', (0, 0, 70)),
+    28: ('bus', (0, 60, 100)),
+    31: ('train', (0, 80, 100)),
+    32: ('motorcycle', (0, 0, 230)),
+    33: ('bicycle', (119, 11, 32)),
+}
+# The other ids up to 33 are not evaluated: void.
+TABLE = lookup_table(dict.fromkeys(range(34), IGNORE_INDEX)
+                     | {code: index for index, code in enumerate(CLASSES)})
+
+IMAGE = '_leftImg8bit.png'
+LABEL_IDS, TRAIN_IDS = '_gtFine_labelIds.png', '_gtFine_labelTrainIds.png'
+
+
+def samples(root: Path, part: str) -> list[Sample]:
+    """List the images of a part with their label ids, or train ids where only those are there."""
+    images = files_below(root / 'leftImg8bit' / part, [IMAGE], 'leftImg8bit_trainvaltest.zip')
+    labels = root / 'gtFine' / part
+    if not labels.is_dir():
+        raise DataError(f'{labels}: no such folder; gtFine_trainvaltest.zip holds it')
+    found = {(city.name, file.name) for city in labels.iterdir() if city.is_dir()
+             for file in city.iterdir()}
+    result = []
+    for image in images:
+        city, stem = image.parent.name, image.name.removesuffix(IMAGE)
+        if (city, stem + LABEL_IDS) not in found and (city, stem + TRAIN_IDS) in found:
+            ending, reader = TRAIN_IDS, read_label
+        else:
+            ending, reader = LABEL_IDS, read_label_ids
+        result.append(Sample(image, labels / city / (stem + ending), reader, root))
+    check_present([sample.label for sample in result], root, 'label maps')
+    return result
+
+
+def extra(root: Path) -> list[Sample]:
+    """List the images of train_extra."""
+    images = files_below(root / 'leftImg8bit' / 'train_extra', [IMAGE],
+                         'leftImg8bit_trainextra.zip')
+    return [Sample(image, root=root) for image in images]
+
+
+def read_label_ids(path: Path, domain: Domain) -> np.ndarray:
+    """Return a *_labelIds.png as (H, W) uint8 train ids, 255 where void."""
+    return read_through(path, TABLE)
+
+
+LAYOUT = Layout(
+    classes=tuple(name for name, _ in CLASSES.values()),
+    palette=tuple(colour for _, colour in CLASSES.values()),
+    samples=samples,
+    held_out=('val',),
+    counts={'train': (2975,), 'val': (500,), 'extra': (19998,)},
+    extra=extra,
+)

@@ -1,0 +1,127 @@
+"""
+IDD, the India Driving Dataset, segmentation part I and II: the 26 classes of level 3.
+
+https://idd.insaan.iiit.ac.in; labels and levels: https://github.com/AutoNUE/public-code.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from univseg_core.datasets.folders import DataError, Sample
+from univseg_core.datasets.layouts.layout import check_present, files_below, Layout
+from univseg_core.domains import Domain, IGNORE_INDEX
+from univseg_core.pictures.images import ImageError, read_label
+
+CLASSES = {  # name: its colour, and the labels of the polygons that level 3 groups in it
+    'road': ((128, 64, 128), ['road']),
+    'drivable fallback': ((250, 170, 160), ['parking', 'drivable fallback']),
+    'sidewalk': ((244, 35, 232), ['sidewalk']),
+    'non-drivable fallback': ((230, 150, 140), ['rail track', 'non-drivable fallback']),
+    'person': ((220, 20, 60), ['person', 'animal']),
+    'rider': ((255, 0, 0), ['rider']),
+    'motorcycle': ((0, 0, 230), ['motorcycle']),
+    'bicycle': ((119, 11, 32), ['bicycle']),
+    'autorickshaw': ((255, 204, 54), ['autorickshaw']),
+    'car': ((0, 0, 142), ['car']),
+    'truck': ((0, 0, 70), ['truck']),
+    'bus': ((0, 60, 100), ['bus']),
+    'vehicle fallback': ((0, 0, 90), ['caravan', 'trailer', 'train', 'vehicle fallback']),
+    'curb': ((220, 190, 40), ['curb']),
+    'wall': ((102, 102, 156), ['wall']),
+    'fence': ((190, 153, 153), ['fence']),
+    'guard rail': ((180, 165, 180), ['guard rail']),
+    'billboard': ((174, 64, 67), ['billboard']),
+    'traffic sign': ((220, 220, 0), ['traffic sign']),
+    'traffic light': ((250, 170, 30), ['traffic light']),
+    'pole': ((153, 153, 153), ['pole', 'polegroup']),
+    'obstruction': ((169, 187, 214), ['obs-str-bar-fallback']),
+    'building': ((70, 70, 70), ['building']),
+    'bridge': ((150, 100, 100), ['bridge', 'tunnel']),
+    'vegetation': ((107, 142, 35), ['vegetation']),
+    'sky': ((70, 130, 180), ['sky', 'fallback background']),
+}
+VOID = ('unlabeled', 'ego vehicle', 'rectification border', 'out of roi', 'license plate')
+INDICES = dict.fromkeys(VOID, IGNORE_INDEX) | {
+    label: index for index, (_, labels) in enumerate(CLASSES.values()) for label in labels}
+
+IMAGES = ('_leftImg8bit.png', '_leftImg8bit.jpg')  # part I, part II
+POLYGONS, LEVEL_3 = '_gtFine_polygons.json', '_gtFine_labellevel3Ids.png'
+PIECES = ('', 'IDD_Segmentation', 'idd20kII')
+"""The folder itself, or what the archives of part I and part II unpack in it."""
+
+LONGEST_SIDE = 20_000
+FARTHEST = 1_000_000
+"""In pixels: what is beyond is no image, or no point of one."""
+
+
+def samples(root: Path, part: str) -> list[Sample]:
+    """List the images of a part, with a label image where one has been made, else polygons."""
+    pieces = [root / piece for piece in PIECES if (root / piece / 'leftImg8bit').is_dir()]
+    if not pieces:
+        raise DataError(f'{root}: has no folder leftImg8bit, IDD_Segmentation or idd20kII')
+    result = []
+    for piece in pieces:
+        images = files_below(piece / 'leftImg8bit' / part, IMAGES, "IDD's segmentation archive")
+        labels = piece / 'gtFine' / part
+        made = {(drive.name, file.name) for drive in labels.glob('*') if drive.is_dir()
+                for file in drive.iterdir() if file.name.endswith(LEVEL_3)}
+        for image in images:
+            drive, stem = image.parent.name, image.name.rpartition('_')[0]
+            if (drive, stem + LEVEL_3) in made:
+                ending, reader = LEVEL_3, read_label
+            else:
+                ending, reader = POLYGONS, read_polygons
+            result.append(Sample(image, labels / drive / (stem + ending), reader, root))
+    check_present([sample.label for sample in result], root, 'label files')
+    return result
+
+
+def read_polygons(path: Path, domain: Domain) -> np.ndarray:
+    """
+    Return a *_gtFine_polygons.json, drawn in its order, as (H, W) uint8, 255 where void.
+
+    As the authors' createLabels.py draws them, with Pillow, but for those of fewer than three
+    points, which have no area. Raises ImageError, which names the
+    file, where it is no such file or has a label that level 3 does not know.
+    """
+    from PIL import Image, ImageDraw
+
+    try:
+        values = json.loads(path.read_bytes())
+        size = int(values['imgWidth']), int(values['imgHeight'])
+        if not all(0 < side <= LONGEST_SIDE for side in size):
+            raise ImageError(f'{path}: the image would have {size[0]}×{size[1]} pixels')
+        image = Image.new('L', size, IGNORE_INDEX)
+        draw = ImageDraw.Draw(image)
+        for thing in values['objects']:
+            points = [(float(x), float(y)) for x, y in thing['polygon']]
+            if not all(abs(value) <= FARTHEST for point in points for value in point):
+                raise ImageError(f'{path}: a polygon lies far outside the image')
+            if len(points) >= 3 and not thing.get('deleted'):
+                draw.polygon(points, fill=_index(path, thing['label']))
+    except OSError as error:
+        raise ImageError(f'{path}: cannot be read: {error.strerror}') from error
+    except ImageError:
+        raise
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ImageError(f'{path}: not a file of labelled polygons (damaged?): '
+                         f'{type(error).__name__}: {error}') from error
+    return np.array(image)
+
+
+def _index(path: Path, label: str) -> int:
+    index = INDICES.get(label, INDICES.get(label.removesuffix('group')))
+    if index is None:
+        raise ImageError(f'{path}: {label!r} is no label of IDD')
+    return index
+
+
+LAYOUT = Layout(
+    classes=tuple(CLASSES),
+    palette=tuple(colour for colour, _ in CLASSES.values()),
+    samples=samples,
+    held_out=('val',),
+    # Part I (the paper's), part II, both.
+    counts={'train': (6993, 7034, 14027), 'val': (981, 1055, 2036)},
+)

@@ -1,0 +1,167 @@
+"""
+Which classes of one domain are like which of another: road like floor, building like wall.
+
+Three measures, all over the labelled pixels of validation images: the cosine of class means in the
+shared encoder's features, the same in the embedding, and the share of a class's pixels that the
+label embeddings of another domain give to each of its classes.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import permutations
+
+import numpy as np
+import torch
+from tqdm import tqdm
+from univseg_core.datasets.folders import read_sample, Sample
+from univseg_core.domains import Domain, IGNORE_INDEX
+from univseg_core.errors import UnivsegError
+from univseg_core.inference.segmenter import Segmenter
+from univseg_core.method.label_embeddings import absent_classes
+from univseg_core.method.pixel_statistics import class_shares, ClassMeans
+from univseg_core.pictures.images import resize_label
+
+COLLAPSED = 0.99
+"""Cosines in the embedding that are all above it say that it has collapsed to one direction."""
+
+
+class CorrespondenceError(UnivsegError):
+    """A model or data in which no domain can be compared with another."""
+
+
+@dataclass(frozen=True)
+class Correspondence:
+    """
+    How the classes of domain `rows` (C_i) are like those of domain `columns` (C_j).
+
+    `features` and `embedding` (C_i, C_j) float64 hold cosines in -1..1, `shares` (C_i, C_j) the
+    part of each row's pixels, 0..1, that lie nearest to a label embedding of each column's class.
+    NaN where a class has no pixel; in `shares`, where the row has no pixel or the column no label
+    embedding. `pixels` (C_i,) int64 counts each row's pixels.
+    """
+
+    rows: Domain
+    columns: Domain
+    pixels: np.ndarray
+    features: np.ndarray
+    embedding: np.ndarray
+    shares: np.ndarray
+
+    @property
+    def has_collapsed(self) -> bool:
+        """Say whether all classes' means point the same way in the embedding."""
+        return bool(np.nanmin(self.embedding) > COLLAPSED)
+
+
+def cosines(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Compare vectors (R, channels) with others (C, channels) by cosine: (R, C); NaN stays NaN."""
+    def unit(vectors: np.ndarray) -> np.ndarray:
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        return vectors / np.maximum(lengths, 1e-12)
+
+    return unit(rows) @ unit(columns).T
+
+
+def centred(means: Mapping[str, ClassMeans]) -> dict[str, np.ndarray]:
+    """
+    Return each domain's class means (C, channels) minus the mean of all domains' pixels.
+
+    Features after a ReLU are never negative: from zero they all point the same way, and those
+    classes are nearest to everything that are nearest to the mean. So they are seen from the
+    mean. Every domain weighs the same in it, however many images it has. It is one point for
+    all domains: what sets one domain as a whole apart from another stays in the cosines.
+    """
+    middle = np.mean([each.mean().numpy() for each in means.values()], axis=0)
+    return {name: _of_classes(each) - middle for name, each in means.items()}
+
+
+def _of_classes(means: ClassMeans) -> np.ndarray:
+    """Return each class's mean, (C, channels) float64; NaN for a class without a pixel."""
+    return means.centroids()[:, 0].numpy()
+
+
+def nearest(row: np.ndarray, count: int) -> list[int]:
+    """Return the columns of a row's largest values (C,), at most `count`; NaN is left out."""
+    order = np.argsort(-row, kind='stable')
+    return [int(column) for column in order[:count] if not np.isnan(row[column])]
+
+
+def count_pairs(truth: np.ndarray, mask: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """Return how many pixels have each pair of classes, (rows, columns) int64; void counts not."""
+    known = (truth != IGNORE_INDEX) & (mask != IGNORE_INDEX)
+    pairs = truth[known].astype(np.int64) * columns + mask[known]
+    return np.bincount(pairs, minlength=rows * columns).reshape(rows, columns)
+
+
+def measure_correspondences(segmenter: Segmenter, samples: Mapping[str, Sequence[Sample]]
+                            ) -> dict[tuple[str, str], Correspondence]:
+    """
+    Compare the classes of every ordered pair of domains; one encoder pass an image.
+
+    `samples` maps names of the segmenter's domains to labelled images. The features' class means
+    are seen from the mean of all domains' pixels (see `centred`); those in the embedding as they
+    are, since the method itself compares embeddings seen from zero. Raises CorrespondenceError
+    for fewer than two domains, or a domain without a labelled pixel, UnivsegError where the model
+    has no label embeddings.
+    """
+    if len(samples) < 2:
+        raise CorrespondenceError('correspondences are between domains, and there is only '
+                                  f'{", ".join(samples)}')
+    domains = {name: segmenter.domains[name] for name in samples}
+    labelled = {name: _has_label_embedding(segmenter, domain) for name, domain in domains.items()}
+    features, embedding, counts, pixels = {}, {}, {}, {}
+    for name, files in samples.items():
+        others = [other for other in samples if other != name]
+        features[name], embedding[name], pixels[name], here = _count_domain(
+            segmenter, domains[name], files, others)
+        counts |= {(name, other): each for other, each in here.items()}
+        if not pixels[name].any():
+            raise CorrespondenceError(f'{name}: every pixel of the labels is void')
+    from_middle = centred(features)
+    as_they_are = {name: _of_classes(each) for name, each in embedding.items()}
+    results = {}
+    for i, j in permutations(domains, 2):
+        total = pixels[i][:, None].astype(float)
+        shares = np.divide(counts[i, j], total, out=np.full(counts[i, j].shape, np.nan),
+                           where=total > 0)
+        shares[:, ~labelled[j]] = np.nan
+        results[i, j] = Correspondence(
+            domains[i], domains[j], pixels[i], cosines(from_middle[i], from_middle[j]),
+            cosines(as_they_are[i], as_they_are[j]), shares)
+    return results
+
+
+def _has_label_embedding(segmenter: Segmenter, domain: Domain) -> np.ndarray:
+    """Return which of a domain's classes, (C,) bool, have a label embedding."""
+    absent = absent_classes(segmenter.label_embeddings(domain.name), domain)
+    return np.array([name not in absent for name in domain.classes])
+
+
+def _count_domain(segmenter: Segmenter, domain: Domain, files: Sequence[Sample],
+                  others: Sequence[str]):
+    """
+    Return what one pass over a domain's images gives.
+
+    Class means in features and embedding, the pixels of each class, and for each other domain
+    how many pixels of each class lie nearest to each of that domain's.
+    """
+    classes = len(domain.classes)
+    features = embedding = None
+    pixels = np.zeros(classes, np.int64)
+    counts = {other: np.zeros((classes, len(segmenter.domains[other].classes)), np.int64)
+              for other in others}
+    for sample in tqdm(files, desc=domain.name, unit='image', leave=False):
+        image, label = read_sample(sample, domain)
+        encoded = segmenter.encode(image)
+        shown, embedded = encoded.features[0], segmenter.embed(encoded)[0]
+        if features is None:
+            features, embedding = (ClassMeans(classes, len(each)) for each in (shown, embedded))
+        at_network_size = torch.from_numpy(resize_label(label, *encoded.network_size))
+        shares = class_shares(at_network_size, classes, segmenter.stride).flatten(1)
+        features.update(shown.flatten(1).double().cpu(), shares)
+        embedding.update(embedded.flatten(1).double().cpu(), shares)
+        pixels += np.bincount(label.ravel(), minlength=256)[:classes]
+        for other, count in counts.items():
+            mask = segmenter.prototype_mask(encoded, other)
+            count += count_pairs(label, mask, *count.shape)
+    return features, embedding, pixels, counts

@@ -1,0 +1,218 @@
+"""Confusion matrix → IoU of each class → mIoU of each domain → their sum."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from tqdm import tqdm
+from univseg_core.datasets.folders import read_sample, Sample
+from univseg_core.domains import Domain, IGNORE_INDEX
+from univseg_core.inference.segmenter import Segmenter
+from univseg_core.pictures.images import fit_size, resize_image, resize_label
+
+Shown = Callable[[str, int, np.ndarray, np.ndarray, np.ndarray], None]
+"""Takes a domain's name, an image's place, itself (H, W, 3), its truth and mask (H, W), uint8."""
+
+PAPER_IMAGES = 100
+"""Validation images that the paper's own code measures with."""
+
+
+@dataclass(frozen=True)
+class DomainResult:
+    """
+    How well one domain's validation set is segmented.
+
+    `confusion` (C, C + 1) int64 counts pixels, rows truth, columns prediction; the last column
+    counts those of no class of this domain (unknown, or nearer to another domain's labels).
+    `prototypes` is the result of labelling each pixel by the nearest of the domain's label
+    embeddings instead of by its head, `prototypes_of_all` by the nearest of all domains'; None
+    where they were not asked for. `absent` is the IoU of a class that no truth and no mask has.
+    `before` is the result of the model that a training started from; None where that has not this
+    domain, or there is none.
+    """
+
+    domain: Domain
+    confusion: np.ndarray
+    prototypes: 'DomainResult | None' = None
+    prototypes_of_all: 'DomainResult | None' = None
+    absent: float = float('nan')
+    before: 'DomainResult | None' = None
+
+    @property
+    def iou(self) -> np.ndarray:
+        """Return each class's IoU, (C,) in 0..1 (Eq 6)."""
+        hits = np.diag(self.confusion).astype(float)
+        union = self.confusion.sum(0)[:len(hits)] + self.confusion.sum(1) - hits
+        return np.divide(hits, union, out=np.full(len(hits), self.absent), where=union > 0)
+
+    @property
+    def miou(self) -> float:
+        """Return the mean IoU, in 0..1, over the classes that occur; NaN if none does."""
+        occurring = self.iou[~np.isnan(self.iou)]
+        return float(occurring.mean()) if len(occurring) else float('nan')
+
+    @property
+    def change(self) -> float | None:
+        """Return what the mIoU has gained since `before`, in -1..1; None without it."""
+        return self.miou - self.before.miou if self.before else None
+
+    def to_dict(self) -> dict:
+        """Return mIoU and class-wise IoU as plain JSON values, None where absent."""
+        values = {'miou': _json_number(self.miou),
+                  'iou': {name: _json_number(value)
+                          for name, value in zip(self.domain.classes, self.iou, strict=True)}}
+        further = {'prototypes': self.prototypes, 'prototypes_of_all': self.prototypes_of_all,
+                   'before': self.before}
+        values |= {key: result.to_dict() for key, result in further.items() if result}
+        return values | ({'change': _json_number(self.change)} if self.before else {})
+
+
+class ConfusionCount:
+    """Counts pixels of (mask, truth) pairs of one domain in one confusion matrix."""
+
+    def __init__(self, domain: Domain):
+        self._domain = domain
+        self._counts = np.zeros((256, 256), np.int64)  # truth, mask
+
+    def add(self, mask: np.ndarray, truth: np.ndarray) -> None:
+        """Add a mask and its truth, each (H, W) uint8; those whose truth is 255 do not count."""
+        pairs = truth.astype(np.uint16) << 8 | mask
+        self._counts += np.bincount(pairs.ravel(), minlength=256 * 256).reshape(256, 256)
+
+    def result(self) -> DomainResult:
+        """Return the result of all pairs that were added."""
+        classes = len(self._domain.classes)
+        confusion = self._counts[:classes, :classes + 1].copy()
+        confusion[:, classes] = self._counts[:classes, classes:].sum(1)
+        return DomainResult(self._domain, confusion)
+
+
+def measure(domain: Domain, pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> DomainResult:
+    """
+    Return the result of (mask, truth) pairs, each (H, W) uint8 of equal sizes.
+
+    One confusion matrix over all images; pixels whose truth is 255 do not count.
+    """
+    count = ConfusionCount(domain)
+    for mask, truth in pairs:
+        count.add(mask, truth)
+    return count.result()
+
+
+def evaluate(segmenter: Segmenter, samples: Mapping[str, Sequence[Sample]], *,
+             protocol: Literal['standard', 'paper'] = 'standard', prototypes: bool = False,
+             progress: bool = True, shown: Shown | None = None) -> dict[str, DomainResult]:
+    """
+    Measure each domain's head on its labelled samples, at the label maps' own size.
+
+    `samples` maps names of the segmenter's domains to image and label files. By the protocol of
+    the paper's own code, the first 100 images count, both they and their label maps are scaled to
+    the size that the model learned from, and absent classes count as 0. With `prototypes`, the
+    label embeddings are measured, too, by one encoder pass an image. `shown` is called with each
+    domain's name and, of each image, its place in the samples, itself, truth and mask. Raises
+    UnivsegError where the model has no label embeddings.
+    """
+    results = {}
+    label_spaces = list(segmenter.domains)
+    if sum(len(domain.classes) for domain in segmenter.domains.values()) > IGNORE_INDEX:
+        label_spaces = []  # more labels than a mask can hold
+    for name, files in samples.items():
+        domain = segmenter.domains[name]
+        if protocol == 'paper':
+            files = files[:PAPER_IMAGES]
+        heads, nearest, nearest_of_all = (ConfusionCount(domain) for _ in range(3))
+        for i, (image, truth) in enumerate(tqdm(
+                _one_ahead(files, domain), f'evaluate {name}', len(files), unit='image',
+                leave=False, disable=not progress)):
+            if protocol == 'paper':
+                size = fit_size(*truth.shape, segmenter.card.image_size)
+                image, truth = resize_image(image, *size), resize_label(truth, *size)
+            encoded = segmenter.encode(image)
+            mask = segmenter.head_mask(encoded, name)
+            heads.add(mask, truth)
+            if shown is not None:
+                shown(name, i, image, truth, mask)
+            if prototypes:
+                nearest.add(segmenter.prototype_mask(encoded, name), truth)
+            if prototypes and label_spaces:
+                nearest_of_all.add(segmenter.prototype_mask(encoded, name, label_spaces), truth)
+        absent = 0.0 if protocol == 'paper' else np.nan
+        results[name] = replace(
+            heads.result(), absent=absent,
+            prototypes=replace(nearest.result(), absent=absent) if prototypes else None,
+            prototypes_of_all=replace(nearest_of_all.result(), absent=absent)
+            if prototypes and label_spaces else None)
+    return results
+
+
+def _one_ahead(files: Sequence[Sample],
+               domain: Domain) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield each sample's image and truth, in order, while a thread reads the next one."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = None
+        for sample in files:
+            before, coming = coming, pool.submit(read_sample, sample, domain)
+            if before is not None:
+                yield before.result()
+        if coming is not None:
+            yield coming.result()
+
+
+def table(rows: Mapping[str, Sequence[float]], domains: Sequence[str]) -> str:
+    """Return a Markdown table of mIoUs (0..1), a row for each title, a column for each domain."""
+    return '\n'.join([
+        f'| mIoU % | {" | ".join(domains)} |', '|---|' + '--:|' * len(domains),
+        *(f'| {title} | {" | ".join(f"{100 * value:.1f}" for value in values)} |'
+          for title, values in rows.items())])
+
+
+def report(results: Mapping[str, DomainResult]) -> str:
+    """
+    Return a Markdown table of IoU by class, of each domain's mIoU, and their sum.
+
+    Beside them stands what they were before, and the change in percentage points, where known.
+    """
+    lines = []
+    for name, result in results.items():
+        columns = _columns(result)
+        width = max(len(c) for c in (*result.domain.classes, 'class'))
+        lines += [f'### {name}', '', f'| {"class":{width}} | {" | ".join(columns)} |',
+                  f'|{"-" * (width + 2)}|{"--:|" * len(columns)}']
+        *rows, mious = zip(*columns.values(), strict=True)
+        lines += [f'| {c:{width}} | {" | ".join(cells)} |'
+                  for c, cells in zip(result.domain.classes, rows, strict=True)]
+        lines += [f'| {"mIoU":{width}} | {" | ".join(f"**{cell}**" for cell in mious)} |', '']
+    total = sum(result.miou for result in results.values())
+    return '\n'.join([*lines, f'Sum of mIoUs: **{_percent(total)}**'])
+
+
+def _columns(result: DomainResult) -> dict[str, list[str]]:
+    """Return the columns of a domain's table by title: a cell for each class, then the mIoU's."""
+    def values(part: DomainResult) -> list[float]:
+        return [*part.iou, part.miou]
+
+    columns = {'IoU %': map(_percent, values(result))}
+    if result.before:
+        columns['before %'] = map(_percent, values(result.before))
+        columns['change'] = map(signed_points,
+                                np.subtract(values(result), values(result.before)))
+    for title, part in (('prototypes %', result.prototypes),
+                        ("all domains' prototypes %", result.prototypes_of_all)):
+        if part:
+            columns[title] = map(_percent, values(part))
+    return {title: list(cells) for title, cells in columns.items()}
+
+
+def signed_points(change: float) -> str:
+    """Return a change of a share (0..1) in percentage points, with its sign."""
+    return 'absent' if np.isnan(change) else f'{100 * change:+.1f}'
+
+
+def _json_number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def _percent(value: float) -> str:
+    return 'absent' if np.isnan(value) else f'{100 * value:.1f}'

@@ -1,0 +1,64 @@
+"""The JPEG and PNG files in compressed image messages."""
+
+import cv2
+import numpy as np
+from univseg_core.pictures.encoded import encoded_size
+from univseg_core.pictures.images import ImageError
+
+MAX_PIXELS = 2 ** 26
+"""The most pixels that a file may claim to hold before memory is taken for them (two of 8K)."""
+
+REDUCED = ((8, cv2.IMREAD_REDUCED_GRAYSCALE_8), (4, cv2.IMREAD_REDUCED_GRAYSCALE_4),
+           (2, cv2.IMREAD_REDUCED_GRAYSCALE_2))
+
+
+def decode_file(data: bytes) -> np.ndarray:
+    """
+    Return the picture of a JPEG or PNG file as (H, W, 1) grey or (H, W, 3) BGR, uint8 or uint16.
+
+    Pixels stay where the file has them, whatever its EXIF data says of its orientation; a
+    channel of opacity is dropped. Raises ImageError for what is not a whole JPEG or PNG of at
+    most MAX_PIXELS.
+    """
+    _checked_size(data)
+    flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+    picture = _decode(data, flags)
+    return picture.reshape(*picture.shape[:2], -1)
+
+
+def decode_small(data: bytes, side: int) -> tuple[np.ndarray, tuple[int, int]]:
+    """
+    Return a small grey picture of a JPEG or PNG file, (h, w) uint8, and its own (height, width).
+
+    It is a half, quarter or eighth of the file's, of which a JPEG is decoded at a fraction of the
+    cost, but as it is rather than less than `side` pixels a side. Raises ImageError as
+    `decode_file` does.
+    """
+    size = _checked_size(data)
+    flags = next((flags for scale, flags in REDUCED if min(size) >= scale * side),
+                 cv2.IMREAD_GRAYSCALE)
+    return _decode(data, flags | cv2.IMREAD_IGNORE_ORIENTATION), size
+
+
+def _checked_size(data: bytes) -> tuple[int, int]:
+    """Return a file's height and width; raise ImageError where it should not be decoded."""
+    try:
+        size = encoded_size(data)
+    except ValueError as error:
+        raise ImageError(str(error)) from error
+    if size is None:
+        raise ImageError('neither a JPEG nor a PNG')
+    height, width = size
+    if height * width > MAX_PIXELS:
+        raise ImageError(f'{width}x{height} pixels, more than {MAX_PIXELS}')
+    return size
+
+
+def _decode(data: bytes, flags: int) -> np.ndarray:
+    try:
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error:
+        picture = None
+    if picture is None:
+        raise ImageError('damaged')
+    return picture

@@ -1,0 +1,92 @@
+"""Finished runs, of which the figures are made."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+import os
+from pathlib import Path
+
+from univseg_core.batches.dataset import load_validation
+from univseg_core.datasets.folders import Sample
+from univseg_core.domains import Domain
+from univseg_core.errors import UnivsegError
+from univseg_core.inference.segmenter import Segmenter
+from univseg_core.settings.config import load_config
+
+MODEL = 'model.univseg'
+"""The model file in the folder of a finished run."""
+
+
+class FigureError(UnivsegError):
+    """Runs, classes or images of which the figure that was asked for cannot be made."""
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run's name in figures, its model, and the validation samples of its domains by name."""
+
+    name: str
+    segmenter: Segmenter
+    samples: dict[str, list[Sample]]
+
+    @property
+    def domains(self) -> dict[str, Domain]:
+        """Return the domains that have validation images, by name."""
+        return {name: self.segmenter.domains[name] for name in self.samples}
+
+
+def load_runs(paths: Sequence[Path], config: str | None = None,
+              device: str = 'auto') -> list[FinishedRun]:
+    """
+    Load finished runs: run folders, or model files with a configuration.
+
+    A configuration that is named says where the validation images are; otherwise that of the
+    run folder does. Raises FigureError where a path is neither, its run is not finished, or two
+    runs have a domain of the same name with other classes.
+    """
+    runs = []
+    for path, name in zip(paths, run_names(paths), strict=True):
+        model, source = path, config
+        if path.is_dir():
+            model, source = path / MODEL, config or str(path / 'config.yaml')
+            if not model.is_file():
+                raise FigureError(f'{path}: not a finished run: it has no {MODEL} yet')
+        elif not path.is_file():
+            raise FigureError(f'{path}: no such run folder or model file')
+        if source is None:
+            raise FigureError(f'{path}: a model file alone does not say where the validation '
+                              'images are: name a configuration with --config')
+        segmenter = Segmenter.load(model, device=device, precision='fp32')
+        runs.append(FinishedRun(name, segmenter,
+                                load_validation(load_config(source), segmenter.domains)))
+    _check_label_spaces(runs)
+    return runs
+
+
+def run_names(paths: Sequence[Path]) -> list[str]:
+    """
+    Return the names of run folders or model files: their paths below the folder of them all.
+
+    runs/basic and runs/finetune/yard become basic and finetune/yard; RUN/model.univseg is called
+    as RUN is. The same path twice keeps its name.
+    """
+    parts = [_parts(path.resolve()) for path in paths]
+    common = Path(os.path.commonpath([Path(*each[:-1]) for each in parts]))
+    return [str(Path(*each).relative_to(common)) for each in parts]
+
+
+def _parts(path: Path) -> tuple[str, ...]:
+    if path.name == MODEL:
+        path = path.parent
+    return path.with_suffix('').parts if path.is_file() else path.parts
+
+
+def _check_label_spaces(runs: Sequence[FinishedRun]) -> None:
+    first: dict[str, FinishedRun] = {}
+    for run in runs:
+        for name, domain in run.domains.items():
+            other = first.setdefault(name, run)
+            if other.domains[name].classes != domain.classes:
+                raise FigureError(
+                    f'{run.name} and {other.name} both have a domain {name}, but of different '
+                    f'classes: {", ".join(domain.classes)} and '
+                    f'{", ".join(other.domains[name].classes)}')

@@ -1,0 +1,149 @@
+"""Runs → processes, some at a time, each when what it needs is there."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, ExitStack
+import fcntl
+import os
+from pathlib import Path
+import re
+import subprocess
+import sys
+import time
+from typing import IO
+
+from tqdm import tqdm
+from univseg_core.files import write_text
+from univseg_core.research.plan import ExperimentError, Run
+from univseg_core.training.interrupts import deferred_interrupts
+import yaml
+
+TRAIN = (sys.executable, '-m', 'univseg_core', 'train')
+"""The command that trains; a configuration's path and --run FOLDER follow."""
+
+OUTPUT = 'output.log'
+"""What a run prints, where several go on at a time."""
+
+LOCK = '.experiment.lock'
+"""What a command holds in the folder of an N and seed."""
+
+POLL_SECONDS = 0.2
+LAST_LINES = 8
+
+
+def execute(runs: Sequence[Run], *, jobs: int = 1, devices: int | None = None,
+            command: Sequence[str] = TRAIN) -> None:
+    """
+    Run what is not finished, `jobs` at a time, each as a process of its own.
+
+    One alone shows its own progress; of several, each prints to output.log in its run folder, and
+    has one CPU thread unless OMP_NUM_THREADS says otherwise. Ctrl-C, SIGTERM and a closed terminal
+    let each save where it stands and raise KeyboardInterrupt; a second one stops them at once.
+    Where a run fails, the others are stopped in the same way and ExperimentError says why; so it
+    does, before anything runs, where another command executes runs of the same N and seed.
+    """
+    waiting = [run for run in runs if not run.is_finished]
+    finished = {run.folder for run in runs if run.is_finished}
+    running: dict[Run, subprocess.Popen] = {}
+    with deferred_interrupts() as interrupted, ExitStack() as stack:
+        for folder in sorted({run.seed_folder for run in runs}):
+            stack.enter_context(_claimed(folder))
+        bar = stack.enter_context(tqdm(
+            total=len(runs), initial=len(finished), unit='run', smoothing=0, dynamic_ncols=True,
+            disable=jobs == 1))
+        stack.callback(lambda: _stop(running.values()))
+        while waiting or running:
+            ready = [run for run in waiting if finished.issuperset(run.needs)]
+            for run in ready[:jobs - len(running)]:
+                waiting.remove(run)
+                number = len(runs) - len(waiting)
+                tqdm.write(f'{run.folder} ({number} of {len(runs)})', file=sys.stderr)
+                running[run] = _start(run, jobs > 1, devices, command)
+            interrupted.wait(POLL_SECONDS)
+            if interrupted.is_set():
+                raise KeyboardInterrupt
+            for run in [run for run, process in running.items() if process.poll() is not None]:
+                _check(run, running.pop(run), jobs > 1)
+                finished.add(run.folder)
+                bar.update()
+
+
+@contextmanager
+def _claimed(folder: Path) -> Iterator[None]:
+    """Hold a folder of runs; the kernel lets go of it when this process ends, however it does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open('w') as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            raise ExperimentError(f'{folder}: another experiment is going on in this folder; wait '
+                                  'for it, or stop it with Ctrl-C') from None
+        except OSError as error:  # a network file system that has no locks
+            tqdm.write(f'{folder}: cannot be locked ({error.strerror})', file=sys.stderr)
+        yield
+
+
+def _start(run: Run, to_file: bool, devices: int | None,
+           command: Sequence[str]) -> subprocess.Popen:
+    write_text(run.config_file, yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True))
+    arguments = [*command, str(run.config_file), '--run', str(run.folder)]
+    if devices is not None:
+        arguments += ['--devices', str(devices)]
+    output: IO | int = sys.__stderr__.fileno()  # standard output is the table's
+    environment = dict(os.environ)
+    if to_file:
+        environment.setdefault('OMP_NUM_THREADS', '1')
+        environment.setdefault('TQDM_MININTERVAL', '10')  # seconds; else a log of mere progress
+        run.folder.mkdir(parents=True, exist_ok=True)
+        output = (run.folder / OUTPUT).open('a', encoding='utf-8')
+        print(f'--- {time.strftime("%Y-%m-%d %H:%M:%S")}', file=output, flush=True)
+    try:
+        # In a session of its own: a terminal's Ctrl-C reaches it through us alone, and once.
+        return subprocess.Popen(arguments, env=environment, stdout=output, start_new_session=True,
+                                stderr=subprocess.STDOUT)
+    finally:
+        if to_file:
+            output.close()
+
+
+def _check(run: Run, process: subprocess.Popen, to_file: bool) -> None:
+    """Raise ExperimentError, with what the run said last, where it did not end well."""
+    if process.returncode == 0 and run.is_finished:
+        return
+    what = (f'failed (exit status {process.returncode})' if process.returncode
+            else 'ended without model.univseg and evaluation.json')
+    if not to_file:
+        raise ExperimentError(f'{run.folder} {what}; what it wrote above says why')
+    path = run.folder / OUTPUT
+    raise ExperimentError('\n  '.join([f'{run.folder} {what}; the end of {path}:',
+                                       *_last_lines(path)]))
+
+
+def _last_lines(path: Path) -> list[str]:
+    """Return the last lines that the newest start of a run left, without progress bars."""
+    text = path.read_bytes().decode('utf-8', errors='replace')  # no newline for a \r
+    text = re.split(r'^--- .*$', text, flags=re.MULTILINE)[-1]
+    lines = [line.rpartition('\r')[2].rstrip() for line in text.split('\n')]
+    return [line for line in lines if line][-LAST_LINES:]
+
+
+def _stop(processes: Iterable[subprocess.Popen]) -> None:
+    """
+    Let processes save where they stand, and wait for them; at a second Ctrl-C, do not.
+
+    By SIGTERM: SIGINT would be ignored where this process was started in a script's background.
+    """
+    processes = list(processes)
+    if processes:
+        tqdm.write(f'{len(processes)} runs save where they stand; a second Ctrl-C does not wait',
+                   file=sys.stderr)
+    for process in processes:
+        process.terminate()
+    try:
+        for process in processes:
+            process.wait()
+    except KeyboardInterrupt:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.wait()
+        raise

@@ -1,0 +1,186 @@
+"""What finished runs were measured at, by variant, domain and seed."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+import json
+from pathlib import Path
+import statistics
+from typing import Any
+
+from univseg_core.files import write_text
+from univseg_core.reporting.run_log import read_losses
+from univseg_core.research.plan import ExperimentError, folder_of, is_finished
+from univseg_core.research.settings import Experiment
+from univseg_core.research.variants import VARIANTS
+import yaml
+
+PAPER = 'evaluation_paper.json'
+
+MEASURES = {
+    'standard': ('evaluation.json', None),
+    'paper': (PAPER, None),
+    'prototypes': ('evaluation.json', 'prototypes'),
+}
+"""
+By name: the file in a run folder and the key below a domain.
+
+The heads on the whole validation set at the label maps' own size; the heads by the protocol of the
+paper's code; and the nearest label embedding in place of the head.
+"""
+
+
+@dataclass(frozen=True)
+class Mean:
+    """Mean and sample standard deviation (of count − 1; None for one value) over seeds, in %."""
+
+    mean: float
+    deviation: float | None
+    count: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> 'Mean | None':
+        """Return it of some values, None of none."""
+        if not values:
+            return None
+        deviation = statistics.stdev(values) if len(values) > 1 else None
+        return cls(statistics.fmean(values), deviation, len(values))
+
+
+class Results:
+    """
+    The figures of an experiment's finished runs below the folder `root`.
+
+    Every file is read once. Raises ExperimentError, as do the methods, for a damaged one.
+    """
+
+    def __init__(self, experiment: Experiment, root: Path):
+        self._experiment, self._root = experiment, root
+        self._files: dict[Path, Mapping[str, Any]] = {}
+
+    def finished_folders(self) -> list[Path]:
+        """Return the folders of all runs of the experiment's variants that are finished."""
+        return [folder for *_, folder in self._finished()]
+
+    def _finished(self) -> Iterator[tuple[int | str, int, str, Path]]:
+        """Yield N, seed, variant and folder of each finished run."""
+        section = self._experiment.section
+        for labelled in section.labelled:
+            for seed in section.seeds:
+                for variant in section.variants:
+                    for domain in self._experiment.domains if VARIANTS[variant].alone else [None]:
+                        folder = folder_of(self._root, labelled, seed, variant, domain)
+                        if is_finished(folder):
+                            yield labelled, seed, variant, folder
+
+    def miou(self, labelled: int | str, variant: str, domain: str,
+             measure: str = 'standard') -> dict[int, float]:
+        """Return the domain's mIoU in percent of each seed that has one."""
+        values = {seed: part['miou'] for seed, part in
+                  self._parts(labelled, variant, domain, measure).items()}
+        return {seed: 100 * value for seed, value in values.items() if value is not None}
+
+    def sum_of_mious(self, labelled: int | str, variant: str,
+                     measure: str = 'standard') -> dict[int, float]:
+        """Return the sum over all domains, in percent, of each seed that has them all."""
+        domains = [self.miou(labelled, variant, name, measure)
+                   for name in self._experiment.domains]
+        return {seed: sum(domain[seed] for domain in domains)
+                for seed in domains[0] if all(seed in domain for domain in domains)}
+
+    def differences(self, labelled: int | str, variant: str, other: str,
+                    domain: str | None = None) -> dict[int, float]:
+        """
+        Return by how many points a variant's mIoU is above another's, of each seed that has both.
+
+        That of a domain, or the sum over all. Of one seed, both have the same labelled images.
+        """
+        mine, its = (self.sum_of_mious(labelled, name) if domain is None
+                     else self.miou(labelled, name, domain) for name in (variant, other))
+        return {seed: value - its[seed] for seed, value in mine.items() if seed in its}
+
+    def runs(self) -> list[dict[str, Any]]:
+        """
+        Return what each finished run was and came to: a row of plain values for each.
+
+        mIoUs are in percent, by domain, None where the run has it not; `seconds` is what its steps
+        took, without validations, waits for other runs or networks that it began with.
+        """
+        return [{'labelled': labelled, 'seed': seed, 'variant': variant, **self._run(folder)}
+                for labelled, seed, variant, folder in self._finished()]
+
+    def _run(self, folder: Path) -> dict[str, Any]:
+        parts = self._read(folder / 'evaluation.json')
+        losses = read_losses(folder)
+        row = {'steps': None, 'seconds': None}
+        if losses:
+            config = yaml.safe_load((folder / 'config.yaml').read_text(encoding='utf-8'))
+            row['steps'] = config['training']['steps']
+            row['seconds'] = row['steps'] * float(losses['seconds_per_step'].mean())
+        for name in self._experiment.domains:
+            part = parts.get(name, {})
+            for key, value in ((f'miou/{name}', part.get('miou')),
+                               (f'prototype_miou/{name}',
+                                part.get('prototypes', {}).get('miou'))):
+                row[key] = None if value is None else 100 * value
+        return row
+
+    def iou(self, labelled: int | str, variant: str, domain: str,
+            measure: str = 'standard') -> dict[str, list[float]]:
+        """
+        Return the IoU of each class in percent, of all seeds that have one.
+
+        A class that no truth and no prediction has has none; no run finished: no classes.
+        """
+        values: dict[str, list[float]] = {}
+        for part in self._parts(labelled, variant, domain, measure).values():
+            for name, value in part['iou'].items():
+                values.setdefault(name, []).extend([] if value is None else [100 * value])
+        return values
+
+    def _parts(self, labelled: int | str, variant: str, domain: str,
+               measure: str) -> dict[int, Mapping[str, Any]]:
+        """Return, of each seed whose run has it, what was measured on a domain."""
+        file, key = MEASURES[measure]
+        alone = VARIANTS[variant].alone
+        parts = {}
+        for seed in self._experiment.section.seeds:
+            folder = folder_of(self._root, labelled, seed, variant, domain if alone else None)
+            if not is_finished(folder) or not (folder / file).is_file():
+                continue
+            part = self._read(folder / file).get(domain)
+            if part is not None and key is not None:
+                part = part.get(key)
+            if part is not None:
+                parts[seed] = part
+        return parts
+
+    def _read(self, path: Path) -> Mapping[str, Any]:
+        if path not in self._files:
+            try:
+                values = json.loads(path.read_text(encoding='utf-8'))
+                for part in values.values():
+                    if isinstance(part, dict):
+                        part['miou'], part['iou'].items()
+            except (ValueError, LookupError, AttributeError, TypeError) as error:
+                raise ExperimentError(f'{path}: damaged: expected the mIoU and IoUs of each '
+                                      f'domain ({error!r})') from None
+            self._files[path] = values
+        return self._files[path]
+
+
+def evaluate_by_the_papers_protocol(folders: Sequence[Path]) -> None:
+    """Measure the models of finished runs in that way, too, those that have not been, yet."""
+    folders = [folder for folder in folders if not (folder / PAPER).is_file()]
+    if not folders:
+        return
+    from univseg_core.batches.dataset import load_validation
+    from univseg_core.inference.segmenter import Segmenter
+    from univseg_core.measuring.evaluation import evaluate
+    from univseg_core.settings.config import load_config
+
+    for folder in folders:
+        segmenter = Segmenter.load(folder / 'model.univseg', precision='fp32')
+        samples = load_validation(load_config(folder / 'config.yaml'), segmenter.domains)
+        results = evaluate(segmenter, samples, protocol='paper')
+        write_text(folder / PAPER, json.dumps(
+            {name: result.to_dict() for name, result in results.items()}, indent=1))

@@ -1,0 +1,418 @@
+"""What decides a training run: every setting, its default, range and meaning."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import (
+    Field,
+    field_validator,
+    model_validator,
+    StrictBool,
+    StrictInt,
+    ValidationInfo,
+)
+from pydantic_core import PydanticCustomError
+from univseg_core.datasets.layouts import LAYOUTS
+from univseg_core.domains import Domain, DomainError
+from univseg_core.method.label_embeddings import default_basis
+from univseg_core.models.encoders import encoder_channels, encoder_stride, ENCODERS
+from univseg_core.models.pretrained import has_imagenet_weights, weights_named
+from univseg_core.models.timm_encoder import EncoderError, is_of_timm, plan_of
+from univseg_core.settings.file import checked, override_setting, read_settings, Section
+from univseg_core.settings.kinds import ClassNames, ExistingFile, Folder, Images, Weights
+import yaml
+
+
+class LabelledFolder(Section):
+    """Images and their label maps, paired by file name without its ending."""
+
+    images: Folder = Field(description='folder of images (png, jpg, …)')
+    labels: Folder = Field(description='folder of label maps: PNG, one channel, class index, '
+                                       '255 = void')
+
+
+class DomainSection(Section):
+    """One place: its label space and where its images are."""
+
+    dataset: Literal[('folder', *LAYOUTS)] = Field(
+        'folder', description='whose layout the files have: that of a published data set, which '
+                              'root names, or folder: train and validation name them')
+    root: Folder | None = Field(
+        None, validate_default=True,
+        description="the data set's folder, as its download unpacks; not with folder")
+    held_out: Literal['val', 'test'] | None = Field(
+        None, description="which of the data set's own parts to measure with, where it has both: "
+                          'camvid has val, which is meant when left out, and test')
+    extra: StrictBool = Field(
+        False, description="whether the data set's own further images serve as unlabelled ones: "
+                           'train_extra of cityscapes')
+    classes: ClassNames = Field(
+        None, validate_default=True,
+        description='class names in index order, or a text file with one name a line; a data set '
+                    'has its own')
+    palette: list[tuple[int, int, int]] | None = Field(
+        None, description="one [red, green, blue] a class; the data set's, or made, when left out")
+    train: LabelledFolder | None = Field(
+        None, validate_default=True, description='images to learn from, with labels')
+    validation_from_train: StrictInt | None = Field(
+        None, ge=1, description='how many training images to set aside and measure with, in place '
+                                'of the validation images: to choose settings by, or where there '
+                                'are no others; the same ones for every seed')
+    validation: LabelledFolder | None = Field(
+        None, validate_default=True, description='images to measure with')
+    labelled: StrictInt | None = Field(
+        None, ge=1, description='how many training labels to use (N); all when left out')
+    unlabelled: list[Images] = Field(
+        [], description='further images without labels: folders, or ROS 2 bags (BAG, or '
+                        'BAG:TOPIC where it has several topics of images)')
+    labelled_also_unlabelled: StrictBool = Field(
+        True, description='whether the N labelled images serve the unsupervised terms too')
+
+    @field_validator('classes', 'train', 'validation')
+    @classmethod
+    def _of_folders(cls, value: object, info: ValidationInfo) -> object:
+        dataset = info.data.get('dataset')  # None where that is wrong itself
+        aside = info.field_name == 'validation' and info.data.get('validation_from_train')
+        if dataset == 'folder' and value is None and not aside:
+            raise PydanticCustomError('missing', 'missing')
+        if dataset in LAYOUTS and value is not None:
+            raise ValueError(f'{dataset} has its own; leave it out, or the dataset')
+        return value
+
+    @field_validator('validation_from_train')
+    @classmethod
+    def _in_place_of_others(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value is not None and info.data.get('held_out'):
+            raise ValueError('measures in place of held_out; leave one of them out')
+        return value
+
+    @field_validator('root', 'held_out', 'extra')
+    @classmethod
+    def _of_a_dataset(cls, value: object, info: ValidationInfo) -> object:
+        dataset = info.data.get('dataset')
+        if dataset == 'folder' and value:
+            raise ValueError(f'only with a dataset ({", ".join(LAYOUTS)}), whose layout tells '
+                             'what is where')
+        layout = LAYOUTS.get(dataset)
+        if layout and info.field_name == 'root' and value is None:
+            raise PydanticCustomError('missing', 'missing')
+        if layout and info.field_name == 'held_out' and value and value not in layout.held_out:
+            raise ValueError(f'{dataset} has {" and ".join(layout.held_out)} alone, got {value}')
+        if layout and info.field_name == 'extra' and value and layout.extra is None:
+            raise ValueError(f'{dataset} has no further images; folders of others can be named '
+                             'in unlabelled')
+        return value
+
+
+class ModelSection(Section):
+    """The network."""
+
+    encoder: str = Field(
+        'efficientnet_lite0', description='the encoder, by its name (docs/training.md has a '
+                                          'table), or timm/NAME for any network of timm')
+    width: float = Field(
+        1.0, ge=1 / 16, le=4, description="multiplier of the channels of a DRN or light; timm's "
+                                          'networks have no other than 1')
+    stride: Literal[4, 8] | None = Field(
+        None, description="pixels from one of the encoder's features to the next: 8, or 4 for "
+                          "networks of timm; the encoder's own when left out")
+    pretrained: Weights | None = Field(
+        None, description='weights that the encoder begins with: imagenet (from a package that '
+                          "ships them, or by timm's download), none (random), or a local .pth, "
+                          '.pt or .safetensors file as its authors published it; when left out, '
+                          'imagenet for encoders that have them')
+    start: ExistingFile | None = Field(
+        None, description='model file (NAME.univseg) to begin with: its encoder, embedding and '
+                          'the heads of its domains that are trained here, too')
+    embedding_dim: StrictInt = Field(
+        128, ge=1, description='dimension D of pixel and label embeddings')
+
+    @field_validator('encoder')
+    @classmethod
+    def _known(cls, encoder: str) -> str:
+        try:
+            encoder_channels(encoder)
+        except EncoderError as error:  # without timm
+            raise ValueError(str(error)) from error
+        return encoder
+
+    @field_validator('width')
+    @classmethod
+    def _of_the_encoder(cls, width: float, info: ValidationInfo) -> float:
+        if 'encoder' in info.data:  # else its own problem is told
+            encoder_channels(info.data['encoder'], width)
+        return width
+
+    @field_validator('stride')
+    @classmethod
+    def _that_it_has(cls, stride: int | None, info: ValidationInfo) -> int | None:
+        if 'encoder' in info.data:
+            encoder_stride(info.data['encoder'], stride)
+        return stride
+
+    @field_validator('pretrained')
+    @classmethod
+    def _published(cls, weights: str | None, info: ValidationInfo) -> str | None:
+        name = info.data.get('encoder')
+        if weights == 'imagenet' and name and not has_imagenet_weights(name):
+            raise ValueError(f'{name} has no ImageNet weights that could be found: name a file '
+                             'of them, or none')
+        return weights
+
+    @property
+    def weights(self) -> str:
+        """Return what an encoder begins with: imagenet, none, or the path of a file."""
+        return weights_named(self.encoder, self.pretrained)
+
+
+class DataSection(Section):
+    """How images become training batches."""
+
+    image_size: StrictInt | None = Field(
+        None, ge=32, le=2 ** 16,
+        description='longest side in pixels to which images are scaled, in training and on the '
+                    'robot; as they are when left out')
+    crop_size: StrictInt = Field(
+        512, ge=32, le=2 ** 16, description='side of the square training crops in pixels')
+    labelled_per_domain: StrictInt = Field(
+        4, ge=1, description='labelled crops of each domain in a batch')
+    unlabelled_per_domain: StrictInt = Field(
+        2, ge=1, description='unlabelled crops of each domain in a batch; two or more to mix '
+                             'them, as objective.consistency does')
+    scale: tuple[float, float] = Field(
+        (0.75, 1.5), description='range of the random scale')
+    flip: StrictBool = Field(True, description='whether to mirror half of the crops')
+    curriculum: list[tuple[float, float]] = Field(
+        [], description='stages before the full size, each as [share of the steps, scale of '
+                        'images and crops]: [[0.6, 0.5]] has the first 60 % at half the size')
+    colour: float = Field(
+        0.3, ge=0, lt=1, description='strength of random brightness, contrast and saturation')
+
+    @model_validator(mode='after')
+    def _ordered(self) -> 'DataSection':
+        if not 0.1 <= self.scale[0] <= self.scale[1] <= 10:
+            raise ValueError(
+                f'scale: expected 0.1 ≤ lowest ≤ highest ≤ 10, got {list(self.scale)}')
+        if not all(share > 0 and 0.1 <= scale <= 1 for share, scale in self.curriculum) or sum(
+                share for share, _ in self.curriculum) >= 1:
+            raise ValueError('curriculum: expected [share, scale] with shares above 0 that sum to '
+                             'less than 1, as the rest is at full size, and scales of 0.1 to 1, '
+                             f'got {[list(stage) for stage in self.curriculum]}')
+        return self
+
+
+class ObjectiveSection(Section):
+    """
+    What is learned besides labels, and how labels are weighed.
+
+    The unsupervised terms of the paper (Eq 2 to 5), what may tie the embedding down, and ours.
+    """
+
+    alpha: float = Field(
+        0.0, ge=0, description='weight of the cross-domain entropy (1 in the paper)')
+    beta: float = Field(
+        0.0, ge=0, description='weight of the within-domain entropy (1 in the paper)')
+    warmup_steps: StrictInt = Field(
+        1000, ge=0, description='steps over which the weights alpha, beta and consistency rise '
+                                'linearly from 0')
+    similarity: Literal['dot_product', 'cosine'] = Field(
+        'dot_product', description='of pixel with label embeddings; the dot product (the paper) '
+                                   'can lower the entropy by longer embeddings alone')
+    temperature: float = Field(
+        1.0, gt=0, description='what similarities are divided by; about 0.1 suits cosine')
+    anchor: float = Field(
+        0.0, ge=0, description='weight of the cross-entropy of labelled pixels against the label '
+                               'embeddings of their domain, which ties the embedding to them')
+    consistency: float = Field(
+        1.0, ge=0, description='weight of the cross-entropy of mixed unlabelled crops against '
+                               'what a mean teacher, the running mean of the network, makes of '
+                               'them unmixed')
+    class_balance: float = Field(
+        0.5, ge=0, le=1, description='power of the inverse class frequency by which labelled '
+                                     'pixels are weighed: 0 not at all, 1 all classes alike')
+    full_resolution: StrictBool = Field(
+        False, description='whether the entropy is that of each pixel, at many times the cost, '
+                           'and not of each cell')
+
+    @property
+    def needs_unlabelled(self) -> bool:
+        """Return whether unlabelled images are learned from."""
+        return bool(self.alpha or self.beta or self.consistency)
+
+    @property
+    def needs_label_embeddings(self) -> bool:
+        """Return whether label embeddings are learned with."""
+        return bool(self.alpha or self.beta or self.anchor)
+
+
+class LabelEmbeddingSection(Section):
+    """The label embeddings (paper, appendices A and B)."""
+
+    pretrain_steps: StrictInt = Field(
+        500, ge=1, description='steps of the supervised-only networks whose features they are '
+                               'made from')
+    basis: Literal['pretrained', 'per_domain', 'joint', 'start'] | None = Field(
+        None, description="pretrained: principal components of the pretrained encoder's own "
+                          'features, without a further network; per_domain: a network and '
+                          'principal components for each domain (the paper); joint: one network '
+                          'and components for all, which the universal model then starts from; '
+                          'start: the pixel embeddings of model.start; when left out, pretrained '
+                          'where the encoder has such weights, else per_domain')
+    centroids: StrictInt = Field(
+        1, ge=1, le=1000, description='label embeddings of each class (K): its mean, or K-means')
+    theta: float = Field(
+        1.0, ge=0, le=1, description='share that the label embeddings keep at an update by the '
+                                     "labelled images' embeddings (Eq 7); 1 keeps them fixed")
+    update_every: StrictInt | None = Field(
+        None, ge=1, description='steps between these updates; an epoch, in which every image was '
+                                'seen, when left out')
+    networks: dict[str, ExistingFile] | None = Field(
+        None, description='model files of supervised-only networks, by domain, to be used instead '
+                          'of training them')
+    file: ExistingFile | None = Field(
+        None, description='label_embeddings.safetensors of another run with the same domains, '
+                          'to be used instead of making them')
+
+    @model_validator(mode='after')
+    def _from_one_source(self) -> 'LabelEmbeddingSection':
+        named = [key for key in ('file', 'networks') if getattr(self, key) is not None]
+        if len(named) == 2 or (named and self.basis not in (None, 'per_domain')):
+            other = 'networks' if len(named) == 2 else f'basis: {self.basis}'
+            raise ValueError(f'{named[0]}: cannot be used together with {other}')
+        return self
+
+
+class TrainingSection(Section):
+    """The optimisation."""
+
+    steps: StrictInt = Field(5000, ge=1, description='optimiser steps')
+    optimizer: Literal['adamw', 'sgd'] = Field(
+        'adamw', description='AdamW, or SGD with momentum (the paper)')
+    learning_rate: float = Field(3e-3, gt=0, description='peak learning rate')
+    encoder_rate: float = Field(
+        0.3, gt=0, le=10, description='factor of the learning rate for the part of the encoder '
+                                      'that has pretrained weights')
+    encoder_statistics: Literal['free', 'frozen'] = Field(
+        'free', description="whether batch norm of timm's pretrained networks goes by the crops "
+                            'of a step in training, or keeps the statistics that it came with')
+    momentum: float = Field(0.9, ge=0, lt=1, description='momentum of SGD; AdamW has its own')
+    weight_decay: float = Field(
+        1e-2, ge=0, description='weight decay: decoupled for AdamW, an L2 term for SGD')
+    schedule: Literal['one_cycle', 'polynomial'] = Field(
+        'one_cycle', description='learning rate over the steps: up to its peak and down to 0, or '
+                                 '(1 − step/steps)^power (the paper)')
+    power: float = Field(0.9, gt=0, description='power of the polynomial schedule')
+    seed: StrictInt = Field(
+        0, ge=0, lt=2**32, description='decides splits, initial weights and batches')
+    accelerator: Literal['auto', 'cpu', 'cuda'] = Field(
+        'auto', description='where to train; auto takes CUDA where there is one')
+    precision: Literal['32-true', 'bf16-mixed', '16-mixed'] = Field(
+        '32-true', description='arithmetic of the forward and backward passes; bf16-mixed is '
+                               'faster on recent GPUs, and for wide encoders on recent CPUs')
+    accumulate: StrictInt = Field(
+        1, ge=1, description="pieces into which a process cuts its share of a step's batch, to "
+                             'need less memory; each has its own batch-norm statistics')
+    workers: StrictInt | None = Field(
+        None, ge=0, description='processes that prepare batches, for each training process; 0 '
+                                "prepares them in the loop; by the machine's facts when left out")
+    validate_every: StrictInt = Field(500, ge=1, description='steps between validations')
+    checkpoint_every: StrictInt = Field(200, ge=1, description='steps between checkpoints')
+
+
+class RunConfig(Section):
+    """Everything that decides a training run."""
+
+    domains: dict[str, DomainSection] = Field(
+        min_length=1, description='the places, by name')
+    model: ModelSection = ModelSection()
+    data: DataSection = DataSection()
+    objective: ObjectiveSection = ObjectiveSection()
+    label_embeddings: LabelEmbeddingSection = LabelEmbeddingSection()
+    training: TrainingSection = TrainingSection()
+
+    @model_validator(mode='after')
+    def _check_together(self) -> 'RunConfig':
+        for name in self.domains:
+            self.domain(name)
+        if self.model.encoder not in ENCODERS:  # whether it can be built
+            plan_of(self.model.encoder, encoder_stride(self.model.encoder, self.model.stride))
+        channels = encoder_channels(self.model.encoder, self.model.width)
+        if self.model.embedding_dim > channels:
+            raise ValueError(
+                f'model.embedding_dim: expected at most {channels}, the channels of '
+                f'{self.model.encoder} at width {self.model.width}, got '
+                f'{self.model.embedding_dim}')
+        if self.objective.consistency and self.data.unlabelled_per_domain < 2:
+            raise ValueError(
+                'data.unlabelled_per_domain: expected at least 2, which objective.consistency '
+                f'({self.objective.consistency:g}) mixes with each other, got '
+                f'{self.data.unlabelled_per_domain}; or set objective.consistency to 0')
+        if self.label_embeddings.basis == 'start' and self.model.start is None:
+            raise ValueError('label_embeddings.basis: start is of the model that a run starts '
+                             'from: name it in model.start')
+        if self.label_embeddings.basis == 'pretrained' and self.model.weights == 'none':
+            raise ValueError('label_embeddings.basis: pretrained is of ImageNet weights, but '
+                             f'{self.model.encoder} begins without any here: set '
+                             'model.pretrained, or another basis')
+        if self.objective.needs_label_embeddings and self.basis == 'pretrained' and is_of_timm(
+                self.model.encoder):
+            stride = encoder_stride(self.model.encoder, self.model.stride)
+            channels = sum(plan_of(self.model.encoder, stride).channels)
+            if self.model.embedding_dim > channels:
+                raise ValueError(
+                    f'model.embedding_dim: expected at most {channels}, the channels that '
+                    f'label_embeddings.basis: pretrained has of {self.model.encoder}, got '
+                    f'{self.model.embedding_dim}')
+        begins = self.model.weights != 'none' or self.model.start is not None
+        if self.training.encoder_statistics == 'frozen' and not (
+                begins and is_of_timm(self.model.encoder)):
+            raise ValueError(
+                'training.encoder_statistics: frozen is of networks of timm that begin with '
+                f'weights, which {self.model.encoder} does not here')
+        return self
+
+    @property
+    def basis(self) -> str:
+        """Return what label embeddings are made from: label_embeddings.basis, or its default."""
+        section = self.label_embeddings
+        given = section.file is not None or section.networks is not None
+        return section.basis or ('per_domain' if given else default_basis(self.model.weights))
+
+    @property
+    def loads_weights(self) -> bool:
+        """Return whether any network of a run begins with published weights."""
+        section, embeddings = self.label_embeddings, self.objective.needs_label_embeddings
+        of_its_own = section.file is None and section.networks is None and self.basis in (
+            'pretrained', 'per_domain')
+        return self.model.weights != 'none' and (
+            self.model.start is None or (embeddings and of_its_own))
+
+    def domain(self, name: str) -> Domain:
+        """Return one domain's label space; DomainError where it cannot be one."""
+        section = self.domains[name]
+        own = LAYOUTS.get(section.dataset, section)
+        try:
+            return Domain.create(name, own.classes, section.palette or own.palette)
+        except DomainError as error:
+            raise DomainError(f'domains.{name}: {error}') from None
+
+
+def load_config(source: Path | str, overrides: Sequence[str] = ()) -> RunConfig:
+    """
+    Read a configuration file and change it by `overrides` such as 'training.steps=100'.
+
+    `source` is a path, or the name of one that ships with the package, such as
+    'train/camvid_nyuv2.yaml'. Paths in it may hold environment variables.
+
+    Raises ConfigError, which names the file, each offending key's path and what was expected.
+    """
+    path, values = read_settings(source, 'train')
+    for override in overrides:
+        override_setting(values, override)
+    return checked(RunConfig, values, path)
+
+
+def dump_config(config: RunConfig) -> str:
+    """Return a configuration as YAML, every default written out."""
+    return yaml.safe_dump(config.model_dump(mode='json'), sort_keys=False, allow_unicode=True)

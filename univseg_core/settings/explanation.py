@@ -1,0 +1,210 @@
+"""What each key of a configuration means, told from the sections that check it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+import difflib
+import inspect
+import json
+import re
+import textwrap
+from types import NoneType, UnionType
+from typing import Annotated, Any, get_args, get_origin, Literal, Union
+
+from pydantic.fields import FieldInfo
+from univseg_core.settings.config import RunConfig
+from univseg_core.settings.file import ConfigError, Section, section_of
+from univseg_core.settings.kinds import ExistingFile, Folder, Images, Weights
+import yaml
+
+WIDTH = 99
+REQUIRED = 'required'
+LIMITS = {'ge': '≥', 'gt': '>', 'le': '≤', 'lt': '<'}
+
+
+@dataclass(frozen=True)
+class Key:
+    """
+    One key of a configuration.
+
+    `name` is dotted, with NAME for a domain's; `values` says of which kind and in which range a
+    value is ('' for a section, which has keys below it), `default` what holds when it is left out
+    ('required' for nothing).
+    """
+
+    name: str
+    values: str
+    default: str
+    meaning: str
+
+
+def all_keys() -> list[Key]:
+    """Return every key that takes a value, in the order of a written configuration."""
+    return [key for key in _keys_below(RunConfig, '') if key.values]
+
+
+def explain(name: str | None = None, width: int = 120) -> str:
+    """
+    Return a table, `width` columns wide, of all keys or, for one, it and what is below it.
+
+    A domain's keys may be asked for by NAME or by a domain's own name: domains.yard.train.
+    Raises ConfigError, with the closest keys, where there is none of that name.
+    """
+    if name is None:
+        return _table(all_keys(), width)
+    keys = _keys_below(RunConfig, '')
+    asked = re.sub(r'^domains\.[^.]+', 'domains.NAME', name)
+    found = [key for key in keys if key.name == asked or key.name.startswith(f'{asked}.')]
+    if not found:
+        raise ConfigError(f'{name}: unknown key; {_hint(name, [key.name for key in keys])}')
+    return '\n\n'.join(_entry(key) for key in found)
+
+
+def annotated_yaml(config: RunConfig) -> str:
+    """
+    Return a configuration as YAML, every default written out, with each key's meaning above it.
+
+    It is read back as the same configuration. A value that is not its key's default is
+    followed, in the comment, by that default.
+    """
+    meanings = {key.name: key for key in _keys_below(RunConfig, '')}
+    lines: list[str] = []
+    told = set()
+
+    def write(values: dict, prefix: str, indent: str) -> None:
+        for key, value in values.items():
+            name = f'{prefix}{key}'
+            entry = meanings.get(name)
+            if entry and name not in told:  # of two domains, the first tells for both
+                told.add(name)
+                lines.extend(_comment(entry, value, indent))
+            if isinstance(value, dict) and value:
+                lines.append(f'{indent}{key}:')
+                below = 'domains.NAME.' if prefix == 'domains.' else f'{name}.'
+                write(value, below, f'{indent}  ')
+            else:
+                flow = None if isinstance(value, list) else False
+                text = yaml.safe_dump({key: value}, default_flow_style=flow, width=WIDTH - 4,
+                                      allow_unicode=True)
+                lines.append(textwrap.indent(text.rstrip('\n'), indent))
+            if not indent:
+                lines.append('')
+
+    write(config.model_dump(mode='json'), '', '')
+    return '\n'.join(lines).rstrip('\n') + '\n'
+
+
+def _keys_below(section: type[Section], prefix: str) -> list[Key]:
+    keys = []
+    for key, field in section.model_fields.items():
+        name = f'{prefix}{key}'
+        kind = field.annotation
+        if get_origin(kind) is dict:
+            keys += [Key(name, '', '', field.description or ''),
+                     *_keys_below(get_args(kind)[1], f'{name}.NAME.')]
+        elif section := section_of(kind):
+            keys += [Key(name, '', '', field.description or _summary(section)),
+                     *_keys_below(section, f'{name}.')]
+        else:
+            keys.append(Key(name, _values(field), _default(field), field.description or ''))
+    return keys
+
+
+def _summary(section: type[Section]) -> str:
+    text = inspect.cleandoc(section.__doc__ or '').split('\n\n')[0].rstrip('.')
+    return text[:1].lower() + text[1:]
+
+
+def _values(field: FieldInfo) -> str:
+    """Return a field's type and range in a user's words: 'int ≥ 1, or null'."""
+    limits = ', '.join(f'{sign} {getattr(limit, name)}' for limit in field.metadata
+                       for name, sign in LIMITS.items() if hasattr(limit, name))
+    kinds = _kinds(field.annotation, field.metadata)
+    optional = ', or null' if kinds[-1] == 'null' and len(kinds) > 1 else ''
+    text = ' or '.join(kinds[:-1] if optional else kinds)
+    return ' '.join(filter(None, [text, limits])) + optional
+
+
+def _kinds(kind: Any, metadata: Sequence[object] = ()) -> list[str]:
+    """Return the alternatives of an annotation, null last."""
+    for known, text in ((Folder, 'folder'), (Images, 'folders or bags'), (ExistingFile, 'file'),
+                        (Weights, 'imagenet, none or file')):
+        if kind is get_args(known)[0] and get_args(known)[1] in metadata:
+            return [text]
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return _kinds(parts[0], parts[1:])
+    if origin in (Union, UnionType):
+        kinds = [text for part in parts for text in _kinds(part, metadata)]
+        return sorted(kinds, key='null'.__eq__)
+    if origin is Literal:
+        return [', '.join(map(str, parts))]
+    if origin is list:
+        (item,) = _kinds(parts[0])
+        return [f'list of {item}s' if item.isalpha() else f'list of {item}']
+    if origin is tuple:
+        return [f'[{", ".join(text for part in parts for text in _kinds(part))}]']
+    words = {bool: 'true, false', int: 'int', float: 'float', str: 'text', NoneType: 'null'}
+    return [words.get(kind, getattr(kind, '__name__', str(kind)))]
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return REQUIRED
+    return _text(field.get_default(call_default_factory=True))
+
+
+def _text(value: object) -> str:
+    """Return a value as one would write it in YAML, on one line."""
+    if isinstance(value, (list, tuple)):
+        return f'[{", ".join(_text(part) for part in value)}]'
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _table(keys: Sequence[Key], width: int) -> str:
+    """Return one line a key, with types and meanings wrapped within their columns."""
+    rows = [('key', 'values', 'default', 'meaning'),
+            *((key.name, key.values, key.default, key.meaning) for key in keys)]
+    name, default = (max(len(row[i]) for row in rows) for i in (0, 2))
+    kind = 20
+    meaning = max(30, width - name - kind - default - 6)
+    lines = []
+    for row in rows:
+        kinds = textwrap.wrap(row[1], kind)
+        meanings = textwrap.wrap(row[3], meaning)
+        for i in range(max(len(kinds), len(meanings), 1)):
+            cells = (row[0] if i == 0 else '', kinds[i] if i < len(kinds) else '',
+                     row[2] if i == 0 else '', meanings[i] if i < len(meanings) else '')
+            lines.append(f'{cells[0]:{name}}  {cells[1]:{kind}}  {cells[2]:{default}}  '
+                         f'{cells[3]}'.rstrip())
+    return '\n'.join(lines)
+
+
+def _entry(key: Key) -> str:
+    meaning = textwrap.fill(key.meaning, WIDTH, initial_indent='  ', subsequent_indent='  ')
+    if not key.values:
+        return f'{key.name}\n{meaning}'
+    values = textwrap.fill(key.values, WIDTH, initial_indent='  values:  ',
+                           subsequent_indent=' ' * 11)
+    return '\n'.join([key.name, meaning, values, f'  default: {key.default}'])
+
+
+def _comment(key: Key, value: object, indent: str) -> list[str]:
+    parts = [key.meaning, *filter(None, [key.values])]
+    if key.values and key.default not in (REQUIRED, _text(value)):
+        parts.append(f'default: {key.default}')
+    text = ' · '.join(parts)
+    return textwrap.wrap(text, WIDTH, initial_indent=f'{indent}# ',
+                         subsequent_indent=f'{indent}# ', break_on_hyphens=False)
+
+
+def _hint(name: str, names: Sequence[str]) -> str:
+    last = [known for known in names if known.rpartition('.')[2] == name.rpartition('.')[2]]
+    close = last or difflib.get_close_matches(name, names, n=2, cutoff=0.8)
+    if not close:
+        # A key alone, without its section: stepz.
+        ends = {known.rpartition('.')[2]: known for known in names}
+        close = [ends[end] for end in difflib.get_close_matches(
+            name.rpartition('.')[2], list(ends), n=2)]
+    if close:
+        return f'did you mean {" or ".join(close)}?'
+    return '`univseg config explain` lists all keys'

@@ -1,0 +1,68 @@
+"""Paths and class names as settings give them: expanded, found, or refused with the reason."""
+
+import os
+from pathlib import Path
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator
+from univseg_core.bags.reading import is_bag
+
+
+def _expand(path: Path) -> Path:
+    """Put environment variables and ~ into a path."""
+    def value(match: re.Match) -> str:
+        name = match[1] or match[2]
+        if name not in os.environ:
+            raise ValueError(f'the environment variable {name} is not set')
+        return os.environ[name]
+    text = re.sub(r'\$(?:\{(\w+)\}|(\w+))', value, str(path))
+    return Path(text).expanduser()
+
+
+def _names(value: object) -> object:
+    """Return class names, read from a file where a path is given."""
+    if not isinstance(value, str):
+        return value
+    path = _expand(Path(value))
+    try:
+        lines = path.read_text(encoding='utf-8').splitlines()
+    except OSError as error:
+        raise ValueError(f'cannot read {path}: {error.strerror}') from error
+    return [line.strip() for line in lines if line.strip()]
+
+
+def _folder(path: Path) -> Path:
+    path = _expand(path)
+    if not path.is_dir():
+        raise ValueError(f'no such folder: {path}')
+    return path.resolve()
+
+
+def _file(path: Path) -> Path:
+    path = _expand(path)
+    if not path.is_file():
+        raise ValueError(f'no such file: {path}')
+    return path.resolve()
+
+
+def _images(path: Path) -> Path:
+    """Return a folder, a bag, or BAG:TOPIC, its path resolved."""
+    path = _expand(path)
+    bag, colon, topic = str(path).rpartition(':')
+    if colon and not path.exists() and is_bag(Path(bag)):
+        return Path(f'{Path(bag).resolve()}:{topic}')
+    if not path.is_dir() and not is_bag(path):
+        raise ValueError(f'no such folder: {path} (nor a ROS 2 bag)')
+    return path.resolve()
+
+
+def _weights(value: str) -> str:
+    return value if value in ('imagenet', 'none') else str(_file(Path(value)))
+
+
+Folder = Annotated[Path, AfterValidator(_folder)]
+ExistingFile = Annotated[Path, AfterValidator(_file)]
+Weights = Annotated[str, AfterValidator(_weights)]
+Images = Annotated[Path, AfterValidator(_images)]
+ClassNames = Annotated[list[str] | None, BeforeValidator(_names)]
