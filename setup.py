@@ -66,7 +66,7 @@ setup(
         'train': TRAIN,
         'ros': ROS,
         'test': ['pytest>=8', 'pytest-xdist>=3.5'],
-        'dev': ['ruff>=0.6'],
+        'dev': ['import-linter>=2.6', 'ruff>=0.6'],
     },
     entry_points={
         'console_scripts': [

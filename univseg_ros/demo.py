@@ -19,9 +19,10 @@ import numpy as np
 from univseg_core.demo.scenes.worlds import write_worlds
 from univseg_core.files import write_text
 from univseg_core.measuring.evaluation import table
-from univseg_core.pictures.figures import overlay, panel
 from univseg_core.pictures.image_messages import decode
 from univseg_core.pictures.images import read_image, write_png
+from univseg_core.pictures.overlay import overlay
+from univseg_core.reporting.panels import panel
 from univseg_core.settings.config import load_config, RunConfig
 from univseg_core.training.run import train
 from univseg_ros.demo_switch import DemoError, mask_pixels, switch_heads, SwitchRecord

@@ -9,9 +9,9 @@ from rclpy.logging import get_logger
 from rclpy.task import Future
 from sensor_msgs.msg import CompressedImage, Image
 from univseg_core.domains import Domain
-from univseg_core.pictures.figures import overlay, with_legend
 from univseg_core.pictures.image_messages import decode, MessageError, nanoseconds
 from univseg_core.pictures.images import write_png
+from univseg_core.pictures.overlay import overlay, with_legend
 
 IMAGES_KEPT, BYTES_KEPT = 300, 256 * 2**20
 """Newest images that wait for their masks: what a slow network leaves behind is much."""

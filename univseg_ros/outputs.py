@@ -10,7 +10,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header, String
 from univseg_core.domains import Domain, IGNORE_INDEX
 from univseg_core.inference.segmenter import Segmentation
-from univseg_core.pictures.figures import overlay_with_legend
+from univseg_core.pictures.overlay import overlay_with_legend
 from univseg_ros.messages import mask_message, rgb_message
 from univseg_ros.qos import LATCHED_QOS
 

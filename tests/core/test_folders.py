@@ -1,13 +1,8 @@
 """Folders of images: their order, their pairs, and what is missing."""
 
 import pytest
-from univseg_core.datasets.folders import (
-    DataError,
-    labelled_samples,
-    list_images,
-    Sample,
-    unlabelled_samples,
-)
+from univseg_core.datasets.folders import DataError, labelled_samples, list_images, Sample
+from univseg_core.datasets.unlabelled import unlabelled_samples
 
 
 def touch(folder, *names):

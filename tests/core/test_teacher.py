@@ -13,7 +13,6 @@ from univseg_core.batches.dataset import load_data
 from univseg_core.batches.mixture import Batch
 from univseg_core.batches.stores import prepare_stores
 from univseg_core.method.objectives import consistency_loss, masked_cross_entropy, valid_cells
-from univseg_core.method.teacher import MeanTeacher, MOMENTUM
 from univseg_core.models.universal import ModelSpec, UniversalSegmenter
 from univseg_core.pictures.images import read_label
 from univseg_core.settings.config import load_config, ObjectiveSection
@@ -28,6 +27,7 @@ from univseg_core.training.step import (
     step_counts,
     Supervision,
 )
+from univseg_core.training.teacher import MeanTeacher, MOMENTUM
 
 FABRIC = Fabric(accelerator='cpu', devices=1)
 LABELLED = {'outdoor': slice(0, 1), 'indoor': slice(1, 2)}

@@ -17,7 +17,6 @@ from univseg_core.batches.mixture import MixtureDataset
 from univseg_core.batches.stores import prepare_stores
 from univseg_core.batches.transforms import Augmentation
 from univseg_core.inference.segmenter import Segmenter
-from univseg_core.method.teacher import MeanTeacher
 from univseg_core.pictures.images import read_image
 from univseg_core.reporting.run_log import read_losses
 from univseg_core.training import loop
@@ -25,6 +24,7 @@ from univseg_core.training import step as training_step
 from univseg_core.training.checkpoint import save_checkpoint
 from univseg_core.training.run import train
 from univseg_core.training.step import batch_losses, forward_and_backward, Supervision
+from univseg_core.training.teacher import MeanTeacher
 
 DEVICE = 'cuda'
 

@@ -20,7 +20,7 @@ from rcl_interfaces.srv import (
 from rclpy.parameter import Parameter, parameter_value_to_python
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
-from univseg_core.pictures.figures import overlay_with_legend
+from univseg_core.pictures.overlay import overlay_with_legend
 from univseg_ros.messages import rgb_message
 
 CAMERA_QOS = QoSProfile(depth=5)

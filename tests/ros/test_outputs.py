@@ -12,8 +12,8 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header, String
 from univseg_core.domains import Domain
 from univseg_core.inference.segmenter import Segmentation
-from univseg_core.pictures.figures import overlay_with_legend
 from univseg_core.pictures.image_messages import decode
+from univseg_core.pictures.overlay import overlay_with_legend
 from univseg_ros import outputs
 from univseg_ros.outputs import DomainOutputs, IMAGES, label_info, label_map, LATCHED_QOS
 

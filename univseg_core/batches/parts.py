@@ -4,13 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 from univseg_core.batches.splits import choose_labelled
-from univseg_core.datasets.folders import (
-    DataError,
-    labelled_samples,
-    Sample,
-    unlabelled_samples,
-)
+from univseg_core.datasets.folders import DataError, labelled_samples, Sample
 from univseg_core.datasets.layouts import LAYOUTS
+from univseg_core.datasets.unlabelled import unlabelled_samples
 from univseg_core.settings.config import DomainSection
 
 

@@ -127,8 +127,8 @@ def _rank(options: argparse.Namespace) -> None:
     from univseg_core.inference.segmenter import Segmenter
     from univseg_core.labelling.contact_sheet import contact_sheet
     from univseg_core.labelling.ranking import ranked_frames, view_frame, write_ranking
-    from univseg_core.pictures.figures import overlay, with_legend
     from univseg_core.pictures.images import fit_size, resize_image, resize_label
+    from univseg_core.pictures.overlay import overlay, with_legend
 
     segmenter = Segmenter.load(options.model, device=options.device)
     segmenter.check_domains([options.domain])

@@ -7,8 +7,8 @@ from tqdm import tqdm
 from univseg_core.commands.options import add_device, Command
 from univseg_core.datasets.folders import list_images
 from univseg_core.inference.segmenter import Segmenter
-from univseg_core.pictures.figures import overlay, with_legend
 from univseg_core.pictures.images import read_image, write_png
+from univseg_core.pictures.overlay import overlay, with_legend
 
 PREDICT_EXAMPLES = """examples:
   univseg predict photo.jpg --model yard.univseg --domain outdoor

@@ -1,6 +1,6 @@
 """The plain layout: a folder of images, and one of label maps with the same names."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -68,18 +68,6 @@ def labelled_samples(images: Path, labels: Path) -> list[Sample]:
         raise DataError(f'{labels}: no label map for {len(missing)} of {len(samples)} images: '
                         f'{names} … (expected e.g. {missing[0].label.name})')
     return samples
-
-
-def unlabelled_samples(sources: Sequence[Path]) -> list[Sample]:
-    """
-    Return the images of some folders, or bags (BAG or BAG:TOPIC), as samples without labels.
-
-    The frames of a bag are extracted once, into the cache. Raises DataError where there are none.
-    """
-    # Here, for the robot reads folders, but neither bags nor progress bars.
-    from univseg_core.datasets.bag_frames import frames_folder
-
-    return [Sample(image) for source in sources for image in list_images(frames_folder(source))]
 
 
 def read_sample(sample: Sample, domain: Domain) -> tuple[np.ndarray, np.ndarray]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
-from univseg_core.pictures.figures import FONT, PAPER, TEXT
+from univseg_core.pictures.overlay import FONT, PAPER, TEXT
 
 GAP, LINE, SCALE = 6, 15, 0.4
 """Pixels between tiles, pixels of a line of text, and the size of its letters."""

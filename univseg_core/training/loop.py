@@ -15,7 +15,6 @@ from univseg_core.batches.mixture import FaultCount, MixtureDataset
 from univseg_core.batches.transforms import Augmentation
 from univseg_core.measuring.evaluation import DomainResult
 from univseg_core.method.collapse import CollapseMonitor, perplexities
-from univseg_core.method.teacher import MeanTeacher
 from univseg_core.models.encoders import pretrained_part
 from univseg_core.reporting.run_log import RunLog
 from univseg_core.settings.config import ObjectiveSection
@@ -40,6 +39,7 @@ from univseg_core.training.processes import (
 from univseg_core.training.safety import check_loss, gradient_norm
 from univseg_core.training.setup import Setup
 from univseg_core.training.step import forward_and_backward, Supervision
+from univseg_core.training.teacher import MeanTeacher
 from univseg_core.training.validation import (
     BEST,
     note_validation,

@@ -26,10 +26,10 @@ from univseg_core.method.objectives import (
     total_loss,
     valid_cells,
 )
-from univseg_core.method.teacher import MeanTeacher
 from univseg_core.models.universal import upsample
 from univseg_core.settings.config import ObjectiveSection
 from univseg_core.training.processes import summed
+from univseg_core.training.teacher import MeanTeacher
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from univseg_core.inference.segmenter import Segmenter
 from univseg_core.measuring.evaluation import DomainResult, evaluate, report, signed_points
 from univseg_core.models.model_file import ModelCard, save_model
 from univseg_core.models.universal import UniversalSegmenter
-from univseg_core.pictures.figures import evenly_spaced, validation_panel
 from univseg_core.pictures.images import write_png
+from univseg_core.reporting.panels import evenly_spaced, validation_panel
 from univseg_core.reporting.plots.curves import draw_curves
 from univseg_core.reporting.run_log import RunLog
 from univseg_core.settings.config import RunConfig

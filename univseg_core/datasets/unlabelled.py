@@ -1,11 +1,12 @@
-"""The frames of bags that a configuration names, in the cache."""
+"""Images without labels that a configuration names: folders, and frames of bags in the cache."""
 
+from collections.abc import Sequence
 import logging
 from pathlib import Path
 
 from univseg_core.bags.reading import is_bag, METADATA
 from univseg_core.datasets.cache import folder_for
-from univseg_core.datasets.folders import DataError
+from univseg_core.datasets.folders import DataError, list_images, Sample
 from univseg_core.datasets.frames import extract_frames
 from univseg_core.datasets.manifest import KEPT
 from univseg_core.files import write_text
@@ -13,6 +14,15 @@ from univseg_core.files import write_text
 COMPLETE = 'complete'
 
 log = logging.getLogger(__name__)
+
+
+def unlabelled_samples(sources: Sequence[Path]) -> list[Sample]:
+    """
+    Return the images of some folders, or bags (BAG or BAG:TOPIC), as samples without labels.
+
+    The frames of a bag are extracted once, into the cache. Raises DataError where there are none.
+    """
+    return [Sample(image) for source in sources for image in list_images(frames_folder(source))]
 
 
 def frames_folder(source: Path) -> Path:

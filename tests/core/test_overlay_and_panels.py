@@ -4,16 +4,14 @@ import numpy as np
 import pytest
 from tiny_worlds import COLOURS, draw, HEIGHT, OUTDOOR, random_image, WIDTH
 from univseg_core.domains import Domain
-from univseg_core.pictures.figures import (
-    evenly_spaced,
+from univseg_core.pictures.overlay import (
     legend,
     overlay,
     overlay_with_legend,
-    panel,
-    validation_panel,
     VISIBLE_SHARE,
     with_legend,
 )
+from univseg_core.reporting.panels import evenly_spaced, panel, validation_panel
 
 
 def test_an_overlay_tints_by_class_and_leaves_the_unknown():

@@ -3,7 +3,7 @@
 from bag_files import pictures, raw, storage_file, write_bag
 import pytest
 from univseg_core.batches.dataset import load_data
-from univseg_core.datasets import bag_frames
+from univseg_core.datasets import unlabelled as module
 from univseg_core.datasets.folders import DataError
 from univseg_core.pictures.images import read_image
 from univseg_core.settings.config import load_config
@@ -31,7 +31,7 @@ def test_frames_are_extracted_once(bag, values, write_config, tmp_path, monkeypa
     assert [read_image(image).shape for image in images] == [(32, 48, 3)] * 3
     assert all((tmp_path / 'cache') in image.parents for image in images)
     assert len(unlabelled(values, write_config, f'{bag}:/rear')) == 1
-    monkeypatch.setattr(bag_frames, 'extract_frames', None)
+    monkeypatch.setattr(module, 'extract_frames', None)
     assert unlabelled(values, write_config, f'{bag}:/front') == images
 
 
