@@ -35,11 +35,21 @@ EXAMPLES = """examples:
 """
 
 
+class Version(argparse.Action):
+    """Prints which univseg this is, and ends the program."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *unused) -> None:
+        from importlib.metadata import version  # where it is asked for: it takes a while
+        print(f'univseg {version("univseg_ros")}')
+        parser.exit()
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the command line's grammar."""
     top = argparse.ArgumentParser(
         prog='univseg', epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
         description='One semantic segmentation model for every place a robot works in.')
+    top.add_argument('--version', action=Version, nargs=0, help='print which version this is')
     commands = top.add_subparsers(dest='command', required=True, metavar='COMMAND')
 
     def command(name: str, run, text: str, examples: str,

@@ -1,6 +1,6 @@
 """The `univseg` command: what it writes and prints, and how it says that something is wrong."""
 
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, version
 import json
 import os
 from pathlib import Path
@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from tiny_worlds import INDOOR, OUTDOOR, random_image, TRAIN, VALIDATION
 from univseg_core.cli import main
-from univseg_core.commands import prediction, training
+from univseg_core.commands import training
 from univseg_core.inference.segmenter import Segmenter
 from univseg_core.models.model_file import load_model, ModelCard, save_model
 from univseg_core.models.universal import ModelSpec, UniversalSegmenter
+from univseg_core.pictures import images
 from univseg_core.pictures.images import read_image, read_label, write_png
 
 COMMANDS = ('train', 'evaluate', 'predict', 'info', 'curves', 'config', 'baselines', 'scenes',
@@ -115,6 +116,28 @@ def test_train_is_told_of_its_processes(monkeypatch, values, write_config, tmp_p
     assert main(['train', str(write_config(values)), '--run', str(tmp_path), *arguments]) == 0
     assert seen == [(tmp_path, processes)]
     assert capsys.readouterr().out == ''
+
+
+def test_it_tells_its_version(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(['--version'])
+    assert stopped.value.code == 0
+    assert capsys.readouterr().out == f'univseg {version("univseg_ros")}\n'
+
+
+HEAVY = ('cv2', 'lightning', 'matplotlib', 'numpy', 'pydantic', 'sklearn', 'timm', 'torch', 'yaml')
+
+
+@pytest.mark.parametrize('command', [(), *((command,) for command in COMMANDS)])
+def test_help_imports_nothing_that_takes_a_while(command):
+    """In a process of its own, as this one has imported it all."""
+    code = ('import sys\nfrom univseg_core.cli import main\n'
+            'try: main(sys.argv[1:])\n'
+            f'finally: print(sorted({set(HEAVY)} & set(sys.modules)), file=sys.stderr)')
+    result = subprocess.run([sys.executable, '-c', code, *command, '--help'],
+                            capture_output=True, text=True, check=False)
+    assert result.returncode == 0
+    assert result.stderr == '[]\n'
 
 
 def test_the_package_runs_as_a_module():
@@ -300,7 +323,7 @@ def test_an_interrupt_exits_as_shells_expect(monkeypatch, model, worlds, capsys)
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(prediction, 'read_image', interrupt)
+    monkeypatch.setattr(images, 'read_image', interrupt)
     image = worlds / 'indoor' / 'validation' / 'image' / '00.png'
     assert main(['predict', str(image), '--model', str(model), '--domain', 'indoor']) == 130
     assert 'Traceback' not in capsys.readouterr().err

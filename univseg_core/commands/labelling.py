@@ -1,17 +1,16 @@
 """`univseg rank`, `prelabel` and `import-labels`: from frames to a larger labelled folder."""
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-from tqdm import tqdm
 from univseg_core.commands.options import add_device, colour, Command, positive, probability
-from univseg_core.datasets.folders import DataError, list_images
-from univseg_core.domains import Domain, DomainError
 from univseg_core.errors import UnivsegError
-from univseg_core.pictures.images import ImageError, read_image, write_png
+
+if TYPE_CHECKING:
+    from univseg_core.domains import Domain
 
 RANK_EXAMPLES = """examples:
   univseg rank yard.univseg frames/ --domain outdoor --budget 100
@@ -30,9 +29,6 @@ IMPORT_EXAMPLES = """examples:
   univseg import-labels SegmentationClass/ --frames frames/ --config my.yaml --domain outdoor \\
       --labelmap labelmap.txt --out yard/labelled
 """
-
-SHEET_COLUMNS, SHEET_WIDTH = 5, 300
-"""Pictures in a row of the contact sheet, and pixels of each."""
 
 log = logging.getLogger(__name__)
 
@@ -93,52 +89,22 @@ def add_to(command: Command) -> None:
                           'where its colours are those of other classes (default: auto)')
 
 
-def readable(paths: Sequence[Path], title: str) -> Iterator[tuple[Path, np.ndarray]]:
-    """
-    Yield each image file that can be read with its image; say of the others why not.
-
-    A progress bar counts them. Raises DataError in the end where none can be read.
-    """
-    skipped = 0
-    with tqdm(paths, title, unit='image') as bar:
-        for path in bar:
-            try:
-                image = read_image(path)
-            except ImageError as error:
-                skipped += 1
-                bar.clear()
-                log.warning('%s; skipped', error)
-                continue
-            yield path, image
-    if skipped == len(paths):
-        raise DataError(f'none of {len(paths)} images can be read')
-    if skipped:
-        log.warning('%d of %d images cannot be read and are skipped', skipped, len(paths))
-
-
-def _folder(path: Path) -> list[Path]:
-    """Return a folder's images; raise DataError where it is not there or has none."""
-    if not path.is_dir():
-        raise DataError(f'{path}: no such folder')
-    return list_images(path)
-
-
 def _rank(options: argparse.Namespace) -> None:
     from univseg_core.inference.segmenter import Segmenter
-    from univseg_core.labelling.contact_sheet import contact_sheet
+    from univseg_core.labelling.contact_sheet import sheet_of_ranked
+    from univseg_core.labelling.frame_folder import frames_of, readable_images
     from univseg_core.labelling.ranking import ranked_frames, view_frame, write_ranking
-    from univseg_core.pictures.images import fit_size, resize_image, resize_label
-    from univseg_core.pictures.overlay import overlay, with_legend
+    from univseg_core.pictures.images import write_png
 
     segmenter = Segmenter.load(options.model, device=options.device)
     segmenter.check_domains([options.domain])
     domain = segmenter.domains[options.domain]
-    paths = _folder(options.frames)
-    labelled = _folder(options.labelled) if options.labelled else []
+    paths = frames_of(options.frames)
+    labelled = frames_of(options.labelled) if options.labelled else []
 
     def views(of: Sequence[Path], title: str) -> dict:
         return {path: view_frame(segmenter, image, domain.name)
-                for path, image in readable(of, title)}
+                for path, image in readable_images(of, title)}
 
     seen = views(paths, 'frames')
     known = views(labelled, 'labelled') if labelled else {}
@@ -148,17 +114,8 @@ def _rank(options: argparse.Namespace) -> None:
         raise UnivsegError(f'{options.frames}: no frame is worth labelling: the model is sure '
                            'of all of them, or they are all like labelled ones')
 
-    def pictures() -> Iterator[tuple[np.ndarray, str, list[str]]]:
-        for each in ranked:
-            image = read_image(each.file)
-            size = fit_size(*image.shape[:2], min(SHEET_WIDTH, max(image.shape[:2])))
-            mask = resize_label(each.view.classes, *size)
-            yield (overlay(resize_image(image, *size), mask, domain), str(each.rank),
-                   [each.file.name, *each.reason.split('; ')])
-
     write_ranking(options.out / 'rank.csv', ranked)
-    sheet = contact_sheet(pictures(), SHEET_COLUMNS, SHEET_WIDTH)
-    write_png(options.out / 'rank.png', with_legend(sheet, domain))
+    write_png(options.out / 'rank.png', sheet_of_ranked(ranked, domain))
     few = min(options.budget, len(seen)) - len(ranked)
     print(f'{len(ranked)} of {len(seen)} frames chosen'
           + (f' ({few} fewer than asked for: the others are like chosen ones, or the model is '
@@ -169,18 +126,19 @@ def _rank(options: argparse.Namespace) -> None:
 def _prelabel(options: argparse.Namespace) -> None:
     from univseg_core.files import new_folder
     from univseg_core.inference.segmenter import Segmenter
+    from univseg_core.labelling.frame_folder import frames_of, readable_images
     from univseg_core.labelling.prelabels import decided, only_named, PrelabelFolder
     from univseg_core.labelling.ranking import read_ranking
 
     segmenter = Segmenter.load(options.model, device=options.device)
     segmenter.check_domains([options.domain])
-    frames = _folder(options.frames)
+    frames = frames_of(options.frames)
     if options.ranked:
         frames = only_named(frames, read_ranking(options.ranked), options.ranked)
     shares = []
     with new_folder(options.out) as unfinished:
         folder = PrelabelFolder(unfinished, segmenter.domains[options.domain])
-        for path, image in readable(frames, 'prelabel'):
+        for path, image in readable_images(frames, 'prelabel'):
             mask = segmenter(image, [options.domain],
                              threshold=options.confidence)[options.domain].mask
             folder.add(path, mask)
@@ -188,19 +146,20 @@ def _prelabel(options: argparse.Namespace) -> None:
         folder.finish()
     copied = len(folder.names) - folder.linked
     print(f'{len(folder.names)} frames with masks in {options.out}; '
-          f'{100 * np.mean(shares):.1f} % of the pixels have a class; of the frames, '
+          f'{100 * sum(shares) / len(shares):.1f} % of the pixels have a class; of the frames, '
           f'{folder.linked} are hard links, {copied} copies')
 
 
 def _import(options: argparse.Namespace) -> None:
+    from univseg_core.labelling.frame_folder import frames_of
     from univseg_core.labelling.label_import import import_labels
     from univseg_core.labelling.returned_labels import class_colours, LabelDecoder, read_labelmap
 
     domain = _domain(options)
     named = read_labelmap(options.labelmap) if options.labelmap else None
     decoder = LabelDecoder(domain, class_colours(domain, options.void, named), options.palette)
-    frames = _folder(options.frames)
-    done = import_labels(_folder(options.labels), frames, options.out, decoder)
+    frames = frames_of(options.frames)
+    done = import_labels(frames_of(options.labels), frames, options.out, decoder)
     if done.empty:
         log.warning('%d label maps have no pixel of any class and are left out: %s',
                     len(done.empty), ', '.join(done.empty[:5]))
@@ -209,8 +168,10 @@ def _import(options: argparse.Namespace) -> None:
     print(f'train: {{images: {options.out / "image"}, labels: {options.out / "label"}}}')
 
 
-def _domain(options: argparse.Namespace) -> Domain:
+def _domain(options: argparse.Namespace) -> 'Domain':
     """Return the domain that a model file or a configuration has."""
+    from univseg_core.domains import DomainError
+
     if options.model:
         from univseg_core.models.model_file import load_model
 

@@ -3,12 +3,7 @@
 import argparse
 from pathlib import Path
 
-from tqdm import tqdm
 from univseg_core.commands.options import add_device, Command
-from univseg_core.datasets.folders import list_images
-from univseg_core.inference.segmenter import Segmenter
-from univseg_core.pictures.images import read_image, write_png
-from univseg_core.pictures.overlay import overlay, with_legend
 
 PREDICT_EXAMPLES = """examples:
   univseg predict photo.jpg --model yard.univseg --domain outdoor
@@ -34,6 +29,12 @@ def add_to(command: Command) -> None:
 
 
 def _predict(options: argparse.Namespace) -> None:
+    from tqdm import tqdm
+    from univseg_core.datasets.folders import list_images
+    from univseg_core.inference.segmenter import Segmenter
+    from univseg_core.pictures.images import read_image, write_png
+    from univseg_core.pictures.overlay import overlay, with_legend
+
     segmenter = Segmenter.load(options.model, device=options.device)
     name = options.domain or options.label_space
     segmenter.check_domains([name])

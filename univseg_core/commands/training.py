@@ -6,7 +6,6 @@ from pathlib import Path
 
 from univseg_core.commands.options import add_config, add_device, Command, positive
 from univseg_core.errors import UnivsegError
-from univseg_core.inference.segmenter import Segmenter
 
 TRAIN_EXAMPLES = """examples:
   univseg train my.yaml                       in runs/my; the same command goes on after a break
@@ -91,6 +90,7 @@ def _rank() -> int:
 def _evaluate(options: argparse.Namespace) -> None:
     from univseg_core.batches.dataset import load_validation
     from univseg_core.files import write_text
+    from univseg_core.inference.segmenter import Segmenter
     from univseg_core.measuring.evaluation import evaluate, report
     from univseg_core.settings.config import load_config
 
