@@ -180,8 +180,13 @@ def test_two_processes_learn_what_one_learns(tiny, alone, tmp_path):
 
 
 def test_two_processes_learn_by_the_default_terms_what_one_learns(tiny, tmp_path):
-    """Nothing trains the embedding then, and a process has crops of one domain's pair alone."""
+    """
+    Nothing trains the embedding then, and a process has crops of one domain's pair alone.
+
+    The network is one of timm, whose batch norms hold activations and run in channels_last.
+    """
     values = yaml.safe_load(tiny.read_text())
+    values['model'] |= {'encoder': 'timm/test_efficientnet', 'width': 1, 'pretrained': 'none'}
     del values['objective'], values['label_embeddings']
     values['data']['unlabelled_per_domain'] = 2
     values['training'] |= {'steps': 10, 'validate_every': 10}
