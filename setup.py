@@ -12,8 +12,8 @@ def files(pattern):
 
 
 # What a robot needs to run a model file.
-RUNTIME = ['numpy>=1.26', 'opencv-python>=4.8', 'pyyaml>=6', 'safetensors>=0.4', 'timm>=1.0.31',
-           'torch>=2.6', 'torchvision>=0.21', 'tqdm>=4.66']
+RUNTIME = ['numpy>=1.26', 'opencv-python>=4.8', 'pillow>=10', 'pyyaml>=6', 'safetensors>=0.4',
+           'timm>=1.0.31', 'torch>=2.6', 'torchvision>=0.21', 'tqdm>=4.66']
 
 TRAIN = [
     'apsw>=3.45',  # sqlite3 files of bags; rosbags needs it, too
@@ -21,7 +21,6 @@ TRAIN = [
     'lightning>=2.6.6,<2.7',  # 2.6.2 and 2.6.3 were malicious uploads
     'h5py>=3.10',  # the .mat files of NYUv2 and SUN RGB-D
     'matplotlib>=3.8',
-    'pillow>=10',
     'pydantic>=2.7',
     'scikit-learn>=1.4',
     'rosbags>=0.11.7',  # bags without ROS

@@ -108,7 +108,7 @@ import sys
 class Absent:
     def find_spec(self, name, path=None, target=None):
         if name.split('.')[0] in ('lightning', 'pydantic', 'sklearn', 'timm',
-                                  'torchvision', 'matplotlib', 'tensorboard', 'PIL'):
+                                  'torchvision', 'matplotlib', 'tensorboard'):
             raise ModuleNotFoundError(f'No module named {name!r}', name=name)
 
 sys.meta_path.insert(0, Absent())
