@@ -2,6 +2,7 @@
 
 import math
 
+from formula_losses import CLASSES, close, entropy_loop, random_batch, supervised_loop, VOID
 import numpy as np
 import pytest
 import torch
@@ -12,78 +13,9 @@ from univseg_core.method.objectives import (
     mean_assignment,
     similarities,
     similarity,
-    total_loss,
     valid_cells,
 )
 from univseg_core.models.universal import upsample
-
-VOID = 255
-CLASSES = {'a': 3, 'b': 5, 'c': 2}
-DIM = 4
-
-
-def close(value):
-    """Equal to 1e-5 of the value, or to 1e-6."""
-    return pytest.approx(value, rel=1e-5, abs=1e-6)
-
-
-def log_softmax(scores):
-    top = max(scores)
-    total = math.log(sum(math.exp(s - top) for s in scores))
-    return [s - top - total for s in scores]
-
-
-def supervised_loop(logits, target):
-    """Eq 1: the mean over an image's valid pixels, then over images that have any."""
-    images = []
-    for scores, label in zip(logits.tolist(), target.tolist(), strict=True):
-        pixels = [-log_softmax([channel[y][x] for channel in scores])[label[y][x]]
-                  for y in range(len(label)) for x in range(len(label[0]))
-                  if label[y][x] != VOID]
-        if pixels:
-            images.append(sum(pixels) / len(pixels))
-    return sum(images) / len(images) if images else 0.0
-
-
-def entropy_loop(embeddings, label_embeddings, valid):
-    """Eq 2, then 3 or 4: dot products, softmax, entropy, mean over the valid pixels."""
-    labels = [row for row in label_embeddings.tolist() if any(row)]
-    pixels = []
-    for image, mask in zip(embeddings.tolist(), valid.tolist(), strict=True):
-        for y in range(len(mask)):
-            for x in range(len(mask[0])):
-                if mask[y][x]:
-                    pixel = [channel[y][x] for channel in image]
-                    scores = [sum(p * c for p, c in zip(pixel, row, strict=True))
-                              for row in labels]
-                    pixels.append(-sum(math.exp(v) * v for v in log_softmax(scores)))
-    return sum(pixels) / len(pixels) if pixels else 0.0
-
-
-def random_target(generator, classes, shape=(4, 6, 7)):
-    """Return labels with void pixels, a padded image, one of void alone, and one without any."""
-    target = generator.integers(0, classes, shape)
-    target[0][generator.random(shape[1:]) < 0.3] = VOID
-    target[1, 4:], target[1, :, 3:] = VOID, VOID
-    target[2] = VOID
-    return torch.from_numpy(target.astype(np.uint8))
-
-
-def random_batch(domains, seed=0):
-    """Return the logits, targets, embeddings, label embeddings and valid cells of domains."""
-    torch.manual_seed(seed)
-    generator = np.random.default_rng(seed)
-    return (
-        {d: 4 * torch.randn(4, CLASSES[d], 6, 7) for d in domains},
-        {d: random_target(generator, CLASSES[d]) for d in domains},
-        {d: 3 * torch.randn(3, DIM, 2, 5) for d in domains},
-        {d: torch.nn.functional.normalize(torch.randn(CLASSES[d], DIM)) for d in domains},
-        {d: torch.from_numpy(generator.random((3, 2, 5)) < 0.7) for d in domains},
-    )
-
-
-def supervised_terms(logits, targets):
-    return {name: masked_cross_entropy(logits[name], targets[name]) for name in logits}
 
 
 def entropy_terms(embeddings, labels, valid):
@@ -107,47 +39,6 @@ def test_entropies_are_those_of_eq_2_to_4(seed):
     assert terms.keys() == {(i, j) for i in CLASSES for j in CLASSES}
     for (i, j), value in terms.items():
         assert value.item() == close(entropy_loop(embeddings[i], labels[j], valid[i])), (i, j)
-
-
-@pytest.mark.parametrize('domains', ['a', 'ab', 'abc'])
-def test_total_is_that_of_eq_5(domains):
-    logits, targets, embeddings, labels, valid = random_batch(domains)
-    losses = total_loss(supervised_terms(logits, targets),
-                        entropy_terms(embeddings, labels, valid), {}, alpha=0.3, beta=0.7,
-                        anchor=0)
-
-    supervised = sum(supervised_loop(logits[d], targets[d]) for d in domains)
-    within = sum(entropy_loop(embeddings[i], labels[i], valid[i]) for i in domains)
-    cross = sum(entropy_loop(embeddings[i], labels[j], valid[i]) / (len(domains) - 1)
-                for i in domains for j in domains if i != j)
-    assert losses.supervised.item() == close(supervised)
-    assert losses.within.item() == close(within)
-    assert losses.cross.item() == close(cross)
-    assert losses.total.item() == close(supervised + 0.3 * cross + 0.7 * within)
-
-
-def test_total_without_unsupervised_terms_is_the_supervised_loss():
-    logits, targets, *_ = random_batch('ab')
-    losses = total_loss(supervised_terms(logits, targets), {}, {}, alpha=1, beta=1, anchor=1)
-    assert losses.total == losses.supervised
-    assert losses.cross == losses.within == losses.anchor == 0
-
-
-def test_the_anchor_is_summed_over_domains_and_weighed():
-    losses = total_loss({'a': torch.tensor(2.0)}, {}, {'a': torch.tensor(3.0),
-                                                       'b': torch.tensor(5.0)},
-                        alpha=1, beta=1, anchor=0.5)
-    assert losses.anchor == 8
-    assert losses.total == 6
-
-
-def test_cross_term_is_the_mean_over_others_that_have_no_unlabelled_images_themselves():
-    logits, targets, embeddings, labels, valid = random_batch('abc')
-    entropies = entropy_terms({'a': embeddings['a']}, labels, valid)
-    losses = total_loss(supervised_terms(logits, targets), entropies, {}, alpha=1, beta=1,
-                        anchor=0)
-    others = [entropy_loop(embeddings['a'], labels[j], valid['a']) for j in 'bc']
-    assert losses.cross.item() == close(sum(others) / 2)
 
 
 def test_cross_entropy_worked_by_hand():

@@ -39,7 +39,7 @@ def started(finished_run, tmp_path):
     return folder
 
 
-def at_call(monkeypatch, number, before=lambda: None, after=lambda losses: losses):
+def at_call(monkeypatch, number, before=lambda: None, after=lambda loss: loss):
     """Do something around the so-manieth call of batch_losses from now on."""
     calls = []
 
@@ -47,11 +47,11 @@ def at_call(monkeypatch, number, before=lambda: None, after=lambda losses: losse
         calls.append(1)
         if len(calls) == number:
             before()
-        losses, values = batch_losses(*arguments)
+        loss, values = batch_losses(*arguments)
         if len(calls) == number:
-            losses = after(losses)
-            values['loss'] = losses.total.detach()
-        return losses, values
+            loss = after(loss)
+            values['loss'] = loss.detach()
+        return loss, values
 
     monkeypatch.setattr(training_step, 'batch_losses', counted)
 
@@ -278,12 +278,12 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_a_sound_checkpoint_stays(
     """A loss may be finite while its gradient is not: that must not get into a checkpoint."""
     undisturbed, config = finished_run
 
-    def spoil(losses):
+    def spoil(loss):
         if what == 'loss':
-            return replace(losses, total=losses.total * float('nan'))
+            return loss * float('nan')
         if what == 'size':
-            return replace(losses, total=losses.total + 1e4)
-        return replace(losses, total=losses.total + (losses.total * 0).sqrt())
+            return loss + 1e4
+        return loss + (loss * 0).sqrt()
 
     with monkeypatch.context() as patch:
         at_call(patch, 10, after=spoil)

@@ -60,9 +60,8 @@ def load_data(config: RunConfig) -> dict[str, DomainData]:
         data[name] = DomainData(config.domain(name), labelled, unlabelled, validation)
     objective = config.objective
     if objective.needs_unlabelled and not any(d.unlabelled for d in data.values()):
-        weights = {key: getattr(objective, key) for key in ('alpha', 'beta', 'consistency')}
-        named = ', '.join(f'objective.{key} ({value:g})'
-                          for key, value in weights.items() if value)
+        named = ', '.join(f'objective.{loss.setting} ({loss.weight(objective):g})'
+                          for loss in objective.active if loss.unlabelled)
         raise DataError(
             f'{named}: weights of what unlabelled images teach, but no domain has any: name '
             'folders of them (domains.NAME.unlabelled), let the labelled ones serve '

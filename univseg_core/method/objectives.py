@@ -1,5 +1,5 @@
 """
-The losses of the paper's section 3, as functions of tensors.
+The formulas of the paper's section 3, as functions of tensors; losses.py makes terms of them.
 
 Where several processes, or pieces of a batch, share a step, each computes its sums and divides
 them by the counts of all (`counted_images`, `counted_cells`): the losses then add up to those of
@@ -7,27 +7,10 @@ the whole batch, however it is cut.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from univseg_core.domains import IGNORE_INDEX
-
-
-@dataclass(frozen=True)
-class Losses:
-    """
-    Scalars in nats: the total (Eq 5) and its terms, unweighted.
-
-    They are those of Eq 1, 3 and 4, the anchor and the consistency.
-    """
-
-    total: torch.Tensor
-    supervised: torch.Tensor
-    cross: torch.Tensor
-    within: torch.Tensor
-    anchor: torch.Tensor
-    consistency: torch.Tensor
 
 
 def masked_cross_entropy(logits: torch.Tensor, target: torch.Tensor,
@@ -155,30 +138,6 @@ def mean_shares(probabilities: torch.Tensor, valid: torch.Tensor,
     """Return the mean (P,) of probabilities (B, P, h, w) over the pixels that count."""
     cells = counted_cells(valid) if cells is None else cells
     return (probabilities * valid[:, None]).sum((0, 2, 3)) / cells.clamp(min=1)
-
-
-def total_loss(supervised: Mapping[str, torch.Tensor],
-               entropies: Mapping[tuple[str, str], torch.Tensor],
-               anchors: Mapping[str, torch.Tensor],
-               consistencies: Mapping[str, torch.Tensor] | None = None, *, alpha: float,
-               beta: float, anchor: float, consistency: float = 0.0) -> Losses:
-    """
-    Return L_S + α·L_cross + β·L_within (Eq 5) + anchor·L_anchor + consistency·L_consistency.
-
-    Each term is the sum over domains of scalars; with more than two domains, a domain's
-    cross-domain term is the mean over the others. `entropies` holds H(σ(v_ij)) by (i, j):
-    within-domain where i = j, cross-domain elsewhere. All but `supervised` may be empty.
-    """
-    zero = torch.zeros_like(next(iter(supervised.values())))
-    others = max(1, len({j for _, j in entropies}) - 1)
-    sums = [sum(terms, zero) for terms in (
-        supervised.values(), (value for (i, j), value in entropies.items() if i != j),
-        (value for (i, j), value in entropies.items() if i == j), anchors.values(),
-        (consistencies or {}).values())]
-    sums[1] = sums[1] / others
-    total = (sums[0] + alpha * sums[1] + beta * sums[2] + anchor * sums[3]
-             + consistency * sums[4])
-    return Losses(total, *sums)
 
 
 def valid_cells(targets: torch.Tensor, stride: int) -> torch.Tensor:

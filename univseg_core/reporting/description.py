@@ -11,6 +11,7 @@ from safetensors import safe_open, SafetensorError
 from univseg_core.errors import UnivsegError
 from univseg_core.files import sha256_of
 from univseg_core.method.label_embeddings import absent_classes, default_basis
+from univseg_core.method.losses import LOSSES
 from univseg_core.models.model_file import load_model, METADATA_KEY
 from univseg_core.models.pretrained import weights_named
 from univseg_core.reporting.run_log import best_validation, read_losses, read_validation
@@ -183,7 +184,7 @@ def _progress(folder: Path, steps: int | None) -> dict:
 def _preparations(folder: Path, config: Mapping[str, Any]) -> dict:
     """Return how far a run is that needs label embeddings first."""
     objective, section = config.get('objective', {}), config.get('label_embeddings', {})
-    if not (objective.get('alpha', 1) or objective.get('beta', 1) or objective.get('anchor', 0)):
+    if not any(objective.get(loss.setting) for loss in LOSSES if loss.label_embeddings):
         return {'label_embeddings': 'not needed'}
     if (folder / 'label_embeddings.safetensors').exists():
         return {'label_embeddings': 'there'}

@@ -17,6 +17,7 @@ import weakref
 import numpy as np
 from univseg_core.errors import UnivsegError
 from univseg_core.files import replacing
+from univseg_core.method.losses import LOSSES
 
 if TYPE_CHECKING:  # its packages are the training's; to read a log needs none of them
     from univseg_core.measuring.evaluation import DomainResult
@@ -25,9 +26,7 @@ LOG_EVERY = 10
 """Steps over which a row's values are averaged."""
 
 TAGS = {
-    'loss': 'loss/total', 'supervised': 'loss/supervised',
-    'cross_entropy': 'loss/cross_entropy', 'within_entropy': 'loss/within_entropy',
-    'anchor': 'loss/anchor', 'consistency': 'loss/consistency',
+    'loss': 'loss/total', **{loss.name: f'loss/{loss.name}' for loss in LOSSES},
     'feature_norm': 'norm/feature', 'embedding_norm': 'norm/embedding',
     'data_wait': 'speed/data_wait', 'images_per_second': 'speed/images_per_second',
     'seconds_per_step': 'speed/seconds_per_step',

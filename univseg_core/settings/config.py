@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import (
+    create_model,
     Field,
     field_validator,
     model_validator,
@@ -16,6 +17,7 @@ from pydantic_core import PydanticCustomError
 from univseg_core.datasets.layouts import LAYOUTS
 from univseg_core.domains import Domain, DomainError
 from univseg_core.method.label_embeddings import default_basis
+from univseg_core.method.losses import Loss, LOSSES
 from univseg_core.models.encoders import encoder_channels, encoder_stride, ENCODERS
 from univseg_core.models.pretrained import has_imagenet_weights, weights_named
 from univseg_core.models.timm_encoder import EncoderError, is_of_timm, plan_of
@@ -202,17 +204,19 @@ class DataSection(Section):
         return self
 
 
-class ObjectiveSection(Section):
+LossWeights = create_model('LossWeights', __base__=Section, **{
+    loss.setting: (float, Field(loss.default, ge=0, description=loss.meaning))
+    for loss in LOSSES if loss.setting})
+"""The weights of all terms of the loss that have one; each term's entry says which it is."""
+
+
+class ObjectiveSection(LossWeights):
     """
     What is learned besides labels, and how labels are weighed.
 
     The unsupervised terms of the paper (Eq 2 to 5), what may tie the embedding down, and ours.
     """
 
-    alpha: float = Field(
-        0.0, ge=0, description='weight of the cross-domain entropy (1 in the paper)')
-    beta: float = Field(
-        0.0, ge=0, description='weight of the within-domain entropy (1 in the paper)')
     warmup_steps: StrictInt = Field(
         1000, ge=0, description='steps over which the weights alpha, beta and consistency rise '
                                 'linearly from 0')
@@ -221,13 +225,6 @@ class ObjectiveSection(Section):
                                    'can lower the entropy by longer embeddings alone')
     temperature: float = Field(
         1.0, gt=0, description='what similarities are divided by; about 0.1 suits cosine')
-    anchor: float = Field(
-        0.0, ge=0, description='weight of the cross-entropy of labelled pixels against the label '
-                               'embeddings of their domain, which ties the embedding to them')
-    consistency: float = Field(
-        1.0, ge=0, description='weight of the cross-entropy of mixed unlabelled crops against '
-                               'what a mean teacher, the running mean of the network, makes of '
-                               'them unmixed')
     class_balance: float = Field(
         0.5, ge=0, le=1, description='power of the inverse class frequency by which labelled '
                                      'pixels are weighed: 0 not at all, 1 all classes alike')
@@ -236,14 +233,24 @@ class ObjectiveSection(Section):
                            'and not of each cell')
 
     @property
+    def active(self) -> list[Loss]:
+        """Return the terms that have a weight."""
+        return [loss for loss in LOSSES if loss.weight(self)]
+
+    @property
     def needs_unlabelled(self) -> bool:
         """Return whether unlabelled images are learned from."""
-        return bool(self.alpha or self.beta or self.consistency)
+        return any(loss.unlabelled for loss in self.active)
 
     @property
     def needs_label_embeddings(self) -> bool:
         """Return whether label embeddings are learned with."""
-        return bool(self.alpha or self.beta or self.anchor)
+        return any(loss.label_embeddings for loss in self.active)
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Return whether a mean teacher answers for unlabelled crops, which are mixed then."""
+        return any(loss.teacher for loss in self.active)
 
 
 class LabelEmbeddingSection(Section):
@@ -343,11 +350,12 @@ class RunConfig(Section):
                 f'model.embedding_dim: expected at most {channels}, the channels of '
                 f'{self.model.encoder} at width {self.model.width}, got '
                 f'{self.model.embedding_dim}')
-        if self.objective.consistency and self.data.unlabelled_per_domain < 2:
+        mixing = [loss for loss in self.objective.active if loss.teacher]
+        if mixing and self.data.unlabelled_per_domain < 2:
+            key, weight = f'objective.{mixing[0].setting}', mixing[0].weight(self.objective)
             raise ValueError(
-                'data.unlabelled_per_domain: expected at least 2, which objective.consistency '
-                f'({self.objective.consistency:g}) mixes with each other, got '
-                f'{self.data.unlabelled_per_domain}; or set objective.consistency to 0')
+                f'data.unlabelled_per_domain: expected at least 2, which {key} ({weight:g}) mixes '
+                f'with each other, got {self.data.unlabelled_per_domain}; or set {key} to 0')
         if self.label_embeddings.basis == 'start' and self.model.start is None:
             raise ValueError('label_embeddings.basis: start is of the model that a run starts '
                              'from: name it in model.start')

@@ -15,6 +15,7 @@ from univseg_core.batches.mixture import FaultCount, MixtureDataset
 from univseg_core.batches.transforms import Augmentation
 from univseg_core.measuring.evaluation import DomainResult
 from univseg_core.method.collapse import CollapseMonitor, perplexities
+from univseg_core.method.losses import LOSSES
 from univseg_core.models.encoders import pretrained_part
 from univseg_core.reporting.run_log import RunLog
 from univseg_core.settings.config import ObjectiveSection
@@ -70,7 +71,7 @@ def fit(setup: Setup, data: Mapping[str, DomainData], folder: Path, objective: O
     scheduler = new_scheduler(settings, optimizer, steps)
     start_scaling_anew(fabric)
     model, fabric_optimizer = fabric.setup(network, optimizer)
-    teacher = MeanTeacher(network) if objective.consistency else None
+    teacher = MeanTeacher(network) if objective.needs_teacher else None
     averaged = teacher.network if teacher is not None else None
     supervision = Supervision(class_weights(setup, list(data), objective.class_balance), teacher)
     checkpoint = folder / 'checkpoint.safetensors'
@@ -181,14 +182,13 @@ def _mixture(setup: Setup, domains: Sequence[str],
         {name: store for name, store in stores.unlabelled.items() if objective.needs_unlabelled},
         stages, options.labelled_per_domain, options.unlabelled_per_domain,
         config.training.seed, pieces, fabric.world_size * accumulate,
-        mix_at=stride if objective.consistency else None)
+        mix_at=stride if objective.needs_teacher else None)
 
 
 def progress(means: Mapping[str, float], miou: str) -> str:
     """Return what stands beside the progress bar: losses by term, learning rate, speed, mIoU."""
-    terms = ', '.join(f'{text} {means[key]:.3g}' for key, text in (
-        ('supervised', 'supervised'), ('cross_entropy', 'cross'), ('within_entropy', 'within'),
-        ('consistency', 'consistency')) if means.get(key))
+    terms = ', '.join(f'{loss.short} {means[loss.name]:.3g}' for loss in LOSSES
+                      if means.get(loss.name))
     return ' | '.join(filter(None, [
         f'loss {means["loss"]:.3g}: {terms}',
         f'lr {means["learning_rate"]:.1e}', f'{means["images_per_second"]:.0f} images/s', miou]))

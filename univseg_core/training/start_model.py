@@ -10,6 +10,7 @@ from univseg_core.batches.dataset import DomainData
 from univseg_core.files import write_text
 from univseg_core.inference.segmenter import Segmenter
 from univseg_core.measuring.evaluation import DomainResult, evaluate
+from univseg_core.method.losses import LOSSES
 from univseg_core.models.model_file import load_model
 from univseg_core.settings.config import RunConfig
 from univseg_core.training.networks import new_network, start_from
@@ -43,7 +44,7 @@ def check_start(config: RunConfig, data: Mapping[str, DomainData], run: Path) ->
                     '%s', path, card.image_size or 'null', config.data.image_size or 'null')
     objective = card.training.get('config', {}).get('objective', {})
     if config.label_embeddings.basis == 'start' and not any(
-            objective.get(key, 1) for key in ('alpha', 'beta', 'anchor')):
+            objective.get(loss.setting, 1) for loss in LOSSES if loss.label_embeddings):
         log.warning('label_embeddings.basis: start: nothing taught the embedding of %s (its α, β '
                     'and anchor were 0): its label embeddings are those of a random projection',
                     path)

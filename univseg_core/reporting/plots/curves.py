@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from univseg_core.errors import UnivsegError
 from univseg_core.files import replacing
+from univseg_core.method.losses import LOSSES
 from univseg_core.reporting.plots.drawing import COLOURS, INK, set_range, style_axis
 from univseg_core.reporting.run_log import (
     best_validation,
@@ -70,8 +71,8 @@ def _panels(columns: Mapping[str, np.ndarray],
     panels = {
         'mIoU of the validation images, % (★ best sum)':
             (lambda axis: _validations(axis, validations)) if validations else None,
-        'Losses (nats)': lines('loss', 'supervised', 'anchor', 'consistency'),
-        'Entropies (nats)': lines('cross_entropy', 'within_entropy', log=True),
+        'Losses (nats)': lines('loss', *(loss.name for loss in LOSSES if not loss.entropy)),
+        'Entropies (nats)': lines(*(loss.name for loss in LOSSES if loss.entropy), log=True),
         'Entropy by pair: images → labels (nats)':
             lines(*pairs, log=True) if len(pairs) > 1 else None,
         'Label embeddings in use: images → labels': lines(*those('perplexity'), log=True),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from univseg_core.method.losses import LOSSES
 from univseg_core.reporting.plots.curves import moving_average
 from univseg_core.reporting.plots.drawing import (
     add_key,
@@ -18,14 +19,6 @@ from univseg_core.reporting.plots.drawing import (
 )
 from univseg_core.reporting.plots.runs import FigureError, run_names
 from univseg_core.reporting.run_log import read_losses, read_validation, Validation
-
-LOSSES = {'supervised': 'Supervised loss', 'cross_entropy': 'Cross-domain entropy',
-          'within_entropy': 'Within-domain entropy', 'anchor': "Anchor's loss"}
-"""
-Titles of the columns of log.csv that are drawn, all in nats.
-
-Their weighted sum is not: under other weights it says something else.
-"""
 
 
 @dataclass(frozen=True)
@@ -101,12 +94,14 @@ def _validation_panels(courses: Sequence[RunCourse]) -> dict:
 
 
 def _loss_panels(courses: Sequence[RunCourse]) -> dict:
+    # Not their weighted sum: under other weights it says something else.
     panels = {}
-    for column, title in LOSSES.items():
-        series = {course.name: (course.columns['step'], course.columns[column])
-                  for course in courses if np.nan_to_num(course.columns.get(column, 0.0)).any()}
+    for loss in LOSSES:
+        series = {course.name: (course.columns['step'], course.columns[loss.name])
+                  for course in courses
+                  if np.nan_to_num(course.columns.get(loss.name, 0.0)).any()}
         if series:
-            panels[title] = ('nats', series)
+            panels[loss.title] = ('nats', series)
     return panels
 
 
