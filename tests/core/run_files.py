@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 import torch
 from univseg_core.settings.config import load_config
-from univseg_core.training import loop
+from univseg_core.training import trainer
 from univseg_core.training.safety import check_loss, TrainingError
 
 
@@ -53,5 +53,5 @@ def broken_off_at_step(step):
             raise TrainingError('enough')
         check_loss(loss, gradient, where, files)
 
-    with patch.object(loop, 'check_loss', fail), pytest.raises(TrainingError, match='enough'):
+    with patch.object(trainer, 'check_loss', fail), pytest.raises(TrainingError, match='enough'):
         yield

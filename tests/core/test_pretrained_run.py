@@ -13,7 +13,7 @@ from univseg_core.models.pretrained import values_hash
 from univseg_core.reporting.description import describe
 from univseg_core.reporting.description_text import as_text
 from univseg_core.settings.config import load_config
-from univseg_core.training import loop
+from univseg_core.training import trainer
 from univseg_core.training.networks import network_with_weights, prepared_network
 from univseg_core.training.optimisation import new_optimizer, new_scheduler
 from univseg_core.training.processes import new_fabric
@@ -72,7 +72,7 @@ def test_an_interrupted_run_goes_on_bit_for_bit_across_a_change_of_size(lite, tm
     shorter = tmp_path / 'run'
     shorter.mkdir()
 
-    original = loop.forward_and_backward
+    original = trainer.forward_and_backward
     calls = []
 
     def fail(*arguments, **options):
@@ -82,7 +82,7 @@ def test_an_interrupted_run_goes_on_bit_for_bit_across_a_change_of_size(lite, tm
         return original(*arguments, **options)
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(InterruptedError):
-        patch.setattr(loop, 'forward_and_backward', fail)
+        patch.setattr(trainer, 'forward_and_backward', fail)
         train(config, shorter)
     train(config, shorter)
     once, _ = load_model(run / 'model.univseg')

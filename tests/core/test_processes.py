@@ -36,8 +36,8 @@ from univseg_core.reporting.run_log import read_losses
 from univseg_core.settings import config
 from univseg_core.settings.config import load_config
 from univseg_core.training import (
-    loop,
     processes,
+    trainer,
 )
 from univseg_core.training import (
     run as training_run,
@@ -262,8 +262,8 @@ def test_two_processes_go_on_where_one_was_interrupted(tiny, alone, tmp_path, mo
         if step == STEPS - 10:
             raise KeyboardInterrupt
 
-    run, save = tmp_path / 'run', loop.save_checkpoint
-    monkeypatch.setattr(loop, 'save_checkpoint', save_and_interrupt)
+    run, save = tmp_path / 'run', trainer.save_checkpoint
+    monkeypatch.setattr(trainer, 'save_checkpoint', save_and_interrupt)
     assert main_in_float64(tiny, run, 1) == 130
     assert step_of(run) == STEPS - 10
     program = script(tmp_path, 'main_in_float64(*sys.argv[1:])')
@@ -375,7 +375,7 @@ def test_pieces_of_a_batch_have_their_own_batch_norm(tiny, tmp_path, monkeypatch
         losses.append(loss)
         check_loss(loss, *arguments)
 
-    monkeypatch.setattr(loop, 'check_loss', noted)
+    monkeypatch.setattr(trainer, 'check_loss', noted)
     train(settings, tmp_path / 'run')
 
     data = load_data(settings)

@@ -20,9 +20,9 @@ from univseg_core.inference.segmenter import Segmenter
 from univseg_core.measuring.evaluation import evaluate
 from univseg_core.models.model_file import load_model
 from univseg_core.reporting.run_log import best_validation, read_validation
-from univseg_core.training import loop
 from univseg_core.training import run as training_run
 from univseg_core.training import step as training_step
+from univseg_core.training import trainer
 from univseg_core.training.checkpoint import CheckpointError
 from univseg_core.training.run import train
 from univseg_core.training.safety import TrainingError
@@ -348,7 +348,7 @@ def test_going_on_is_exact_with_other_settings_too(values, write_config, tmp_pat
 def test_the_best_model_is_that_of_the_best_validation_and_outlives_an_interrupt(
         finished_run, started, monkeypatch):
     """Of three validations, at steps 10, 20 and 30, the first is made the best."""
-    validate, calls = loop.validate, []
+    validate, calls = trainer.validate, []
 
     def worse_later(*arguments, **options):
         calls.append(1)
@@ -358,7 +358,7 @@ def test_the_best_model_is_that_of_the_best_validation_and_outlives_an_interrupt
             else replace(result, confusion=result.confusion * 0 + 1)
             for name, result in measured.results.items()})
 
-    monkeypatch.setattr(loop, 'validate', worse_later)
+    monkeypatch.setattr(trainer, 'validate', worse_later)
     config = finished_run[1]
     with monkeypatch.context() as patch:
         at_call(patch, 13, before=interrupt)

@@ -15,8 +15,8 @@ from univseg_core.models.model_file import load_model, ModelCard, save_model
 from univseg_core.models.tensor_files import save_tensors
 from univseg_core.models.universal import ModelSpec, UniversalSegmenter
 from univseg_core.settings.config import load_config
-from univseg_core.training import loop, run_label_embeddings
 from univseg_core.training import run as training_run
+from univseg_core.training import run_label_embeddings, trainer
 from univseg_core.training.networks import new_network, start_from
 from univseg_core.training.run import train
 from univseg_core.training.safety import TrainingError
@@ -34,7 +34,7 @@ def warned(monkeypatch):
     """Return the warnings that a training logs."""
     texts = []
     # Not caplog: where launch is installed, its loggers do not propagate.
-    for module in (training_run, run_label_embeddings, loop):
+    for module in (training_run, run_label_embeddings, trainer):
         monkeypatch.setattr(module.log, 'warning', lambda text, *args: texts.append(text % args))
     return texts
 
@@ -87,7 +87,7 @@ def test_label_embeddings_move_unless_theta_is_one(values, write_config, tmp_pat
 def test_they_are_updated_once_an_epoch(values, write_config, tmp_path, networks, monkeypatch):
     """Of 8 unlabelled images, one a step, every one has been seen after step 8, and after 16."""
     seen = []
-    monkeypatch.setattr(loop, 'update_label_embeddings', lambda *_: seen.append(1))
+    monkeypatch.setattr(trainer, 'update_label_embeddings', lambda *_: seen.append(1))
     run = tmp_path / 'run'
     train(short(values, write_config, 'label_embeddings.theta=0.5', 'training.steps=17',
                 'training.validate_every=100', *networks), run)

@@ -19,8 +19,8 @@ from univseg_core.batches.transforms import Augmentation
 from univseg_core.inference.segmenter import Segmenter
 from univseg_core.pictures.images import read_image
 from univseg_core.reporting.run_log import read_losses
-from univseg_core.training import loop
 from univseg_core.training import step as training_step
+from univseg_core.training import trainer
 from univseg_core.training.checkpoint import save_checkpoint
 from univseg_core.training.run import train
 from univseg_core.training.step import batch_losses, forward_and_backward, Supervision
@@ -72,7 +72,7 @@ def test_a_training_goes_on_as_if_nothing_had_happened(configure, tmp_path, monk
         if step == 5:
             shutil.copytree(path.parent, tmp_path / 'run', dirs_exist_ok=True)
 
-    monkeypatch.setattr(loop, 'save_checkpoint', save_and_keep)
+    monkeypatch.setattr(trainer, 'save_checkpoint', save_and_keep)
     train(config, tmp_path / 'undisturbed')
     assert state(tmp_path / 'run')['step'] == 5
     train(config, tmp_path / 'run')

@@ -17,7 +17,6 @@ from univseg_core.batches.stores import prepare_stores
 from univseg_core.machine.resources import choose_workers
 from univseg_core.measuring.evaluation import DomainResult
 from univseg_core.settings.config import ObjectiveSection, RunConfig
-from univseg_core.training.loop import fit
 from univseg_core.training.memory_need import check_memory
 from univseg_core.training.networks import network_with_weights
 from univseg_core.training.processes import launched, new_fabric, processes_here
@@ -30,6 +29,7 @@ from univseg_core.training.run_label_embeddings import (
 from univseg_core.training.safety import memory_advice, TrainingError
 from univseg_core.training.setup import Setup
 from univseg_core.training.start_model import check_start, measured_start
+from univseg_core.training.trainer import fit, Task
 
 log = logging.getLogger(__name__)
 
@@ -90,8 +90,8 @@ def train(config: RunConfig, run: Path, *, devices: int = 1,
             embeddings = label_embeddings_of_run(setup, data, run)
             if config.basis == 'joint':
                 start = run / JOINT_START
-        return fit(setup, data, run, config.objective, config.training.steps, embeddings, start,
-                   before)
+        return fit(setup, Task(data, run, config.objective, config.training.steps, embeddings,
+                               start, before))
 
 
 def check_shares(config: RunConfig, processes: int) -> None:

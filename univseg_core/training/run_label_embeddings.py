@@ -21,10 +21,10 @@ from univseg_core.models.model_file import load_model, save_model
 from univseg_core.models.tensor_files import save_tensors
 from univseg_core.models.universal import UniversalSegmenter
 from univseg_core.settings.config import ObjectiveSection, RunConfig
-from univseg_core.training.loop import fit
 from univseg_core.training.networks import network_with_weights, new_network, start_from
 from univseg_core.training.safety import TrainingError
 from univseg_core.training.setup import Setup
+from univseg_core.training.trainer import fit, Task
 
 SUPERVISED_ONLY = ObjectiveSection(alpha=0, beta=0, consistency=0, class_balance=0)
 
@@ -46,16 +46,16 @@ def label_embeddings_of_run(setup: Setup, data: Mapping[str, DomainData],
     made = fabric.broadcast(path.exists())  # what one process sees, all go by
     if not made and basis == 'joint':
         log.info('supervised-only network of all domains for the label embeddings')
-        fit(setup, data, run / 'joint', SUPERVISED_ONLY, section.pretrain_steps, {},
-            setup.config.model.start, {})
+        fit(setup, Task(data, run / 'joint', SUPERVISED_ONLY, section.pretrain_steps,
+                        start=setup.config.model.start))
     elif not made and basis == 'per_domain' and not (section.file or section.networks):
         if setup.config.model.start is not None:
             log.info('label_embeddings.basis: start would make them from %s, without a training',
                      setup.config.model.start)
         for name in data:
             log.info('%s: supervised-only network for the label embeddings', name)
-            fit(setup, {name: data[name]}, run / 'supervised' / name, SUPERVISED_ONLY,
-                section.pretrain_steps, {}, None, {})
+            fit(setup, Task({name: data[name]}, run / 'supervised' / name, SUPERVISED_ONLY,
+                            section.pretrain_steps))
     if not made and fabric.is_global_zero:
         embeddings = _new_label_embeddings(setup, data, run)
         _tell_classes(embeddings, data)

@@ -1,0 +1,321 @@
+"""The training of one network, step by step."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+import logging
+from pathlib import Path
+import threading
+import time
+from typing import TypeVar
+
+from lightning.fabric import Fabric
+import torch
+from tqdm import tqdm
+from univseg_core.batches.curriculum import curriculum
+from univseg_core.batches.dataset import DomainData
+from univseg_core.batches.mixture import Batch, FaultCount, MixtureDataset
+from univseg_core.batches.transforms import Augmentation
+from univseg_core.measuring.evaluation import DomainResult
+from univseg_core.method.collapse import CollapseMonitor, perplexities
+from univseg_core.method.losses import LOSSES
+from univseg_core.models.encoders import pretrained_part
+from univseg_core.models.universal import UniversalSegmenter
+from univseg_core.reporting.run_log import RunLog
+from univseg_core.settings.config import ObjectiveSection, TrainingSection
+from univseg_core.training.checkpoint import load_checkpoint, save_checkpoint
+from univseg_core.training.class_balance import class_weights
+from univseg_core.training.interrupts import deferred_interrupts
+from univseg_core.training.networks import (
+    complete_label_embeddings,
+    prepared_network,
+    renew_label_embeddings,
+    renewed_label_embeddings,
+    update_label_embeddings,
+)
+from univseg_core.training.optimisation import new_optimizer, new_scheduler
+from univseg_core.training.processes import (
+    EngineError,
+    gathered,
+    gradient_scale,
+    start_scaling_anew,
+    summed,
+)
+from univseg_core.training.safety import check_loss, gradient_norm
+from univseg_core.training.setup import Setup
+from univseg_core.training.step import forward_and_backward, Supervision
+from univseg_core.training.teacher import MeanTeacher
+from univseg_core.training.validation import (
+    BEST,
+    note_validation,
+    summary,
+    validate,
+    write_results,
+)
+
+Item = TypeVar('Item')
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Task:
+    """
+    What one network is to learn, and where.
+
+    Some domains' `data`, by an `objective`, in so many `steps`; in a `folder` for logs,
+    checkpoint, model files, evaluation and pictures. Without `label_embeddings` there are no
+    entropies. The weights are those of the model file `start` where it has them, and else as the
+    configuration says; `before` is what was measured of that file, to be shown beside the results.
+    """
+
+    data: Mapping[str, DomainData]
+    folder: Path
+    objective: ObjectiveSection
+    steps: int
+    label_embeddings: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    start: Path | None = None
+    before: Mapping[str, DomainResult] = field(default_factory=dict)
+
+    @property
+    def checkpoint(self) -> Path:
+        """Return where the state of the training is kept."""
+        return self.folder / 'checkpoint.safetensors'
+
+
+@dataclass(frozen=True)
+class StepTotals:
+    """
+    What all processes have of a step together.
+
+    Its values that are logged, `scalars`, and `vectors` of shares; whether one is asked to `stop`;
+    and how many images could not be read.
+    """
+
+    scalars: dict[str, float]
+    vectors: dict[str, torch.Tensor]
+    stop: bool
+    unreadable: int
+
+
+def step_totals(fabric: Fabric, values: Mapping[str, torch.Tensor], stop: bool,
+                unreadable: int) -> StepTotals:
+    """Return the sums of the processes' shares of a step, by one exchange among them."""
+    asked, lost = ('', 'stop'), ('', 'unreadable')
+    totals = summed(fabric, {('value', key): value for key, value in values.items()} | {
+        asked: torch.tensor(stop), lost: torch.tensor(unreadable)})
+    stop, unreadable = bool(totals.pop(asked) > 0), int(totals.pop(lost).item())
+    scalars = {key: value.item() for (_, key), value in totals.items() if not value.ndim}
+    vectors = {key: value for (_, key), value in totals.items() if value.ndim}
+    return StepTotals(scalars | perplexities(vectors), vectors, stop, unreadable)
+
+
+def timed(items: Iterable[Item]) -> Iterator[tuple[Item, float]]:
+    """Yield each item with the seconds that were waited for it."""
+    iterator = iter(items)
+    while True:
+        asked_at = time.monotonic()
+        try:
+            item = next(iterator)
+        except StopIteration:
+            return
+        yield item, time.monotonic() - asked_at
+
+
+def fit(setup: Setup, task: Task) -> dict[str, DomainResult]:
+    """
+    Train one network, or go on from its checkpoint; return each domain's validation result.
+
+    Raises TrainingError where the loss is no longer finite, EngineError where processes see
+    different checkpoints, and KeyboardInterrupt, when it has saved its state, where it was asked
+    to stop.
+    """
+    return Trainer(setup, task).run()
+
+
+class Trainer:
+    """The training of one network, in one of the processes that share it: `run` tells it all."""
+
+    def __init__(self, setup: Setup, task: Task):
+        config, fabric = setup.config, setup.fabric
+        self._setup, self._task, self._fabric = setup, task, fabric
+        self._names = list(task.data)
+        self._network = prepared_network(config, task.data, task.label_embeddings, task.start,
+                                         fabric)
+        pretrained = pretrained_part(self._network.encoder) if self._network.began_with else None
+        self._optimizer = new_optimizer(config.training, self._network, pretrained)
+        self._scheduler = new_scheduler(config.training, self._optimizer, task.steps)
+        start_scaling_anew(fabric)
+        self._model, self._engine_optimizer = fabric.setup(self._network, self._optimizer)
+        self._teacher = MeanTeacher(self._network) if task.objective.needs_teacher else None
+        self._supervision = Supervision(
+            class_weights(setup, self._names, task.objective.class_balance), self._teacher)
+        self._mixture = _mixture(setup, self._names, task.objective, task.steps,
+                                 self._network.stride)
+        self._faults = FaultCount(len({sample.image for d in task.data.values()
+                                       for sample in [*d.labelled, *d.unlabelled]}))
+        self._collapse = CollapseMonitor(config.label_embeddings.centroids)
+        self._log: RunLog | None = None  # of the first process alone
+        self._miou = ''
+
+    def run(self) -> dict[str, DomainResult]:
+        """Train from the checkpoint, or the beginning, to the last step; measure and write."""
+        task, fabric = self._task, self._fabric
+        first = self._resumed_step()
+        update_every = self._update_every()
+        batches = self._mixture.batches(first, task.steps, self._setup.workers,
+                                        pin_memory=fabric.device.type == 'cuda')
+        fabric.barrier()  # no process writes before all have read
+        self._log = RunLog(task.folder, first) if fabric.is_global_zero else None
+        self._network.train()
+        with deferred_interrupts() as interrupted, tqdm(
+                total=task.steps, initial=first, unit='step', desc=task.folder.name,
+                smoothing=0.05, dynamic_ncols=True, disable=not fabric.is_global_zero) as bar:
+            for step, (pieces, waited) in enumerate(timed(batches), first + 1):
+                totals = self._learn(step, pieces, interrupted, bar)
+                if update_every and step % update_every == 0:
+                    update_label_embeddings(self._setup, self._network, self._names)
+                self._note(step, totals, waited, bar)
+                if step % self._settings.validate_every == 0 and step < task.steps:
+                    self._validate(step, bar)
+                last = step == task.steps or totals.stop
+                if last or step % self._settings.checkpoint_every == 0:
+                    self._save(step)
+                if totals.stop:
+                    self._end_early(step, bar)
+        return self._finish()
+
+    @property
+    def _settings(self) -> TrainingSection:
+        return self._setup.config.training
+
+    def _resumed_step(self) -> int:
+        """Return the step that the checkpoint is of, whose state is taken; 0 without one."""
+        checkpoint, first = self._task.checkpoint, 0
+        if checkpoint.exists():
+            first = load_checkpoint(checkpoint, self._network, self._optimizer, self._scheduler,
+                                    self._fabric.strategy.precision, self._averaged)
+            log.info('%s: going on from step %d of %d', self._task.folder, first,
+                     self._task.steps)
+        if len(seen := set(gathered(self._fabric, [str(first)]))) > 1:
+            raise EngineError(f'{checkpoint}: the processes see different files (steps '
+                              f'{", ".join(sorted(seen))}): the run folder must be on one file '
+                              'system')
+        return first
+
+    @property
+    def _averaged(self) -> UniversalSegmenter | None:
+        return None if self._teacher is None else self._teacher.network
+
+    def _update_every(self) -> int | None:
+        """Return the steps between updates of the label embeddings; None where there is none."""
+        section, steps = self._setup.config.label_embeddings, self._task.steps
+        if section.theta == 1 or not self._task.label_embeddings:
+            return None
+        every = section.update_every or self._mixture.epoch
+        if every > steps:
+            log.warning('%s: label_embeddings.theta has no effect: they are updated every %d '
+                        'steps, and there are %d; set label_embeddings.update_every',
+                        self._task.folder, every, steps)
+        return every
+
+    def _learn(self, step: int, pieces: Sequence[Batch], interrupted: threading.Event,
+               bar: tqdm) -> StepTotals:
+        """Take one step, and return what all processes have of it."""
+        self._engine_optimizer.zero_grad()
+        values = forward_and_backward(self._fabric, self._model, pieces, self._task.objective,
+                                      step, self._supervision)
+        unreadable = [fault for batch in pieces for fault in batch.faults]
+        totals = step_totals(self._fabric, values, interrupted.is_set(), len(unreadable))
+        if totals.unreadable:
+            for fault in self._faults.add(gathered(self._fabric, unreadable)):
+                if self._log:
+                    bar.write(f'{fault}; another image takes its place')
+            self._faults.check()
+        check_loss(totals.scalars['loss'],
+                   gradient_norm(self._network, gradient_scale(self._fabric)),
+                   f'{self._task.folder}, step {step}', self._mixture.files(step - 1))
+        self._engine_optimizer.step()
+        totals.scalars['learning_rate'] = self._scheduler.get_last_lr()[-1]
+        self._scheduler.step()
+        if self._teacher is not None:
+            self._teacher.update(self._network, step)
+        return totals
+
+    def _note(self, step: int, totals: StepTotals, waited: float, bar: tqdm) -> None:
+        """Tell of a step that was taken: the bar, the log, and the warning of a collapse."""
+        bar.update()
+        for message in self._collapse.add(step, totals.vectors):
+            bar.clear()
+            log.warning('%s', message)
+        values = totals.scalars | {'data_wait': waited}
+        if self._log and (means := self._log.losses(step, values)):
+            bar.set_postfix_str(progress(means, self._miou))
+
+    def _validate(self, step: int, bar: tqdm) -> None:
+        """Measure the network in training as it would be deployed."""
+        config, task = self._setup.config, self._task
+        renewed = (renewed_label_embeddings(self._setup, self._network, self._names)
+                   if task.label_embeddings else nullcontext())
+        with renewed:
+            measured = validate(self._fabric, config, self._network, task.data,
+                                prototypes=bool(task.label_embeddings))
+            self._miou = summary(measured.results)
+            if self._log:
+                note_validation(self._log, config, self._network, task.data, step, task.folder,
+                                measured)
+                bar.write(f'{task.folder.name}, step {step}: {self._miou}')
+
+    def _save(self, step: int) -> None:
+        if self._fabric.is_global_zero:
+            save_checkpoint(self._task.checkpoint, step, self._network, self._optimizer,
+                            self._scheduler, self._fabric.strategy.precision, self._averaged)
+
+    def _end_early(self, step: int, bar: tqdm) -> None:
+        self._fabric.barrier()  # none ends before the checkpoint is written
+        if self._log:
+            bar.write(f'Interrupted; step {step} is saved. The same command goes on there.')
+        raise KeyboardInterrupt
+
+    def _finish(self) -> dict[str, DomainResult]:
+        """Measure the network and write what a finished training leaves; return the results."""
+        config, task, names = self._setup.config, self._task, self._names
+        by_labels = bool(task.label_embeddings)
+        renew_label_embeddings(self._setup, self._network, names, several=by_labels)
+        measured = validate(self._fabric, config, self._network, task.data, prototypes=by_labels)
+        measured = replace(measured, results={
+            name: replace(result, before=task.before.get(name))
+            for name, result in measured.results.items()})
+        if self._log:
+            note_validation(self._log, config, self._network, task.data, task.steps, task.folder,
+                            measured)
+            self._log.close()
+            complete_label_embeddings(self._setup, task.folder / BEST, names)
+            write_results(task.folder, config, self._network, task.data, measured)
+        self._fabric.barrier()
+        return measured.results
+
+
+def _mixture(setup: Setup, domains: Sequence[str],
+             objective: ObjectiveSection, steps: int, stride: int) -> MixtureDataset:
+    """Return the stream of some domains' batches, of each of which this process takes a share."""
+    config, fabric, stores = setup.config, setup.fabric, setup.stores
+    options, accumulate = config.data, config.training.accumulate
+    augmentation = Augmentation(options.crop_size, options.scale, options.flip, options.colour)
+    stages = curriculum(augmentation, options.curriculum, steps)
+    pieces = [fabric.global_rank + fabric.world_size * i for i in range(accumulate)]
+    return MixtureDataset(
+        {name: stores.labelled[name] for name in domains},
+        {name: store for name, store in stores.unlabelled.items() if objective.needs_unlabelled},
+        stages, options.labelled_per_domain, options.unlabelled_per_domain,
+        config.training.seed, pieces, fabric.world_size * accumulate,
+        mix_at=stride if objective.needs_teacher else None)
+
+
+def progress(means: Mapping[str, float], miou: str) -> str:
+    """Return what stands beside the progress bar: losses by term, learning rate, speed, mIoU."""
+    terms = ', '.join(f'{loss.short} {means[loss.name]:.3g}' for loss in LOSSES
+                      if means.get(loss.name))
+    return ' | '.join(filter(None, [
+        f'loss {means["loss"]:.3g}: {terms}',
+        f'lr {means["learning_rate"]:.1e}', f'{means["images_per_second"]:.0f} images/s', miou]))
