@@ -33,8 +33,8 @@ def arguments(launch_file):
 
 
 def test_every_argument_is_described_and_documented(launch_file):
-    section = (ROOT / 'docs' / 'ros.md').read_text(encoding='utf-8').split('\n## Record\n')[1]
-    rows = re.findall(r'^\| (`.*?) \| ([^|]*)\|', section.split('\n### ')[0], re.MULTILINE)
+    text = (ROOT / 'docs' / 'recorder.md').read_text(encoding='utf-8')
+    rows = re.findall(r'^\| (`.*?) \| ([^|]*)\|', text.split('\n## ')[0], re.MULTILINE)
     documented = {name: default.strip() for names, default in rows
                   for name in re.findall(r'`(\w+)`', names)}
     assert documented.keys() == {name for name, *_ in launch_file.ARGUMENTS}

@@ -1,4 +1,4 @@
-"""The section on the recorder in docs/ros.md, and its parameter file, against the code."""
+"""docs/recorder.md, and the recorder's parameter file, against the code."""
 
 from pathlib import Path
 
@@ -17,13 +17,12 @@ from univseg_ros.recorder_parameters import objection, PARAMETERS
 import yaml
 
 ROOT = Path(__file__).parents[2]
-SECTION = (ROOT / 'docs' / 'ros.md').read_text(encoding='utf-8').split('\n## Record\n')[1].split(
-    '\n## ')[0]
+TEXT = (ROOT / 'docs' / 'recorder.md').read_text(encoding='utf-8')
 
 
 def table(title):
     """Return the first table below a heading, as rows of cells."""
-    text = SECTION.split(f'\n### {title}\n')[1].split('\n### ')[0]
+    text = TEXT.split(f'\n## {title}\n')[1].split('\n## ')[0]
     rows = [[cell.strip() for cell in line.strip('|').split('|')]
             for line in text.splitlines() if line.startswith('|')]
     return rows[2:]
@@ -96,7 +95,7 @@ def test_what_status_and_diagnostics_tell_is_documented(node, peer):
     data = serialize_message(image_of(1))
     node._recorder.put(Frame(Topic('/recorder_docs/image', IMAGE), 1, 1, data))
     status = peer.wait_until(lambda: told(node), 'an image that was recorded')
-    text = SECTION.split('### What the recorder says')[1]
+    text = TEXT.split('## What the recorder says')[1]
     for key in status:
         assert f'`{key}`' in text
     values = peer.wait_until(
