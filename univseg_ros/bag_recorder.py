@@ -34,7 +34,7 @@ Record the images of cameras into bags: a managed node that comes to active by i
   ros2 run univseg_ros bag_recorder --ros-args -p "topics:=['/front/image_raw']" \\
     -p policy:=novel -p max_size:=20000 -p when_full:=drop_oldest
 
-docs/ros.md tells of all topics, services and parameters."""
+docs/recorder.md tells of all topics, services and parameters."""
 
 MEGABYTE = 10**6
 STATUS_PERIOD = 1.0
@@ -50,7 +50,7 @@ class BagRecorder(ManagedNode):
     value at start is not acceptable.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__(NODE_NAME)
         self._folder: RecordingFolder | None = None
         self._recorder: Recorder | None = None
@@ -63,8 +63,7 @@ class BagRecorder(ManagedNode):
         self.add_on_set_parameters_callback(self._judge_parameters)
         declare_all(self, PARAMETERS)
         self._status_publisher = self.create_publisher(String, '~/status', LATCHED_QOS)
-        for name, action in {'pause': self._pause, 'resume': self._resume,
-                             'split': self._begin_file}.items():
+        for name, action in {'pause': _pause, 'resume': _resume, 'split': _split}.items():
             self.create_service(Trigger, f'~/{name}', self._answer_by(action))
         StatusPublisher(self, self._look, 'recording', 'no image has come yet')
         # Not the node's clock: simulated time may stand still.
@@ -78,7 +77,7 @@ class BagRecorder(ManagedNode):
         try:
             for type_ in TYPES:
                 definition_of(type_)  # which takes a moment
-            self._folder = RecordingFolder(Path(self._value('directory')).expanduser())
+            self._folder = RecordingFolder(Path(self._text('directory')).expanduser())
         except (RecordingError, OSError, RuntimeError, ValueError) as error:
             self._fail(f'not configured: {error}. Mend it, or set another directory, and '
                        'configure again')
@@ -93,25 +92,29 @@ class BagRecorder(ManagedNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Record the images that come."""
         self._failure = ''
-        value = self._value
+        assert self._folder is not None  # since it is configured
+        directory = self._folder.path
         try:
-            budget = Budget(self._folder.path, value('max_size') * MEGABYTE,
-                            value('min_free') * MEGABYTE, value('when_full') == 'drop_oldest')
+            budget = Budget(directory, self._integer('max_size') * MEGABYTE,
+                            self._integer('min_free') * MEGABYTE,
+                            self._text('when_full') == 'drop_oldest')
         except OSError as error:
             self._fail(f'not activated: {error}. Clean up and configure again')
             return TransitionCallbackReturn.FAILURE
-        self._recorder = Recorder(self._settings(), self._policy(), budget, self._log)
-        self._cameras = RawSubscriptions(self, self._camera_topics, value('depth'),
+        self._recorder = Recorder(self._settings(directory), self._policy(), budget, self._log)
+        self._cameras = RawSubscriptions(self, self._camera_topics, self._integer('depth'),
                                          self._recorder.put)
         self._cameras.open()
-        if value('policy') == 'uncertain':
-            self._confidences = RawSubscriptions(self, self._confidence_topics, value('depth'),
-                                                 self._recorder.put_confidence, (IMAGE,))
+        policy = self._text('policy')
+        if policy == 'uncertain':
+            self._confidences = RawSubscriptions(
+                self, self._confidence_topics, self._integer('depth'),
+                self._recorder.put_confidence, (IMAGE,))
             self._confidences.open()
         self._lost.clear()
         self._watch = RecordingWatch(self._recorder, self._cameras, self._confidences)
-        self.get_logger().info(f'active; policy {value("policy")}, {value("storage")}, bags in '
-                               f'{self._folder.path}')
+        self.get_logger().info(f'active; policy {policy}, {self._text("storage")}, bags in '
+                               f'{directory}')
         return super().on_activate(state)
 
     def destroy_node(self) -> None:
@@ -120,34 +123,33 @@ class BagRecorder(ManagedNode):
         self._release()
         super().destroy_node()
 
-    def _settings(self) -> Settings:
-        value = self._value
-        split_size = value('split_size') * MEGABYTE
-        if largest := value('max_size') * MEGABYTE // 4:
+    def _settings(self, directory: Path) -> Settings:
+        split_size = self._integer('split_size') * MEGABYTE
+        if largest := self._integer('max_size') * MEGABYTE // 4:
             split_size = min(split_size or largest, largest)
         return Settings(
-            self._folder.path, value('name'), value('storage'),
-            COMPRESSIONS[value('compression')], split_size, value('split_time'),
-            value('queue_size') * MEGABYTE)
+            directory, self._text('name'), self._text('storage'),
+            COMPRESSIONS[self._text('compression')], split_size, self._number('split_time'),
+            self._integer('queue_size') * MEGABYTE)
 
     def _policy(self) -> Policy:
-        value = self._value
         return {
             'all': Policy,
-            'rate': lambda: RateLimit(value('rate')),
-            'novel': lambda: Novel(value('novel_bits')),
-            'uncertain': lambda: Uncertain(value('uncertain_below'), value('patience'),
-                                           value('queue_size') * MEGABYTE),
-        }[value('policy')]()
+            'rate': lambda: RateLimit(self._number('rate')),
+            'novel': lambda: Novel(self._integer('novel_bits')),
+            'uncertain': lambda: Uncertain(
+                self._number('uncertain_below'), self._number('patience'),
+                self._integer('queue_size') * MEGABYTE),
+        }[self._text('policy')]()
 
     def _camera_topics(self) -> list[str]:
-        names = self._value('topics')
+        names = self._texts('topics')
         if list(names) in ([], ANY):
             return list(camera_topics(self))
         return [self.resolve_topic_name(name) for name in names]
 
     def _confidence_topics(self) -> list[str]:
-        names = self._value('confidence_topics')
+        names = self._texts('confidence_topics')
         if list(names) not in ([], ANY):
             return [self.resolve_topic_name(name) for name in names]
         nodes = segmentation_nodes(self)
@@ -163,28 +165,16 @@ class BagRecorder(ManagedNode):
                 return SetParametersResult(successful=False, reason=reason)
         return SetParametersResult(successful=True)
 
-    def _answer_by(self, action: Callable[[], str]) -> Callable:
+    def _answer_by(self, action: Callable[[Recorder], str]) -> Callable:
         def answer(request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
             if self._recorder is None:
                 response.message = f'nothing is being recorded: the node is {self._state()}'
                 return response
-            response.success, response.message = True, action()
+            response.success, response.message = True, action(self._recorder)
             self.get_logger().info(response.message)
             self._tell()
             return response
         return answer
-
-    def _pause(self) -> str:
-        self._recorder.pause()
-        return 'paused'
-
-    def _resume(self) -> str:
-        self._recorder.resume()
-        return 'recording goes on'
-
-    def _begin_file(self) -> str:
-        self._recorder.split()
-        return 'a new file begins with the next image'
 
     def _log(self, level: str, text: str) -> None:
         logger = self._end_logger()
@@ -214,14 +204,14 @@ class BagRecorder(ManagedNode):
 
     def _look(self) -> tuple[list[Finding], Mapping[str, str]]:
         """Return what diagnostics tell."""
-        findings, values = [], {'policy': self._value('policy')}
+        findings, values = [], {'policy': self._text('policy')}
         if self._failure:
             findings.append(Finding(DiagnosticStatus.ERROR, self._failure))
         if self._watch is None:
             findings.append(Finding(DiagnosticStatus.WARN,
                                     f'not active: the node is {self._state()}'))
             return findings, values
-        found, more = self._watch.look(self._value('image_timeout'))
+        found, more = self._watch.look(self._number('image_timeout'))
         return findings + found, {**values, **more}
 
     def _tell(self) -> None:
@@ -234,7 +224,7 @@ class BagRecorder(ManagedNode):
                     self.get_logger().warning(f'{more} images are not kept: {REASONS[reason]}')
                     self._lost[reason] = status.count(reason)
         if self._watch is not None:
-            reasons = self._watch.silence(self._value('image_timeout'))
+            reasons = self._watch.silence(self._number('image_timeout'))
             # They tell for how many seconds, which is no news.
             told = {(topic, reason.partition(': ')[2]): reason
                     for topic, reason in reasons.items()}
@@ -248,7 +238,22 @@ class BagRecorder(ManagedNode):
         self._folder = None
 
 
-def main(args: Sequence[str] | None = None) -> int:
+def _pause(recorder: Recorder) -> str:
+    recorder.pause()
+    return 'paused'
+
+
+def _resume(recorder: Recorder) -> str:
+    recorder.resume()
+    return 'recording goes on'
+
+
+def _split(recorder: Recorder) -> str:
+    recorder.split()
+    return 'a new file begins with the next image'
+
+
+def main(args: list[str] | None = None) -> int:
     """Run the node until it is interrupted; return the exit code."""
     return run_node(BagRecorder, NODE_NAME, 'bag_recorder', DESCRIPTION, PARAMETERS, args)
 

@@ -27,7 +27,7 @@ from univseg_core.settings.config import load_config, RunConfig
 from univseg_core.training.run import train
 from univseg_ros.demo_switch import DemoError, mask_pixels, switch_heads, SwitchRecord
 
-WORLDS = {'train': 140, 'validation': 30, 'labelled': 100}
+TRAIN, VALIDATION, LABELLED = 140, 30, 100
 """Images of each world."""
 
 FRAMES = 20
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         shutil.rmtree(out / part, ignore_errors=True)
 
     heading(1, 'two synthetic worlds, few labels')
-    write_worlds(out / 'worlds', **WORLDS)
+    write_worlds(out / 'worlds', train=TRAIN, validation=VALIDATION, labelled=LABELLED)
     os.environ['UNIVSEG_DATA'] = str(out / 'worlds')
     config = load_config('train/scenes.yaml')
 
@@ -80,6 +80,7 @@ def choose_frames(config: RunConfig, folder: Path) -> dict[str, str]:
     worlds = {}
     folder.mkdir(parents=True)
     for name, section in config.domains.items():
+        assert section.validation is not None  # as the demo's configuration has them
         for path in sorted(section.validation.images.iterdir())[:FRAMES]:
             # Sorted by name, the two worlds take turns.
             shutil.copy(path, folder / f'{path.stem}_{name}{path.suffix}')
@@ -99,7 +100,7 @@ def pictures(out: Path, config: RunConfig, seen: SwitchRecord, worlds: dict[str,
     for name in config.domains:
         domain = config.domain(name)
         shutil.copy(out / 'run' / f'{name}.png', out / 'pictures')
-        rows = []
+        rows: list[list[np.ndarray]] = []
         for stamp, mask in seen.masks[name].items():
             image = decode(seen.images[stamp])
             if worlds[content_hash(image)] == name and len(rows) < 4:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 import time
+from typing import TypeVar
 
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.clock import Clock, ClockType
@@ -22,6 +23,8 @@ SILENCE_PERIOD = 1.0
 
 TRANSPORTS = {'raw': (Image, ''), 'compressed': (CompressedImage, '/compressed')}
 RELIABILITIES = ('auto', 'reliable', 'best_effort')
+
+Policy = TypeVar('Policy', str, int)
 
 
 class ImageInput:
@@ -91,7 +94,7 @@ class ImageInput:
             return ''
         return f'no image for {silent:.0f} s: {self._explain_silence()}'
 
-    def _override(self, policy: str, value: str | int) -> str | int:
+    def _override(self, policy: str, value: Policy) -> Policy:
         """Return a policy as the topic's parameter has it, whose default is what is given."""
         name = f'qos_overrides.{self.topic}.subscription.{policy}'
         try:

@@ -74,7 +74,7 @@ class ReadAhead:
     def wait(self, seconds: float) -> bool:
         """Wait some time at most; say whether `take` has an answer."""
         with self._changed:
-            return self._changed.wait_for(lambda: self._waiting or self._ended, seconds)
+            return self._changed.wait_for(lambda: bool(self._waiting) or self._ended, seconds)
 
     def take(self) -> Frame | None:
         """Return the next frame, None at the end; raise what the generator raised."""
@@ -283,7 +283,7 @@ def play(source: Source, options: argparse.Namespace) -> None:
         node.destroy_node()
 
 
-def main(args: Sequence[str] | None = None) -> int:
+def main(args: list[str] | None = None) -> int:
     """Play until the end or until interrupted; return the exit code."""
     options = parse_arguments(remove_ros_args(args)[1:])
     logger = get_logger(NODE_NAME)

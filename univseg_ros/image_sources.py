@@ -227,7 +227,7 @@ def _open_video(video: Path) -> Iterator[cv2.VideoCapture]:
     try:
         # FFmpeg renders a text file as pictures of its text.
         fourcc = int(capture.get(cv2.CAP_PROP_FOURCC))
-        if not capture.isOpened() or fourcc == cv2.VideoWriter_fourcc(*'ansi'):
+        if not capture.isOpened() or fourcc == cv2.VideoWriter.fourcc(*'ansi'):
             raise SourceError(
                 f'{video}: not a readable video; expected a folder of images, a video that OpenCV '
                 'can decode, or a ROS 2 bag')

@@ -9,7 +9,7 @@ Item = TypeVar('Item')
 class Mailbox(Generic[Item]):
     """One item at most: the newest takes the place of one that nobody has taken yet."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._changed = threading.Condition()
         self._item: Item | None = None
         self._closed = False

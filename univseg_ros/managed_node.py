@@ -1,9 +1,10 @@
 """What the package's managed nodes have in common: their states, their end, their errors."""
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 import functools
 import traceback
+from typing import TypeVar
 
 from lifecycle_msgs.srv import ChangeState
 from rclpy.exceptions import ParameterException
@@ -18,10 +19,14 @@ LOG_PERIOD = 5.0
 """Seconds between two messages about callbacks that failed."""
 
 
-def reported(transition):
+Managed = TypeVar('Managed', bound='ManagedNode')
+
+
+def reported(transition: Callable[[Managed, LifecycleState], TransitionCallbackReturn]
+             ) -> Callable[[Managed, LifecycleState], TransitionCallbackReturn]:
     """Say what a transition raises: rclpy goes to error processing without a word."""
     @functools.wraps(transition)
-    def reporting(self, state):
+    def reporting(self: Managed, state: LifecycleState) -> TransitionCallbackReturn:
         try:
             return transition(self, state)
         except Exception as error:
@@ -35,8 +40,9 @@ class ManagedNode(LifecycleNode):
     """
     A lifecycle node that no request ends, and that says why a transition failed.
 
-    It has a parameter `autostart`, and two methods: `_stop` ends what it does while it is active,
-    `_release` gives back what it holds since it was configured. Each may be called at any time.
+    A subclass has a parameter `autostart`, and two methods: `_stop` ends what it does while it is
+    active, `_release` gives back what it holds since it was configured. Each may be called at any
+    time.
     """
 
     def __init__(self, name: str):
@@ -47,7 +53,7 @@ class ManagedNode(LifecycleNode):
 
     def autostart(self) -> None:
         """Configure and activate, if the parameter of that name says so."""
-        if (self._value('autostart')
+        if (self.get_parameter('autostart').value
                 and self.trigger_configure() == TransitionCallbackReturn.SUCCESS):
             self.trigger_activate()
 
@@ -79,6 +85,12 @@ class ManagedNode(LifecycleNode):
         self._release()
         return super().on_error(state)
 
+    def _stop(self) -> None:
+        raise NotImplementedError
+
+    def _release(self) -> None:
+        raise NotImplementedError
+
     def _refuse_impossible_transitions(self) -> None:
         """
         Refuse transitions that the node's state does not have.
@@ -99,7 +111,18 @@ class ManagedNode(LifecycleNode):
 
         service.callback = answer
 
-    def _value(self, name: str) -> bool | int | float | str | list[str]:
+    # rclpy holds a parameter to the type of its default, which no annotation of its own tells.
+
+    def _text(self, name: str) -> str:
+        return self.get_parameter(name).value
+
+    def _texts(self, name: str) -> list[str]:
+        return self.get_parameter(name).value
+
+    def _integer(self, name: str) -> int:
+        return self.get_parameter(name).value
+
+    def _number(self, name: str) -> float:
         return self.get_parameter(name).value
 
     def _fail(self, reason: str, details: str = '') -> None:
@@ -117,7 +140,7 @@ class ManagedNode(LifecycleNode):
 
 
 def run_node(make_node: Callable[[], ManagedNode], name: str, executable: str, description: str,
-             parameters: Mapping[str, ParameterSpec], args: Sequence[str] | None) -> int:
+             parameters: Mapping[str, ParameterSpec], args: list[str] | None) -> int:
     """Run a node until it is interrupted; return the exit code. `name` is that of its log."""
     argparse.ArgumentParser(
         executable, description=description,

@@ -31,7 +31,7 @@ class Matcher:
     `unmatched` counts the masks that were given up.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._images: OrderedDict[int, Image | CompressedImage] = OrderedDict()
         self._bytes = 0
         self._masks: OrderedDict[tuple[int, str], Image] = OrderedDict()

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 import json
 from pathlib import Path
 import re
@@ -95,7 +96,7 @@ class MaskViewer(Node):
             if name not in self._subscriptions_of:
                 self._subscriptions_of[name] = [self.create_subscription(
                     String, f'{self._node}/{name}/label_map',
-                    lambda message, name=name: self._take_labels(name, message), LATCHED_QOS)]
+                    partial(self._take_labels, name), LATCHED_QOS)]
 
     def _watched(self) -> list[str]:
         return [name for name in self._active or () if not self._wanted or name in self._wanted]
@@ -155,7 +156,7 @@ class MaskViewer(Node):
         if time.monotonic() - self._last_mask < SILENCE:
             return (f'masks come, but the images on {self._input.topic} have other stamps: does '
                     f'{self._node} see the same camera? Are images lost on the way (see '
-                    'docs/ros.md on large images)?')
+                    'docs/setups.md on large images)?')
         return (f'images come, but {self._node} sends no masks of {", ".join(self._watched())}: '
                 f'is it active (ros2 lifecycle get {self._node}), does it subscribe to '
                 f'{self._input.topic}? Its log and /diagnostics say more')
@@ -232,7 +233,7 @@ def summary(out: Path, matcher: Matcher, writer: PictureWriter) -> str:
     return '; '.join(parts)
 
 
-def main(args: Sequence[str] | None = None) -> int:
+def main(args: list[str] | None = None) -> int:
     """View until the end or until interrupted; return the exit code."""
     options = parse_arguments(remove_ros_args(args)[1:])
     try:

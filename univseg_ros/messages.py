@@ -20,7 +20,7 @@ def rgb_message(image: np.ndarray, header: Header) -> Image:
 def _message(pixels: np.ndarray, encoding: str, header: Header) -> Image:
     # An array.array is what rclpy takes as it is; it copies anything else byte by byte.
     data = array.array('B')
-    data.frombytes(memoryview(np.ascontiguousarray(pixels)).cast('B'))
+    data.frombytes(np.ascontiguousarray(pixels).data.cast('B'))
     height, width = pixels.shape[:2]
     return Image(header=header, height=height, width=width, encoding=encoding,
                  step=len(data) // height, data=data)

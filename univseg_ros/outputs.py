@@ -76,6 +76,7 @@ class DomainOutputs:
         if 'mask' in names:
             messages['mask'] = mask_message(segmentation.mask, header)
         if 'confidence' in names:
+            assert segmentation.confidence is not None  # since it was asked for
             messages['confidence'] = mask_message(segmentation.confidence, header)
         if 'overlay' in names:
             messages['overlay'] = rgb_message(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
@@ -60,7 +61,7 @@ def _descriptor(spec: ParameterSpec) -> ParameterDescriptor:
     return descriptor
 
 
-def table_objection(name: str, value: object, spec: ParameterSpec, *, configured: bool,
+def table_objection(name: str, value: Any, spec: ParameterSpec, *, configured: bool,
                     active: bool) -> str:
     """
     Say why a parameter cannot take a value, as far as the table tells; an empty text means it can.

@@ -1,6 +1,7 @@
 """The segmentation node's parameters: one table, from which they are declared and judged."""
 
 from collections.abc import Collection, Sequence
+from typing import Any
 
 from rclpy.node import Node
 from univseg_core.domains import NAME_PATTERN
@@ -68,7 +69,7 @@ def declare(node: Node) -> None:
     declare_all(node, PARAMETERS)
 
 
-def objection(name: str, value: object, domains: Collection[str] | None, *,
+def objection(name: str, value: Any, domains: Collection[str] | None, *,
               active: bool = False) -> str:
     """
     Say why a parameter cannot take a value; an empty text means that it can.

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 import time
 
-from rclpy.clock import Clock, ClockType
+from rclpy.clock import Clock, ClockType, ROSClock
 from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -139,16 +139,17 @@ class RawSubscriptions:
 
         # By default, rclpy would warn of what is mended in a moment.
         callbacks = SubscriptionEventCallbacks(incompatible_qos=lambda event: None)
+        callback: Callable[..., None] = (
+            receive_with_times if hasattr(Subscription, 'CallbackType') else receive)
         return self._node.create_subscription(
-            TYPES[type_], name,
-            receive_with_times if hasattr(Subscription, 'CallbackType') else receive, qos,
-            event_callbacks=callbacks, raw=True)
+            TYPES[type_], name, callback, qos, event_callbacks=callbacks, raw=True)
 
     def _receive(self, name: str, data: bytes, info: Mapping[str, int]) -> None:
         camera = self._cameras.get(name)
         if camera is None:
             return
         clock = self._node.get_clock()
+        assert isinstance(clock, ROSClock)  # as that of every node
         came = clock.now().nanoseconds if clock.ros_time_is_active else (
             info['received_timestamp'] or time.time_ns())
         if not came:
@@ -176,7 +177,7 @@ class RawSubscriptions:
             return (f'it is published by {names} as {", ".join(sorted(types))}; expected '
                     f'{" or ".join(self._types)}')
         return (f'it is published by {names}, who sends nothing; is the camera running? Or are '
-                'its images too large for the middleware (docs/ros.md, large images)?')
+                'its images too large for the middleware (docs/setups.md, large images)?')
 
 
 def _offered(publishers: list[TopicEndpointInfo]) -> tuple[Qos, ...]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 import re
+from typing import Any
 
 from rclpy.exceptions import InvalidTopicNameException
 from rclpy.validate_topic_name import validate_topic_name
@@ -89,7 +90,7 @@ PARAMETERS = {
 """The parameters of the node by name."""
 
 
-def objection(name: str, value: object, *, configured: bool = False, active: bool = False) -> str:
+def objection(name: str, value: Any, *, configured: bool = False, active: bool = False) -> str:
     """
     Say why a parameter cannot take a value; an empty text means that it can.
 

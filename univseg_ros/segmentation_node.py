@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 import json
 from pathlib import Path
 import sys
+from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
 import numpy as np
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle import LifecyclePublisher, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from std_msgs.msg import String
 from univseg_core.files import sha256_of
@@ -52,13 +53,13 @@ class SegmentationNode(ManagedNode):
     Raises rclpy's ParameterException where a parameter's value at start is not acceptable.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__(NODE_NAME)
         self._segmenter: Segmenter | None = None
         self._sha256 = ''
         self._domains_were_default = False
         self._outputs: dict[str, DomainOutputs] = {}
-        self._active_domains_publisher = None
+        self._active_domains_publisher: LifecyclePublisher | None = None
         self._input: ImageInput | None = None
         self._worker: FrameWorker | None = None
         self._settings: Settings | None = None
@@ -98,11 +99,12 @@ class SegmentationNode(ManagedNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Publish the label maps, then segment the images that come."""
         self._failure = ''
-        self._worker = FrameWorker(self, self._segmenter, self._outputs, lambda: self._settings)
+        assert self._segmenter is not None  # since it is configured
+        self._worker = FrameWorker(self, self._segmenter, self._outputs, self._current_settings)
         try:
             self._input = ImageInput(
-                self, self._value('image_transport'), self._value('reliability'),
-                self._value('depth'), self._worker.put, lambda: self._value('image_timeout'))
+                self, self._text('image_transport'), self._text('reliability'),
+                self._integer('depth'), self._worker.put, lambda: self._number('image_timeout'))
         except ValueError as error:
             self._stop()
             self._fail(f'not activated: {error}')
@@ -110,7 +112,8 @@ class SegmentationNode(ManagedNode):
         result = super().on_activate(state)
         self._announce_labels()
         self._announce_active_domains()
-        self.get_logger().info(f'active; domains: {", ".join(self._settings.active_domains)}')
+        domains = ', '.join(self._current_settings().active_domains)
+        self.get_logger().info(f'active; domains: {domains}')
         return result
 
     def destroy_node(self) -> None:
@@ -120,18 +123,18 @@ class SegmentationNode(ManagedNode):
         super().destroy_node()
 
     def _domains_are_default(self) -> bool:
-        return list(self._value('active_domains')) in ([], FIRST_DOMAIN)
+        return list(self._texts('active_domains')) in ([], FIRST_DOMAIN)
 
     def _load(self) -> tuple[Segmenter, list[str]]:
         """Return the model, warmed up, and the domains to begin with."""
-        if not self._value('model'):
+        if not self._text('model'):
             raise ValueError('the parameter model is empty; expected the path of a model file')
-        path = Path(self._value('model')).expanduser()
+        path = Path(self._text('model')).expanduser()
         segmenter = Segmenter.load(
-            path, device=self._value('device'), precision=self._value('precision'),
-            inference_size=self._value('inference_size') or None)
+            path, device=self._text('device'), precision=self._text('precision'),
+            inference_size=self._integer('inference_size') or None)
         domains = ([next(iter(segmenter.domains))] if self._domains_are_default()
-                   else self._value('active_domains'))
+                   else self._texts('active_domains'))
         reason = objection('active_domains', domains, segmenter.domains)
         if reason:
             raise ValueError(reason)
@@ -183,17 +186,22 @@ class SegmentationNode(ManagedNode):
             if 'confidence_threshold' in new:
                 self._announce_labels()
 
-    def _read_settings(self, new: Mapping[str, object]) -> Settings:
+    def _read_settings(self, new: Mapping[str, Any]) -> Settings:
         """Return the settings that the parameters make, with some new values."""
-        return Settings(**{name: new.get(name, self._value(name))
+        return Settings(**{name: new.get(name, self.get_parameter(name).value)
                            for name in Settings.__annotations__})
+
+    def _current_settings(self) -> Settings:
+        assert self._settings is not None  # since the parameters are declared
+        return self._settings
 
     def _announce_labels(self) -> None:
         for outputs in self._outputs.values():
-            outputs.announce(self._settings.confidence_threshold)
+            outputs.announce(self._current_settings().confidence_threshold)
 
     def _announce_active_domains(self) -> None:
-        message = String(data=json.dumps(list(self._settings.active_domains)))
+        assert self._active_domains_publisher is not None  # since the node is active
+        message = String(data=json.dumps(list(self._current_settings().active_domains)))
         self._active_domains_publisher.publish(message)
 
     def _stop(self) -> None:
@@ -214,8 +222,8 @@ class SegmentationNode(ManagedNode):
         if self._failure:
             findings.append(Finding(DiagnosticStatus.ERROR, self._failure))
         if self._segmenter is not None:
-            values.update(model_values(self._segmenter, self._value('model'), self._sha256))
-            asked = self._value('inference_size') or self._segmenter.card.image_size
+            values.update(model_values(self._segmenter, self._text('model'), self._sha256))
+            asked = self._integer('inference_size') or self._segmenter.card.image_size
             if self._segmenter.inference_size != asked:
                 findings.append(Finding(
                     DiagnosticStatus.WARN, 'memory ran out: inference_size is '
@@ -226,17 +234,18 @@ class SegmentationNode(ManagedNode):
                      'unconfigured' if self._segmenter is None else 'inactive')
             findings.append(Finding(DiagnosticStatus.WARN, f'not active: the node is {state}'))
         else:
-            values['active domains'] = ', '.join(self._settings.active_domains)
+            assert self._input is not None  # it comes and goes with the worker
+            values['active domains'] = ', '.join(self._current_settings().active_domains)
             values['image topic'] = self._input.topic
             summary = self._worker.statistics.recent()
             values.update(frame_values(summary, self._worker.statistics.totals()))
-            findings += frame_findings(summary, self._value('image_timeout'))
+            findings += frame_findings(summary, self._number('image_timeout'))
             if silence := self._input.silence():
                 findings.append(Finding(DiagnosticStatus.ERROR, silence))
         return findings, {**values, **memory_values(self._segmenter)}
 
 
-def main(args: Sequence[str] | None = None) -> int:
+def main(args: list[str] | None = None) -> int:
     """Run the node until it is interrupted; return the exit code."""
     return run_node(SegmentationNode, NODE_NAME, 'segmentation_node', DESCRIPTION, PARAMETERS,
                     args)

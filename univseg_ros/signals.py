@@ -1,6 +1,6 @@
 """An end by SIGINT or SIGTERM that is no error."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 import signal
 
@@ -28,7 +28,7 @@ def spin(node: Node) -> None:
 
 
 @contextmanager
-def ros_until_signal(args: Sequence[str] | None = None) -> Iterator[None]:
+def ros_until_signal(args: list[str] | None = None) -> Iterator[None]:
     """
     Initialise ROS for a block, and shut it down after it.
 

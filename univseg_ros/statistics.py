@@ -1,12 +1,16 @@
 """What became of the frames, and how long they took."""
 
 from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import dataclass
 import math
 import threading
 import time
+from typing import TypeVar
 
 import numpy as np
+
+Item = TypeVar('Item')
 
 OUTCOMES = ('published', 'replaced', 'limited', 'unwatched', 'stale', 'undecodable', 'failed',
             'stopped')
@@ -61,7 +65,7 @@ class Summary:
 class FrameStatistics:
     """Counts of all frames since it was made, and the recent ones; all threads may use it."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._start = time.monotonic()
         self._received = 0
@@ -117,7 +121,7 @@ class FrameStatistics:
             now - began if began else 0.0)
 
 
-def _forget(items: deque, time_of) -> None:
+def _forget(items: deque[Item], time_of: Callable[[Item], float]) -> None:
     oldest = time.monotonic() - WINDOW
     # With both ends of the window, one frame too many would make a rate.
     while items and time_of(items[0]) <= oldest:
