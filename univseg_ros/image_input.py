@@ -158,7 +158,7 @@ class ImageInput:
             return (f'{self.topic} is published by {names} as best effort, but the parameter '
                     'reliability asks for reliable; set it to auto')
         return (f'{self.topic} is published by {names}, who sends nothing; is the camera '
-                'running? Or are its images too large for the middleware (docs/ros.md, '
+                'running? Or are its images too large for the middleware (docs/setups.md, '
                 'large images)?')
 
     def _alternatives(self) -> str:

@@ -86,7 +86,7 @@ class RecordingWatch:
 
 def values(status: Status, topics: list[str], counts: Counter[str], seconds: float
            ) -> dict[str, str]:
-    """Return the values of the diagnostics: those of /diagnostics in docs/ros.md."""
+    """Return the values of the diagnostics: those of /diagnostics in docs/recorder.md."""
     return {
         'topics': ', '.join(topics),
         'bag': status.bag,
