@@ -53,7 +53,8 @@ setup(
     maintainer_email='univseg-maintainers@users.noreply.github.com',
     python_requires='>=3.10',
     packages=find_packages(include=['univseg_core', 'univseg_core.*', 'univseg_ros']),
-    package_data={'univseg_core': ['config_files/*/*.yaml']},
+    package_data={'univseg_core': ['config_files/*/*.yaml', 'py.typed'],
+                  'univseg_ros': ['py.typed']},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
         (f'share/{PACKAGE}', ['package.xml']),
@@ -67,7 +68,7 @@ setup(
         'train': TRAIN,
         'ros': ROS,
         'test': ['pytest>=8', 'pytest-xdist>=3.5'],
-        'dev': ['import-linter>=2.6', 'ruff>=0.6'],
+        'dev': ['import-linter>=2.6', 'mypy>=1.18', 'ruff>=0.6', 'types-PyYAML', 'types-tqdm'],
     },
     entry_points={
         'console_scripts': [

@@ -1,7 +1,7 @@
 """The `univseg` command."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import logging
 import os
 import sys
@@ -38,7 +38,7 @@ EXAMPLES = """examples:
 class Version(argparse.Action):
     """Prints which univseg this is, and ends the program."""
 
-    def __call__(self, parser: argparse.ArgumentParser, *unused) -> None:
+    def __call__(self, parser: argparse.ArgumentParser, *unused: object) -> None:
         from importlib.metadata import version  # where it is asked for: it takes a while
         print(f'univseg {version("univseg_ros")}')
         parser.exit()
@@ -52,7 +52,8 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument('--version', action=Version, nargs=0, help='print which version this is')
     commands = top.add_subparsers(dest='command', required=True, metavar='COMMAND')
 
-    def command(name: str, run, text: str, examples: str,
+    def command(name: str, run: Callable[[argparse.Namespace], None] | None, text: str,
+                examples: str,
                 group: argparse._SubParsersAction = commands) -> argparse.ArgumentParser:
         sub = group.add_parser(name, help=text, description=f'{text[0].upper()}{text[1:]}.',
                                epilog=examples,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 import colorsys
 from dataclasses import dataclass
 import re
+from typing import cast
 import zlib
 
 import numpy as np
@@ -34,7 +35,7 @@ class Domain:
     classes: tuple[str, ...]
     palette: tuple[tuple[int, int, int], ...]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not NAME_PATTERN.fullmatch(self.name):
             raise DomainError(
                 f'domain name {self.name!r}: expected lower-case letters, digits and _, '
@@ -70,7 +71,9 @@ class Domain:
         if palette is None:
             first = zlib.crc32(str(name).encode()) / 2 ** 32
             palette = distinct_colours(len(classes), first)
-        return cls(name, classes, tuple(tuple(int(v) for v in colour) for colour in palette))
+        colours = tuple(tuple(int(v) for v in colour) for colour in palette)
+        # Of another length than three, __post_init__ refuses them.
+        return cls(name, classes, cast(tuple[tuple[int, int, int], ...], colours))
 
     def colourise(self, mask: np.ndarray) -> np.ndarray:
         """Return the (H, W, 3) uint8 RGB picture of a mask (H, W) uint8; unknown is black."""
@@ -95,5 +98,6 @@ def distinct_colours(count: int, first: float = 0.0) -> list[tuple[int, int, int
     for i in range(count):
         hue = (first + i * 0.618034) % 1
         saturation, value = ((0.85, 0.95), (0.55, 0.75), (0.95, 0.6))[i % 3]
-        colours.append(tuple(round(255 * v) for v in colorsys.hsv_to_rgb(hue, saturation, value)))
+        red, green, blue = colorsys.hsv_to_rgb(hue, saturation, value)
+        colours.append((round(255 * red), round(255 * green), round(255 * blue)))
     return colours

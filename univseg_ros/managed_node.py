@@ -95,10 +95,14 @@ class ManagedNode(LifecycleNode):
         """
         Refuse transitions that the node's state does not have.
 
-        Of such a request rclpy makes an exception, which would end the node.
+        Of such a request rclpy makes an exception, which would end the node. A service's callback
+        is not of its documented interface: tried with rclpy 7.1 (Jazzy); a version that has none
+        is left as it is.
         """
         service, = (service for service in self.services if service.srv_type is ChangeState)
-        change_state = service.callback
+        change_state = getattr(service, 'callback', None)
+        if change_state is None:
+            return
 
         def answer(request: ChangeState.Request, response: ChangeState.Response
                    ) -> ChangeState.Response:

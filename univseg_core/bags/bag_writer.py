@@ -20,7 +20,8 @@ from univseg_core.bags.sqlite_writer import SqliteWriter
 from univseg_core.bags.topics import Contents, Topic
 from univseg_core.files import remove_leftovers
 
-STORAGES = {'mcap': McapWriter, 'sqlite3': SqliteWriter}
+STORAGES: dict[str, type[McapWriter | SqliteWriter]] = {
+    'mcap': McapWriter, 'sqlite3': SqliteWriter}
 
 MARKER = '.recording'
 """
@@ -63,7 +64,7 @@ class BagWriter:
     def file(self) -> Path | None:
         """Return the path of the file that is being written; None until there is a message."""
         file = self._file
-        return file and file.path
+        return file.path if file else None
 
     @property
     def total_size(self) -> int:
@@ -88,7 +89,7 @@ class BagWriter:
 
     def write(self, topic: Topic, time_: int, published: int, data: bytes) -> None:
         """Add a message: when it came and was published, in nanoseconds, and its bytes in CDR."""
-        if self._file and self._is_full():
+        if self._file and self._is_full(self._file):
             self.split()
         self._file = self._file or self._next_file()
         if topic.name not in self._file.contents.topics:
@@ -118,7 +119,7 @@ class BagWriter:
     def split(self) -> None:
         """Finish this file: the next message begins a new one."""
         if self._file:
-            self._finish_file()
+            self._finish_file(self._file)
 
     def drop_oldest(self) -> bool:
         """Remove the oldest file that is finished; return whether there was one."""
@@ -141,9 +142,9 @@ class BagWriter:
         _complete(self.folder, self._storage, self._compression,
                   [(path, contents) for path, contents in self.finished if path.exists()])
 
-    def _is_full(self) -> bool:
+    def _is_full(self, file: McapWriter | SqliteWriter) -> bool:
         seconds = time.monotonic() - self._begin
-        return bool((self._split_size and self._file.size >= self._split_size)
+        return bool((self._split_size and file.size >= self._split_size)
                     or (self._split_seconds and seconds >= self._split_seconds))
 
     def _next_file(self) -> McapWriter | SqliteWriter:
@@ -161,9 +162,8 @@ class BagWriter:
         self._number += 1
         return file
 
-    def _finish_file(self) -> None:
+    def _finish_file(self, file: McapWriter | SqliteWriter) -> None:
         """Close the file, with what could be written of it; it is removed if that is nothing."""
-        file = self._file
         with suppress(OSError):  # what is lost by that, the file's contents tell
             file.flush()
         if file.contents.counts:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import io
 from pathlib import Path
 import struct
+from types import ModuleType
 from typing import BinaryIO
 import zlib
 
@@ -53,7 +54,7 @@ class McapFile:
         """Return the time of the first message in nanoseconds; None where there is none."""
         if self._begin is None:
             first = next(self._scan(None, 0, 2**63), None)
-            self._begin = first and first.time
+            self._begin = first.time if first else None
             self.damage.clear()  # It will be found again.
         return self._begin
 
@@ -109,7 +110,7 @@ class McapFile:
                 try:
                     head = file.read(RECORD.size)
                 except OSError as error:
-                    self._broken(at, error.strerror)
+                    self._broken(at, str(error.strerror))
                     return
                 if len(head) < RECORD.size:
                     self._broken(at, 'the end is missing')
@@ -124,8 +125,8 @@ class McapFile:
                         for inner, record in records(content):
                             yield from self._message(inner, record, topics, since, until)
                     elif opcode in (SCHEMA, CHANNEL, MESSAGE) and end <= size:
-                        content = memoryview(file.read(length))
-                        yield from self._message(opcode, content, topics, since, until)
+                        record = memoryview(file.read(length))
+                        yield from self._message(opcode, record, topics, since, until)
                 except (ValueError, struct.error, RuntimeError, EOFError, OSError) as error:
                     if end <= size:
                         self._broken(at, str(error))
@@ -183,7 +184,7 @@ def decompress(data: bytes, compression: str) -> bytes:
         raise ValueError(f'{compression}: {error}') from error
 
 
-def zstd():
+def zstd() -> ModuleType:
     """Return Python's module for Zstandard, which came with 3.14, or its backport."""
     try:
         from compression import zstd
@@ -203,6 +204,6 @@ def records(content: bytes) -> Iterator[tuple[int, memoryview]]:
         yield opcode, view[at - length:at]
 
 
-def text_at(content: memoryview, at: int) -> str:
+def text_at(content: bytes | memoryview, at: int) -> str:
     (length,) = struct.unpack_from('<I', content, at)
     return str(content[at + 4:at + 4 + length], 'utf-8')

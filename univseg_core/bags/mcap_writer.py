@@ -215,7 +215,7 @@ class McapWriter:
         """Write buffers at the end of the file, all of them or, raising OSError, none."""
         if len(buffers) > MOST_BUFFERS:
             buffers = [b''.join(buffers)]
-        left = list(map(memoryview, buffers))
+        left = [memoryview(buffer) for buffer in buffers]
         size = sum(map(len, left))
         try:
             while left:
@@ -258,7 +258,8 @@ class McapWriter:
         """Take over what an unfinished file holds; cut off what follows."""
         if file.read(len(MAGIC)) != MAGIC:
             raise ValueError(f'{self.path}: does not begin as an MCAP file')
-        whole, at, chunk = file.seek(0, io.SEEK_END), len(MAGIC), None
+        whole, at = file.seek(0, io.SEEK_END), len(MAGIC)
+        chunk: _Chunk | None = None
         self._end = at
         while at + RECORD.size <= whole:
             file.seek(at)
@@ -270,6 +271,7 @@ class McapWriter:
                     opcode == MESSAGE_INDEX and not chunk):
                 break
             if opcode == MESSAGE_INDEX:
+                assert chunk  # or the loop has ended
                 _read_index(chunk, file.read(length))
             else:
                 if chunk:

@@ -24,7 +24,8 @@ def write_metadata(folder: Path, storage: str, compression: str,
     `storage` is mcap or sqlite3; `files` are the names of the bag's files in order, and what they
     hold.
     """
-    topics, counts = {}, {}
+    topics: dict[str, Topic] = {}
+    counts: dict[str, int] = {}
     for _, contents in files:
         for name, topic in contents.topics.items():
             topics[name] = topic

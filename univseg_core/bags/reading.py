@@ -20,7 +20,9 @@ from univseg_core.errors import UnivsegError
 import yaml
 
 if TYPE_CHECKING:
+    from rosbags.typesys.store import Typestore
     from univseg_core.bags.sqlite3_file import Sqlite3File
+    from univseg_core.pictures.image_messages import CompressedImage, Image
 
 METADATA = 'metadata.yaml'
 STORAGES = ('.mcap', '.db3')
@@ -74,17 +76,18 @@ class Bag:
     def __enter__(self) -> 'Bag':
         """Open its files."""
         with self._stack as stack:
-            self._files = list(filter(None, map(self._open, self._paths)))
+            self._files: list[McapFile | Sqlite3File] = list(
+                filter(None, map(self._open, self._paths)))
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         """Remove what was unpacked."""
         self._stack.close()
 
     def topics(self) -> dict[str, str]:
         """Return the type of each topic; an unfinished MCAP file is read through for them."""
-        topics = {}
+        topics: dict[str, str] = {}
         for file in self._files:
             if isinstance(file, McapFile):
                 with self._damage_of(file):
@@ -147,8 +150,8 @@ class Bag:
             return list(there.values())
         paths = []
         for name in listed:
-            if path := there.pop(name.removesuffix(COMPRESSED), None):
-                paths.append(path)
+            if file := there.pop(name.removesuffix(COMPRESSED), None):
+                paths.append(file)
             else:
                 self.damage.append(f'{self.path / name}: this file of the bag is missing')
         if there:
@@ -222,7 +225,7 @@ def in_order(path: Path) -> list[tuple[int, str]]:
             for part in re.split(r'(\d+)', path.name)]
 
 
-def deserialise(message: Message):
+def deserialise(message: Message) -> 'Image | CompressedImage':
     """
     Return the sensor_msgs/Image or CompressedImage of a message, with ROS 2's field names.
 
@@ -238,7 +241,7 @@ def deserialise(message: Message):
 
 
 @cache
-def _typestore():
+def _typestore() -> 'Typestore':
     try:
         from rosbags.typesys import get_typestore, Stores
     except ImportError as error:

@@ -192,7 +192,7 @@ class SqliteWriter:
             self._numbers[name] = number
             self.contents.topics[name] = Topic.from_text(name, type_, qos)
         for name, number in self._numbers.items():
-            times = self._connection.execute(
+            rows = self._connection.execute(
                 'SELECT timestamp FROM messages WHERE topic_id = ?', (number,))
-            if times := [time for time, in times]:
+            if times := [time for time, in rows]:
                 self.contents.add(name, times)

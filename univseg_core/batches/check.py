@@ -1,9 +1,10 @@
 """What the images and labels of a configuration are like, and everything that is wrong in them."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import ParamSpec
 
 import numpy as np
 from univseg_core.batches.parts import (
@@ -19,6 +20,8 @@ from univseg_core.domains import Domain
 from univseg_core.errors import UnivsegError
 from univseg_core.machine.resources import in_threads
 from univseg_core.settings.config import DomainSection, RunConfig
+
+Arguments = ParamSpec('Arguments')
 
 PARTS = ('labelled', 'unlabelled', 'validation')
 SIZES_SHOWN = 4
@@ -83,9 +86,10 @@ def _check_domain(config: RunConfig, name: str, section: DomainSection,
     domain = config.domain(name)
     check = DomainCheck(domain, section.dataset)
 
-    def listed(function, *arguments) -> list[Sample]:
+    def listed(function: Callable[Arguments, list[Sample]], *arguments: Arguments.args,
+               **options: Arguments.kwargs) -> list[Sample]:
         try:
-            return function(*arguments)
+            return function(*arguments, **options)
         except DataError as error:
             check.problems.append(str(error))
             return []
@@ -158,8 +162,8 @@ def as_text(name: str, check: DomainCheck) -> str:
             sizes.append(f'{len(report.sizes) - SIZES_SHOWN} others')
         lines.append(f'| {part} | {report.images}{chosen} | '
                      f'{" or ".join(map(str, report.published)) or "-"} | {", ".join(sizes)} |')
-    columns = {part: report.percent() for part, report in check.parts.items()
-               if report.percent() is not None}
+    columns = {part: percent for part, report in check.parts.items()
+               if (percent := report.percent()) is not None}
     if columns:
         width = max(map(len, (*check.domain.classes, 'class')))
         lines += ['', ' | '.join([f'| {"class":{width}}', *(f'{part}, %' for part in columns)])

@@ -50,10 +50,10 @@ def mixing_groups(count: int) -> list[int]:
 
 def partners_of(groups: Sequence[int]) -> np.ndarray:
     """Return what each crop is mixed with (n,) int64: the one before it in its group, in turn."""
-    groups = np.asarray(groups, int)
-    partners = np.arange(len(groups))
-    for group in np.unique(groups):
-        members = np.flatnonzero(groups == group)
+    numbers = np.asarray(groups, int)
+    partners = np.arange(len(numbers))
+    for group in np.unique(numbers):
+        members = np.flatnonzero(numbers == group)
         partners[members] = np.roll(members, 1)
     return partners
 

@@ -66,10 +66,12 @@ def load_data(config: RunConfig) -> dict[str, DomainData]:
             f'{named}: weights of what unlabelled images teach, but no domain has any: name '
             'folders of them (domains.NAME.unlabelled), let the labelled ones serve '
             '(domains.NAME.labelled_also_unlabelled), or set them to 0')
-    if len(data) == 1 and objective.alpha and not objective.beta:
+    weights = objective.weights
+    if len(data) == 1 and weights['cross_entropy'] and not weights['within_entropy']:
         raise DataError(
-            f'objective.alpha ({objective.alpha:g}) weighs the cross-domain entropy, but there is '
-            'one domain alone, which has the within-domain one: set objective.beta, or both to 0')
+            f'objective.alpha ({weights["cross_entropy"]:g}) weighs the cross-domain entropy, but '
+            'there is one domain alone, which has the within-domain one: set objective.beta, or '
+            'both to 0')
     return data
 
 

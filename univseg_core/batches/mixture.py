@@ -110,7 +110,7 @@ class MixtureDataset(Dataset):
         self._seed = seed
         self._mix_at = mix_at
         self._pieces, self._of = pieces, of
-        groups = []  # that of each row
+        groups: list[int] = []  # that of each row
         for part, (_, count) in enumerate(self._parts):
             of_part = (mixing_groups(count) if mix_at and part >= len(labelled)
                        else list(range(count)))
@@ -143,8 +143,12 @@ class MixtureDataset(Dataset):
                 yield part, position, _order(self._seed, part, epoch, len(store)), offset
 
     def _piece(self, step: int, piece: int) -> Batch:
-        crops, groups, boxes = ([[] for _ in self._parts] for _ in range(3))  # by part
-        faults, augmentation = [], self._curriculum.at(step)
+        # By part:
+        crops: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in self._parts]
+        groups: list[list[int]] = [[] for _ in self._parts]
+        boxes: list[list[np.ndarray]] = [[] for _ in self._parts]
+        faults: list[str] = []
+        augmentation = self._curriculum.at(step)
         for group, (part, position, order, offset) in zip(self._groups, self._rows(step),
                                                           strict=True):
             if group % self._of != piece:

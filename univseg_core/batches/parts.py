@@ -46,6 +46,7 @@ def _own_samples(name: str, section: DomainSection, part: str) -> list[Sample]:
     if section.dataset == 'folder':
         folders = getattr(section, part)
         return labelled_samples(folders.images, folders.labels)
+    assert section.root is not None
     try:
         return LAYOUTS[section.dataset].samples(section.root, _own_part(section, part))
     except DataError as error:
@@ -54,8 +55,10 @@ def _own_samples(name: str, section: DomainSection, part: str) -> list[Sample]:
 
 def extra_samples(name: str, section: DomainSection) -> list[Sample]:
     """List a data set's further images without labels; raise DataError as `samples_of`."""
+    extra = LAYOUTS[section.dataset].extra
+    assert extra is not None and section.root is not None
     try:
-        return LAYOUTS[section.dataset].extra(section.root)
+        return extra(section.root)
     except DataError as error:
         raise DataError(f'domains.{name}.root: {error}') from error
 

@@ -1,6 +1,6 @@
 """Decoded images at the training size: held in memory where they fit, else read each time."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 import logging
 from pathlib import Path
@@ -47,12 +47,19 @@ class ImageStore:
         """
         sample = self.samples[index]
         image, label = self.memory.get(sample.image) or self.read(sample)
-        return image, np.zeros(image.shape[:2], np.uint8) if sample.label is None else label
+        if sample.label is None:  # though the memory may have one
+            label = np.zeros(image.shape[:2], np.uint8)
+        assert label is not None
+        return image, label
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        return (self[index] for index in range(len(self)))
 
     def read(self, sample: Sample) -> Arrays:
         """Return an image and its label (None where unlabelled) from their files."""
         image, label = read_sample(sample, self._domain)
-        size = fit_size(*label.shape, self._image_size)
+        height, width = label.shape
+        size = fit_size(height, width, self._image_size)
         return (resize_image(image, *size),
                 None if sample.label is None else resize_label(label, *size))
 
@@ -83,7 +90,7 @@ def prepare_stores(data: Mapping[str, DomainData], image_size: int | None, *,
     """
     labelled_stores, unlabelled_stores, to_hold = {}, {}, []
     for name, d in data.items():
-        memory = {}
+        memory: dict[Path, Arrays] = {}
         labelled_stores[name] = store = ImageStore(d.labelled, d.domain, image_size, memory)
         to_hold.append((store, d.labelled))
         if unlabelled and d.unlabelled:
@@ -125,7 +132,8 @@ def _hold(parts: Sequence[tuple[ImageStore, list[Sample]]], processes: int,
 
 def _estimate(parts: Sequence[tuple[ImageStore, list[Sample]]]) -> tuple[float, str]:
     """Return the bytes of all samples decoded, and their sizes, from the first of each part."""
-    need, sizes = 0, {}
+    need = 0
+    sizes: dict[str, None] = {}
     for store, samples in parts:
         arrays = next(filter(None, (_read_if_sound((store, sample)) for sample in samples)), None)
         if arrays:

@@ -61,13 +61,13 @@ def labelled_samples(images: Path, labels: Path) -> list[Sample]:
 
     Raises DataError, which names the first images without a label map.
     """
-    samples = [Sample(image, labels / f'{image.stem}.png') for image in list_images(images)]
-    missing = [sample for sample in samples if not sample.label.is_file()]
+    pairs = [(image, labels / f'{image.stem}.png') for image in list_images(images)]
+    missing = [(image, label) for image, label in pairs if not label.is_file()]
     if missing:
-        names = ', '.join(sample.image.name for sample in missing[:3])
-        raise DataError(f'{labels}: no label map for {len(missing)} of {len(samples)} images: '
-                        f'{names} … (expected e.g. {missing[0].label.name})')
-    return samples
+        names = ', '.join(image.name for image, _ in missing[:3])
+        raise DataError(f'{labels}: no label map for {len(missing)} of {len(pairs)} images: '
+                        f'{names} … (expected e.g. {missing[0][1].name})')
+    return [Sample(image, label) for image, label in pairs]
 
 
 def read_sample(sample: Sample, domain: Domain) -> tuple[np.ndarray, np.ndarray]:

@@ -21,7 +21,14 @@ from univseg_core.files import replacing, write_text
 from univseg_core.machine.resources import cpu_cores
 from univseg_core.pictures.compressed import decode_small
 from univseg_core.pictures.encoded import JPEG_START, PNG_SIGNATURE
-from univseg_core.pictures.image_messages import decode_bgr, file_inside, MessageError, nanoseconds
+from univseg_core.pictures.image_messages import (
+    CompressedImage,
+    decode_bgr,
+    file_inside,
+    Image,
+    MessageError,
+    nanoseconds,
+)
 from univseg_core.pictures.images import fit_size, ImageError, resize_image
 from univseg_core.pictures.likeness import dhash, few_grey, SMALL_SIDE
 
@@ -238,7 +245,8 @@ class Judge:
         return (bits is not None and self._kept_dhash is not None
                 and (looks ^ self._kept_dhash).bit_count() <= bits)
 
-    def _frame(self, image) -> tuple[bytes | np.ndarray, np.ndarray, tuple[int, int]]:
+    def _frame(self, image: Image | CompressedImage
+               ) -> tuple[bytes | np.ndarray, np.ndarray, tuple[int, int]]:
         """Return a message's frame, a small grey picture of it, and its height and width."""
         data = file_inside(image)
         if data and data.startswith(START[self._settings.codec]):
@@ -252,8 +260,8 @@ class Judge:
         return picture, few_grey(picture), size
 
     def _fitted(self, size: tuple[int, int]) -> tuple[int, int]:
-        longest = self._settings.size
-        return fit_size(*size, longest) if longest and max(size) > longest else tuple(size)
+        longest, (height, width) = self._settings.size, size
+        return fit_size(height, width, longest if longest and max(size) > longest else None)
 
 
 class Writer:
@@ -272,7 +280,7 @@ class Writer:
     def __enter__(self) -> 'Writer':
         return self
 
-    def __exit__(self, kind: type | None, *_) -> None:
+    def __exit__(self, kind: type | None, *_: object) -> None:
         try:
             if kind is None:
                 self._finish(0)

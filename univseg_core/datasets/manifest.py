@@ -1,11 +1,13 @@
 """What became of each message of which frames were extracted: a CSV file that only grows."""
 
 from collections import defaultdict, deque
+from collections.abc import Iterable
 from contextlib import suppress
 import csv
 from dataclasses import asdict, dataclass, fields
 import io
 from pathlib import Path
+from typing import Any
 
 from univseg_core.errors import UnivsegError
 
@@ -68,7 +70,7 @@ class Manifest:
     def __enter__(self) -> 'Manifest':
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         with suppress(OSError):  # A line that could not be written has raised one before.
             self._file.close()
 
@@ -103,7 +105,8 @@ def _parse(path: Path, data: bytes) -> list[Row]:
         reader = csv.DictReader(io.StringIO(data.decode(), newline=''))
         if data and reader.fieldnames != COLUMNS:
             raise ValueError(f'expected the columns {", ".join(COLUMNS)}')
+        rows: Iterable[dict[str, Any]] = reader
         return [Row(**values | {name: int(values[name]) for name in NUMBERS})
-                for values in reader]
+                for values in rows]
     except (ValueError, TypeError, csv.Error) as error:
         raise ManifestError(f'{path}: not a manifest of frames: {error}') from error

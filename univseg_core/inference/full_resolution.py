@@ -47,7 +47,7 @@ def top_classes(logits: torch.Tensor, network_size: tuple[int, int], size: tuple
         mask[rows, columns] = IGNORE_INDEX - ranks
         if threshold:
             mask[rows, columns].masked_fill_(probability < threshold, IGNORE_INDEX)
-        if confidence:
+        if probabilities is not None:
             probabilities[rows, columns] = probability.mul_(255).round_()
     return mask, probabilities
 

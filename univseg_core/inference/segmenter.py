@@ -72,20 +72,22 @@ class Segmenter:
         self.card = card
         self.inference_size = inference_size
         self._model = _folded(copy.deepcopy(model).float().eval())
-        self._model.to(self.device, memory_format=torch.channels_last)
+        self._model.to(self.device).to(memory_format=torch.channels_last)
         # Only the convolutions run in bf16; normalisation and logits stay float32.
         self._model.encoder.to(self.dtype)
         self._prototype_heads: dict[str, tuple[torch.Tensor, torch.Tensor, list[int]]] = {}
 
     @classmethod
-    def load(cls, path: Path | str, **options) -> 'Segmenter':
+    def load(cls, path: Path | str, *, device: str = 'auto', precision: str = 'auto',
+             inference_size: int | None = None) -> 'Segmenter':
         """
-        Load a model file; `options` are those of the constructor.
+        Load a model file; all else is as for the constructor.
 
         Raises ModelFileError where the file is not a model, UnivsegError for an unknown device
         or precision.
         """
-        return cls(*load_model(path), **options)
+        return cls(*load_model(path), device=device, precision=precision,
+                   inference_size=inference_size)
 
     @property
     def stride(self) -> int:
@@ -255,6 +257,7 @@ class Segmenter:
             present = per_class.flatten(1).any(1)
             rows = per_class[present].flatten(0, 1)
             embedding = self._model.embedding
+            assert embedding.bias is not None
             weight = rows @ embedding.weight.flatten(1)
             self._prototype_heads[name] = (weight[:, :, None, None], rows @ embedding.bias,
                                            present.nonzero().flatten().tolist())

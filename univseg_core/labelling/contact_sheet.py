@@ -26,7 +26,8 @@ def sheet_of_ranked(ranked: Sequence[RankedFrame], domain: Domain) -> np.ndarray
     def pictures() -> Iterator[tuple[np.ndarray, str, list[str]]]:
         for each in ranked:
             image = read_image(each.file)
-            size = fit_size(*image.shape[:2], min(WIDTH, max(image.shape[:2])))
+            height, width = image.shape[:2]
+            size = fit_size(height, width, min(WIDTH, max(height, width)))
             mask = resize_label(each.view.classes, *size)
             yield (overlay(resize_image(image, *size), mask, domain), str(each.rank),
                    [each.file.name, *each.reason.split('; ')])

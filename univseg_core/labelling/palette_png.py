@@ -37,7 +37,9 @@ def decode_palette_png(data: bytes) -> tuple[np.ndarray, np.ndarray] | None:
         with Image.open(io.BytesIO(data), formats=['PNG']) as image:
             if image.mode != 'P':
                 return None
-            colours = np.frombuffer(image.palette.palette, np.uint8).reshape(-1, 3)
+            if image.palette is None:
+                raise ValueError('its palette is missing')
+            colours = np.frombuffer(bytes(image.palette.palette), np.uint8).reshape(-1, 3)
             indices = np.array(image)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ImageError(f'not a readable image ({error})') from None

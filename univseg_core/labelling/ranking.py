@@ -154,9 +154,9 @@ def _contradicted(segmenter: Segmenter, encoded: Encoded, name: str,
 def _small_map(classes: torch.Tensor) -> np.ndarray:
     """Return a map (h, w) uint8 of at most `MAP_SIDE` cells a side."""
     height, width = classes.shape
-    rows, columns = fit_size(height, width, min(MAP_SIDE, max(height, width)))
-    rows = torch.arange(rows) * height // rows
-    columns = torch.arange(columns) * width // columns
+    down, across = fit_size(height, width, min(MAP_SIDE, max(height, width)))
+    rows = torch.arange(down) * height // down
+    columns = torch.arange(across) * width // across
     return classes.cpu()[rows][:, columns].to(torch.uint8).numpy()
 
 
@@ -174,12 +174,12 @@ def choose_frames(uncertain: np.ndarray, vectors: np.ndarray, budget: int,
     chosen, or with no uncertainty) are left out; of equal scores the first is chosen.
     """
     vectors, uncertain = np.asarray(vectors, float), np.asarray(uncertain, float)
-    known = (np.zeros((0, uncertain.shape[1])), np.zeros((0, vectors.shape[1])))
-    if labelled is not None:
-        known = tuple(np.asarray(part, float) for part in labelled)
-    everything = np.concatenate([vectors, known[1]])
+    if labelled is None:
+        labelled = np.zeros((0, uncertain.shape[1])), np.zeros((0, vectors.shape[1]))
+    known_uncertain, known_vectors = (np.asarray(part, float) for part in labelled)
+    everything = np.concatenate([vectors, known_vectors])
     spread = np.sqrt(((vectors - vectors.mean(0)) ** 2).sum(1).mean()) or 1.0
-    seen = uncertain.mean(0) + known[0].sum(0)
+    seen = uncertain.mean(0) + known_uncertain.sum(0)
     distance, nearest = np.full(len(vectors), np.inf), np.full(len(vectors), -1)
 
     def take(index: int) -> None:

@@ -68,7 +68,8 @@ def read_labelmap(path: Path) -> dict[str, Colour]:
                 value.isdecimal() and int(value) < 256 for value in values):
             raise UnivsegError(f'{path}, line {number}: expected name:red,green,blue:: with three '
                                f'numbers 0..255, and each name once; got {line!r}')
-        found[name] = tuple(int(value) for value in values)
+        red, green, blue = (int(value) for value in values)
+        found[name] = red, green, blue
     return found
 
 

@@ -9,7 +9,8 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-Item, Result = TypeVar('Item'), TypeVar('Result')
+Item = TypeVar('Item')
+Result = TypeVar('Result')
 
 PROC = Path('/proc')
 CGROUPS = Path('/sys/fs/cgroup')

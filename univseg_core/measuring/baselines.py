@@ -4,7 +4,7 @@ What a network must beat: guesses from the location alone, and a forest on colou
 Both learn from the same labelled images as the network.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -57,7 +57,7 @@ def random_forest(data: DomainData, image_size: int | None, seed: int = 0,
 
 
 def _forest_masks(forest: RandomForestClassifier, samples: Sequence[Sample], domain: Domain,
-                  image_size: int | None):
+                  image_size: int | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     for sample in samples:
         image, _ = _scaled(sample, domain, image_size)
         mask = forest.predict(pixel_values(image)).reshape(image.shape[:2])
@@ -77,5 +77,6 @@ def pixel_values(image: np.ndarray) -> np.ndarray:
 def _scaled(sample: Sample, domain: Domain,
             image_size: int | None) -> tuple[np.ndarray, np.ndarray]:
     image, label = read_sample(sample, domain)
-    size = fit_size(*label.shape, image_size)
+    height, width = label.shape
+    size = fit_size(height, width, image_size)
     return resize_image(image, *size), resize_label(label, *size)

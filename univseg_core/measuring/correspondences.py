@@ -109,14 +109,15 @@ def measure_correspondences(segmenter: Segmenter, samples: Mapping[str, Sequence
                                   f'{", ".join(samples)}')
     domains = {name: segmenter.domains[name] for name in samples}
     labelled = {name: _has_label_embedding(segmenter, domain) for name, domain in domains.items()}
-    features, embedding, counts, pixels = {}, {}, {}, {}
+    features, embedding, pixels = {}, {}, {}
+    counts: dict[tuple[str, str], np.ndarray] = {}
     for name, files in samples.items():
         others = [other for other in samples if other != name]
-        features[name], embedding[name], pixels[name], here = _count_domain(
-            segmenter, domains[name], files, others)
+        means, pixels[name], here = _count_domain(segmenter, domains[name], files, others)
         counts |= {(name, other): each for other, each in here.items()}
-        if not pixels[name].any():
+        if means is None or not pixels[name].any():
             raise CorrespondenceError(f'{name}: every pixel of the labels is void')
+        features[name], embedding[name] = means
     from_middle = centred(features)
     as_they_are = {name: _of_classes(each) for name, each in embedding.items()}
     results = {}
@@ -138,15 +139,17 @@ def _has_label_embedding(segmenter: Segmenter, domain: Domain) -> np.ndarray:
 
 
 def _count_domain(segmenter: Segmenter, domain: Domain, files: Sequence[Sample],
-                  others: Sequence[str]):
+                  others: Sequence[str]
+                  ) -> tuple[tuple[ClassMeans, ClassMeans] | None, np.ndarray,
+                             dict[str, np.ndarray]]:
     """
     Return what one pass over a domain's images gives.
 
-    Class means in features and embedding, the pixels of each class, and for each other domain
-    how many pixels of each class lie nearest to each of that domain's.
+    Class means in features and embedding (None without an image), the pixels of each class, and
+    for each other domain how many pixels of each class lie nearest to each of that domain's.
     """
     classes = len(domain.classes)
-    features = embedding = None
+    means = None
     pixels = np.zeros(classes, np.int64)
     counts = {other: np.zeros((classes, len(segmenter.domains[other].classes)), np.int64)
               for other in others}
@@ -154,14 +157,14 @@ def _count_domain(segmenter: Segmenter, domain: Domain, files: Sequence[Sample],
         image, label = read_sample(sample, domain)
         encoded = segmenter.encode(image)
         shown, embedded = encoded.features[0], segmenter.embed(encoded)[0]
-        if features is None:
-            features, embedding = (ClassMeans(classes, len(each)) for each in (shown, embedded))
+        if means is None:
+            means = ClassMeans(classes, len(shown)), ClassMeans(classes, len(embedded))
         at_network_size = torch.from_numpy(resize_label(label, *encoded.network_size))
         shares = class_shares(at_network_size, classes, segmenter.stride).flatten(1)
-        features.update(shown.flatten(1).double().cpu(), shares)
-        embedding.update(embedded.flatten(1).double().cpu(), shares)
+        for each, vectors in zip(means, (shown, embedded), strict=True):
+            each.update(vectors.flatten(1).double().cpu(), shares)
         pixels += np.bincount(label.ravel(), minlength=256)[:classes]
         for other, count in counts.items():
             mask = segmenter.prototype_mask(encoded, other)
             count += count_pairs(label, mask, *count.shape)
-    return features, embedding, pixels, counts
+    return means, pixels, counts

@@ -66,7 +66,8 @@ class DomainResult:
         further = {'prototypes': self.prototypes, 'prototypes_of_all': self.prototypes_of_all,
                    'before': self.before}
         values |= {key: result.to_dict() for key, result in further.items() if result}
-        return values | ({'change': _json_number(self.change)} if self.before else {})
+        change = self.change
+        return values | ({} if change is None else {'change': _json_number(change)})
 
 
 class ConfusionCount:
@@ -127,7 +128,8 @@ def evaluate(segmenter: Segmenter, samples: Mapping[str, Sequence[Sample]], *,
                 _one_ahead(files, domain), f'evaluate {name}', len(files), unit='image',
                 leave=False, disable=not progress)):
             if protocol == 'paper':
-                size = fit_size(*truth.shape, segmenter.card.image_size)
+                height, width = truth.shape
+                size = fit_size(height, width, segmenter.card.image_size)
                 image, truth = resize_image(image, *size), resize_label(truth, *size)
             encoded = segmenter.encode(image)
             mask = segmenter.head_mask(encoded, name)

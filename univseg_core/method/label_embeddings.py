@@ -93,6 +93,7 @@ def centroid_sums(model: UniversalSegmenter, name: str, images: Samples) -> Cent
 def start_embedding(model: UniversalSegmenter, projection: Projection) -> None:
     """Let a model's E be a projection of its encoder's features; in place."""
     weight = projection.directions.T[:, :, None, None]
+    assert model.embedding.bias is not None
     with torch.no_grad():
         model.embedding.weight.copy_(weight)
         model.embedding.bias.copy_(-projection.mean @ projection.directions)

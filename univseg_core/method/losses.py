@@ -8,7 +8,7 @@ it, its column in log.csv and its curve. A training step walks through them.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, TypedDict
 
 import torch
 from univseg_core.domains import IGNORE_INDEX
@@ -28,10 +28,28 @@ from univseg_core.models.universal import upsample
 class Form(Protocol):
     """The settings that shape the terms, of the section `objective`."""
 
-    similarity: str
+    @property
+    def similarity(self) -> str:
+        """Return what similarities are: dot_product or cosine."""
+
+    @property
+    def temperature(self) -> float:
+        """Return what they are divided by."""
+
+    @property
+    def full_resolution(self) -> bool:
+        """Say whether the entropy is that of each pixel, not of each cell."""
+
+    @property
+    def warmup_steps(self) -> int:
+        """Return the steps over which weights rise."""
+
+
+class SimilarityOptions(TypedDict):
+    """Those of `similarity`."""
+
+    cosine: bool
     temperature: float
-    full_resolution: bool
-    warmup_steps: int
 
 
 @dataclass(frozen=True)
@@ -113,7 +131,7 @@ class StepTensors:
                 for name, pixels in self.labelled_embeddings.items()}
 
     @property
-    def _options(self) -> dict[str, bool | float]:
+    def _options(self) -> SimilarityOptions:
         return {'cosine': self.form.similarity == 'cosine', 'temperature': self.form.temperature}
 
 

@@ -131,8 +131,8 @@ class ClassSamples:
 
     def update(self, cells: torch.Tensor, shares: torch.Tensor) -> None:
         """Add the vectors (C_F, n) and the classes' shares (C, n) of some cells, float64."""
-        vectors, shares = cells.T.numpy(), shares.numpy()
-        for c, of_class in enumerate(shares):
+        vectors = cells.T.numpy()
+        for c, of_class in enumerate(shares.numpy()):
             rows = of_class.nonzero()[0]
             number = self._seen[c] + np.arange(len(rows))
             self._seen[c] += len(rows)

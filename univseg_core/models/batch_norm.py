@@ -4,9 +4,13 @@ Batch norm: folded into convolutions, or over the crops of all processes.
 timm's batch norms hold the activation that follows them (`act`): it stays in all of this.
 """
 
+from typing import Any, TypeVar
+
 import torch
 from torch import distributed, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+ModuleT = TypeVar('ModuleT', bound=nn.Module)
 
 SOUND = 1e-3
 """Relative difference of features up to which folding is taken to have gone well."""
@@ -17,14 +21,15 @@ def activation_of(norm: nn.Module) -> nn.Module:
     return getattr(norm, 'act', nn.Identity())
 
 
-def fold_batch_norm(module: nn.Module) -> nn.Module:
+def fold_batch_norm(module: ModuleT) -> ModuleT:
     """
     Fold each batch norm into the convolution registered right before it; in place.
 
     The module is in evaluation mode, and its children are registered in the order in which
     they are called. Returns the module.
     """
-    previous_name, previous = None, None
+    previous_name = ''
+    previous: nn.Module | None = None
     for name, child in list(module.named_children()):
         if isinstance(previous, nn.Conv2d) and isinstance(
                 child, (nn.BatchNorm2d, nn.SyncBatchNorm)):
@@ -44,7 +49,7 @@ def is_folded_soundly(network: nn.Module, folded: nn.Module) -> bool:
     return bool((got - expected).norm() <= SOUND * expected.norm())
 
 
-def shared_by_devices(module: nn.Module) -> nn.Module:
+def shared_by_devices(module: ModuleT) -> ModuleT:
     """Return a module whose batch norms have the statistics of all processes' GPUs."""
     if any(hasattr(child, 'act') for child in module.modules()
            if isinstance(child, nn.BatchNorm2d)):
@@ -60,8 +65,14 @@ class CpuSyncBatchNorm(nn.BatchNorm2d):
     PyTorch's own nn.SyncBatchNorm runs on accelerators only.
     """
 
+    # A BatchNorm2d may lack these; the networks' own have them.
+    running_mean: torch.Tensor
+    running_var: torch.Tensor
+    num_batches_tracked: torch.Tensor
+    momentum: float
+
     @classmethod
-    def convert(cls, module: nn.Module) -> nn.Module:
+    def convert(cls, module: ModuleT) -> ModuleT:
         """Turn every BatchNorm2d of a module into this class, in place; return the module."""
         for child in module.modules():
             if isinstance(child, nn.BatchNorm2d):
@@ -85,7 +96,8 @@ class _Normalise(torch.autograd.Function):
     """The normalisation by shared statistics, and its gradient."""
 
     @staticmethod
-    def forward(ctx, x, weight, bias, eps):
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float
+                ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         channels = x.shape[1]
         sums = torch.zeros(2 * channels + 1, dtype=torch.float64)
         sums[-1] = x.numel() / channels
@@ -109,7 +121,8 @@ class _Normalise(torch.autograd.Function):
         return y, mean, variance, count
 
     @staticmethod
-    def backward(ctx, gradient, *unused):
+    def backward(ctx: Any, gradient: torch.Tensor, *unused: torch.Tensor
+                 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, None]:
         x, weight, mean, variance = ctx.saved_tensors
         grad_x, grad_weight, grad_bias = map(torch.zeros_like, (x, weight, weight))
         if x.numel():

@@ -10,6 +10,7 @@ import math
 
 import torch
 from torch import nn
+from univseg_core.models.dense_encoder import DenseEncoder
 
 CHANNELS = (16, 32, 64, 128, 256, 512, 512, 512)
 """Output channels of the eight levels at full width."""
@@ -100,7 +101,7 @@ class Bottleneck(nn.Module):
         return self.relu(self.bn3(self.conv3(x)) + shortcut)
 
 
-class DRN(nn.Module):
+class DRN(DenseEncoder):
     """
     A dilated residual network without its classifier.
 
@@ -118,7 +119,7 @@ class DRN(nn.Module):
         if channels[0] < 1:
             raise ValueError(f'encoder width {width}: expected at least {1 / CHANNELS[0]}')
         self._inputs = channels[0]
-        block = Bottleneck if spec.bottleneck else BasicBlock
+        block: type[BasicBlock | Bottleneck] = Bottleneck if spec.bottleneck else BasicBlock
 
         if spec.arch == 'D':
             self.layer0 = nn.Sequential(
@@ -141,8 +142,8 @@ class DRN(nn.Module):
         self.layer8 = plain(channels[7], spec.depths[7], residual=False)
         self._initialise()
 
-    def _blocks(self, block: type[nn.Module], planes: int, count: int, stride: int = 1,
-                dilation: int = 1, residual: bool = True) -> nn.Sequential:
+    def _blocks(self, block: type[BasicBlock | Bottleneck], planes: int, count: int,
+                stride: int = 1, dilation: int = 1, residual: bool = True) -> nn.Sequential:
         outputs = planes * block.expansion
         downsample = None
         if stride != 1 or self._inputs != outputs:
@@ -154,8 +155,9 @@ class DRN(nn.Module):
         self._inputs = outputs
         return nn.Sequential(*blocks)
 
-    def _basic_blocks(self, planes: int, count: int, **options) -> nn.Sequential:
-        return self._blocks(BasicBlock, planes, count, **options)
+    def _basic_blocks(self, planes: int, count: int, stride: int = 1, dilation: int = 1,
+                      residual: bool = True) -> nn.Sequential:
+        return self._blocks(BasicBlock, planes, count, stride, dilation, residual)
 
     def _convolutions(self, planes: int, count: int, stride: int = 1, dilation: int = 1,
                       residual: bool = False) -> nn.Sequential:

@@ -12,6 +12,7 @@ from functools import partial
 
 import torch
 from torch import nn
+from univseg_core.models.dense_encoder import DenseEncoder
 from univseg_core.models.drn import DRN, drn_channels, DRN_SPECS
 from univseg_core.models.light import light_channels, LightEncoder
 from univseg_core.models.neck import at_stride, NECK_CHANNELS
@@ -36,10 +37,14 @@ class Encoder:
     """
 
     channels: Callable[[float], int]
-    build: Callable[[float, int], nn.Module]
+    build: Callable[[float, int], DenseEncoder]
     strides: tuple[int, ...] = (8,)
     widths: bool = True
     normalisation: Callable[[], Normalisation] = lambda: IMAGENET
+
+
+def _drn(name: str) -> Encoder:
+    return Encoder(partial(drn_channels, name), lambda width, _: DRN(name, width))
 
 
 def _of_timm(name: str) -> Encoder:
@@ -48,8 +53,7 @@ def _of_timm(name: str) -> Encoder:
 
 
 ENCODERS = {
-    **{name: Encoder(partial(drn_channels, name), lambda width, _, name=name: DRN(name, width))
-       for name in DRN_SPECS},
+    **{name: _drn(name) for name in DRN_SPECS},
     'light': Encoder(light_channels, lambda width, _: LightEncoder(width)),
     **{name: _of_timm(name) for name in NAMED},
 }
@@ -88,7 +92,7 @@ def encoder_stride(name: str, stride: int | None = None) -> int:
     return stride or strides[0]
 
 
-def build_encoder(name: str, width: float = 1.0, stride: int | None = None) -> nn.Module:
+def build_encoder(name: str, width: float = 1.0, stride: int | None = None) -> DenseEncoder:
     """
     Return an encoder of random weights.
 
@@ -106,12 +110,12 @@ def pretrained_part(encoder: nn.Module) -> nn.Module:
     return encoder.backbone if isinstance(encoder, TimmEncoder) else encoder
 
 
-def pretrained_channels(encoder: nn.Module) -> int:
+def pretrained_channels(encoder: DenseEncoder) -> int:
     """Return how many channels `pretrained_features` have."""
     return sum(encoder.map_channels) if isinstance(encoder, TimmEncoder) else encoder.out_channels
 
 
-def pretrained_features(encoder: nn.Module, images: torch.Tensor) -> torch.Tensor:
+def pretrained_features(encoder: DenseEncoder, images: torch.Tensor) -> torch.Tensor:
     """
     Return what an encoder's pretrained part alone makes of normalised images (B, 3, H, W).
 
@@ -119,7 +123,7 @@ def pretrained_features(encoder: nn.Module, images: torch.Tensor) -> torch.Tenso
     """
     if not isinstance(encoder, TimmEncoder):
         return encoder(images)
-    size = tuple(-(-side // encoder.stride) for side in images.shape[-2:])
-    maps = [at_stride(m, stride, encoder.stride, size) for m, stride in zip(
+    height, width = (-(-side // encoder.stride) for side in images.shape[-2:])
+    maps = [at_stride(m, stride, encoder.stride, (height, width)) for m, stride in zip(
         encoder.maps(images), encoder.map_strides, strict=True)]
     return torch.cat(maps, 1)

@@ -12,6 +12,7 @@ NYUv2 (100 labels each, one seed), a sum of mIoUs of 48 instead of 44 %.
 import torch
 from torch import nn
 import torch.nn.functional as F
+from univseg_core.models.dense_encoder import DenseEncoder
 
 CHANNELS = (16, 32, 64, 128, 128, 128)
 """Channels at full width: at strides 2, 4, 8, 16 and 32, and of the features."""
@@ -39,7 +40,7 @@ class ResidualBlock(nn.Module):
         self.layers = nn.Sequential(
             *convolution(inputs, outputs, 3, stride), nn.ReLU(inplace=True),
             *convolution(outputs, outputs, 3))
-        self.shortcut = nn.Identity()
+        self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or inputs != outputs:
             self.shortcut = nn.Sequential(*convolution(inputs, outputs, 1, stride))
 
@@ -80,7 +81,7 @@ def upsample_centred(x: torch.Tensor, factor: int, size: tuple[int, int]) -> tor
     return F.pad(full, beyond, mode='replicate')[..., :size[0], :size[1]]
 
 
-class LightEncoder(nn.Module):
+class LightEncoder(DenseEncoder):
     """
     Detail at stride 8 and context at stride 32, added.
 

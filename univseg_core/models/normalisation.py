@@ -15,7 +15,7 @@ class Normalisation:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, values, lowest in (('mean', self.mean, 0.0), ('std', self.std, 1e-3)):
             if len(values) != 3 or not all(
                     isinstance(v, float | int) and math.isfinite(v) and lowest <= v <= 1

@@ -11,6 +11,7 @@ from pathlib import Path
 from safetensors.torch import load_file
 import torch
 from torch import nn
+from univseg_core.models.dense_encoder import DenseEncoder
 from univseg_core.models.encoders import build_encoder, ENCODERS, pretrained_part
 from univseg_core.models.timm_encoder import (
     build_backbone,
@@ -20,7 +21,6 @@ from univseg_core.models.timm_encoder import (
     is_of_timm,
     plan_of,
     spec_of,
-    TimmEncoder,
 )
 from univseg_core.models.weights import Weights
 
@@ -46,7 +46,7 @@ def weights_named(name: str, pretrained: str | None) -> str:
     return pretrained or ('imagenet' if has_imagenet_weights(name) else 'none')
 
 
-def load_imagenet(encoder: nn.Module, name: str) -> Weights:
+def load_imagenet(encoder: DenseEncoder, name: str) -> Weights:
     """
     Give an encoder of timm its ImageNet weights; return which these are.
 
@@ -54,10 +54,10 @@ def load_imagenet(encoder: nn.Module, name: str) -> Weights:
     its cache and shows its progress. Raises EncoderError, which says what was looked for and what
     can be done, where there are none; then the encoder stays as it was.
     """
-    path = packaged_file(name)
-    if path is not None:
+    package, path = spec_of(name).package, packaged_file(name)
+    if package is not None and path is not None:
         load_weights(encoder, name, path)
-        source = f'{_distribution(spec_of(name).package)}, {path.name}'
+        source = f'{_distribution(package)}, {path.name}'
     else:
         source = f'timm: {_download(encoder, name)}'
     return Weights(source, values_hash(pretrained_part(encoder)))
@@ -91,7 +91,7 @@ def _distribution(package: str) -> str:
         return package
 
 
-def _download(encoder: TimmEncoder, name: str) -> str:
+def _download(encoder: DenseEncoder, name: str) -> str:
     """Put the weights that timm downloads into an encoder; return what timm calls them."""
     timm, spec, plan = import_timm(name), spec_of(name), plan_of(name, encoder.stride)
     config = timm.get_pretrained_cfg(spec.weights)

@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 import difflib
 from functools import lru_cache
+from types import ModuleType
 
 import torch
 from torch import nn
 import torch.nn.functional as F
 from univseg_core.errors import UnivsegError
+from univseg_core.models.dense_encoder import DenseEncoder
 from univseg_core.models.neck import Neck, NECK_CHANNELS
 from univseg_core.models.normalisation import IMAGENET, Normalisation
 
@@ -27,6 +29,9 @@ LARGE, ODD = (96, 160), (33, 65)
 FLEXIBLE: tuple[Mapping[str, bool], ...] = (
     {}, {'dynamic_img_size': True, 'dynamic_img_pad': True}, {'strict_img_size': False})
 """Options by which timm's networks take images of any size; the first that serves is used."""
+
+DROP_RATE = 'drop_prob'
+"""The attribute by which layers of timm that drop something at random are known."""
 
 
 class EncoderError(UnivsegError):
@@ -91,7 +96,7 @@ def first_line(error: Exception) -> str:
     return next(iter(str(error).splitlines()), '') or repr(error)
 
 
-def import_timm(name: str):
+def import_timm(name: str) -> ModuleType:
     """Return the module timm; EncoderError, which says what wants it, where it is missing."""
     try:
         import timm
@@ -166,7 +171,7 @@ def _levels(name: str, reductions: list[int], stride: int) -> tuple[int, ...]:
     return tuple(len(reductions) - 1 - reductions[::-1].index(s) for s in wanted)
 
 
-def build_backbone(name: str, network: str, plan: Plan, **options) -> nn.Module:
+def build_backbone(name: str, network: str, plan: Plan, **options: bool) -> nn.Module:
     """Return a network of timm that gives the maps of a plan; `options` are its builder's."""
     # A vision transformer's last map is the last of the few that it gives anyway.
     levels = {} if len(plan.levels) == 1 else {'out_indices': plan.levels}
@@ -174,7 +179,7 @@ def build_backbone(name: str, network: str, plan: Plan, **options) -> nn.Module:
                                           **options)
 
 
-class TimmEncoder(nn.Module):
+class TimmEncoder(DenseEncoder):
     """
     A backbone of timm and a neck.
 
@@ -195,8 +200,8 @@ class TimmEncoder(nn.Module):
         self.backbone = build_backbone(name, spec_of(name).architecture, plan)
         for module in self.backbone.modules():
             # No random layer: a training that goes on is to be that which was not interrupted.
-            if hasattr(module, 'drop_prob'):
-                module.drop_prob = 0.0
+            if hasattr(module, DROP_RATE):
+                setattr(module, DROP_RATE, 0.0)
             if isinstance(module, nn.Dropout):
                 module.p = 0.0
         self.neck = Neck(plan.channels, plan.strides, stride)
@@ -220,8 +225,8 @@ class TimmEncoder(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the features (B, out_channels, ⌈H/stride⌉, ⌈W/stride⌉) of (B, 3, H, W)."""
-        size = tuple(-(-side // self.stride) for side in images.shape[-2:])
-        return self.neck(self.maps(images), size)
+        height, width = (-(-side // self.stride) for side in images.shape[-2:])
+        return self.neck(self.maps(images), (height, width))
 
 
 def timm_normalisation(name: str) -> Normalisation:

@@ -48,7 +48,7 @@ class TrainingOutputs(NamedTuple):
     unlabelled_logits: dict[str, torch.Tensor]
 
 
-def upsample(logits: torch.Tensor, size: tuple[int, int], stride: int) -> torch.Tensor:
+def upsample(logits: torch.Tensor, size: Sequence[int], stride: int) -> torch.Tensor:
     """
     Return logits (B, C, ⌈H/stride⌉, ⌈W/stride⌉) at full resolution (B, C, H, W).
 
@@ -72,6 +72,9 @@ class UniversalSegmenter(nn.Module):
     1..C_F.
     """
 
+    mean: torch.Tensor
+    std: torch.Tensor
+
     def __init__(self, spec: ModelSpec, domains: Sequence[Domain],
                  normalisation: Normalisation | None = None):
         super().__init__()
@@ -90,6 +93,7 @@ class UniversalSegmenter(nn.Module):
                 f"encoder's channels")
         self.embedding = nn.Conv2d(channels, spec.embedding_dim, 1)
         nn.init.normal_(self.embedding.weight, std=0.01)
+        assert self.embedding.bias is not None
         nn.init.zeros_(self.embedding.bias)
         # Prefixed names: a domain may be named like an attribute of nn.Module.
         for domain in domains:
@@ -128,7 +132,9 @@ class UniversalSegmenter(nn.Module):
 
     def head(self, domain: str) -> nn.Conv2d:
         """Return one domain's head G_k."""
-        return self.get_submodule(f'head_{domain}')
+        head = self.get_submodule(f'head_{domain}')
+        assert isinstance(head, nn.Conv2d)
+        return head
 
     def embed(self, features: torch.Tensor) -> torch.Tensor:
         """Return the pixel embeddings E(F(x)), (B, D, h, w)."""

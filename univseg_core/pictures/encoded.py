@@ -39,6 +39,7 @@ def _png_size(data: bytes) -> tuple[int, int]:
             size = (int.from_bytes(data[at + 12:at + 16], 'big'),
                     int.from_bytes(data[at + 8:at + 12], 'big'))
         if name == b'IEND':
+            assert size is not None  # IHDR came first
             return size
         at += 12 + length
     raise ValueError('a truncated PNG')

@@ -20,7 +20,7 @@ class ImageError(UnivsegError):
     """A file that is not the image or label map that it should be."""
 
 
-def _read(path: Path) -> np.ndarray:
+def _read(path: Path | str) -> np.ndarray:
     try:
         data = np.fromfile(path, np.uint8)
     except OSError as error:

@@ -9,7 +9,7 @@ import numpy as np
 from univseg_core.bags.mcap import Message
 from univseg_core.bags.reading import BagError, deserialise
 from univseg_core.bags.topics import Topic
-from univseg_core.pictures.image_messages import MessageError
+from univseg_core.pictures.image_messages import CompressedImage, Image, MessageError
 from univseg_core.pictures.images import ImageError
 from univseg_core.pictures.likeness import dhash, small_grey
 from univseg_core.recording.frames import Frame
@@ -199,5 +199,5 @@ def _stamp(frame: Frame) -> int:
         return frame.time
 
 
-def _deserialised(frame: Frame):
+def _deserialised(frame: Frame) -> Image | CompressedImage:
     return deserialise(Message(frame.topic.name, frame.topic.type, frame.time, frame.data))

@@ -190,10 +190,12 @@ class Recorder:
             del taken
             if self._split:
                 self._split = False
-                self._try(lambda: self._bag and self._bag.split())
+                if self._bag:
+                    self._try(self._bag.split)
             if time.monotonic() >= flush:
                 self._settle(self._policy.overdue(), None)
-                self._try(lambda: self._bag and self._bag.flush())
+                if self._bag:
+                    self._try(self._bag.flush)
                 flush = time.monotonic() + FLUSH_PERIOD
         self._settle(self._policy.overdue(at_once=True), None)
         self._end_bag()
@@ -239,9 +241,8 @@ class Recorder:
                 self._log('info', f'{frame.topic.name} came back with another QoS or type: a new '
                           'bag begins')
                 self._end_bag()
-            if not self._bag:
-                self._begin_bag()
-            self._bag.write(frame.topic, frame.time, frame.published, frame.data)
+            bag = self._bag or self._begin_bag()
+            bag.write(frame.topic, frame.time, frame.published, frame.data)
         except OSError as error:
             self._give_up(str(error))
             return FAILED
@@ -261,7 +262,7 @@ class Recorder:
         self._end_bag()
         self._log('error', f'{self._trouble}; call ~/resume when that is mended')
 
-    def _begin_bag(self) -> None:
+    def _begin_bag(self) -> BagWriter:
         settings = self._settings
         name = f'{settings.name}_{datetime.now():%Y_%m_%d-%H_%M_%S}'
         folder, number = settings.directory / name, 1
@@ -274,6 +275,7 @@ class Recorder:
             self._bag = bag
         self._in_bag.clear()
         self._log('info', f'recording to {folder}')
+        return bag
 
     def _end_bag(self) -> None:
         """Finish the bag, if there is one; count what could not be made safe."""

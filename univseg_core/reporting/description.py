@@ -175,7 +175,7 @@ def _describe_run(folder: Path) -> dict:
 
 def _progress(folder: Path, steps: int | None) -> dict:
     """Return how far a training is; `step` is the last one logged, or else the checkpoint's."""
-    logged, saved = read_losses(folder).get('step', []), _checkpoint_step(folder)
+    logged, saved = read_losses(folder).get('step', np.empty(0)), _checkpoint_step(folder)
     step = max([int(value) for value in logged[-1:]] + [saved or 0])
     finished = (folder / 'model.univseg').exists() and step >= (steps or 0)
     return {'finished': finished, 'step': step, 'steps': steps, 'checkpoint_step': saved}

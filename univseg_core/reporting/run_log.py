@@ -20,6 +20,7 @@ from univseg_core.files import replacing
 from univseg_core.method.losses import LOSSES
 
 if TYPE_CHECKING:  # its packages are the training's; to read a log needs none of them
+    from torch.utils.tensorboard import SummaryWriter
     from univseg_core.measuring.evaluation import DomainResult
 
 LOG_EVERY = 10
@@ -71,7 +72,7 @@ class RunLog:
         for path in (self._losses, self._validation):
             _truncate(path, first)
         self._shown = {validation.step for validation in read_validation(folder)}
-        self._writer = None
+        self._writer: SummaryWriter | None = None
         self._values: dict[str, list[float]] = {}
         self._seconds: list[float] = []
         self._since = time.monotonic()
@@ -146,7 +147,7 @@ class RunLog:
             if not math.isnan(value):
                 self._tensorboard().add_scalar(name, value, step)
 
-    def _tensorboard(self):
+    def _tensorboard(self) -> 'SummaryWriter':
         # Begun with the first value: its thread starts after the processes that make batches.
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter
@@ -208,13 +209,14 @@ def _read(path: Path, until_damaged: bool = False) -> tuple[list[str], list[dict
     text = (whole + newline).decode('utf-8', errors='replace').replace('\0', '?')
     reader = csv.DictReader(io.StringIO(text, newline=''), restkey='', restval=None)
     rows = list(reader)
+    names = list(reader.fieldnames or [])
     for i, row in enumerate(rows):
         if None in row.values() or '' in row or not row.get('step', '').isdecimal():
             if until_damaged:
-                return list(reader.fieldnames), rows[:i]
+                return names, rows[:i]
             raise RunLogError(f'{path}: damaged: expected a step and a value for each of '
-                              f'{", ".join(reader.fieldnames)}, got {list(row.values())}')
-    return list(reader.fieldnames or []), rows
+                              f'{", ".join(names)}, got {list(row.values())}')
+    return names, rows
 
 
 def _number(path: Path, row: Mapping[str, str], name: str) -> float:

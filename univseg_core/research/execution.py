@@ -88,6 +88,7 @@ def _start(run: Run, to_file: bool, devices: int | None,
     arguments = [*command, str(run.config_file), '--run', str(run.folder)]
     if devices is not None:
         arguments += ['--devices', str(devices)]
+    assert sys.__stderr__ is not None  # progress has been told there
     output: IO | int = sys.__stderr__.fileno()  # standard output is the table's
     environment = dict(os.environ)
     if to_file:
@@ -101,7 +102,7 @@ def _start(run: Run, to_file: bool, devices: int | None,
         return subprocess.Popen(arguments, env=environment, stdout=output, start_new_session=True,
                                 stderr=subprocess.STDOUT)
     finally:
-        if to_file:
+        if not isinstance(output, int):
             output.close()
 
 

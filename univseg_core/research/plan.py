@@ -9,7 +9,7 @@ from typing import Any
 from univseg_core.batches.dataset import load_data
 from univseg_core.errors import UnivsegError
 from univseg_core.reporting.description import describe
-from univseg_core.research.settings import Experiment, merged
+from univseg_core.research.settings import Experiment, Labelled, merged
 from univseg_core.research.variants import SUPERVISED_ONLY, Variant, VARIANTS
 from univseg_core.settings.config import RunConfig
 from univseg_core.settings.file import checked, ConfigError
@@ -128,7 +128,7 @@ def _with_labelled(values: Mapping[str, Any], labelled: int | None) -> dict[str,
                                        for name in values['domains']}})
 
 
-def _runs(experiment: Experiment, root: Path, variant: Variant, labelled: int | str,
+def _runs(experiment: Experiment, root: Path, variant: Variant, labelled: Labelled,
           seed: int) -> Iterable[Run]:
     """Yield one variant's runs: one of all domains, or one for each."""
     values = _with_labelled(experiment.values, None if labelled == 'all' else labelled)
@@ -154,22 +154,21 @@ def _runs(experiment: Experiment, root: Path, variant: Variant, labelled: int | 
         values = merged(values, {'training': {'steps': round(variant.steps * steps)}})
     supervised = {name: folder_of(root, labelled, seed, SUPERVISED_ONLY.name, name)
                   for name in names}
+    needs: tuple[Path, ...] = ()
     if not variant.alone:
         config = _checked(experiment, values).model_dump(mode='json')
-        needs = ()
         if variant.supervised_only == 'networks':
             needs = tuple(supervised.values())
             config['label_embeddings']['networks'] = {
                 name: _model_of(folder) for name, folder in supervised.items()}
         yield Run(folder_of(root, labelled, seed, variant.name), config, needs)
         return
-    steps = experiment.single_domain_steps(labelled)
-    if steps is not None:
-        values = merged(values, {'training': {'steps': steps}})
+    single_steps = experiment.single_domain_steps(labelled)
+    if single_steps is not None:
+        values = merged(values, {'training': {'steps': single_steps}})
     for i, name in enumerate(names):
         config = _checked(experiment, values | {
             'domains': {name: values['domains'][name]}}).model_dump(mode='json')
-        needs = ()
         if variant.supervised_only == 'start':
             needs = (supervised[names[i - 1]],)
             config['model']['start'] = _model_of(needs[0])

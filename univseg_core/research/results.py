@@ -111,11 +111,12 @@ class Results:
     def _run(self, folder: Path) -> dict[str, Any]:
         parts = self._read(folder / 'evaluation.json')
         losses = read_losses(folder)
-        row = {'steps': None, 'seconds': None}
+        row: dict[str, float | None] = {'steps': None, 'seconds': None}
         if losses:
             config = yaml.safe_load((folder / 'config.yaml').read_text(encoding='utf-8'))
-            row['steps'] = config['training']['steps']
-            row['seconds'] = row['steps'] * float(losses['seconds_per_step'].mean())
+            steps = config['training']['steps']
+            row['steps'] = steps
+            row['seconds'] = steps * float(losses['seconds_per_step'].mean())
         for name in self._experiment.domains:
             part = parts.get(name, {})
             for key, value in ((f'miou/{name}', part.get('miou')),

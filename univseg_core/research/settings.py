@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TYPE_CHECKING, TypeAlias
 
 from pydantic import Field, field_validator, StrictInt
 from univseg_core.research.variants import VARIANTS
@@ -17,7 +17,10 @@ from univseg_core.settings.file import (
 from univseg_core.training.run_settings import flat
 
 Labelled: TypeAlias = StrictInt | Literal['all']
-Name: TypeAlias = Literal[tuple(VARIANTS)]
+if TYPE_CHECKING:
+    Name: TypeAlias = str  # of one of VARIANTS, which only pydantic can check
+else:
+    Name: TypeAlias = Literal[tuple(VARIANTS)]
 
 
 class ExperimentSection(Section):
@@ -96,7 +99,7 @@ class Experiment:
         """Return the names of the domains, in their order."""
         return list(self.values['domains'])
 
-    def single_domain_steps(self, labelled: int | str) -> int | None:
+    def single_domain_steps(self, labelled: Labelled) -> int | None:
         """Return the steps of the networks of one domain, None where the base says them."""
         steps = self.section.single_domain_steps
         return steps[labelled] if isinstance(steps, dict) else steps

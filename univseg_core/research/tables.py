@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Mapping, Sequence
 import csv
 from pathlib import Path
+from typing import Any
 
 from univseg_core.files import replacing, write_text
 from univseg_core.research.results import Mean, MEASURES, Results
-from univseg_core.research.settings import Experiment
+from univseg_core.research.settings import Experiment, Labelled
 
 MISSING = '–'
 ABSENT = 'absent'
@@ -47,7 +48,7 @@ def write_tables(experiment: Experiment, results: Results, root: Path) -> str:
     return text
 
 
-def rows(experiment: Experiment, results: Results) -> list[dict[str, object]]:
+def rows(experiment: Experiment, results: Results) -> list[dict[str, Any]]:
     """
     Return the table's figures one by one: of each N, variant, measure, domain and their sum.
 
@@ -68,7 +69,7 @@ def rows(experiment: Experiment, results: Results) -> list[dict[str, object]]:
     return table
 
 
-def class_rows(experiment: Experiment, results: Results) -> list[dict[str, object]]:
+def class_rows(experiment: Experiment, results: Results) -> list[dict[str, Any]]:
     """Return each class's figures one by one; the classes are those measured or published."""
     table = []
     for labelled in experiment.section.labelled:
@@ -77,9 +78,10 @@ def class_rows(experiment: Experiment, results: Results) -> list[dict[str, objec
                 published = experiment.section.published_classes.get(labelled, {}).get(
                     variant, {}).get(domain, {})
                 for measure in MEASURES:
-                    classes = results.iou(labelled, variant, domain, measure)
+                    classes: dict[str, list[float] | None] = {}
                     if measure == 'standard':
-                        classes = dict.fromkeys(published, None) | classes
+                        classes |= dict.fromkeys(published)
+                    classes |= results.iou(labelled, variant, domain, measure)
                     table += [_row({'labelled': labelled, 'variant': variant, 'measure': measure,
                                     'domain': domain, 'class': name}, values,
                                    published.get(name)) for name, values in classes.items()]
@@ -132,10 +134,12 @@ def _differences(experiment: Experiment, results: Results,
     other = experiment.section.compare_with
     columns = [*experiment.domains, 'sum']
     lines = []
+    if other is None:
+        return
     for variant in experiment.section.variants:
         means = [Mean.of(list(results.differences(
             labelled, variant, other, None if name == 'sum' else name).values()))
-            for name in columns] if other not in (None, variant) else []
+            for name in columns] if variant != other else []
         if any(means):
             seeds = means[-1].count if means[-1] else 0
             lines.append(_line([variant, str(seeds), *(_signed(mean, seeds) for mean in means)]))
@@ -183,7 +187,7 @@ def class_markdown(experiment: Experiment, results: Results) -> str:
     return '\n'.join(lines)
 
 
-def _published(experiment: Experiment, labelled: int | str, variant: str) -> dict[str, float]:
+def _published(experiment: Experiment, labelled: Labelled, variant: str) -> dict[str, float]:
     """Return the published mIoU of each domain, and their sum where all are there."""
     figures = dict(experiment.section.published.get(labelled, {}).get(variant, {}))
     if all(name in figures for name in experiment.domains):
@@ -192,7 +196,7 @@ def _published(experiment: Experiment, labelled: int | str, variant: str) -> dic
 
 
 def _row(key: Mapping[str, object], values: Sequence[float] | None,
-         published: float | None) -> dict[str, object]:
+         published: float | None) -> dict[str, Any]:
     """Return a figure's row; values are None where nothing was measured."""
     mean = Mean.of(values or [])
     return {**key, 'measured': values is not None, 'seeds': mean.count if mean else 0,
@@ -208,7 +212,7 @@ def _write_csv(path: Path, columns: Sequence[str], table: Sequence[Mapping]) -> 
                           for key, value in row.items()} for row in table)
 
 
-def _text(cell: Mapping[str, object], seeds: int) -> str:
+def _text(cell: Mapping[str, Any], seeds: int) -> str:
     """Return 'mean ± deviation', with the number of seeds where it is not the row's."""
     if cell.get('mean') is None:
         return MISSING

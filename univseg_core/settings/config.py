@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TYPE_CHECKING
 
 from pydantic import (
     create_model,
@@ -25,6 +25,11 @@ from univseg_core.settings.file import checked, override_setting, read_settings,
 from univseg_core.settings.kinds import ClassNames, ExistingFile, Folder, Images, Weights
 import yaml
 
+if TYPE_CHECKING:  # a type checker cannot know what is in LAYOUTS
+    DatasetName = str
+else:
+    DatasetName = Literal[('folder', *LAYOUTS)]
+
 
 class LabelledFolder(Section):
     """Images and their label maps, paired by file name without its ending."""
@@ -37,7 +42,7 @@ class LabelledFolder(Section):
 class DomainSection(Section):
     """One place: its label space and where its images are."""
 
-    dataset: Literal[('folder', *LAYOUTS)] = Field(
+    dataset: DatasetName = Field(
         'folder', description='whose layout the files have: that of a published data set, which '
                               'root names, or folder: train and validation name them')
     root: Folder | None = Field(
@@ -96,7 +101,7 @@ class DomainSection(Section):
         if dataset == 'folder' and value:
             raise ValueError(f'only with a dataset ({", ".join(LAYOUTS)}), whose layout tells '
                              'what is where')
-        layout = LAYOUTS.get(dataset)
+        layout = LAYOUTS.get(dataset) if dataset else None
         if layout and info.field_name == 'root' and value is None:
             raise PydanticCustomError('missing', 'missing')
         if layout and info.field_name == 'held_out' and value and value not in layout.held_out:
@@ -204,9 +209,10 @@ class DataSection(Section):
         return self
 
 
-LossWeights = create_model('LossWeights', __base__=Section, **{
+_weight_fields: dict[str, Any] = {
     loss.setting: (float, Field(loss.default, ge=0, description=loss.meaning))
-    for loss in LOSSES if loss.setting})
+    for loss in LOSSES if loss.setting}
+LossWeights = create_model('LossWeights', __base__=Section, **_weight_fields)
 """The weights of all terms of the loss that have one; each term's entry says which it is."""
 
 
@@ -231,6 +237,11 @@ class ObjectiveSection(LossWeights):
     full_resolution: StrictBool = Field(
         False, description='whether the entropy is that of each pixel, at many times the cost, '
                            'and not of each cell')
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Return the weight of each term, by the term's name."""
+        return {loss.name: loss.weight(self) for loss in LOSSES}
 
     @property
     def active(self) -> list[Loss]:
@@ -400,6 +411,7 @@ class RunConfig(Section):
         """Return one domain's label space; DomainError where it cannot be one."""
         section = self.domains[name]
         own = LAYOUTS.get(section.dataset, section)
+        assert own.classes is not None  # without a dataset, they are not left out
         try:
             return Domain.create(name, own.classes, section.palette or own.palette)
         except DomainError as error:

@@ -101,9 +101,9 @@ def _keys_below(section: type[Section], prefix: str) -> list[Key]:
         if get_origin(kind) is dict:
             keys += [Key(name, '', '', field.description or ''),
                      *_keys_below(get_args(kind)[1], f'{name}.NAME.')]
-        elif section := section_of(kind):
-            keys += [Key(name, '', '', field.description or _summary(section)),
-                     *_keys_below(section, f'{name}.')]
+        elif below := section_of(kind):
+            keys += [Key(name, '', '', field.description or _summary(below)),
+                     *_keys_below(below, f'{name}.')]
         else:
             keys.append(Key(name, _values(field), _default(field), field.description or ''))
     return keys

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 from univseg_core.errors import UnivsegError
 import yaml
 
@@ -97,7 +98,7 @@ def override_setting(values: dict[str, Any], override: str) -> None:
         raise ConfigError(f'override {override!r}: {text!r} is not a YAML value') from error
 
 
-def _explain(problem: dict[str, Any], model: type[Section]) -> str:
+def _explain(problem: ErrorDetails, model: type[Section]) -> str:
     """Return one of pydantic's findings as 'key.path: what was expected, got what'."""
     key = '.'.join(str(part) for part in problem['loc'])
     if problem['type'] == 'extra_forbidden':

@@ -52,7 +52,8 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
         with safe_open(path, framework='pt') as file:
             metadata = json.loads(file.metadata()['checkpoint'])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        weights, moments, taught = {}, {}, {}
+        weights, taught = {}, {}
+        moments: dict[int, dict[str, torch.Tensor]] = {}
         for key, value in tensors.items():
             part, name = key.split('.', 1)
             if part == 'model':

@@ -28,7 +28,8 @@ def class_weights(setup: Setup, names: Sequence[str], power: float) -> dict[str,
         domain = setup.config.domain(name)
         count = partial(_pixels, domain=domain)
         pixels = sum(in_threads(count, setup.stores.labelled[name].samples, f'classes of {name}',
-                                setup.fabric.is_global_zero))
+                                setup.fabric.is_global_zero),
+                     np.zeros(len(domain.classes), np.int64))
         weights[name] = balanced(pixels, power).to(setup.fabric.device)
         log.info('%s: labelled pixels weigh by class: %s', name, ', '.join(
             f'{label} {weight:.2g}' for label, weight in zip(
@@ -38,6 +39,7 @@ def class_weights(setup: Setup, names: Sequence[str], power: float) -> dict[str,
 
 def _pixels(sample: Sample, domain: Domain) -> np.ndarray:
     """Return how many pixels (C,) of each class a labelled image has."""
+    assert sample.label is not None
     label = sample.read_label(sample.label, domain)
     return np.bincount(label.ravel(), minlength=IGNORE_INDEX + 1)[:len(domain.classes)]
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 import signal
 import threading
+from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -22,7 +23,7 @@ def deferred_interrupts() -> Iterator[threading.Event]:
         yield asked
         return
 
-    def note(number: int, frame) -> None:
+    def note(number: int, frame: FrameType | None) -> None:
         if asked.is_set():
             raise KeyboardInterrupt
         asked.set()

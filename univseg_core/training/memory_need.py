@@ -45,11 +45,12 @@ def check_memory(config: RunConfig, data: Mapping[str, DomainData], fabric: Fabr
             f'data.unlabelled_per_domain ({options.unlabelled_per_domain}), or raise '
             f'training.accumulate ({config.training.accumulate})')
     for name, d in data.items():
-        size = fit_size(*read_image(d.validation[0].image).shape[:2], options.image_size)
-        _, largest = layer_values(network.encoder, *size)
+        image = read_image(d.validation[0].image)
+        height, width = fit_size(image.shape[0], image.shape[1], options.image_size)
+        _, largest = layer_values(network.encoder, height, width)
         if (need := 4 * sharing * largest) > there:
             raise TrainingError(
-                f'{name}: a validation image of {size[1]}×{size[0]} needs at least '
+                f'{name}: a validation image of {width}×{height} needs at least '
                 f'{need / 1e9:.3g} GB of memory, of which {where} has {there / 1e9:.3g} GB: lower '
                 f'data.image_size ({options.image_size or "null"})')
 

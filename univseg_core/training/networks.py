@@ -11,7 +11,7 @@ from univseg_core.method.label_embeddings import centroid_sums, embedded_label_e
 from univseg_core.models.encoders import encoder_stride
 from univseg_core.models.model_file import load_model, ModelCard, ModelFileError, save_model
 from univseg_core.models.pretrained import load_imagenet, load_weights
-from univseg_core.models.timm_encoder import is_of_timm
+from univseg_core.models.timm_encoder import is_of_timm, TimmEncoder
 from univseg_core.models.universal import ModelSpec, UniversalSegmenter
 from univseg_core.settings.config import RunConfig
 from univseg_core.training.processes import share_batch_norm, summed
@@ -54,10 +54,10 @@ def start_from(path: Path, network: UniversalSegmenter) -> tuple[UniversalSegmen
         found, card = load_model(path)
     except ModelFileError as error:
         raise TrainingError(f'model.start: {error}') from error
-    expected, got = network.spec.to_dict(), found.spec.to_dict()
-    if differing := [key for key in expected if expected[key] != got[key]]:
+    own, its = network.spec.to_dict(), found.spec.to_dict()
+    if differing := [key for key in own if own[key] != its[key]]:
         raise TrainingError(f'model.start: {path}: ' + ', '.join(
-            f'its {key} is {got[key]}, but model.{key} {expected[key]}' for key in differing)
+            f'its {key} is {its[key]}, but model.{key} {own[key]}' for key in differing)
             + '; a run keeps the shape of the network that it starts from')
     network.normalise_as(found.normalisation)
     network.began_with = found.began_with
@@ -88,6 +88,7 @@ def prepared_network(config: RunConfig, data: Mapping[str, DomainData],
         network = new_network(config, data)
         start_from(start, network)
     if config.training.encoder_statistics == 'frozen':
+        assert isinstance(network.encoder, TimmEncoder)  # the configuration was checked for it
         network.encoder.frozen_statistics = True
     for name, vectors in label_embeddings.items():
         network.set_label_embeddings(name, vectors)

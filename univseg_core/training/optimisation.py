@@ -1,5 +1,7 @@
 """The optimiser and the learning-rate schedule of a training."""
 
+from typing import Any
+
 import torch
 from torch import nn
 from univseg_core.settings.config import TrainingSection
@@ -12,7 +14,7 @@ def new_optimizer(settings: TrainingSection, network: nn.Module,
 
     Those of its part `pretrained`, if any, are the first group, with `encoder_rate`.
     """
-    groups = [{'params': list(network.parameters())}]
+    groups: list[dict[str, Any]] = [{'params': list(network.parameters())}]
     if pretrained is not None and settings.encoder_rate != 1:
         theirs = list(pretrained.parameters())
         own = {id(parameter) for parameter in theirs}

@@ -12,13 +12,14 @@ import time
 from typing import TypeVar
 
 from lightning.fabric import Fabric
+from lightning.fabric.plugins import MixedPrecision
 from lightning.fabric.strategies import DDPStrategy
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 import torch
-from torch import distributed, nn
+from torch import distributed
 from univseg_core.errors import UnivsegError
 from univseg_core.measuring.evaluation import DomainResult
-from univseg_core.models.batch_norm import CpuSyncBatchNorm, shared_by_devices
+from univseg_core.models.batch_norm import CpuSyncBatchNorm, ModuleT, shared_by_devices
 from univseg_core.settings.config import TrainingSection
 
 PATIENCE = 5.0
@@ -37,7 +38,8 @@ def new_fabric(settings: TrainingSection, devices: int = 1, nodes: int = 1) -> F
 
     Raises EngineError where its accelerator or precision is not to be had.
     """
-    accelerator, strategy = settings.accelerator, 'auto'
+    accelerator = settings.accelerator
+    strategy: DDPStrategy | str = 'auto'
     if accelerator == 'auto':  # Fabric's own would take other accelerators, too
         accelerator = 'cuda' if torch.cuda.is_available() else 'cpu'
     if accelerator == 'cpu' and settings.precision == '16-mixed':
@@ -97,8 +99,9 @@ def processes_here(fabric: Fabric) -> int:
 
 def start_scaling_anew(fabric: Fabric) -> None:
     """Forget the gradient scale of fp16, which an engine keeps from one training to the next."""
-    if getattr(fabric.strategy.precision, 'scaler', None) is not None:
-        fabric.strategy.precision.scaler = torch.amp.GradScaler(fabric.device.type)
+    precision = fabric.strategy.precision
+    if isinstance(precision, MixedPrecision) and precision.scaler is not None:
+        precision.scaler = torch.amp.GradScaler(fabric.device.type)
 
 
 def gradient_scale(fabric: Fabric) -> float | None:
@@ -107,7 +110,7 @@ def gradient_scale(fabric: Fabric) -> float | None:
     return None if scaler is None else scaler.get_scale()
 
 
-def share_batch_norm(network: nn.Module, fabric: Fabric) -> nn.Module:
+def share_batch_norm(network: ModuleT, fabric: Fabric) -> ModuleT:
     """Return a network whose batch norm has the statistics of all processes' crops."""
     if fabric.world_size == 1:
         return network
@@ -131,13 +134,11 @@ def summed_results(fabric: Fabric,
     if fabric.world_size == 1:
         return dict(results)
 
-    def total(result: DomainResult | None) -> DomainResult | None:
-        if result is None:
-            return None
-        confusion = fabric.all_reduce(torch.from_numpy(result.confusion).to(fabric.device),
-                                      reduce_op='sum').cpu().numpy()
-        return DomainResult(result.domain, confusion, total(result.prototypes),
-                            total(result.prototypes_of_all))
+    def total(result: DomainResult) -> DomainResult:
+        confusion = _all_reduced(fabric, torch.from_numpy(result.confusion).to(fabric.device))
+        return DomainResult(result.domain, confusion.cpu().numpy(),
+                            result.prototypes and total(result.prototypes),
+                            result.prototypes_of_all and total(result.prototypes_of_all))
 
     return {name: total(result) for name, result in results.items()}
 
@@ -149,7 +150,14 @@ def summed(fabric: Fabric, values: Mapping[Key, torch.Tensor]) -> dict[Key, torc
         value.device.type == 'cpu' for value in values.values()) else fabric.device
     total = torch.cat([value.to(device, torch.float64).flatten() for value in values.values()])
     if not alone:
-        total = fabric.all_reduce(total, reduce_op='sum')
+        total = _all_reduced(fabric, total)
     parts = total.cpu().split([value.numel() for value in values.values()])
     return {key: part.view(value.shape)
             for (key, value), part in zip(values.items(), parts, strict=True)}
+
+
+def _all_reduced(fabric: Fabric, value: torch.Tensor) -> torch.Tensor:
+    """Return the sum of a tensor over all processes."""
+    total = fabric.all_reduce(value, reduce_op='sum')
+    assert isinstance(total, torch.Tensor)
+    return total

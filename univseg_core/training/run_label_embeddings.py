@@ -1,6 +1,7 @@
 """The label embeddings that a run learns with: made, or taken from files."""
 
 from collections.abc import Mapping
+from functools import partial
 import json
 import logging
 from pathlib import Path
@@ -17,6 +18,7 @@ from univseg_core.method.label_embeddings import (
     repeated_classes,
     start_embedding,
 )
+from univseg_core.method.losses import LOSSES
 from univseg_core.models.model_file import load_model, save_model
 from univseg_core.models.tensor_files import save_tensors
 from univseg_core.models.universal import UniversalSegmenter
@@ -26,7 +28,8 @@ from univseg_core.training.safety import TrainingError
 from univseg_core.training.setup import Setup
 from univseg_core.training.trainer import fit, Task
 
-SUPERVISED_ONLY = ObjectiveSection(alpha=0, beta=0, consistency=0, class_balance=0)
+SUPERVISED_ONLY = ObjectiveSection.model_validate(
+    {loss.setting: 0 for loss in LOSSES if loss.setting} | {'class_balance': 0})
 
 JOINT_START = 'start.univseg'
 """What a run with label_embeddings.basis joint starts from."""
@@ -69,21 +72,23 @@ def _new_label_embeddings(setup: Setup, data: Mapping[str, DomainData],
     section, labelled = setup.config.label_embeddings, setup.stores.labelled
     if section.file is not None:
         return _foreign_label_embeddings(setup.config, data)
-    options = {'dim': setup.config.model.embedding_dim, 'centroids': section.centroids,
-               'seed': setup.config.training.seed}
+    dim, seed = setup.config.model.embedding_dim, setup.config.training.seed
+    principal = partial(principal_label_embeddings, dim=dim, centroids=section.centroids,
+                        seed=seed)
     basis = setup.config.basis
     if basis == 'start':
+        assert setup.config.model.start is not None
         network = new_network(setup.config, data)
         start_from(setup.config.model.start, network)
         network.to(setup.fabric.device)
-        return embedded_label_embeddings(network, labelled, section.centroids, options['seed'])
+        return embedded_label_embeddings(network, labelled, section.centroids, seed)
     if basis == 'pretrained':
         network = network_with_weights(setup.config, data).to(setup.fabric.device)
-        return principal_label_embeddings(network, labelled, pretrained=True, **options)[0]
+        return principal(network, labelled, pretrained=True)[0]
     if basis == 'joint':
         network, card = load_model(run / 'joint' / 'model.univseg')
         network.to(setup.fabric.device)
-        embeddings, projection = principal_label_embeddings(network, labelled, **options)
+        embeddings, projection = principal(network, labelled)
         start_embedding(network, projection)
         save_model(run / JOINT_START, network, card)
         return embeddings
@@ -92,9 +97,9 @@ def _new_label_embeddings(setup: Setup, data: Mapping[str, DomainData],
         path = run / 'supervised' / name / 'model.univseg'
         if section.networks is not None:
             path = section.networks[name]
-        network = _network_of_domain(path, d, setup.config.model.embedding_dim)
+        network = _network_of_domain(path, d, dim)
         network.to(setup.fabric.device)
-        embeddings |= principal_label_embeddings(network, {name: labelled[name]}, **options)[0]
+        embeddings |= principal(network, {name: labelled[name]})[0]
     return embeddings
 
 
@@ -147,6 +152,7 @@ def check_label_embeddings(config: RunConfig, data: Mapping[str, DomainData]) ->
 def _foreign_label_embeddings(config: RunConfig,
                               data: Mapping[str, DomainData]) -> dict[str, torch.Tensor]:
     path, dim = config.label_embeddings.file, config.model.embedding_dim
+    assert path is not None
     embeddings = _read_label_embeddings(path)
     centroids = config.label_embeddings.centroids
     expected = {name: (len(d.domain.classes) * centroids, dim) for name, d in data.items()}

@@ -22,7 +22,7 @@ def differing_settings(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[s
 
 def flat(values: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
     """Return nested plain values by dotted key; lists and empty sections stay as they are."""
-    result = {}
+    result: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping) and value:
             result |= flat(value, f'{prefix}{key}.')

@@ -29,6 +29,7 @@ def check_start(config: RunConfig, data: Mapping[str, DomainData], run: Path) ->
     Raises TrainingError where it does not fit, or lies in the run's own folder.
     """
     path = config.model.start
+    assert path is not None
     if path.is_relative_to(run.resolve()):
         raise TrainingError(f'model.start: {path} lies in the folder of this run, which writes '
                             'its own models there: name another --run folder')
@@ -60,6 +61,7 @@ def measured_start(setup: Setup, data: Mapping[str, DomainData],
     damaged or of other classes.
     """
     fabric, start, path = setup.fabric, setup.config.model.start, run / 'before.json'
+    assert start is not None
     if not fabric.broadcast(path.exists()):  # what one process sees, all go by
         network, card = load_model(start)
         segmenter = Segmenter(network, card, device=str(fabric.device), precision='fp32')

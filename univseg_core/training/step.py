@@ -3,10 +3,10 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from lightning.fabric import Fabric
 import torch
-from torch import nn
 from univseg_core.batches.mixture import Batch
 from univseg_core.method.losses import Counts, entropy_pixels, StepTensors, total_loss
 from univseg_core.method.objectives import (
@@ -18,6 +18,7 @@ from univseg_core.method.objectives import (
     nearest_class,
     valid_cells,
 )
+from univseg_core.models.universal import TrainingOutputs, UniversalSegmenter
 from univseg_core.settings.config import ObjectiveSection
 from univseg_core.training.processes import summed
 from univseg_core.training.teacher import MeanTeacher
@@ -59,7 +60,7 @@ class Supervision:
     teacher: MeanTeacher | None = None
 
 
-def forward_and_backward(fabric: Fabric, model: nn.Module, pieces: Sequence[Batch],
+def forward_and_backward(fabric: Fabric, model: UniversalSegmenter, pieces: Sequence[Batch],
                          objective: ObjectiveSection, step: int,
                          supervision: Supervision = Supervision()) -> dict[str, torch.Tensor]:
     """
@@ -75,9 +76,10 @@ def forward_and_backward(fabric: Fabric, model: nn.Module, pieces: Sequence[Batc
     teacher = supervision.teacher
     counts = step_counts(fabric, pieces, objective, model.stride)
     values: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros((), device=fabric.device))
+    wrapped: Any = model  # by Fabric, in a class whose name is private
     for i, batch in enumerate(pieces):
         batch = batch.to(fabric.device)
-        with fabric.no_backward_sync(model, enabled=i < len(pieces) - 1):
+        with fabric.no_backward_sync(wrapped, enabled=i < len(pieces) - 1):
             answers = {}
             if teacher is not None:
                 with fabric.autocast():
@@ -91,8 +93,9 @@ def forward_and_backward(fabric: Fabric, model: nn.Module, pieces: Sequence[Batc
     return dict(values)
 
 
-def batch_losses(model: nn.Module, batch: Batch, counts: Counts, objective: ObjectiveSection,
-                 step: int, class_weights: Mapping[str, torch.Tensor] | None = None,
+def batch_losses(model: UniversalSegmenter, batch: Batch, counts: Counts,
+                 objective: ObjectiveSection, step: int,
+                 class_weights: Mapping[str, torch.Tensor] | None = None,
                  answers: Mapping[str, torch.Tensor] | None = None
                  ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """
@@ -100,7 +103,7 @@ def batch_losses(model: nn.Module, batch: Batch, counts: Counts, objective: Obje
 
     `answers` are a teacher's of each domain's unlabelled crops, (n, C, h, w).
     """
-    outputs = model(batch.images, batch.labelled, batch.unlabelled)
+    outputs: TrainingOutputs = model(batch.images, batch.labelled, batch.unlabelled)
     labels = ({name: model.label_embeddings(name) for name in batch.labelled}
               if objective.needs_label_embeddings else {})
     tensors = StepTensors(

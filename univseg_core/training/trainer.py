@@ -236,7 +236,7 @@ class Trainer:
                    gradient_norm(self._network, gradient_scale(self._fabric)),
                    f'{self._task.folder}, step {step}', self._mixture.files(step - 1))
         self._engine_optimizer.step()
-        totals.scalars['learning_rate'] = self._scheduler.get_last_lr()[-1]
+        totals.scalars['learning_rate'] = float(self._scheduler.get_last_lr()[-1])
         self._scheduler.step()
         if self._teacher is not None:
             self._teacher.update(self._network, step)

@@ -45,12 +45,13 @@ def validate(fabric: Fabric, config: RunConfig, network: UniversalSegmenter,
     """
     share = {name: d.validation[fabric.global_rank::fabric.world_size]
              for name, d in data.items()}
-    rows = {name: [] for name in share}
+    rows: dict[str, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {name: [] for name in share}
     places = {name: evenly_spaced(len(samples)) for name, samples in share.items()}
 
-    def show(name: str, place: int, *row: np.ndarray) -> None:
+    def show(name: str, place: int, image: np.ndarray, truth: np.ndarray,
+             mask: np.ndarray) -> None:
         if place in places[name]:
-            rows[name].append(row)
+            rows[name].append((image, truth, mask))
 
     results = evaluate(deployed(network, config), share, prototypes=prototypes,
                        progress=fabric.is_global_zero,
@@ -104,7 +105,7 @@ def deployed(network: UniversalSegmenter, config: RunConfig) -> Segmenter:
 def summary(results: Mapping[str, DomainResult]) -> str:
     """Return the domains' mIoUs, their changes where known, and their sum in one line."""
     parts = [f'{name} {100 * result.miou:.1f}'
-             + (f' ({signed_points(result.change)})' if result.before else '')
+             + ('' if result.change is None else f' ({signed_points(result.change)})')
              for name, result in results.items()]
     total = 100 * sum(result.miou for result in results.values())
     return f'mIoU % {", ".join(parts)}; sum {total:.1f}'

@@ -15,6 +15,7 @@ from univseg_core.datasets.layouts.layout import (
     files_in,
     folder_of,
     FOREIGN,
+    label_files,
     Layout,
     lookup_table,
     names_in,
@@ -124,7 +125,7 @@ def _original(root: Path, part: str) -> list[Sample]:
 
 def _checked(found: list[Sample], root: Path) -> list[Sample]:
     check_present([sample.image for sample in found], root, 'images')
-    check_present([sample.label for sample in found], root, 'label maps')
+    check_present(label_files(found), root, 'label maps')
     return found
 
 

@@ -7,10 +7,11 @@ https://www.cityscapes-dataset.com; ids and colours: its scripts' helpers/labels
 from pathlib import Path
 
 import numpy as np
-from univseg_core.datasets.folders import DataError, Sample
+from univseg_core.datasets.folders import DataError, LabelReader, Sample
 from univseg_core.datasets.layouts.layout import (
     check_present,
     files_below,
+    label_files,
     Layout,
     lookup_table,
     read_through,
@@ -56,6 +57,7 @@ def samples(root: Path, part: str) -> list[Sample]:
     found = {(city.name, file.name) for city in labels.iterdir() if city.is_dir()
              for file in city.iterdir()}
     result = []
+    reader: LabelReader
     for image in images:
         city, stem = image.parent.name, image.name.removesuffix(IMAGE)
         if (city, stem + LABEL_IDS) not in found and (city, stem + TRAIN_IDS) in found:
@@ -63,7 +65,7 @@ def samples(root: Path, part: str) -> list[Sample]:
         else:
             ending, reader = LABEL_IDS, read_label_ids
         result.append(Sample(image, labels / city / (stem + ending), reader, root))
-    check_present([sample.label for sample in result], root, 'label maps')
+    check_present(label_files(result), root, 'label maps')
     return result
 
 

@@ -8,8 +8,8 @@ import json
 from pathlib import Path
 
 import numpy as np
-from univseg_core.datasets.folders import DataError, Sample
-from univseg_core.datasets.layouts.layout import check_present, files_below, Layout
+from univseg_core.datasets.folders import DataError, LabelReader, Sample
+from univseg_core.datasets.layouts.layout import check_present, files_below, label_files, Layout
 from univseg_core.domains import Domain, IGNORE_INDEX
 from univseg_core.pictures.images import ImageError, read_label
 
@@ -61,6 +61,7 @@ def samples(root: Path, part: str) -> list[Sample]:
     if not pieces:
         raise DataError(f'{root}: has no folder leftImg8bit, IDD_Segmentation or idd20kII')
     result = []
+    reader: LabelReader
     for piece in pieces:
         images = files_below(piece / 'leftImg8bit' / part, IMAGES, "IDD's segmentation archive")
         labels = piece / 'gtFine' / part
@@ -73,7 +74,7 @@ def samples(root: Path, part: str) -> list[Sample]:
             else:
                 ending, reader = POLYGONS, read_polygons
             result.append(Sample(image, labels / drive / (stem + ending), reader, root))
-    check_present([sample.label for sample in result], root, 'label files')
+    check_present(label_files(result), root, 'label files')
     return result
 
 

@@ -67,6 +67,11 @@ def files_below(folder: Path, endings: Sequence[str], source: str) -> list[Path]
     return files
 
 
+def label_files(samples: Iterable[Sample]) -> list[Path]:
+    """Return the label files of samples, of those that have one."""
+    return [sample.label for sample in samples if sample.label is not None]
+
+
 def check_present(files: Sequence[Path], root: Path, what: str) -> None:
     """Raise DataError where some files are missing: how many of how many, and the first names."""
     listed: dict[Path, set[str]] = {}
@@ -101,7 +106,7 @@ def listed_samples(root: Path, part: str, reader: LabelReader) -> list[Sample]:
     result = [Sample(root / 'RGB' / f'{stem}{endings.get(stem, ".jpg")}', labels / f'{stem}.png',
                      reader, root) for stem in stems]
     check_present([sample.image for sample in result], root, 'images')
-    check_present([sample.label for sample in result], root, 'label maps')
+    check_present(label_files(result), root, 'label maps')
     return result
 
 

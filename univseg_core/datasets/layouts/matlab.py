@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from univseg_core.datasets.folders import DataError
 
 if TYPE_CHECKING:
@@ -35,8 +36,8 @@ def opened(path: Path) -> Iterator['h5py.File']:
                         f'it; an incomplete download? ({error})') from error
 
 
-def load_small(path: Path, name: str) -> object:
-    """Return a variable of a file of version 5, structures as objects; raise DataError."""
+def load_small(path: Path, name: str) -> np.ndarray:
+    """Return an array of a file of version 5, structures as objects; raise DataError."""
     from scipy.io import loadmat  # comes with scikit-learn
 
     try:

@@ -18,6 +18,7 @@ from univseg_core.datasets.layouts.layout import (
     check_present,
     EXTRACTED,
     folder_of,
+    label_files,
     Layout,
     listed_samples,
     lookup_table,
@@ -144,7 +145,7 @@ def _folders(root: Path, part: str, labels: str, reader: LabelReader) -> list[Sa
     folder = folder_of(root / part, [labels], 'the label maps')
     result = [Sample(image, folder / f'{image.stem}.png', reader, root)
               for image in list_images(root / part / 'rgb')]
-    check_present([sample.label for sample in result], root, 'label maps')
+    check_present(label_files(result), root, 'label maps')
     return result
 
 
@@ -161,7 +162,8 @@ def _archive(root: Path, part: str, reader: LabelReader) -> list[Sample]:
              if (number in train_numbers()) == (part == 'train')]
     result = [Sample(folder / 'image' / name, folder / 'label' / name, reader, folder / 'image')
               for name in names]
-    check_present([file for s in result for file in (s.image, s.label)], folder, EXTRACTED)
+    check_present([folder / kind / name for name in names for kind in ('image', 'label')],
+                  folder, EXTRACTED)
     return result
 
 

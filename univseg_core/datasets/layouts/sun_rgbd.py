@@ -16,6 +16,7 @@ from univseg_core.datasets.layouts.layout import (
     check_present,
     EXTRACTED,
     folder_of,
+    label_files,
     Layout,
     listed_samples,
     lookup_table,
@@ -113,7 +114,7 @@ def _flat(root: Path, part: str, flat: Flat) -> list[Sample]:
             raise DataError(f'{image}: expected a name such as img-000001.jpg')
         name = flat.name.format(int(number) + flat.offset[part])
         result.append(Sample(image, labels / name, read_codes_37, root))
-    check_present([sample.label for sample in result], root, 'label maps')
+    check_present(label_files(result), root, 'label maps')
     return result
 
 
@@ -131,7 +132,7 @@ def _official(root: Path, part: str) -> list[Sample]:
     names = json.loads(index.read_text(encoding='utf-8'))[part]
     result = [Sample(root / image, cache / label, read_codes_37, root) for image, label in names]
     check_present([sample.image for sample in result], root, 'images')
-    check_present([sample.label for sample in result], cache, EXTRACTED)
+    check_present(label_files(result), cache, EXTRACTED)
     return result
 
 
@@ -139,7 +140,7 @@ def _extract(root: Path, cache: Path, index: Path) -> None:
     """Write each label as a PNG, then the list of all; those of an earlier start are kept."""
     train = {_below_sunrgbd(folder) for folder in load_small(root / SPLIT, 'alltrain')}
     meta = load_small(root / META, 'SUNRGBDMeta')
-    names = {'train': [], 'test': []}
+    names: dict[str, list[tuple[str, str]]] = {'train': [], 'test': []}
     with opened(root / LABELS) as file:
         labels = file['SUNRGBD2Dseg']['seglabel']
         labels = labels[...].reshape(-1)

@@ -1,13 +1,23 @@
 """A small renderer for the synthetic worlds: camera, solids, light and sensor."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import cv2
 import numpy as np
 from univseg_core.demo.scenes.textures import Spots
+
+Vector: TypeAlias = Sequence[float] | np.ndarray
+"""A place or a size (x, y, z) in metres, or a colour (red, green, blue)."""
+
+Vectors: TypeAlias = Sequence[Sequence[float]] | Sequence[np.ndarray] | np.ndarray
+"""Several of these, or the points (K, 2) of an outline."""
+
+Texture: TypeAlias = Callable[[Spots], np.ndarray]
+
+Option = TypeVar('Option')
 
 NEAR = 0.15
 """Metres in front of the camera where faces are cut off."""
@@ -62,7 +72,7 @@ class Light(NamedTuple):
 class Paint(NamedTuple):
     """Two colours that a texture mixes, the size of a texture cell in metres, its own light."""
 
-    texture: Callable[[Spots], np.ndarray]
+    texture: Texture
     first: np.ndarray
     second: np.ndarray
     cell: tuple[float, float]
@@ -105,21 +115,22 @@ class Scene:
         """Draw whether something happens."""
         return self.rng.random() < probability
 
-    def pick(self, options, weights=None):
+    def pick(self, options: Sequence[Option], weights: Sequence[float] | None = None) -> Option:
         """Draw one of a sequence of options, each as likely as the others or by its weight."""
         if weights is None:
             return options[int(self.rng.random() * len(options))]
         return options[int(np.searchsorted(np.cumsum(weights), self.rng.random() * sum(weights)))]
 
-    def colour(self, usual=None) -> np.ndarray:
+    def colour(self, usual: Vectors | None = None) -> np.ndarray:
         """Draw a colour like one of those usual for a thing or, at times, of the palette."""
         if usual is None or self.maybe(ODD_COLOURS):
             usual = self.palette
-        colour = np.multiply(self.pick(usual), self.uniform(0.7, 1.3))
+        colour = np.multiply(self.pick(list(usual)), self.uniform(0.7, 1.3))
         return np.clip(colour + (self.rng.random(3) - 0.5) * 0.06, 0, 1)
 
-    def paint(self, texture: Callable, cell=(1.0, 1.0), contrast: float = 0.5,
-              colour=None, second=None, glow: float = 0.0) -> Paint:
+    def paint(self, texture: Texture, cell: tuple[float, float] = (1.0, 1.0),
+              contrast: float = 0.5, colour: Vector | None = None, second: Vector | None = None,
+              glow: float = 0.0) -> Paint:
         """Return a paint; without a second colour, a darker or lighter shade of the first."""
         first = self.colour() if colour is None else np.asarray(colour, float)
         if second is None:  # darker joints and stains, as dirt is, but for what is black
@@ -127,13 +138,13 @@ class Scene:
             second = first * (1 - contrast) if darker else first + contrast * (0.9 - first) * 0.5
         return Paint(texture, first, np.asarray(second, float), cell, glow)
 
-    def add(self, corners, label: int, paint: Paint, first: int | None = None) -> None:
+    def add(self, corners: Vectors, label: int, paint: Paint, first: int | None = None) -> None:
         """Add a flat polygon, which may belong to a solid that began with the face `first`."""
         first = len(self.faces) if first is None else first
         self.faces.append(Face(np.asarray(corners, float), label, paint, first))
 
 
-def look(position, yaw: float, pitch: float, roll: float, focal: float) -> Camera:
+def look(position: Vector, yaw: float, pitch: float, roll: float, focal: float) -> Camera:
     """Return a camera turned right by yaw, up by pitch and clockwise by roll, in radians."""
     forward = np.array([np.sin(yaw) * np.cos(pitch), np.sin(pitch), np.cos(yaw) * np.cos(pitch)])
     right = np.array([np.cos(yaw), 0, -np.sin(yaw)])
@@ -147,19 +158,19 @@ def look(position, yaw: float, pitch: float, roll: float, focal: float) -> Camer
 # Solids
 
 
-def place(points, position, yaw: float = 0.0) -> np.ndarray:
+def place(points: Vector | Vectors, position: Vector, yaw: float = 0.0) -> np.ndarray:
     """Return points (..., 3) turned right by yaw about the y axis and moved to a position."""
     sine, cosine = np.sin(yaw), np.cos(yaw)
     turn = np.array([[cosine, 0, -sine], [0, 1, 0], [sine, 0, cosine]])
     return np.asarray(points, float) @ turn + np.asarray(position, float)
 
 
-def local_camera(scene: Scene, position, yaw: float) -> np.ndarray:
+def local_camera(scene: Scene, position: Vector, yaw: float) -> np.ndarray:
     """Return where the camera is, seen from something placed at a position with a yaw."""
     return place(scene.camera.position - np.asarray(position, float), (0, 0, 0), -yaw)
 
 
-def upright(outline, depth: float = 0.0) -> np.ndarray:
+def upright(outline: Vectors, depth: float = 0.0) -> np.ndarray:
     """Return the points (K, 3) of an outline (K, 2) of x and y that stands facing backwards."""
     points = np.full((len(outline), 3), float(depth))
     points[:, :2] = outline
@@ -183,7 +194,7 @@ def rectangle(left: float, bottom: float, right: float, top: float) -> np.ndarra
     return np.array([[left, bottom], [right, bottom], [right, top], [left, top]])
 
 
-def box(scene: Scene, position, size, yaw: float, label: int, paint: Paint,
+def box(scene: Scene, position: Vector, size: Vector, yaw: float, label: int, paint: Paint,
         other: Paint | None = None, shadow: bool = True) -> None:
     """Add a box that stands on a position; `other` paints its top and its narrow sides."""
     faces = place(BOX * size, position, yaw)
@@ -194,8 +205,8 @@ def box(scene: Scene, position, size, yaw: float, label: int, paint: Paint,
         scene.casters.append(faces[:2].reshape(-1, 3))
 
 
-def extrude(scene: Scene, outline, width: float, position, yaw: float, label: int,
-            side: Paint, edge: Paint) -> None:
+def extrude(scene: Scene, outline: Vectors, width: float, position: Vector, yaw: float,
+            label: int, side: Paint, edge: Paint) -> None:
     """Add a solid with an upright outline (K, 2) of z and y, `width` wide along x."""
     outline = upright(outline)[:, ::-1]
     half = np.array((width / 2, 0, 0))
@@ -209,15 +220,15 @@ def extrude(scene: Scene, outline, width: float, position, yaw: float, label: in
     scene.casters.append(np.concatenate([left, right]))
 
 
-def in_view(scene: Scene, position, radius: float) -> bool:
+def in_view(scene: Scene, position: Vector, radius: float) -> bool:
     """Return whether a ball may be in the picture."""
     x, y, z = scene.camera.rotation @ (np.asarray(position, float) - scene.camera.position)
     edge = max(z, 0) * 0.5 / scene.camera.focal + 1.5 * radius
     return z > -radius and abs(x) < edge and abs(y) < edge
 
 
-def cutout(scene: Scene, outline, position, yaw: float, label: int, paint: Paint,
-           ahead: float = 0.0, shadow: bool = False) -> None:
+def cutout(scene: Scene, outline: Vectors, position: Vector, yaw: float, label: int,
+           paint: Paint, ahead: float = 0.0, shadow: bool = False) -> None:
     """Add an upright flat piece with an outline (K, 2) of x and y, moved ahead by some metres."""
     corners = place(upright(outline, -ahead), position, yaw)
     scene.add(corners, label, paint)
@@ -231,7 +242,7 @@ def turned_to_camera(scene: Scene, faces: np.ndarray) -> np.ndarray:
     return np.einsum('ni,ni->n', inwards, faces[:, 0] - scene.camera.position) > 0
 
 
-def facing(scene: Scene, position) -> float:
+def facing(scene: Scene, position: Vector) -> float:
     """Return the yaw of something upright that turns its front to the camera."""
     x, _, z = np.asarray(position, float) - scene.camera.position
     return np.arctan2(x, z)
@@ -427,9 +438,9 @@ def shadows(scene: Scene, world: np.ndarray) -> np.ndarray:
         spread = ((points + (points - sun) * fall)[:, ::2] - low) * scale
         hull = cv2.convexHull(spread.astype(np.float32))
         cv2.fillConvexPoly(drawn, hull.round().astype(np.int32), 255)
-    drawn = cv2.blur(drawn, (7, 7))
+    soft = cv2.blur(drawn, (7, 7))
     column, row = ((x - low[0]) * scale[0]).astype(int), ((z - low[1]) * scale[1]).astype(int)
-    shadow[ground] = drawn[row, column] * np.float32(1 / 255)
+    shadow[ground] = soft[row, column] * np.float32(1 / 255)
     return shadow
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from univseg_core.demo.scenes import drawing as draw
 from univseg_core.demo.scenes import textures as textures
-from univseg_core.demo.scenes.drawing import Paint, Scene
+from univseg_core.demo.scenes.drawing import Paint, Scene, Vector, Vectors
 
 CLASSES = {
     'floor': (150, 100, 60), 'wall': (170, 170, 170), 'ceiling': (120, 180, 220),
@@ -113,7 +113,8 @@ def add_walls(scene: Scene, walls: list[Slot]) -> None:
 # Along the walls
 
 
-def panel(scene: Scene, slot: Slot, outline, ahead: float, label: int, paint: Paint) -> None:
+def panel(scene: Scene, slot: Slot, outline: Vectors, ahead: float, label: int,
+          paint: Paint) -> None:
     """Add a flat piece parallel to a wall, some metres in front of it."""
     draw.cutout(scene, outline, slot.foot, slot.turn, label, paint, ahead)
 
@@ -266,7 +267,7 @@ def find_room(scene: Scene, wide: float, deep: float, radius: float, taken: list
     return False
 
 
-def add_dining_set(scene: Scene, position, high: float) -> None:
+def add_dining_set(scene: Scene, position: Vector, high: float) -> None:
     """Add a table with chairs around it, at times a box on it and a lamp above it."""
     yaw = scene.uniform(0, np.pi)
     long, wide, tall = scene.uniform(1.1, 1.6), scene.uniform(0.75, 1), scene.uniform(0.6, 0.74)
@@ -284,7 +285,7 @@ def add_dining_set(scene: Scene, position, high: float) -> None:
         add_pendant(scene, position, high)
 
 
-def add_table(scene: Scene, position, yaw: float, size) -> None:
+def add_table(scene: Scene, position: Vector, yaw: float, size: Vector) -> None:
     """Add a table of a size (long, wide, tall)."""
     long, wide, tall = size
     wood = scene.paint(textures.planks, (0.3, 0.3), 0.35, scene.colour(TABLES))
@@ -294,7 +295,7 @@ def add_table(scene: Scene, position, yaw: float, size) -> None:
     add_legs(scene, position, yaw, (long, tall, wide), 0.11, TABLE, wood)
 
 
-def add_legs(scene: Scene, position, yaw: float, size, thick: float, label: int,
+def add_legs(scene: Scene, position: Vector, yaw: float, size: Vector, thick: float, label: int,
              paint: Paint) -> None:
     """Add four legs under something of a size (x, y, z)."""
     for x in (-1, 1):
@@ -311,18 +312,19 @@ def chair_style(scene: Scene) -> tuple[Paint, Paint, str]:
             scene.pick(['slats', 'solid', 'armchair']))
 
 
-def add_chair(scene: Scene, position, high: float) -> None:
+def add_chair(scene: Scene, position: Vector, high: float) -> None:
     """Add a chair that stands alone."""
     del high
     place_chair(scene, position, scene.uniform(0, 2 * np.pi), chair_style(scene))
 
 
-def place_chair(scene: Scene, position, yaw: float, style: tuple[Paint, Paint, str]) -> None:
+def place_chair(scene: Scene, position: Vector, yaw: float,
+                style: tuple[Paint, Paint, str]) -> None:
     """Add a chair whose seat looks along +z: legs, seat and a back behind it."""
     frame, cushion, kind = style
     size, seat = 0.52, 0.46
 
-    def part(x, y, z, extent, paint):
+    def part(x: float, y: float, z: float, extent: Vector, paint: Paint) -> None:
         draw.box(scene, draw.place((x, y, z), position, yaw), extent, yaw, CHAIR, paint)
 
     part(0, seat - .08, 0, (size, .08, size), cushion)
@@ -341,14 +343,14 @@ def place_chair(scene: Scene, position, yaw: float, style: tuple[Paint, Paint, s
         part(0, seat, -.23, (size, .55, .09), cushion)
 
 
-def add_floor_boxes(scene: Scene, position, high: float) -> None:
+def add_floor_boxes(scene: Scene, position: Vector, high: float) -> None:
     """Add a few boxes that lie about."""
     del high
     for x in (-.3, .3):
         add_box(scene, np.add(position, (x, 0, scene.uniform(-.2, .2))), scene.uniform(0.45, 0.65))
 
 
-def add_box(scene: Scene, position, size: float) -> float:
+def add_box(scene: Scene, position: Vector, size: float) -> float:
     """Add a cardboard box and return its height."""
     tall = size * scene.uniform(0.6, 1)
     card = scene.paint(textures.carton, (9, 9), 0.65, scene.colour(CARDBOARD))
@@ -357,7 +359,7 @@ def add_box(scene: Scene, position, size: float) -> float:
     return tall
 
 
-def add_pillar(scene: Scene, position, high: float) -> None:
+def add_pillar(scene: Scene, position: Vector, high: float) -> None:
     """Add a square pillar."""
     paint = scene.paint(textures.plaster, (0.5, 0.5), 0.2, scene.colour(WALLS))
     draw.box(scene, position, (0.4, high, 0.4), 0, WALL, paint)
@@ -378,13 +380,13 @@ def add_ceiling_lamps(scene: Scene, wide: float, deep: float, high: float) -> No
                      LAMP, lit, shadow=False)
 
 
-def add_pendant(scene: Scene, position, high: float) -> None:
+def add_pendant(scene: Scene, position: Vector, high: float) -> None:
     """Add a lamp that hangs from the ceiling."""
     yaw, low = draw.facing(scene, position), scene.uniform(1.4, 1.75)
     wire = scene.paint(textures.plain, (1, 1), 0.2, scene.colour(BRASS))
     wide = scene.uniform(0.35, 0.5)
     draw.cutout(scene, draw.rectangle(-.05, low, .05, high), position, yaw, LAMP, wire)
-    shade = [(-wide, low), (wide, low), (wide * .3, low + .35), (-wide * .3, low + .35)]
+    shade: Vectors = [(-wide, low), (wide, low), (wide * .3, low + .35), (-wide * .3, low + .35)]
     if scene.maybe(0.4):
         shade = draw.disc(wide * 0.8, 0, low + 0.2)
     draw.cutout(scene, shade, position, yaw, LAMP, lamp_shade(scene), .02)

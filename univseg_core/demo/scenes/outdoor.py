@@ -1,12 +1,13 @@
 """A street seen from a vehicle."""
 
+from collections.abc import Callable
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 from univseg_core.demo.scenes import drawing as draw
 from univseg_core.demo.scenes import textures as textures
-from univseg_core.demo.scenes.drawing import Paint, Scene
+from univseg_core.demo.scenes.drawing import Paint, Scene, Texture, Vector, Vectors
 
 CLASSES = {
     'road': (128, 64, 128), 'pavement': (244, 35, 232), 'building': (110, 110, 110),
@@ -90,7 +91,7 @@ def build(rng: np.random.Generator) -> Scene:
                        pitch=np.radians(rng.uniform(-13, 7)), roll=np.radians(rng.normal(0, 2)),
                        focal=rng.uniform(0.7, 1.15))
     palette = draw.random_palette(rng)
-    skies = [*SKIES, palette[:2]]
+    skies: list[Vectors] = [*SKIES, palette[:2]]
     zenith, horizon = skies[rng.integers(len(skies))]
     angle, height = rng.uniform(0, 2 * np.pi), rng.uniform(0.35, 1.6)
     warm = np.array([1.05, 1, 0.95]) ** rng.uniform(-1, 4)
@@ -114,7 +115,7 @@ def build(rng: np.random.Generator) -> Scene:
 # Sky and ground
 
 
-def add_sky(scene: Scene, zenith) -> None:
+def add_sky(scene: Scene, zenith: Vector) -> None:
     """Add the sky: a screen of eight by eight texture cells that fills the view, far behind."""
     texture = scene.pick([textures.clouds, textures.overcast, textures.clear_sky])
     paint = scene.paint(texture, (450, 450), colour=zenith, second=scene.light.haze, glow=1)
@@ -144,8 +145,8 @@ def add_ground(scene: Scene, street: Street) -> None:
                   asphalt)
 
 
-def strip(scene: Scene, street: Street, offsets, ends, y: float, label: int,
-          paint: Paint) -> None:
+def strip(scene: Scene, street: Street, offsets: tuple[float, float], ends: tuple[float, float],
+          y: float, label: int, paint: Paint) -> None:
     """Add a ribbon that follows the road between two offsets and between two depths."""
     start, end = ends[0], min(ends[1], FAR)
     if start >= end:
@@ -162,8 +163,9 @@ def add_markings(scene: Scene, street: Street) -> None:
                         scene.uniform(0.55, 0.95) * np.array(tint))
     wide, dash = scene.uniform(0.28, 0.45), scene.uniform(2.5, 5)
 
-    def line(offset, *ends):
-        strip(scene, street, (offset - wide / 2, offset + wide / 2), ends, .02, MARKING, paint)
+    def line(offset: float, start: float, end: float) -> None:
+        strip(scene, street, (offset - wide / 2, offset + wide / 2), (start, end), .02, MARKING,
+              paint)
 
     for offset in (-street.half + 0.35, street.half - 0.35):
         if scene.maybe(0.7):
@@ -209,7 +211,7 @@ def add_frontage(scene: Scene, street: Street, side: int) -> None:
         z += length
 
 
-def add_building(scene: Scene, position, size, yaw: float) -> None:
+def add_building(scene: Scene, position: Vector, size: Vector, yaw: float) -> None:
     """Add a house with a flat or a pitched roof."""
     if not draw.in_view(scene, position, max(size)):
         return
@@ -257,13 +259,13 @@ def add_furniture(scene: Scene, street: Street, side: int) -> None:
         z += scene.uniform(3, 7)
 
 
-def add_pole(scene: Scene, position, height: float, radius: float, paint: Paint) -> None:
+def add_pole(scene: Scene, position: Vector, height: float, radius: float, paint: Paint) -> None:
     """Add a round post."""
     draw.cutout(scene, draw.rectangle(-radius, 0, radius, height), position,
                 draw.facing(scene, position), POLE, paint, shadow=True)
 
 
-def add_lamp_post(scene: Scene, position) -> None:
+def add_lamp_post(scene: Scene, position: Vector) -> None:
     """Add a lamp post whose arm reaches over the road."""
     metal = scene.paint(textures.rounded, (9, 99), 0.6, scene.colour(POSTS))
     height = scene.uniform(4.5, 8)
@@ -273,7 +275,7 @@ def add_lamp_post(scene: Scene, position) -> None:
         draw.box(scene, np.add(position, (towards * x, height + y, 0)), size, 0, POLE, metal)
 
 
-def add_sign(scene: Scene, position) -> None:
+def add_sign(scene: Scene, position: Vector) -> None:
     """Add a traffic sign on a post."""
     height, radius = scene.uniform(1.9, 2.6), scene.uniform(0.55, 0.9)
     post = scene.paint(textures.rounded, (9, 99), colour=scene.colour(POSTS))
@@ -287,7 +289,7 @@ def add_sign(scene: Scene, position) -> None:
                     position, yaw, SIGN, paint, ahead, shadow=scale == 1)
 
 
-def add_board(scene: Scene, position) -> None:
+def add_board(scene: Scene, position: Vector) -> None:
     """Add a large direction board or advertisement on two posts."""
     wide, tall, low = scene.uniform(1.8, 3.2), scene.uniform(1.2, 2), scene.uniform(1, 2.6)
     yaw = draw.facing(scene, position) + scene.rng.normal(0, 0.15)
@@ -301,7 +303,7 @@ def add_board(scene: Scene, position) -> None:
         draw.cutout(scene, outline, position, yaw, SIGN, paint, .12 + margin / 5, margin == 0)
 
 
-def add_bollards(scene: Scene, position) -> None:
+def add_bollards(scene: Scene, position: Vector) -> None:
     """Add a row of thick low posts."""
     paint = scene.paint(scene.pick([textures.rounded, textures.bands]), (9, 0.35), 0.7,
                         scene.colour(POSTS))
@@ -309,7 +311,7 @@ def add_bollards(scene: Scene, position) -> None:
         add_pole(scene, np.add(position, (0, 0, 1.3 * i)), 1.0, 0.19, paint)
 
 
-def add_traffic_light(scene: Scene, position) -> None:
+def add_traffic_light(scene: Scene, position: Vector) -> None:
     """Add a traffic light, post and head."""
     post = scene.paint(textures.rounded, (9, 99), 0.6, scene.colour(POSTS))
     add_pole(scene, position, 3.4, scene.uniform(0.17, 0.24), post)
@@ -334,13 +336,13 @@ def add_skyline(scene: Scene) -> None:
 # Plants, vehicles, people
 
 
-def leaf_paint(scene: Scene, texture, size: float) -> Paint:
+def leaf_paint(scene: Scene, texture: Texture, size: float) -> Paint:
     """Return the paint of leaves or grass."""
     colour = scene.colour(PLANTS) * scene.uniform(0.7, 1.2)
     return Paint(texture, colour, colour * scene.uniform(0.2, 0.45), (size, size), 0)
 
 
-def add_tree(scene: Scene, position) -> None:
+def add_tree(scene: Scene, position: Vector) -> None:
     """Add a tree: a trunk and a crown of leaf clusters, or a cone of branches."""
     if not draw.in_view(scene, position, 8):
         return
@@ -383,20 +385,20 @@ def add_traffic(scene: Scene, street: Street) -> None:
         add_vehicle(scene, position, scene.pick([-np.pi, np.pi]) / 2)
 
 
-def add_vehicle(scene: Scene, position, yaw: float) -> None:
+def add_vehicle(scene: Scene, position: Vector, yaw: float) -> None:
     """Add a car, van, bus or truck with windows, wheels and lamps."""
     if not draw.in_view(scene, position, 5):
         return
     large = .1 if position[2] > 11 else 0  # nearer, they would fill the picture
     kind = scene.pick(list(CARS), [.32, .3, .18, large, large])
-    outline, windows, width, radius = CARS[kind]
-    outline = np.array(outline)
+    profile, windows, width, radius = CARS[kind]
+    outline = np.array(profile)
     body = scene.paint(textures.plain, (4, 4), 0.3, scene.colour(BODIES))
     glass = scene.paint(textures.plain, (2, 2), 0.5, scene.colour() * 0.15)
     tyre = scene.paint(textures.hub, (9, 9), colour=(.02, .02, .02), second=(.3, .3, .3))
     draw.extrude(scene, outline, width, position, yaw, VEHICLE, body, body)
 
-    def panel(points, paint):
+    def panel(points: Vectors, paint: Paint) -> None:
         scene.add(draw.place(points, position, yaw), VEHICLE, paint)
 
     towards = draw.local_camera(scene, position, yaw)
@@ -416,8 +418,8 @@ def add_vehicle(scene: Scene, position, yaw: float) -> None:
         add_end(outline, width, ahead, kind in ('saloon', 'hatchback'), panel, glass)
 
 
-def add_end(outline: np.ndarray, width: float, ahead: bool, low_car: bool, panel,
-            glass: Paint) -> None:
+def add_end(outline: np.ndarray, width: float, ahead: bool, low_car: bool,
+            panel: Callable[[Vectors, Paint], None], glass: Paint) -> None:
     """Add lamps, bumper and windscreen to the front or the back of a vehicle."""
     z = outline[:, 0].max() + .02 if ahead else outline[:, 0].min() - .02
     low, high = outline[:, 1].min(), outline[:, 1].max()
@@ -447,7 +449,7 @@ def add_people(scene: Scene, street: Street) -> None:
         add_person(scene, street.point(offset, z))
 
 
-def add_person(scene: Scene, position) -> None:
+def add_person(scene: Scene, position: Vector) -> None:
     """Add a person, standing or walking, who faces the camera."""
     if not draw.in_view(scene, position, 2):
         return
@@ -457,7 +459,7 @@ def add_person(scene: Scene, position) -> None:
                       for usual in (TROUSERS, COATS))
     face = scene.paint(textures.plain, (1, 1), 0.2, scene.pick(SKIN))
     hair = scene.paint(textures.plain, (1, 1), 0.2, scene.colour() * 0.2)
-    parts = [  # outline of x and y, paint; back to front
+    parts: list[tuple[Vectors, Paint]] = [  # outline of x and y, paint; back to front
         ([(-.2 - stride, 0), (-.02 - stride, 0), (.02, .95), (-.23, .95)], trousers),
         ([(.02 + stride, 0), (.2 + stride, 0), (.23, .95), (-.02, .95)], trousers),
         ([(-.36 - swing, .8), (-.24 - swing, .8), (-.16, 1.45), (-.3, 1.42)], coat),

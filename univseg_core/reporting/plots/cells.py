@@ -54,11 +54,11 @@ def choose_cells(maps: Sequence[np.ndarray], classes: Sequence[int], per_class: 
     labels = np.concatenate([each.ravel() for each in maps])
     image = np.repeat(np.arange(len(maps)), [each.size for each in maps])
     row, column = np.concatenate([np.indices(each.shape).reshape(2, -1) for each in maps], axis=1)
-    chosen = []
+    of_class = []
     for c in classes:
         places = np.flatnonzero(labels == c)
-        chosen.append(np.random.default_rng([seed, c]).permutation(places)[:per_class])
-    chosen = np.sort(np.concatenate(chosen))
+        of_class.append(np.random.default_rng([seed, c]).permutation(places)[:per_class])
+    chosen = np.sort(np.concatenate(of_class))
     return Cells(image[chosen], row[chosen], column[chosen], labels[chosen])
 
 
@@ -66,6 +66,7 @@ def class_maps(run: FinishedRun, name: str) -> list[np.ndarray]:
     """Return the map of classes of each of a domain's validation images; see `cell_classes`."""
     domain, maps = run.domains[name], []
     for sample in run.samples[name]:
+        assert sample.label is not None  # validation images have one
         label = sample.read_label(sample.label, domain)
         size = run.segmenter.network_size(*label.shape)
         maps.append(cell_classes(resize_label(label, *size), len(domain.classes),

@@ -95,7 +95,8 @@ def _section(runs: Sequence[FinishedRun], name: str, samples: Sequence[Sample]) 
     for sample in samples:
         image, label = read_sample(sample, domain)
         masks = [label, *(run.segmenter(image, [name])[name].mask for run in runs)]
-        size = fit_size(*label.shape, min(LONGEST_SIDE, max(label.shape)))
+        height, width = label.shape
+        size = fit_size(height, width, min(LONGEST_SIDE, max(height, width)))
         rows.append([resize_image(image, *size),
                      *(domain.colourise(resize_label(mask, *size)) for mask in masks)])
         seen.update(np.unique(np.stack(masks)).tolist())
@@ -126,7 +127,7 @@ def _figure(sections: Sequence[Section]) -> 'Figure':
     for left, bottom, text, weight in texts:
         figure.text(left / width, bottom / y, text, color=INK, fontsize=10, fontweight=weight)
     for left, bottom, height, picture in pictures:
-        axis = figure.add_axes([left / width, bottom / y, COLUMN / width, height / y])
+        axis = figure.add_axes((left / width, bottom / y, COLUMN / width, height / y))
         axis.imshow(picture, interpolation='nearest', aspect='auto')
         axis.set_axis_off()
     return figure

@@ -1,6 +1,7 @@
 """Heat maps of the classes of one domain against those of another."""
 
 from pathlib import Path
+from typing import Any, TYPE_CHECKING
 
 import numpy as np
 from univseg_core.domains import Domain
@@ -13,6 +14,11 @@ from univseg_core.reporting.plots.drawing import (
     palette,
     write_figure,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
 
 CELL = 0.42
 """Inches of a cell's side."""
@@ -57,14 +63,14 @@ def draw_correspondence(there: Correspondence, back: Correspondence, path: Path,
         left = MARGIN + (i % 2) * half + label[r.name]
         top = height - MARGIN - 0.2 - (i // 2) * heights[0] - 0.75
         tall, wide = CELL * len(r.classes), CELL * len(c.classes)
-        axis = figure.add_axes([left / width, (top - tall) / height, wide / width, tall / height])
+        axis = figure.add_axes((left / width, (top - tall) / height, wide / width, tall / height))
         _heat_map(axis, r, c, values, share=i > 1, framed=not (i == 1 and collapsed))
         figure.text((left - label[r.name]) / width, (top + 0.12) / height, heading, color=INK,
                     fontsize=10, fontweight='bold')
     return write_figure(figure, path)
 
 
-def _text_width(figure, text: str) -> float:
+def _text_width(figure: 'Figure', text: str) -> float:
     """Return the width of a class name in inches."""
     drawn = figure.text(0, 0, text, fontsize=9)
     width = drawn.get_window_extent().width / figure.dpi
@@ -72,8 +78,8 @@ def _text_width(figure, text: str) -> float:
     return width
 
 
-def _heat_map(axis, rows: Domain, columns: Domain, values: np.ndarray, *, share: bool,
-              framed: bool) -> None:
+def _heat_map(axis: 'Axes', rows: Domain, columns: Domain, values: np.ndarray, *,
+              share: bool, framed: bool) -> None:
     """
     Draw values (R, C), shares 0..1 or cosines -1..1, with class names in the masks' colours.
 
@@ -102,7 +108,8 @@ def _heat_map(axis, rows: Domain, columns: Domain, values: np.ndarray, *, share:
     for spine in axis.spines.values():
         spine.set_visible(False)
     # The colours of the masks, between the names and the cells.
-    marks = {'marker': 's', 's': 45, 'edgecolors': EDGE, 'linewidths': 0.5, 'clip_on': False}
+    marks: dict[str, Any] = {'marker': 's', 's': 45, 'edgecolors': EDGE, 'linewidths': 0.5,
+                             'clip_on': False}
     inch_x, inch_y = CELL * len(columns.classes), CELL * len(rows.classes)
     axis.scatter([-0.1 / inch_x] * len(rows.classes), _middles(len(rows.classes))[::-1],
                  c=palette(rows), transform=axis.transAxes, **marks)
@@ -114,7 +121,7 @@ def _middles(count: int) -> np.ndarray:
     return (np.arange(count) + 0.5) / count
 
 
-def _frame(column: int, row: int):
+def _frame(column: int, row: int) -> 'Rectangle':
     from matplotlib.patches import Rectangle
 
     return Rectangle((column - 0.47, row - 0.47), 0.94, 0.94, fill=False, edgecolor=INK,

@@ -5,6 +5,7 @@ import csv
 from dataclasses import dataclass
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from univseg_core.reporting.plots.drawing import (
@@ -13,10 +14,14 @@ from univseg_core.reporting.plots.drawing import (
     INK,
     MARKERS,
     new_panels,
+    Style,
     style_axis,
     write_figure,
 )
 from univseg_core.reporting.plots.runs import FigureError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 KEYS = ('labelled', 'seed', 'variant')
 MIOU = 'miou/'
@@ -129,11 +134,11 @@ def draw_costs(costs: Sequence[RunCost], domains: Sequence[str], path: Path) -> 
     return write_figure(figure, path)
 
 
-def _draw(axis, costs: Sequence[RunCost], style: Mapping[str, object], hollow: bool) -> None:
+def _draw(axis: 'Axes', costs: Sequence[RunCost], style: Style, hollow: bool) -> None:
     points = np.array([(cost.seconds / 60, cost.miou) for cost in costs])
     mean = points.mean(0)
     for point in points:
         axis.plot(*np.stack([mean, point]).T, color=style['color'], linewidth=0.8, alpha=0.35)
     axis.plot(*points.T, **style | {'markersize': 4}, alpha=0.45, markeredgewidth=0)
-    face = {'markerfacecolor': 'white'} if hollow else {'markeredgecolor': 'white'}
+    face: Style = {'markerfacecolor': 'white'} if hollow else {'markeredgecolor': 'white'}
     axis.plot(*mean[:, None], **style | {'markersize': 9}, **face)

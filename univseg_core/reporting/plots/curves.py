@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from univseg_core.errors import UnivsegError
@@ -15,6 +16,9 @@ from univseg_core.reporting.run_log import (
     tag,
     Validation,
 )
+
+if TYPE_CHECKING:  # matplotlib is one of the training's packages
+    from matplotlib.axes import Axes
 
 
 class CurvesError(UnivsegError):
@@ -38,9 +42,9 @@ def draw_curves(folder: Path) -> Path:
 
     across = min(3, len(panels))
     down = -(-len(panels) // across)
-    figure = Figure(figsize=(5.4 * across, 4.0 * down), dpi=110, layout='constrained')
+    figure = Figure(figsize=(5.4 * across, 4.0 * down), dpi=110)
     canvas = FigureCanvasAgg(figure)
-    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)
+    figure.set_layout_engine('constrained', w_pad=0.12, h_pad=0.12)
     axes = figure.subplots(down, across, squeeze=False).ravel()
     for axis, (title, draw) in zip(axes, panels.items(), strict=False):
         draw(axis)
@@ -55,9 +59,9 @@ def draw_curves(folder: Path) -> Path:
 
 
 def _panels(columns: Mapping[str, np.ndarray],
-            validations: list[Validation]) -> dict[str, Callable]:
+            validations: list[Validation]) -> 'dict[str, Callable[[Axes], None]]':
     """Return what draws each panel for which there are values, by its title."""
-    def lines(*names: str, log: bool = False) -> Callable | None:
+    def lines(*names: str, log: bool = False) -> 'Callable[[Axes], None] | None':
         series = {tag(name).rpartition('/')[2].replace('_', ' '): columns[name] for name in names
                   if name in columns and not np.isnan(columns[name]).all()}
         # Terms that a run does not have are logged as 0.
@@ -87,7 +91,8 @@ def _panels(columns: Mapping[str, np.ndarray],
     return {title: draw for title, draw in panels.items() if draw}
 
 
-def _lines(axis, steps: np.ndarray, series: Mapping[str, np.ndarray], log: bool) -> None:
+def _lines(axis: 'Axes', steps: np.ndarray, series: Mapping[str, np.ndarray],
+           log: bool) -> None:
     """Draw each series faintly and, clearly, its moving average; one colour each."""
     widths = (3.0, 1.3) if len(series) == 2 else (1.7,) * len(series)  # equal lines show both
     for i, (label, values) in enumerate(series.items()):
@@ -101,9 +106,10 @@ def _lines(axis, steps: np.ndarray, series: Mapping[str, np.ndarray], log: bool)
     set_range(axis, np.concatenate(list(series.values())), log)
 
 
-def _validations(axis, validations: list[Validation]) -> None:
+def _validations(axis: 'Axes', validations: list[Validation]) -> None:
     steps = [validation.step for validation in validations]
     best = best_validation(validations)
+    assert best is not None  # there is a panel where there are validations
     for i, name in enumerate(best.miou):
         values = [100 * validation.miou.get(name, np.nan) for validation in validations]
         colour = COLOURS[i % len(COLOURS)]
@@ -116,7 +122,7 @@ def _validations(axis, validations: list[Validation]) -> None:
     axis.set_ylim(0, max(5, 1.1 * axis.dataLim.ymax))
 
 
-def _finish(axis, title: str) -> None:
+def _finish(axis: 'Axes', title: str) -> None:
     labels = axis.get_legend_handles_labels()[1]
     entries = 0 if labels == [title.lower()] else len(labels)
     columns = max(1, min(entries, 3))

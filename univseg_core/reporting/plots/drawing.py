@@ -2,14 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from univseg_core.domains import Domain
 from univseg_core.files import replacing
 
 if TYPE_CHECKING:  # matplotlib is one of the training's packages
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 COLOURS = ('#1f5fa8', '#d1602a', '#2f8f5b', '#8d4fa8', '#b8961e', '#3aa0a8', '#c0417a', '#6b6b6b')
 LINES = ('-', '--', '-.', ':', (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
@@ -21,6 +23,9 @@ GRID, INK, EDGE = '#e4e4e4', '#333333', '#444444'
 DPI = 150
 MARGIN = 0.15
 """Inches around a figure."""
+
+Style: TypeAlias = dict[str, Any]
+"""How a line is drawn: matplotlib's own keywords."""
 
 
 def new_figure(width: float, height: float) -> 'Figure':
@@ -49,13 +54,14 @@ def new_panels(count: int, entries: int, *, sharey: bool = False) -> tuple['Figu
     return figure, axes[:count]
 
 
-def add_key(figure: 'Figure', styles: Mapping[str, Mapping[str, object]]) -> None:
+def add_key(figure: 'Figure', styles: Mapping[str, Style]) -> None:
     """Add a legend of lines or markers above the panels of `new_panels`, by their names."""
     from matplotlib.lines import Line2D
 
-    columns = figure.axes[0].get_gridspec().ncols
+    grid = figure.axes[0].get_gridspec()
+    assert grid is not None  # panels are subplots
     figure.legend(handles=[Line2D([], [], label=name, **style) for name, style in styles.items()],
-                  loc='outside upper left', ncols=columns, frameon=False, fontsize=10,
+                  loc='outside upper left', ncols=grid.ncols, frameon=False, fontsize=10,
                   handlelength=3, labelcolor=INK)
 
 
@@ -78,16 +84,16 @@ def write_figure(figure: 'Figure', path: Path) -> list[Path]:
 
 def palette(domain: Domain) -> list[tuple[float, float, float]]:
     """Return the colours of a domain's masks, red, green and blue each 0..1."""
-    return [tuple(value / 255 for value in colour) for colour in domain.palette]
+    return [(red / 255, green / 255, blue / 255) for red, green, blue in domain.palette]
 
 
-def swatches(domain: Domain, classes: Sequence[int], *, marker: str = 's') -> list:
+def swatches(domain: Domain, classes: Sequence[int], *, marker: str = 's') -> 'list[Line2D]':
     """Return a legend's entries for some of a domain's classes, in the masks' colours."""
     colours = palette(domain)
     return [swatch(domain.classes[c], colours[c], marker) for c in classes]
 
 
-def swatch(label: str, colour, marker: str = 's'):
+def swatch(label: str, colour: tuple[float, float, float], marker: str = 's') -> 'Line2D':
     """Return a legend's entry: a marker of a colour, edged, as white is a colour, too."""
     from matplotlib.lines import Line2D
 
@@ -95,7 +101,7 @@ def swatch(label: str, colour, marker: str = 's'):
                   markerfacecolor=colour, markeredgecolor=EDGE, markeredgewidth=0.5)
 
 
-def add_legend(figure: 'Figure', title: str, handles: Sequence, bottom: float,
+def add_legend(figure: 'Figure', title: str, handles: 'Sequence[Line2D]', bottom: float,
                left: float = MARGIN) -> float:
     """
     Add a legend, `bottom` inches above the figure's lower border; return its height in inches.
@@ -118,7 +124,7 @@ def add_legend(figure: 'Figure', title: str, handles: Sequence, bottom: float,
     return 0.0
 
 
-def style_axis(axis, xlabel: str = 'step') -> None:
+def style_axis(axis: 'Axes', xlabel: str = 'step') -> None:
     """Give an axis over something that begins at 0 a light grid and no frame."""
     axis.set_xlabel(xlabel, fontsize=9, color=INK)
     axis.grid(color=GRID, linewidth=0.8)
@@ -131,7 +137,7 @@ def style_axis(axis, xlabel: str = 'step') -> None:
         spine.set_color(GRID)
 
 
-def set_range(axis, values: np.ndarray, log: bool) -> None:
+def set_range(axis: 'Axes', values: np.ndarray, log: bool) -> None:
     """
     Choose the range of an axis for some values (n,): from zero, if none is negative.
 

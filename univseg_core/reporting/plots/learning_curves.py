@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from univseg_core.method.losses import LOSSES
@@ -19,6 +20,9 @@ from univseg_core.reporting.plots.drawing import (
 )
 from univseg_core.reporting.plots.runs import FigureError, run_names
 from univseg_core.reporting.run_log import read_losses, read_validation, Validation
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,7 @@ def _loss_panels(courses: Sequence[RunCourse]) -> dict:
     return panels
 
 
-def _finish(axis, title: str, unit: str) -> None:
+def _finish(axis: 'Axes', title: str, unit: str) -> None:
     axis.set_title(f'{title}, {unit}', loc='left', fontsize=10.5, fontweight='bold', color=INK)
     style_axis(axis)
     shown = np.concatenate([line.get_ydata() for line in axis.lines])

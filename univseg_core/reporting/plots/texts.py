@@ -1,15 +1,20 @@
 """Texts beside points, none over another."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from univseg_core.reporting.plots.drawing import INK
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 GAP = 0.1
 """Pixels that a push leaves between two texts, so that few rounds are enough."""
 
 
-def write_apart(axis, anchors: np.ndarray, texts: Sequence[str], edges: Sequence) -> None:
+def write_apart(axis: 'Axes', anchors: np.ndarray, texts: Sequence[str],
+                edges: Sequence[tuple[float, float, float]]) -> None:
     """
     Write a text at each of some points (n, 2) of an axis, moved aside where two would overlap.
 
@@ -25,10 +30,12 @@ def write_apart(axis, anchors: np.ndarray, texts: Sequence[str], edges: Sequence
                for text, edge in zip(texts, edges, strict=True)]
     sizes = np.array([text.get_window_extent().size for text in written]) + 6
     frame = axis.get_window_extent()
-    places = apart(transform.transform(anchors), sizes, frame.min, frame.max)
+    places = apart(transform.transform(anchors), sizes, np.asarray(frame.min),
+                   np.asarray(frame.max))
     for text, place, size, anchor in zip(written, places, sizes, anchors, strict=True):
         text.set_transform(axis.transAxes)
-        text.set_position(axis.transAxes.inverted().transform(place))
+        x, y = axis.transAxes.inverted().transform(place)
+        text.set_position((x, y))
         if (np.abs(transform.transform(anchor) - place) > size / 2).any():
             axis.plot(*np.stack([anchor, transform.inverted().transform(place)]).T, color=INK,
                       linewidth=0.8, zorder=5, scalex=False, scaley=False)

@@ -32,6 +32,7 @@ from univseg_core.reporting.plots.runs import FigureError, FinishedRun
 from univseg_core.reporting.plots.texts import write_apart
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 SPACES = {'features': "the shared encoder's features", 'embedding': 'the embedding'}
@@ -67,11 +68,11 @@ def draw_tsne(runs: Sequence[FinishedRun], path: Path, *, space: str = 'features
         if run.domains.keys() != first.domains.keys():
             raise FigureError(f'{run.name} has the domains {", ".join(run.domains)}, {first.name} '
                               f'{", ".join(first.domains)}: expected the same')
-    classes = named_classes(first.domains, names) if names else None
+    classes = named_classes(first.domains, names) if names else {}
     panels = []
     for run in runs:
         maps = {name: class_maps(run, name) for name in run.domains}
-        if classes is None:
+        if not classes:
             classes = {name: frequent_classes(each) for name, each in maps.items()}
         _check_cells(run, maps, classes)
         cells = {name: choose_cells(maps[name], chosen, per_class, seed)
@@ -101,7 +102,7 @@ def _check_cells(run: FinishedRun, maps: Mapping[str, Sequence[np.ndarray]],
                 f'{missing[0] if missing else "one class"} to {PURITY:.0%}')
 
 
-def _figure(runs: Sequence[FinishedRun], classes: Mapping[str, Sequence[int]], panels: Sequence,
+def _figure(runs: Sequence[FinishedRun], classes: dict[str, list[int]], panels: Sequence,
             title: str, subtitle: str) -> 'Figure':
     across = min(3, len(runs))
     down = -(-len(runs) // across)
@@ -121,18 +122,18 @@ def _figure(runs: Sequence[FinishedRun], classes: Mapping[str, Sequence[int]], p
     for i, (run, panel) in enumerate(zip(runs, panels, strict=True)):
         x = MARGIN + (i % across) * (side + gap)
         y = bottom + (down - 1 - i // across) * (side + heading)
-        axis = figure.add_axes([x / width, y / height, side / width, side / height])
+        axis = figure.add_axes((x / width, y / height, side / width, side / height))
         axis.set_title(run.name, color=INK, fontsize=11, fontweight='bold')
         _panel(axis, panel, domains, markers)
     return figure
 
 
-def _panel(axis, panel: Mapping, domains: Mapping[str, Domain], markers: Mapping) -> None:
+def _panel(axis: 'Axes', panel: Mapping, domains: Mapping[str, Domain], markers: Mapping) -> None:
     anchors, texts, edges = [], [], []
     for name, (places, labels) in panel.items():
         colours, (marker, glyph) = palette(domains[name]), markers[name]
-        axis.scatter(*places.T, s=22, marker=marker, c=[colours[c] for c in labels],
-                     edgecolors=EDGE, linewidths=0.3, alpha=0.85)
+        axis.scatter(places[:, 0], places[:, 1], s=22, marker=marker,
+                     c=[colours[c] for c in labels], edgecolors=EDGE, linewidths=0.3, alpha=0.85)
         for c in np.unique(labels):
             here = places[labels == c]
             from_median = np.linalg.norm(here - np.median(here, axis=0), axis=1)
