@@ -102,6 +102,7 @@ class ManagedNode(LifecycleNode):
         service, = (service for service in self.services if service.srv_type is ChangeState)
         change_state = getattr(service, 'callback', None)
         if change_state is None:
+            self.get_logger().warning('with this rclpy, an impossible transition ends the node')
             return
 
         def answer(request: ChangeState.Request, response: ChangeState.Response

@@ -34,7 +34,7 @@ def imported() -> dict[str, set[str]]:
         for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
             if isinstance(node, ast.Import):
                 modules.update(alias.name for alias in node.names)
-            elif isinstance(node, ast.ImportFrom):
+            elif isinstance(node, ast.ImportFrom) and not node.level:
                 modules.add(node.module)
     tops = {module.split('.')[0] for module in modules} - set(sys.stdlib_module_names)
     known = packages_distributions()

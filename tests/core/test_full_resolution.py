@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch.profiler import profile, ProfilerActivity
 from torch.utils._python_dispatch import TorchDispatchMode
+from univseg_core.inference import full_resolution
 from univseg_core.inference.full_resolution import top_classes
-from univseg_core.inference.segmenter import full_resolution
 
 # The sizes (height, width) at which the network saw an image, and of the image itself.
 SIZES = {

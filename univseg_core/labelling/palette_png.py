@@ -10,6 +10,9 @@ from univseg_core.files import replacing
 from univseg_core.pictures.encoded import encoded_size, PNG_SIGNATURE
 from univseg_core.pictures.images import ImageError
 
+COLOUR_TYPE, INDEXED = 25, 3
+"""Where in a PNG its colour type stands, and that of pixels that are indices of a palette."""
+
 
 def write_palette_png(path: Path, mask: np.ndarray, palette: Sequence[Sequence[int]]) -> None:
     """
@@ -27,22 +30,28 @@ def decode_palette_png(data: bytes) -> tuple[np.ndarray, np.ndarray] | None:
     """
     Return the indices (H, W) uint8 and palette (n, 3) uint8 RGB of a PNG file with a palette.
 
-    None for any other file. Raises ImageError for a file that is damaged or too large, or has an
+    None for any other file. Raises ImageError for one that is damaged or too large, or has an
     index that its palette lacks.
     """
     if not data.startswith(PNG_SIGNATURE):
         return None
     try:
         encoded_size(data)  # of a file that is cut off, Pillow says nothing so clear
-        with Image.open(io.BytesIO(data), formats=['PNG']) as image:
-            if image.mode != 'P':
-                return None
-            if image.palette is None:
-                raise ValueError('its palette is missing')
-            colours = np.frombuffer(bytes(image.palette.palette), np.uint8).reshape(-1, 3)
-            indices = np.array(image)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except ValueError as error:
         raise ImageError(f'not a readable image ({error})') from None
+    if data[COLOUR_TYPE] != INDEXED:
+        return None
+    try:
+        with Image.open(io.BytesIO(data), formats=['PNG']) as image:
+            palette = b'' if image.palette is None else bytes(image.palette.palette)
+            indices = np.array(image)
+    except Image.DecompressionBombError as error:
+        raise ImageError(f'not a readable image ({error})') from None
+    except (OSError, SyntaxError, ValueError):  # whose texts are of Pillow's insides
+        palette, indices = b'', np.empty((0, 0), np.uint8)
+    if not palette or len(palette) % 3 or indices.ndim != 2 or not indices.size:
+        raise ImageError('not a readable image (damaged, or of an unknown format)')
+    colours = np.frombuffer(palette, np.uint8).reshape(-1, 3)
     if indices.max() >= len(colours):
         raise ImageError(f'a damaged PNG: index {indices.max()} of a palette of {len(colours)}')
     return indices, colours

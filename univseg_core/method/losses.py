@@ -101,7 +101,11 @@ class StepTensors:
 
     @cached_property
     def scores(self) -> dict[tuple[str, str], torch.Tensor]:
-        """Return v_ij (n, P, …) by (i, j): of domain i's unlabelled pixels with j's labels."""
+        """
+        Return v_ij (n, P, …) by (i, j): of domain i's unlabelled pixels with j's labels.
+
+        They are kept for the step: at full resolution, that is much.
+        """
         if not self.label_embeddings:
             return {}
         found = similarities(self.embeddings, self.label_embeddings, **self._options)

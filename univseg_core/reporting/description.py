@@ -184,7 +184,8 @@ def _progress(folder: Path, steps: int | None) -> dict:
 def _preparations(folder: Path, config: Mapping[str, Any]) -> dict:
     """Return how far a run is that needs label embeddings first."""
     objective, section = config.get('objective', {}), config.get('label_embeddings', {})
-    if not any(objective.get(loss.setting) for loss in LOSSES if loss.label_embeddings):
+    if not any(objective.get(loss.setting, loss.default) for loss in LOSSES
+               if loss.label_embeddings):
         return {'label_embeddings': 'not needed'}
     if (folder / 'label_embeddings.safetensors').exists():
         return {'label_embeddings': 'there'}

@@ -45,7 +45,7 @@ def check_start(config: RunConfig, data: Mapping[str, DomainData], run: Path) ->
                     '%s', path, card.image_size or 'null', config.data.image_size or 'null')
     objective = card.training.get('config', {}).get('objective', {})
     if config.label_embeddings.basis == 'start' and not any(
-            objective.get(loss.setting, 1) for loss in LOSSES if loss.label_embeddings):
+            objective.get(loss.setting, loss.default) for loss in LOSSES if loss.label_embeddings):
         log.warning('label_embeddings.basis: start: nothing taught the embedding of %s (its α, β '
                     'and anchor were 0): its label embeddings are those of a random projection',
                     path)

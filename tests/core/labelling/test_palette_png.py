@@ -60,6 +60,10 @@ def test_other_files_have_no_palette(tmp_path):
     for name in ('grey.png', 'colours.png'):
         assert decode_palette_png((tmp_path / name).read_bytes()) is None
     assert decode_palette_png(b'no image') is None
+    text = b'tEXtnote\0of whatever'  # with a checksum that is wrong, which OpenCV reads over
+    data = (tmp_path / 'grey.png').read_bytes()
+    chunk = (len(text) - 4).to_bytes(4, 'big') + text + bytes(4)
+    assert decode_palette_png(data[:33] + chunk + data[33:]) is None
 
 
 def test_damaged_palette_pngs_are_told(tmp_path):
@@ -74,5 +78,8 @@ def test_damaged_palette_pngs_are_told(tmp_path):
     with pytest.raises(ImageError, match='index 255 of a palette of 2'):
         decode_palette_png(short)
     place = data.index(b'IDAT')
-    with pytest.raises(ImageError, match='not a readable image'):
-        decode_palette_png(data[:place + 4] + bytes(8) + data[place + 12:])
+    without = data[:33] + data[33 + 12 + 768:]  # a palette
+    for damaged in (data[:place + 4] + bytes(8) + data[place + 12:], without,
+                    data[:45] + b'x' + data[46:]):
+        with pytest.raises(ImageError, match=r'^not a readable image \(damaged, or of an'):
+            decode_palette_png(damaged)
