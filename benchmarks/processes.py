@@ -34,8 +34,13 @@ CONFIGURATIONS = {
     'full': ('model.encoder=drn_d_22', 'model.stride=8', 'model.width=1.0',
              'data.image_size=null', 'data.crop_size=256', 'data.labelled_per_domain=3',
              'data.unlabelled_per_domain=1'),
+    'pretrained': ('data.image_size=240', 'data.crop_size=160', 'data.labelled_per_domain=4',
+                   'data.unlabelled_per_domain=1'),
 }
-"""Settings of DRN-D-22 at the size of camvid_nyuv2_compact.yaml, and at full width and size."""
+"""
+Settings of DRN-D-22 at the size of camvid_nyuv2_compact.yaml, and at full width and size; and of
+EfficientNet-Lite0 at stride 4, which train/scenes.yaml has.
+"""
 
 COMMON = ('objective.alpha=0.1', 'objective.beta=0.1', 'objective.warmup_steps=0',
           'objective.consistency=0', 'objective.class_balance=0',
@@ -108,7 +113,8 @@ def parse() -> argparse.Namespace:
                         help='of each training, 20 or more (default: %(default)s)')
     parser.add_argument('--config', choices=CONFIGURATIONS, default='compact',
                         help='compact: DRN-D-22 × 0.25, crops of 160 pixels, 4 labelled and 4 '
-                             'unlabelled of each domain; full: × 1, 256 pixels, 3 and 1 '
+                             'unlabelled of each domain; full: × 1, 256 pixels, 3 and 1; '
+                             'pretrained: EfficientNet-Lite0, 160 pixels, 4 and 1 '
                              '(default: %(default)s)')
     parser.add_argument('--processes', type=int, default=2,
                         help='to compare with one (default: %(default)s)')
