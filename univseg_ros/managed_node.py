@@ -1,5 +1,6 @@
 """What the package's managed nodes have in common: their states, their end, their errors."""
 
+from abc import ABC, abstractmethod
 import argparse
 from collections.abc import Callable, Mapping
 import functools
@@ -36,13 +37,11 @@ def reported(transition: Callable[[Managed, LifecycleState], TransitionCallbackR
     return reporting
 
 
-class ManagedNode(LifecycleNode):
+class ManagedNode(ABC, LifecycleNode):
     """
     A lifecycle node that no request ends, and that says why a transition failed.
 
-    A subclass has a parameter `autostart`, and two methods: `_stop` ends what it does while it is
-    active, `_release` gives back what it holds since it was configured. Each may be called at any
-    time.
+    A subclass has a parameter `autostart`; its `_stop` and `_release` may be called at any time.
     """
 
     def __init__(self, name: str):
@@ -85,11 +84,13 @@ class ManagedNode(LifecycleNode):
         self._release()
         return super().on_error(state)
 
+    @abstractmethod
     def _stop(self) -> None:
-        raise NotImplementedError
+        """End what the node does while it is active."""
 
+    @abstractmethod
     def _release(self) -> None:
-        raise NotImplementedError
+        """Give back what the node holds since it was configured."""
 
     def _refuse_impossible_transitions(self) -> None:
         """
