@@ -126,7 +126,7 @@ def test_a_broken_description_is_refused(tmp_path, text):
 
 
 @pytest.mark.parametrize(('version', 'message'), [
-    (3, 'format version 3 is newer than 2'),
+    (4, 'format version 4 is newer than 3'),
     (99, 'update univseg'),
     (0, 'format version 0: expected an integer'),
     ('1', "format version '1': expected an integer"),
@@ -200,12 +200,20 @@ def test_files_of_the_first_format_are_read(rewrite):
     assert (model.stride, model.began_with) == (8, None)
 
 
-def test_a_file_whose_encoder_was_another_network_by_that_name_is_refused(rewrite):
-    def as_it_was(_, metadata):
-        metadata.update(format_version=1)
-        metadata['model'] = {'encoder': 'resnet18', 'width': 1, 'embedding_dim': 8}
+def test_files_of_the_second_format_are_read(rewrite):
+    model, _ = load_model(rewrite(lambda _, metadata: metadata.update(format_version=2)))
+    assert model.stride == 8
 
-    assert_refused(rewrite(as_it_was), 'in which resnet18 was another network')
+
+@pytest.mark.parametrize(('version', 'encoder'), [
+    (1, 'resnet18'), (2, 'efficientnet_lite0'), (2, 'timm/resnet18')])
+def test_a_file_whose_encoder_was_another_network_by_that_name_is_refused(
+        rewrite, version, encoder):
+    def as_it_was(_, metadata):
+        metadata.update(format_version=version)
+        metadata['model'] = {'encoder': encoder, 'width': 1, 'embedding_dim': 8}
+
+    assert_refused(rewrite(as_it_was), f'in which {encoder} was another network')
 
 
 @pytest.mark.parametrize('error', [OSError(errno.ENOSPC, 'No space left on device'),

@@ -165,8 +165,8 @@ def no_model(path, model_file):
 
 def newer(path, model_file):
     data = Path(model_file).read_bytes()
-    assert data.count(b'format_version\\": 2,') == 1
-    path.write_bytes(data.replace(b'format_version\\": 2,', b'format_version\\": 9,'))
+    assert data.count(b'format_version\\": 3,') == 1
+    path.write_bytes(data.replace(b'format_version\\": 3,', b'format_version\\": 9,'))
 
 
 def missing(path, model_file):

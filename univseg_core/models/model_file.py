@@ -19,8 +19,11 @@ from univseg_core.models.timm_encoder import EncoderError, is_of_timm
 from univseg_core.models.universal import ModelSpec, UniversalSegmenter
 from univseg_core.models.weights import Weights
 
-FORMAT_VERSION = 2
-"""1 had no stride, no other normalisation than ImageNet's, and other networks by timm's names."""
+FORMAT_VERSION = 3
+"""
+1 had no stride, no other normalisation than ImageNet's, and other networks by timm's names; of 2,
+these networks had another neck.
+"""
 
 METADATA_KEY = 'univseg'
 
@@ -95,7 +98,7 @@ def _build(path: Path, text: str) -> tuple[UniversalSegmenter, ModelCard]:
                 f'{path}: format version {version} is newer than {FORMAT_VERSION}, the newest '
                 'that this univseg reads; update univseg')
         spec = ModelSpec(**metadata['model'])
-        if version == 1 and is_of_timm(spec.encoder):
+        if version < 3 and is_of_timm(spec.encoder):
             raise ModelFileError(
                 f'{path}: was made by a univseg in which {spec.encoder} was another network: '
                 'train again, or run it by the version that it was made with')

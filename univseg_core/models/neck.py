@@ -14,21 +14,6 @@ FINE_CHANNELS = 64
 """Channels of the sum at a stride of 4, which has four times the cells."""
 
 
-class Refinement(nn.Module):
-    """A depthwise 3×3 and a 1×1 convolution, which settle two maps that were added."""
-
-    def __init__(self, inputs: int, outputs: int):
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(inputs, inputs, 3, padding=1, groups=inputs, bias=False),
-            nn.BatchNorm2d(inputs), nn.ReLU(inplace=True),
-            *convolution(inputs, outputs, 1), nn.ReLU(inplace=True))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map (B, inputs, h, w) to (B, outputs, h, w)."""
-        return self.layers(x)
-
-
 class Neck(nn.Module):
     """
     Top-down sums of a backbone's maps (a light feature pyramid; Lin et al., CVPR 2017).
@@ -48,9 +33,12 @@ class Neck(nn.Module):
             for inputs, width in zip(channels, widths, strict=True))
         # Without batch norm: one image has but one value a channel.
         self.context = nn.Conv2d(channels[-1], widths[-1], 1)
-        # After the sum at each map but the coarsest, for the next finer one.
+        # After the sum at each map but the coarsest, for the next finer one. Plain convolutions:
+        # depthwise ones cost little less time and learn far less from random weights.
         outputs = [NECK_CHANNELS, *widths[:-2]] if len(widths) > 1 else [NECK_CHANNELS]
-        self.refine = nn.ModuleList(map(Refinement, widths[:len(outputs)], outputs))
+        self.refine = nn.ModuleList(
+            nn.Sequential(*convolution(inputs, output, 3), nn.ReLU(inplace=True))
+            for inputs, output in zip(widths, outputs, strict=False))
 
     def forward(self, maps: Sequence[torch.Tensor], size: tuple[int, int]) -> torch.Tensor:
         """Return the features (B, NECK_CHANNELS, *size) of maps (B, C_i, h_i, w_i), from fine."""
