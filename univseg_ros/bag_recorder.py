@@ -7,7 +7,6 @@ import sys
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from std_msgs.msg import String
@@ -25,6 +24,7 @@ from univseg_ros.qos import LATCHED_QOS
 from univseg_ros.raw_subscriptions import RawSubscriptions, TYPES
 from univseg_ros.recorder_diagnostics import LOSSES, RecordingWatch, summary
 from univseg_ros.recorder_parameters import ANY, COMPRESSIONS, objection, PARAMETERS
+from univseg_ros.timers import steady_timer
 
 NODE_NAME = 'bag_recorder'
 DESCRIPTION = """\
@@ -66,9 +66,7 @@ class BagRecorder(ManagedNode):
         for name, action in {'pause': _pause, 'resume': _resume, 'split': _split}.items():
             self.create_service(Trigger, f'~/{name}', self._answer_by(action))
         StatusPublisher(self, self._look, 'recording', 'no image has come yet')
-        # Not the node's clock: simulated time may stand still.
-        self.create_timer(STATUS_PERIOD, self._tell,
-                          clock=Clock(clock_type=ClockType.STEADY_TIME))
+        steady_timer(self, STATUS_PERIOD, self._tell)
 
     @reported
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:

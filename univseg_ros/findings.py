@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
+from univseg_ros.timers import steady_timer
 
 PERIOD = 1.0
 """Seconds between two messages."""
@@ -34,8 +34,7 @@ class StatusPublisher:
         self._subject = subject
         self._quiet = quiet
         self._publisher = node.create_publisher(DiagnosticArray, '/diagnostics', 10)
-        # Not the node's clock: simulated time may stand still.
-        node.create_timer(PERIOD, self._publish, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        steady_timer(node, PERIOD, self._publish)
 
     def _publish(self) -> None:
         findings, values = self._look()

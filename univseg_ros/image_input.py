@@ -5,15 +5,15 @@ import time
 from typing import TypeVar
 
 from rcl_interfaces.msg import ParameterDescriptor
-from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.subscription import SubscriptionEventCallbacks
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 from sensor_msgs.msg import CompressedImage, Image
 from univseg_ros.camera_topics import camera_topics
-from univseg_ros.qos import is_reliable
+from univseg_ros.qos import is_reliable, matching_reliability, without_warnings
+from univseg_ros.silence import nothing_sent, published_as, published_by, published_types
+from univseg_ros.timers import steady_timer
 
 MATCH_PERIOD = 0.1
 """Seconds between two looks at the reliability of the publishers."""
@@ -70,13 +70,10 @@ class ImageInput:
         except Exception:
             self._undeclare_overrides()
             raise
-        # Not the node's clock: simulated time may stand still.
-        clock = Clock(clock_type=ClockType.STEADY_TIME)
-        self._timers = [node.create_timer(SILENCE_PERIOD, self._watch_silence, clock=clock)]
+        self._timers = [steady_timer(node, SILENCE_PERIOD, self._watch_silence)]
         if self._reliability == 'auto':
             self._match_publishers()
-            self._timers.append(
-                node.create_timer(MATCH_PERIOD, self._match_publishers, clock=clock))
+            self._timers.append(steady_timer(node, MATCH_PERIOD, self._match_publishers))
 
     def close(self) -> None:
         """End the subscription."""
@@ -111,13 +108,10 @@ class ImageInput:
             self._node.undeclare_parameter(name)
 
     def _subscribe(self, reliability: ReliabilityPolicy) -> None:
-        callbacks = SubscriptionEventCallbacks()
-        if self._reliability == 'auto':
-            # By default, rclpy would warn of what is mended in a moment.
-            callbacks.incompatible_qos = lambda event: None
         self._subscription = self._node.create_subscription(
             self._type, self.topic, self._receive,
-            QoSProfile(depth=self._depth, reliability=reliability), event_callbacks=callbacks)
+            QoSProfile(depth=self._depth, reliability=reliability),
+            event_callbacks=without_warnings() if self._reliability == 'auto' else None)
 
     def _receive(self, message: Image | CompressedImage) -> None:
         self._last_message = time.monotonic()
@@ -131,8 +125,7 @@ class ImageInput:
         publishers = self._publishers()
         if not publishers:
             return
-        wanted = (ReliabilityPolicy.RELIABLE if all(map(is_reliable, publishers))
-                  else ReliabilityPolicy.BEST_EFFORT)
+        wanted = matching_reliability(publishers)
         if wanted != self._subscription.qos_profile.reliability:
             # Not both at once, or a frame might come twice.
             self._node.destroy_subscription(self._subscription)
@@ -149,17 +142,13 @@ class ImageInput:
         publishers = self._publishers()
         if not publishers:
             return f'nobody publishes {self.topic} ({self._type_name}); {self._alternatives()}'
-        names = ', '.join(sorted({publisher.node_name for publisher in publishers}))
-        types = {publisher.topic_type for publisher in publishers}
-        if self._type_name not in types:
-            return (f'{self.topic} is published by {names} as {", ".join(sorted(types))}, but '
-                    f'{self._type_name} is expected')
+        if self._type_name not in published_types(publishers):
+            return (f'{published_as(self.topic, publishers)}, but {self._type_name} is '
+                    'expected')
         if self._reliability == 'reliable' and not any(map(is_reliable, publishers)):
-            return (f'{self.topic} is published by {names} as best effort, but the parameter '
+            return (f'{published_by(self.topic, publishers)} as best effort, but the parameter '
                     'reliability asks for reliable; set it to auto')
-        return (f'{self.topic} is published by {names}, who sends nothing; is the camera '
-                'running? Or are its images too large for the middleware (docs/setups.md, '
-                'large images)?')
+        return nothing_sent(self.topic, publishers)
 
     def _alternatives(self) -> str:
         other = 'compressed' if self._type is Image else 'raw'

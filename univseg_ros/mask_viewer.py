@@ -10,19 +10,21 @@ import sys
 import time
 
 import rclpy
-from rclpy.clock import Clock, ClockType
 from rclpy.logging import get_logger
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 from univseg_core.domains import Domain, NAME_PATTERN
 from univseg_core.pictures.image_messages import nanoseconds
 from univseg_ros.arguments import count_from, matching
+from univseg_ros.camera_topics import segmentation_nodes
 from univseg_ros.image_input import ImageInput, TRANSPORTS
 from univseg_ros.mask_pictures import domain_of, Matcher, PictureWriter
+from univseg_ros.qos import LATCHED_QOS
 from univseg_ros.signals import ros_until_signal
+from univseg_ros.timers import steady_timer
 
 NODE_NAME = 'mask_viewer'
 DEPTH = 10
@@ -35,7 +37,6 @@ SILENCE = 5.0
 """Seconds without a mask after which it is said what is missing."""
 
 NODE_PATTERN = re.compile(r'/?[A-Za-z_]\w*(/[A-Za-z_]\w*)*', re.ASCII)
-LATCHED_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 MASK_QOS = QoSProfile(depth=DEPTH, reliability=getattr(
     ReliabilityPolicy, 'BEST_AVAILABLE', ReliabilityPolicy.BEST_EFFORT))  # Humble has none
 
@@ -81,7 +82,7 @@ class MaskViewer(Node):
         self._last_mask = self._last_pair = time.monotonic()
         self.create_subscription(String, self._announcement, self._follow_domains, LATCHED_QOS)
         self._input = ImageInput(self, transport, 'auto', DEPTH, self._take_image, lambda: SILENCE)
-        self.create_timer(WATCH_PERIOD, self._watch, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        steady_timer(self, WATCH_PERIOD, self._watch)
 
     def _follow_domains(self, message: String) -> None:
         try:
@@ -170,9 +171,8 @@ class MaskViewer(Node):
         if self._node in names:
             return (f'{self._node} is not configured; its log says why, and ros2 lifecycle set '
                     f'{self._node} configure tries again')
-        others = sorted(topic.removesuffix('/active_domains') for topic, _
-                        in self.get_topic_names_and_types()
-                        if topic.endswith('/active_domains') and self.count_publishers(topic))
+        others = sorted(node.removesuffix('/') for node in segmentation_nodes(self)
+                        if self.count_publishers(f'{node}active_domains'))
         if others:
             return f'there is no node {self._node}, but {", ".join(others)}: --node {others[0]}'
         return f'there is no node {self._node}, nor another segmentation node'

@@ -1,6 +1,9 @@
-"""QoS profiles, and what those of publishers say."""
+"""QoS profiles, and which one a subscription takes from the publishers of its topic."""
+
+from collections.abc import Collection
 
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.subscription import SubscriptionEventCallbacks
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 
 LATCHED_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -14,3 +17,24 @@ def is_reliable(publisher: TopicEndpointInfo) -> bool:
 def is_latched(publisher: TopicEndpointInfo) -> bool:
     """Return whether a publisher offers its last messages to those who come later."""
     return publisher.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL
+
+
+def matching_reliability(publishers: Collection[TopicEndpointInfo]) -> ReliabilityPolicy:
+    """Return reliable if all publishers are, else best effort, which matches every one."""
+    return (ReliabilityPolicy.RELIABLE if all(map(is_reliable, publishers))
+            else ReliabilityPolicy.BEST_EFFORT)
+
+
+def matching_durability(publishers: Collection[TopicEndpointInfo]) -> DurabilityPolicy:
+    """Return transient local if all publishers are, else volatile, which matches every one."""
+    return (DurabilityPolicy.TRANSIENT_LOCAL if all(map(is_latched, publishers))
+            else DurabilityPolicy.VOLATILE)
+
+
+def without_warnings() -> SubscriptionEventCallbacks:
+    """
+    Return the callbacks of a subscription that follows its publishers.
+
+    By default, rclpy would warn of what is mended in a moment.
+    """
+    return SubscriptionEventCallbacks(incompatible_qos=lambda event: None)

@@ -2,25 +2,29 @@
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 import time
 
-from rclpy.clock import Clock, ClockType, ROSClock
+from rclpy.clock import ROSClock
 from rclpy.duration import Duration
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.subscription import Subscription, SubscriptionEventCallbacks
+from rclpy.qos import QoSProfile
+from rclpy.subscription import Subscription
 from rclpy.timer import Timer
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 from sensor_msgs.msg import CompressedImage, Image
 from univseg_core.bags.topics import Qos, Topic
 from univseg_core.recording.frames import Frame
 from univseg_ros.camera_topics import camera_topics, COMPRESSED_IMAGE, IMAGE
-from univseg_ros.qos import is_latched, is_reliable
+from univseg_ros.qos import matching_durability, matching_reliability, without_warnings
+from univseg_ros.silence import nothing_sent, published_as, published_types
+from univseg_ros.timers import steady_timer
 
 MATCH_PERIOD = 0.25
 """Seconds between two looks at the topics and their publishers."""
 
 TYPES = {IMAGE: Image, COMPRESSED_IMAGE: CompressedImage}
+UNTIMED = {'received_timestamp': 0, 'source_timestamp': 0}
 
 
 @dataclass
@@ -63,9 +67,7 @@ class RawSubscriptions:
 
     def open(self) -> None:
         """Subscribe to what there is, and from now on to what comes."""
-        # Not the node's clock: simulated time may stand still.
-        self._timer = self._node.create_timer(MATCH_PERIOD, self._match,
-                                              clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._timer = steady_timer(self._node, MATCH_PERIOD, self._match)
         self._match()
 
     def close(self) -> None:
@@ -100,7 +102,7 @@ class RawSubscriptions:
         for name in names:
             self._first_looks.setdefault(name, time.monotonic())
             publishers = self._node.get_publishers_info_by_topic(name)
-            types = {publisher.topic_type for publisher in publishers}
+            types = published_types(publishers)
             # While nobody publishes it, it stays as it was for the last one.
             if len(types) == 1 and (type_ := types.pop()) in self._types:
                 self._follow(name, type_, publishers)
@@ -108,41 +110,28 @@ class RawSubscriptions:
     def _follow(self, name: str, type_: str, publishers: list[TopicEndpointInfo]) -> None:
         topic = Topic(name, type_, _offered(publishers))
         camera = self._cameras.get(name)
-        wanted = QoSProfile(
-            depth=self._depth,
-            reliability=(ReliabilityPolicy.RELIABLE if all(map(is_reliable, publishers))
-                         else ReliabilityPolicy.BEST_EFFORT),
-            durability=(DurabilityPolicy.TRANSIENT_LOCAL if all(map(is_latched, publishers))
-                        else DurabilityPolicy.VOLATILE))
+        wanted = QoSProfile(depth=self._depth, reliability=matching_reliability(publishers),
+                            durability=matching_durability(publishers))
         if camera:
-            last, camera.topic = camera.last, topic
+            before, camera.topic = camera.topic.type, topic
             there = camera.subscription.qos_profile
-            if (there.reliability, there.durability) == (
-                    wanted.reliability, wanted.durability) and (
-                    camera.subscription.msg_type is TYPES[type_]):
+            if (before, there.reliability, there.durability) == (
+                    type_, wanted.reliability, wanted.durability):
                 return
             # Not both at once, or an image might come twice.
             self._node.destroy_subscription(camera.subscription)
-        else:
-            last = time.monotonic()
+        last = camera.last if camera else time.monotonic()
         self._cameras[name] = _Camera(topic, self._subscribe(name, type_, wanted), last)
         self._node.get_logger().info(
             f'{name} ({type_}): subscribed {"anew " if camera else ""}as '
             f'{wanted.reliability.name.lower()}, {wanted.durability.name.lower()}')
 
     def _subscribe(self, name: str, type_: str, qos: QoSProfile) -> Subscription:
-        def receive_with_times(data: bytes, info: Mapping[str, int]) -> None:
-            self._receive(name, data, info)
-
-        def receive(data: bytes) -> None:  # Humble tells no times
-            self._receive(name, data, {'received_timestamp': 0, 'source_timestamp': 0})
-
-        # By default, rclpy would warn of what is mended in a moment.
-        callbacks = SubscriptionEventCallbacks(incompatible_qos=lambda event: None)
-        callback: Callable[..., None] = (
-            receive_with_times if hasattr(Subscription, 'CallbackType') else receive)
+        receive = partial(self._receive, name)
+        if not hasattr(Subscription, 'CallbackType'):  # Humble tells no times
+            receive = partial(receive, info=UNTIMED)
         return self._node.create_subscription(
-            TYPES[type_], name, callback, qos, event_callbacks=callbacks, raw=True)
+            TYPES[type_], name, receive, qos, event_callbacks=without_warnings(), raw=True)
 
     def _receive(self, name: str, data: bytes, info: Mapping[str, int]) -> None:
         camera = self._cameras.get(name)
@@ -171,13 +160,10 @@ class RawSubscriptions:
                     'nobody publishes it, nor any other images')
         if self._timeless:
             return 'images come, but no time: use_sim_time is true, and nothing comes on /clock'
-        names = ', '.join(sorted({publisher.node_name for publisher in publishers}))
-        types = {publisher.topic_type for publisher in publishers}
+        types = published_types(publishers)
         if len(types) > 1 or not types <= set(self._types):
-            return (f'it is published by {names} as {", ".join(sorted(types))}; expected '
-                    f'{" or ".join(self._types)}')
-        return (f'it is published by {names}, who sends nothing; is the camera running? Or are '
-                'its images too large for the middleware (docs/setups.md, large images)?')
+            return f'{published_as("it", publishers)}; expected {" or ".join(self._types)}'
+        return nothing_sent('it', publishers)
 
 
 def _offered(publishers: list[TopicEndpointInfo]) -> tuple[Qos, ...]:
