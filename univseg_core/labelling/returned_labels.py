@@ -11,7 +11,7 @@ from univseg_core.errors import UnivsegError
 from univseg_core.labelling.palette_png import decode_palette_png
 from univseg_core.labelling.prelabels import void_colour, VOID_NAME
 from univseg_core.pictures.encoded import PNG_SIGNATURE
-from univseg_core.pictures.images import ImageError, read_label
+from univseg_core.pictures.images import ImageError, opencv_image, read_label
 
 Colour = tuple[int, int, int]
 
@@ -110,7 +110,7 @@ class LabelDecoder:
         with_palette = decode_palette_png(data)
         if with_palette is not None:
             return self._by_palette(*with_palette)
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        image = opencv_image(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
         if image is None or image.ndim == 2:
             return read_label(path, self.domain)  # or why it is none
         if image.dtype != np.uint8:

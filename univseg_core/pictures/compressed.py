@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 from univseg_core.pictures.encoded import encoded_size
-from univseg_core.pictures.images import ImageError
+from univseg_core.pictures.images import ImageError, opencv_image
 
 MAX_PIXELS = 2 ** 26
 """The most pixels that a file may claim to hold before memory is taken for them (two of 8K)."""
@@ -22,7 +22,7 @@ def decode_file(data: bytes) -> np.ndarray:
     """
     _checked_size(data)
     flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
-    picture = _decode(data, flags)
+    picture = _whole_picture(data, flags)
     return picture.reshape(*picture.shape[:2], -1)
 
 
@@ -37,7 +37,7 @@ def decode_small(data: bytes, side: int) -> tuple[np.ndarray, tuple[int, int]]:
     size = _checked_size(data)
     flags = next((flags for scale, flags in REDUCED if min(size) >= scale * side),
                  cv2.IMREAD_GRAYSCALE)
-    return _decode(data, flags | cv2.IMREAD_IGNORE_ORIENTATION), size
+    return _whole_picture(data, flags | cv2.IMREAD_IGNORE_ORIENTATION), size
 
 
 def _checked_size(data: bytes) -> tuple[int, int]:
@@ -54,11 +54,8 @@ def _checked_size(data: bytes) -> tuple[int, int]:
     return size
 
 
-def _decode(data: bytes, flags: int) -> np.ndarray:
-    try:
-        picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error:
-        picture = None
+def _whole_picture(data: bytes, flags: int) -> np.ndarray:
+    picture = opencv_image(np.frombuffer(data, np.uint8), flags)
     if picture is None:
         raise ImageError('damaged')
     return picture

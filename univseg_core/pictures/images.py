@@ -30,15 +30,20 @@ def _read(path: Path | str) -> np.ndarray:
     return data
 
 
-def _decode(data: np.ndarray, flags: int) -> np.ndarray:
+def opencv_image(data: np.ndarray, flags: int) -> np.ndarray | None:
+    """Return what OpenCV makes of an encoded image, uint8 bytes (N,); None of what it cannot."""
+    try:
+        return cv2.imdecode(data, flags)
+    except cv2.error:
+        return None
+
+
+def _whole_image(data: np.ndarray, flags: int) -> np.ndarray:
     try:
         encoded_size(data.tobytes())
     except ValueError as error:
         raise ImageError(f'not a readable image ({error})') from None
-    try:
-        image = cv2.imdecode(data, flags) if data.size else None
-    except cv2.error:
-        image = None
+    image = opencv_image(data, flags)
     if image is None:
         raise ImageError('not a readable image (damaged, or of an unknown format)')
     return image
@@ -52,7 +57,7 @@ def decode_image(data: np.ndarray) -> np.ndarray:
     knows nothing, is not applied. Raises ImageError for what is not a whole image.
     """
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    return cv2.cvtColor(_decode(data, flags), cv2.COLOR_BGR2RGB)
+    return cv2.cvtColor(_whole_image(data, flags), cv2.COLOR_BGR2RGB)
 
 
 def read_image(path: Path | str) -> np.ndarray:
@@ -76,7 +81,7 @@ def read_codes(path: Path | str) -> np.ndarray:
     """
     data = _read(path)
     try:
-        codes = _decode(data, cv2.IMREAD_UNCHANGED)
+        codes = _whole_image(data, cv2.IMREAD_UNCHANGED)
     except ImageError as error:
         raise ImageError(f'{path}: {error}') from None
     is_png = data[:8].tobytes() == PNG_SIGNATURE
