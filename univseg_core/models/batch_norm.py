@@ -12,6 +12,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 ModuleT = TypeVar('ModuleT', bound=nn.Module)
 
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+"""All classes of batch norm: PyTorch's, of which timm's are subclasses."""
+
 SOUND = 1e-3
 """Relative difference of features up to which folding is taken to have gone well."""
 

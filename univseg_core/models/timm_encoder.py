@@ -14,6 +14,7 @@ import torch
 from torch import nn
 import torch.nn.functional as F
 from univseg_core.errors import UnivsegError
+from univseg_core.models.batch_norm import BATCH_NORMS
 from univseg_core.models.dense_encoder import DenseEncoder
 from univseg_core.models.neck import Neck, NECK_CHANNELS
 from univseg_core.models.normalisation import IMAGENET, Normalisation
@@ -211,7 +212,7 @@ class TimmEncoder(DenseEncoder):
         super().train(mode)
         if self.frozen_statistics:
             for module in self.backbone.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                if isinstance(module, BATCH_NORMS):
                     module.eval()
         return self
 

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from univseg_core.batches.dataset import DomainData
 from univseg_core.machine.resources import available_memory
+from univseg_core.models.batch_norm import BATCH_NORMS
 from univseg_core.pictures.images import fit_size, read_image
 from univseg_core.settings.config import RunConfig
 from univseg_core.training.networks import new_network
@@ -68,8 +69,7 @@ def layer_values(encoder: nn.Module, height: int, width: int) -> tuple[int, int]
         nonlocal kept, largest
         if not torch.is_tensor(output) or not torch.is_tensor(inputs[0]):
             return
-        if isinstance(module, nn.Conv2d | nn.Linear | nn.LayerNorm
-                      | nn.modules.batchnorm._BatchNorm):
+        if isinstance(module, (nn.Conv2d, nn.Linear, nn.LayerNorm, *BATCH_NORMS)):
             kept += output.numel()
         if isinstance(module, nn.Conv2d):
             largest = max(largest, inputs[0].numel() + output.numel())

@@ -6,13 +6,12 @@ a run's losses do not depend on how many there are.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 import subprocess
 import time
 from typing import TypeVar
 
 from lightning.fabric import Fabric
-from lightning.fabric.plugins import MixedPrecision
 from lightning.fabric.strategies import DDPStrategy
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 import torch
@@ -63,7 +62,7 @@ def launched(fabric: Fabric) -> Iterator[None]:
     Where the block ends with an error, they have ended, too, when this passes it on. Raises
     EngineError where one of them had failed before.
     """
-    further: list[subprocess.Popen] = getattr(fabric.strategy.launcher, 'procs', [])
+    further = _further_processes(fabric)
     try:
         fabric.launch()
         yield
@@ -79,12 +78,23 @@ def launched(fabric: Fabric) -> Iterator[None]:
         raise
 
 
+def _further_processes(fabric: Fabric) -> list[subprocess.Popen]:
+    """
+    Return the list in which Fabric holds the processes that it starts: empty before it does.
+
+    It is not of Fabric's documented interface: tried with lightning 2.6. With a version that has
+    no such list, processes end as torchrun's do: when their connection to this one is lost.
+    """
+    return getattr(fabric.strategy.launcher, 'procs', [])
+
+
 def _end(processes: Sequence[subprocess.Popen]) -> list[int | None]:
     """Return the exit statuses of processes that end by themselves; kill those that do not."""
     until = time.monotonic() + PATIENCE
     try:
-        while time.monotonic() < until and any(each.poll() is None for each in processes):
-            time.sleep(0.05)
+        for each in processes:
+            with suppress(subprocess.TimeoutExpired):
+                each.wait(max(0.0, until - time.monotonic()))
         return [each.poll() for each in processes]
     finally:
         for each in processes:
@@ -94,20 +104,20 @@ def _end(processes: Sequence[subprocess.Popen]) -> list[int | None]:
 
 def processes_here(fabric: Fabric) -> int:
     """Return how many of the training's processes run on this machine."""
-    return getattr(fabric.strategy, 'num_processes', 1)
+    strategy = fabric.strategy
+    return strategy.num_processes if isinstance(strategy, DDPStrategy) else 1
 
 
 def start_scaling_anew(fabric: Fabric) -> None:
     """Forget the gradient scale of fp16, which an engine keeps from one training to the next."""
     precision = fabric.strategy.precision
-    if isinstance(precision, MixedPrecision) and precision.scaler is not None:
-        precision.scaler = torch.amp.GradScaler(fabric.device.type)
+    if precision.state_dict():
+        precision.load_state_dict(torch.amp.GradScaler(fabric.device.type).state_dict())
 
 
 def gradient_scale(fabric: Fabric) -> float | None:
     """Return the factor by which fp16 scales its gradients; None in other precisions."""
-    scaler = getattr(fabric.strategy.precision, 'scaler', None)
-    return None if scaler is None else scaler.get_scale()
+    return fabric.strategy.precision.state_dict().get('scale')
 
 
 def share_batch_norm(network: ModuleT, fabric: Fabric) -> ModuleT:
