@@ -16,12 +16,12 @@ from univseg_core.recording.budget import Budget
 from univseg_core.recording.folder import RecordingFolder
 from univseg_core.recording.policies import KEPT, Novel, Policy, RateLimit, Uncertain
 from univseg_core.recording.recorder import REASONS, Recorder, Settings
-from univseg_ros.camera_topics import camera_topics, IMAGE, segmentation_nodes
+from univseg_ros.camera_topics import camera_topics, IMAGE, segmentation_nodes, TYPES
 from univseg_ros.findings import Finding, StatusPublisher
 from univseg_ros.managed_node import ManagedNode, reported, run_node
 from univseg_ros.parameter_table import declare_all
 from univseg_ros.qos import LATCHED_QOS
-from univseg_ros.raw_subscriptions import RawSubscriptions, TYPES
+from univseg_ros.raw_subscriptions import RawSubscriptions
 from univseg_ros.recorder_diagnostics import LOSSES, RecordingWatch, summary
 from univseg_ros.recorder_parameters import ANY, COMPRESSIONS, objection, PARAMETERS
 from univseg_ros.timers import steady_timer
@@ -174,14 +174,6 @@ class BagRecorder(ManagedNode):
             return response
         return answer
 
-    def _log(self, level: str, text: str) -> None:
-        logger = self._end_logger()
-        # rclpy wants a line of its own for each level.
-        if level == 'error':
-            logger.error(text)
-        else:
-            logger.info(text)
-
     def _state(self) -> str:
         return ('finalized: start it anew' if self._finalized else
                 'unconfigured' if self._folder is None else
@@ -198,7 +190,7 @@ class BagRecorder(ManagedNode):
             self._recorder = None
             counts = ', '.join(f'{status.count(reason)} {reason}' for reason in (KEPT, *REASONS)
                                if status.count(reason) or reason == KEPT)
-            self._end_logger().info(f'stopped; images: {counts}')
+            self._log('info', f'stopped; images: {counts}')
 
     def _look(self) -> tuple[list[Finding], Mapping[str, str]]:
         """Return what diagnostics tell."""

@@ -1,8 +1,10 @@
 """Which topics are those of cameras."""
 
 from rclpy.node import Node
+from sensor_msgs.msg import CompressedImage, Image
 
 IMAGE, COMPRESSED_IMAGE = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
+TYPES = {IMAGE: Image, COMPRESSED_IMAGE: CompressedImage}
 
 
 def camera_topics(node: Node) -> dict[str, list[str]]:
@@ -11,7 +13,7 @@ def camera_topics(node: Node) -> dict[str, list[str]]:
     # What segmentation nodes publish is no camera.
     outputs = segmentation_nodes(node)
     return {topic: types for topic, types in sorted(known)
-            if {IMAGE, COMPRESSED_IMAGE} & set(types)
+            if TYPES.keys() & types
             and not topic.startswith(outputs) and node.count_publishers(topic)}
 
 

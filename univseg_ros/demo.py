@@ -25,7 +25,7 @@ from univseg_core.pictures.overlay import overlay
 from univseg_core.reporting.panels import panel
 from univseg_core.settings.config import load_config, RunConfig
 from univseg_core.training.run import train
-from univseg_ros.demo_switch import DemoError, mask_pixels, switch_heads, SwitchRecord
+from univseg_ros.demo_switch import DemoError, switch_heads, SwitchRecord
 
 TRAIN, VALIDATION, LABELLED = 140, 30, 100
 """Images of each world."""
@@ -104,7 +104,7 @@ def pictures(out: Path, config: RunConfig, seen: SwitchRecord, worlds: dict[str,
         for stamp, mask in seen.masks[name].items():
             image = decode(seen.images[stamp])
             if worlds[content_hash(image)] == name and len(rows) < 4:
-                rows.append([image, overlay(image, mask_pixels(mask), domain)])
+                rows.append([image, overlay(image, decode(mask)[..., 0], domain)])
         write_png(out / 'pictures' / f'ros_{name}.png',
                   panel(rows, ['camera image', f'{name} mask over ROS'], domain))
 

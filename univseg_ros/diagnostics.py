@@ -8,7 +8,7 @@ import resource
 from diagnostic_msgs.msg import DiagnosticStatus
 from torch import cuda
 from univseg_core.inference.segmenter import Segmenter
-from univseg_ros.findings import Finding, status_of, StatusPublisher
+from univseg_ros.findings import Finding, StatusPublisher
 from univseg_ros.statistics import Summary, WINDOW
 
 TROUBLE = {
@@ -22,7 +22,6 @@ TROUBLE = {
 QUIET = f'no frame was segmented in the last {WINDOW:.0f} s'
 
 Diagnostics = partial(StatusPublisher, subject='segmentation', quiet=QUIET)
-status = partial(status_of, quiet=QUIET)
 
 
 def frame_findings(summary: Summary, timeout: float) -> list[Finding]:

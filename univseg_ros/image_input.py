@@ -10,7 +10,7 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 from sensor_msgs.msg import CompressedImage, Image
-from univseg_ros.camera_topics import camera_topics
+from univseg_ros.camera_topics import camera_topics, COMPRESSED_IMAGE, IMAGE, TYPES
 from univseg_ros.qos import is_reliable, matching_reliability, without_warnings
 from univseg_ros.silence import nothing_sent, published_as, published_by, published_types
 from univseg_ros.timers import steady_timer
@@ -21,7 +21,7 @@ MATCH_PERIOD = 0.1
 SILENCE_PERIOD = 1.0
 """Seconds between two looks at the time of the last frame."""
 
-TRANSPORTS = {'raw': (Image, ''), 'compressed': (CompressedImage, '/compressed')}
+TRANSPORTS = {'raw': (IMAGE, ''), 'compressed': (COMPRESSED_IMAGE, '/compressed')}
 RELIABILITIES = ('auto', 'reliable', 'best_effort')
 
 Policy = TypeVar('Policy', str, int)
@@ -48,7 +48,6 @@ class ImageInput:
                  timeout: Callable[[], float]):
         self._node = node
         self._type, suffix = TRANSPORTS[transport]
-        self._type_name = f'sensor_msgs/msg/{self._type.__name__}'
         # A remapping of image does not reach image/compressed by itself.
         self._image_topic = node.resolve_topic_name('image')
         self.topic = self._image_topic + suffix
@@ -109,7 +108,7 @@ class ImageInput:
 
     def _subscribe(self, reliability: ReliabilityPolicy) -> None:
         self._subscription = self._node.create_subscription(
-            self._type, self.topic, self._receive,
+            TYPES[self._type], self.topic, self._receive,
             QoSProfile(depth=self._depth, reliability=reliability),
             event_callbacks=without_warnings() if self._reliability == 'auto' else None)
 
@@ -141,24 +140,22 @@ class ImageInput:
     def _explain_silence(self) -> str:
         publishers = self._publishers()
         if not publishers:
-            return f'nobody publishes {self.topic} ({self._type_name}); {self._alternatives()}'
-        if self._type_name not in published_types(publishers):
-            return (f'{published_as(self.topic, publishers)}, but {self._type_name} is '
-                    'expected')
+            return f'nobody publishes {self.topic} ({self._type}); {self._alternatives()}'
+        if self._type not in published_types(publishers):
+            return f'{published_as(self.topic, publishers)}, but {self._type} is expected'
         if self._reliability == 'reliable' and not any(map(is_reliable, publishers)):
             return (f'{published_by(self.topic, publishers)} as best effort, but the parameter '
                     'reliability asks for reliable; set it to auto')
         return nothing_sent(self.topic, publishers)
 
     def _alternatives(self) -> str:
-        other = 'compressed' if self._type is Image else 'raw'
+        other = 'compressed' if self._type == IMAGE else 'raw'
         type_, suffix = TRANSPORTS[other]
-        if any(publisher.topic_type == f'sensor_msgs/msg/{type_.__name__}' for publisher
-               in self._node.get_publishers_info_by_topic(self._image_topic + suffix)):
-            return (f'but {self._image_topic + suffix} is published: set image_transport to '
-                    f'{other}')
+        topic = self._image_topic + suffix
+        if type_ in published_types(self._node.get_publishers_info_by_topic(topic)):
+            return f'but {topic} is published: set image_transport to {other}'
         topics = [topic for topic, types in camera_topics(self._node).items()
-                  if self._type_name in types and topic.endswith(self._suffix)]
+                  if self._type in types and topic.endswith(self._suffix)]
         if not topics:
             return 'no topic of this type is published at all'
         remapping = f'image:={topics[0].removesuffix(self._suffix)}'

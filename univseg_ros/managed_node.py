@@ -9,7 +9,6 @@ from typing import TypeVar
 
 from lifecycle_msgs.srv import ChangeState
 from rclpy.exceptions import ParameterException
-from rclpy.impl.rcutils_logger import RcutilsLogger
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.logging import get_logger
 from rclpy.utilities import remove_ros_args
@@ -136,13 +135,17 @@ class ManagedNode(ABC, LifecycleNode):
         if self.context.ok():  # else it is no more than that a signal came
             self.get_logger().error('\n'.join(filter(None, (reason, details))))
 
-    def _end_logger(self) -> RcutilsLogger:
-        """Return a logger that serves until the end."""
+    def _log(self, level: str, text: str) -> None:
+        """Log as info or error, also at the end: the node may have been interrupted."""
         logger = self.get_logger()
         if not self.context.ok():
             # After Ctrl-C the node's own would complain that it cannot reach rosout.
             logger = get_logger(f'{logger.name}.end')
-        return logger
+        # rclpy wants a line of its own for each level.
+        if level == 'error':
+            logger.error(text)
+        else:
+            logger.info(text)
 
 
 def run_node(make_node: Callable[[], ManagedNode], name: str, executable: str, description: str,

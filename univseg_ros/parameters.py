@@ -3,11 +3,10 @@
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from rclpy.node import Node
 from univseg_core.domains import NAME_PATTERN
 from univseg_core.inference.segmenter import PRECISIONS
 from univseg_ros.image_input import RELIABILITIES, TRANSPORTS
-from univseg_ros.parameter_table import declare_all, ParameterSpec, table_objection
+from univseg_ros.parameter_table import ParameterSpec, table_objection
 
 FIRST_DOMAIN = ['']
 """The value of `active_domains` that stands for the model's first domain."""
@@ -58,15 +57,6 @@ PARAMETERS = {
         'start'),
 }
 """The parameters of the node by name."""
-
-
-def declare(node: Node) -> None:
-    """
-    Declare all parameters of the table on a node.
-
-    Raises rclpy's ParameterException where the value given at start is not acceptable.
-    """
-    declare_all(node, PARAMETERS)
 
 
 def objection(name: str, value: Any, domains: Collection[str] | None, *,

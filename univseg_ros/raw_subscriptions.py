@@ -12,10 +12,9 @@ from rclpy.qos import QoSProfile
 from rclpy.subscription import Subscription
 from rclpy.timer import Timer
 from rclpy.topic_endpoint_info import TopicEndpointInfo
-from sensor_msgs.msg import CompressedImage, Image
 from univseg_core.bags.topics import Qos, Topic
 from univseg_core.recording.frames import Frame
-from univseg_ros.camera_topics import camera_topics, COMPRESSED_IMAGE, IMAGE
+from univseg_ros.camera_topics import camera_topics, TYPES
 from univseg_ros.qos import matching_durability, matching_reliability, without_warnings
 from univseg_ros.silence import nothing_sent, published_as, published_types
 from univseg_ros.timers import steady_timer
@@ -23,7 +22,6 @@ from univseg_ros.timers import steady_timer
 MATCH_PERIOD = 0.25
 """Seconds between two looks at the topics and their publishers."""
 
-TYPES = {IMAGE: Image, COMPRESSED_IMAGE: CompressedImage}
 UNTIMED = {'received_timestamp': 0, 'source_timestamp': 0}
 
 

@@ -17,17 +17,18 @@ from univseg_core.inference.segmenter import Segmenter
 from univseg_core.machine.memory import release_memory
 from univseg_ros.diagnostics import (
     Diagnostics,
-    Finding,
     frame_findings,
     frame_values,
     memory_values,
     model_values,
 )
+from univseg_ros.findings import Finding
 from univseg_ros.frame_worker import FrameWorker, Settings
 from univseg_ros.image_input import ImageInput
 from univseg_ros.managed_node import ManagedNode, reported, run_node
 from univseg_ros.outputs import DomainOutputs, LabelInfo
-from univseg_ros.parameters import declare, FIRST_DOMAIN, objection, PARAMETERS
+from univseg_ros.parameter_table import declare_all
+from univseg_ros.parameters import FIRST_DOMAIN, objection, PARAMETERS
 from univseg_ros.qos import LATCHED_QOS
 
 NODE_NAME = 'univseg'
@@ -65,7 +66,7 @@ class SegmentationNode(ManagedNode):
         self._settings: Settings | None = None
         # Before they are declared, so that the values given at start are judged as later ones.
         self.add_on_set_parameters_callback(self._judge_parameters)
-        declare(self)
+        declare_all(self, PARAMETERS)
         self._settings = self._read_settings({})
         if hasattr(self, 'add_post_set_parameters_callback'):
             self.add_post_set_parameters_callback(self._follow_parameters)
@@ -214,7 +215,7 @@ class SegmentationNode(ManagedNode):
             self._worker = None
             release_memory()
             counts = ', '.join(f'{count} {name}' for name, count in totals.items())
-            self._end_logger().info(f'stopped; frames: {counts}')
+            self._log('info', f'stopped; frames: {counts}')
 
     def _look(self) -> tuple[list[Finding], Mapping[str, str]]:
         """Return what diagnostics tell."""

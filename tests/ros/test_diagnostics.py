@@ -22,8 +22,9 @@ from univseg_ros.diagnostics import (
     frame_values,
     memory_values,
     model_values,
-    status,
+    QUIET,
 )
+from univseg_ros.findings import status_of
 from univseg_ros.messages import rgb_message
 from univseg_ros.statistics import OUTCOMES, Summary
 
@@ -38,7 +39,7 @@ def summary(counts=(), reasons=None, in_work=0.0, output_rate=0.0, times=None):
 def test_a_status_has_the_worst_level_and_tells_the_worst_first_in_the_order_found():
     found = [Finding(OK, 'a'), Finding(WARN, 'b'), Finding(ERROR, 'c'), Finding(OK, 'd'),
              Finding(ERROR, 'e'), Finding(WARN, 'f')]
-    message = status('x: segmentation', found, {'device': 'cpu', 'k': 'v'})
+    message = status_of('x: segmentation', found, {'device': 'cpu', 'k': 'v'}, QUIET)
     assert message.level == ERROR
     assert message.message == 'c; e; b; f; a; d'
     assert (message.name, message.hardware_id) == ('x: segmentation', 'cpu')
@@ -46,7 +47,7 @@ def test_a_status_has_the_worst_level_and_tells_the_worst_first_in_the_order_fou
 
 
 def test_a_status_without_findings_says_so():
-    message = status('x', [], {})
+    message = status_of('x', [], {}, QUIET)
     assert (message.level, message.hardware_id) == (OK, '')
     assert message.message == 'no frame was segmented in the last 10 s'
 

@@ -7,8 +7,8 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from univseg_ros.parameter_table import CHANGES
-from univseg_ros.parameters import declare, objection, PARAMETERS
+from univseg_ros.parameter_table import CHANGES, declare_all
+from univseg_ros.parameters import objection, PARAMETERS
 from univseg_ros.segmentation_node import SegmentationNode
 
 DOMAINS = ('outdoor', 'indoor')
@@ -33,7 +33,7 @@ def make_node(ros_domain):
             return SetParametersResult(successful=True)
 
         node.add_on_set_parameters_callback(judge)
-        declare(node)
+        declare_all(node, PARAMETERS)
         return node
 
     yield make
