@@ -17,9 +17,10 @@ import numpy as np
 import pytest
 from univseg_core.cli import main
 from univseg_core.datasets import frames
-from univseg_core.datasets.frames import dhash, extract_frames, Settings
+from univseg_core.datasets.frames import extract_frames, Settings
 from univseg_core.datasets.manifest import MANIFEST, read_manifest
 from univseg_core.pictures.images import read_image
+from univseg_core.pictures.likeness import dhash
 
 TOPIC, COMPRESSED = '/camera/image', '/camera/image/compressed'
 EXACT = Settings(codec='png')

@@ -1,0 +1,120 @@
+"""Which messages of a bag become frames, and what is taken of them."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from univseg_core.bags.mcap import Message
+from univseg_core.bags.reading import BagError, deserialise
+from univseg_core.datasets.manifest import KEPT, Row
+from univseg_core.pictures.compressed import decode_small
+from univseg_core.pictures.encoded import JPEG_START, PNG_SIGNATURE
+from univseg_core.pictures.image_messages import (
+    CompressedImage,
+    decode_bgr,
+    file_inside,
+    Image,
+    MessageError,
+    nanoseconds,
+)
+from univseg_core.pictures.images import fit_size, ImageError
+from univseg_core.pictures.likeness import dhash, few_grey, SMALL_SIDE
+
+START = {'jpg': JPEG_START, 'png': PNG_SIGNATURE}
+"""With which bytes a file of each format begins."""
+
+LARGEST_JPEG = 65500
+"""Pixels a side that libjpeg can write."""
+
+NOT_EVERY, TOO_SOON, DUPLICATE, UNREADABLE = 'every', 'min-interval', 'duplicate', 'unreadable'
+
+
+@dataclass(frozen=True)
+class Settings:
+    """
+    Which messages become frames, and of what kind.
+
+    Of each topic every n-th message, `min_interval` seconds or more behind the last that was kept,
+    recorded from `start` to `end` seconds after the bag's first message; but none whose dHash
+    differs in at most `duplicate_bits` of 64 bits from that of the last that was kept (None: all
+    are). Pictures whose longest side is above `size` are shrunk to it. `quality` is that of JPEGs
+    that are encoded here.
+    """
+
+    every: int = 1
+    min_interval: float = 0.0
+    start: float = 0.0
+    end: float | None = None
+    duplicate_bits: int | None = 4
+    size: int | None = None
+    codec: Literal['jpg', 'png'] = 'jpg'
+    quality: int = 95
+
+
+class Judge:
+    """Decides which messages of one topic of a bag become frames."""
+
+    def __init__(self, settings: Settings):
+        self._settings = settings
+        self._number = 0
+        self._kept_stamp: int | None = None
+        self._kept_dhash: int | None = None
+
+    def recall(self, row: Row) -> None:
+        """Take over what was decided of the next message in an earlier call."""
+        self._number += 1
+        if row.outcome == KEPT:
+            self._kept_stamp, self._kept_dhash = row.stamp, int(row.dhash, 16)
+
+    def judge(self, bag: str, message: Message) -> tuple[Row, bytes | np.ndarray | None]:
+        """
+        Return the row of the next message, without its file's name, and its frame if it is kept.
+
+        That is a JPEG or PNG file as it was recorded, or a picture (H, W, 3) uint8 BGR.
+        """
+        row = Row('', bag, message.topic, message.time, message.time, 0, 0, '', KEPT)
+        number, self._number = self._number, self._number + 1
+        if number % self._settings.every:
+            return replace(row, outcome=NOT_EVERY), None
+        try:
+            image = deserialise(message)
+            row = replace(row, stamp=nanoseconds(image.header.stamp) or message.time)
+            if self._is_too_soon(row.stamp):
+                return replace(row, outcome=TOO_SOON), None
+            frame, grey, (height, width) = self._frame(image)
+        except (BagError, MessageError, ImageError) as error:
+            return replace(row, outcome=f'{UNREADABLE}: {" ".join(str(error).split())}'), None
+        looks = dhash(grey)
+        row = replace(row, width=width, height=height, dhash=f'{looks:016x}')
+        if self._is_duplicate(looks):
+            return replace(row, outcome=DUPLICATE), None
+        self._kept_stamp, self._kept_dhash = row.stamp, looks
+        return row, frame
+
+    def _is_too_soon(self, stamp: int) -> bool:
+        # A clock that was set back does not end the recording.
+        return (self._kept_stamp is not None
+                and abs(stamp - self._kept_stamp) < self._settings.min_interval * 1e9)
+
+    def _is_duplicate(self, looks: int) -> bool:
+        bits = self._settings.duplicate_bits
+        return (bits is not None and self._kept_dhash is not None
+                and (looks ^ self._kept_dhash).bit_count() <= bits)
+
+    def _frame(self, image: Image | CompressedImage
+               ) -> tuple[bytes | np.ndarray, np.ndarray, tuple[int, int]]:
+        """Return a message's frame, a small grey picture of it, and its height and width."""
+        data = file_inside(image)
+        if data and data.startswith(START[self._settings.codec]):
+            grey, size = decode_small(data, SMALL_SIDE)
+            if self._fitted(size) == size:
+                return data, grey, size
+        picture = decode_bgr(image)
+        size = self._fitted(picture.shape[:2])
+        if self._settings.codec == 'jpg' and max(size) > LARGEST_JPEG:
+            raise MessageError(f'{size[1]}x{size[0]} pixels are too many for a JPEG')
+        return picture, few_grey(picture), size
+
+    def _fitted(self, size: tuple[int, int]) -> tuple[int, int]:
+        longest, (height, width) = self._settings.size, size
+        return fit_size(height, width, longest if longest and max(size) > longest else None)

@@ -1,0 +1,104 @@
+"""The files of frames, and their rows in the manifest."""
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+import re
+
+import cv2
+import numpy as np
+from univseg_core.datasets.frame_choice import Settings
+from univseg_core.datasets.manifest import KEPT, Manifest, Row
+from univseg_core.files import replacing
+from univseg_core.machine.resources import cpu_cores
+from univseg_core.pictures.images import resize_image
+
+LONGEST_NAME = 150
+"""Characters of a topic in the name of a file."""
+
+
+class Writer:
+    """
+    Encodes and writes frames in threads, and their rows in order behind them.
+
+    `written` is told of each row that stands in the manifest.
+    """
+
+    def __init__(self, folder: Path, settings: Settings, manifest: Manifest,
+                 written: Callable[[Row], None]):
+        self._folder = folder
+        self._settings = settings
+        self._manifest = manifest
+        self._written = written
+        # On one core, a frame that waits only leaves the CPU's cache.
+        self._most = 2 * (cpu_cores() - 1)
+        self._pool = ThreadPoolExecutor(cpu_cores())
+        self._pending: deque[tuple[Row, Future | None]] = deque()
+
+    def __enter__(self) -> 'Writer':
+        return self
+
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self._finish(0)
+        finally:
+            self._pool.shutdown(cancel_futures=True)
+
+    def lacks(self, row: Row) -> bool:
+        """Return whether a frame of an earlier call was left empty, as by a power cut."""
+        path = self._folder / row.file
+        return row.outcome == KEPT and path.is_file() and not path.stat().st_size
+
+    def write_anew(self, row: Row, frame: bytes | np.ndarray | None) -> None:
+        """Write the frame of an earlier call's row, if it can still be had."""
+        if frame is not None:
+            self._write(row, frame)
+
+    def write(self, row: Row, frame: bytes | np.ndarray | None) -> None:
+        """Begin to write a frame, if there is one, and then its row."""
+        future = None
+        if frame is not None:
+            row = replace(row, file=self._free_name(row))
+            future = self._pool.submit(self._write, row, frame)
+        self._pending.append((row, future))
+        self._finish(self._most)
+
+    def _finish(self, most: int) -> None:
+        """Write rows, until at most so many wait for their frames."""
+        while self._pending and (len(self._pending) > most or self._is_done(self._pending[0][1])):
+            row, future = self._pending.popleft()
+            if future:
+                future.result()
+            self._manifest.append(row)
+            self._written(row)
+
+    @staticmethod
+    def _is_done(future: Future | None) -> bool:
+        return future is None or future.done()
+
+    def _free_name(self, row: Row) -> str:
+        # ROS allows no hyphen in a topic's name, so that two topics never get one name.
+        topic = re.sub(r'[^\w-]', '_', row.topic.strip('/').replace('/', '-'))[:LONGEST_NAME]
+        stem, files = f'{topic}-{row.stamp:019d}', self._manifest.files
+        name, number = f'{stem}.{self._settings.codec}', 1
+        # Cameras repeat stamps, and the time of simulations begins anew in every bag.
+        while name in files:
+            number += 1
+            name = f'{stem}-{number}.{self._settings.codec}'
+        files.add(name)
+        return name
+
+    def _write(self, row: Row, frame: bytes | np.ndarray) -> None:
+        if isinstance(frame, np.ndarray):
+            frame = self._encoded(resize_image(frame, row.height, row.width))
+        with replacing(self._folder / row.file, durable=False) as temporary:
+            temporary.write_bytes(frame)
+
+    def _encoded(self, picture: np.ndarray) -> bytes:
+        options = {'jpg': [cv2.IMWRITE_JPEG_QUALITY, self._settings.quality], 'png': []}
+        _, data = cv2.imencode(f'.{self._settings.codec}', picture,
+                               options[self._settings.codec])
+        return data.tobytes()
