@@ -30,7 +30,7 @@ import numpy as np
 from univseg_core.demo.scenes.worlds import WORLDS, write_worlds
 from univseg_core.files import LEFTOVER
 from univseg_core.reporting.description import describe
-from univseg_core.reporting.run_log import read_losses
+from univseg_core.reporting.run_tables import read_losses
 
 TIMES = {'data_wait', 'images_per_second', 'seconds_per_step'}
 """Columns of log.csv that no two runs share."""

@@ -43,7 +43,7 @@ from univseg_core.method.label_embeddings import principal_label_embeddings
 from univseg_core.method.pixel_statistics import ClassSamples, PrincipalComponents, SAMPLED_CELLS
 from univseg_core.models.model_file import load_model, ModelCard
 from univseg_core.models.universal import ModelSpec, UniversalSegmenter
-from univseg_core.reporting.run_log import read_losses
+from univseg_core.reporting.run_tables import read_losses
 from univseg_core.settings.config import load_config
 from univseg_core.training.run import train
 

@@ -25,7 +25,7 @@ import tempfile
 
 import numpy as np
 from univseg_core.demo.scenes.worlds import write_worlds
-from univseg_core.reporting.run_log import read_losses
+from univseg_core.reporting.run_tables import read_losses
 
 CONFIGURATIONS = {
     'compact': ('model.encoder=drn_d_22', 'model.stride=8', 'model.width=0.25',

@@ -57,7 +57,7 @@ from univseg_core.models.model_file import load_model, ModelCard
 from univseg_core.models.tensor_files import save_tensors
 from univseg_core.models.universal import ModelSpec, UniversalSegmenter, upsample
 from univseg_core.pictures.images import fit_size, read_image, resize_image
-from univseg_core.reporting.run_log import read_losses
+from univseg_core.reporting.run_tables import read_losses
 from univseg_core.settings.config import load_config, RunConfig
 from univseg_core.training.optimisation import new_optimizer
 from univseg_core.training.processes import new_fabric

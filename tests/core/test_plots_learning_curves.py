@@ -6,7 +6,7 @@ import pytest
 from univseg_core.pictures.images import read_image
 from univseg_core.reporting.plots.learning_curves import draw_learning_curves, load_courses
 from univseg_core.reporting.plots.runs import FigureError
-from univseg_core.reporting.run_log import read_validation, RunLogError
+from univseg_core.reporting.run_tables import read_validation, RunLogError
 
 
 @pytest.fixture

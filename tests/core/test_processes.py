@@ -32,7 +32,7 @@ from univseg_core.batches.stores import prepare_stores
 from univseg_core.batches.transforms import Augmentation
 from univseg_core.datasets.folders import DataError
 from univseg_core.models.universal import ModelSpec, UniversalSegmenter
-from univseg_core.reporting.run_log import read_losses
+from univseg_core.reporting.run_tables import read_losses
 from univseg_core.settings import config
 from univseg_core.settings.config import load_config
 from univseg_core.training import (

@@ -19,7 +19,7 @@ from univseg_core.batches.dataset import load_validation
 from univseg_core.inference.segmenter import Segmenter
 from univseg_core.measuring.evaluation import evaluate
 from univseg_core.models.model_file import load_model
-from univseg_core.reporting.run_log import best_validation, read_validation
+from univseg_core.reporting.run_tables import best_validation, read_validation
 from univseg_core.training import run as training_run
 from univseg_core.training import step as training_step
 from univseg_core.training import trainer

@@ -7,14 +7,12 @@ import pytest
 from tensorboard.summary.writer import event_file_writer
 from tiny_worlds import INDOOR, OUTDOOR, random_image
 from univseg_core.measuring.evaluation import DomainResult
-from univseg_core.reporting.run_log import (
+from univseg_core.reporting.run_log import LOG_EVERY, RunLog, tag
+from univseg_core.reporting.run_tables import (
     best_validation,
-    LOG_EVERY,
     read_losses,
     read_validation,
-    RunLog,
     RunLogError,
-    tag,
     Validation,
 )
 

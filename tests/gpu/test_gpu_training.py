@@ -18,7 +18,7 @@ from univseg_core.batches.stores import prepare_stores
 from univseg_core.batches.transforms import Augmentation
 from univseg_core.inference.segmenter import Segmenter
 from univseg_core.pictures.images import read_image
-from univseg_core.reporting.run_log import read_losses
+from univseg_core.reporting.run_tables import read_losses
 from univseg_core.training import step as training_step
 from univseg_core.training import trainer
 from univseg_core.training.checkpoint import save_checkpoint

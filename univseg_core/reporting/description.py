@@ -14,7 +14,7 @@ from univseg_core.method.label_embeddings import absent_classes, default_basis
 from univseg_core.method.losses import LOSSES
 from univseg_core.models.model_file import load_model, METADATA_KEY
 from univseg_core.models.pretrained import weights_named
-from univseg_core.reporting.run_log import best_validation, read_losses, read_validation
+from univseg_core.reporting.run_tables import best_validation, read_losses, read_validation
 import yaml
 
 CHECKPOINT_KEY = 'checkpoint'

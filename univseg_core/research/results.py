@@ -8,7 +8,7 @@ import statistics
 from typing import Any
 
 from univseg_core.files import write_text
-from univseg_core.reporting.run_log import read_losses
+from univseg_core.reporting.run_tables import read_losses
 from univseg_core.research.plan import ExperimentError, folder_of, is_finished
 from univseg_core.research.settings import Experiment
 from univseg_core.research.variants import VARIANTS

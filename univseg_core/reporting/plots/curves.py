@@ -9,11 +9,11 @@ from univseg_core.errors import UnivsegError
 from univseg_core.files import replacing
 from univseg_core.method.losses import LOSSES
 from univseg_core.reporting.plots.drawing import COLOURS, INK, set_range, style_axis
-from univseg_core.reporting.run_log import (
+from univseg_core.reporting.run_log import tag
+from univseg_core.reporting.run_tables import (
     best_validation,
     read_losses,
     read_validation,
-    tag,
     Validation,
 )
 

@@ -19,7 +19,7 @@ from univseg_core.reporting.plots.drawing import (
     write_figure,
 )
 from univseg_core.reporting.plots.runs import FigureError, run_names
-from univseg_core.reporting.run_log import read_losses, read_validation, Validation
+from univseg_core.reporting.run_tables import read_losses, read_validation, Validation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
