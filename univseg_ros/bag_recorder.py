@@ -40,6 +40,13 @@ MEGABYTE = 10**6
 STATUS_PERIOD = 1.0
 """Seconds between two messages on ~/status."""
 
+SERVICES = {
+    'pause': (Recorder.pause, 'paused'),
+    'resume': (Recorder.resume, 'recording goes on'),
+    'split': (Recorder.split, 'a new file begins with the next image'),
+}
+"""What each service does, and its answer."""
+
 
 class BagRecorder(ManagedNode):
     """
@@ -63,8 +70,8 @@ class BagRecorder(ManagedNode):
         self.add_on_set_parameters_callback(self._judge_parameters)
         declare_all(self, PARAMETERS)
         self._status_publisher = self.create_publisher(String, '~/status', LATCHED_QOS)
-        for name, action in {'pause': _pause, 'resume': _resume, 'split': _split}.items():
-            self.create_service(Trigger, f'~/{name}', self._answer_by(action))
+        for name, (action, done) in SERVICES.items():
+            self.create_service(Trigger, f'~/{name}', self._answer_by(action, done))
         StatusPublisher(self, self._look, 'recording', 'no image has come yet')
         steady_timer(self, STATUS_PERIOD, self._tell)
 
@@ -141,19 +148,18 @@ class BagRecorder(ManagedNode):
         }[self._text('policy')]()
 
     def _camera_topics(self) -> list[str]:
-        names = self._texts('topics')
-        if list(names) in ([], ANY):
-            return list(camera_topics(self))
-        return [self.resolve_topic_name(name) for name in names]
+        return self._named('topics') or list(camera_topics(self))
 
     def _confidence_topics(self) -> list[str]:
-        names = self._texts('confidence_topics')
-        if list(names) not in ([], ANY):
-            return [self.resolve_topic_name(name) for name in names]
         nodes = segmentation_nodes(self)
-        return [topic for topic, types in self.get_topic_names_and_types()
-                if topic.startswith(nodes) and topic.endswith('/confidence')
-                and IMAGE in types]
+        return self._named('confidence_topics') or [
+            topic for topic, types in self.get_topic_names_and_types()
+            if topic.startswith(nodes) and topic.endswith('/confidence') and IMAGE in types]
+
+    def _named(self, parameter: str) -> list[str]:
+        """Return the topics that a parameter names; none if they are to be discovered."""
+        names = list(self._texts(parameter))
+        return [] if names == ANY else [self.resolve_topic_name(name) for name in names]
 
     def _judge_parameters(self, parameters: Sequence[Parameter]) -> SetParametersResult:
         for parameter in parameters:
@@ -163,13 +169,14 @@ class BagRecorder(ManagedNode):
                 return SetParametersResult(successful=False, reason=reason)
         return SetParametersResult(successful=True)
 
-    def _answer_by(self, action: Callable[[Recorder], str]) -> Callable:
+    def _answer_by(self, action: Callable[[Recorder], None], done: str) -> Callable:
         def answer(request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
             if self._recorder is None:
                 response.message = f'nothing is being recorded: the node is {self._state()}'
                 return response
-            response.success, response.message = True, action(self._recorder)
-            self.get_logger().info(response.message)
+            action(self._recorder)
+            response.success, response.message = True, done
+            self.get_logger().info(done)
             self._tell()
             return response
         return answer
@@ -226,21 +233,6 @@ class BagRecorder(ManagedNode):
         if self._folder is not None:
             self._folder.close()
         self._folder = None
-
-
-def _pause(recorder: Recorder) -> str:
-    recorder.pause()
-    return 'paused'
-
-
-def _resume(recorder: Recorder) -> str:
-    recorder.resume()
-    return 'recording goes on'
-
-
-def _split(recorder: Recorder) -> str:
-    recorder.split()
-    return 'a new file begins with the next image'
 
 
 def main(args: list[str] | None = None) -> int:

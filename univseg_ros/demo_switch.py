@@ -53,6 +53,10 @@ class SwitchRecord:
     asked: int = 0
     answered: int = 0
 
+    def keep_image(self, image: Image) -> None:
+        """Keep an image, the first one of its stamp."""
+        self.images.setdefault(nanoseconds(image.header.stamp), image)
+
     def check(self, model: Path) -> str:
         """Return a table of what came back; raise DemoError where it is not as promised."""
         expect(len(self.images) == self.streamed,
@@ -115,9 +119,7 @@ def switch_heads(model: Path, frames: Path) -> SwitchRecord:
     observer = Node('demo_observer')
     try:
         qos = QoSProfile(depth=total)
-        observer.create_subscription(
-            Image, 'image',
-            lambda m: seen.images.setdefault(nanoseconds(m.header.stamp), m), qos)
+        observer.create_subscription(Image, 'image', seen.keep_image, qos)
         for name in seen.masks:
             observer.create_subscription(
                 Image, f'univseg/{name}/mask', mask_keeper(observer, seen, name), qos)

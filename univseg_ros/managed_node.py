@@ -95,14 +95,15 @@ class ManagedNode(ABC, LifecycleNode):
         """
         Refuse transitions that the node's state does not have.
 
-        Of such a request rclpy makes an exception, which would end the node. A service's callback
-        is not of its documented interface: tried with rclpy 7.1 (Jazzy); a version that has none
-        is left as it is.
+        Of such a request rclpy makes an exception, and gives no answer to who waits for one. A
+        service's callback is not of its documented interface: tried with rclpy 7.1 (Jazzy); a
+        version that has none is left as it is.
         """
         service, = (service for service in self.services if service.srv_type is ChangeState)
         change_state = getattr(service, 'callback', None)
         if change_state is None:
-            self.get_logger().warning('with this rclpy, an impossible transition ends the node')
+            self.get_logger().warning('with this rclpy, a request for an impossible transition is '
+                                      'never answered')
             return
 
         def answer(request: ChangeState.Request, response: ChangeState.Response
