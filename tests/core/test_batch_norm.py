@@ -112,7 +112,7 @@ def left(tmp_path_factory):
     context = multiprocessing.spawn(process, (folder,), PROCESSES, join=False)
     try:
         # One call waits for the first process that ends.
-        assert [context.join(timeout=60) for _ in range(PROCESSES)][-1], 'the processes hang'
+        assert [context.join(timeout=600) for _ in range(PROCESSES)][-1], 'the processes hang'
     finally:
         for each in context.processes:
             each.kill()

