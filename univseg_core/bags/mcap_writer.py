@@ -18,6 +18,7 @@ from univseg_core.bags.mcap import (
     CHANNEL,
     CHUNK,
     CHUNK_HEAD,
+    CHUNK_INDEX,
     DATA_END,
     decompress,
     FOOTER,
@@ -33,7 +34,7 @@ from univseg_core.bags.mcap import (
 )
 from univseg_core.bags.topics import Contents, definition_of, Topic
 
-HEADER, MESSAGE_INDEX, CHUNK_INDEX = 1, 7, 8
+HEADER, MESSAGE_INDEX = 1, 7
 BEFORE_SUMMARY = (HEADER, SCHEMA, CHANNEL, CHUNK, MESSAGE_INDEX)
 OPCODES = range(HEADER, DATA_END + 1)
 PROFILE, LIBRARY = 'ros2', 'univseg'
