@@ -7,7 +7,6 @@ A bag that is being written, or whose recorder was killed, has a file MARKER and
 
 from collections import Counter
 from contextlib import suppress
-import glob
 import os
 from pathlib import Path
 import time
@@ -17,6 +16,8 @@ from univseg_core.bags.metadata import write_metadata
 from univseg_core.bags.reading import in_order
 from univseg_core.bags.topics import Contents, Topic
 from univseg_core.files import remove_leftovers
+
+SUFFIX = '.mcap'
 
 MARKER = '.recording'
 """
@@ -140,16 +141,9 @@ class BagWriter:
                     or (self._split_seconds and seconds >= self._split_seconds))
 
     def _next_file(self) -> McapWriter:
-        path = self.folder / f'{self.folder.name}_{self._number}{McapWriter.suffix}'
         self._begin = time.monotonic()
-        try:
-            file = McapWriter(path, self._compression)
-        except FileExistsError:  # it is somebody else's
-            raise
-        except OSError:
-            for left in self.folder.glob(f'{glob.escape(path.name)}*'):
-                left.unlink()
-            raise
+        file = McapWriter(self.folder / f'{self.folder.name}_{self._number}{SUFFIX}',
+                          self._compression)
         self._number += 1
         return file
 
@@ -189,7 +183,7 @@ def finish_bag(folder: Path) -> tuple[int, list[str]]:
     _release_reserve(folder)
     remove_leftovers(folder)
     files, problems = [], []
-    for path in sorted(folder.glob(f'*{McapWriter.suffix}'), key=in_order):
+    for path in sorted(folder.glob(f'*{SUFFIX}'), key=in_order):
         try:
             file = McapWriter.recover(path)
         except ValueError as error:

@@ -91,17 +91,21 @@ class McapWriter:
     A new MCAP file; `compression` of its chunks is zstd or empty.
 
     What was written before `flush` returned stays readable, whatever ends the process. Raises
-    OSError where the disk is full: the file then ends behind the last whole chunk, and
-    `contents` tells what it holds.
+    FileExistsError where there is a file, and OSError where the disk is full: a new file is then
+    removed, any other ends behind the last whole chunk, and `contents` tells what it holds.
     """
 
-    suffix = '.mcap'
     reserve = 1 << 20
     """Bytes of the disk that finishing a file may take: it has its summary."""
 
     def __init__(self, path: Path, compression: str = ''):
         self._open(path, compression, os.O_CREAT | os.O_EXCL)
-        self._append([MAGIC, _record(HEADER, _text(PROFILE) + _text(LIBRARY))])
+        try:
+            self._append([MAGIC, _record(HEADER, _text(PROFILE) + _text(LIBRARY))])
+        except OSError:
+            self.abandon()
+            path.unlink()
+            raise
 
     @classmethod
     def recover(cls, path: Path) -> 'McapWriter':

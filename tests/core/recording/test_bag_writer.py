@@ -1,6 +1,7 @@
 """Bags in files of a size and time, finished or left by a kill."""
 
 import os
+from pathlib import Path
 import shutil
 
 import pytest
@@ -260,9 +261,11 @@ def test_a_file_that_cannot_be_begun_costs_nothing_of_those_before(tmp_path, mon
             os.write(file, b'begun')
             raise OSError('full')
         full.setattr(os, 'writev', writev)
+        open_files = len(list(Path('/proc/self/fd').iterdir()))
         for _ in range(2):
             with pytest.raises(OSError, match='full'):
                 write(bag, [front(1)])
+        assert len(list(Path('/proc/self/fd').iterdir())) == open_files
     bag.close()
     assert bag.counts == {'/front': 1}
     assert len(list(bag.folder.iterdir())) == 2
