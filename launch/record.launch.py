@@ -14,6 +14,8 @@ CONFIG = Path(__file__).parents[1] / 'config' / 'ros'
 DIRECTORY = '~/recordings'
 IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
 BACKENDS = ('univseg', 'rosbag2')
+# Of MCAP, which rosbag2 writes by default.
+ROSBAG2_COMPRESSIONS = {'none': [], 'zstd': ['--storage-preset-profile', 'zstd_fast']}
 
 END = '60'
 """Seconds that the recorder has at its end: images that wait for a slow disk are written."""
@@ -24,7 +26,6 @@ ARGUMENTS = [
     ('directory', '', f'Folder of the bags ({DIRECTORY})'),
     ('policy', '', 'Which images are kept: all, rate, novel or uncertain'),
     ('rate', '', 'With policy rate: images a second of each topic'),
-    ('storage', '', 'mcap or sqlite3'),
     ('compression', '', 'none or zstd'),
     ('max_size', '', 'Megabytes that the bags in the directory may have together; 0: no limit'),
     ('when_full', '', 'What to do where max_size is reached or the disk is full: stop or '
@@ -40,7 +41,7 @@ ARGUMENTS = [
 def overrides(arguments: dict[str, str]) -> dict[str, object]:
     """Return the node's parameters that launch arguments give, which are not empty."""
     parameters = {name: arguments[name]
-                  for name in ('directory', 'policy', 'storage', 'compression', 'when_full')
+                  for name in ('directory', 'policy', 'compression', 'when_full')
                   if arguments[name]}
     if topics := _topics(arguments):
         parameters['topics'] = topics
@@ -67,16 +68,8 @@ def rosbag2_command(arguments: dict[str, str], now: datetime) -> list[str]:
     if Path(arguments['params_file']) != CONFIG / 'recorder.yaml':
         raise launching.bad_argument('params_file', arguments['params_file'],
                                      'none: rosbag2 does not read it; backend:=univseg does')
-    storage, compression = arguments['storage'] or 'mcap', arguments['compression'] or 'none'
-    compressions = {
-        ('mcap', 'none'): [],
-        ('sqlite3', 'none'): [],
-        ('mcap', 'zstd'): ['--storage-preset-profile', 'zstd_fast'],
-        ('sqlite3', 'zstd'): ['--compression-mode', 'message', '--compression-format', 'zstd'],
-    }
-    if storage not in ('mcap', 'sqlite3'):
-        raise launching.bad_argument('storage', storage, 'mcap or sqlite3')
-    if compression not in ('none', 'zstd'):
+    compression = arguments['compression'] or 'none'
+    if compression not in ROSBAG2_COMPRESSIONS:
         raise launching.bad_argument('compression', compression, 'none or zstd')
     directory = Path(arguments['directory'] or DIRECTORY).expanduser()
     namespace = arguments['namespace'].strip('/')
@@ -84,7 +77,7 @@ def rosbag2_command(arguments: dict[str, str], now: datetime) -> list[str]:
               for topic in _topics(arguments)]
     return [
         'ros2', 'bag', 'record', '--output', str(directory / f'camera_{now:%Y_%m_%d-%H_%M_%S}'),
-        '--storage', storage, *compressions[storage, compression],
+        *ROSBAG2_COMPRESSIONS[compression],
         '--log-level', arguments['log_level'].lower(), '--disable-keyboard-controls',
         *(['--use-sim-time'] if launching.flags(arguments).get('use_sim_time') else []),
         *(['--topics', *topics] if topics else ['--topic-types', *IMAGE_TYPES])]
@@ -100,6 +93,11 @@ def start_recorder(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     if arguments['backend'] not in BACKENDS:
         raise launching.bad_argument('backend', arguments['backend'],
                                      f'one of {", ".join(BACKENDS)}')
+    # An argument of former versions; launch ignores in silence what is not declared.
+    if (storage := context.launch_configurations.get('storage')) not in (None, '', 'mcap'):
+        raise launching.bad_argument('storage', storage, 'nothing: bags are MCAP files, and no '
+                                     'others any more; `ros2 bag convert` makes sqlite3 files of '
+                                     'them')
     params_file = launching.checked_file(arguments)
     environment, told = launching.dds_environment(
         arguments['dds_profile'], CONFIG / 'fastdds_large_images.xml')

@@ -23,7 +23,7 @@ from univseg_ros.parameter_table import declare_all
 from univseg_ros.qos import LATCHED_QOS
 from univseg_ros.raw_subscriptions import RawSubscriptions
 from univseg_ros.recorder_diagnostics import LOSSES, RecordingWatch, summary
-from univseg_ros.recorder_parameters import ANY, COMPRESSIONS, objection, PARAMETERS
+from univseg_ros.recorder_parameters import ANY, COMPRESSIONS, objection, PARAMETERS, STORAGE
 from univseg_ros.timers import steady_timer
 
 NODE_NAME = 'bag_recorder'
@@ -69,6 +69,7 @@ class BagRecorder(ManagedNode):
         # Before they are declared, so that the values given at start are judged as later ones.
         self.add_on_set_parameters_callback(self._judge_parameters)
         declare_all(self, PARAMETERS)
+        self.declare_parameter(*STORAGE)
         self._status_publisher = self.create_publisher(String, '~/status', LATCHED_QOS)
         for name, (action, done) in SERVICES.items():
             self.create_service(Trigger, f'~/{name}', self._answer_by(action, done))
@@ -118,8 +119,7 @@ class BagRecorder(ManagedNode):
             self._confidences.open()
         self._lost.clear()
         self._watch = RecordingWatch(self._recorder, self._cameras, self._confidences)
-        self.get_logger().info(f'active; policy {policy}, {self._text("storage")}, bags in '
-                               f'{directory}')
+        self.get_logger().info(f'active; policy {policy}, bags in {directory}')
         return super().on_activate(state)
 
     def destroy_node(self) -> None:
@@ -133,9 +133,8 @@ class BagRecorder(ManagedNode):
         if largest := self._integer('max_size') * MEGABYTE // 4:
             split_size = min(split_size or largest, largest)
         return Settings(
-            directory, self._text('name'), self._text('storage'),
-            COMPRESSIONS[self._text('compression')], split_size, self._number('split_time'),
-            self._integer('queue_size') * MEGABYTE)
+            directory, self._text('name'), COMPRESSIONS[self._text('compression')], split_size,
+            self._number('split_time'), self._integer('queue_size') * MEGABYTE)
 
     def _policy(self) -> Policy:
         return {

@@ -106,7 +106,7 @@ class ReadAhead:
         except Exception as error:
             self._error = error
         finally:
-            self._frames.close()  # here, since a bag's database wants the thread that opened it
+            self._frames.close()  # here, since no other thread may while it runs
             with self._changed:
                 self._ended = True
                 self._changed.notify_all()
@@ -240,7 +240,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('source', type=Path,
                         help='a folder of images, an image, a video, or a ROS 2 bag (its folder, '
-                        '.mcap or .db3 file)')
+                        '.mcap or .db3 file), a damaged or unfinished one as far as it goes')
     parser.add_argument('--topic', help="the bag's image topic; not needed where it has only one")
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument('--compressed', action='store_const', const=True, default=None,
@@ -292,12 +292,13 @@ def main(args: list[str] | None = None) -> int:
         logger.error(f'skipped: {reason}', throttle_duration_sec=LOG_PERIOD)
 
     try:
-        source = open_source(options.source, options.topic, options.compressed, skipped)
+        source = open_source(options.source, options.topic, options.compressed, skipped,
+                             logger.warning)
         if options.keep_stamps and not source.has_stamps:
             raise SourceError(f'{options.source}: not a bag, and so without stamps to keep')
         with ros_until_signal(args):
             play(source, options)
-    except SourceError as error:  # some damage in a bag shows only while it is played
+    except SourceError as error:  # some damage shows only while it is played
         logger.fatal(str(error))
         return 1
     return 0

@@ -11,6 +11,7 @@ import numpy as np
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
+from univseg_core.bags.reading import Bag, BagError, is_bag
 from univseg_core.errors import UnivsegError
 from univseg_core.pictures.image_messages import decode, MessageError
 from univseg_core.pictures.images import IMAGE_SUFFIXES, ImageError, read_image
@@ -28,11 +29,10 @@ LARGEST_JPEG = 65500
 """Pixels a side that libjpeg can write."""
 
 COMPRESSED_FORMATS = {'.jpg': 'jpeg', '.jpeg': 'jpeg', '.png': 'png'}
-BAG_SUFFIXES = ('.mcap', '.db3', '.bag')
 TYPES = {f'sensor_msgs/msg/{type_.__name__}': type_ for type_ in (Image, CompressedImage)}
 
-Skipped = Callable[[str], None]
-"""Is told of an image that cannot be played, and why; the others are played."""
+Told = Callable[[str], None]
+"""Is told of something that cannot be played, and why; the rest is played."""
 
 
 class SourceError(UnivsegError):
@@ -57,7 +57,7 @@ class FolderSource:
 
     has_stamps = False
 
-    def __init__(self, folder: Path, compressed: bool, skipped: Skipped):
+    def __init__(self, folder: Path, compressed: bool, skipped: Told):
         self._paths = [folder] if folder.is_file() else sorted(
             path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
         if not self._paths:
@@ -123,25 +123,35 @@ class BagSource:
     The images of one topic of a ROS 2 bag; without `topic`, of the only topic that has some.
 
     `compressed` None sends them as they were recorded; True encodes raw ones as JPEG, False
-    decodes compressed ones. Raises SourceError where the bag cannot be read or has no such topic.
+    decodes compressed ones. A bag that is damaged or was not finished is played as far as it can
+    be read; `damaged` is told what is missing. Raises SourceError where that is all, or where
+    there is no such topic.
     """
 
     has_stamps = True
 
-    def __init__(self, bag: Path, topic: str | None, compressed: bool | None, skipped: Skipped):
-        self._bag = bag
+    def __init__(self, path: Path, topic: str | None, compressed: bool | None, skipped: Told,
+                 damaged: Told):
+        self._path = path
         self._skipped = skipped
-        with _open_bag(bag) as reader:
-            types = {connection.topic: connection.msgtype for connection in reader.connections
-                     if connection.msgtype in TYPES}
+        self._damaged = damaged
+        self._told: set[str] = set()
+        with _open_bag(path) as bag:
+            types = {name: type_ for name, type_ in bag.topics().items() if type_ in TYPES}
+            if not types:
+                for _ in bag.messages((), until=0):
+                    pass  # There is none; it finds what is broken.
+                if bag.damage:
+                    raise SourceError(f'{path}: not a readable ROS 2 bag: '
+                                      f'{"; ".join(bag.damage)}')
         available = ', '.join(sorted(types)) or 'none'
         if topic is None and len(types) != 1:
             advice = 'name one with --topic. ' if types else ''
             raise SourceError(
-                f'{bag}: expected one image topic; {advice}Its image topics: {available}')
+                f'{path}: expected one image topic; {advice}Its image topics: {available}')
         self._topic = topic or next(iter(types))
         if self._topic not in types:
-            raise SourceError(f'{bag}: no images on {topic}. Its image topics: {available}')
+            raise SourceError(f'{path}: no images on {topic}. Its image topics: {available}')
         self._recorded_type = TYPES[types[self._topic]]
         self.type = (self._recorded_type if compressed is None
                      else CompressedImage if compressed else Image)
@@ -149,16 +159,23 @@ class BagSource:
     def __iter__(self) -> Iterator[Frame]:
         """Yield the frames in the order and at the times of their recording."""
         first, seconds = None, 0.0
-        with _open_bag(self._bag) as reader:
-            connections = [connection for connection in reader.connections
-                           if connection.topic == self._topic]
-            for _, nanoseconds, data in reader.messages(connections=connections):
-                first = nanoseconds if first is None else first
-                seconds = max(seconds, (nanoseconds - first) / 1e9)
+        with _open_bag(self._path) as bag:
+            self._tell(bag.damage)
+            for recorded in bag.messages([self._topic], by_time=True):
+                first = recorded.time if first is None else first
+                seconds = max(seconds, (recorded.time - first) / 1e9)
                 try:
-                    yield Frame(seconds, self._message(data))
+                    yield Frame(seconds, self._message(bytes(recorded.data)))
                 except MessageError as error:
-                    self._skipped(f'{self._bag}: {error}')
+                    self._skipped(f'{self._path}: {error}')
+            self._tell(bag.damage)
+
+    def _tell(self, damage: list[str]) -> None:
+        """Tell of damage, but not each time that the bag is played."""
+        for text in damage:
+            if text not in self._told:
+                self._told.add(text)
+                self._damaged(text)
 
     def _message(self, data: bytes) -> Image | CompressedImage:
         try:
@@ -174,29 +191,24 @@ Source = FolderSource | VideoSource | BagSource
 """Its `type` is that of its messages; `has_stamps` says whether they were recorded with stamps."""
 
 
-def open_source(path: Path, topic: str | None, compressed: bool | None,
-                skipped: Skipped) -> Source:
+def open_source(path: Path, topic: str | None, compressed: bool | None, skipped: Told,
+                damaged: Told) -> Source:
     """
     Return what is at a path, ready to be played.
 
-    That is a bag (a folder with metadata.yaml, or a file of it), a folder of images, an image or
-    a video. `compressed` None leaves a bag's messages as they are, and sends others raw.
-    Raises SourceError where there is none of them.
+    That is a bag (a folder with metadata.yaml or with files of a bag, or such a file), a folder of
+    images, an image or a video. `compressed` None leaves a bag's messages as they are, and sends
+    others raw. `skipped` is told of images, `damaged` of a bag's files. Raises SourceError where
+    there is none of them.
     """
     if not path.exists():
         raise SourceError(
             f'{path}: not there; expected a folder of images, a video or a ROS 2 bag')
     suffix = path.suffix.lower()
-    if (path / 'metadata.yaml').exists() or (path.is_file() and suffix in BAG_SUFFIXES):
-        return BagSource(path, topic, compressed, skipped)
+    if is_bag(path) or (suffix == '.bag' and path.is_file()):
+        return BagSource(path, topic, compressed, skipped, damaged)
     if topic is not None:
         raise SourceError(f'{path}: not a bag, and so without the topic {topic}')
-    if path.is_dir():
-        parts = [part for part in sorted(path.iterdir()) if part.suffix in BAG_SUFFIXES]
-        if parts:
-            raise SourceError(
-                f'{path}: a bag without metadata.yaml (was its recording cut off?); play '
-                f'{parts[0]}, or mend it with: ros2 bag reindex {path}')
     if path.is_dir() or suffix in IMAGE_SUFFIXES:
         return FolderSource(path, bool(compressed), skipped)
     return VideoSource(path, bool(compressed))
@@ -237,15 +249,9 @@ def _open_video(video: Path) -> Iterator[cv2.VideoCapture]:
 
 
 @contextmanager
-def _open_bag(bag: Path) -> Iterator:
+def _open_bag(path: Path) -> Iterator[Bag]:
     try:
-        from rosbags.rosbag2 import Reader
-    except ImportError as error:
-        raise SourceError(f'{bag}: reading bags needs rosbags (pip install rosbags)') from error
-    try:
-        with Reader(bag) as reader:
-            yield reader
-    except Exception as error:
-        # Damaged files make rosbags raise errors of Python, sqlite3, zstd and others.
-        raise SourceError(f'{bag}: not a readable ROS 2 bag: '
-                          f'{str(error) or type(error).__name__}') from error
+        with Bag(path) as bag:
+            yield bag
+    except BagError as error:
+        raise SourceError(str(error)) from error

@@ -6,7 +6,6 @@ from typing import Any
 
 from rclpy.exceptions import InvalidTopicNameException
 from rclpy.validate_topic_name import validate_topic_name
-from univseg_core.bags.bag_writer import STORAGES
 from univseg_ros.parameter_table import ParameterSpec, table_objection
 
 ANY = ['']
@@ -29,11 +28,8 @@ PARAMETERS = {
     'name': ParameterSpec(
         'camera', "Beginning of the bags' names, before the date.",
         'inactive'),
-    'storage': ParameterSpec(
-        'mcap', 'Kind of the files.',
-        'inactive', choices=tuple(STORAGES)),
     'compression': ParameterSpec(
-        'none', 'Compression of chunks (mcap) or messages (sqlite3).',
+        'none', "Compression of the files' chunks.",
         'inactive', choices=tuple(COMPRESSIONS)),
     'policy': ParameterSpec(
         'all', 'Which images are kept: all; some a second (rate); those that differ from the '
@@ -89,6 +85,14 @@ PARAMETERS = {
 }
 """The parameters of the node by name."""
 
+STORAGE = 'storage', 'mcap'
+"""
+A parameter of former versions, and the value that it may still have.
+
+It is declared, too: rclpy ignores in silence what is not, and a robot that asks for sqlite3 would
+not be told.
+"""
+
 
 def objection(name: str, value: Any, *, configured: bool = False, active: bool = False) -> str:
     """
@@ -96,6 +100,9 @@ def objection(name: str, value: Any, *, configured: bool = False, active: bool =
 
     `configured` and `active` tell the node's state. Types and ranges are judged by rclpy.
     """
+    if name == STORAGE[0] and value != STORAGE[1]:
+        return (f'{name}: {value!r}: bags are MCAP files, and no others any more; leave this '
+                'parameter out. `ros2 bag convert` makes sqlite3 files of them')
     spec = PARAMETERS.get(name)
     if spec is None:
         return ''

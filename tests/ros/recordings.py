@@ -1,6 +1,9 @@
 """Folders, videos and bags of a few small pictures, as sources for the player."""
 
 import array
+from multiprocessing import get_context
+import os
+import signal
 
 from builtin_interfaces.msg import Time
 import cv2
@@ -9,6 +12,8 @@ import pytest
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Header
+from univseg_core.bags.bag_writer import BagWriter
+from univseg_core.bags.topics import Topic
 from univseg_ros.messages import rgb_message
 
 
@@ -37,6 +42,26 @@ def write_video(path, greys, rate=12.5):
     return path
 
 
+def record_and_be_killed(path, images):
+    """Write a bag of pictures on /front as our recorder does, in a process that is killed."""
+    pytest.importorskip('rosbags.rosbag2', reason='needs rosbags')
+    process = get_context('spawn').Process(target=_record_and_be_killed, args=(path, images))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    return path
+
+
+def _record_and_be_killed(path, images):
+    bag, topic = BagWriter(path), Topic('/front', 'sensor_msgs/msg/Image')
+    for number, image in enumerate(images):
+        data = serialize_message(rgb_message(image, Header()))
+        bag.write(topic, number * 10**8, 0, data)
+    bag.flush()
+    bag.write(topic, 10**10, 0, data)  # which is lost
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def write_bag(path, images, storage='sqlite3', interval=10**9):
     """
     Write a ROS 2 bag with pictures on /front (raw) and /back (PNG), and a text on /text.
@@ -58,7 +83,7 @@ def add_images(writer, images, interval):
     back = writer.add_connection('/back', 'sensor_msgs/msg/CompressedImage', typestore=store)
     text = writer.add_connection('/text', 'std_msgs/msg/String', typestore=store)
     for number, image in enumerate(images):
-        moment = number * interval
+        moment = 10**10 + number * interval
         header = Header(stamp=Time(sec=100 + number, nanosec=5), frame_id='front_camera')
         writer.write(front, moment, serialize_message(rgb_message(image, header)))
         png = cv2.imencode('.png', image[..., ::-1])[1].tobytes()

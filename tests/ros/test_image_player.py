@@ -98,6 +98,17 @@ def test_a_bag_again_and_again_as_another_camera_now(start, peer, bag, pictures)
     assert 'Traceback' not in player.output
 
 
+def test_an_unfinished_bag_as_far_as_it_goes(start, peer, tmp_path, pictures):
+    bag = recordings.record_and_be_killed(tmp_path / 'bag', pictures)
+    received = peer.collect(Image, '/unfinished/camera/image_raw', QOS)
+    player = run_player(start, 'unfinished', bag)
+    peer.wait_until(lambda: len(received) == 3, 'three images')
+    assert_are(received, pictures)
+    assert player.end() == 0
+    assert f'{bag / "bag_0.mcap"}: broken at byte ' in player.output
+    assert 'sent 3 images' in player.output
+
+
 def test_a_damaged_image_is_skipped(start, peer, folder, pictures):
     (folder / 'aa.png').write_bytes((folder / 'a.png').read_bytes()[:40])
     received = peer.collect(Image, '/damaged/camera/image_raw', QOS)

@@ -48,11 +48,11 @@ def test_only_arguments_that_are_given_win_over_the_parameter_file(launch_file, 
     assert launch_file.overrides(arguments) == {}
     given = launch_file.overrides({
         **arguments, 'topics': '/front/image, back/image', 'directory': '/data', 'policy': 'novel',
-        'storage': 'sqlite3', 'compression': 'zstd', 'max_size': '2000', 'rate': '2',
+        'compression': 'zstd', 'max_size': '2000', 'rate': '2',
         'when_full': 'drop_oldest', 'autostart': 'False', 'use_sim_time': 'true'})
     assert given == {
         'topics': ['/front/image', 'back/image'], 'directory': '/data', 'policy': 'novel',
-        'storage': 'sqlite3', 'compression': 'zstd', 'max_size': 2000, 'rate': 2.0,
+        'compression': 'zstd', 'max_size': 2000, 'rate': 2.0,
         'when_full': 'drop_oldest', 'autostart': False, 'use_sim_time': True}
     for name, value in given.items():
         assert objection(name, value) == ''
@@ -66,18 +66,14 @@ def test_only_arguments_that_are_given_win_over_the_parameter_file(launch_file, 
 def test_rosbag2_is_called_for_what_the_arguments_say(launch_file, arguments):
     command = launch_file.rosbag2_command({**arguments, 'directory': '/data'}, NOW)
     assert command == [
-        'ros2', 'bag', 'record', '--output', '/data/camera_2026_01_02-03_04_05', '--storage',
-        'mcap', '--log-level', 'info', '--disable-keyboard-controls', '--topic-types',
-        'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage']
+        'ros2', 'bag', 'record', '--output', '/data/camera_2026_01_02-03_04_05', '--log-level',
+        'info', '--disable-keyboard-controls', '--topic-types', 'sensor_msgs/msg/Image',
+        'sensor_msgs/msg/CompressedImage']
     command = launch_file.rosbag2_command({
         **arguments, 'topics': '/front/image,image', 'namespace': '/robot', 'use_sim_time': 'true',
         'compression': 'zstd', 'policy': 'all', 'max_size': '0', 'autostart': 'true'}, NOW)
     assert command[-4:] == ['--use-sim-time', '--topics', '/front/image', '/robot/image']
-    assert command[7:9] == ['--storage-preset-profile', 'zstd_fast']
-    command = launch_file.rosbag2_command({
-        **arguments, 'storage': 'sqlite3', 'compression': 'zstd'}, NOW)
-    assert command[6:11] == ['sqlite3', '--compression-mode', 'message', '--compression-format',
-                             'zstd']
+    assert command[5:7] == ['--storage-preset-profile', 'zstd_fast']
 
 
 @pytest.mark.parametrize(('argument', 'value', 'complaint'), [
@@ -86,7 +82,6 @@ def test_rosbag2_is_called_for_what_the_arguments_say(launch_file, arguments):
     ('when_full', 'drop_oldest', 'when_full:=drop_oldest: expected nothing but stop'),
     ('autostart', 'false', 'autostart:=false: expected nothing but true'),
     ('params_file', 'my.yaml', 'params_file:=my.yaml: expected none: rosbag2 does not read it'),
-    ('storage', 'bag', 'storage:=bag: expected mcap or sqlite3'),
     ('compression', 'lz4', 'compression:=lz4: expected none or zstd')])
 def test_what_rosbag2_does_not_have_is_told(launch_file, arguments, argument, value, complaint):
     with pytest.raises(ValueError, match=complaint):
@@ -111,6 +106,7 @@ def test_a_launched_recorder_records_until_it_is_interrupted(ros2_launch, peer, 
 @pytest.mark.parametrize(('argument', 'complaint'), [
     ('backend:=mine', 'launch argument backend:=mine: expected one of univseg, rosbag2'),
     ('max_size:=2GB', 'launch argument max_size:=2GB: expected megabytes'),
+    ('storage:=sqlite3', 'launch argument storage:=sqlite3: expected nothing: bags are MCAP'),
     ('use_sim_time:=1', 'launch argument use_sim_time:=1: expected true or false'),
     ('params_file:=/no.yaml', 'launch argument params_file:=/no.yaml: expected a YAML file')])
 def test_a_bad_argument_starts_nothing_and_is_told_in_a_sentence(ros2_launch, argument, complaint):

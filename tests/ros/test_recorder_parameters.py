@@ -18,7 +18,7 @@ def test_every_parameter_is_described_and_its_default_acceptable(name):
 
 
 @pytest.mark.parametrize(('name', 'value', 'complaint'), [
-    ('storage', 'rosbag', "storage: 'rosbag' is not one of mcap, sqlite3"),
+    ('storage', 'sqlite3', "storage: 'sqlite3': bags are MCAP files, and no others any more"),
     ('compression', 'lz4', "compression: 'lz4' is not one of none, zstd"),
     ('policy', 'some', "policy: 'some' is not one of all, rate, novel, uncertain"),
     ('when_full', 'burst', "when_full: 'burst' is not one of stop, drop_oldest"),
@@ -37,7 +37,7 @@ def test_what_cannot_be_is_told(name, value, complaint):
 
 @pytest.mark.parametrize(('name', 'value'), [
     ('topics', ['']), ('topics', []), ('topics', ['/front/image', 'back']), ('name', 'yard-1_a'),
-    ('use_sim_time', True)])
+    ('storage', 'mcap'), ('use_sim_time', True)])
 def test_what_can_be_is_not_objected_to(name, value):
     assert objection(name, value) == ''
 

@@ -7,8 +7,6 @@ A bag that is being written, or whose recorder was killed, has a file MARKER and
 
 from collections import Counter
 from contextlib import suppress
-import glob
-import json
 import os
 from pathlib import Path
 import time
@@ -16,17 +14,15 @@ import time
 from univseg_core.bags.mcap_writer import McapWriter
 from univseg_core.bags.metadata import write_metadata
 from univseg_core.bags.reading import in_order
-from univseg_core.bags.sqlite_writer import SqliteWriter
 from univseg_core.bags.topics import Contents, Topic
 from univseg_core.files import remove_leftovers
 
-STORAGES: dict[str, type[McapWriter | SqliteWriter]] = {
-    'mcap': McapWriter, 'sqlite3': SqliteWriter}
+SUFFIX = '.mcap'
 
 MARKER = '.recording'
 """
-A bag's file that is there while the bag is not finished. It says how it is stored, and takes room
-on the disk, which finishing the bag gets when that is full.
+A bag's file that is there while the bag is not finished. It takes room on the disk, which
+finishing the bag gets when that is full.
 """
 
 
@@ -38,12 +34,14 @@ class BagWriter:
     OSError where the disk is full: the bag is then to be closed, with what it has.
     """
 
-    def __init__(self, folder: Path, storage: str = 'mcap', compression: str = '',
-                 split_size: int = 0, split_seconds: float = 0.0):
+    reserve = McapWriter.reserve
+    """The bytes that are held back for the bag's end."""
+
+    def __init__(self, folder: Path, compression: str = '', split_size: int = 0,
+                 split_seconds: float = 0.0):
         self.folder = folder
         self.finished: list[tuple[Path, Contents]] = []
         """The files that are closed, and what they hold."""
-        self._storage = storage
         self._compression = compression
         self._split_size = split_size
         self._split_seconds = split_seconds
@@ -51,10 +49,10 @@ class BagWriter:
         self._sizes: dict[Path, int] = {}
         self._finished_counts: Counter[str] = Counter()
         self._topics: dict[str, Topic] = {}
-        self._file: McapWriter | SqliteWriter | None = None
+        self._file: McapWriter | None = None
         folder.mkdir(parents=True)
         try:
-            _mark(folder, storage, compression)
+            _mark(folder)
         except BaseException:
             (folder / MARKER).unlink(missing_ok=True)
             folder.rmdir()
@@ -71,11 +69,6 @@ class BagWriter:
         """Return the bytes of all files of the bag with messages."""
         file = self._file
         return sum(self._sizes.values()) + (file.size if file else 0)
-
-    @property
-    def reserve(self) -> int:
-        """Return the bytes that are held back for the bag's end."""
-        return STORAGES[self._storage].reserve
 
     @property
     def counts(self) -> Counter[str]:
@@ -139,30 +132,22 @@ class BagWriter:
         finally:
             if self._file:
                 self._file.abandon()
-        _complete(self.folder, self._storage, self._compression,
-                  [(path, contents) for path, contents in self.finished if path.exists()])
+        _complete(self.folder, [(path, contents) for path, contents in self.finished
+                                if path.exists()])
 
-    def _is_full(self, file: McapWriter | SqliteWriter) -> bool:
+    def _is_full(self, file: McapWriter) -> bool:
         seconds = time.monotonic() - self._begin
         return bool((self._split_size and file.size >= self._split_size)
                     or (self._split_seconds and seconds >= self._split_seconds))
 
-    def _next_file(self) -> McapWriter | SqliteWriter:
-        writer = STORAGES[self._storage]
-        path = self.folder / f'{self.folder.name}_{self._number}{writer.suffix}'
+    def _next_file(self) -> McapWriter:
         self._begin = time.monotonic()
-        try:
-            file = writer(path, self._compression)
-        except FileExistsError:  # it is somebody else's
-            raise
-        except OSError:
-            for left in self.folder.glob(f'{glob.escape(path.name)}*'):
-                left.unlink()
-            raise
+        file = McapWriter(self.folder / f'{self.folder.name}_{self._number}{SUFFIX}',
+                          self._compression)
         self._number += 1
         return file
 
-    def _finish_file(self, file: McapWriter | SqliteWriter) -> None:
+    def _finish_file(self, file: McapWriter) -> None:
         """Close the file, with what could be written of it; it is removed if that is nothing."""
         with suppress(OSError):  # what is lost by that, the file's contents tell
             file.flush()
@@ -188,22 +173,19 @@ def finish_bag(folder: Path) -> tuple[int, list[str]]:
 
     Its files are cut behind the last whole message and completed; a damaged one is left as it is
     and out of the metadata, and the bag stays marked while it is there. A bag without a message
-    is removed. The recorder must not be running. Raises OSError where the disk is full.
+    is removed. The recorder must not be running. Raises OSError where the disk is full, and
+    ValueError for sqlite3 files, which recorders of earlier versions wrote.
     """
-    head = (folder / MARKER).read_bytes().partition(b'\0')[0]
-    try:
-        settings = json.loads(head)
-        storage, compression = settings['storage'], settings['compression']
-    except (ValueError, KeyError, TypeError):  # killed before it was written, or a power cut
-        storage = 'sqlite3' if any(folder.glob(f'*{SqliteWriter.suffix}')) else 'mcap'
-        compression = ''
+    if any(folder.glob('*.db3')):
+        raise ValueError('it has sqlite3 files, which are not written any more; it is read as it '
+                         f'is, and finished by `ros2 bag reindex {folder}`; {folder / MARKER} '
+                         'can be removed then')
     _release_reserve(folder)
     remove_leftovers(folder)
-    writer = STORAGES[storage]
     files, problems = [], []
-    for path in sorted(folder.glob(f'*{writer.suffix}'), key=in_order):
+    for path in sorted(folder.glob(f'*{SUFFIX}'), key=in_order):
         try:
-            file = writer.recover(path)
+            file = McapWriter.recover(path)
         except ValueError as error:
             if path.stat().st_size:
                 problems.append(str(error))
@@ -218,32 +200,26 @@ def finish_bag(folder: Path) -> tuple[int, list[str]]:
             file.abandon()
         if not file.contents.counts:
             path.unlink()
-    _complete(folder, storage, compression, files, is_whole=not problems)
+    _complete(folder, files, is_whole=not problems)
     return sum(contents.counts.total() for _, contents in files), problems
 
 
-def _mark(folder: Path, storage: str, compression: str) -> None:
-    data = json.dumps({'storage': storage, 'compression': compression}).encode()
+def _mark(folder: Path) -> None:
     with (folder / MARKER).open('wb') as file:
-        file.write(data)
-        # Not lost by a power cut: without it, nothing tells of compressed messages.
-        file.flush()
+        # Not lost by a power cut: without it, nobody would finish the bag.
         os.fsync(file.fileno())
         # Written, since a hole takes no room.
-        file.write(bytes(STORAGES[storage].reserve - len(data)))
+        file.write(bytes(BagWriter.reserve))
 
 
 def _release_reserve(folder: Path) -> None:
-    marker = folder / MARKER
-    os.truncate(marker, len(marker.read_bytes().rstrip(b'\0')))
+    os.truncate(folder / MARKER, 0)
 
 
-def _complete(folder: Path, storage: str, compression: str,
-              files: list[tuple[Path, Contents]], is_whole: bool = True) -> None:
+def _complete(folder: Path, files: list[tuple[Path, Contents]], is_whole: bool = True) -> None:
     """Write a bag's metadata; remove the bag where it has none. It stays marked if not whole."""
     if files:
-        write_metadata(folder, storage, compression,
-                       [(path.name, contents) for path, contents in files])
+        write_metadata(folder, [(path.name, contents) for path, contents in files])
     if not is_whole:
         return
     (folder / MARKER).unlink()

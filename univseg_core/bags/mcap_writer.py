@@ -18,6 +18,7 @@ from univseg_core.bags.mcap import (
     CHANNEL,
     CHUNK,
     CHUNK_HEAD,
+    CHUNK_INDEX,
     DATA_END,
     decompress,
     FOOTER,
@@ -33,7 +34,7 @@ from univseg_core.bags.mcap import (
 )
 from univseg_core.bags.topics import Contents, definition_of, Topic
 
-HEADER, MESSAGE_INDEX, CHUNK_INDEX = 1, 7, 8
+HEADER, MESSAGE_INDEX = 1, 7
 BEFORE_SUMMARY = (HEADER, SCHEMA, CHANNEL, CHUNK, MESSAGE_INDEX)
 OPCODES = range(HEADER, DATA_END + 1)
 PROFILE, LIBRARY = 'ros2', 'univseg'
@@ -90,17 +91,21 @@ class McapWriter:
     A new MCAP file; `compression` of its chunks is zstd or empty.
 
     What was written before `flush` returned stays readable, whatever ends the process. Raises
-    OSError where the disk is full: the file then ends behind the last whole chunk, and
-    `contents` tells what it holds.
+    FileExistsError where there is a file, and OSError where the disk is full: a new file is then
+    removed, any other ends behind the last whole chunk, and `contents` tells what it holds.
     """
 
-    suffix = '.mcap'
     reserve = 1 << 20
     """Bytes of the disk that finishing a file may take: it has its summary."""
 
     def __init__(self, path: Path, compression: str = ''):
         self._open(path, compression, os.O_CREAT | os.O_EXCL)
-        self._append([MAGIC, _record(HEADER, _text(PROFILE) + _text(LIBRARY))])
+        try:
+            self._append([MAGIC, _record(HEADER, _text(PROFILE) + _text(LIBRARY))])
+        except OSError:
+            self.abandon()
+            path.unlink()
+            raise
 
     @classmethod
     def recover(cls, path: Path) -> 'McapWriter':

@@ -16,13 +16,11 @@ OWN = {'recorded_by': 'univseg_ros bag_recorder'}
 """What the metadata of the recorder's own bags say, and of no others."""
 
 
-def write_metadata(folder: Path, storage: str, compression: str,
-                   files: Sequence[tuple[str, Contents]]) -> None:
+def write_metadata(folder: Path, files: Sequence[tuple[str, Contents]]) -> None:
     """
     Write the metadata of a bag, whole or not at all.
 
-    `storage` is mcap or sqlite3; `files` are the names of the bag's files in order, and what they
-    hold.
+    `files` are the names of the bag's MCAP files in order, and what they hold.
     """
     topics: dict[str, Topic] = {}
     counts: dict[str, int] = {}
@@ -30,17 +28,16 @@ def write_metadata(folder: Path, storage: str, compression: str,
         for name, topic in contents.topics.items():
             topics[name] = topic
             counts[name] = counts.get(name, 0) + contents.counts[name]
-    # Only messages that are compressed by themselves are the metadata's business.
-    by_message = compression if storage == 'sqlite3' else ''
     facts = {
         'version': VERSION,
-        'storage_identifier': storage,
+        'storage_identifier': 'mcap',
         **_times([contents for _, contents in files]),
         'topics_with_message_count': [
             {'topic_metadata': _topic(topic), 'message_count': counts[name]}
             for name, topic in topics.items()],
-        'compression_format': by_message,
-        'compression_mode': 'message' if by_message else '',
+        # Of messages or files: the chunks of a file tell of their own.
+        'compression_format': '',
+        'compression_mode': '',
         'relative_file_paths': [name for name, _ in files],
         'files': [{'path': name, **_times([contents])} for name, contents in files],
         'custom_data': OWN,

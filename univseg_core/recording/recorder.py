@@ -39,7 +39,6 @@ class Settings:
 
     directory: Path
     name: str = 'camera'
-    storage: str = 'mcap'
     compression: str = ''
     split_size: int = 0
     split_seconds: float = 0.0
@@ -269,8 +268,7 @@ class Recorder:
         while folder.exists():  # a clock that was set back
             number += 1
             folder = settings.directory / f'{name}-{number}'
-        bag = BagWriter(folder, settings.storage, settings.compression, settings.split_size,
-                        settings.split_seconds)
+        bag = BagWriter(folder, settings.compression, settings.split_size, settings.split_seconds)
         with self._changed:
             self._bag = bag
         self._in_bag.clear()

@@ -1,6 +1,7 @@
 """Bags in files of a size and time, finished or left by a kill."""
 
 import os
+from pathlib import Path
 import shutil
 
 import pytest
@@ -17,18 +18,10 @@ from recorded import (
     SECOND,
     write,
 )
-from univseg_core.bags import bag_writer, sqlite_writer
-from univseg_core.bags.bag_writer import (
-    BagWriter,
-    finish_bag,
-    is_unfinished,
-    MARKER,
-    STORAGES,
-)
+from univseg_core.bags import bag_writer
+from univseg_core.bags.bag_writer import BagWriter, finish_bag, is_unfinished, MARKER
 from univseg_core.bags.topics import Topic
 import yaml
-
-each_storage = pytest.mark.parametrize('storage', STORAGES)
 
 
 @pytest.fixture
@@ -41,18 +34,16 @@ def facts_of(folder):
     return yaml.safe_load((folder / 'metadata.yaml').read_text())['rosbag2_bagfile_information']
 
 
-@each_storage
 @pytest.mark.parametrize('compression', ['', 'zstd'])
-def test_a_bag_of_several_files_is_read_as_one(tmp_path, frames, storage, compression):
-    bag = BagWriter(tmp_path / 'bag', storage, compression)
+def test_a_bag_of_several_files_is_read_as_one(tmp_path, frames, compression):
+    bag = BagWriter(tmp_path / 'bag', compression)
     write(bag, frames[:5])
     bag.split()
     bag.split()  # nothing has come since
     write(bag, frames[5:])
     bag.close()
-    suffix = {'mcap': 'mcap', 'sqlite3': 'db3'}[storage]
     assert sorted(path.name for path in bag.folder.iterdir()) == [
-        f'bag_0.{suffix}', f'bag_1.{suffix}', 'metadata.yaml']
+        'bag_0.mcap', 'bag_1.mcap', 'metadata.yaml']
     assert read_by_rosbags(bag.folder) == as_tuples(frames)
     assert read_by_us(bag.folder) == (as_tuples(frames), [])
 
@@ -89,19 +80,10 @@ def test_the_metadata_says_what_rosbag2_wants_to_know(tmp_path, frames):
     assert topics['/back']['topic_metadata']['offered_qos_profiles'] == list(BACK.qos)
 
 
-def test_messages_that_are_compressed_are_told_in_the_metadata(tmp_path):
-    bag = BagWriter(tmp_path / 'bag', 'sqlite3', 'zstd')
-    write(bag, [front(0)])
-    bag.close()
-    facts = facts_of(bag.folder)
-    assert (facts['compression_mode'], facts['compression_format']) == ('message', 'zstd')
-    assert bag.finished[0][0].stat().st_size
-
-
 def test_compression_makes_bags_smaller(tmp_path):
     sizes = []
     for compression in ('', 'zstd'):
-        bag = BagWriter(tmp_path / f'bag{compression}', 'mcap', compression)
+        bag = BagWriter(tmp_path / f'bag{compression}', compression)
         frame = front(0, 100)
         write(bag, [frame.__class__(FRONT, number, number, frame.data) for number in range(50)])
         bag.close()
@@ -109,9 +91,8 @@ def test_compression_makes_bags_smaller(tmp_path):
     assert sizes[1] < sizes[0] / 5
 
 
-@each_storage
-def test_a_file_ends_behind_its_size(tmp_path, storage):
-    bag = BagWriter(tmp_path / 'bag', storage, split_size=3_000_000)
+def test_a_file_ends_behind_its_size(tmp_path):
+    bag = BagWriter(tmp_path / 'bag', split_size=3_000_000)
     frames = [front(number, 600) for number in range(8)]  # of 1.08 MB
     for frame in frames:
         write(bag, [frame])
@@ -154,17 +135,15 @@ def test_a_topic_of_another_type_or_qos_does_not_suit_a_bag(tmp_path):
     bag.close()
 
 
-@each_storage
-def test_a_bag_without_a_message_is_removed(tmp_path, storage):
-    BagWriter(tmp_path / 'bag', storage).close()
+def test_a_bag_without_a_message_is_removed(tmp_path):
+    BagWriter(tmp_path / 'bag').close()
     assert not list(tmp_path.iterdir())
 
 
-@each_storage
 @pytest.mark.parametrize('compression', ['', 'zstd'])
 def test_a_bag_that_a_kill_left_is_readable_and_can_be_finished(
-        tmp_path, frames, storage, compression):
-    bag = BagWriter(tmp_path / 'bag', storage, compression)
+        tmp_path, frames, compression):
+    bag = BagWriter(tmp_path / 'bag', compression)
     write(bag, frames[:6])
     bag.split()
     write(bag, frames[6:14])
@@ -186,18 +165,17 @@ def test_a_bag_that_a_kill_left_is_readable_and_can_be_finished(
     assert not [path for path in killed.iterdir() if path.name.startswith('.')]
 
 
-@each_storage
-def test_a_kill_while_a_bag_was_begun_or_finished_is_mended(tmp_path, frames, storage):
-    bag = BagWriter(tmp_path / 'bag', storage)
+def test_a_kill_while_a_bag_was_begun_or_finished_is_mended(tmp_path, frames):
+    bag = BagWriter(tmp_path / 'bag')
     (bag.folder / MARKER).write_bytes(b'')  # before anything was in it
     assert finish_bag(bag.folder) == (0, [])
     assert not bag.folder.exists()
 
-    bag = BagWriter(tmp_path / 'bag', storage)
+    bag = BagWriter(tmp_path / 'bag')
     write(bag, frames)
     bag.split()
     finish_bag(bag.folder)
-    (bag.folder / MARKER).write_bytes(b'{"storage": "%s", "compression": ""}' % storage.encode())
+    (bag.folder / MARKER).touch()
     assert finish_bag(bag.folder) == (len(frames), [])  # the metadata was written, the marker left
     assert read_by_rosbags(bag.folder) == as_tuples(frames)
 
@@ -216,9 +194,8 @@ def test_a_file_in_which_nothing_can_be_read_does_not_keep_the_rest_from_being_f
     assert (bag.folder / 'bag_1.mcap').exists()
 
 
-@each_storage
-def test_a_bag_whose_marker_was_lost_keeps_its_images(tmp_path, storage):
-    bag = BagWriter(tmp_path / 'bag', storage)
+def test_a_bag_whose_marker_was_lost_keeps_its_images(tmp_path):
+    bag = BagWriter(tmp_path / 'bag')
     write(bag, [front(0)])
     bag.flush()
     bag._file.abandon()
@@ -227,11 +204,21 @@ def test_a_bag_whose_marker_was_lost_keeps_its_images(tmp_path, storage):
     assert read_by_rosbags(bag.folder) == as_tuples([front(0)])
 
 
-@each_storage
-def test_the_marker_keeps_room_on_the_disk_for_the_end_of_the_bag(tmp_path, storage):
-    bag = BagWriter(tmp_path / 'bag', storage)
+def test_an_unfinished_bag_of_sqlite3_files_is_left_as_it_is(tmp_path):
+    """As a killed recorder of a former version left it."""
+    bag = BagWriter(tmp_path / 'bag')
+    (bag.folder / 'bag_0.db3').write_bytes(b'images')
+    before = sorted(tmp_path.rglob('*'))
+    with pytest.raises(ValueError, match=f'finished by `ros2 bag reindex {bag.folder}`'):
+        finish_bag(bag.folder)
+    assert sorted(tmp_path.rglob('*')) == before
+    assert is_unfinished(bag.folder)
+
+
+def test_the_marker_keeps_room_on_the_disk_for_the_end_of_the_bag(tmp_path):
+    bag = BagWriter(tmp_path / 'bag')
     marker = (bag.folder / MARKER).stat()
-    assert marker.st_size == STORAGES[storage].reserve >= 2**20
+    assert marker.st_size == bag.reserve >= 2**20
     assert marker.st_blocks * 512 >= marker.st_size
     bag.close()
 
@@ -253,9 +240,8 @@ def test_the_oldest_file_can_be_dropped(tmp_path):
         'nanoseconds_since_epoch': 100 * SECOND + SECOND // 10}
 
 
-@each_storage
-def test_finished_files_that_somebody_takes_away_are_not_missed(tmp_path, storage):
-    bag = BagWriter(tmp_path / 'bag', storage)
+def test_finished_files_that_somebody_takes_away_are_not_missed(tmp_path):
+    bag = BagWriter(tmp_path / 'bag')
     for number in range(4):
         write(bag, [front(number)])
         bag.split()
@@ -266,9 +252,8 @@ def test_finished_files_that_somebody_takes_away_are_not_missed(tmp_path, storag
     assert read_by_rosbags(bag.folder) == as_tuples([front(1), front(3)])
 
 
-@each_storage
-def test_a_file_that_cannot_be_begun_costs_nothing_of_those_before(tmp_path, monkeypatch, storage):
-    bag = BagWriter(tmp_path / 'bag', storage)
+def test_a_file_that_cannot_be_begun_costs_nothing_of_those_before(tmp_path, monkeypatch):
+    bag = BagWriter(tmp_path / 'bag')
     write(bag, [front(0)])
     bag.split()
     with monkeypatch.context() as full:
@@ -276,20 +261,20 @@ def test_a_file_that_cannot_be_begun_costs_nothing_of_those_before(tmp_path, mon
             os.write(file, b'begun')
             raise OSError('full')
         full.setattr(os, 'writev', writev)
-        full.setattr(sqlite_writer, 'TABLES', 'PRAGMA max_page_count = 1;' + sqlite_writer.TABLES)
+        open_files = len(list(Path('/proc/self/fd').iterdir()))
         for _ in range(2):
             with pytest.raises(OSError, match='full'):
                 write(bag, [front(1)])
+        assert len(list(Path('/proc/self/fd').iterdir())) == open_files
     bag.close()
     assert bag.counts == {'/front': 1}
     assert len(list(bag.folder.iterdir())) == 2
     assert read_by_rosbags(bag.folder) == as_tuples([front(0)])
 
 
-@each_storage
-def test_a_file_that_is_there_is_not_touched(tmp_path, storage):
-    bag = BagWriter(tmp_path / 'bag', storage)
-    path = bag.folder / f'bag_0{STORAGES[storage].suffix}'
+def test_a_file_that_is_there_is_not_touched(tmp_path):
+    bag = BagWriter(tmp_path / 'bag')
+    path = bag.folder / 'bag_0.mcap'
     path.write_bytes(b'mine')
     with pytest.raises(FileExistsError):
         write(bag, [front(0)])

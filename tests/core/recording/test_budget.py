@@ -4,17 +4,19 @@ from collections import namedtuple
 import os
 import shutil
 
-from bag_files import raw, write_bag
+from bag_files import raw, STORE, write_bag
 import pytest
-from recorded import as_tuples, back, front, picture, read_by_rosbags, write
+from recorded import as_tuples, back, front, picture, read_by_rosbags, read_by_us, write
+from rosbags.rosbag2 import StoragePlugin, Writer
 from univseg_core.bags.bag_writer import BagWriter
+from univseg_core.bags.reading import Bag
 from univseg_core.recording.budget import Budget
 import yaml
 
 
-def make_bag(folder, numbers, storage='mcap'):
+def make_bag(folder, numbers):
     """Write a bag with a file for each number."""
-    bag = BagWriter(folder, storage)
+    bag = BagWriter(folder)
     for number in numbers:
         write(bag, [front(number, 300), back(number)])
         bag.split()
@@ -22,11 +24,27 @@ def make_bag(folder, numbers, storage='mcap'):
     return bag
 
 
-@pytest.fixture(params=['mcap', 'sqlite3'])
-def bags(tmp_path, request):
+def make_sqlite3_bag(folder, numbers):
+    """Write a bag of sqlite3 files, as recorders of former versions did."""
+    make_bag(folder, numbers)
+    for number, path in zip(numbers, sorted(folder.glob('*.mcap')), strict=True):
+        with Writer(folder / 'new', version=9, storage_plugin=StoragePlugin.SQLITE3) as writer:
+            for frame in (front(number, 300), back(number)):
+                writer.write(writer.add_connection(
+                    frame.topic.name, frame.topic.type, typestore=STORE), frame.time, frame.data)
+        path.unlink()
+        (folder / 'new' / 'new.db3').rename(path.with_suffix('.db3'))
+        shutil.rmtree(folder / 'new')
+    metadata = folder / 'metadata.yaml'
+    metadata.write_text(metadata.read_text().replace('.mcap', '.db3').replace(
+        'storage_identifier: mcap', 'storage_identifier: sqlite3'))
+
+
+@pytest.fixture
+def bags(tmp_path):
     """Return a folder with two bags of the recorder's, the newer one first by name."""
-    make_bag(tmp_path / 'b', (1, 2), request.param)
-    make_bag(tmp_path / 'a', (3, 4), request.param)
+    make_bag(tmp_path / 'b', (1, 2))
+    make_bag(tmp_path / 'a', (3, 4))
     for path in (tmp_path / 'b').iterdir():
         os.utime(path, (1000, 1000))
     return tmp_path
@@ -74,6 +92,17 @@ def test_the_oldest_files_are_dropped_and_the_bags_stay_readable(bags):
     assert budget.make_room(largest + 2, None) == ''
     assert not (bags / 'b').exists()
     assert budget.dropped == 2
+
+
+def test_bags_of_sqlite3_files_count_and_are_dropped_as_well(tmp_path):
+    make_sqlite3_bag(tmp_path / 'a', (1, 2))
+    size = size_of(tmp_path, 'a/a_*.db3')
+    budget = Budget(tmp_path, max_size=size, drops_oldest=True)
+    assert budget.finished_size == size > 500_000
+    assert budget.make_room(1, None) == ''
+    assert read_by_us(tmp_path / 'a') == (as_tuples([front(2, 300), back(2)]), [])
+    with Bag(tmp_path / 'a') as bag:
+        assert bag.count(['/front']) == bag.count(['/back']) == 1
 
 
 def test_the_bag_that_is_written_gives_its_own_files_last(bags):

@@ -5,18 +5,13 @@ import errno
 import os
 from pathlib import Path
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from recorded import as_tuples, BACK, back, FRONT, front, picture, read_by_rosbags, read_by_us
 from rosbags.rosbag2 import Reader
-from univseg_core.bags import mcap_writer, sqlite_writer
+from univseg_core.bags import mcap_writer
 from univseg_core.bags.mcap_writer import McapWriter
-from univseg_core.bags.sqlite_writer import SqliteWriter
-
-WRITERS = [McapWriter, SqliteWriter]
 
 
 def write(writer, frames):
@@ -33,18 +28,16 @@ def frames():
             for frame in (front(number, 700 if number == 3 else 16), back(number))]
 
 
-@pytest.mark.parametrize('writer', WRITERS)
 @pytest.mark.parametrize('compression', ['', 'zstd'])
-def test_what_is_written_is_read_by_rosbags_and_by_us(tmp_path, frames, writer, compression):
-    path = tmp_path / f'file{writer.suffix}'
-    file = writer(path, compression)
+def test_what_is_written_is_read_by_rosbags_and_by_us(tmp_path, frames, compression):
+    path = tmp_path / 'file.mcap'
+    file = McapWriter(path, compression)
     write(file, frames)
     file.close()
     assert file.contents.counts == {'/front': 6, '/back': 6}
     assert (file.contents.begin, file.contents.end) == (frames[0].time, frames[-1].time)
     assert read_by_us(path) == (as_tuples(frames), [])
-    if (writer, compression) != (SqliteWriter, 'zstd'):  # which metadata.yaml tells rosbags
-        assert read_by_rosbags(path) == as_tuples(frames)
+    assert read_by_rosbags(path) == as_tuples(frames)
     with Reader(path) as reader:
         offered = {connection.topic: [profile.reliability.name for profile in
                                       connection.ext.offered_qos_profiles]
@@ -103,12 +96,12 @@ def test_a_finished_mcap_file_is_recovered_as_it_was(tmp_path, frames):
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize('writer', WRITERS)
-def test_what_was_flushed_outlives_a_kill(tmp_path, frames, writer):
-    path = tmp_path / f'file{writer.suffix}'
-    file = writer(path)
+def test_what_was_flushed_outlives_a_kill(tmp_path, frames):
+    path = tmp_path / 'file.mcap'
+    file = McapWriter(path)
     write(file, frames[:7])
     file.flush()
+    file.write_back()
     write(file, frames[7:])
     killed = tmp_path / 'killed'
     shutil.copytree(tmp_path, killed)  # as the kernel has it at this moment
@@ -116,44 +109,18 @@ def test_what_was_flushed_outlives_a_kill(tmp_path, frames, writer):
     copy = killed / path.name
     read, _ = read_by_us(copy)
     assert set(as_tuples(frames[:7])) <= set(read) <= set(as_tuples(frames))
-    recovered = writer.recover(copy)
+    recovered = McapWriter.recover(copy)
     assert recovered.contents.counts.total() == len(read)
     recovered.close()
     assert read_by_rosbags(copy) == read
 
 
-@pytest.mark.parametrize('writer', WRITERS)
-def test_what_was_flushed_outlives_another_reader_and_a_kill(tmp_path, frames, writer):
-    path = tmp_path / f'file{writer.suffix}'
-    file = writer(path)
-    write(file, frames[:5])
-    file.flush()
-    file.write_back()
-    # A reader that closes the last connection, as it thinks, removes sqlite's journal.
-    subprocess.run([sys.executable, '-c', f"""
-import sqlite3
-connection = sqlite3.connect({str(path)!r})
-if {writer is SqliteWriter}:
-    assert connection.execute('SELECT COUNT(*) FROM messages').fetchone() == (5,)
-connection.close()"""], check=True)
-    write(file, frames[5:])
-    file.flush()
-    killed = tmp_path / 'killed'
-    shutil.copytree(tmp_path, killed)
-    file.close()
-    recovered = writer.recover(killed / path.name)
-    assert recovered.contents.counts.total() == len(frames)
-    recovered.close()
-    assert read_by_rosbags(killed / path.name) == as_tuples(frames)
-
-
 @pytest.mark.parametrize('content', [b'', b'something else' * 9])
-@pytest.mark.parametrize('writer', WRITERS)
-def test_what_is_no_such_file_is_not_recovered(tmp_path, writer, content):
-    path = tmp_path / f'file{writer.suffix}'
+def test_what_is_no_such_file_is_not_recovered(tmp_path, content):
+    path = tmp_path / 'file.mcap'
     path.write_bytes(content)
     with pytest.raises(ValueError, match=str(path)):
-        writer.recover(path)
+        McapWriter.recover(path)
     assert path.read_bytes() == content
 
 
@@ -209,10 +176,9 @@ def test_what_lies_behind_damage_is_not_cut_off(tmp_path, frames, monkeypatch):
     assert read_by_rosbags(path) == as_tuples(frames[:2])
 
 
-@pytest.mark.parametrize('writer', WRITERS)
-def test_whatever_is_damaged_is_recovered_or_told(tmp_path, frames, writer):
-    path = tmp_path / f'file{writer.suffix}'
-    file = writer(path)
+def test_whatever_is_damaged_is_recovered_or_told(tmp_path, frames):
+    path = tmp_path / 'file.mcap'
+    file = McapWriter(path)
     write(file, frames[:4])
     file.close()
     data = path.read_bytes()
@@ -224,7 +190,7 @@ def test_whatever_is_damaged_is_recovered_or_told(tmp_path, frames, writer):
         damaged[begin:begin + length] = filling[:len(data) - begin]
         path.write_bytes(damaged)
         try:
-            recovered = writer.recover(path)
+            recovered = McapWriter.recover(path)
         except ValueError:
             continue
         with suppress(OSError):
@@ -253,36 +219,6 @@ def test_a_full_disk_leaves_an_mcap_file_whole(tmp_path, frames, monkeypatch):
     assert read_by_rosbags(path) == as_tuples(frames[:6])
 
 
-def test_a_full_disk_leaves_an_sqlite_file_whole(tmp_path, frames, monkeypatch):
-    path = tmp_path / 'file.db3'
-    file = SqliteWriter(path)
-    write(file, frames[:6])
-    file.flush()
-    file._connection.execute('PRAGMA max_page_count = 50')
-    with pytest.raises(OSError, match='is full'):
-        for number in range(4):
-            write(file, [front(8 + number, 700)])
-    file.close()
-    assert file.contents.counts.total() == 6
-    assert read_by_rosbags(path) == as_tuples(frames[:6])
-
-
-def test_a_damaged_sqlite_file_is_told_as_an_error_of_the_disk(tmp_path, frames):
-    path = tmp_path / 'file.db3'
-    file = SqliteWriter(path)
-    write(file, frames[:6])
-    file.close()
-    with path.open('r+b') as damaged:
-        damaged.seek(sqlite_writer.PAGE_BYTES)
-        damaged.write(b'\xff' * 11 * sqlite_writer.PAGE_BYTES)
-    file = SqliteWriter.__new__(SqliteWriter)
-    file._open(path, '')
-    file._numbers['/front'] = 1
-    with pytest.raises(OSError, match='malformed'):
-        file.write('/front', 0, 0, b'data')
-    file.abandon()
-
-
 def test_writing_goes_on_where_the_system_took_a_part(tmp_path, frames, monkeypatch):
     writev = os.writev
     monkeypatch.setattr(os, 'writev', lambda handle, buffers: writev(
@@ -294,12 +230,11 @@ def test_writing_goes_on_where_the_system_took_a_part(tmp_path, frames, monkeypa
     assert read_by_rosbags(path) == as_tuples(frames)
 
 
-@pytest.mark.parametrize('writer', WRITERS)
-def test_nothing_is_written_over(tmp_path, writer):
-    path = tmp_path / f'file{writer.suffix}'
+def test_nothing_is_written_over(tmp_path):
+    path = tmp_path / 'file.mcap'
     path.write_bytes(b'mine')
     with pytest.raises(FileExistsError):
-        writer(path)
+        McapWriter(path)
     assert path.read_bytes() == b'mine'
 
 

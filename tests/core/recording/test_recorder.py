@@ -4,14 +4,13 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 import shutil
-import sqlite3
 import subprocess
 import threading
 import time
 
 import pytest
 from recorded import as_tuples, back, BEST_EFFORT, FRONT, front, read_by_rosbags, read_by_us
-from univseg_core.bags.bag_writer import BagWriter, is_unfinished, STORAGES
+from univseg_core.bags.bag_writer import BagWriter, is_unfinished
 from univseg_core.bags.mcap_writer import McapWriter
 from univseg_core.bags.topics import RecordingError
 from univseg_core.recording import recorder as module
@@ -146,7 +145,7 @@ def test_an_image_larger_than_the_queue_is_taken_where_nothing_waits(make_record
 
 
 def test_where_there_is_no_room_recording_ends_until_somebody_resumes(make_recorder, tmp_path):
-    recorder = make_recorder(max_size=STORAGES['mcap'].reserve + 20_000)
+    recorder = make_recorder(max_size=BagWriter.reserve + 20_000)
     frames = [front(number, 50) for number in range(5)]  # of 7.5 kB
     put(recorder, frames[:4])
     assert counts(recorder) == {'/front': {'kept': 2, 'no room': 2}}
@@ -164,7 +163,7 @@ def test_where_there_is_no_room_recording_ends_until_somebody_resumes(make_recor
 
 
 def test_the_oldest_files_make_room(make_recorder, tmp_path):
-    recorder = make_recorder(max_size=STORAGES['mcap'].reserve + 60_000, drops_oldest=True,
+    recorder = make_recorder(max_size=BagWriter.reserve + 60_000, drops_oldest=True,
                              split_size=15_000)
     frames = [front(number, 50) for number in range(30)]
     put(recorder, frames)
@@ -192,10 +191,8 @@ def test_whatever_a_frame_raises_is_counted_and_the_next_one_kept(make_recorder)
     assert 'told to fail' in recorder.said[0][1]
 
 
-@pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
-def test_what_could_not_be_written_is_counted_as_that(make_recorder, tmp_path, monkeypatch,
-                                                      storage):
-    recorder = make_recorder(storage=storage)
+def test_what_could_not_be_written_is_counted_as_that(make_recorder, tmp_path, monkeypatch):
+    recorder = make_recorder()
     put(recorder, [front(0)])
     wait_until(lambda: recorder._bag.counts)
 
@@ -215,14 +212,12 @@ def test_what_could_not_be_written_is_counted_as_that(make_recorder, tmp_path, m
                   ) == as_tuples([front(0), front(3)])
 
 
-@pytest.mark.parametrize('error', [sqlite3.DatabaseError, RuntimeError])
-def test_whatever_happens_to_the_bag_is_told_and_the_thread_goes_on(make_recorder, monkeypatch,
-                                                                    error):
+def test_whatever_happens_to_the_bag_is_told_and_the_thread_goes_on(make_recorder, monkeypatch):
     recorder = make_recorder()
     put(recorder, [front(0)])
 
     def fails(self):
-        raise error('malformed')
+        raise RuntimeError('malformed')
 
     with monkeypatch.context() as broken:
         broken.setattr(McapWriter, 'flush', fails)
@@ -248,12 +243,10 @@ def small_disk(tmp_path):
     subprocess.run(['umount', '-l', str(path)], check=True)
 
 
-@pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
 @pytest.mark.parametrize(('side', 'split_size'), [
     (600, 0), (150, 2_000_000)])  # 1.08 MB, larger than a chunk, and 68 kB
-def test_a_full_disk_ends_a_bag_that_is_whole(
-        make_recorder, small_disk, storage, side, split_size):
-    recorder = make_recorder(directory=small_disk, storage=storage, split_size=split_size)
+def test_a_full_disk_ends_a_bag_that_is_whole(make_recorder, small_disk, side, split_size):
+    recorder = make_recorder(directory=small_disk, split_size=split_size)
     frames = [front(number, side) for number in range(66_000_000 // (3 * side * side))]
     for frame in frames:
         recorder.put(frame)
@@ -269,9 +262,8 @@ def test_a_full_disk_ends_a_bag_that_is_whole(
     assert read_by_us(bag) == (read, [])
     assert status.count('kept') == len(read) > 0
     assert status.count('kept') + status.count('failed') + status.count('no room') == len(frames)
-    # But for the reserve, and a journal as large, the disk was used.
-    least = {'mcap': 55_000_000, 'sqlite3': 9_000_000}[storage]
-    assert sum(len(data) for *_, data in read) > least
+    # But for the reserve, the disk was used.
+    assert sum(len(data) for *_, data in read) > 55_000_000
 
 
 def test_a_folder_that_disappears_ends_the_recording_but_not_the_thread(make_recorder, tmp_path):
@@ -284,10 +276,8 @@ def test_a_folder_that_disappears_ends_the_recording_but_not_the_thread(make_rec
     assert str(folder) in recorder.status().trouble
 
 
-@pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
-def test_a_bag_that_is_removed_while_it_is_written_ends_the_recording(make_recorder, tmp_path,
-                                                                      storage):
-    recorder = make_recorder(storage=storage)
+def test_a_bag_that_is_removed_while_it_is_written_ends_the_recording(make_recorder, tmp_path):
+    recorder = make_recorder()
     put(recorder, [front(0)])
     shutil.rmtree(next(tmp_path.iterdir()))
     wait_until(lambda: 'No such file' in recorder.status().trouble)
