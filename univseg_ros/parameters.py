@@ -5,7 +5,7 @@ from typing import Any
 
 from rclpy.node import Node
 from univseg_core.domains import NAME_PATTERN
-from univseg_core.inference.segmenter import PRECISIONS
+from univseg_core.inference.torch_backend import PRECISIONS
 from univseg_ros.image_input import RELIABILITIES, TRANSPORTS
 from univseg_ros.parameter_table import declare_all, ParameterSpec, table_objection
 

@@ -13,7 +13,8 @@ from torch import nn
 import torch.nn.functional as F
 from univseg_core.domains import DomainError
 from univseg_core.errors import UnivsegError
-from univseg_core.inference.segmenter import resolve_device, Segmenter
+from univseg_core.inference.segmenter import Segmenter
+from univseg_core.inference.torch_backend import resolve_device
 from univseg_core.models.batch_norm import fold_batch_norm
 from univseg_core.models.model_file import ModelCard, save_model
 from univseg_core.pictures.images import fit_size, resize_image
@@ -254,6 +255,11 @@ def test_a_device_that_is_not_there_is_refused(device):
 def test_an_unknown_precision_is_refused(precision):
     with pytest.raises(UnivsegError, match=f'precision {precision!r}: expected one of auto, fp32'):
         segmenter(precision=precision)
+
+
+def test_an_unknown_backend_is_refused_with_the_known_ones():
+    with pytest.raises(UnivsegError, match=r"backend 'tensors': expected one of torch$"):
+        segmenter(backend='tensors')
 
 
 def test_auto_finds_a_device():
