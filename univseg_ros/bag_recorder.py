@@ -15,7 +15,7 @@ from std_srvs.srv import Trigger
 from univseg_core.bags.topics import definition_of, RecordingError
 from univseg_core.recording.budget import Budget
 from univseg_core.recording.folder import RecordingFolder
-from univseg_core.recording.policies import KEPT, Novel, Policy, RateLimit, Uncertain
+from univseg_core.recording.policies import KEPT, POLICIES, Policy
 from univseg_core.recording.recorder import REASONS, Recorder, Settings
 from univseg_ros.camera_topics import camera_topics, IMAGE, segmentation_nodes
 from univseg_ros.findings import Finding, StatusPublisher
@@ -106,7 +106,7 @@ class BagRecorder(ManagedNode):
                                          self._recorder.put)
         self._cameras.open()
         policy = self._text('policy')
-        if policy == 'uncertain':
+        if POLICIES[policy].needs_confidence:
             self._confidences = RawSubscriptions(
                 self, self._confidence_topics, self._integer('depth'),
                 self._recorder.put_confidence, (IMAGE,))
@@ -133,14 +133,9 @@ class BagRecorder(ManagedNode):
             self._integer('queue_size') * MEGABYTE)
 
     def _policy(self) -> Policy:
-        return {
-            'all': Policy,
-            'rate': lambda: RateLimit(self._number('rate')),
-            'novel': lambda: Novel(self._integer('novel_bits')),
-            'uncertain': lambda: Uncertain(
-                self._number('uncertain_below'), self._number('patience'),
-                self._integer('queue_size') * MEGABYTE),
-        }[self._text('policy')]()
+        entry = POLICIES[self._text('policy')]
+        values = {name: self.get_parameter(name).value for name in entry.parameters}
+        return entry.build(values, self._integer('queue_size') * MEGABYTE)
 
     def _camera_topics(self) -> list[str]:
         names = self._texts('topics')

@@ -14,7 +14,7 @@ import traceback
 from univseg_core.bags.bag_writer import BagWriter
 from univseg_core.recording.budget import Budget
 from univseg_core.recording.frames import Frame
-from univseg_core.recording.policies import KEPT, OUTCOMES, Policy, Verdict
+from univseg_core.recording.policies import KEPT, POLICIES, Policy, Verdict
 
 FLUSH_PERIOD = 0.25
 """Seconds, at most, until an image that came is safe from a kill, unless the queue is longer."""
@@ -24,7 +24,8 @@ WRITE_BACK_PERIOD = 0.5
 
 PAUSED, QUEUE_FULL, NO_ROOM, FAILED = 'paused', 'queue full', 'no room', 'failed'
 REASONS = {
-    **OUTCOMES,
+    **{outcome: reason for entry in POLICIES.values()
+       for outcome, reason in entry.outcomes.items()},
     PAUSED: 'recording was paused',
     QUEUE_FULL: 'the disk was too slow: the queue was full',
     NO_ROOM: 'there was no room on the disk, or in max_size',

@@ -9,7 +9,13 @@ from recorded import BACK, back, FRONT, front, IMAGE, picture, SECOND
 from univseg_core.bags.topics import Topic
 from univseg_core.recording import policies
 from univseg_core.recording.frames import Frame
-from univseg_core.recording.policies import Novel, Policy, RateLimit, Uncertain
+from univseg_core.recording.policies import (
+    KeepAll,
+    Novel,
+    POLICIES,
+    RateLimit,
+    Uncertain,
+)
 
 CONFIDENCE = Topic('/univseg/outdoor/confidence', IMAGE)
 
@@ -37,7 +43,7 @@ def test_a_header_is_read_without_the_rest():
 
 
 def test_all_are_kept():
-    assert outcomes(Policy(), [front(0), back(0), front(0)]) == ['kept'] * 3
+    assert outcomes(KeepAll(), [front(0), back(0), front(0)]) == ['kept'] * 3
 
 
 @pytest.mark.parametrize('camera', [5.0, 12.5, 30.0, 60.0])
@@ -74,6 +80,18 @@ def test_the_rate_counts_stamps_and_where_there_are_none_arrivals():
 def test_a_clock_that_was_set_back_does_not_end_the_recording():
     policy = RateLimit(1.0)
     assert outcomes(policy, map(at, (1000, 1, 1.5, 2))) == ['kept', 'kept', 'rate', 'kept']
+
+
+def test_each_entry_makes_its_policy_of_its_parameters():
+    made = {name: entry.build({key: each.default for key, each in entry.parameters.items()}, 99)
+            for name, entry in POLICIES.items()}
+    assert {name: type(policy) for name, policy in made.items()} == {
+        'all': KeepAll, 'rate': RateLimit, 'novel': Novel, 'uncertain': Uncertain}
+    assert outcomes(made['rate'], map(at, (10, 10.5, 11))) == ['kept', 'rate', 'kept']
+    assert outcomes(made['uncertain'], [front(0)]) == ['unjudged']  # it may hold 99 bytes
+    for entry in POLICIES.values():
+        for each in entry.parameters.values():
+            assert each.bounds[0] <= each.default <= each.bounds[1]
 
 
 def raw_frame(image, topic=FRONT):
