@@ -16,7 +16,7 @@ from univseg_core.bags.topics import definition_of, RecordingError
 from univseg_core.recording.budget import Budget
 from univseg_core.recording.folder import RecordingFolder
 from univseg_core.recording.policies import KEPT, POLICIES, Policy
-from univseg_core.recording.recorder import REASONS, Recorder, Settings
+from univseg_core.recording.recorder import REASONS, Recorder, RecorderSettings
 from univseg_ros.camera_topics import camera_topics, IMAGE, segmentation_nodes
 from univseg_ros.findings import Finding, StatusPublisher
 from univseg_ros.managed_node import ManagedNode, reported, run_node
@@ -123,11 +123,11 @@ class BagRecorder(ManagedNode):
         self._release()
         super().destroy_node()
 
-    def _settings(self, directory: Path) -> Settings:
+    def _settings(self, directory: Path) -> RecorderSettings:
         split_size = self._integer('split_size') * MEGABYTE
         if largest := self._integer('max_size') * MEGABYTE // 4:
             split_size = min(split_size or largest, largest)
-        return Settings(
+        return RecorderSettings(
             directory, self._text('name'), self._text('storage'),
             COMPRESSIONS[self._text('compression')], split_size, self._number('split_time'),
             self._integer('queue_size') * MEGABYTE)

@@ -111,7 +111,7 @@ from univseg_core.cli import main
 from univseg_core.inference import Segmenter
 from univseg_core.recording.budget import Budget
 from univseg_core.recording.policies import POLICIES
-from univseg_core.recording.recorder import REASONS, Recorder, Settings
+from univseg_core.recording.recorder import REASONS, Recorder, RecorderSettings
 from recorded import front
 from tiny_worlds import random_image
 
@@ -127,7 +127,7 @@ for name in ('torch', 'numpy'):
 directory = Path('bags')
 directory.mkdir()
 entry = POLICIES['nth']
-recorder = Recorder(Settings(directory), entry.build({'nth': 3}, 10**6), Budget(directory),
+recorder = Recorder(RecorderSettings(directory), entry.build({'nth': 3}, 10**6), Budget(directory),
                     print)
 for number in range(7):
     recorder.put(front(number))

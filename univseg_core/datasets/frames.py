@@ -51,7 +51,7 @@ class FramesError(UnivsegError):
 
 
 @dataclass(frozen=True)
-class Settings:
+class ExtractionSettings:
     """
     Which messages become frames, and of what kind.
 
@@ -105,7 +105,7 @@ class Report:
 
 
 def extract_frames(bags: Sequence[Path], folder: Path, topics: Sequence[str] = (),
-                   settings: Settings | None = None, progress: bool = True) -> Report:
+                   settings: ExtractionSettings | None = None, progress: bool = True) -> Report:
     """
     Write the frames of some topics into a folder, and its manifest; go on where one was ended.
 
@@ -114,7 +114,7 @@ def extract_frames(bags: Sequence[Path], folder: Path, topics: Sequence[str] = (
     extracted. Raises FramesError for a folder of frames with other settings, or that cannot be
     written to (a full disk); the same call then goes on from there.
     """
-    settings = settings or Settings()
+    settings = settings or ExtractionSettings()
     report = Report()
     try:
         with claimed(folder), Manifest(folder) as manifest:
@@ -132,7 +132,7 @@ def extract_frames(bags: Sequence[Path], folder: Path, topics: Sequence[str] = (
     return report
 
 
-def _settle(folder: Path, settings: Settings, manifest: Manifest) -> None:
+def _settle(folder: Path, settings: ExtractionSettings, manifest: Manifest) -> None:
     """Note a folder's settings; raise FramesError where its rows come from others."""
     path = folder / SETTINGS
     if manifest.was_empty or not path.is_file():
@@ -168,7 +168,7 @@ def _chosen_topics(bag: Bag, topics: Sequence[str], report: Report) -> list[str]
     return [topic for topic in dict.fromkeys(topics) if topic in images]
 
 
-def _extract(bag: Bag, folder: Path, topics: Sequence[str], settings: Settings,
+def _extract(bag: Bag, folder: Path, topics: Sequence[str], settings: ExtractionSettings,
              manifest: Manifest, report: Report, progress: bool) -> None:
     chosen = _chosen_topics(bag, topics, report)
     if not chosen:
@@ -189,7 +189,7 @@ def _extract(bag: Bag, folder: Path, topics: Sequence[str], settings: Settings,
                 writer.write(*judge.judge(bag.name, message))
 
 
-def _window(bag: Bag, settings: Settings) -> tuple[int, int]:
+def _window(bag: Bag, settings: ExtractionSettings) -> tuple[int, int]:
     begin = bag.begin() or 0
     end = 2**63 - 1 if settings.end is None else begin + round(settings.end * 1e9)
     return begin + round(settings.start * 1e9) if settings.start else 0, end
@@ -198,7 +198,7 @@ def _window(bag: Bag, settings: Settings) -> tuple[int, int]:
 class Judge:
     """Decides which messages of one topic of a bag become frames."""
 
-    def __init__(self, settings: Settings):
+    def __init__(self, settings: ExtractionSettings):
         self._settings = settings
         self._number = 0
         self._kept_stamp: int | None = None
@@ -267,7 +267,8 @@ class Judge:
 class Writer:
     """Encodes and writes frames in threads, and their rows in order behind them."""
 
-    def __init__(self, folder: Path, settings: Settings, manifest: Manifest, report: Report):
+    def __init__(self, folder: Path, settings: ExtractionSettings, manifest: Manifest,
+                 report: Report):
         self._folder = folder
         self._settings = settings
         self._manifest = manifest

@@ -35,7 +35,7 @@ REASONS = {
 
 
 @dataclass(frozen=True)
-class Settings:
+class RecorderSettings:
     """How bags are written; sizes in bytes, 0 stands for no limit."""
 
     directory: Path
@@ -82,7 +82,7 @@ class Recorder:
     happens.
     """
 
-    def __init__(self, settings: Settings, policy: Policy, budget: Budget,
+    def __init__(self, settings: RecorderSettings, policy: Policy, budget: Budget,
                  log: Callable[[str, str], None]):
         self._settings = settings
         self._policy = policy
