@@ -13,7 +13,7 @@ from rclpy.timer import Timer
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 from sensor_msgs.msg import CompressedImage, Image
 from univseg_core.bags.topics import Qos, Topic
-from univseg_core.recording.frames import Frame
+from univseg_core.recording.frames import SerializedImage
 from univseg_ros.camera_topics import camera_topics, COMPRESSED_IMAGE, IMAGE
 from univseg_ros.qos import is_latched, is_reliable
 
@@ -45,7 +45,8 @@ class RawSubscriptions:
     """
 
     def __init__(self, node: Node, find: Callable[[], Collection[str]], depth: int,
-                 on_frame: Callable[[Frame], None], types: Collection[str] = tuple(TYPES)):
+                 on_frame: Callable[[SerializedImage], None],
+                 types: Collection[str] = tuple(TYPES)):
         self._node = node
         self._find = find
         self._depth = depth
@@ -161,7 +162,7 @@ class RawSubscriptions:
                 'recorded')
             self._timeless = 0
         camera.last = time.monotonic()
-        self._on_frame(Frame(camera.topic, came, info['source_timestamp'] or came, data))
+        self._on_frame(SerializedImage(camera.topic, came, info['source_timestamp'] or came, data))
 
     def _explain(self, name: str) -> str:
         publishers = self._node.get_publishers_info_by_topic(name)

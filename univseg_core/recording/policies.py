@@ -19,7 +19,7 @@ from univseg_core.bags.topics import Topic
 from univseg_core.pictures.image_messages import CompressedImage, Image, MessageError
 from univseg_core.pictures.images import ImageError
 from univseg_core.pictures.likeness import dhash, small_grey
-from univseg_core.recording.frames import Frame
+from univseg_core.recording.frames import SerializedImage
 
 KEPT = 'kept'
 TOO_SOON, SIMILAR, SURE, UNJUDGED = 'rate', 'similar', 'sure', 'unjudged'
@@ -27,7 +27,7 @@ TOO_SOON, SIMILAR, SURE, UNJUDGED = 'rate', 'similar', 'sure', 'unjudged'
 CONFIDENCES_KEPT = 1000
 """Confidences that are remembered for images that come after them."""
 
-Verdict = tuple[Frame, str]
+Verdict = tuple[SerializedImage, str]
 """A frame, and KEPT or why it is not, one of its policy's outcomes."""
 
 
@@ -38,10 +38,10 @@ class Policy(ABC):
     """Bytes of the images of which nothing is decided yet."""
 
     @abstractmethod
-    def judge(self, frame: Frame) -> Iterator[Verdict]:
+    def judge(self, frame: SerializedImage) -> Iterator[Verdict]:
         """Yield what is decided by a new image: often of itself, sometimes of earlier ones."""
 
-    def learn(self, confidence: Frame) -> Iterator[Verdict]:
+    def learn(self, confidence: SerializedImage) -> Iterator[Verdict]:
         """Yield what is decided by a picture of the model's confidence."""
         yield from ()
 
@@ -49,14 +49,14 @@ class Policy(ABC):
         """Yield what is decided because time has passed; `at_once`, of all that is left."""
         yield from ()
 
-    def lost(self, frame: Frame) -> None:  # noqa: B027 (most need not know)
+    def lost(self, frame: SerializedImage) -> None:  # noqa: B027 (most need not know)
         """Take note that an image that was to be kept could not be."""
 
 
 class KeepAll(Policy):
     """Keeps every image."""
 
-    def judge(self, frame: Frame) -> Iterator[Verdict]:
+    def judge(self, frame: SerializedImage) -> Iterator[Verdict]:
         """Yield the image, kept."""
         yield frame, KEPT
 
@@ -73,7 +73,7 @@ class RateLimit(Policy):
         self._period = 1e9 / rate
         self._turns: dict[str, float] = {}
 
-    def judge(self, frame: Frame) -> Iterator[Verdict]:
+    def judge(self, frame: SerializedImage) -> Iterator[Verdict]:
         """Yield the image, kept if it is its topic's turn."""
         stamp = _stamp(frame)
         turn = self._turns.get(frame.topic.name, stamp)
@@ -101,7 +101,7 @@ class Novel(Policy):
         self._bits = bits
         self._hashes: dict[str, int] = {}
 
-    def judge(self, frame: Frame) -> Iterator[Verdict]:
+    def judge(self, frame: SerializedImage) -> Iterator[Verdict]:
         """Yield the image, kept if it is new."""
         try:
             new = dhash(small_grey(_deserialised(frame)))
@@ -115,14 +115,14 @@ class Novel(Policy):
         self._hashes[frame.topic.name] = new
         yield frame, KEPT
 
-    def lost(self, frame: Frame) -> None:
+    def lost(self, frame: SerializedImage) -> None:
         """Let the topic's next image be new."""
         self._hashes.pop(frame.topic.name, None)
 
 
 @dataclass
 class _Held:
-    frame: Frame
+    frame: SerializedImage
     key: tuple[int, bytes]
     since: float
     judged: bool = False
@@ -146,7 +146,7 @@ class Uncertain(Policy):
         self._topics: dict[str, Topic] = {}
         self.held_bytes = 0
 
-    def judge(self, frame: Frame) -> Iterator[Verdict]:
+    def judge(self, frame: SerializedImage) -> Iterator[Verdict]:
         """Hold the image; yield those that have waited too long, or whose topic has changed."""
         name = frame.topic.name
         if self._topics.setdefault(name, frame.topic) != frame.topic:
@@ -167,7 +167,7 @@ class Uncertain(Policy):
         self.held_bytes += len(frame.data)
         yield from self.overdue()
 
-    def learn(self, confidence: Frame) -> Iterator[Verdict]:
+    def learn(self, confidence: SerializedImage) -> Iterator[Verdict]:
         """Yield the images of this confidence, if it is low."""
         try:
             key = confidence.header()
@@ -200,14 +200,14 @@ class Uncertain(Policy):
         return taken
 
 
-def _stamp(frame: Frame) -> int:
+def _stamp(frame: SerializedImage) -> int:
     try:
         return frame.header()[0] or frame.time
     except ValueError:
         return frame.time
 
 
-def _deserialised(frame: Frame) -> Image | CompressedImage:
+def _deserialised(frame: SerializedImage) -> Image | CompressedImage:
     return deserialise(Message(frame.topic.name, frame.topic.type, frame.time, frame.data))
 
 
