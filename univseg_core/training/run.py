@@ -20,6 +20,7 @@ from univseg_core.settings.config import ObjectiveSection, RunConfig
 from univseg_core.training.memory_need import check_memory
 from univseg_core.training.networks import network_with_weights
 from univseg_core.training.processes import launched, new_fabric, processes_here
+from univseg_core.training.run_context import RunContext
 from univseg_core.training.run_folder import claimed_run_folder
 from univseg_core.training.run_label_embeddings import (
     check_label_embeddings,
@@ -27,7 +28,6 @@ from univseg_core.training.run_label_embeddings import (
     label_embeddings_of_run,
 )
 from univseg_core.training.safety import memory_advice, TrainingError
-from univseg_core.training.setup import Setup
 from univseg_core.training.start_model import check_start, measured_start
 from univseg_core.training.trainer import fit, Task
 
@@ -83,15 +83,15 @@ def train(config: RunConfig, run: Path, *, devices: int = 1,
                                 progress=fabric.is_global_zero)
         workers = choose_workers(config.training.workers, fabric.device.type == 'cuda',
                                  processes_here(fabric), stores.in_memory)
-        setup = Setup(config, fabric, stores, workers)
+        context = RunContext(config, fabric, stores, workers)
         embeddings, start = {}, config.model.start
-        before = measured_start(setup, data, run) if start is not None else {}
+        before = measured_start(context, data, run) if start is not None else {}
         if config.objective.needs_label_embeddings:
-            embeddings = label_embeddings_of_run(setup, data, run)
+            embeddings = label_embeddings_of_run(context, data, run)
             if config.basis == 'joint':
                 start = run / JOINT_START
-        return fit(setup, Task(data, run, config.objective, config.training.steps, embeddings,
-                               start, before))
+        return fit(context, Task(data, run, config.objective, config.training.steps, embeddings,
+                                 start, before))
 
 
 def check_shares(config: RunConfig, processes: int) -> None:
