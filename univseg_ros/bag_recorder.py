@@ -67,7 +67,7 @@ class BagRecorder(ManagedNode):
             self.create_service(Trigger, f'~/{name}', self._answer_by(action))
         StatusPublisher(self, self._look, 'recording', 'no image has come yet')
         # Not the node's clock: simulated time may stand still.
-        self.create_timer(STATUS_PERIOD, self._tell,
+        self.create_timer(STATUS_PERIOD, self._publish_status,
                           clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     @reported
@@ -167,7 +167,7 @@ class BagRecorder(ManagedNode):
                 return response
             response.success, response.message = True, action(self._recorder)
             self.get_logger().info(response.message)
-            self._tell()
+            self._publish_status()
             return response
         return answer
 
@@ -209,7 +209,7 @@ class BagRecorder(ManagedNode):
         found, more = self._watch.look(self._number('image_timeout'))
         return findings + found, {**values, **more}
 
-    def _tell(self) -> None:
+    def _publish_status(self) -> None:
         """Publish ~/status; log what was lost since, and each topic that has become silent."""
         status = self._recorder.status() if self._recorder else None
         self._status_publisher.publish(String(data=json.dumps(summary(self._state(), status))))

@@ -75,8 +75,8 @@ def train(config: RunConfig, run: Path, *, devices: int = 1,
             log.info('%s: %d classes, %d labelled, %d unlabelled, %d validation images', name,
                      len(d.domain.classes), len(d.labelled), len(d.unlabelled),
                      len(d.validation))
-        tell_missing_unlabelled(config.objective, data)
-        tell_unused_settings(config)
+        warn_of_missing_unlabelled(config.objective, data)
+        warn_of_unused_settings(config)
         stores = prepare_stores(data, config.data.image_size,
                                 unlabelled=config.objective.needs_unlabelled,
                                 processes=processes_here(fabric),
@@ -109,7 +109,8 @@ def check_shares(config: RunConfig, processes: int) -> None:
             f'data.labelled_per_domain ({data.labelled_per_domain}), or lower the others')
 
 
-def tell_missing_unlabelled(objective: ObjectiveSection, data: Mapping[str, DomainData]) -> None:
+def warn_of_missing_unlabelled(objective: ObjectiveSection,
+                               data: Mapping[str, DomainData]) -> None:
     """Log what a domain without unlabelled images does without, where others have some."""
     for name, d in data.items():
         if objective.needs_unlabelled and not d.unlabelled:
@@ -117,7 +118,7 @@ def tell_missing_unlabelled(objective: ObjectiveSection, data: Mapping[str, Doma
                         "other domains' images where there is a cross-domain entropy", name)
 
 
-def tell_unused_settings(config: RunConfig) -> None:
+def warn_of_unused_settings(config: RunConfig) -> None:
     """Log which settings have no effect, as nothing is there that they are of."""
     if config.training.encoder_rate != 1 and 'encoder_rate' in config.training.model_fields_set \
             and config.model.weights == 'none' and config.model.start is None:

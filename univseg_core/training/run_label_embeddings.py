@@ -61,7 +61,7 @@ def label_embeddings_of_run(context: RunContext, data: Mapping[str, DomainData],
                               section.pretrain_steps))
     if not made and fabric.is_global_zero:
         embeddings = _new_label_embeddings(context, data, run)
-        _tell_classes(embeddings, data)
+        _warn_of_missing_classes(embeddings, data)
         save_tensors(path, embeddings, {CLASSES: json.dumps(
             {name: d.domain.classes for name, d in data.items()})})
     return fabric.broadcast(_read_label_embeddings(path) if fabric.is_global_zero else {})
@@ -124,8 +124,8 @@ def _network_of_domain(path: Path, data: DomainData, dim: int) -> UniversalSegme
     return network
 
 
-def _tell_classes(embeddings: Mapping[str, torch.Tensor],
-                  data: Mapping[str, DomainData]) -> None:
+def _warn_of_missing_classes(embeddings: Mapping[str, torch.Tensor],
+                             data: Mapping[str, DomainData]) -> None:
     """Log the classes that have no label embeddings, or not K different ones."""
     for name, d in data.items():
         for absent in absent_classes(embeddings[name], d.domain):
