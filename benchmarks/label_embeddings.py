@@ -186,7 +186,7 @@ def frame(options: argparse.Namespace) -> None:
     names = list(network.domains)
     ways: dict[str, Callable[[], object]] = {
         'head': lambda: [segmenter.head_mask(segmenter.encode(image), n) for n in names],
-        'label embeddings': lambda: [segmenter.prototype_mask(segmenter.encode(image), n)
+        'label embeddings': lambda: [segmenter.label_embedding_mask(segmenter.encode(image), n)
                                      for n in names]}
     times: dict[str, list[float]] = {name: [] for name in ways}
     for turn in tqdm(range(options.frames + 3), unit='frame'):

@@ -60,7 +60,7 @@ def main() -> None:
     for _ in range(options.repeats):
         passes.append(bare(encoder, network.head(name), images))
         started = time.perf_counter()
-        validate(fabric, config, network, {name: data[name]}, prototypes=False)
+        validate(fabric, config, network, {name: data[name]}, label_embeddings=False)
         validations.append(time.perf_counter() - started)
     first, second = statistics.median(passes), statistics.median(validations)
     print(f'{len(images)} images of {name}, {config.model.encoder}, {options.threads} threads: '

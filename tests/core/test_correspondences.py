@@ -126,7 +126,7 @@ def test_beside_a_plain_reference(segmenter, worlds):
             both = torch.cat([encoded.features[0], segmenter.embed(encoded)[0]]).double().numpy()
             vectors.append(both.repeat(8, 1).repeat(8, 2).reshape(len(both), -1).T)
             labels.append(label.ravel())
-            others.append(segmenter.prototype_mask(encoded, other).ravel())
+            others.append(segmenter.label_embedding_mask(encoded, other).ravel())
         vectors, labels, others = map(np.concatenate, (vectors, labels, others))
         classes = range(len(segmenter.domains[name].classes))
         pixels[name] = [int((labels == c).sum()) for c in classes]

@@ -73,7 +73,7 @@ class Segmenter:
             self._heads[name] = own.head(name).to(self.device)
             self._label_embeddings[name] = own.label_embeddings(name).to(self.device)
         self._embedding = own.embedding.to(self.device)
-        self._prototype_heads: dict[str, tuple[torch.Tensor, torch.Tensor, list[int]]] = {}
+        self._label_embedding_heads: dict[str, tuple[torch.Tensor, torch.Tensor, list[int]]] = {}
 
     @classmethod
     def load(cls, path: Path | str, *, device: str = 'auto', precision: str = 'auto',
@@ -196,8 +196,8 @@ class Segmenter:
         return vectors
 
     @torch.inference_mode()
-    def prototype_mask(self, encoded: Encoded, name: str,
-                       among: Sequence[str] | None = None) -> np.ndarray:
+    def label_embedding_mask(self, encoded: Encoded, name: str,
+                             among: Sequence[str] | None = None) -> np.ndarray:
         """
         Return the mask (H, W) uint8 of the nearest label embeddings of a domain's label space.
 
@@ -210,7 +210,7 @@ class Segmenter:
         """
         scores, classes = [], []
         for each in (name,) if among is None else among:
-            similar, present = self.prototype_scores(encoded, each)
+            similar, present = self.label_embedding_scores(encoded, each)
             scores.append(similar)
             classes += present if each == name else [IGNORE_INDEX] * len(present)
         if len(classes) > IGNORE_INDEX:
@@ -222,25 +222,26 @@ class Segmenter:
         return names[mask.cpu().numpy()]
 
     @torch.inference_mode()
-    def prototype_scores(self, encoded: Encoded, name: str) -> tuple[torch.Tensor, list[int]]:
+    def label_embedding_scores(self, encoded: Encoded, name: str
+                               ) -> tuple[torch.Tensor, list[int]]:
         """
         Return how near each pixel is to each class's label embeddings, at the model's stride.
 
         That are dot products (P, h, w) float32, of a class's K the largest; and the P classes'
         indices: of those that have label embeddings. Raises as `label_embeddings` does.
         """
-        weight, bias, present = self._prototype_head(name)
+        weight, bias, present = self._label_embedding_head(name)
         similar = F.conv2d(encoded.features, weight, bias)[0]
         return similar.view(len(present), -1, *similar.shape[1:]).amax(1), present
 
-    def _prototype_head(self, name: str) -> tuple[torch.Tensor, torch.Tensor, list[int]]:
+    def _label_embedding_head(self, name: str) -> tuple[torch.Tensor, torch.Tensor, list[int]]:
         """
         Return the weight (P, C_F, 1, 1) and bias (P,) of E and a domain's label embeddings in one.
 
         Both are linear, so that a label space costs what a head of P = C·K channels does. With
         them, the classes that have label embeddings at all.
         """
-        if name not in self._prototype_heads:
+        if name not in self._label_embedding_heads:
             rows = self.label_embeddings(name)
             per_class = rows.view(len(self.domains[name].classes), -1, rows.shape[1])
             present = per_class.flatten(1).any(1)
@@ -248,6 +249,6 @@ class Segmenter:
             embedding = self._embedding
             assert embedding.bias is not None
             weight = rows @ embedding.weight.flatten(1)
-            self._prototype_heads[name] = (weight[:, :, None, None], rows @ embedding.bias,
-                                           present.nonzero().flatten().tolist())
-        return self._prototype_heads[name]
+            self._label_embedding_heads[name] = (weight[:, :, None, None], rows @ embedding.bias,
+                                                 present.nonzero().flatten().tolist())
+        return self._label_embedding_heads[name]

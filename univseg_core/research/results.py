@@ -25,7 +25,7 @@ MEASURES = {
 By name: the file in a run folder and the key below a domain.
 
 The heads on the whole validation set at the label maps' own size; the heads by the protocol of the
-paper's code; and the nearest label embedding in place of the head.
+paper's code; and the nearest label embedding in place of the head, which files call prototypes.
 """
 
 

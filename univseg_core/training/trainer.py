@@ -259,7 +259,7 @@ class Trainer:
                    if task.label_embeddings else nullcontext())
         with renewed:
             measured = validate(self._fabric, config, self._network, task.data,
-                                prototypes=bool(task.label_embeddings))
+                                label_embeddings=bool(task.label_embeddings))
             self._miou = summary(measured.results)
             if self._log:
                 note_validation(self._log, config, self._network, task.data, step, task.folder,
@@ -282,7 +282,8 @@ class Trainer:
         config, task, names = self._context.config, self._task, self._names
         by_labels = bool(task.label_embeddings)
         renew_label_embeddings(self._context, self._network, names, several=by_labels)
-        measured = validate(self._fabric, config, self._network, task.data, prototypes=by_labels)
+        measured = validate(self._fabric, config, self._network, task.data,
+                            label_embeddings=by_labels)
         measured = replace(measured, results={
             name: replace(result, before=task.before.get(name))
             for name, result in measured.results.items()})

@@ -38,7 +38,7 @@ def root(tmp_path):
 
 
 def finish(folder, name='evaluation.json', **domains):
-    """Make a finished run; each domain's IoUs are given, those of prototypes are half of them."""
+    """Make a finished run; each domain's IoUs are given, of label embeddings half of them."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / 'model.univseg').touch()
 
