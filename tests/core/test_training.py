@@ -87,7 +87,7 @@ def test_it_learns_with_the_label_embeddings_of_the_file(finished_run):
 
 
 @pytest.mark.parametrize('file', ['model.univseg', 'supervised/indoor/model.univseg'])
-def test_a_model_carries_the_centroids_of_its_own_embedding(finished_run, file):
+def test_a_model_carries_the_label_embeddings_of_its_own_embedding(finished_run, file):
     """Whatever its training held on to: those that fit what its embedding has come to."""
     folder, config = finished_run
     network, _ = load_model(folder / file)

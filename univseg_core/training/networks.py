@@ -7,7 +7,7 @@ from pathlib import Path
 from lightning.fabric import Fabric
 import torch
 from univseg_core.batches.dataset import DomainData
-from univseg_core.method.label_embeddings import centroid_sums, embedded_label_embeddings
+from univseg_core.method.label_embeddings import embedded_label_embeddings, label_embedding_sums
 from univseg_core.models.encoders import encoder_stride
 from univseg_core.models.model_file import load_model, ModelCard, ModelFileError, save_model
 from univseg_core.models.pretrained import load_imagenet, load_weights
@@ -107,7 +107,7 @@ def update_label_embeddings(context: RunContext, network: UniversalSegmenter,
     for name in names:
         images = context.stores.labelled[name]
         share = range(fabric.global_rank, len(images), fabric.world_size)
-        sums = centroid_sums(network, name, (images[i] for i in share))
+        sums = label_embedding_sums(network, name, (images[i] for i in share))
         totals = summed(fabric, {'sums': sums.sums, 'weights': sums.weights})
         sums.sums, sums.weights = totals['sums'], totals['weights']
         vectors = sums.updated(context.config.label_embeddings.theta)
@@ -132,10 +132,10 @@ def renewed_label_embeddings(context: RunContext, network: UniversalSegmenter,
 def renew_label_embeddings(context: RunContext, network: UniversalSegmenter, names: Sequence[str],
                            several: bool) -> None:
     """
-    Let a network's label embeddings be the class-wise centroids of E(F(x)), in place.
+    Make a network's label embeddings anew, of its E(F(x)), in place.
 
     Those that it trains with need not be what its embedding has come to: E learns from entropies
-    alone. So these are made anew from the labelled images, for whoever uses the model. `several`
+    alone. So these are made from the labelled images, for whoever uses the model. `several`
     of each class, as the configuration says, or one. It is left in evaluation mode.
     """
     section = context.config.label_embeddings

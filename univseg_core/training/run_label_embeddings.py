@@ -73,8 +73,8 @@ def _new_label_embeddings(context: RunContext, data: Mapping[str, DomainData],
     if section.file is not None:
         return _foreign_label_embeddings(context.config, data)
     dim, seed = context.config.model.embedding_dim, context.config.training.seed
-    principal = partial(principal_label_embeddings, dim=dim, centroids=section.centroids,
-                        seed=seed)
+    principal = partial(principal_label_embeddings, dim=dim,
+                        embeddings_per_class=section.centroids, seed=seed)
     basis = context.config.basis
     if basis == 'start':
         assert context.config.model.start is not None
@@ -154,8 +154,8 @@ def _foreign_label_embeddings(config: RunConfig,
     path, dim = config.label_embeddings.file, config.model.embedding_dim
     assert path is not None
     embeddings = _read_label_embeddings(path)
-    centroids = config.label_embeddings.centroids
-    expected = {name: (len(d.domain.classes) * centroids, dim) for name, d in data.items()}
+    per_class = config.label_embeddings.centroids
+    expected = {name: (len(d.domain.classes) * per_class, dim) for name, d in data.items()}
     found = {name: tuple(value.shape) for name, value in embeddings.items()}
     if found != expected:
         raise TrainingError(f'label_embeddings.file: {path}: expected (classes × '
