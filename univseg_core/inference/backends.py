@@ -14,9 +14,9 @@ class Backend(Protocol):
     """
     The encoder of one model, on one device and at one precision.
 
-    All else of a frame (its scaling, the heads, masks at its own size) is the Segmenter's, and
-    runs in PyTorch on `device`, where the features lie. `precision` is what the encoder computes
-    in: float32, bfloat16.
+    All else of a frame (its scaling, the heads, masks at its own size) is the Segmenter's, which
+    runs it in PyTorch on `device`, where the features lie. `precision` is what the encoder
+    computes in, as diagnostics tell it: float32, bfloat16.
     """
 
     device: torch.device
@@ -24,10 +24,10 @@ class Backend(Protocol):
 
     def features(self, image: np.ndarray) -> torch.Tensor:
         """
-        Return F(x) of an image (H, W, 3) uint8 RGB, of any size, in one piece, and not kept.
+        Return F(x) of an image (H, W, 3) uint8 RGB, of any size, contiguous and its own to change.
 
-        (1, C_F, ⌈H/stride⌉, ⌈W/stride⌉) float32 on `device`, as `UniversalSegmenter.features`
-        has it but for rounding, with the image normalised as the model says.
+        A tensor (1, C_F, ⌈H/stride⌉, ⌈W/stride⌉) float32 on `device`, a new one for each image: as
+        `UniversalSegmenter.features` has it but for rounding, the image being normalised here.
         """
 
 
