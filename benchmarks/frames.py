@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 from rosbags.typesys import get_typestore, Stores
-from univseg_core.datasets.frames import extract_frames, Settings
+from univseg_core.datasets.frames import extract_frames, ExtractionSettings
 from univseg_core.demo.scenes.worlds import render_scene
 
 TOPIC = '/camera/image'
@@ -133,7 +133,7 @@ def compare(ways: list[Callable[[Path], None]], out: Path,
 
 def extract(bag: Path, out: Path, options: argparse.Namespace) -> None:
     """Extract all frames as `univseg frames` does; its near duplicates are looked for, too."""
-    report = extract_frames([bag], out, settings=Settings(
+    report = extract_frames([bag], out, settings=ExtractionSettings(
         duplicate_bits=0, codec=options.format), progress=False)
     assert report.counts[bag.name, TOPIC]['kept'] == options.count, report.text()
 

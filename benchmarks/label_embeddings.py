@@ -163,12 +163,12 @@ def memory(options: argparse.Namespace) -> None:
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
         return
     print('| K | 100 images, MB | 1000 images, MB | growth |\n|--:|--:|--:|--:|')
-    for centroids in (1, 3):
+    for per_class in (1, 3):
         peaks = [float(subprocess.run(
             [sys.executable, __file__, 'memory', '--images', str(images), '--centroids',
-             str(centroids), '--width', str(options.width)],
+             str(per_class), '--width', str(options.width)],
             check=True, capture_output=True, text=True).stdout) for images in (100, 1000)]
-        print(f'| {centroids} | {peaks[0]:.0f} | {peaks[1]:.0f} | {peaks[1] / peaks[0]:.3f} × |',
+        print(f'| {per_class} | {peaks[0]:.0f} | {peaks[1]:.0f} | {peaks[1] / peaks[0]:.3f} × |',
               flush=True)
 
 
@@ -186,7 +186,7 @@ def frame(options: argparse.Namespace) -> None:
     names = list(network.domains)
     ways: dict[str, Callable[[], object]] = {
         'head': lambda: [segmenter.head_mask(segmenter.encode(image), n) for n in names],
-        'label embeddings': lambda: [segmenter.prototype_mask(segmenter.encode(image), n)
+        'label embeddings': lambda: [segmenter.label_embedding_mask(segmenter.encode(image), n)
                                      for n in names]}
     times: dict[str, list[float]] = {name: [] for name in ways}
     for turn in tqdm(range(options.frames + 3), unit='frame'):

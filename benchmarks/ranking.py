@@ -85,7 +85,7 @@ def _measures_and_errors(segmenter: Segmenter, name: str, sample: Sample) -> lis
     encoded = segmenter.encode(image)
     probabilities = segmenter.logits(encoded, name)[0].softmax(0)
     first, second = probabilities.topk(2, dim=0).values
-    scores, present = segmenter.prototype_scores(encoded, name)
+    scores, present = segmenter.label_embedding_scores(encoded, name)
     differs = torch.tensor(present)[scores.argmax(0).cpu()] != probabilities.argmax(0).cpu()
     ratio = (second / first).cpu()
     entropy = torch.special.entr(probabilities).sum(0)

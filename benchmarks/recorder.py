@@ -34,7 +34,7 @@ from std_msgs.msg import Header
 from univseg_core.bags.reading import Bag
 from univseg_core.bags.topics import Topic
 from univseg_core.pictures.image_messages import nanoseconds
-from univseg_core.recording.frames import Frame
+from univseg_core.recording.frames import SerializedImage
 from univseg_ros.messages import rgb_message
 
 PROFILE = Path(__file__).parents[1] / 'config' / 'ros' / 'fastdds_large_images.xml'
@@ -131,7 +131,8 @@ def recorded_stamps(bag: Path) -> dict[str, list[int]]:
     stamps = {}
     with AnyReader([bag]) as reader:
         for connection, moment, data in reader.messages():
-            frame = Frame(Topic(connection.topic, connection.msgtype), moment, moment, data)
+            frame = SerializedImage(Topic(connection.topic, connection.msgtype), moment, moment,
+                                    data)
             stamps.setdefault(connection.topic, []).append(frame.header()[0])
     return stamps
 

@@ -9,24 +9,27 @@ from the network in training to results and pictures. Both take turns; medians a
 """
 
 import argparse
+from copy import deepcopy
 import statistics
 import time
 
 import torch
+from torch import nn
 from univseg_core.batches.dataset import load_data
+from univseg_core.models.batch_norm import fold_batch_norm
 from univseg_core.pictures.images import fit_size, read_image, resize_image
 from univseg_core.settings.config import load_config
 from univseg_core.training.networks import new_network
 from univseg_core.training.processes import new_fabric
-from univseg_core.training.validation import deployed, validate
+from univseg_core.training.validation import validate
 
 
 @torch.inference_mode()
-def bare(model, name: str, images: list[torch.Tensor]) -> float:
+def bare(encoder: nn.Module, head: nn.Module, images: list[torch.Tensor]) -> float:
     """Return the seconds of the bare forward passes of images (1, 3, H, W) float32."""
     started = time.perf_counter()
     for image in images:
-        model.logits(model.encoder(image), name)
+        head(encoder(image))
     return time.perf_counter() - started
 
 
@@ -45,19 +48,19 @@ def main() -> None:
     data, name = load_data(config), options.domain
     fabric = new_fabric(config.training, 1, 1)
     network = new_network(config, data).eval()
-    model = deployed(network, config)._model
+    encoder = fold_batch_norm(deepcopy(network.encoder)).to(memory_format=torch.channels_last)
     images = []
     for sample in data[name].validation:
         image = read_image(sample.image)
         image = resize_image(image, *fit_size(*image.shape[:2], config.data.image_size))
         pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float()
-        images.append((pixels - model.mean) / model.std)
+        images.append(network.normalised(pixels))
     passes, validations = [], []
-    bare(model, name, images[:10])
+    bare(encoder, network.head(name), images[:10])
     for _ in range(options.repeats):
-        passes.append(bare(model, name, images))
+        passes.append(bare(encoder, network.head(name), images))
         started = time.perf_counter()
-        validate(fabric, config, network, {name: data[name]}, prototypes=False)
+        validate(fabric, config, network, {name: data[name]}, label_embeddings=False)
         validations.append(time.perf_counter() - started)
     first, second = statistics.median(passes), statistics.median(validations)
     print(f'{len(images)} images of {name}, {config.model.encoder}, {options.threads} threads: '

@@ -14,8 +14,8 @@ from std_srvs.srv import Trigger
 from univseg_core.bags.topics import definition_of, RecordingError
 from univseg_core.recording.budget import Budget
 from univseg_core.recording.folder import RecordingFolder
-from univseg_core.recording.policies import KEPT, Novel, Policy, RateLimit, Uncertain
-from univseg_core.recording.recorder import REASONS, Recorder, Settings
+from univseg_core.recording.policies import KEPT, POLICIES, Policy
+from univseg_core.recording.recorder import REASONS, Recorder, RecorderSettings
 from univseg_ros.camera_topics import camera_topics, IMAGE, segmentation_nodes, TYPES
 from univseg_ros.findings import Finding, StatusPublisher
 from univseg_ros.managed_node import ManagedNode, reported, run_node
@@ -74,7 +74,7 @@ class BagRecorder(ManagedNode):
         for name, (action, done) in SERVICES.items():
             self.create_service(Trigger, f'~/{name}', self._answer_by(action, done))
         StatusPublisher(self, self._look, 'recording', 'no image has come yet')
-        steady_timer(self, STATUS_PERIOD, self._tell)
+        steady_timer(self, STATUS_PERIOD, self._publish_status)
 
     @reported
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -112,7 +112,7 @@ class BagRecorder(ManagedNode):
                                          self._recorder.put)
         self._cameras.open()
         policy = self._text('policy')
-        if policy == 'uncertain':
+        if POLICIES[policy].needs_confidence:
             self._confidences = RawSubscriptions(
                 self, self._confidence_topics, self._integer('depth'),
                 self._recorder.put_confidence, (IMAGE,))
@@ -128,23 +128,18 @@ class BagRecorder(ManagedNode):
         self._release()
         super().destroy_node()
 
-    def _settings(self, directory: Path) -> Settings:
+    def _settings(self, directory: Path) -> RecorderSettings:
         split_size = self._integer('split_size') * MEGABYTE
         if largest := self._integer('max_size') * MEGABYTE // 4:
             split_size = min(split_size or largest, largest)
-        return Settings(
+        return RecorderSettings(
             directory, self._text('name'), COMPRESSIONS[self._text('compression')], split_size,
             self._number('split_time'), self._integer('queue_size') * MEGABYTE)
 
     def _policy(self) -> Policy:
-        return {
-            'all': Policy,
-            'rate': lambda: RateLimit(self._number('rate')),
-            'novel': lambda: Novel(self._integer('novel_bits')),
-            'uncertain': lambda: Uncertain(
-                self._number('uncertain_below'), self._number('patience'),
-                self._integer('queue_size') * MEGABYTE),
-        }[self._text('policy')]()
+        entry = POLICIES[self._text('policy')]
+        values = {name: self.get_parameter(name).value for name in entry.parameters}
+        return entry.build(values, self._integer('queue_size') * MEGABYTE)
 
     def _camera_topics(self) -> list[str]:
         return self._named('topics') or list(camera_topics(self))
@@ -176,7 +171,7 @@ class BagRecorder(ManagedNode):
             action(self._recorder)
             response.success, response.message = True, done
             self.get_logger().info(done)
-            self._tell()
+            self._publish_status()
             return response
         return answer
 
@@ -210,7 +205,7 @@ class BagRecorder(ManagedNode):
         found, more = self._watch.look(self._number('image_timeout'))
         return findings + found, {**values, **more}
 
-    def _tell(self) -> None:
+    def _publish_status(self) -> None:
         """Publish ~/status; log what was lost since, and each topic that has become silent."""
         status = self._recorder.status() if self._recorder else None
         self._status_publisher.publish(String(data=json.dumps(summary(self._state(), status))))

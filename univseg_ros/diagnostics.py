@@ -74,7 +74,7 @@ def model_values(segmenter: Segmenter, path: str, sha256: str) -> dict[str, str]
         'domains': ', '.join(segmenter.domains),
         **{f'mIoU of {name} [%]': f'{100 * value:.1f}' for name, value in miou.items()},
         'device': str(segmenter.device),
-        'precision': str(segmenter.dtype).removeprefix('torch.'),
+        'precision': segmenter.precision,
         'inference size': str(segmenter.inference_size or "the image's own"),
     }
 

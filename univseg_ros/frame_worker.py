@@ -27,7 +27,7 @@ SMALLEST_SIZE = 32
 
 
 @dataclass(frozen=True)
-class Settings:
+class FrameSettings:
     """What may change between two frames; 0 stands for no limit."""
 
     active_domains: list[str]
@@ -54,7 +54,7 @@ class FrameWorker:
     """
 
     def __init__(self, node: Node, segmenter: Segmenter, outputs: Mapping[str, DomainOutputs],
-                 settings: Callable[[], Settings]):
+                 settings: Callable[[], FrameSettings]):
         self.statistics = FrameStatistics()
         self._node = node
         self._segmenter = segmenter

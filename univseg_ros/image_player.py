@@ -18,7 +18,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CompressedImage, Image
 from univseg_ros.arguments import count_from, positive
-from univseg_ros.image_sources import FOLDER_RATE, Frame, open_source, Source, SourceError
+from univseg_ros.image_sources import FOLDER_RATE, open_source, PlayedImage, Source, SourceError
 from univseg_ros.signals import ros_until_signal
 
 NODE_NAME = 'image_player'
@@ -61,10 +61,10 @@ examples:
 class ReadAhead:
     """A thread that takes frames from a generator before their time, AHEAD of them at most."""
 
-    def __init__(self, frames: Generator[Frame, None, None]):
+    def __init__(self, frames: Generator[PlayedImage, None, None]):
         self._frames = frames
         self._changed = threading.Condition()
-        self._waiting: deque[Frame] = deque()
+        self._waiting: deque[PlayedImage] = deque()
         self._error: Exception | None = None
         self._ended = False
         self._closed = False
@@ -76,7 +76,7 @@ class ReadAhead:
         with self._changed:
             return self._changed.wait_for(lambda: bool(self._waiting) or self._ended, seconds)
 
-    def take(self) -> Frame | None:
+    def take(self) -> PlayedImage | None:
         """Return the next frame, None at the end; raise what the generator raised."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._ended)
@@ -174,7 +174,7 @@ class ImagePlayer(Node):
                 self.get_logger().warning(self._explain_waiting(count))
         self.get_logger().info('playing')
 
-    def _next(self, frames: ReadAhead) -> Frame | None:
+    def _next(self, frames: ReadAhead) -> PlayedImage | None:
         # The source may be slow; services and signals must not wait for it.
         while not frames.wait(LOOK_PERIOD):
             self._executor.spin_once(timeout_sec=0)
@@ -213,7 +213,7 @@ class ImagePlayer(Node):
 
 
 def schedule(source: Source, rate: float | None,
-             loop: bool) -> Generator[Frame, None, None]:
+             loop: bool) -> Generator[PlayedImage, None, None]:
     """
     Yield a source's frames with the seconds at which they are due; if `loop`, again and again.
 
@@ -225,7 +225,7 @@ def schedule(source: Source, rate: float | None,
         first, last = count, 0.0
         for frame in source:
             last = frame.seconds
-            yield Frame(count / rate if rate else start + last, frame.message)
+            yield PlayedImage(count / rate if rate else start + last, frame.message)
             count += 1
         played = count - first
         if not played or not loop:

@@ -40,7 +40,7 @@ class SourceError(UnivsegError):
 
 
 @dataclass(frozen=True)
-class Frame:
+class PlayedImage:
     """A message, and its time in seconds since the source's first one."""
 
     seconds: float
@@ -68,7 +68,7 @@ class FolderSource:
         self._skipped = skipped
         self.type = CompressedImage if compressed else Image
 
-    def __iter__(self) -> Iterator[Frame]:
+    def __iter__(self) -> Iterator[PlayedImage]:
         """Yield the frames, FOLDER_RATE of them a second."""
         count = 0
         for path in self._paths:
@@ -79,7 +79,7 @@ class FolderSource:
             except OSError as error:
                 self._skipped(f'{path}: cannot be read: {error.strerror}')
             else:
-                yield Frame(count / FOLDER_RATE, message)
+                yield PlayedImage(count / FOLDER_RATE, message)
                 count += 1
 
     def _message(self, path: Path) -> Image | CompressedImage:
@@ -105,7 +105,7 @@ class VideoSource:
             rate = capture.get(cv2.CAP_PROP_FPS)
         self._rate = rate if 0 < rate <= HIGHEST_VIDEO_RATE else VIDEO_RATE
 
-    def __iter__(self) -> Iterator[Frame]:
+    def __iter__(self) -> Iterator[PlayedImage]:
         """Yield the frames up to the end, or to where the file is cut off."""
         count = 0
         with _open_video(self._video) as capture:
@@ -114,7 +114,7 @@ class VideoSource:
                 if not there:
                     return
                 picture = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
-                yield Frame(count / self._rate, _message(self.type, picture, Header()))
+                yield PlayedImage(count / self._rate, _message(self.type, picture, Header()))
                 count += 1
 
 
@@ -156,7 +156,7 @@ class BagSource:
         self.type = (self._recorded_type if compressed is None
                      else CompressedImage if compressed else Image)
 
-    def __iter__(self) -> Iterator[Frame]:
+    def __iter__(self) -> Iterator[PlayedImage]:
         """Yield the frames in the order and at the times of their recording."""
         first, seconds = None, 0.0
         with _open_bag(self._path) as bag:
@@ -165,7 +165,7 @@ class BagSource:
                 first = recorded.time if first is None else first
                 seconds = max(seconds, (recorded.time - first) / 1e9)
                 try:
-                    yield Frame(seconds, self._message(bytes(recorded.data)))
+                    yield PlayedImage(seconds, self._message(bytes(recorded.data)))
                 except MessageError as error:
                     self._skipped(f'{self._path}: {error}')
             self._tell(bag.damage)

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from univseg_core.domains import NAME_PATTERN
-from univseg_core.inference.segmenter import PRECISIONS
+from univseg_core.inference.torch_backend import PRECISIONS
 from univseg_ros.image_input import RELIABILITIES, TRANSPORTS
 from univseg_ros.parameter_table import ParameterSpec, table_objection
 

@@ -13,7 +13,7 @@ from rclpy.subscription import Subscription
 from rclpy.timer import Timer
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 from univseg_core.bags.topics import Qos, Topic
-from univseg_core.recording.frames import Frame
+from univseg_core.recording.frames import SerializedImage
 from univseg_ros.camera_topics import camera_topics, TYPES
 from univseg_ros.qos import matching_durability, matching_reliability, without_warnings
 from univseg_ros.silence import nothing_sent, published_as, published_types
@@ -47,7 +47,8 @@ class RawSubscriptions:
     """
 
     def __init__(self, node: Node, find: Callable[[], Collection[str]], depth: int,
-                 on_frame: Callable[[Frame], None], types: Collection[str] = tuple(TYPES)):
+                 on_frame: Callable[[SerializedImage], None],
+                 types: Collection[str] = tuple(TYPES)):
         self._node = node
         self._find = find
         self._depth = depth
@@ -148,7 +149,7 @@ class RawSubscriptions:
                 'recorded')
             self._timeless = 0
         camera.last = time.monotonic()
-        self._on_frame(Frame(camera.topic, came, info['source_timestamp'] or came, data))
+        self._on_frame(SerializedImage(camera.topic, came, info['source_timestamp'] or came, data))
 
     def _explain(self, name: str) -> str:
         publishers = self._node.get_publishers_info_by_topic(name)

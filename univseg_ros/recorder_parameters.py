@@ -6,16 +6,20 @@ from typing import Any
 
 from rclpy.exceptions import InvalidTopicNameException
 from rclpy.validate_topic_name import validate_topic_name
+from univseg_core.recording.policies import POLICIES
 from univseg_ros.parameter_table import ParameterSpec, table_objection
 
 ANY = ['']
 """The value of a list of topics that stands for those that are discovered."""
 
 COMPRESSIONS = {'none': '', 'zstd': 'zstd'}
-POLICIES = ('all', 'rate', 'novel', 'uncertain')
 WHEN_FULL = ('stop', 'drop_oldest')
 LARGEST = 100_000_000
 """The most megabytes of a bag, 100 TB."""
+
+_KEEPS = '; '.join(entry.keeps if entry.keeps == name else f'{entry.keeps} ({name})'
+                   for name, entry in POLICIES.items())
+_BY_CONFIDENCE = ' or '.join(name for name, entry in POLICIES.items() if entry.needs_confidence)
 
 PARAMETERS = {
     'topics': ParameterSpec(
@@ -32,25 +36,15 @@ PARAMETERS = {
         'none', "Compression of the files' chunks.",
         'inactive', choices=tuple(COMPRESSIONS)),
     'policy': ParameterSpec(
-        'all', 'Which images are kept: all; some a second (rate); those that differ from the '
-        'last one kept (novel); those of which the model is unsure (uncertain).',
-        'inactive', choices=POLICIES),
-    'rate': ParameterSpec(
-        1.0, 'With policy rate: images a second of each topic, at most.',
-        'inactive', bounds=(0.001, 1000.0)),
-    'novel_bits': ParameterSpec(
-        4, 'With policy novel: bits of 64 of the dHash in which an image must differ by more.',
-        'inactive', bounds=(0, 63)),
-    'uncertain_below': ParameterSpec(
-        0.8, 'With policy uncertain: mean confidence below which an image is kept.',
-        'inactive', bounds=(0.0, 1.0)),
+        'all', f'Which images are kept: {_KEEPS}.',
+        'inactive', choices=tuple(POLICIES)),
+    **{name: ParameterSpec(each.default, f'With policy {policy}: {each.description}',
+                           'inactive', bounds=each.bounds)
+       for policy, entry in POLICIES.items() for name, each in entry.parameters.items()},
     'confidence_topics': ParameterSpec(
-        ANY, "With policy uncertain: topics of the model's confidence; [''] stands for those of "
-        'all segmentation nodes.',
+        ANY, f"With policy {_BY_CONFIDENCE}: topics of the model's confidence; [''] stands for "
+        'those of all segmentation nodes.',
         'inactive'),
-    'patience': ParameterSpec(
-        2.0, 'With policy uncertain: seconds that an image waits for its confidence.',
-        'inactive', bounds=(0.1, 60.0)),
     'max_size': ParameterSpec(
         0, "Megabytes that the recorder's bags in the directory may have together; 0: no limit.",
         'inactive', bounds=(0, LARGEST)),

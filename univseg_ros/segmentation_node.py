@@ -23,7 +23,7 @@ from univseg_ros.diagnostics import (
     model_values,
 )
 from univseg_ros.findings import Finding
-from univseg_ros.frame_worker import FrameWorker, Settings
+from univseg_ros.frame_worker import FrameSettings, FrameWorker
 from univseg_ros.image_input import ImageInput
 from univseg_ros.managed_node import ManagedNode, reported, run_node
 from univseg_ros.outputs import DomainOutputs, LabelInfo
@@ -63,7 +63,7 @@ class SegmentationNode(ManagedNode):
         self._active_domains_publisher: LifecyclePublisher | None = None
         self._input: ImageInput | None = None
         self._worker: FrameWorker | None = None
-        self._settings: Settings | None = None
+        self._settings: FrameSettings | None = None
         # Before they are declared, so that the values given at start are judged as later ones.
         self.add_on_set_parameters_callback(self._judge_parameters)
         declare_all(self, PARAMETERS)
@@ -187,12 +187,12 @@ class SegmentationNode(ManagedNode):
             if 'confidence_threshold' in new:
                 self._announce_labels()
 
-    def _read_settings(self, new: Mapping[str, Any]) -> Settings:
+    def _read_settings(self, new: Mapping[str, Any]) -> FrameSettings:
         """Return the settings that the parameters make, with some new values."""
-        return Settings(**{name: new.get(name, self.get_parameter(name).value)
-                           for name in Settings.__annotations__})
+        return FrameSettings(**{name: new.get(name, self.get_parameter(name).value)
+                                for name in FrameSettings.__annotations__})
 
-    def _current_settings(self) -> Settings:
+    def _current_settings(self) -> FrameSettings:
         assert self._settings is not None  # since the parameters are declared
         return self._settings
 

@@ -221,7 +221,7 @@ def test_predict_labels_any_image_in_any_label_space(worlds, model, tmp_path):
                  '--out', str(tmp_path), '--device', 'cpu']) == 0
     segmenter = Segmenter.load(model, device='cpu')
     for path in images.iterdir():
-        expected = segmenter.prototype_mask(segmenter.encode(read_image(path)), 'indoor')
+        expected = segmenter.label_embedding_mask(segmenter.encode(read_image(path)), 'indoor')
         assert np.array_equal(read_label(tmp_path / f'{path.stem}_mask.png', INDOOR), expected)
 
 

@@ -126,7 +126,7 @@ def test_beside_a_plain_reference(segmenter, worlds):
             both = torch.cat([encoded.features[0], segmenter.embed(encoded)[0]]).double().numpy()
             vectors.append(both.repeat(8, 1).repeat(8, 2).reshape(len(both), -1).T)
             labels.append(label.ravel())
-            others.append(segmenter.prototype_mask(encoded, other).ravel())
+            others.append(segmenter.label_embedding_mask(encoded, other).ravel())
         vectors, labels, others = map(np.concatenate, (vectors, labels, others))
         classes = range(len(segmenter.domains[name].classes))
         pixels[name] = [int((labels == c).sum()) for c in classes]
@@ -172,9 +172,7 @@ def test_a_class_without_a_pixel_or_label_embedding_is_absent(segmenter, worlds,
     label[label == 2] = VOID
     write_png(tmp_path / 'image/a.png', image)
     write_png(tmp_path / 'label/a.png', label)
-    vectors = segmenter.label_embeddings('outdoor').clone()
-    vectors[2:4] = 0  # the box
-    segmenter._model.set_label_embeddings('outdoor', vectors)
+    segmenter.label_embeddings('outdoor')[2:4] = 0  # the box
     results = measure_correspondences(segmenter, {
         'outdoor': labelled_samples(tmp_path / 'image', tmp_path / 'label'),
         'indoor': validation(worlds, 'indoor')})

@@ -131,10 +131,10 @@ def test_pixels_of_no_class_are_missed_and_nothing_else():
 
 def test_a_report_has_the_figures_of_label_embeddings_beside():
     head = DomainResult(INDOOR, np.array([[3, 1], [0, 12]]))
-    result = replace(head, prototypes=DomainResult(INDOOR, np.array([[1, 3], [0, 3]])))
+    result = replace(head, by_label_embeddings=DomainResult(INDOOR, np.array([[1, 3], [0, 3]])))
     rows = [[cell.strip() for cell in line.strip('|').split('|')]
             for line in report({'indoor': result}).splitlines()]
-    assert ['class', 'IoU %', 'prototypes %'] in rows
+    assert ['class', 'IoU %', 'label embeddings %'] in rows
     assert ['wall', '75.0', '25.0'] in rows
     assert ['mIoU', '**83.7**', '**37.5**'] in rows
     assert result.to_dict()['prototypes'] == {'miou': 0.375, 'iou': {'wall': 0.25, 'lamp': 0.5}}
@@ -170,20 +170,21 @@ def test_label_embeddings_are_measured_beside_the_heads(worlds):
     for name, domain in network.domains.items():
         network.set_label_embeddings(name, torch.eye(len(domain.classes), 8))
     segmenter = Segmenter(network, ModelCard(), device='cpu', precision='fp32')
-    results = evaluate(segmenter, samples_of(worlds, 'indoor'), prototypes=True, progress=False)
+    results = evaluate(segmenter, samples_of(worlds, 'indoor'), label_embeddings=True,
+                       progress=False)
     pairs = {'head': [], 'own': [], 'all': []}
     for sample in samples_of(worlds, 'indoor')['indoor']:
         image, truth = read_sample(sample, INDOOR)
         encoded = segmenter.encode(image)
         pairs['head'].append((segmenter(image)['indoor'].mask, truth))
-        pairs['own'].append((segmenter.prototype_mask(encoded, 'indoor'), truth))
-        pairs['all'].append((segmenter.prototype_mask(encoded, 'indoor', ['outdoor', 'indoor']),
-                             truth))
+        pairs['own'].append((segmenter.label_embedding_mask(encoded, 'indoor'), truth))
+        pairs['all'].append((segmenter.label_embedding_mask(encoded, 'indoor',
+                                                            ['outdoor', 'indoor']), truth))
     found = results['indoor']
-    for result, kind in ((found, 'head'), (found.prototypes, 'own'),
-                         (found.prototypes_of_all, 'all')):
+    for result, kind in ((found, 'head'), (found.by_label_embeddings, 'own'),
+                         (found.by_all_label_embeddings, 'all')):
         assert np.array_equal(result.confusion, measure(INDOOR, pairs[kind]).confusion)
-    assert found.prototypes_of_all.confusion[:, -1].sum() > 0  # nearer to classes of outdoor
+    assert found.by_all_label_embeddings.confusion[:, -1].sum() > 0  # nearer to classes of outdoor
 
 
 def test_the_papers_protocol_is_the_first_hundred_images_at_the_learned_size(worlds):

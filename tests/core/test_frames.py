@@ -17,13 +17,13 @@ import numpy as np
 import pytest
 from univseg_core.cli import main
 from univseg_core.datasets import frames
-from univseg_core.datasets.frames import extract_frames, Settings
+from univseg_core.datasets.frames import extract_frames, ExtractionSettings
 from univseg_core.datasets.manifest import MANIFEST, read_manifest
 from univseg_core.pictures.images import read_image
 from univseg_core.pictures.likeness import dhash
 
 TOPIC, COMPRESSED = '/camera/image', '/camera/image/compressed'
-EXACT = Settings(codec='png')
+EXACT = ExtractionSettings(codec='png')
 
 
 @pytest.fixture
@@ -82,8 +82,10 @@ def test_encodings(tmp_path, encoding):
 
 
 def test_a_jpeg_stays_as_it_is_unless_it_is_shrunk(bag, tmp_path):
-    extract_frames([bag], tmp_path / 'a', [COMPRESSED], Settings(size=48), progress=False)
-    extract_frames([bag], tmp_path / 'b', [COMPRESSED], Settings(size=24), progress=False)
+    extract_frames([bag], tmp_path / 'a', [COMPRESSED], ExtractionSettings(size=48),
+                   progress=False)
+    extract_frames([bag], tmp_path / 'b', [COMPRESSED], ExtractionSettings(size=24),
+                   progress=False)
     first, *_ = read_manifest(tmp_path / 'a')
     assert (tmp_path / 'a' / first.file).read_bytes() == jpeg(pictures(1)[0])
     first, *_ = read_manifest(tmp_path / 'b')
@@ -92,10 +94,11 @@ def test_a_jpeg_stays_as_it_is_unless_it_is_shrunk(bag, tmp_path):
 
 
 @pytest.mark.parametrize(('settings', 'kept'), [
-    (Settings(every=4), [0, 4]), (Settings(min_interval=0.2), [0, 2, 4]),
-    (Settings(start=0.1, end=0.35), [1, 2, 3]), (Settings(every=2, min_interval=0.3), [0, 4])])
+    ({'every': 4}, [0, 4]), ({'min_interval': 0.2}, [0, 2, 4]),
+    ({'start': 0.1, 'end': 0.35}, [1, 2, 3]), ({'every': 2, 'min_interval': 0.3}, [0, 4])])
 def test_the_choice_by_number_and_time(bag, tmp_path, settings, kept):
-    extract_frames([bag], tmp_path / 'out', [TOPIC], settings, progress=False)
+    extract_frames([bag], tmp_path / 'out', [TOPIC], ExtractionSettings(**settings),
+                   progress=False)
     assert [(row.time - BEGIN) // STEP for row in read_manifest(tmp_path / 'out')
             if row.outcome == 'kept'] == kept
 
@@ -107,7 +110,7 @@ def test_near_duplicates(tmp_path, bits, expected):
     noisy = np.clip(one + np.random.default_rng(1).normal(0, 4, one.shape), 0, 255)
     series = [one, noisy.astype(np.uint8), one, other, other, one]
     bag = write_bag(tmp_path / 'bag', {TOPIC: [raw(i, image) for i, image in enumerate(series)]})
-    extract_frames([bag], tmp_path / 'out', settings=Settings(duplicate_bits=bits),
+    extract_frames([bag], tmp_path / 'out', settings=ExtractionSettings(duplicate_bits=bits),
                    progress=False)
     assert outcomes(tmp_path / 'out') == expected
 
@@ -132,7 +135,8 @@ def test_a_second_call_changes_nothing(bag, tmp_path, capsys):
 
 @pytest.mark.parametrize('failing', [0, 3, 5])
 def test_an_interrupted_call_goes_on(bag, tmp_path, monkeypatch, failing):
-    extract_frames([bag], tmp_path / 'whole', [TOPIC], Settings(min_interval=0.2), progress=False)
+    extract_frames([bag], tmp_path / 'whole', [TOPIC], ExtractionSettings(min_interval=0.2),
+                   progress=False)
     judge = frames.Judge.judge
     count = iter(range(99))
 
@@ -144,12 +148,12 @@ def test_an_interrupted_call_goes_on(bag, tmp_path, monkeypatch, failing):
     monkeypatch.setattr(frames.Judge, 'judge', interrupted)
     out = tmp_path / 'out'
     with pytest.raises(KeyboardInterrupt):
-        extract_frames([bag], out, [TOPIC], Settings(min_interval=0.2), progress=False)
+        extract_frames([bag], out, [TOPIC], ExtractionSettings(min_interval=0.2), progress=False)
     monkeypatch.undo()
     with (out / MANIFEST).open('a') as file:
         file.write('camera-image-00001,dri')  # a line that a kill cut off
     (out / '.camera.unfinished-x.jpg').touch()
-    extract_frames([bag], out, [TOPIC], Settings(min_interval=0.2), progress=False)
+    extract_frames([bag], out, [TOPIC], ExtractionSettings(min_interval=0.2), progress=False)
     assert {name: data for name, (data, _) in everything(out).items()} == {
         name: data for name, (data, _) in everything(tmp_path / 'whole').items()}
 
@@ -283,8 +287,8 @@ def test_options_that_cannot_be(tmp_path, capsys, arguments):
 
 def test_quality(bag, tmp_path):
     for quality in (10, 95):
-        extract_frames([bag], tmp_path / str(quality), [TOPIC], Settings(quality=quality),
-                       progress=False)
+        extract_frames([bag], tmp_path / str(quality), [TOPIC],
+                       ExtractionSettings(quality=quality), progress=False)
     first, *_ = read_manifest(tmp_path / '10')
     image = cv2.imread(str(tmp_path / '10' / first.file))
     assert image.shape == (32, 48, 3)

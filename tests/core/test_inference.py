@@ -13,7 +13,8 @@ from torch import nn
 import torch.nn.functional as F
 from univseg_core.domains import DomainError
 from univseg_core.errors import UnivsegError
-from univseg_core.inference.segmenter import resolve_device, Segmenter
+from univseg_core.inference.segmenter import Segmenter
+from univseg_core.inference.torch_backend import resolve_device
 from univseg_core.models.batch_norm import fold_batch_norm
 from univseg_core.models.model_file import ModelCard, save_model
 from univseg_core.pictures.images import fit_size, resize_image
@@ -256,6 +257,11 @@ def test_an_unknown_precision_is_refused(precision):
         segmenter(precision=precision)
 
 
+def test_an_unknown_backend_is_refused_with_the_known_ones():
+    with pytest.raises(UnivsegError, match=r"backend 'tensors': expected one of torch$"):
+        segmenter(backend='tensors')
+
+
 def test_auto_finds_a_device():
     assert resolve_device('auto').type in ('cpu', 'cuda')
 
@@ -295,8 +301,8 @@ def with_label_embeddings(per_class=1, absent=()):
 
 @pytest.mark.parametrize('inference_size', [None, 40])
 @pytest.mark.parametrize(('per_class', 'absent'), [(1, ()), (3, ()), (2, (1,))])
-def test_prototype_masks_are_those_of_the_nearest_label_embedding(per_class, absent,
-                                                                  inference_size):
+def test_label_embedding_masks_are_those_of_the_nearest_label_embedding(per_class, absent,
+                                                                        inference_size):
     """The dot products with every cell, then the largest of a class, upsampled as logits are."""
     network, image = with_label_embeddings(per_class, absent), random_image(37, 50)
     model = segmenter(network, inference_size=inference_size)
@@ -313,12 +319,12 @@ def test_prototype_masks_are_those_of_the_nearest_label_embedding(per_class, abs
         expected[name] = F.interpolate(full, (37, 50), mode='bilinear', align_corners=False)[0]
         classes += [(name, c) for c in scores]
         mask = np.array(list(scores))[expected[name].argmax(0).numpy()]
-        assert np.mean(model.prototype_mask(encoded, name) == mask) > 0.999
+        assert np.mean(model.label_embedding_mask(encoded, name) == mask) > 0.999
 
     nearest = torch.cat(list(expected.values())).argmax(0).numpy()
     for name in network.domains:
         of_class = np.array([c if owner == name else 255 for owner, c in classes])
-        found = model.prototype_mask(encoded, name, ['outdoor', 'indoor'])
+        found = model.label_embedding_mask(encoded, name, ['outdoor', 'indoor'])
         assert found.dtype == np.uint8
         assert np.mean(found == of_class[nearest]) > 0.999
 
@@ -330,11 +336,11 @@ def test_a_model_without_label_embeddings_says_so():
     model = segmenter(network)
     assert not model.has_label_embeddings
     encoded = model.encode(random_image(8, 8))
-    assert model.prototype_mask(encoded, 'outdoor').shape == (8, 8)
+    assert model.label_embedding_mask(encoded, 'outdoor').shape == (8, 8)
     with pytest.raises(UnivsegError, match='no label embeddings of indoor'):
-        model.prototype_mask(encoded, 'indoor')
+        model.label_embedding_mask(encoded, 'indoor')
     with pytest.raises(DomainError, match='unknown domain'):
-        model.prototype_mask(encoded, 'attic')
+        model.label_embedding_mask(encoded, 'attic')
 
 
 class Reordered(nn.Module):

@@ -8,8 +8,8 @@ from tiny_worlds import COLOURS, draw, INDOOR, OUTDOOR, small_network
 import torch
 from univseg_core.method.label_embeddings import (
     absent_classes,
-    centroid_sums,
     embedded_label_embeddings,
+    label_embedding_sums,
     principal_label_embeddings,
     repeated_classes,
     start_embedding,
@@ -84,11 +84,11 @@ def test_a_class_never_seen_has_a_row_of_zeros(drawn):
     drawn = [(image, np.where(label == 1, 255, label).astype(np.uint8))
              for image, label in drawn]
     network = small_network()
-    for centroids in (1, 2):
-        vectors, _ = principal_label_embeddings(network, {'outdoor': drawn}, DIM, centroids)
+    for per_class in (1, 2):
+        vectors, _ = principal_label_embeddings(network, {'outdoor': drawn}, DIM, per_class)
         assert absent_classes(vectors['outdoor'], OUTDOOR) == ['box']
         np.testing.assert_allclose(vectors['outdoor'].norm(dim=1),
-                                   np.repeat([1, 0, 1], centroids), rtol=1e-6)
+                                   np.repeat([1, 0, 1], per_class), rtol=1e-6)
 
 
 def test_the_order_of_images_does_not_matter(drawn):
@@ -132,17 +132,17 @@ def test_one_basis_for_all_domains():
 
 
 def test_an_embedding_that_starts_as_the_projection_finds_the_same(drawn):
-    """E is affine, so that the centroids of E(F(x)) are the projected ones of F(x)."""
+    """E is affine, so that the class means of E(F(x)) are the projected ones of F(x)."""
     network = small_network()
-    for centroids in (1, 2):
+    for per_class in (1, 2):
         vectors, projection = principal_label_embeddings(network, {'outdoor': drawn}, DIM,
-                                                         centroids)
+                                                         per_class)
         start_embedding(network, projection)
-        embedded = embedded_label_embeddings(network, {'outdoor': drawn}, centroids)
+        embedded = embedded_label_embeddings(network, {'outdoor': drawn}, per_class)
         np.testing.assert_allclose(embedded['outdoor'], vectors['outdoor'], atol=1e-3)
 
 
-def test_centroids_of_the_embedding_are_its_class_means(drawn):
+def test_label_embeddings_of_the_embedding_are_its_class_means(drawn):
     network = small_network().train()
     found = embedded_label_embeddings(network, {'outdoor': iter(drawn)})['outdoor']
     assert not network.training
@@ -157,7 +157,7 @@ def test_an_update_is_made_of_the_pixels_nearest_to_each(drawn):
     labels = torch.nn.functional.normalize(
         torch.randn(6, DIM, generator=torch.manual_seed(0)), dim=1)
     network.set_label_embeddings('outdoor', labels)
-    updated = centroid_sums(network, 'outdoor', drawn).updated(0.5)
+    updated = label_embedding_sums(network, 'outdoor', drawn).updated(0.5)
     maps = embeddings_of(network, drawn)
     expected = labels.numpy().copy()
     for c in range(3):

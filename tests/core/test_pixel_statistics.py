@@ -9,10 +9,10 @@ from sklearn.decomposition import PCA
 import torch
 from univseg_core.method import pixel_statistics
 from univseg_core.method.pixel_statistics import (
-    CentroidSums,
     class_shares,
     ClassMeans,
     ClassSamples,
+    LabelEmbeddingSums,
     PrincipalComponents,
 )
 
@@ -217,7 +217,7 @@ def test_an_update_worked_by_hand(theta, mixed):
     The first one is nearest to the cells (7, 6) and (3, 2), with shares of 1/4 and 3/4: their
     mean is (4, 3). A cell without a share of the class, (0, 9), leaves the second one as it is.
     """
-    sums = CentroidSums(torch.tensor([[1.0, 0], [0, 1], [0, 0], [0, 0]]), 2)
+    sums = LabelEmbeddingSums(torch.tensor([[1.0, 0], [0, 1], [0, 0], [0, 0]]), 2)
     sums.update(torch.tensor([[7.0, 0], [6, 9]]).double(),
                 torch.tensor([[0.25, 0], [0, 0]]).double())
     sums.update(torch.tensor([[3.0], [2]]).double(), torch.tensor([[0.75], [0]]).double())
@@ -229,7 +229,7 @@ def test_an_update_worked_by_hand(theta, mixed):
 def test_an_update_is_that_of_all_processes_sums():
     labels = torch.nn.functional.normalize(torch.randn(2 * CLASSES, CHANNELS,
                                                        generator=torch.manual_seed(0)))
-    whole, *parts = (CentroidSums(labels, CLASSES) for _ in range(3))
+    whole, *parts = (LabelEmbeddingSums(labels, CLASSES) for _ in range(3))
     for i, cells in enumerate(cells_of(random_maps())):
         whole.update(*cells)
         parts[i % 2].update(*cells)

@@ -17,8 +17,9 @@ from univseg_core.reporting.run_tables import (
 )
 
 RESULTS = {'outdoor': DomainResult(OUTDOOR, np.array([[1, 1, 0], [0, 2, 0], [0, 0, 0]])),
-           'indoor': DomainResult(INDOOR, np.array([[3, 0], [0, 1]]), prototypes=DomainResult(
-               INDOOR, np.array([[2, 0, 0], [0, 1, 1]])))}
+           'indoor': DomainResult(
+               INDOOR, np.array([[3, 0], [0, 1]]),
+               by_label_embeddings=DomainResult(INDOOR, np.array([[2, 0, 0], [0, 1, 1]])))}
 BAD = {'outdoor': DomainResult(OUTDOOR, np.array([[0, 1, 0], [1, 0, 0], [0, 0, 0]])),
        'indoor': DomainResult(INDOOR, np.array([[3, 0], [0, 1]]))}
 UNKNOWN = {'outdoor': DomainResult(OUTDOOR, np.zeros((3, 3), int)),

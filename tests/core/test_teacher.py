@@ -20,7 +20,7 @@ from univseg_core.settings.file import ConfigError
 from univseg_core.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from univseg_core.training.class_balance import balanced, class_weights
 from univseg_core.training.run import train
-from univseg_core.training.setup import Setup
+from univseg_core.training.run_context import RunContext
 from univseg_core.training.step import (
     batch_losses,
     forward_and_backward,
@@ -207,9 +207,9 @@ def test_class_weights_multiply_each_pixels_loss():
 def test_class_weights_are_counted_in_the_labelled_images(values, write_config, caplog):
     config = load_config(write_config(values))
     data = load_data(config)
-    setup = Setup(config, FABRIC, prepare_stores(data, 64, progress=False), 0)
+    context = RunContext(config, FABRIC, prepare_stores(data, 64, progress=False), 0)
     with caplog.at_level('INFO'):
-        weights = class_weights(setup, list(data), 0.5)
+        weights = class_weights(context, list(data), 0.5)
     for name, d in data.items():
         pixels = np.zeros(256)
         for sample in d.labelled:
@@ -218,7 +218,7 @@ def test_class_weights_are_counted_in_the_labelled_images(values, write_config, 
         expected = shares ** -0.5
         np.testing.assert_allclose(weights[name], expected / (expected * shares).sum(), rtol=1e-5)
         assert f'{name}: labelled pixels weigh by class: {d.domain.classes[0]} ' in caplog.text
-    assert class_weights(setup, list(data), 0) == {}
+    assert class_weights(context, list(data), 0) == {}
 
 
 def test_the_weights_reach_the_loss(values, write_config, tmp_path):

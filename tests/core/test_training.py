@@ -67,8 +67,8 @@ def test_the_model_files_figures_are_those_of_the_evaluation(finished_run):
     assert card.miou == {name: result['miou'] for name, result in figures.items()}
 
     segmenter = Segmenter.load(folder / 'model.univseg', device='cpu', precision='fp32')
-    results = evaluate(segmenter, load_validation(config, segmenter.domains), prototypes=True,
-                       progress=False)
+    results = evaluate(segmenter, load_validation(config, segmenter.domains),
+                       label_embeddings=True, progress=False)
     assert {name: result.to_dict() for name, result in results.items()} == figures
 
     last = {row['domain']: float(row['miou']) for row in rows(folder / 'validation.csv')
@@ -87,7 +87,7 @@ def test_it_learns_with_the_label_embeddings_of_the_file(finished_run):
 
 
 @pytest.mark.parametrize('file', ['model.univseg', 'supervised/indoor/model.univseg'])
-def test_a_model_carries_the_centroids_of_its_own_embedding(finished_run, file):
+def test_a_model_carries_the_label_embeddings_of_its_own_embedding(finished_run, file):
     """Whatever its training held on to: those that fit what its embedding has come to."""
     folder, config = finished_run
     network, _ = load_model(folder / file)
@@ -192,8 +192,8 @@ def test_a_class_that_no_label_shows_is_told_and_left_out(values, write_config, 
 def test_a_summary_has_every_domain_and_the_sum(finished_run):
     folder, config = finished_run
     segmenter = Segmenter.load(folder / 'model.univseg', device='cpu', precision='fp32')
-    results = evaluate(segmenter, load_validation(config, segmenter.domains), prototypes=True,
-                       progress=False)
+    results = evaluate(segmenter, load_validation(config, segmenter.domains),
+                       label_embeddings=True, progress=False)
     outdoor, indoor = (100 * results[name].miou for name in ('outdoor', 'indoor'))
     line = summary({name: results[name] for name in ('outdoor', 'indoor')})
     assert line == (f'mIoU % outdoor {outdoor:.1f}, indoor {indoor:.1f}; '

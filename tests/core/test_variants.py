@@ -46,7 +46,7 @@ def learned_with(run):
             if key.startswith('model.label_embeddings_')}
 
 
-def test_several_centroids_a_class(values, write_config, tmp_path, networks, warned):
+def test_several_label_embeddings_a_class(values, write_config, tmp_path, networks, warned):
     run = tmp_path / 'run'
     train(short(values, write_config, 'label_embeddings.centroids=3', *networks), run)
     vectors = load_file(run / 'label_embeddings.safetensors')
@@ -63,8 +63,8 @@ def test_several_centroids_a_class(values, write_config, tmp_path, networks, war
     assert 0 <= float(row['prototype_accuracy/indoor']) <= 1
 
 
-def test_more_centroids_than_a_class_has_cells_are_told(values, write_config, tmp_path, networks,
-                                                        warned):
+def test_more_label_embeddings_than_a_class_has_cells_are_told(values, write_config, tmp_path,
+                                                               networks, warned):
     train(short(values, write_config, 'label_embeddings.centroids=500', 'training.steps=1',
                 *networks), tmp_path / 'run')
     assert [text for text in warned if text.startswith('indoor:')] == [

@@ -11,7 +11,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 import torch
 from univseg_core.inference.segmenter import Segmentation
-from univseg_ros.frame_worker import FrameWorker, Settings
+from univseg_ros.frame_worker import FrameSettings, FrameWorker
 from univseg_ros.messages import rgb_message
 
 
@@ -88,7 +88,7 @@ class Bench:
     """A worker on a bench: settings, stand-ins, and what it published."""
 
     def __init__(self, **watched):
-        self.settings = Settings(['a'], 0.0, 0.0, 0.0)
+        self.settings = FrameSettings(['a'], 0.0, 0.0, 0.0)
         self.published = []
         self.errors = []
         self.now = 0
@@ -105,7 +105,7 @@ class Bench:
         self.worker = FrameWorker(node, self.segmenter, self.outputs, lambda: self.settings)
 
     def change(self, **values):
-        self.settings = Settings(**{**vars(self.settings), **values})
+        self.settings = FrameSettings(**{**vars(self.settings), **values})
 
     def put(self, message=None):
         self.worker.put(self.camera.frame() if message is None else message)

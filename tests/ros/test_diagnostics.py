@@ -110,7 +110,7 @@ def test_values_are_in_hertz_and_milliseconds():
 def test_values_of_the_model():
     segmenter = SimpleNamespace(
         card=SimpleNamespace(miou={'outdoor': 0.5049, 'indoor': 1.0}), domains={'a': 0, 'b': 1},
-        device=torch.device('cpu'), dtype=torch.bfloat16, inference_size=None)
+        device=torch.device('cpu'), precision='bfloat16', inference_size=None)
     assert model_values(segmenter, '~/models/first.univseg', 'abc') == {
         'model': 'first.univseg', 'model sha256': 'abc', 'domains': 'a, b',
         'mIoU of outdoor [%]': '50.5', 'mIoU of indoor [%]': '100.0', 'device': 'cpu',

@@ -22,7 +22,7 @@ from univseg_ros.image_player import (
     ReadAhead,
     schedule,
 )
-from univseg_ros.image_sources import Frame, SourceError
+from univseg_ros.image_sources import PlayedImage, SourceError
 from univseg_ros.messages import rgb_message
 
 QOS = QoSProfile(depth=20)
@@ -253,7 +253,7 @@ def test_options_that_make_no_sense(capsys, options, reason):
 
 
 def frames_at(*seconds):
-    return [Frame(second, Image()) for second in seconds]
+    return [PlayedImage(second, Image()) for second in seconds]
 
 
 def due_times(source, rate, loop, count):
@@ -286,7 +286,7 @@ def test_frames_are_read_ahead_but_not_far():
         try:
             for number in range(20):
                 taken.append(number)
-                yield Frame(number, Image())
+                yield PlayedImage(number, Image())
         finally:
             closed.set()
 
@@ -301,7 +301,7 @@ def test_frames_are_read_ahead_but_not_far():
 
 def test_the_end_and_errors_come_after_the_frames_before_them():
     def source():
-        yield Frame(0, Image())
+        yield PlayedImage(0, Image())
         raise SourceError('the disk is gone')
 
     frames = ReadAhead(source())
@@ -340,7 +340,7 @@ def test_after_a_long_wait_the_schedule_moves(ros_domain, capfd):
     """Otherwise all that is late would come at once."""
     interval = 0.1
     images = recordings.pictures(4)
-    frames = [Frame(n * interval, rgb_message(image, Header()))
+    frames = [PlayedImage(n * interval, rgb_message(image, Header()))
               for n, image in enumerate(images)]
     player = ImagePlayer(Image, QOS, frame_id='', keep_stamps=False)
     sent = []

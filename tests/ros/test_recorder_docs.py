@@ -8,7 +8,7 @@ from rclpy.parameter import Parameter
 from rclpy.serialization import serialize_message
 from recording_robot import image_of
 from univseg_core.bags.topics import Topic
-from univseg_core.recording.frames import Frame
+from univseg_core.recording.frames import SerializedImage
 from univseg_core.recording.recorder import REASONS
 from univseg_ros.bag_recorder import BagRecorder
 from univseg_ros.camera_topics import IMAGE
@@ -93,7 +93,7 @@ def test_every_topic_and_service_is_documented(node, peer):
 def test_what_status_and_diagnostics_tell_is_documented(node, peer):
     received = peer.collect(DiagnosticArray, '/diagnostics', 10)
     data = serialize_message(image_of(1))
-    node._recorder.put(Frame(Topic('/recorder_docs/image', IMAGE), 1, 1, data))
+    node._recorder.put(SerializedImage(Topic('/recorder_docs/image', IMAGE), 1, 1, data))
     status = peer.wait_until(lambda: told(node), 'an image that was recorded')
     text = TEXT.split('## What the recorder says')[1]
     for key in status:

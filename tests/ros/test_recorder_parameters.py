@@ -1,6 +1,7 @@
 """The recorder's table of parameters, and what is said of values that cannot be."""
 
 import pytest
+from univseg_core.recording.policies import POLICIES
 from univseg_ros.parameter_table import CHANGES
 from univseg_ros.recorder_parameters import objection, PARAMETERS
 
@@ -15,6 +16,16 @@ def test_every_parameter_is_described_and_its_default_acceptable(name):
         lowest, highest = spec.bounds
         assert {type(lowest), type(highest)} == {type(spec.default)}
         assert lowest <= spec.default <= highest
+
+
+def test_the_policies_and_their_parameters_are_those_of_the_core():
+    assert PARAMETERS['policy'].choices == tuple(POLICIES)
+    for policy, entry in POLICIES.items():
+        assert f'{entry.keeps} ({policy})' in PARAMETERS['policy'].description or policy == 'all'
+        for name, each in entry.parameters.items():
+            spec = PARAMETERS[name]
+            assert (spec.default, spec.bounds) == (each.default, each.bounds)
+            assert spec.description == f'With policy {policy}: {each.description}'
 
 
 @pytest.mark.parametrize(('name', 'value', 'complaint'), [

@@ -92,8 +92,8 @@ def _tsne(options: argparse.Namespace) -> None:
 
     runs = load_runs(options.runs, options.config, options.device)
     name = 'tsne' if options.space == 'features' else 'tsne_embedding'
-    _tell(draw_tsne(runs, options.out / name, space=options.space, per_class=options.pixels,
-                    names=options.classes, seed=options.seed))
+    _print(draw_tsne(runs, options.out / name, space=options.space, per_class=options.pixels,
+                     names=options.classes, seed=options.seed))
 
 
 def _panels(options: argparse.Namespace) -> None:
@@ -101,14 +101,14 @@ def _panels(options: argparse.Namespace) -> None:
     from univseg_core.reporting.plots.runs import load_runs
 
     runs = load_runs(options.runs, options.config, options.device)
-    _tell(draw_comparison(runs, options.out / 'panels', count=options.count,
-                          names=options.images))
+    _print(draw_comparison(runs, options.out / 'panels', count=options.count,
+                           names=options.images))
 
 
 def _curves(options: argparse.Namespace) -> None:
     from univseg_core.reporting.plots.learning_curves import draw_learning_curves, load_courses
 
-    _tell(draw_learning_curves(load_courses(options.runs), options.out / 'curves'))
+    _print(draw_learning_curves(load_courses(options.runs), options.out / 'curves'))
 
 
 def _correspondences(options: argparse.Namespace) -> None:
@@ -128,17 +128,17 @@ def _correspondences(options: argparse.Namespace) -> None:
                    'json': json.dumps(as_dict(results), indent=1, ensure_ascii=False)}
         for ending, text in reports.items():
             write_text(path := stem.with_name(f'{stem.name}.{ending}'), text)
-            _tell([path])
+            _print([path])
         for i, j in combinations(run.domains, 2):
-            _tell(draw_correspondence(results[i, j], results[j, i],
-                                      stem.with_name(f'{stem.name}_{i}_{j}'), run.name))
+            _print(draw_correspondence(results[i, j], results[j, i],
+                                       stem.with_name(f'{stem.name}_{i}_{j}'), run.name))
 
 
 def _cost(options: argparse.Namespace) -> None:
     from univseg_core.reporting.plots.cost import draw_costs, load_costs
 
-    _tell(draw_costs(*load_costs(options.csv, options.variants), options.out / 'cost'))
+    _print(draw_costs(*load_costs(options.csv, options.variants), options.out / 'cost'))
 
 
-def _tell(paths: list[Path]) -> None:
+def _print(paths: list[Path]) -> None:
     print('\n'.join(map(str, paths)))

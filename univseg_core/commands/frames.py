@@ -46,9 +46,9 @@ def add_to(command: Command) -> None:
 
 def _frames(options: argparse.Namespace) -> None:
     from univseg_core.bags.reading import BagError
-    from univseg_core.datasets.frames import extract_frames, Settings
+    from univseg_core.datasets.frames import extract_frames, ExtractionSettings
 
-    report = extract_frames(options.bags, options.out, options.topics, Settings(
+    report = extract_frames(options.bags, options.out, options.topics, ExtractionSettings(
         every=options.every, min_interval=options.min_interval, start=options.start,
         end=options.end, duplicate_bits=options.duplicates, size=options.size,
         codec=options.format, quality=options.quality))

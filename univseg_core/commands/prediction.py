@@ -44,7 +44,7 @@ def _predict(options: argparse.Namespace) -> None:
         image = read_image(path)
         encoded = segmenter.encode(image)
         mask = (segmenter.head_mask(encoded, name) if options.domain
-                else segmenter.prototype_mask(encoded, name))
+                else segmenter.label_embedding_mask(encoded, name))
         write_png(options.out / f'{path.stem}_mask.png', mask)
         write_png(options.out / f'{path.stem}_overlay.png',
                   with_legend(overlay(image, mask, domain), domain))

@@ -104,7 +104,7 @@ def _evaluate(options: argparse.Namespace) -> None:
                            'name a configuration with --config')
     segmenter = Segmenter.load(model, device=options.device, precision='fp32')
     results = evaluate(segmenter, load_validation(load_config(config), segmenter.domains),
-                       protocol=options.protocol, prototypes=segmenter.has_label_embeddings)
+                       protocol=options.protocol, label_embeddings=segmenter.has_label_embeddings)
     print(report(results))
     if options.out:
         write_text(options.out, json.dumps(

@@ -30,7 +30,7 @@ NOT_EVERY, TOO_SOON, DUPLICATE, UNREADABLE = 'every', 'min-interval', 'duplicate
 
 
 @dataclass(frozen=True)
-class Settings:
+class ExtractionSettings:
     """
     Which messages become frames, and of what kind.
 
@@ -54,7 +54,7 @@ class Settings:
 class Judge:
     """Decides which messages of one topic of a bag become frames."""
 
-    def __init__(self, settings: Settings):
+    def __init__(self, settings: ExtractionSettings):
         self._settings = settings
         self._number = 0
         self._kept_stamp: int | None = None

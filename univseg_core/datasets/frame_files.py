@@ -9,7 +9,7 @@ import re
 
 import cv2
 import numpy as np
-from univseg_core.datasets.frame_choice import Settings
+from univseg_core.datasets.frame_choice import ExtractionSettings
 from univseg_core.datasets.manifest import KEPT, Manifest, Row
 from univseg_core.files import replacing
 from univseg_core.machine.resources import cpu_cores
@@ -26,7 +26,7 @@ class Writer:
     `written` is told of each row that stands in the manifest.
     """
 
-    def __init__(self, folder: Path, settings: Settings, manifest: Manifest,
+    def __init__(self, folder: Path, settings: ExtractionSettings, manifest: Manifest,
                  written: Callable[[Row], None]):
         self._folder = folder
         self._settings = settings

@@ -11,9 +11,9 @@ from univseg_core.bags.reading import Bag, BagError, IMAGE_TYPES
 from univseg_core.datasets.cache import claimed
 from univseg_core.datasets.frame_choice import (
     DUPLICATE,
+    ExtractionSettings,
     Judge,
     NOT_EVERY,
-    Settings,
     TOO_SOON,
     UNREADABLE,
 )
@@ -62,7 +62,7 @@ class Report:
 
 
 def extract_frames(bags: Sequence[Path], folder: Path, topics: Sequence[str] = (),
-                   settings: Settings | None = None, progress: bool = True) -> Report:
+                   settings: ExtractionSettings | None = None, progress: bool = True) -> Report:
     """
     Write the frames of some topics into a folder, and its manifest; go on where one was ended.
 
@@ -71,7 +71,7 @@ def extract_frames(bags: Sequence[Path], folder: Path, topics: Sequence[str] = (
     extracted. Raises FramesError for a folder of frames with other settings, or that cannot be
     written to (a full disk); the same call then goes on from there.
     """
-    settings = settings or Settings()
+    settings = settings or ExtractionSettings()
     report = Report()
     try:
         with claimed(folder), Manifest(folder) as manifest:
@@ -89,7 +89,7 @@ def extract_frames(bags: Sequence[Path], folder: Path, topics: Sequence[str] = (
     return report
 
 
-def _settle(folder: Path, settings: Settings, manifest: Manifest) -> None:
+def _settle(folder: Path, settings: ExtractionSettings, manifest: Manifest) -> None:
     """Note a folder's settings; raise FramesError where its rows come from others."""
     path = folder / SETTINGS
     if manifest.was_empty or not path.is_file():
@@ -125,7 +125,7 @@ def _chosen_topics(bag: Bag, topics: Sequence[str], report: Report) -> list[str]
     return [topic for topic in dict.fromkeys(topics) if topic in images]
 
 
-def _extract(bag: Bag, folder: Path, topics: Sequence[str], settings: Settings,
+def _extract(bag: Bag, folder: Path, topics: Sequence[str], settings: ExtractionSettings,
              manifest: Manifest, report: Report, progress: bool) -> None:
     chosen = _chosen_topics(bag, topics, report)
     if not chosen:
@@ -148,7 +148,7 @@ def _extract(bag: Bag, folder: Path, topics: Sequence[str], settings: Settings,
                 writer.write(*judge.judge(bag.name, message))
 
 
-def _window(bag: Bag, settings: Settings) -> tuple[int, int]:
+def _window(bag: Bag, settings: ExtractionSettings) -> tuple[int, int]:
     begin = bag.begin() or 0
     end = 2**63 - 1 if settings.end is None else begin + round(settings.end * 1e9)
     return begin + round(settings.start * 1e9) if settings.start else 0, end

@@ -3,7 +3,6 @@
 from collections.abc import Collection, Sequence
 import copy
 from dataclasses import dataclass
-import logging
 from numbers import Integral
 from pathlib import Path
 
@@ -12,16 +11,11 @@ import torch
 import torch.nn.functional as F
 from univseg_core.domains import Domain, DomainError, IGNORE_INDEX
 from univseg_core.errors import UnivsegError
+from univseg_core.inference.backends import build_backend
 from univseg_core.inference.full_resolution import top_classes
-from univseg_core.models.batch_norm import fold_batch_norm, is_folded_soundly
-from univseg_core.models.encoders import ENCODERS
 from univseg_core.models.model_file import load_model, ModelCard
 from univseg_core.models.universal import UniversalSegmenter
 from univseg_core.pictures.images import fit_size, resize_image
-
-log = logging.getLogger(__name__)
-
-PRECISIONS = ('auto', 'fp32', 'bf16')
 
 
 @dataclass(frozen=True)
@@ -54,45 +48,44 @@ class Encoded:
 
 class Segmenter:
     """
-    The deployed model: encoder and heads, batch norm folded, on one device.
+    The deployed model: its encoder, run by a backend, and its heads, on one device.
 
     `domains` maps names to Domain in the model's order; `card` is what the file says of itself.
     Images are scaled so that their longest side is `inference_size`, which may be set between
-    calls, and masks come back at the image's own size.
+    calls, and masks come back at the image's own size. `device`, of torch, is where all but the
+    encoder runs, in float32; `precision` what the encoder computes in. `stride` are the pixels,
+    of the image that the network sees, from one cell to the next.
     """
 
     def __init__(self, model: UniversalSegmenter, card: ModelCard, *, device: str = 'auto',
-                 precision: str = 'auto', inference_size: int | None = None):
-        if precision not in PRECISIONS:
-            raise UnivsegError(f'precision {precision!r}: expected one of {", ".join(PRECISIONS)}')
-        self.device = resolve_device(device)
-        bf16 = precision == 'bf16' or (precision == 'auto' and is_good_at_bf16(self.device))
-        self.dtype = torch.bfloat16 if bf16 else torch.float32
-        self.domains: dict[str, Domain] = dict(model.domains)
+                 precision: str = 'auto', inference_size: int | None = None,
+                 backend: str = 'torch'):
+        own = copy.deepcopy(model).float().eval()
+        self._backend = build_backend(backend, own, device, precision)
+        self.device = self._backend.device
+        self.precision = self._backend.precision
+        self.domains: dict[str, Domain] = dict(own.domains)
         self.card = card
+        self.stride = own.stride
         self.inference_size = inference_size
-        self._model = _folded(copy.deepcopy(model).float().eval())
-        self._model.to(self.device).to(memory_format=torch.channels_last)
-        # Only the convolutions run in bf16; normalisation and logits stay float32.
-        self._model.encoder.to(self.dtype)
-        self._prototype_heads: dict[str, tuple[torch.Tensor, torch.Tensor, list[int]]] = {}
+        self._heads, self._label_embeddings = {}, {}
+        for name in self.domains:
+            self._heads[name] = own.head(name).to(self.device)
+            self._label_embeddings[name] = own.label_embeddings(name).to(self.device)
+        self._embedding = own.embedding.to(self.device)
+        self._label_embedding_heads: dict[str, tuple[torch.Tensor, torch.Tensor, list[int]]] = {}
 
     @classmethod
     def load(cls, path: Path | str, *, device: str = 'auto', precision: str = 'auto',
-             inference_size: int | None = None) -> 'Segmenter':
+             inference_size: int | None = None, backend: str = 'torch') -> 'Segmenter':
         """
         Load a model file; all else is as for the constructor.
 
-        Raises ModelFileError where the file is not a model, UnivsegError for an unknown device
-        or precision.
+        `backend` is one of BACKENDS. Raises ModelFileError where the file is not a model,
+        UnivsegError for an unknown backend, device or precision.
         """
         return cls(*load_model(path), device=device, precision=precision,
-                   inference_size=inference_size)
-
-    @property
-    def stride(self) -> int:
-        """Return the pixels, of the image that the network sees, from one cell to the next."""
-        return self._model.stride
+                   inference_size=inference_size, backend=backend)
 
     @property
     def inference_size(self) -> int | None:
@@ -140,7 +133,7 @@ class Segmenter:
         for name in names:
             mask, probabilities = top_classes(
                 self.logits(encoded, name)[0], encoded.network_size, encoded.size,
-                self._model.stride, confidence=name in confident, threshold=threshold)
+                self.stride, confidence=name in confident, threshold=threshold)
             found[name] = Segmentation(
                 mask.cpu().numpy(), None if probabilities is None else probabilities.cpu().numpy())
         return found
@@ -166,32 +159,28 @@ class Segmenter:
         network_size = self.network_size(*image.shape[:2])
         # Smaller before it becomes floats; a copy, as an image may be read-only or a view.
         resized = np.array(resize_image(image, *network_size), order='C')
-        pixels = torch.from_numpy(resized).to(self.device)
-        pixels = pixels.permute(2, 0, 1)[None].float()  # channels_last, as the encoder is
-        pixels.sub_(self._model.mean).div_(self._model.std)
-        features = self._model.encoder(pixels.to(self.dtype)).float()
-        return Encoded(features, network_size, image.shape[:2])
+        return Encoded(self._backend.features(resized), network_size, image.shape[:2])
 
     @torch.inference_mode()
     def logits(self, encoded: Encoded, name: str) -> torch.Tensor:
         """Run a domain's head: its logits, (1, C, h, w) float32, at the model's stride."""
-        return self._model.logits(encoded.features, name)
+        return self._heads[name](encoded.features)
 
     def head_mask(self, encoded: Encoded, name: str) -> np.ndarray:
         """Return the mask (H, W) uint8 of a domain's head, as calling the segmenter does."""
         mask, _ = top_classes(self.logits(encoded, name)[0], encoded.network_size, encoded.size,
-                              self._model.stride)
+                              self.stride)
         return mask.cpu().numpy()
 
     @torch.inference_mode()
     def embed(self, encoded: Encoded) -> torch.Tensor:
         """Return the pixel embeddings E(F(x)), (1, D, h, w) float32, of an encoded image."""
-        return self._model.embed(encoded.features)
+        return self._embedding(encoded.features)
 
     @property
     def has_label_embeddings(self) -> bool:
         """Return whether the model has label embeddings of each of its domains."""
-        return all(self._model.label_embeddings(name).any() for name in self.domains)
+        return all(vectors.any() for vectors in self._label_embeddings.values())
 
     def label_embeddings(self, name: str) -> torch.Tensor:
         """
@@ -200,15 +189,15 @@ class Segmenter:
         Raises DomainError for an unknown domain, UnivsegError where the model has none of it.
         """
         self.check_domains([name])
-        vectors = self._model.label_embeddings(name)
+        vectors = self._label_embeddings[name]
         if not vectors.any():
             raise UnivsegError(f'this model has no label embeddings of {name}: nothing but its '
                                'head can tell the classes of that domain')
         return vectors
 
     @torch.inference_mode()
-    def prototype_mask(self, encoded: Encoded, name: str,
-                       among: Sequence[str] | None = None) -> np.ndarray:
+    def label_embedding_mask(self, encoded: Encoded, name: str,
+                             among: Sequence[str] | None = None) -> np.ndarray:
         """
         Return the mask (H, W) uint8 of the nearest label embeddings of a domain's label space.
 
@@ -221,84 +210,45 @@ class Segmenter:
         """
         scores, classes = [], []
         for each in (name,) if among is None else among:
-            similar, present = self.prototype_scores(encoded, each)
+            similar, present = self.label_embedding_scores(encoded, each)
             scores.append(similar)
             classes += present if each == name else [IGNORE_INDEX] * len(present)
         if len(classes) > IGNORE_INDEX:
             raise ValueError(f'{len(classes)} classes in all: expected at most {IGNORE_INDEX}')
         mask, _ = top_classes(torch.cat(scores), encoded.network_size, encoded.size,
-                              self._model.stride)
+                              self.stride)
         names = np.full(256, IGNORE_INDEX, np.uint8)
         names[:len(classes)] = classes
         return names[mask.cpu().numpy()]
 
     @torch.inference_mode()
-    def prototype_scores(self, encoded: Encoded, name: str) -> tuple[torch.Tensor, list[int]]:
+    def label_embedding_scores(self, encoded: Encoded, name: str
+                               ) -> tuple[torch.Tensor, list[int]]:
         """
         Return how near each pixel is to each class's label embeddings, at the model's stride.
 
         That are dot products (P, h, w) float32, of a class's K the largest; and the P classes'
         indices: of those that have label embeddings. Raises as `label_embeddings` does.
         """
-        weight, bias, present = self._prototype_head(name)
+        weight, bias, present = self._label_embedding_head(name)
         similar = F.conv2d(encoded.features, weight, bias)[0]
         return similar.view(len(present), -1, *similar.shape[1:]).amax(1), present
 
-    def _prototype_head(self, name: str) -> tuple[torch.Tensor, torch.Tensor, list[int]]:
+    def _label_embedding_head(self, name: str) -> tuple[torch.Tensor, torch.Tensor, list[int]]:
         """
         Return the weight (P, C_F, 1, 1) and bias (P,) of E and a domain's label embeddings in one.
 
         Both are linear, so that a label space costs what a head of P = C·K channels does. With
         them, the classes that have label embeddings at all.
         """
-        if name not in self._prototype_heads:
+        if name not in self._label_embedding_heads:
             rows = self.label_embeddings(name)
             per_class = rows.view(len(self.domains[name].classes), -1, rows.shape[1])
             present = per_class.flatten(1).any(1)
             rows = per_class[present].flatten(0, 1)
-            embedding = self._model.embedding
+            embedding = self._embedding
             assert embedding.bias is not None
             weight = rows @ embedding.weight.flatten(1)
-            self._prototype_heads[name] = (weight[:, :, None, None], rows @ embedding.bias,
-                                           present.nonzero().flatten().tolist())
-        return self._prototype_heads[name]
-
-
-def _folded(model: UniversalSegmenter) -> UniversalSegmenter:
-    """Return a model, its own, with its encoder's batch norms folded where that is sound."""
-    if model.spec.encoder in ENCODERS:  # which tests hold to it
-        model.encoder = fold_batch_norm(model.encoder)
-        return model
-    folded = fold_batch_norm(copy.deepcopy(model.encoder.cpu()))
-    if is_folded_soundly(model.encoder, folded):
-        model.encoder = folded
-    else:
-        log.warning('%s: its batch norm cannot be folded into its convolutions: it runs as it is, '
-                    'more slowly', model.spec.encoder)
-    return model
-
-
-def resolve_device(device: str) -> torch.device:
-    """
-    Return the torch device of a name: auto (CUDA where there is one), cpu, cuda, cuda:1.
-
-    Raises UnivsegError where torch does not know the name or the device is not there.
-    """
-    if device == 'auto':
-        return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
-    try:
-        resolved = torch.device(device)
-        torch.zeros(1, device=resolved).tolist()  # a device without memory (meta) fails here
-    except (AssertionError, NotImplementedError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise UnivsegError(f'device {device!r} is not available: {reason}') from error
-    return resolved
-
-
-def is_good_at_bf16(device: torch.device) -> bool:
-    """Say whether bf16 convolutions run faster than float32 ones on a device."""
-    if device.type == 'cuda':
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    # Of CPUs, only those with AMX gain: with AVX-512 BF16 alone a narrow network gets slower.
-    cpuinfo = Path('/proc/cpuinfo')
-    return device.type == 'cpu' and cpuinfo.exists() and 'amx_bf16' in cpuinfo.read_text()
+            self._label_embedding_heads[name] = (weight[:, :, None, None], rows @ embedding.bias,
+                                                 present.nonzero().flatten().tolist())
+        return self._label_embedding_heads[name]

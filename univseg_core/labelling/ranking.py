@@ -145,7 +145,7 @@ def _contradicted(segmenter: Segmenter, encoded: Encoded, name: str,
                   top: torch.Tensor) -> torch.Tensor | None:
     """Return where (h, w) the nearest label embedding is of another class than the top one."""
     try:
-        scores, present = segmenter.prototype_scores(encoded, name)
+        scores, present = segmenter.label_embedding_scores(encoded, name)
     except UnivsegError:  # it has none of this domain
         return None
     return torch.tensor(present, device=top.device)[scores.argmax(0)] != top

@@ -165,6 +165,6 @@ def _count_domain(segmenter: Segmenter, domain: Domain, files: Sequence[Sample],
             each.update(vectors.flatten(1).double().cpu(), shares)
         pixels += np.bincount(label.ravel(), minlength=256)[:classes]
         for other, count in counts.items():
-            mask = segmenter.prototype_mask(encoded, other)
+            mask = segmenter.label_embedding_mask(encoded, other)
             count += count_pairs(label, mask, *count.shape)
     return means, pixels, counts

@@ -26,17 +26,17 @@ class DomainResult:
 
     `confusion` (C, C + 1) int64 counts pixels, rows truth, columns prediction; the last column
     counts those of no class of this domain (unknown, or nearer to another domain's labels).
-    `prototypes` is the result of labelling each pixel by the nearest of the domain's label
-    embeddings instead of by its head, `prototypes_of_all` by the nearest of all domains'; None
-    where they were not asked for. `absent` is the IoU of a class that no truth and no mask has.
-    `before` is the result of the model that a training started from; None where that has not this
-    domain, or there is none.
+    `by_label_embeddings` is the result of labelling each pixel by the nearest of the domain's
+    label embeddings instead of by its head, `by_all_label_embeddings` by the nearest of all
+    domains'; None where they were not asked for. `absent` is the IoU of a class that no truth and
+    no mask has. `before` is the result of the model that a training started from; None where that
+    has not this domain, or there is none.
     """
 
     domain: Domain
     confusion: np.ndarray
-    prototypes: 'DomainResult | None' = None
-    prototypes_of_all: 'DomainResult | None' = None
+    by_label_embeddings: 'DomainResult | None' = None
+    by_all_label_embeddings: 'DomainResult | None' = None
     absent: float = float('nan')
     before: 'DomainResult | None' = None
 
@@ -63,8 +63,9 @@ class DomainResult:
         values = {'miou': _json_number(self.miou),
                   'iou': {name: _json_number(value)
                           for name, value in zip(self.domain.classes, self.iou, strict=True)}}
-        further = {'prototypes': self.prototypes, 'prototypes_of_all': self.prototypes_of_all,
-                   'before': self.before}
+        # Files have called label embeddings prototypes from the beginning.
+        further = {'prototypes': self.by_label_embeddings,
+                   'prototypes_of_all': self.by_all_label_embeddings, 'before': self.before}
         values |= {key: result.to_dict() for key, result in further.items() if result}
         change = self.change
         return values | ({} if change is None else {'change': _json_number(change)})
@@ -103,17 +104,17 @@ def measure(domain: Domain, pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> D
 
 
 def evaluate(segmenter: Segmenter, samples: Mapping[str, Sequence[Sample]], *,
-             protocol: Literal['standard', 'paper'] = 'standard', prototypes: bool = False,
+             protocol: Literal['standard', 'paper'] = 'standard', label_embeddings: bool = False,
              progress: bool = True, shown: Shown | None = None) -> dict[str, DomainResult]:
     """
     Measure each domain's head on its labelled samples, at the label maps' own size.
 
     `samples` maps names of the segmenter's domains to image and label files. By the protocol of
     the paper's own code, the first 100 images count, both they and their label maps are scaled to
-    the size that the model learned from, and absent classes count as 0. With `prototypes`, the
-    label embeddings are measured, too, by one encoder pass an image. `shown` is called with each
-    domain's name and, of each image, its place in the samples, itself, truth and mask. Raises
-    UnivsegError where the model has no label embeddings.
+    the size that the model learned from, and absent classes count as 0. With
+    `label_embeddings`, these are measured, too, by one encoder pass an image. `shown` is called
+    with each domain's name and, of each image, its place in the samples, itself, truth and mask.
+    Raises UnivsegError where the model has no label embeddings.
     """
     results = {}
     label_spaces = list(segmenter.domains)
@@ -136,16 +137,18 @@ def evaluate(segmenter: Segmenter, samples: Mapping[str, Sequence[Sample]], *,
             heads.add(mask, truth)
             if shown is not None:
                 shown(name, i, image, truth, mask)
-            if prototypes:
-                nearest.add(segmenter.prototype_mask(encoded, name), truth)
-            if prototypes and label_spaces:
-                nearest_of_all.add(segmenter.prototype_mask(encoded, name, label_spaces), truth)
+            if label_embeddings:
+                nearest.add(segmenter.label_embedding_mask(encoded, name), truth)
+            if label_embeddings and label_spaces:
+                nearest_of_all.add(
+                    segmenter.label_embedding_mask(encoded, name, label_spaces), truth)
         absent = 0.0 if protocol == 'paper' else np.nan
         results[name] = replace(
             heads.result(), absent=absent,
-            prototypes=replace(nearest.result(), absent=absent) if prototypes else None,
-            prototypes_of_all=replace(nearest_of_all.result(), absent=absent)
-            if prototypes and label_spaces else None)
+            by_label_embeddings=replace(nearest.result(), absent=absent)
+            if label_embeddings else None,
+            by_all_label_embeddings=replace(nearest_of_all.result(), absent=absent)
+            if label_embeddings and label_spaces else None)
     return results
 
 
@@ -200,8 +203,8 @@ def _columns(result: DomainResult) -> dict[str, list[str]]:
         columns['before %'] = map(_percent, values(result.before))
         columns['change'] = map(signed_points,
                                 np.subtract(values(result), values(result.before)))
-    for title, part in (('prototypes %', result.prototypes),
-                        ("all domains' prototypes %", result.prototypes_of_all)):
+    for title, part in (('label embeddings %', result.by_label_embeddings),
+                        ("all domains' label embeddings %", result.by_all_label_embeddings)):
         if part:
             columns[title] = map(_percent, values(part))
     return {title: list(cells) for title, cells in columns.items()}

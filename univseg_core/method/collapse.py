@@ -51,15 +51,15 @@ class CollapseMonitor:
     """
     Watches how many classes each domain's pixels are taken for, against those of its labels.
 
-    `centroids` (K) is how many label embeddings a class has: those of a class count as one. Of a
-    domain's unlabelled pixels, the assignment to the classes of its own label embeddings is
-    compared with the classes that its labels show; and, where a high temperature or a training
+    `embeddings_per_class` (K) is how many label embeddings a class has: those of a class count as
+    one. Of a domain's unlabelled pixels, the assignment to the classes of its own label embeddings
+    is compared with the classes that its labels show; and, where a high temperature or a training
     that has just begun leaves every assignment soft, whether nearly all pixels are nearest to one.
     Of a mean teacher, what it takes them for is compared in the first way.
     """
 
-    def __init__(self, centroids: int = 1):
-        self._centroids = centroids
+    def __init__(self, embeddings_per_class: int = 1):
+        self._embeddings_per_class = embeddings_per_class
         self._recent: dict[str, deque[torch.Tensor]] = {}
         self._states: dict[str, str | None] = {}
 
@@ -94,7 +94,7 @@ class CollapseMonitor:
         if sums is None:
             return []
         shown, (used, first) = perplexity(sums[0]), (
-            perplexity(shares.view(-1, self._centroids).sum(1)) for shares in sums[1:])
+            perplexity(shares.view(-1, self._embeddings_per_class).sum(1)) for shares in sums[1:])
         state = None
         if shown > 1 and used - 1 < FEW * (shown - 1):
             state = 'has collapsed'

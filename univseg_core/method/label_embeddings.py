@@ -3,7 +3,7 @@ Label embeddings: what each class looks like in feature space (paper, appendices
 
 A network trained on a domain's labelled images alone gives features; their principal components
 give the D dimensions; the mean over each class's pixels, or K-means over them, normalised, are
-its label embeddings. Later, they are class-wise centroids of the pixel embeddings E(F(x)).
+its label embeddings. Later, they are so made of the pixel embeddings E(F(x)).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from univseg_core.domains import Domain
 from univseg_core.method.pixel_statistics import (
-    CentroidSums,
     class_shares,
     ClassMeans,
     ClassSamples,
+    LabelEmbeddingSums,
     PrincipalComponents,
     Projection,
 )
@@ -33,25 +33,25 @@ def default_basis(weights: str) -> str:
 
 
 def principal_label_embeddings(model: UniversalSegmenter, samples: Mapping[str, Samples],
-                               dim: int, centroids: int = 1, seed: int = 0,
+                               dim: int, embeddings_per_class: int = 1, seed: int = 0,
                                pretrained: bool = False
                                ) -> tuple[dict[str, torch.Tensor], Projection]:
     """
     Return label embeddings (C·K, dim) float32 of a model's domains from its encoder's features.
 
     The `dim` principal components, which are returned, too, are those of all `samples` together.
-    Rows are ordered by class, `centroids` (K) of each; those of a class never seen are zero, those
-    of one with fewer than K cells its mean. With `pretrained`, the features are those of the
-    encoder's pretrained part alone, which means something before any training. The model is left
-    in evaluation mode.
+    Rows are ordered by class, `embeddings_per_class` (K) of each; those of a class never seen are
+    zero, those of one with fewer than K cells its mean. With `pretrained`, the features are those
+    of the encoder's pretrained part alone, which means something before any training. The model is
+    left in evaluation mode.
     """
     features_of, channels = model.features, model.encoder.out_channels
     if pretrained:
         features_of, channels = model.pretrained_features, pretrained_channels(model.encoder)
     components, statistics = PrincipalComponents(channels), {}
     for name, images in samples.items():
-        statistics[name] = _statistics(len(model.domains[name].classes), channels, centroids,
-                                       seed)
+        statistics[name] = _statistics(len(model.domains[name].classes), channels,
+                                       embeddings_per_class, seed)
         for features, shares in _cells(model, name, images, features_of):
             components.update(features)
             statistics[name].update(features, shares)
@@ -61,30 +61,32 @@ def principal_label_embeddings(model: UniversalSegmenter, samples: Mapping[str, 
 
 
 def embedded_label_embeddings(model: UniversalSegmenter, samples: Mapping[str, Samples],
-                              centroids: int = 1, seed: int = 0) -> dict[str, torch.Tensor]:
+                              embeddings_per_class: int = 1, seed: int = 0
+                              ) -> dict[str, torch.Tensor]:
     """
     Return label embeddings (C·K, D) float32 of a model's domains from its pixel embeddings.
 
-    They are the normalised class-wise centroids of E(F(x)), ordered and masked as by
-    `principal_label_embeddings`. The model is left in evaluation mode.
+    They are the normalised class means, or K-means' centroids, of E(F(x)), ordered and masked as
+    by `principal_label_embeddings`. The model is left in evaluation mode.
     """
     vectors = {}
     for name, images in samples.items():
         statistics = _statistics(len(model.domains[name].classes), model.spec.embedding_dim,
-                                 centroids, seed)
+                                 embeddings_per_class, seed)
         for embeddings, shares in _cells(model, name, images, model.pixel_embeddings):
             statistics.update(embeddings, shares)
         vectors[name] = _normalised(statistics.centroids())
     return vectors
 
 
-def centroid_sums(model: UniversalSegmenter, name: str, images: Samples) -> CentroidSums:
+def label_embedding_sums(model: UniversalSegmenter, name: str, images: Samples
+                         ) -> LabelEmbeddingSums:
     """
     Return what an update of a domain's label embeddings (Eq 7) needs, of some of its images.
 
     The model is left in evaluation mode.
     """
-    sums = CentroidSums(model.label_embeddings(name), len(model.domains[name].classes))
+    sums = LabelEmbeddingSums(model.label_embeddings(name), len(model.domains[name].classes))
     for embeddings, shares in _cells(model, name, images, model.pixel_embeddings):
         sums.update(embeddings, shares)
     return sums
@@ -114,11 +116,11 @@ def repeated_classes(vectors: torch.Tensor, domain: Domain) -> list[str]:
             if one and per_class.shape[1] > 1]
 
 
-def _statistics(classes: int, channels: int, centroids: int, seed: int
+def _statistics(classes: int, channels: int, embeddings_per_class: int, seed: int
                 ) -> ClassMeans | ClassSamples:
-    if centroids == 1:
+    if embeddings_per_class == 1:
         return ClassMeans(classes, channels)
-    return ClassSamples(classes, channels, centroids, seed)
+    return ClassSamples(classes, channels, embeddings_per_class, seed)
 
 
 @torch.no_grad()

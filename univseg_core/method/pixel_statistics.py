@@ -172,7 +172,7 @@ class ClassSamples:
         return torch.from_numpy(clustering.cluster_centers_)
 
 
-class CentroidSums:
+class LabelEmbeddingSums:
     """
     The mean of the pixel embeddings that lie nearest to each label embedding of their class.
 
@@ -196,11 +196,11 @@ class CentroidSums:
 
     def updated(self, theta: float) -> torch.Tensor:
         """
-        Return normalise(θ·old + (1 − θ)·centroids) (Eq 7), (C·K, D) float32.
+        Return normalise(θ·old + (1 − θ)·means) (Eq 7), (C·K, D) float32.
 
         One that is nearest to no pixel stays as it is, as does one of a class that has none (0).
         """
-        centroids = self.sums / self.weights.clamp(min=1e-12)[:, None]
-        new = F.normalize(theta * self._old + (1 - theta) * centroids, dim=1)
+        means = self.sums / self.weights.clamp(min=1e-12)[:, None]
+        new = F.normalize(theta * self._old + (1 - theta) * means, dim=1)
         counts = (self.weights > 0) & self._old.any(1)
         return torch.where(counts[:, None], new, self._old).float()

@@ -13,8 +13,8 @@ ENCAPSULATION = 4
 
 
 @dataclass(frozen=True)
-class Frame:
-    """A message of a topic: when it came and was published, in ns, and its bytes in CDR."""
+class SerializedImage:
+    """An image message: its topic, when it came and was published, in ns, and its bytes in CDR."""
 
     topic: Topic
     time: int

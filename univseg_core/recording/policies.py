@@ -1,9 +1,16 @@
-"""Which images a recorder keeps."""
+"""
+Which images a recorder keeps.
 
+Each entry of POLICIES is all that there is of a policy: what it keeps, its parameters, why it
+does not keep an image, and how it is made.
+"""
+
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 import time
+from typing import Any
 
 import numpy as np
 from univseg_core.bags.mcap import Message
@@ -12,36 +19,29 @@ from univseg_core.bags.topics import Topic
 from univseg_core.pictures.image_messages import CompressedImage, Image, MessageError
 from univseg_core.pictures.images import ImageError
 from univseg_core.pictures.likeness import dhash, small_grey
-from univseg_core.recording.frames import Frame
+from univseg_core.recording.frames import SerializedImage
 
 KEPT = 'kept'
 TOO_SOON, SIMILAR, SURE, UNJUDGED = 'rate', 'similar', 'sure', 'unjudged'
-OUTCOMES = {
-    TOO_SOON: 'too soon after the last one that was kept',
-    SIMILAR: 'too much like the last one that was kept',
-    SURE: 'the model was sure of it',
-    UNJUDGED: 'the model did not judge it',
-}
-"""Why a policy does not keep an image."""
 
 CONFIDENCES_KEPT = 1000
 """Confidences that are remembered for images that come after them."""
 
-Verdict = tuple[Frame, str]
-"""A frame, and KEPT or one of OUTCOMES."""
+Verdict = tuple[SerializedImage, str]
+"""A frame, and KEPT or why it is not, one of its policy's outcomes."""
 
 
-class Policy:
-    """Keeps every image; the other policies say of some that they are not kept."""
+class Policy(ABC):
+    """Decides which images are kept; what a policy has no use for, it leaves as it is here."""
 
     held_bytes = 0
     """Bytes of the images of which nothing is decided yet."""
 
-    def judge(self, frame: Frame) -> Iterator[Verdict]:
+    @abstractmethod
+    def judge(self, frame: SerializedImage) -> Iterator[Verdict]:
         """Yield what is decided by a new image: often of itself, sometimes of earlier ones."""
-        yield frame, KEPT
 
-    def learn(self, confidence: Frame) -> Iterator[Verdict]:
+    def learn(self, confidence: SerializedImage) -> Iterator[Verdict]:
         """Yield what is decided by a picture of the model's confidence."""
         yield from ()
 
@@ -49,8 +49,16 @@ class Policy:
         """Yield what is decided because time has passed; `at_once`, of all that is left."""
         yield from ()
 
-    def lost(self, frame: Frame) -> None:
+    def lost(self, frame: SerializedImage) -> None:  # noqa: B027 (most need not know)
         """Take note that an image that was to be kept could not be."""
+
+
+class KeepAll(Policy):
+    """Keeps every image."""
+
+    def judge(self, frame: SerializedImage) -> Iterator[Verdict]:
+        """Yield the image, kept."""
+        yield frame, KEPT
 
 
 class RateLimit(Policy):
@@ -65,7 +73,7 @@ class RateLimit(Policy):
         self._period = 1e9 / rate
         self._turns: dict[str, float] = {}
 
-    def judge(self, frame: Frame) -> Iterator[Verdict]:
+    def judge(self, frame: SerializedImage) -> Iterator[Verdict]:
         """Yield the image, kept if it is its topic's turn."""
         stamp = _stamp(frame)
         turn = self._turns.get(frame.topic.name, stamp)
@@ -91,30 +99,30 @@ class Novel(Policy):
 
     def __init__(self, bits: int):
         self._bits = bits
-        self._looks: dict[str, int] = {}
+        self._hashes: dict[str, int] = {}
 
-    def judge(self, frame: Frame) -> Iterator[Verdict]:
+    def judge(self, frame: SerializedImage) -> Iterator[Verdict]:
         """Yield the image, kept if it is new."""
         try:
-            looks = dhash(small_grey(_deserialised(frame)))
+            new = dhash(small_grey(_deserialised(frame)))
         except (BagError, MessageError, ImageError):
             yield frame, KEPT
             return
-        last = self._looks.get(frame.topic.name)
-        if last is not None and (looks ^ last).bit_count() <= self._bits:
+        last = self._hashes.get(frame.topic.name)
+        if last is not None and (new ^ last).bit_count() <= self._bits:
             yield frame, SIMILAR
             return
-        self._looks[frame.topic.name] = looks
+        self._hashes[frame.topic.name] = new
         yield frame, KEPT
 
-    def lost(self, frame: Frame) -> None:
+    def lost(self, frame: SerializedImage) -> None:
         """Let the topic's next image be new."""
-        self._looks.pop(frame.topic.name, None)
+        self._hashes.pop(frame.topic.name, None)
 
 
 @dataclass
 class _Held:
-    frame: Frame
+    frame: SerializedImage
     key: tuple[int, bytes]
     since: float
     judged: bool = False
@@ -138,7 +146,7 @@ class Uncertain(Policy):
         self._topics: dict[str, Topic] = {}
         self.held_bytes = 0
 
-    def judge(self, frame: Frame) -> Iterator[Verdict]:
+    def judge(self, frame: SerializedImage) -> Iterator[Verdict]:
         """Hold the image; yield those that have waited too long, or whose topic has changed."""
         name = frame.topic.name
         if self._topics.setdefault(name, frame.topic) != frame.topic:
@@ -159,7 +167,7 @@ class Uncertain(Policy):
         self.held_bytes += len(frame.data)
         yield from self.overdue()
 
-    def learn(self, confidence: Frame) -> Iterator[Verdict]:
+    def learn(self, confidence: SerializedImage) -> Iterator[Verdict]:
         """Yield the images of this confidence, if it is low."""
         try:
             key = confidence.header()
@@ -192,12 +200,65 @@ class Uncertain(Policy):
         return taken
 
 
-def _stamp(frame: Frame) -> int:
+def _stamp(frame: SerializedImage) -> int:
     try:
         return frame.header()[0] or frame.time
     except ValueError:
         return frame.time
 
 
-def _deserialised(frame: Frame) -> Image | CompressedImage:
+def _deserialised(frame: SerializedImage) -> Image | CompressedImage:
     return deserialise(Message(frame.topic.name, frame.topic.type, frame.time, frame.data))
+
+
+@dataclass(frozen=True)
+class PolicyParameter:
+    """A number that shapes a policy: its default, what it means, and its lowest and highest."""
+
+    default: int | float
+    description: str
+    bounds: tuple[int, int] | tuple[float, float]
+
+
+@dataclass(frozen=True)
+class PolicyEntry:
+    """
+    What there is to know of a policy.
+
+    `keeps` says which images, in a few words. `build` makes it of its `parameters`' values and of
+    the bytes of images that it may hold. `outcomes` are why it does not keep an image. One that
+    `needs_confidence` is told of the model's, by `learn`.
+    """
+
+    keeps: str
+    build: Callable[[Mapping[str, Any], int], Policy]
+    parameters: Mapping[str, PolicyParameter] = field(default_factory=dict)
+    outcomes: Mapping[str, str] = field(default_factory=dict)
+    needs_confidence: bool = False
+
+
+POLICIES = {
+    'all': PolicyEntry('all', lambda values, most_bytes: KeepAll()),
+    'rate': PolicyEntry(
+        'some a second', lambda values, most_bytes: RateLimit(values['rate']),
+        {'rate': PolicyParameter(1.0, 'images a second of each topic, at most.',
+                                 (0.001, 1000.0))},
+        {TOO_SOON: 'too soon after the last one that was kept'}),
+    'novel': PolicyEntry(
+        'those that differ from the last one kept',
+        lambda values, most_bytes: Novel(values['novel_bits']),
+        {'novel_bits': PolicyParameter(
+            4, 'bits of 64 of the dHash in which an image must differ by more.', (0, 63))},
+        {SIMILAR: 'too much like the last one that was kept'}),
+    'uncertain': PolicyEntry(
+        'those of which the model is unsure',
+        lambda values, most_bytes: Uncertain(values['uncertain_below'], values['patience'],
+                                             most_bytes),
+        {'uncertain_below': PolicyParameter(
+            0.8, 'mean confidence below which an image is kept.', (0.0, 1.0)),
+         'patience': PolicyParameter(
+             2.0, 'seconds that an image waits for its confidence.', (0.1, 60.0))},
+        {SURE: 'the model was sure of it', UNJUDGED: 'the model did not judge it'},
+        needs_confidence=True),
+}
+"""The policies by name."""

@@ -13,8 +13,8 @@ import traceback
 
 from univseg_core.bags.bag_writer import BagWriter
 from univseg_core.recording.budget import Budget
-from univseg_core.recording.frames import Frame
-from univseg_core.recording.policies import KEPT, OUTCOMES, Policy, Verdict
+from univseg_core.recording.frames import SerializedImage
+from univseg_core.recording.policies import KEPT, POLICIES, Policy, Verdict
 
 FLUSH_PERIOD = 0.25
 """Seconds, at most, until an image that came is safe from a kill, unless the queue is longer."""
@@ -24,7 +24,8 @@ WRITE_BACK_PERIOD = 0.5
 
 PAUSED, QUEUE_FULL, NO_ROOM, FAILED = 'paused', 'queue full', 'no room', 'failed'
 REASONS = {
-    **OUTCOMES,
+    **{outcome: reason for entry in POLICIES.values()
+       for outcome, reason in entry.outcomes.items()},
     PAUSED: 'recording was paused',
     QUEUE_FULL: 'the disk was too slow: the queue was full',
     NO_ROOM: 'there was no room on the disk, or in max_size',
@@ -34,7 +35,7 @@ REASONS = {
 
 
 @dataclass(frozen=True)
-class Settings:
+class RecorderSettings:
     """How bags are written; sizes in bytes, 0 stands for no limit."""
 
     directory: Path
@@ -80,7 +81,7 @@ class Recorder:
     happens.
     """
 
-    def __init__(self, settings: Settings, policy: Policy, budget: Budget,
+    def __init__(self, settings: RecorderSettings, policy: Policy, budget: Budget,
                  log: Callable[[str, str], None]):
         self._settings = settings
         self._policy = policy
@@ -93,7 +94,7 @@ class Recorder:
         self._closed = False
         self._written = 0
         self._in_bag: Counter[str] = Counter()
-        self._queue: deque[tuple[Frame, bool]] = deque()
+        self._queue: deque[tuple[SerializedImage, bool]] = deque()
         self._queued = 0
         self._counts: dict[str, Counter[str]] = defaultdict(Counter)
         self._changed = threading.Condition()
@@ -102,7 +103,7 @@ class Recorder:
         # A thread of its own, since a busy disk lets it wait.
         threading.Thread(target=self._write_back, name='write-back', daemon=True).start()
 
-    def put(self, frame: Frame) -> None:
+    def put(self, frame: SerializedImage) -> None:
         """Leave an image for the thread; it never waits."""
         with self._changed:
             counts = self._counts[frame.topic.name]
@@ -113,7 +114,7 @@ class Recorder:
             else:
                 self._enqueue(frame, False)
 
-    def put_confidence(self, frame: Frame) -> None:
+    def put_confidence(self, frame: SerializedImage) -> None:
         """Leave a picture of the model's confidence for the policy."""
         with self._changed:
             full = self._queued + len(frame.data) > self._settings.queue_size and self._queue
@@ -159,12 +160,12 @@ class Recorder:
                 self._written, self._queued + self._policy.held_bytes, free,
                 self._budget.dropped)
 
-    def _enqueue(self, frame: Frame, is_confidence: bool) -> None:
+    def _enqueue(self, frame: SerializedImage, is_confidence: bool) -> None:
         self._queue.append((frame, is_confidence))
         self._queued += len(frame.data)
         self._changed.notify()
 
-    def _take(self, until: float) -> tuple[Frame, bool] | None:
+    def _take(self, until: float) -> tuple[SerializedImage, bool] | None:
         """Wait for the next frame until some time of the monotonic clock; None if none comes."""
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._closed or self._split,
@@ -212,7 +213,7 @@ class Recorder:
                 if bag := self._bag:
                     bag.write_back()
 
-    def _settle(self, verdicts: Iterable[Verdict], asked: Frame | None) -> None:
+    def _settle(self, verdicts: Iterable[Verdict], asked: SerializedImage | None) -> None:
         """Do what a policy has decided, whatever it raises: one frame must not end all."""
         try:
             for frame, outcome in verdicts:
@@ -228,7 +229,7 @@ class Recorder:
                 with self._changed:
                     self._counts[asked.topic.name][FAILED] += 1
 
-    def _keep(self, frame: Frame) -> str:
+    def _keep(self, frame: SerializedImage) -> str:
         """Write a frame; return what became of it."""
         if self._trouble:
             return NO_ROOM

@@ -81,15 +81,17 @@ class RunLog:
 
     def validation(self, step: int, results: 'Mapping[str, DomainResult]') -> bool:
         """
-        Add a row for each domain: mIoU of its head and its prototypes, class-wise IoU, 0..1.
+        Add a row for each domain: mIoU of its head and label embeddings, class-wise IoU, 0..1.
 
-        Returns whether no earlier step has as large a sum of mIoUs, in which NaN counts as 0.
+        The column of label embeddings is `prototype_miou`. Returns whether no earlier step has as
+        large a sum of mIoUs, in which NaN counts as 0.
         """
         keep_rows(self._validation, step - 1)  # a finished run that is started again
         earlier = read_validation(self._folder)
         append_rows(self._validation, [
             {'step': step, 'domain': name, 'miou': result.miou,
-             'prototype_miou': result.prototypes.miou if result.prototypes else math.nan,
+             'prototype_miou': (result.by_label_embeddings.miou
+                                if result.by_label_embeddings else math.nan),
              'iou': ' '.join(f'{value:.4f}' for value in result.iou)}
             for name, result in results.items()])
         now = Validation(step, {name: result.miou for name, result in results.items()}, {})
@@ -97,8 +99,8 @@ class RunLog:
             scalars = {f'miou/{name}': value for name, value in now.miou.items()}
             scalars |= {f'iou/{name}/{label}': value for name, result in results.items()
                         for label, value in zip(result.domain.classes, result.iou, strict=True)}
-            scalars |= {f'prototype_miou/{name}': result.prototypes.miou
-                        for name, result in results.items() if result.prototypes}
+            scalars |= {f'prototype_miou/{name}': result.by_label_embeddings.miou
+                        for name, result in results.items() if result.by_label_embeddings}
             self._scalars(step, {**scalars, 'miou/sum': now.total})
         self._lap()
         return all(now.total > validation.total for validation in earlier)

@@ -25,12 +25,12 @@ MEASURES = {
 By name: the file in a run folder and the key below a domain.
 
 The heads on the whole validation set at the label maps' own size; the heads by the protocol of the
-paper's code; and the nearest label embedding in place of the head.
+paper's code; and the nearest label embedding in place of the head, which files call prototypes.
 """
 
 
 @dataclass(frozen=True)
-class Mean:
+class SeedMean:
     """Mean and sample standard deviation (of count − 1; None for one value) over seeds, in %."""
 
     mean: float
@@ -38,7 +38,7 @@ class Mean:
     count: int
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> 'Mean | None':
+    def from_values(cls, values: Sequence[float]) -> 'SeedMean | None':
         """Return it of some values, None of none."""
         if not values:
             return None

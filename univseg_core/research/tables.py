@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from univseg_core.files import replacing, write_text
-from univseg_core.research.results import Mean, MEASURES, Results
+from univseg_core.research.results import MEASURES, Results, SeedMean
 from univseg_core.research.settings import Experiment, Labelled
 
 MISSING = '–'
@@ -137,7 +137,7 @@ def _differences(experiment: Experiment, results: Results,
     if other is None:
         return
     for variant in experiment.section.variants:
-        means = [Mean.of(list(results.differences(
+        means = [SeedMean.from_values(list(results.differences(
             labelled, variant, other, None if name == 'sum' else name).values()))
             for name in columns] if variant != other else []
         if any(means):
@@ -149,7 +149,7 @@ def _differences(experiment: Experiment, results: Results,
                     *_header(['variant', 'seeds', *columns]), *lines, '']
 
 
-def _signed(mean: Mean | None, seeds: int) -> str:
+def _signed(mean: SeedMean | None, seeds: int) -> str:
     if mean is None:
         return MISSING
     text = f'{mean.mean:+.1f}' + ('' if mean.deviation is None else f' ± {mean.deviation:.1f}')
@@ -198,7 +198,7 @@ def _published(experiment: Experiment, labelled: Labelled, variant: str) -> dict
 def _row(key: Mapping[str, object], values: Sequence[float] | None,
          published: float | None) -> dict[str, Any]:
     """Return a figure's row; values are None where nothing was measured."""
-    mean = Mean.of(values or [])
+    mean = SeedMean.from_values(values or [])
     return {**key, 'measured': values is not None, 'seeds': mean.count if mean else 0,
             'mean': mean.mean if mean else None, 'deviation': mean.deviation if mean else None,
             'published': published}

@@ -9,12 +9,13 @@ import torch
 from univseg_core.datasets.folders import Sample
 from univseg_core.domains import Domain, IGNORE_INDEX
 from univseg_core.machine.resources import in_threads
-from univseg_core.training.setup import Setup
+from univseg_core.training.run_context import RunContext
 
 log = logging.getLogger(__name__)
 
 
-def class_weights(setup: Setup, names: Sequence[str], power: float) -> dict[str, torch.Tensor]:
+def class_weights(context: RunContext, names: Sequence[str], power: float
+                  ) -> dict[str, torch.Tensor]:
     """
     Return the weight (C,) float32 of each class of some domains, and log them; none of a power 0.
 
@@ -25,12 +26,12 @@ def class_weights(setup: Setup, names: Sequence[str], power: float) -> dict[str,
         return {}
     weights = {}
     for name in names:
-        domain = setup.config.domain(name)
+        domain = context.config.domain(name)
         count = partial(_pixels, domain=domain)
-        pixels = sum(in_threads(count, setup.stores.labelled[name].samples, f'classes of {name}',
-                                setup.fabric.is_global_zero),
+        pixels = sum(in_threads(count, context.stores.labelled[name].samples, f'classes of {name}',
+                                context.fabric.is_global_zero),
                      np.zeros(len(domain.classes), np.int64))
-        weights[name] = balanced(pixels, power).to(setup.fabric.device)
+        weights[name] = balanced(pixels, power).to(context.fabric.device)
         log.info('%s: labelled pixels weigh by class: %s', name, ', '.join(
             f'{label} {weight:.2g}' for label, weight in zip(
                 domain.classes, weights[name].tolist(), strict=True)))

@@ -7,7 +7,7 @@ from pathlib import Path
 from lightning.fabric import Fabric
 import torch
 from univseg_core.batches.dataset import DomainData
-from univseg_core.method.label_embeddings import centroid_sums, embedded_label_embeddings
+from univseg_core.method.label_embeddings import embedded_label_embeddings, label_embedding_sums
 from univseg_core.models.encoders import encoder_stride
 from univseg_core.models.model_file import load_model, ModelCard, ModelFileError, save_model
 from univseg_core.models.pretrained import load_imagenet, load_weights
@@ -15,8 +15,8 @@ from univseg_core.models.timm_encoder import is_of_timm, TimmEncoder
 from univseg_core.models.universal import ModelSpec, UniversalSegmenter
 from univseg_core.settings.config import RunConfig
 from univseg_core.training.processes import share_batch_norm, summed
+from univseg_core.training.run_context import RunContext
 from univseg_core.training.safety import TrainingError
-from univseg_core.training.setup import Setup
 
 
 def new_network(config: RunConfig, data: Mapping[str, DomainData]) -> UniversalSegmenter:
@@ -100,27 +100,27 @@ def prepared_network(config: RunConfig, data: Mapping[str, DomainData],
     return share_batch_norm(network, fabric)
 
 
-def update_label_embeddings(setup: Setup, network: UniversalSegmenter,
+def update_label_embeddings(context: RunContext, network: UniversalSegmenter,
                             names: Sequence[str]) -> None:
     """Draw a network's label embeddings towards its embeddings of the labelled images (Eq 7)."""
-    fabric = setup.fabric
+    fabric = context.fabric
     for name in names:
-        images = setup.stores.labelled[name]
+        images = context.stores.labelled[name]
         share = range(fabric.global_rank, len(images), fabric.world_size)
-        sums = centroid_sums(network, name, (images[i] for i in share))
+        sums = label_embedding_sums(network, name, (images[i] for i in share))
         totals = summed(fabric, {'sums': sums.sums, 'weights': sums.weights})
         sums.sums, sums.weights = totals['sums'], totals['weights']
-        vectors = sums.updated(setup.config.label_embeddings.theta)
+        vectors = sums.updated(context.config.label_embeddings.theta)
         network.label_embeddings(name).copy_(vectors)
     network.train()
 
 
 @contextmanager
-def renewed_label_embeddings(setup: Setup, network: UniversalSegmenter,
+def renewed_label_embeddings(context: RunContext, network: UniversalSegmenter,
                              names: Sequence[str]) -> Iterator[None]:
     """Let a network in training have its label embeddings made anew, for as long as it lasts."""
     learned_with = {name: network.label_embeddings(name) for name in names}
-    renew_label_embeddings(setup, network, names, several=True)
+    renew_label_embeddings(context, network, names, several=True)
     try:
         yield
     finally:
@@ -129,28 +129,28 @@ def renewed_label_embeddings(setup: Setup, network: UniversalSegmenter,
         network.train()
 
 
-def renew_label_embeddings(setup: Setup, network: UniversalSegmenter, names: Sequence[str],
+def renew_label_embeddings(context: RunContext, network: UniversalSegmenter, names: Sequence[str],
                            several: bool) -> None:
     """
-    Let a network's label embeddings be the class-wise centroids of E(F(x)), in place.
+    Make a network's label embeddings anew, of its E(F(x)), in place.
 
     Those that it trains with need not be what its embedding has come to: E learns from entropies
-    alone. So these are made anew from the labelled images, for whoever uses the model. `several`
+    alone. So these are made from the labelled images, for whoever uses the model. `several`
     of each class, as the configuration says, or one. It is left in evaluation mode.
     """
-    section = setup.config.label_embeddings
-    images = {name: setup.stores.labelled[name] for name in names}
+    section = context.config.label_embeddings
+    images = {name: context.stores.labelled[name] for name in names}
     vectors = embedded_label_embeddings(network, images, section.centroids if several else 1,
-                                        setup.config.training.seed)
+                                        context.config.training.seed)
     for name, rows in vectors.items():
         network.set_label_embeddings(name, rows)
 
 
-def complete_label_embeddings(setup: Setup, path: Path, names: Sequence[str]) -> None:
+def complete_label_embeddings(context: RunContext, path: Path, names: Sequence[str]) -> None:
     """Give a model file label embeddings where it has none: those that training did without."""
     network, card = load_model(path)
     if all(network.label_embeddings(name).any() for name in names):
         return
-    network.to(setup.fabric.device)
-    renew_label_embeddings(setup, network, names, several=False)
+    network.to(context.fabric.device)
+    renew_label_embeddings(context, network, names, several=False)
     save_model(path, network, card)

@@ -147,8 +147,9 @@ def summed_results(fabric: Fabric,
     def total(result: DomainResult) -> DomainResult:
         confusion = _all_reduced(fabric, torch.from_numpy(result.confusion).to(fabric.device))
         return DomainResult(result.domain, confusion.cpu().numpy(),
-                            result.prototypes and total(result.prototypes),
-                            result.prototypes_of_all and total(result.prototypes_of_all))
+                            result.by_label_embeddings and total(result.by_label_embeddings),
+                            result.by_all_label_embeddings
+                            and total(result.by_all_label_embeddings))
 
     return {name: total(result) for name, result in results.items()}
 

@@ -20,6 +20,7 @@ from univseg_core.settings.config import ObjectiveSection, RunConfig
 from univseg_core.training.memory_need import check_memory
 from univseg_core.training.networks import network_with_weights
 from univseg_core.training.processes import launched, new_fabric, processes_here
+from univseg_core.training.run_context import RunContext
 from univseg_core.training.run_folder import claimed_run_folder
 from univseg_core.training.run_label_embeddings import (
     check_label_embeddings,
@@ -27,7 +28,6 @@ from univseg_core.training.run_label_embeddings import (
     label_embeddings_of_run,
 )
 from univseg_core.training.safety import memory_advice, TrainingError
-from univseg_core.training.setup import Setup
 from univseg_core.training.start_model import check_start, measured_start
 from univseg_core.training.trainer import fit, Task
 
@@ -75,23 +75,23 @@ def train(config: RunConfig, run: Path, *, devices: int = 1,
             log.info('%s: %d classes, %d labelled, %d unlabelled, %d validation images', name,
                      len(d.domain.classes), len(d.labelled), len(d.unlabelled),
                      len(d.validation))
-        tell_missing_unlabelled(config.objective, data)
-        tell_unused_settings(config)
+        warn_of_missing_unlabelled(config.objective, data)
+        warn_of_unused_settings(config)
         stores = prepare_stores(data, config.data.image_size,
                                 unlabelled=config.objective.needs_unlabelled,
                                 processes=processes_here(fabric),
                                 progress=fabric.is_global_zero)
         workers = choose_workers(config.training.workers, fabric.device.type == 'cuda',
                                  processes_here(fabric), stores.in_memory)
-        setup = Setup(config, fabric, stores, workers)
+        context = RunContext(config, fabric, stores, workers)
         embeddings, start = {}, config.model.start
-        before = measured_start(setup, data, run) if start is not None else {}
+        before = measured_start(context, data, run) if start is not None else {}
         if config.objective.needs_label_embeddings:
-            embeddings = label_embeddings_of_run(setup, data, run)
+            embeddings = label_embeddings_of_run(context, data, run)
             if config.basis == 'joint':
                 start = run / JOINT_START
-        return fit(setup, Task(data, run, config.objective, config.training.steps, embeddings,
-                               start, before))
+        return fit(context, Task(data, run, config.objective, config.training.steps, embeddings,
+                                 start, before))
 
 
 def check_shares(config: RunConfig, processes: int) -> None:
@@ -109,7 +109,8 @@ def check_shares(config: RunConfig, processes: int) -> None:
             f'data.labelled_per_domain ({data.labelled_per_domain}), or lower the others')
 
 
-def tell_missing_unlabelled(objective: ObjectiveSection, data: Mapping[str, DomainData]) -> None:
+def warn_of_missing_unlabelled(objective: ObjectiveSection,
+                               data: Mapping[str, DomainData]) -> None:
     """Log what a domain without unlabelled images does without, where others have some."""
     for name, d in data.items():
         if objective.needs_unlabelled and not d.unlabelled:
@@ -117,7 +118,7 @@ def tell_missing_unlabelled(objective: ObjectiveSection, data: Mapping[str, Doma
                         "other domains' images where there is a cross-domain entropy", name)
 
 
-def tell_unused_settings(config: RunConfig) -> None:
+def warn_of_unused_settings(config: RunConfig) -> None:
     """Log which settings have no effect, as nothing is there that they are of."""
     if config.training.encoder_rate != 1 and 'encoder_rate' in config.training.model_fields_set \
             and config.model.weights == 'none' and config.model.start is None:

@@ -24,8 +24,8 @@ from univseg_core.models.tensor_files import save_tensors
 from univseg_core.models.universal import UniversalSegmenter
 from univseg_core.settings.config import ObjectiveSection, RunConfig
 from univseg_core.training.networks import network_with_weights, new_network, start_from
+from univseg_core.training.run_context import RunContext
 from univseg_core.training.safety import TrainingError
-from univseg_core.training.setup import Setup
 from univseg_core.training.trainer import fit, Task
 
 SUPERVISED_ONLY = ObjectiveSection.model_validate(
@@ -40,54 +40,54 @@ CLASSES = 'classes'
 log = logging.getLogger(__name__)
 
 
-def label_embeddings_of_run(setup: Setup, data: Mapping[str, DomainData],
+def label_embeddings_of_run(context: RunContext, data: Mapping[str, DomainData],
                             run: Path) -> dict[str, torch.Tensor]:
     """Return every domain's label embeddings (C·K, D), from a file or made now."""
-    section, fabric = setup.config.label_embeddings, setup.fabric
+    section, fabric = context.config.label_embeddings, context.fabric
     path = run / 'label_embeddings.safetensors'
-    basis = setup.config.basis
+    basis = context.config.basis
     made = fabric.broadcast(path.exists())  # what one process sees, all go by
     if not made and basis == 'joint':
         log.info('supervised-only network of all domains for the label embeddings')
-        fit(setup, Task(data, run / 'joint', SUPERVISED_ONLY, section.pretrain_steps,
-                        start=setup.config.model.start))
+        fit(context, Task(data, run / 'joint', SUPERVISED_ONLY, section.pretrain_steps,
+                          start=context.config.model.start))
     elif not made and basis == 'per_domain' and not (section.file or section.networks):
-        if setup.config.model.start is not None:
+        if context.config.model.start is not None:
             log.info('label_embeddings.basis: start would make them from %s, without a training',
-                     setup.config.model.start)
+                     context.config.model.start)
         for name in data:
             log.info('%s: supervised-only network for the label embeddings', name)
-            fit(setup, Task({name: data[name]}, run / 'supervised' / name, SUPERVISED_ONLY,
-                            section.pretrain_steps))
+            fit(context, Task({name: data[name]}, run / 'supervised' / name, SUPERVISED_ONLY,
+                              section.pretrain_steps))
     if not made and fabric.is_global_zero:
-        embeddings = _new_label_embeddings(setup, data, run)
-        _tell_classes(embeddings, data)
+        embeddings = _new_label_embeddings(context, data, run)
+        _warn_of_missing_classes(embeddings, data)
         save_tensors(path, embeddings, {CLASSES: json.dumps(
             {name: d.domain.classes for name, d in data.items()})})
     return fabric.broadcast(_read_label_embeddings(path) if fabric.is_global_zero else {})
 
 
-def _new_label_embeddings(setup: Setup, data: Mapping[str, DomainData],
+def _new_label_embeddings(context: RunContext, data: Mapping[str, DomainData],
                           run: Path) -> dict[str, torch.Tensor]:
-    section, labelled = setup.config.label_embeddings, setup.stores.labelled
+    section, labelled = context.config.label_embeddings, context.stores.labelled
     if section.file is not None:
-        return _foreign_label_embeddings(setup.config, data)
-    dim, seed = setup.config.model.embedding_dim, setup.config.training.seed
-    principal = partial(principal_label_embeddings, dim=dim, centroids=section.centroids,
-                        seed=seed)
-    basis = setup.config.basis
+        return _foreign_label_embeddings(context.config, data)
+    dim, seed = context.config.model.embedding_dim, context.config.training.seed
+    principal = partial(principal_label_embeddings, dim=dim,
+                        embeddings_per_class=section.centroids, seed=seed)
+    basis = context.config.basis
     if basis == 'start':
-        assert setup.config.model.start is not None
-        network = new_network(setup.config, data)
-        start_from(setup.config.model.start, network)
-        network.to(setup.fabric.device)
+        assert context.config.model.start is not None
+        network = new_network(context.config, data)
+        start_from(context.config.model.start, network)
+        network.to(context.fabric.device)
         return embedded_label_embeddings(network, labelled, section.centroids, seed)
     if basis == 'pretrained':
-        network = network_with_weights(setup.config, data).to(setup.fabric.device)
+        network = network_with_weights(context.config, data).to(context.fabric.device)
         return principal(network, labelled, pretrained=True)[0]
     if basis == 'joint':
         network, card = load_model(run / 'joint' / 'model.univseg')
-        network.to(setup.fabric.device)
+        network.to(context.fabric.device)
         embeddings, projection = principal(network, labelled)
         start_embedding(network, projection)
         save_model(run / JOINT_START, network, card)
@@ -98,7 +98,7 @@ def _new_label_embeddings(setup: Setup, data: Mapping[str, DomainData],
         if section.networks is not None:
             path = section.networks[name]
         network = _network_of_domain(path, d, dim)
-        network.to(setup.fabric.device)
+        network.to(context.fabric.device)
         embeddings |= principal(network, {name: labelled[name]})[0]
     return embeddings
 
@@ -124,8 +124,8 @@ def _network_of_domain(path: Path, data: DomainData, dim: int) -> UniversalSegme
     return network
 
 
-def _tell_classes(embeddings: Mapping[str, torch.Tensor],
-                  data: Mapping[str, DomainData]) -> None:
+def _warn_of_missing_classes(embeddings: Mapping[str, torch.Tensor],
+                             data: Mapping[str, DomainData]) -> None:
     """Log the classes that have no label embeddings, or not K different ones."""
     for name, d in data.items():
         for absent in absent_classes(embeddings[name], d.domain):
@@ -154,8 +154,8 @@ def _foreign_label_embeddings(config: RunConfig,
     path, dim = config.label_embeddings.file, config.model.embedding_dim
     assert path is not None
     embeddings = _read_label_embeddings(path)
-    centroids = config.label_embeddings.centroids
-    expected = {name: (len(d.domain.classes) * centroids, dim) for name, d in data.items()}
+    per_class = config.label_embeddings.centroids
+    expected = {name: (len(d.domain.classes) * per_class, dim) for name, d in data.items()}
     found = {name: tuple(value.shape) for name, value in embeddings.items()}
     if found != expected:
         raise TrainingError(f'label_embeddings.file: {path}: expected (classes × '

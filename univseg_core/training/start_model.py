@@ -15,8 +15,8 @@ from univseg_core.models.model_file import load_model
 from univseg_core.settings.config import RunConfig
 from univseg_core.training.networks import new_network, start_from
 from univseg_core.training.processes import summed_results
+from univseg_core.training.run_context import RunContext
 from univseg_core.training.safety import TrainingError
-from univseg_core.training.setup import Setup
 from univseg_core.training.validation import summary
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ def check_start(config: RunConfig, data: Mapping[str, DomainData], run: Path) ->
                     path)
 
 
-def measured_start(setup: Setup, data: Mapping[str, DomainData],
+def measured_start(context: RunContext, data: Mapping[str, DomainData],
                    run: Path) -> dict[str, DomainResult]:
     """
     Return how good the heads of `model.start` are on the validation images of their domains.
@@ -60,7 +60,7 @@ def measured_start(setup: Setup, data: Mapping[str, DomainData],
     confusion matrices. Domains that it lacks are left out. Raises TrainingError where that file is
     damaged or of other classes.
     """
-    fabric, start, path = setup.fabric, setup.config.model.start, run / 'before.json'
+    fabric, start, path = context.fabric, context.config.model.start, run / 'before.json'
     assert start is not None
     if not fabric.broadcast(path.exists()):  # what one process sees, all go by
         network, card = load_model(start)

@@ -67,11 +67,12 @@ def forward_and_backward(fabric: Fabric, model: UniversalSegmenter, pieces: Sequ
     Add the gradients of a step to a model's parameters; return this process's share of its values.
 
     Summed over the processes, the values are those of the whole batch: the scalars `loss` and its
-    terms, the entropy of each pair of domains, `feature_norm`, `embedding_norm`, the
-    `prototype_accuracy` of each domain and `images` (crops); and vectors of shares: how much
-    domain i's pixels use the label embeddings of j, `assignment/i/j` (P,), how many are nearest to
-    those of i, `nearest/i` (P,), how many labelled ones have each class, `labels/i` (C,), and what
-    a teacher takes the unlabelled ones for, `taught/i` (C,).
+    terms, the entropy of each pair of domains, `feature_norm`, `embedding_norm`, how often the
+    nearest label embedding is right, `prototype_accuracy`, of each domain and `images` (crops);
+    and vectors of shares: how much domain i's pixels use the label embeddings of j,
+    `assignment/i/j` (P,), how many are nearest to those of i, `nearest/i` (P,), how many labelled
+    ones have each class, `labels/i` (C,), and what a teacher takes the unlabelled ones for,
+    `taught/i` (C,).
     """
     teacher = supervision.teacher
     counts = step_counts(fabric, pieces, objective, model.stride)

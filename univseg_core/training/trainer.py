@@ -41,8 +41,8 @@ from univseg_core.training.processes import (
     start_scaling_anew,
     summed,
 )
+from univseg_core.training.run_context import RunContext
 from univseg_core.training.safety import check_loss, gradient_norm
-from univseg_core.training.setup import Setup
 from univseg_core.training.step import forward_and_backward, Supervision
 from univseg_core.training.teacher import MeanTeacher
 from univseg_core.training.validation import (
@@ -122,7 +122,7 @@ def timed(items: Iterable[Item]) -> Iterator[tuple[Item, float]]:
         yield item, time.monotonic() - asked_at
 
 
-def fit(setup: Setup, task: Task) -> dict[str, DomainResult]:
+def fit(context: RunContext, task: Task) -> dict[str, DomainResult]:
     """
     Train one network, or go on from its checkpoint; return each domain's validation result.
 
@@ -130,15 +130,15 @@ def fit(setup: Setup, task: Task) -> dict[str, DomainResult]:
     different checkpoints, and KeyboardInterrupt, when it has saved its state, where it was asked
     to stop.
     """
-    return Trainer(setup, task).run()
+    return Trainer(context, task).run()
 
 
 class Trainer:
     """The training of one network, in one of the processes that share it: `run` tells it all."""
 
-    def __init__(self, setup: Setup, task: Task):
-        config, fabric = setup.config, setup.fabric
-        self._setup, self._task, self._fabric = setup, task, fabric
+    def __init__(self, context: RunContext, task: Task):
+        config, fabric = context.config, context.fabric
+        self._context, self._task, self._fabric = context, task, fabric
         self._names = list(task.data)
         self._network = prepared_network(config, task.data, task.label_embeddings, task.start,
                                          fabric)
@@ -149,8 +149,8 @@ class Trainer:
         self._model, self._engine_optimizer = fabric.setup(self._network, self._optimizer)
         self._teacher = MeanTeacher(self._network) if task.objective.needs_teacher else None
         self._supervision = Supervision(
-            class_weights(setup, self._names, task.objective.class_balance), self._teacher)
-        self._mixture = _mixture(setup, self._names, task.objective, task.steps,
+            class_weights(context, self._names, task.objective.class_balance), self._teacher)
+        self._mixture = _mixture(context, self._names, task.objective, task.steps,
                                  self._network.stride)
         self._faults = FaultCount(len({sample.image for d in task.data.values()
                                        for sample in [*d.labelled, *d.unlabelled]}))
@@ -163,7 +163,7 @@ class Trainer:
         task, fabric = self._task, self._fabric
         first = self._resumed_step()
         update_every = self._update_every()
-        batches = self._mixture.batches(first, task.steps, self._setup.workers,
+        batches = self._mixture.batches(first, task.steps, self._context.workers,
                                         pin_memory=fabric.device.type == 'cuda')
         fabric.barrier()  # no process writes before all have read
         self._log = RunLog(task.folder, first) if fabric.is_global_zero else None
@@ -174,7 +174,7 @@ class Trainer:
             for step, (pieces, waited) in enumerate(timed(batches), first + 1):
                 totals = self._learn(step, pieces, interrupted, bar)
                 if update_every and step % update_every == 0:
-                    update_label_embeddings(self._setup, self._network, self._names)
+                    update_label_embeddings(self._context, self._network, self._names)
                 self._note(step, totals, waited, bar)
                 if step % self._settings.validate_every == 0 and step < task.steps:
                     self._validate(step, bar)
@@ -187,7 +187,7 @@ class Trainer:
 
     @property
     def _settings(self) -> TrainingSection:
-        return self._setup.config.training
+        return self._context.config.training
 
     def _resumed_step(self) -> int:
         """Return the step that the checkpoint is of, whose state is taken; 0 without one."""
@@ -209,7 +209,7 @@ class Trainer:
 
     def _update_every(self) -> int | None:
         """Return the steps between updates of the label embeddings; None where there is none."""
-        section, steps = self._setup.config.label_embeddings, self._task.steps
+        section, steps = self._context.config.label_embeddings, self._task.steps
         if section.theta == 1 or not self._task.label_embeddings:
             return None
         every = section.update_every or self._mixture.epoch
@@ -254,12 +254,12 @@ class Trainer:
 
     def _validate(self, step: int, bar: tqdm) -> None:
         """Measure the network in training as it would be deployed."""
-        config, task = self._setup.config, self._task
-        renewed = (renewed_label_embeddings(self._setup, self._network, self._names)
+        config, task = self._context.config, self._task
+        renewed = (renewed_label_embeddings(self._context, self._network, self._names)
                    if task.label_embeddings else nullcontext())
         with renewed:
             measured = validate(self._fabric, config, self._network, task.data,
-                                prototypes=bool(task.label_embeddings))
+                                label_embeddings=bool(task.label_embeddings))
             self._miou = summary(measured.results)
             if self._log:
                 note_validation(self._log, config, self._network, task.data, step, task.folder,
@@ -279,10 +279,11 @@ class Trainer:
 
     def _finish(self) -> dict[str, DomainResult]:
         """Measure the network and write what a finished training leaves; return the results."""
-        config, task, names = self._setup.config, self._task, self._names
+        config, task, names = self._context.config, self._task, self._names
         by_labels = bool(task.label_embeddings)
-        renew_label_embeddings(self._setup, self._network, names, several=by_labels)
-        measured = validate(self._fabric, config, self._network, task.data, prototypes=by_labels)
+        renew_label_embeddings(self._context, self._network, names, several=by_labels)
+        measured = validate(self._fabric, config, self._network, task.data,
+                            label_embeddings=by_labels)
         measured = replace(measured, results={
             name: replace(result, before=task.before.get(name))
             for name, result in measured.results.items()})
@@ -290,16 +291,16 @@ class Trainer:
             note_validation(self._log, config, self._network, task.data, task.steps, task.folder,
                             measured)
             self._log.close()
-            complete_label_embeddings(self._setup, task.folder / BEST, names)
+            complete_label_embeddings(self._context, task.folder / BEST, names)
             write_results(task.folder, config, self._network, task.data, measured)
         self._fabric.barrier()
         return measured.results
 
 
-def _mixture(setup: Setup, domains: Sequence[str],
+def _mixture(context: RunContext, domains: Sequence[str],
              objective: ObjectiveSection, steps: int, stride: int) -> MixtureDataset:
     """Return the stream of some domains' batches, of each of which this process takes a share."""
-    config, fabric, stores = setup.config, setup.fabric, setup.stores
+    config, fabric, stores = context.config, context.fabric, context.stores
     options, accumulate = config.data, config.training.accumulate
     augmentation = Augmentation(options.crop_size, options.scale, options.flip, options.colour)
     stages = curriculum(augmentation, options.curriculum, steps)

@@ -36,11 +36,11 @@ class Measured:
 
 
 def validate(fabric: Fabric, config: RunConfig, network: UniversalSegmenter,
-             data: Mapping[str, DomainData], *, prototypes: bool) -> Measured:
+             data: Mapping[str, DomainData], *, label_embeddings: bool) -> Measured:
     """
     Measure a network in training on the validation images, shared among the processes.
 
-    Each image takes one forward pass, pictures included. `prototypes` measures its label
+    Each image takes one forward pass, pictures included. `label_embeddings` measures its label
     embeddings, too.
     """
     share = {name: d.validation[fabric.global_rank::fabric.world_size]
@@ -53,7 +53,7 @@ def validate(fabric: Fabric, config: RunConfig, network: UniversalSegmenter,
         if place in places[name]:
             rows[name].append((image, truth, mask))
 
-    results = evaluate(deployed(network, config), share, prototypes=prototypes,
+    results = evaluate(deployed(network, config), share, label_embeddings=label_embeddings,
                        progress=fabric.is_global_zero,
                        shown=show if fabric.is_global_zero else None)
     return Measured(summed_results(fabric, results), {

@@ -10,7 +10,7 @@ from tiny_worlds import configuration
 from univseg_core.cli import main
 from univseg_core.reporting.plots.cost import load_costs, RunCost
 from univseg_core.research.plan import ExperimentError
-from univseg_core.research.results import Mean, Results
+from univseg_core.research.results import Results, SeedMean
 from univseg_core.research.settings import load_experiment
 from univseg_core.research.tables import class_rows, markdown, rows, write_tables
 from univseg_core.settings.file import ConfigError
@@ -38,7 +38,7 @@ def root(tmp_path):
 
 
 def finish(folder, name='evaluation.json', **domains):
-    """Make a finished run; each domain's IoUs are given, those of prototypes are half of them."""
+    """Make a finished run; each domain's IoUs are given, of label embeddings half of them."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / 'model.univseg').touch()
 
@@ -77,10 +77,10 @@ def finished(root):
 
 
 def test_mean_and_deviation():
-    assert Mean.of([]) is None
-    assert Mean.of([3.5]) == Mean(3.5, None, 1)
+    assert SeedMean.from_values([]) is None
+    assert SeedMean.from_values([3.5]) == SeedMean(3.5, None, 1)
     # Deviations from 4: −2, −1, 3; squares 4 + 1 + 9 = 14, over 3 − 1.
-    assert Mean.of([2, 3, 7]) == Mean(4, pytest.approx(math.sqrt(7)), 3)
+    assert SeedMean.from_values([2, 3, 7]) == SeedMean(4, pytest.approx(math.sqrt(7)), 3)
 
 
 def test_the_table(experiment, root, finished):

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 from univseg_core.recording.budget import Budget
-from univseg_core.recording.policies import Policy
-from univseg_core.recording.recorder import Recorder, Settings
+from univseg_core.recording.policies import KeepAll, Policy
+from univseg_core.recording.recorder import Recorder, RecorderSettings
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def make_recorder(tmp_path: Path) -> Iterator[Callable]:
     def make(policy: Policy | None = None, max_size: int = 0, drops_oldest: bool = False,
              directory: Path = tmp_path, **settings) -> Recorder:
         said = []
-        recorder = Recorder(Settings(directory, **settings), policy or Policy(),
+        recorder = Recorder(RecorderSettings(directory, **settings), policy or KeepAll(),
                             Budget(directory, max_size, 0, drops_oldest),
                             lambda level, text: said.append((level, text)))
         recorder.said = said

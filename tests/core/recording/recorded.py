@@ -6,7 +6,7 @@ from rosbags.highlevel import AnyReader
 from rosbags.rosbag2 import Reader
 from univseg_core.bags.reading import Bag
 from univseg_core.bags.topics import Topic
-from univseg_core.recording.frames import Frame
+from univseg_core.recording.frames import SerializedImage
 
 FOREVER = {'sec': 9223372036, 'nsec': 854775807}
 RELIABLE = {
@@ -28,14 +28,14 @@ def picture(number, side=16):
 def front(number, side=16):
     """Return a raw image, published and received at two times of its own."""
     time = 100 * SECOND + number * SECOND // 10
-    return Frame(FRONT, time, time - 3, raw(number, picture(number, side)))
+    return SerializedImage(FRONT, time, time - 3, raw(number, picture(number, side)))
 
 
 def back(number):
     """Return a compressed image that came a little after the raw one."""
     time = 100 * SECOND + number * SECOND // 10 + 7
     data = serialised('CompressedImage', *_fields(number))
-    return Frame(BACK, time, time - 3, data)
+    return SerializedImage(BACK, time, time - 3, data)
 
 
 def _fields(number):

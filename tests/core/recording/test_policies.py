@@ -8,8 +8,14 @@ import pytest
 from recorded import BACK, back, FRONT, front, IMAGE, picture, SECOND
 from univseg_core.bags.topics import Topic
 from univseg_core.recording import policies
-from univseg_core.recording.frames import Frame
-from univseg_core.recording.policies import Novel, Policy, RateLimit, Uncertain
+from univseg_core.recording.frames import SerializedImage
+from univseg_core.recording.policies import (
+    KeepAll,
+    Novel,
+    POLICIES,
+    RateLimit,
+    Uncertain,
+)
 
 CONFIDENCE = Topic('/univseg/outdoor/confidence', IMAGE)
 
@@ -22,22 +28,22 @@ def at(seconds, topic=FRONT, stamp=None):
     """Return an image that came at some time, with a stamp of that time or another."""
     stamp = round((seconds if stamp is None else stamp) * SECOND)
     data = b'\0\1\0\0' + struct.pack('<iIIx', *divmod(stamp, SECOND), 1)
-    return Frame(topic, round(seconds * SECOND), round(seconds * SECOND), data)
+    return SerializedImage(topic, round(seconds * SECOND), round(seconds * SECOND), data)
 
 
 def test_a_header_is_read_without_the_rest():
     for frame in (front(7, 4), back(7)):
         assert frame.header() == (100 * SECOND + 7 * SECOND // 10 + 5, b'camera')
-    big_endian = Frame(FRONT, 0, 0, b'\0\0\0\0' + (5).to_bytes(4, 'big')
-                       + (6).to_bytes(4, 'big') + (2).to_bytes(4, 'big') + b'c\0')
+    big_endian = SerializedImage(FRONT, 0, 0, b'\0\0\0\0' + (5).to_bytes(4, 'big')
+                                 + (6).to_bytes(4, 'big') + (2).to_bytes(4, 'big') + b'c\0')
     assert big_endian.header() == (5 * SECOND + 6, b'c')
     for data in (b'', b'\0', b'\0\1\0\0' + bytes(11)):
         with pytest.raises(ValueError, match=f'a message of {len(data)} bytes has no header'):
-            Frame(FRONT, 0, 0, data).header()
+            SerializedImage(FRONT, 0, 0, data).header()
 
 
 def test_all_are_kept():
-    assert outcomes(Policy(), [front(0), back(0), front(0)]) == ['kept'] * 3
+    assert outcomes(KeepAll(), [front(0), back(0), front(0)]) == ['kept'] * 3
 
 
 @pytest.mark.parametrize('camera', [5.0, 12.5, 30.0, 60.0])
@@ -67,7 +73,7 @@ def test_the_rate_counts_stamps_and_where_there_are_none_arrivals():
         'kept', 'kept', 'rate']
     assert outcomes(RateLimit(1.0), [at(10, stamp=0), at(10.1, stamp=0), at(11.2, stamp=0)]) == [
         'kept', 'rate', 'kept']
-    short = Frame(FRONT, 10 * SECOND, 0, b'\0\1')
+    short = SerializedImage(FRONT, 10 * SECOND, 0, b'\0\1')
     assert outcomes(RateLimit(1.0), [short, short]) == ['kept', 'rate']
 
 
@@ -76,10 +82,22 @@ def test_a_clock_that_was_set_back_does_not_end_the_recording():
     assert outcomes(policy, map(at, (1000, 1, 1.5, 2))) == ['kept', 'kept', 'rate', 'kept']
 
 
+def test_each_entry_makes_its_policy_of_its_parameters():
+    made = {name: entry.build({key: each.default for key, each in entry.parameters.items()}, 99)
+            for name, entry in POLICIES.items()}
+    assert {name: type(policy) for name, policy in made.items()} == {
+        'all': KeepAll, 'rate': RateLimit, 'novel': Novel, 'uncertain': Uncertain}
+    assert outcomes(made['rate'], map(at, (10, 10.5, 11))) == ['kept', 'rate', 'kept']
+    assert outcomes(made['uncertain'], [front(0)]) == ['unjudged']  # it may hold 99 bytes
+    for entry in POLICIES.values():
+        for each in entry.parameters.values():
+            assert each.bounds[0] <= each.default <= each.bounds[1]
+
+
 def raw_frame(image, topic=FRONT):
     data = serialised('Image', header(0), *image.shape[:2], 'rgb8', 0, image[0].nbytes,
                       image.ravel())
-    return Frame(topic, 0, 0, data)
+    return SerializedImage(topic, 0, 0, data)
 
 
 def test_only_what_differs_is_new():
@@ -110,7 +128,7 @@ def test_compressed_images_are_compared_as_well():
     ids=['empty', 'head', 'truncated', 'zero size', 'distances'])
 def test_what_cannot_be_compared_is_kept(data):
     policy = Novel(4)
-    frame = Frame(FRONT, 0, 0, data)
+    frame = SerializedImage(FRONT, 0, 0, data)
     assert outcomes(policy, [frame, frame]) == ['kept', 'kept']
     assert outcomes(policy, [front(0), front(0)]) == ['kept', 'similar']
 
@@ -122,8 +140,8 @@ def confidence(frame, mean):
     stamp, _ = frame.header()
     time = header(0).stamp.__class__(*divmod(stamp, SECOND))
     head = header(0).__class__(time, 'camera')
-    return Frame(CONFIDENCE, 0, 0, serialised('Image', head, 4, 6, 'mono8', 0, 6,
-                                              values.ravel()))
+    return SerializedImage(CONFIDENCE, 0, 0, serialised('Image', head, 4, 6, 'mono8', 0, 6,
+                                                        values.ravel()))
 
 
 @pytest.fixture
@@ -175,9 +193,9 @@ def test_only_so_many_bytes_wait(now):
 
 def test_what_is_no_image_is_never_judged(now):
     policy = Uncertain(0.7, 2.0, 10**9)
-    assert outcomes(policy, [Frame(FRONT, 0, 0, b'')]) == ['unjudged']
-    assert list(policy.learn(Frame(CONFIDENCE, 0, 0, b''))) == []
-    assert list(policy.learn(Frame(CONFIDENCE, 0, 0, front(0).data[:40]))) == []
+    assert outcomes(policy, [SerializedImage(FRONT, 0, 0, b'')]) == ['unjudged']
+    assert list(policy.learn(SerializedImage(CONFIDENCE, 0, 0, b''))) == []
+    assert list(policy.learn(SerializedImage(CONFIDENCE, 0, 0, front(0).data[:40]))) == []
 
 
 def test_an_image_that_was_lost_is_no_measure_of_the_next():
@@ -189,7 +207,7 @@ def test_an_image_that_was_lost_is_no_measure_of_the_next():
 
 def test_images_of_a_topic_that_changes_are_decided_first(now):
     policy = Uncertain(0.7, 2.0, 10**9)
-    changed = Frame(Topic('/front', IMAGE), 0, 0, front(2).data)
+    changed = SerializedImage(Topic('/front', IMAGE), 0, 0, front(2).data)
     assert list(policy.judge(front(0))) == list(policy.judge(back(1))) == []
     assert list(policy.judge(changed)) == [(front(0), 'unjudged')]
     assert policy.held_bytes == len(back(1).data) + len(changed.data)

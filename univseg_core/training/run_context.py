@@ -8,7 +8,7 @@ from univseg_core.settings.config import RunConfig
 
 
 @dataclass(frozen=True)
-class Setup:
+class RunContext:
     """What all networks of a run are trained with."""
 
     config: RunConfig
