@@ -84,11 +84,11 @@ class Judge:
             frame, grey, (height, width) = self._frame(image)
         except (BagError, MessageError, ImageError) as error:
             return replace(row, outcome=f'{UNREADABLE}: {" ".join(str(error).split())}'), None
-        looks = dhash(grey)
-        row = replace(row, width=width, height=height, dhash=f'{looks:016x}')
-        if self._is_duplicate(looks):
+        new_dhash = dhash(grey)
+        row = replace(row, width=width, height=height, dhash=f'{new_dhash:016x}')
+        if self._is_duplicate(new_dhash):
             return replace(row, outcome=DUPLICATE), None
-        self._kept_stamp, self._kept_dhash = row.stamp, looks
+        self._kept_stamp, self._kept_dhash = row.stamp, new_dhash
         return row, frame
 
     def _is_too_soon(self, stamp: int) -> bool:
@@ -96,10 +96,10 @@ class Judge:
         return (self._kept_stamp is not None
                 and abs(stamp - self._kept_stamp) < self._settings.min_interval * 1e9)
 
-    def _is_duplicate(self, looks: int) -> bool:
+    def _is_duplicate(self, new_dhash: int) -> bool:
         bits = self._settings.duplicate_bits
         return (bits is not None and self._kept_dhash is not None
-                and (looks ^ self._kept_dhash).bit_count() <= bits)
+                and (new_dhash ^ self._kept_dhash).bit_count() <= bits)
 
     def _frame(self, image: Image | CompressedImage
                ) -> tuple[bytes | np.ndarray, np.ndarray, tuple[int, int]]:
