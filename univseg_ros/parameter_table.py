@@ -32,6 +32,15 @@ CHANGES = {
 }
 
 
+def values(spec: ParameterSpec) -> str:
+    """Return what a parameter may be, in words: its choices, its range or its type."""
+    if spec.choices:
+        return ', '.join(spec.choices)
+    if spec.bounds:
+        return '…'.join(f'{bound:.9g}' for bound in spec.bounds)
+    return {bool: 'true, false', str: 'text', list: 'list of texts'}[type(spec.default)]
+
+
 def declare_all(node: Node, table: Mapping[str, ParameterSpec]) -> None:
     """
     Declare all parameters of a table on a node.
