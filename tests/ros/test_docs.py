@@ -1,4 +1,4 @@
-"""docs/ros.md against the code."""
+"""The documentation of the segmentation node against the code."""
 
 from collections import Counter
 from pathlib import Path
@@ -13,12 +13,13 @@ from univseg_ros.messages import rgb_message
 from univseg_ros.segmentation_node import SegmentationNode
 from univseg_ros.statistics import FrameTimes, OUTCOMES, Summary, WINDOW
 
-TEXT = (Path(__file__).parents[2] / 'docs' / 'ros.md').read_text(encoding='utf-8')
+DOCS = Path(__file__).parents[2] / 'docs'
 
 
-def section(title: str) -> str:
-    """Return the text below a heading of the second level."""
-    return TEXT.split(f'\n## {title}\n')[1].split('\n## ')[0]
+def section(page: str, title: str) -> str:
+    """Return the text of a page below a heading of the second level."""
+    text = (DOCS / page).read_text(encoding='utf-8')
+    return text.split(f'\n## {title}\n')[1].split('\n## ')[0]
 
 
 def test_no_table_is_stale(tables, ros_domain):
@@ -27,7 +28,7 @@ def test_no_table_is_stale(tables, ros_domain):
 
 def test_what_the_install_section_names_is_what_setup_requires():
     setup = (Path(__file__).parents[2] / 'setup.py').read_text(encoding='utf-8')
-    named = re.findall(r"'([\w]+>=[\d.]+)'", section('Install'))
+    named = re.findall(r"'([\w]+>=[\d.]+)'", section('ros.md', 'Install'))
     assert {'torch>=2.6', 'torchvision>=0.21', 'safetensors>=0.4', 'timm>=1.0.31', 'tqdm>=4.66',
             'rosbags>=0.11.7'} <= set(named)
     for requirement in named:
@@ -47,9 +48,8 @@ def node(ros_domain, model_file):
 
 
 def test_every_value_of_the_diagnostics_is_documented_and_no_other(node, peer, image):
-    rows = re.findall(r'^\| (`[^|]+) \| [^|]+ \|$',
-                      section('Diagnostics').split('| values |')[1].split('\n\n')[0],
-                      re.MULTILINE)
+    table = section('segmentation_node.md', 'Diagnostics').split('| values |')[1]
+    rows = re.findall(r'^\| (`[^|]+) \| [^|]+ \|$', table.split('\n\n')[0], re.MULTILINE)
     documented = {key for row in rows for key in re.findall(r'`([^`]+)`', row)}
     times = {'inference', 'own cost', 'age'}  # 'so also of'
     assert times <= documented
@@ -76,7 +76,7 @@ def test_every_value_of_the_diagnostics_is_documented_and_no_other(node, peer, i
 
 
 def test_the_messages_of_the_diagnostics_are_documented():
-    text = section('Diagnostics')
+    text = section('segmentation_node.md', 'Diagnostics')
     for words in TROUBLE.values():
         assert words in text
     counts = Counter(published=1)
