@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+import json
+import textwrap
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
@@ -39,6 +41,17 @@ def values(spec: ParameterSpec) -> str:
     if spec.bounds:
         return '…'.join(f'{bound:.9g}' for bound in spec.bounds)
     return {bool: 'true, false', str: 'text', list: 'list of texts'}[type(spec.default)]
+
+
+def listed(table: Mapping[str, ParameterSpec]) -> str:
+    """Return what there is to know of a table's parameters, for a command's --help."""
+    lines = []
+    for name, spec in table.items():
+        default = json.dumps(spec.default)
+        lines += [f'  {name}: {values(spec)} (default: {default})',
+                  *textwrap.wrap(spec.description, 95, initial_indent='      ',
+                                 subsequent_indent='      ')]
+    return '\n'.join(lines)
 
 
 def declare_all(node: Node, table: Mapping[str, ParameterSpec]) -> None:
