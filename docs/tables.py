@@ -68,7 +68,7 @@ def _heads(folder: str) -> Iterator[tuple[Path, str]]:
         head = re.match(r'(# \S.*\n)+', file.read_text(encoding='utf-8'))
         assert head is not None, f'{file}: expected a comment that tells what it is'
         text = ' '.join(line.removeprefix('# ') for line in head[0].splitlines())
-        yield file, re.split(r'(?<=[.?]) ', text)[0].rstrip('.:')
+        yield file, text.split('. ')[0].rstrip('.:')
 
 
 def recipes() -> str:
@@ -79,7 +79,14 @@ def recipes() -> str:
 
 def experiments() -> str:
     """Return the experiments that ship, with the first sentence of each."""
-    return table('name,what', ((code(file.stem), text) for file, text in _heads('experiments')))
+    from univseg_core.research.settings import load_experiment
+
+    def row(file: Path, text: str) -> tuple[str, ...]:
+        section = load_experiment(str(file)).section
+        return (code(file.stem), text, ', '.join(map(str, section.labelled)),
+                ', '.join(map(str, section.seeds)))
+
+    return table('name,what,N,seeds', (row(*head) for head in _heads('experiments')))
 
 
 def variants() -> str:
