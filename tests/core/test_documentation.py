@@ -2,8 +2,10 @@
 
 from pathlib import Path
 import re
+import shlex
 
 import pytest
+from univseg_core.cli import parse
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob('*.md'), *ROOT.glob('docs/**/*.md')])
@@ -46,6 +48,23 @@ def test_every_link_to_a_file_and_a_heading_leads_there(page):
             target = (page.parent / path).resolve() if path else page
             assert target.exists(), link
             assert not anchor or anchor in anchors(target), link
+
+
+def commands(page):
+    """Return the command lines of univseg in a page's code blocks, as lists of arguments."""
+    text = page.read_text(encoding='utf-8')
+    lines = '\n'.join(FENCED.findall(text)).replace('\\\n', ' ').splitlines()
+    words = [shlex.split(line.strip().removeprefix('$ '), comments=True) for line in lines
+             if re.match(r'(\$ )?(\w+=\S+ )*univseg ', line)]
+    return [[word for word in line[line.index('univseg') + 1:] if not word.startswith('$')]
+            for line in words]  # without variables, which stand for settings
+
+
+@pytest.mark.parametrize('page', [page for page in PAGES if commands(page)],
+                         ids=lambda page: page.name)
+def test_every_command_line_is_one(page):
+    for arguments in commands(page):
+        parse(arguments)
 
 
 def test_every_page_that_the_code_names_is_there():
