@@ -1,5 +1,8 @@
 """What all tests share."""
 
+import importlib.util
+from pathlib import Path
+
 import pytest
 
 
@@ -12,3 +15,13 @@ def pytest_pycollect_makemodule(module_path, parent):
     folder along.
     """
     return pytest.Module.from_parent(parent, path=module_path)
+
+
+@pytest.fixture(scope='session')
+def tables():
+    """Return the module docs/tables.py."""
+    path = Path(__file__).parents[1] / 'docs' / 'tables.py'
+    spec = importlib.util.spec_from_file_location('tables', path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -20,18 +20,30 @@ from univseg_core.commands import (
 from univseg_core.errors import UnivsegError
 
 EXAMPLES = """examples:
+  # to begin with, on data made here
   univseg scenes worlds                                 make two synthetic worlds to learn from
   UNIVSEG_DATA=worlds univseg train train/scenes.yaml --run runs/first      train on them
   univseg info runs/first                               how far it is, and how good
+
+  # on images of your own
+  univseg data check my.yaml                            what is wrong with images and labels
   univseg train my.yaml --run runs/b training.steps=500 change a setting
   univseg config explain training                       what the settings mean
-  univseg evaluate runs/first                           mIoU of each domain and class
-  univseg predict photos/ --model runs/first/model.univseg --domain outdoor
+  univseg evaluate runs/b                               mIoU of each domain and class
+  univseg predict photos/ --model runs/b/model.univseg --domain outdoor
+
+  # from the robot's bags to a better model
   univseg frames drive_1 drive_2 --out frames           the images of ROS 2 bags, to learn from
   univseg rank yard.univseg frames/ --domain outdoor    frames most worth labelling
-  univseg data check my.yaml                            what is wrong with images and labels
+  univseg prelabel yard.univseg frames/ --domain outdoor --out to_correct
+  univseg import-labels to_correct/labels --frames frames/ --model yard.univseg \\
+    --domain outdoor --out yard/train                   when a person has corrected them
+
+  # research
   univseg experiment table2                             the paper's Table 2
   univseg figure panels runs/a runs/b                   image, truth and two models' masks
+
+`univseg COMMAND --help` has the options and examples of each command.
 """
 
 

@@ -37,7 +37,9 @@ FRAMES = 20
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo; return 0 if everything came back as promised."""
     parser = argparse.ArgumentParser(prog='make demo', description=__doc__)
-    parser.add_argument('--out', type=Path, default=Path('demo_output'))
+    parser.add_argument('--out', type=Path, default=Path('demo_output'), metavar='DIR',
+                        help='folder of data, run, pictures and report.md (default: '
+                             'demo_output); what a former demo left there is made anew')
     out = parser.parse_args(arguments).out
     logging.basicConfig(level=logging.INFO, format='%(message)s')
     started = time.monotonic()

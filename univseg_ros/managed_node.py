@@ -12,7 +12,7 @@ from rclpy.exceptions import ParameterException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.logging import get_logger
 from rclpy.utilities import remove_ros_args
-from univseg_ros.parameter_table import ParameterSpec
+from univseg_ros.parameter_table import listed, ParameterSpec
 from univseg_ros.signals import ros_until_signal, spin
 
 LOG_PERIOD = 5.0
@@ -154,8 +154,7 @@ def run_node(make_node: Callable[[], ManagedNode], name: str, executable: str, d
     """Run a node until it is interrupted; return the exit code. `name` is that of its log."""
     argparse.ArgumentParser(
         executable, description=description,
-        epilog='parameters:\n' + '\n'.join(
-            f'  {name}: {spec.description}' for name, spec in parameters.items()),
+        epilog=f'parameters, set by --ros-args -p NAME:=VALUE:\n{listed(parameters)}',
         formatter_class=argparse.RawDescriptionHelpFormatter,
     ).parse_args(remove_ros_args(args)[1:])
     with ros_until_signal(args):

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+import json
+import textwrap
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
@@ -30,6 +32,26 @@ CHANGES = {
     'inactive': 'Can be set while the node is not active.',
     'always': 'Can be set at any time.',
 }
+
+
+def values(spec: ParameterSpec) -> str:
+    """Return what a parameter may be, in words: its choices, its range or its type."""
+    if spec.choices:
+        return ', '.join(spec.choices)
+    if spec.bounds:
+        return '…'.join(f'{bound:.9g}' for bound in spec.bounds)
+    return {bool: 'true, false', str: 'text', list: 'list of texts'}[type(spec.default)]
+
+
+def listed(table: Mapping[str, ParameterSpec]) -> str:
+    """Return what there is to know of a table's parameters, for a command's --help."""
+    lines = []
+    for name, spec in table.items():
+        default = json.dumps(spec.default)
+        lines += [f'  {name}: {values(spec)} (default: {default})',
+                  *textwrap.wrap(spec.description, 95, initial_indent='      ',
+                                 subsequent_indent='      ')]
+    return '\n'.join(lines)
 
 
 def declare_all(node: Node, table: Mapping[str, ParameterSpec]) -> None:

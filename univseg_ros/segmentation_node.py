@@ -39,7 +39,7 @@ Segment the images of a camera: a managed node that comes to active by itself.
     -r image:=/camera/image_raw
   ros2 run univseg_ros segmentation_node --ros-args --params-file my.yaml
 
-Masks come on /univseg/DOMAIN/mask; docs/ros.md tells of all topics and parameters."""
+Masks come on /univseg/DOMAIN/mask; docs/segmentation_node.md has all topics and parameters."""
 WARM_UP_SIZE = (480, 640)
 
 

@@ -12,15 +12,17 @@ import numpy as np
 
 Item = TypeVar('Item')
 
-OUTCOMES = ('published', 'replaced', 'limited', 'unwatched', 'stale', 'undecodable', 'failed',
-            'stopped')
-"""
-What a frame can come to.
-
-Its outputs were published; a newer frame took its place before it was looked at; it came sooner
-than max_rate allows; nobody subscribed to an output; it was older than max_age; it could not be
-decoded; its segmentation failed; the node stopped before its turn came.
-"""
+OUTCOMES = {
+    'published': 'its outputs were published',
+    'replaced': 'a newer frame took its place before it was looked at',
+    'limited': 'it came sooner than max_rate allows',
+    'unwatched': 'nobody subscribed to an output',
+    'stale': 'it was older than max_age',
+    'undecodable': 'it could not be decoded',
+    'failed': 'its segmentation failed',
+    'stopped': 'the node was deactivated before its turn came',
+}
+"""What a frame can come to; each comes to one."""
 
 WINDOW = 10.0
 """Seconds that rates, latencies and recent problems look back."""

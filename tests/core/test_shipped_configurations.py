@@ -8,7 +8,6 @@ from univseg_core.settings.config import load_config
 from univseg_core.settings.file import SHIPPED
 
 NAMES = sorted(f'train/{file.name}' for file in (SHIPPED / 'train').iterdir())
-DOCS = (Path(__file__).parents[2] / 'docs' / 'training.md').read_text(encoding='utf-8')
 
 
 @pytest.fixture
@@ -38,11 +37,10 @@ def test_it_loads(shipped, name):
 
 
 @pytest.mark.parametrize('name', NAMES)
-def test_its_head_tells_the_command_and_the_docs_name_it(name):
+def test_its_head_tells_the_command(name):
     head = (SHIPPED / name).read_text(encoding='utf-8').split('\ndomains:')[0]
     assert all(line.startswith('#') for line in head.splitlines())
     assert f'univseg train {name} --run runs/' in head
-    assert f'| `{name}` |' in DOCS
 
 
 def test_the_paper_recipe_is_the_papers(shipped):

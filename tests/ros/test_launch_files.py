@@ -3,7 +3,6 @@
 import importlib.util
 import json
 from pathlib import Path
-import re
 import signal
 
 from lifecycle_msgs.msg import State
@@ -70,15 +69,6 @@ def test_every_launch_argument_is_described(segmentation_launch):
         'precision', 'autostart', 'use_sim_time', 'log_level', 'dds_profile'}
     for argument in arguments:
         assert len(argument.description) > 10
-
-
-def test_every_launch_argument_is_documented_with_its_default(segmentation_launch):
-    table = (ROOT / 'docs' / 'ros.md').read_text().split('| argument | default |')[1]
-    rows = re.findall(r'^\| `(\w+)` \| ([^|]*)\|', table.split('\n\n')[0], re.MULTILINE)
-    defaults = {name: default for name, default, _ in segmentation_launch.ARGUMENTS}
-    assert dict(rows).keys() == defaults.keys()
-    del defaults['params_file']
-    assert {name: text.strip() for name, text in rows if name in defaults} == defaults
 
 
 @pytest.mark.parametrize('file', ['outdoor', 'indoor'])

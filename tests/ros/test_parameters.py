@@ -1,6 +1,7 @@
 """The table of parameters, held by a real node, and what is said of values that cannot be."""
 
 import math
+import sys
 
 import pytest
 from rcl_interfaces.msg import SetParametersResult
@@ -9,7 +10,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from univseg_ros.parameter_table import CHANGES, declare_all
 from univseg_ros.parameters import objection, PARAMETERS
-from univseg_ros.segmentation_node import SegmentationNode
+from univseg_ros.segmentation_node import main, SegmentationNode
 
 DOMAINS = ('outdoor', 'indoor')
 FLOATS = [name for name, spec in PARAMETERS.items() if isinstance(spec.default, float)]
@@ -62,6 +63,24 @@ def test_defaults_are_those_of_the_table_and_acceptable(node):
 
 def test_every_float_has_bounds_and_every_integer():
     assert all(PARAMETERS[name].bounds for name in FLOATS + INTEGERS)
+
+
+def test_help_tells_each_parameter_with_what_it_takes_and_its_default(monkeypatch, capsys):
+    monkeypatch.setattr(sys, 'argv', ['segmentation_node', '--help'])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 0
+    lines = capsys.readouterr().out.splitlines()
+    for line in ('  precision: auto, fp32, bf16 (default: "auto")',
+                 '  inference_size: 0…8192 (default: 0)',
+                 '  autostart: true, false (default: true)',
+                 '  active_domains: list of texts (default: [""])'):
+        assert line in lines
+    told = {line.split(':')[0].strip(): lines[i + 1].strip() for i, line in enumerate(lines)
+            if line.startswith('  ') and '(default: ' in line}
+    assert told.keys() == PARAMETERS.keys()
+    assert all(PARAMETERS[name].description.startswith(text) for name, text in told.items())
+    assert max(map(len, lines)) < 100
 
 
 def test_descriptors_say_what_a_parameter_takes_and_when(node):

@@ -175,7 +175,7 @@ def test_many_threads_lose_no_count(often_switching):
         barrier.wait()
         for i in range(500):
             frames.receive()
-            frames.note(OUTCOMES[(number + i) % len(OUTCOMES)], 'why', times(0.001))
+            frames.note(list(OUTCOMES)[(number + i) % len(OUTCOMES)], 'why', times(0.001))
 
     def read():
         barrier.wait()

@@ -42,16 +42,17 @@ def add_to(command: Command) -> None:
                      help="where the experiment's folder is (default: runs); a run's is "
                           'DIR/FOLDER/nN/seedS/VARIANT, or VARIANT/DOMAIN')
     sub.add_argument('--only', nargs='+', action='extend', default=[], metavar='VARIANT',
-                     help='these variants, with what they need')
+                     help='these variants, with what they need (default: all of them)')
     sub.add_argument('--jobs', type=positive, default=1, metavar='J',
                      help='runs that go on at a time, each with one CPU thread unless '
                           'OMP_NUM_THREADS is set, and printing to output.log in its folder '
                           '(default: 1)')
     sub.add_argument('--devices', type=positive, metavar='N',
-                     help='processes of each run, as for univseg train')
+                     help='processes of each run, as for univseg train (default: 1)')
     sub.add_argument('--protocol', choices=('standard', 'paper'), default='standard',
                      help="paper: measure finished runs also as the paper's code does (the first "
-                          '100 validation images, scaled as in training), and show both')
+                          '100 validation images, scaled as in training), and show both '
+                          '(default: standard)')
     what = sub.add_mutually_exclusive_group()
     what.add_argument('--dry-run', action='store_true',
                       help='list the runs: finished, begun, to run')

@@ -8,26 +8,36 @@ from pathlib import Path
 from univseg_core.commands.options import add_device, Command, positive
 from univseg_core.errors import UnivsegError
 
-EXAMPLES = """examples:
+EXAMPLES = {
+    'tsne': """\
   univseg figure tsne runs/basic runs/full              features by class and domain
   univseg figure tsne runs/full --space embedding --classes road floor building wall
+  univseg figure tsne runs/full/best.univseg --config runs/full/config.yaml --out figures/best
+""",
+    'panels': """\
   univseg figure panels runs/supervised_outdoor runs/basic runs/full --count 4
   univseg figure panels runs/basic runs/full --images 0016E5_07961 0016E5_08001
+""",
+    'curves': """\
   univseg figure curves runs/basic runs/full            mIoU and losses over the steps
+""",
+    'correspondences': """\
   univseg figure correspondences runs/full              which classes are like which
+""",
+    'cost': """\
   univseg figure cost runs/table2/table2_runs.csv       mIoU over computing time, of an experiment
-  univseg figure tsne runs/full/best.univseg --config runs/full/config.yaml --out figures/best
-"""
+""",
+}
 
 
 def add_to(command: Command) -> None:
     """Add the command and its kinds of figures to the command line's grammar."""
     sub = command('figure', None, 'draw finished runs: t-SNE, panels, curves, correspondences, '
-                  'cost', EXAMPLES)
+                  'cost', _examples(*EXAMPLES))
     kinds = sub.add_subparsers(dest='kind', required=True, metavar='KIND')
 
     sub = command('tsne', _tsne, 'draw the t-SNE of pixels of the validation images of all '
-                  'domains, a panel for each run', EXAMPLES, kinds)
+                  'domains, a panel for each run', _examples('tsne'), kinds)
     _add_runs(sub)
     sub.add_argument('--space', choices=('features', 'embedding'), default='features',
                      help="the shared encoder's features, or E of them (default: features)")
@@ -36,11 +46,11 @@ def add_to(command: Command) -> None:
                           'each domain)')
     sub.add_argument('--pixels', type=positive, default=100, metavar='N',
                      help='at most so many of each class (default: 100)')
-    sub.add_argument('--seed', type=_seed, default=0,
+    sub.add_argument('--seed', type=_seed, default=0, metavar='N',
                      help='decides which pixels, and the t-SNE (default: 0)')
 
     sub = command('panels', _panels, "draw image, truth and each run's masks of some validation "
-                  'images', EXAMPLES, kinds)
+                  'images', _examples('panels'), kinds)
     _add_runs(sub)
     chosen = sub.add_mutually_exclusive_group()
     chosen.add_argument('--count', type=positive, default=3, metavar='N',
@@ -49,16 +59,16 @@ def add_to(command: Command) -> None:
                         help='names of validation images to show instead')
 
     sub = command('curves', _curves, 'draw mIoU and losses of several runs in one picture',
-                  EXAMPLES, kinds)
+                  _examples('curves'), kinds)
     sub.add_argument('runs', nargs='+', type=Path, metavar='RUN', help='a run folder')
     _add_out(sub)
 
     sub = command('correspondences', _correspondences, 'report which classes of one domain lie '
-                  'nearest to which of another, for each run', EXAMPLES, kinds)
+                  'nearest to which of another, for each run', _examples('correspondences'), kinds)
     _add_runs(sub)
 
     sub = command('cost', _cost, "draw what an experiment's runs came to over the computing time "
-                  'that they took, a panel for each N', EXAMPLES, kinds)
+                  'that they took, a panel for each N', _examples('cost'), kinds)
     sub.add_argument('csv', type=Path, metavar='NAME_runs.csv',
                      help='what univseg experiment wrote, with a row for each run')
     sub.add_argument('--variants', nargs='+', default=[], metavar='VARIANT',
@@ -66,11 +76,16 @@ def add_to(command: Command) -> None:
     _add_out(sub)
 
 
+def _examples(*kinds: str) -> str:
+    return 'examples:\n' + ''.join(EXAMPLES[kind] for kind in kinds)
+
+
 def _add_runs(sub: argparse.ArgumentParser) -> None:
     sub.add_argument('runs', nargs='+', type=Path, metavar='RUN',
                      help='the folder of a finished run, or a model file')
-    sub.add_argument('--config', help='the configuration that names the validation images '
-                                      "(default: each run folder's own)")
+    sub.add_argument('--config', metavar='FILE',
+                     help='the configuration that names the validation images (default: each run '
+                          "folder's own)")
     add_device(sub)
     _add_out(sub)
 

@@ -40,7 +40,7 @@ def add_to(command: Command) -> None:
     sub.add_argument('--format', choices=('jpg', 'png'), default='jpg',
                      help='of the frames; a recorded JPEG or PNG that is neither shrunk nor '
                           'converted is kept byte by byte (default: jpg)')
-    sub.add_argument('--quality', type=quality, default=95,
+    sub.add_argument('--quality', type=quality, default=95, metavar='Q',
                      help='1 to 100, of the JPEGs that are encoded here (default: 95)')
 
 

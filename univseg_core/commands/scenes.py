@@ -6,7 +6,7 @@ from pathlib import Path
 from univseg_core.commands.options import Command, count
 
 SCENES_EXAMPLES = """examples:
-  univseg scenes worlds
+  univseg scenes worlds                       400 + 60 images of each, for train/scenes.yaml
   univseg scenes small --train 40 --validation 10 --labelled 10 --seed 1
 """
 
@@ -16,12 +16,14 @@ def add_to(command: Command) -> None:
     sub = command('scenes', _scenes, 'make the synthetic outdoor and indoor worlds',
                   SCENES_EXAMPLES)
     sub.add_argument('folder', type=Path, help='folder to write outdoor/ and indoor/ into')
-    sub.add_argument('--train', type=count, default=400, help='training images (default: 400)')
-    sub.add_argument('--validation', type=count, default=60,
-                     help='validation images (default: 60)')
-    sub.add_argument('--labelled', type=count, default=100,
-                     help='training images with a label map (default: 100)')
-    sub.add_argument('--seed', type=count, default=0, help='decides every image (default: 0)')
+    sub.add_argument('--train', type=count, default=400, metavar='N',
+                     help='training images of each world (default: 400)')
+    sub.add_argument('--validation', type=count, default=60, metavar='N',
+                     help='validation images of each (default: 60)')
+    sub.add_argument('--labelled', type=count, default=100, metavar='N',
+                     help='training images of each that have a label map (default: 100)')
+    sub.add_argument('--seed', type=count, default=0, metavar='N',
+                     help='decides every image (default: 0)')
 
 
 def _scenes(options: argparse.Namespace) -> None:

@@ -10,6 +10,7 @@ from univseg_core.errors import UnivsegError
 TRAIN_EXAMPLES = """examples:
   univseg train my.yaml                       in runs/my; the same command goes on after a break
   univseg train my.yaml --run runs/b training.steps=500 'data.scale=[0.5, 2]'
+  univseg train my.yaml --run runs/c model.start=runs/b/model.univseg     go on from a model
   univseg train my.yaml --devices 4           four GPUs of this machine; with
                                               training.accelerator=cpu, four CPU processes
   MASTER_ADDR=10.0.0.1 MASTER_PORT=29500 NODE_RANK=0 \\
@@ -24,7 +25,7 @@ EVALUATE_EXAMPLES = """examples:
 """
 
 BASELINES_EXAMPLES = """examples:
-  UNIVSEG_DATA=worlds univseg baselines train/scenes.yaml
+  UNIVSEG_DATA=worlds univseg baselines train/scenes.yaml   mIoU of each domain
   univseg baselines my.yaml domains.yard.labelled=50
 """
 
@@ -33,7 +34,7 @@ def add_to(command: Command) -> None:
     """Add the commands to the command line's grammar."""
     sub = command('train', _train, 'train the universal model of a configuration', TRAIN_EXAMPLES)
     add_config(sub)
-    sub.add_argument('--run', dest='folder', type=Path,
+    sub.add_argument('--run', dest='folder', type=Path, metavar='DIR',
                      help='folder for logs, checkpoint and model (default: runs/NAME of the '
                           'configuration); a folder with an unfinished run is gone on with')
     sub.add_argument('--devices', type=positive, metavar='N',
@@ -46,13 +47,16 @@ def add_to(command: Command) -> None:
     sub = command('evaluate', _evaluate, "measure a model on each domain's validation images",
                   EVALUATE_EXAMPLES)
     sub.add_argument('model', type=Path, help='a run folder, or a model file')
-    sub.add_argument('--config', help='the configuration that names the validation images '
-                                      "(default: the run folder's own)")
+    sub.add_argument('--config', metavar='FILE',
+                     help='the configuration that names the validation images (default: the run '
+                          "folder's own)")
     sub.add_argument('--protocol', choices=('standard', 'paper'), default='standard',
                      help="standard: the whole set, at the label maps' own size; paper: as the "
-                          "paper's code, its first 100 images, scaled as in training")
+                          "paper's code, its first 100 images, scaled as in training (default: "
+                          'standard)')
     add_device(sub)
-    sub.add_argument('--out', type=Path, help='JSON file for the results')
+    sub.add_argument('--out', type=Path, metavar='FILE',
+                     help='JSON file for the results, besides what is printed (default: none)')
 
     sub = command('baselines', _baselines,
                   'measure what needs no network: location prior and random forest',

@@ -133,7 +133,8 @@ class ModelSection(Section):
         None, description='model file (NAME.univseg) to begin with: its encoder, embedding and '
                           'the heads of its domains that are trained here, too')
     embedding_dim: StrictInt = Field(
-        128, ge=1, description='dimension D of pixel and label embeddings')
+        128, ge=1, description="dimension D of pixel and label embeddings, at most the encoder's "
+                            'channels')
 
     @field_validator('encoder')
     @classmethod

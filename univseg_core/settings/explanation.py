@@ -138,6 +138,8 @@ def _kinds(kind: Any, metadata: Sequence[object] = ()) -> list[str]:
         return sorted(kinds, key='null'.__eq__)
     if origin is Literal:
         return [', '.join(map(str, parts))]
+    if origin is dict:
+        return ['{' + ': '.join(text for part in parts for text in _kinds(part)) + '}']
     if origin is list:
         (item,) = _kinds(parts[0])
         return [f'list of {item}s' if item.isalpha() else f'list of {item}']
