@@ -116,7 +116,7 @@ class ModelSection(Section):
     """The network."""
 
     encoder: str = Field(
-        'efficientnet_lite0', description='the encoder, by its name (docs/training.md has a '
+        'efficientnet_lite0', description='the encoder, by its name (docs/encoders.md has a '
                                           'table), or timm/NAME for any network of timm')
     width: float = Field(
         1.0, ge=1 / 16, le=4, description="multiplier of the channels of a DRN or light; timm's "
