@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 from univseg_core.demo.scenes import drawing as draw
-from univseg_core.demo.scenes import textures as textures
+from univseg_core.demo.scenes import textures
 from univseg_core.demo.scenes.drawing import Paint, Scene, Vector, Vectors
 
 CLASSES = {
