@@ -12,9 +12,8 @@ from univseg_core.reporting.description import describe
 from univseg_core.research.settings import Experiment, Labelled, merged
 from univseg_core.research.variants import SUPERVISED_ONLY, Variant, VARIANTS
 from univseg_core.settings.config import RunConfig
-from univseg_core.settings.file import checked, ConfigError
+from univseg_core.settings.file import checked, ConfigError, read_settings
 from univseg_core.training.run_settings import differing_settings
-import yaml
 
 NOT_THE_PAPERS = {'consistency': 0, 'class_balance': 0}
 """What a variant has only where it says so, whatever the base has."""
@@ -187,11 +186,9 @@ def check_settings(runs: Sequence[Run]) -> None:
         if not path.exists():
             continue
         try:
-            there = yaml.safe_load(path.read_text(encoding='utf-8'))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ExperimentError(f'{path}: not valid YAML: {error}') from None
-        if not isinstance(there, dict):
-            raise ExperimentError(f'{path}: expected the configuration of a run')
+            _, there = read_settings(path, 'train')
+        except ConfigError as error:
+            raise ExperimentError(str(error)) from None
         if differences := differing_settings(there, run.config):
             problems.append('\n  '.join([f'{run.folder} holds a run with other settings:',
                                          *differences]))
