@@ -19,7 +19,7 @@ from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
 from univseg_core.inference.segmenter import Segmenter
-from univseg_core.pictures.image_messages import decode
+from univseg_core.pictures.image_messages import decode, nanoseconds
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class SwitchRecord:
             expect(found[0] in expected,
                    f'frame {stamp}: mask of {found[0]}; expected {" or ".join(expected)}')
             offline = segmenter(decode(image), found)[found[0]].mask
-            agreement.append((mask_pixels(mask) == offline).mean())
+            agreement.append((decode(mask)[..., 0] == offline).mean())
         expect(min(agreement) > 0.999, 'a mask differs from the one computed without ROS')
         before = {name: sum(s < self.asked for s in masks) for name, masks in self.masks.items()}
         after = {name: len(masks) - before[name] for name, masks in self.masks.items()}
@@ -104,11 +104,6 @@ def expect(condition: bool, failure: str) -> None:
         raise DemoError(failure)
 
 
-def mask_pixels(mask: Image) -> np.ndarray:
-    """Return a mono8 mask's class indices (H, W) uint8."""
-    return np.frombuffer(mask.data, np.uint8).reshape(mask.height, mask.width)
-
-
 def switch_heads(model: Path, frames: Path) -> SwitchRecord:
     """Start node and camera as processes, switch heads half-way through, and watch."""
     # A ROS network of its own, on this machine only.
@@ -121,7 +116,7 @@ def switch_heads(model: Path, frames: Path) -> SwitchRecord:
     try:
         qos = QoSProfile(depth=total)
         observer.create_subscription(
-            Image, 'image', lambda m: seen.images.setdefault(stamp_of(m), m), qos)
+            Image, 'image', lambda m: seen.images.setdefault(nanoseconds(m.header.stamp), m), qos)
         for name in seen.masks:
             observer.create_subscription(
                 Image, f'univseg/{name}/mask', mask_keeper(observer, seen, name), qos)
@@ -151,17 +146,12 @@ def switch_heads(model: Path, frames: Path) -> SwitchRecord:
 def mask_keeper(observer: Node, seen: SwitchRecord, name: str) -> Callable[[Image], None]:
     """Return a callback that keeps one domain's masks."""
     def keep(message: Image) -> None:
-        stamp = stamp_of(message)
+        stamp = nanoseconds(message.header.stamp)
         expect(stamp not in seen.masks[name], f'frame {stamp}: two masks of {name}')
         seen.masks[name][stamp] = message
         if name == 'indoor' and not seen.first_mask_after:
             seen.first_mask_after = now(observer)
     return keep
-
-
-def stamp_of(message: Image) -> int:
-    """Return a message's header stamp in nanoseconds."""
-    return message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
 
 
 def now(node: Node) -> int:

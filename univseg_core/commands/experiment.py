@@ -5,7 +5,7 @@ from pathlib import Path
 import sys
 import textwrap
 
-from univseg_core.commands.options import Command, positive
+from univseg_core.commands.options import Command, whole
 from univseg_core.research.variants import VARIANTS
 
 WIDTH = max(map(len, VARIANTS)) + 4
@@ -43,11 +43,11 @@ def add_to(command: Command) -> None:
                           'DIR/FOLDER/nN/seedS/VARIANT, or VARIANT/DOMAIN')
     sub.add_argument('--only', nargs='+', action='extend', default=[], metavar='VARIANT',
                      help='these variants, with what they need')
-    sub.add_argument('--jobs', type=positive, default=1, metavar='J',
+    sub.add_argument('--jobs', type=whole(1), default=1, metavar='J',
                      help='runs that go on at a time, each with one CPU thread unless '
                           'OMP_NUM_THREADS is set, and printing to output.log in its folder '
                           '(default: 1)')
-    sub.add_argument('--devices', type=positive, metavar='N',
+    sub.add_argument('--devices', type=whole(1), metavar='N',
                      help='processes of each run, as for univseg train')
     sub.add_argument('--protocol', choices=('standard', 'paper'), default='standard',
                      help="paper: measure finished runs also as the paper's code does (the first "

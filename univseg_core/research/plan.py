@@ -56,13 +56,6 @@ class Run:
         """Return whether its model and evaluation are there."""
         return is_finished(self.folder)
 
-    @property
-    def step(self) -> int | None:
-        """Return the step at which it stands; None where it has not begun."""
-        if not (self.folder / 'config.yaml').exists():
-            return None
-        return describe(self.folder)['progress']['step']
-
 
 def is_finished(folder: Path) -> bool:
     """Return whether a run folder's model and evaluation are there."""
@@ -203,11 +196,13 @@ def listing(runs: Sequence[Run]) -> str:
     lines, counts = [], {'finished': 0, 'begun': 0, 'to run': 0}
     width = max(len(str(run.folder)) for run in runs)
     for run in runs:
-        state, text = 'to run', f'to run, {run.steps} steps'
         if run.is_finished:
             state = text = 'finished'
-        elif run.step is not None:
-            state, text = 'begun', f'begun, step {run.step} of {run.steps}'
+        elif (run.folder / 'config.yaml').exists():
+            step = describe(run.folder)['progress']['step']
+            state, text = 'begun', f'begun, step {step} of {run.steps}'
+        else:
+            state, text = 'to run', f'to run, {run.steps} steps'
         counts[state] += 1
         lines.append(f'{run.folder!s:{width}}  {text}')
     total = ', '.join(f'{count} {state}' for state, count in counts.items())

@@ -153,14 +153,11 @@ def evaluate_by_the_papers_protocol(folders: Sequence[Path]) -> None:
     folders = [folder for folder in folders if not (folder / PAPER).is_file()]
     if not folders:
         return
-    from univseg_core.batches.dataset import load_validation
-    from univseg_core.inference.segmenter import Segmenter
     from univseg_core.measuring.evaluation import evaluate
-    from univseg_core.settings.config import load_config
+    from univseg_core.reporting.plots.runs import load_runs
 
     for folder in folders:
-        segmenter = Segmenter.load(folder / 'model.univseg', precision='fp32')
-        samples = load_validation(load_config(folder / 'config.yaml'), segmenter.domains)
-        results = evaluate(segmenter, samples, protocol='paper')
+        (run,) = load_runs([folder])
+        results = evaluate(run.segmenter, run.samples, protocol='paper')
         write_text(folder / PAPER, json.dumps(
             {name: result.to_dict() for name, result in results.items()}, indent=1))
