@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> None:
     """Run the experiment, or list it, or print its table."""
     from univseg_core.research.execution import execute
     from univseg_core.research.plan import check_settings, ExperimentError, listing, plan
-    from univseg_core.research.results import evaluate_by_the_papers_protocol, Results
+    from univseg_core.research.results import Results
     from univseg_core.research.settings import load_experiment
     from univseg_core.research.tables import write_tables
     from univseg_core.settings.file import ConfigError
@@ -89,7 +89,7 @@ def run(options: argparse.Namespace) -> None:
         execute(runs, jobs=options.jobs, devices=options.devices)
     results = Results(experiment, root)
     if options.protocol == 'paper':
-        evaluate_by_the_papers_protocol(results.finished_folders())
+        results.evaluate_by_the_papers_protocol()
     print(write_tables(experiment, results, root))
     print(f'{root}/{experiment.name}.md, .csv; by class: {experiment.name}_classes.md, .csv',
           file=sys.stderr)

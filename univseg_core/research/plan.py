@@ -129,8 +129,7 @@ def _runs(experiment: Experiment, root: Path, variant: Variant, labelled: Labell
         values = merged({'objective': {'alpha': 1, 'beta': 1}}, values)
     else:
         values |= {'objective': {'alpha': 0, 'beta': 0, 'warmup_steps': 0}, 'label_embeddings': {}}
-    values = merged(values, {'objective': NOT_THE_PAPERS})
-    values = merged(values, variant.changes)
+    values = merged(merged(values, {'objective': NOT_THE_PAPERS}), variant.changes)
     weights = values['objective']
     if variant.entropies and not (weights['alpha'] or weights['beta']):
         raise ConfigError(f'{experiment.base}: objective.alpha and .beta: {variant.name} has the '
@@ -142,26 +141,22 @@ def _runs(experiment: Experiment, root: Path, variant: Variant, labelled: Labell
         raise ConfigError(f'{experiment.source}: {variant.name} needs two domains or more, the '
                           f'base has {names[0]} alone{why if crosses_alone else ""}')
     if variant.steps != 1:
-        steps = _checked(experiment, values).training.steps
-        values = merged(values, {'training': {'steps': round(variant.steps * steps)}})
+        usual = _checked(experiment, values).training.steps
+        values = merged(values, {'training': {'steps': round(variant.steps * usual)}})
     supervised = {name: folder_of(root, labelled, seed, SUPERVISED_ONLY.name, name)
                   for name in names}
-    needs: tuple[Path, ...] = ()
-    if not variant.alone:
-        config = _checked(experiment, values).model_dump(mode='json')
+    steps = experiment.single_domain_steps(labelled)
+    if variant.alone and steps is not None:
+        values = merged(values, {'training': {'steps': steps}})
+    for i, name in enumerate(names if variant.alone else [None]):
+        domains = values['domains'] if name is None else {name: values['domains'][name]}
+        config = _checked(experiment, values | {'domains': domains}).model_dump(mode='json')
+        needs: tuple[Path, ...] = ()
         if variant.supervised_only == 'networks':
             needs = tuple(supervised.values())
             config['label_embeddings']['networks'] = {
                 name: _model_of(folder) for name, folder in supervised.items()}
-        yield Run(folder_of(root, labelled, seed, variant.name), config, needs)
-        return
-    single_steps = experiment.single_domain_steps(labelled)
-    if single_steps is not None:
-        values = merged(values, {'training': {'steps': single_steps}})
-    for i, name in enumerate(names):
-        config = _checked(experiment, values | {
-            'domains': {name: values['domains'][name]}}).model_dump(mode='json')
-        if variant.supervised_only == 'start':
+        elif variant.supervised_only == 'start':
             needs = (supervised[names[i - 1]],)
             config['model']['start'] = _model_of(needs[0])
         yield Run(folder_of(root, labelled, seed, variant.name, name), config, needs)

@@ -1,6 +1,6 @@
 """What finished runs were measured at, by variant, domain and seed."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import product
 import json
 from pathlib import Path
@@ -39,9 +39,17 @@ class Results:
         self._experiment, self._root = experiment, root
         self._files: dict[Path, Mapping[str, Any]] = {}
 
-    def finished_folders(self) -> list[Path]:
-        """Return the folders of all runs of the experiment's variants that are finished."""
-        return [folder for *_, folder in self._finished()]
+    def evaluate_by_the_papers_protocol(self) -> None:
+        """Measure the models of all finished runs in that way, too, where they have not been."""
+        from univseg_core.measuring.evaluation import evaluate
+        from univseg_core.reporting.plots.runs import load_runs
+
+        for *_, folder in self._finished():
+            if not (folder / PAPER).is_file():
+                (run,) = load_runs([folder])
+                results = evaluate(run.segmenter, run.samples, protocol='paper')
+                write_text(folder / PAPER, json.dumps(
+                    {name: result.to_dict() for name, result in results.items()}, indent=1))
 
     def _finished(self) -> Iterator[tuple[int | str, int, str, Path]]:
         """Yield N, seed, variant and folder of each finished run."""
@@ -146,18 +154,3 @@ class Results:
                                       f'domain ({error!r})') from None
             self._files[path] = values
         return self._files[path]
-
-
-def evaluate_by_the_papers_protocol(folders: Sequence[Path]) -> None:
-    """Measure the models of finished runs in that way, too, those that have not been, yet."""
-    folders = [folder for folder in folders if not (folder / PAPER).is_file()]
-    if not folders:
-        return
-    from univseg_core.measuring.evaluation import evaluate
-    from univseg_core.reporting.plots.runs import load_runs
-
-    for folder in folders:
-        (run,) = load_runs([folder])
-        results = evaluate(run.segmenter, run.samples, protocol='paper')
-        write_text(folder / PAPER, json.dumps(
-            {name: result.to_dict() for name, result in results.items()}, indent=1))

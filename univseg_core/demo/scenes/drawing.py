@@ -167,9 +167,7 @@ def place(points: Vector | Vectors, position: Vector, yaw: float = 0.0) -> np.nd
 
 def upright(outline: Vectors, depth: float = 0.0) -> np.ndarray:
     """Return the points (K, 3) of an outline (K, 2) of x and y that stands facing backwards."""
-    points = np.full((len(outline), 3), float(depth))
-    points[:, :2] = outline
-    return points
+    return np.column_stack([outline, np.full(len(outline), depth)])
 
 
 def disc(radius: float, x: float = 0.0, y: float = 0.0, corners: int = 14) -> np.ndarray:
