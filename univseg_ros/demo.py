@@ -7,7 +7,6 @@ process, a camera as another, and a switch from outdoor to indoor while the came
 
 import argparse
 from collections.abc import Sequence
-import hashlib
 import logging
 import os
 from pathlib import Path
@@ -77,8 +76,8 @@ def heading(number: int, text: str) -> None:
     print(f'\n── {number}. {text} ' + '─' * max(0, 76 - len(text)), flush=True)
 
 
-def choose_frames(config: RunConfig, folder: Path) -> dict[str, str]:
-    """Copy validation images of both worlds into one folder; map each content to its world."""
+def choose_frames(config: RunConfig, folder: Path) -> dict[bytes, str]:
+    """Copy validation images of both worlds into one folder; map their pixels to their world."""
     worlds = {}
     folder.mkdir(parents=True)
     for name, section in config.domains.items():
@@ -86,16 +85,11 @@ def choose_frames(config: RunConfig, folder: Path) -> dict[str, str]:
         for path in sorted(section.validation.images.iterdir())[:FRAMES]:
             # Sorted by name, the two worlds take turns.
             shutil.copy(path, folder / f'{path.stem}_{name}{path.suffix}')
-            worlds[content_hash(read_image(path))] = name
+            worlds[read_image(path).tobytes()] = name
     return worlds
 
 
-def content_hash(image: np.ndarray) -> str:
-    """Return a hash of an image's pixels (H, W, 3) uint8."""
-    return hashlib.sha256(image.tobytes()).hexdigest()
-
-
-def pictures(out: Path, config: RunConfig, seen: SwitchRecord, worlds: dict[str, str]) -> None:
+def pictures(out: Path, config: RunConfig, seen: SwitchRecord, worlds: dict[bytes, str]) -> None:
     """Put the validation panels, and masks that came back over ROS, into one folder."""
     (out / 'pictures').mkdir()
     shutil.copy(out / 'run' / 'curves.png', out / 'pictures')
@@ -105,7 +99,7 @@ def pictures(out: Path, config: RunConfig, seen: SwitchRecord, worlds: dict[str,
         rows: list[list[np.ndarray]] = []
         for stamp, mask in seen.masks[name].items():
             image = decode(seen.images[stamp])
-            if worlds[content_hash(image)] == name and len(rows) < 4:
+            if worlds[image.tobytes()] == name and len(rows) < 4:
                 rows.append([image, overlay(image, decode(mask)[..., 0], domain)])
         write_png(out / 'pictures' / f'ros_{name}.png',
                   panel(rows, ['camera image', f'{name} mask over ROS'], domain))

@@ -73,7 +73,10 @@ class SwitchRecord:
             expect((mask.height, mask.width, mask.header.frame_id)
                    == (image.height, image.width, image.header.frame_id),
                    f'frame {stamp}: its mask has another size or frame_id')
-            expected = self._domains_at(stamp)
+            # A frame taken before the switch may be processed after it.
+            possible = {'outdoor': stamp <= self.answered,
+                        'indoor': stamp >= self.asked - PROCESSING}
+            expected = [name for name in possible if possible[name]]
             expect(found[0] in expected,
                    f'frame {stamp}: mask of {found[0]}; expected {" or ".join(expected)}')
             offline = segmenter(decode(image), found)[found[0]].mask
@@ -92,14 +95,6 @@ class SwitchRecord:
                  f'indoor mask came {(self.first_mask_after - self.asked) / 1e6:.0f} ms after it '
                  f'was made, at {RATE:.0f} frames a second.']
         return '\n'.join(lines)
-
-    def _domains_at(self, stamp: int) -> tuple[str, ...]:
-        """Return the domains of which the mask of a frame taken at a time may be."""
-        if stamp < self.asked - PROCESSING:
-            return ('outdoor',)
-        if stamp <= self.answered:  # a frame taken before the switch may be processed after it
-            return ('outdoor', 'indoor')
-        return ('indoor',)
 
 
 def expect(condition: bool, failure: str) -> None:

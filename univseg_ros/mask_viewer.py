@@ -76,7 +76,7 @@ class MaskViewer(Node):
         self._matcher = matcher
         self._writer = writer
         self._active: list[str] | None = None
-        self._subscriptions_of: dict[str, list] = {}
+        self._followed: set[str] = set()
         self._domains: dict[str, Domain] = {}
         self._said = ''
         self._last_mask = self._last_pair = time.monotonic()
@@ -93,27 +93,25 @@ class MaskViewer(Node):
             self.get_logger().error(f'{self._announcement}: {message.data[:200]!r}: {error}')
             return
         self._active = names
-        for name in self._watched():
-            if name not in self._subscriptions_of:
-                self._subscriptions_of[name] = [self.create_subscription(
-                    String, f'{self._node}/{name}/label_map',
-                    partial(self._take_labels, name), LATCHED_QOS)]
+        for name in set(self._watched()) - self._followed:
+            self._followed.add(name)
+            self.create_subscription(String, f'{self._node}/{name}/label_map',
+                                     partial(self._take_labels, name), LATCHED_QOS)
 
     def _watched(self) -> list[str]:
         return [name for name in self._active or () if not self._wanted or name in self._wanted]
 
     def _take_labels(self, name: str, message: String) -> None:
         try:
-            self._domains[name] = domain_of(message.data)
+            domain = domain_of(message.data)
         except ValueError as error:
             self.get_logger().error(f'{self._node}/{name}/label_map: {error}')
             return
-        subscriptions = self._subscriptions_of[name]
-        if len(subscriptions) == 1:  # a mask means nothing before
-            subscriptions.append(self.create_subscription(
-                Image, f'{self._node}/{name}/mask',
-                lambda message: self._take_mask(name, message), MASK_QOS))
+        if name not in self._domains:  # a mask means nothing before
+            self.create_subscription(Image, f'{self._node}/{name}/mask',
+                                     partial(self._take_mask, name), MASK_QOS)
             self.get_logger().info(f'watching {self._node}/{name}/mask')
+        self._domains[name] = domain
 
     def _take_image(self, image: Image | CompressedImage) -> None:
         if not nanoseconds(image.header.stamp):

@@ -5,7 +5,7 @@ from pathlib import Path
 import sys
 import textwrap
 
-from univseg_core.commands.options import Command, positive
+from univseg_core.commands.options import Command, whole
 from univseg_core.research.variants import VARIANTS
 
 WIDTH = max(map(len, VARIANTS)) + 4
@@ -43,11 +43,11 @@ def add_to(command: Command) -> None:
                           'DIR/FOLDER/nN/seedS/VARIANT, or VARIANT/DOMAIN')
     sub.add_argument('--only', nargs='+', action='extend', default=[], metavar='VARIANT',
                      help='these variants, with what they need (default: all of them)')
-    sub.add_argument('--jobs', type=positive, default=1, metavar='J',
+    sub.add_argument('--jobs', type=whole(1), default=1, metavar='J',
                      help='runs that go on at a time, each with one CPU thread unless '
                           'OMP_NUM_THREADS is set, and printing to output.log in its folder '
                           '(default: 1)')
-    sub.add_argument('--devices', type=positive, metavar='N',
+    sub.add_argument('--devices', type=whole(1), metavar='N',
                      help='processes of each run, as for univseg train (default: 1)')
     sub.add_argument('--protocol', choices=('standard', 'paper'), default='standard',
                      help="paper: measure finished runs also as the paper's code does (the first "
@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> None:
     """Run the experiment, or list it, or print its table."""
     from univseg_core.research.execution import execute
     from univseg_core.research.plan import check_settings, ExperimentError, listing, plan
-    from univseg_core.research.results import evaluate_by_the_papers_protocol, Results
+    from univseg_core.research.results import Results
     from univseg_core.research.settings import load_experiment
     from univseg_core.research.tables import write_tables
     from univseg_core.settings.file import ConfigError
@@ -90,7 +90,7 @@ def run(options: argparse.Namespace) -> None:
         execute(runs, jobs=options.jobs, devices=options.devices)
     results = Results(experiment, root)
     if options.protocol == 'paper':
-        evaluate_by_the_papers_protocol(results.finished_folders())
+        results.evaluate_by_the_papers_protocol()
     print(write_tables(experiment, results, root))
     print(f'{root}/{experiment.name}.md, .csv; by class: {experiment.name}_classes.md, .csv',
           file=sys.stderr)

@@ -5,7 +5,7 @@ from itertools import combinations
 import json
 from pathlib import Path
 
-from univseg_core.commands.options import add_device, Command, positive
+from univseg_core.commands.options import add_device, Command, whole
 from univseg_core.errors import UnivsegError
 
 EXAMPLES = {
@@ -44,16 +44,16 @@ def add_to(command: Command) -> None:
     sub.add_argument('--classes', nargs='+', default=[], metavar='CLASS',
                      help='classes to show, of any domain (default: the six most frequent of '
                           'each domain)')
-    sub.add_argument('--pixels', type=positive, default=100, metavar='N',
+    sub.add_argument('--pixels', type=whole(1), default=100, metavar='N',
                      help='at most so many of each class (default: 100)')
-    sub.add_argument('--seed', type=_seed, default=0, metavar='N',
+    sub.add_argument('--seed', type=whole(0, 2**32 - 1), default=0, metavar='N',
                      help='decides which pixels, and the t-SNE (default: 0)')
 
     sub = command('panels', _panels, "draw image, truth and each run's masks of some validation "
                   'images', _examples('panels'), kinds)
     _add_runs(sub)
     chosen = sub.add_mutually_exclusive_group()
-    chosen.add_argument('--count', type=positive, default=3, metavar='N',
+    chosen.add_argument('--count', type=whole(1), default=3, metavar='N',
                         help='images of each domain, evenly spaced (default: 3)')
     chosen.add_argument('--images', nargs='+', default=[], metavar='NAME',
                         help='names of validation images to show instead')
@@ -93,12 +93,6 @@ def _add_runs(sub: argparse.ArgumentParser) -> None:
 def _add_out(sub: argparse.ArgumentParser) -> None:
     sub.add_argument('--out', type=Path, default=Path('figures'), metavar='DIR',
                      help='folder for the files, PNG and SVG (default: figures)')
-
-
-def _seed(text: str) -> int:
-    if not text.isdecimal() or int(text) >= 2**32:
-        raise argparse.ArgumentTypeError(f'{text!r}: expected a whole number, 0 to 2³² - 1')
-    return int(text)
 
 
 def _tsne(options: argparse.Namespace) -> None:

@@ -3,7 +3,9 @@
 import argparse
 from pathlib import Path
 
-from univseg_core.commands.options import Command, positive
+from univseg_core.commands.options import Command, number, whole
+
+seconds = number(1e9, 'seconds, 0 or more')
 
 EXAMPLES = """examples:
   univseg frames drive_1 drive_2 --topic /camera/image_raw --out frames
@@ -24,7 +26,7 @@ def add_to(command: Command) -> None:
     sub.add_argument('--topic', action='append', default=[], metavar='NAME', dest='topics',
                      help='a topic of sensor_msgs Image or CompressedImage; may be repeated '
                           '(default: the only one)')
-    sub.add_argument('--every', type=positive, default=1, metavar='N',
+    sub.add_argument('--every', type=whole(1), default=1, metavar='N',
                      help='take every N-th image of a topic (default: 1)')
     sub.add_argument('--min-interval', type=seconds, default=0.0, metavar='S',
                      help='seconds between two frames of a topic, at least (default: 0)')
@@ -35,12 +37,12 @@ def add_to(command: Command) -> None:
                      help='leave out a frame that differs from the last that was kept in so many '
                           'of the 64 bits of its dHash, or fewer; keep: leave out none '
                           '(default: 4)')
-    sub.add_argument('--size', type=positive, metavar='PIXELS',
+    sub.add_argument('--size', type=whole(1), metavar='PIXELS',
                      help='longest side to which larger images are shrunk (default: as they are)')
     sub.add_argument('--format', choices=('jpg', 'png'), default='jpg',
                      help='of the frames; a recorded JPEG or PNG that is neither shrunk nor '
                           'converted is kept byte by byte (default: jpg)')
-    sub.add_argument('--quality', type=quality, default=95, metavar='Q',
+    sub.add_argument('--quality', type=whole(1, 100), default=95, metavar='Q',
                      help='1 to 100, of the JPEGs that are encoded here (default: 95)')
 
 
@@ -59,28 +61,10 @@ def _frames(options: argparse.Namespace) -> None:
         raise BagError('\n  '.join(report.problems))
 
 
-def seconds(text: str) -> float:
-    """Return a number of seconds, 0 or more."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < 1e9:
-        raise argparse.ArgumentTypeError(f'{text!r}: expected seconds, 0 or more')
-    return value
-
-
 def duplicates(text: str) -> int | None:
     """Return a number of bits, 0 to 63; None for 'keep'."""
     if text == 'keep':
         return None
     if not text.isdecimal() or int(text) > 63:
         raise argparse.ArgumentTypeError(f'{text!r}: expected 0 to 63, or keep')
-    return int(text)
-
-
-def quality(text: str) -> int:
-    """Return a JPEG's quality, 1 to 100."""
-    if not text.isdecimal() or not 1 <= int(text) <= 100:
-        raise argparse.ArgumentTypeError(f'{text!r}: expected 1 to 100')
     return int(text)

@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from univseg_core.commands.options import add_device, colour, Command, positive, probability
+from univseg_core.commands.options import add_device, colour, Command, number, whole
 from univseg_core.errors import UnivsegError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def add_to(command: Command) -> None:
     sub.add_argument('model', type=Path, help='a model file (NAME.univseg)')
     sub.add_argument('frames', type=Path, help='a folder of images')
     sub.add_argument('--domain', metavar='NAME', required=True, help='the domain of the frames')
-    sub.add_argument('--budget', type=positive, default=100, metavar='N',
+    sub.add_argument('--budget', type=whole(1), default=100, metavar='N',
                      help='how many frames to choose at most (default: 100)')
     sub.add_argument('--labelled', type=Path, metavar='DIR',
                      help='a folder of images that have labels already: the chosen are unlike '
@@ -59,9 +59,9 @@ def add_to(command: Command) -> None:
     sub.add_argument('--out', type=Path, required=True, metavar='DIR',
                      help='a new folder, for images/, labels/ (class index), SegmentationClass/ '
                           '(the same with a palette), classes.txt and labelmap.txt')
-    sub.add_argument('--confidence', type=probability, default=0.0, metavar='T',
-                     help='pixels whose class has a smaller probability, 0..1, become void (255; '
-                          'default: 0)')
+    sub.add_argument('--confidence', type=number(1, 'a probability, 0 to 1'), default=0.0,
+                     metavar='T', help='pixels whose class has a smaller probability, 0..1, '
+                                       'become void (255; default: 0)')
     sub.add_argument('--ranked', type=Path, metavar='CSV',
                      help='a rank.csv of `univseg rank`: of the frames, those that it names')
     add_device(sub)

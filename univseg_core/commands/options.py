@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable
+import math
 
 Command = Callable[..., argparse.ArgumentParser]
 """Adds a command (name, run, text, examples, group=…) to the grammar and returns its parser."""
@@ -20,29 +21,27 @@ def add_device(sub: argparse.ArgumentParser) -> None:
     sub.add_argument('--device', default='auto', help='auto, cpu, cuda, cuda:1 … (default: auto)')
 
 
-def count(text: str) -> int:
-    """Return a whole number, 0 or more."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f'{text!r}: expected a whole number, 0 or more')
-    return int(text)
+def whole(least: int, most: float = math.inf) -> Callable[[str], int]:
+    """Return a function that reads a whole number of a range."""
+    def read(text: str) -> int:
+        if not text.isdecimal() or not least <= int(text) <= most:
+            limits = f'{least} or more' if most == math.inf else f'{least} to {most}'
+            raise argparse.ArgumentTypeError(f'{text!r}: expected a whole number, {limits}')
+        return int(text)
+    return read
 
 
-def positive(text: str) -> int:
-    """Return a whole number, 1 or more."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'{text!r}: expected a whole number, 1 or more')
-    return int(text)
-
-
-def probability(text: str) -> float:
-    """Return a number from 0 to 1."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = float('nan')
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f'{text!r}: expected a probability, 0 to 1')
-    return value
+def number(most: float, expected: str) -> Callable[[str], float]:
+    """Return a function that reads a number from 0 to `most`, or says what was expected."""
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not 0 <= value <= most:
+            raise argparse.ArgumentTypeError(f'{text!r}: expected {expected}')
+        return value
+    return read
 
 
 def colour(text: str) -> tuple[int, int, int]:

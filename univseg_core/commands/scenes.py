@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from univseg_core.commands.options import Command, count
+from univseg_core.commands.options import Command, whole
 
 SCENES_EXAMPLES = """examples:
   univseg scenes worlds                       400 + 60 images of each, for train/scenes.yaml
@@ -16,13 +16,13 @@ def add_to(command: Command) -> None:
     sub = command('scenes', _scenes, 'make the synthetic outdoor and indoor worlds',
                   SCENES_EXAMPLES)
     sub.add_argument('folder', type=Path, help='folder to write outdoor/ and indoor/ into')
-    sub.add_argument('--train', type=count, default=400, metavar='N',
+    sub.add_argument('--train', type=whole(0), default=400, metavar='N',
                      help='training images of each world (default: 400)')
-    sub.add_argument('--validation', type=count, default=60, metavar='N',
+    sub.add_argument('--validation', type=whole(0), default=60, metavar='N',
                      help='validation images of each (default: 60)')
-    sub.add_argument('--labelled', type=count, default=100, metavar='N',
+    sub.add_argument('--labelled', type=whole(0), default=100, metavar='N',
                      help='training images of each that have a label map (default: 100)')
-    sub.add_argument('--seed', type=count, default=0, metavar='N',
+    sub.add_argument('--seed', type=whole(0), default=0, metavar='N',
                      help='decides every image (default: 0)')
 
 

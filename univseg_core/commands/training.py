@@ -4,8 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from univseg_core.commands.options import add_config, add_device, Command, positive
-from univseg_core.errors import UnivsegError
+from univseg_core.commands.options import add_config, add_device, Command, whole
 
 TRAIN_EXAMPLES = """examples:
   univseg train my.yaml                       in runs/my; the same command goes on after a break
@@ -37,10 +36,10 @@ def add_to(command: Command) -> None:
     sub.add_argument('--run', dest='folder', type=Path, metavar='DIR',
                      help='folder for logs, checkpoint and model (default: runs/NAME of the '
                           'configuration); a folder with an unfinished run is gone on with')
-    sub.add_argument('--devices', type=positive, metavar='N',
+    sub.add_argument('--devices', type=whole(1), metavar='N',
                      help='processes on this machine: its GPUs, or CPU processes where '
                           'training.accelerator is cpu (default: 1)')
-    sub.add_argument('--nodes', type=positive, metavar='M',
+    sub.add_argument('--nodes', type=whole(1), metavar='M',
                      help='machines (default: 1); the command is started on each, with '
                           'MASTER_ADDR, MASTER_PORT and NODE_RANK set, or by torchrun or srun')
 
@@ -92,23 +91,13 @@ def _rank() -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from univseg_core.batches.dataset import load_validation
     from univseg_core.files import write_text
-    from univseg_core.inference.segmenter import Segmenter
     from univseg_core.measuring.evaluation import evaluate, report
-    from univseg_core.settings.config import load_config
+    from univseg_core.reporting.plots.runs import load_runs
 
-    model, config = options.model, options.config
-    if not model.exists():
-        raise UnivsegError(f'{model}: no such run folder or model file')
-    if model.is_dir():
-        model, config = model / 'model.univseg', config or str(model / 'config.yaml')
-    if config is None:
-        raise UnivsegError('a model file alone does not say where the validation images are: '
-                           'name a configuration with --config')
-    segmenter = Segmenter.load(model, device=options.device, precision='fp32')
-    results = evaluate(segmenter, load_validation(load_config(config), segmenter.domains),
-                       protocol=options.protocol, label_embeddings=segmenter.has_label_embeddings)
+    (run,) = load_runs([options.model], options.config, options.device)
+    results = evaluate(run.segmenter, run.samples, protocol=options.protocol,
+                       label_embeddings=run.segmenter.has_label_embeddings)
     print(report(results))
     if options.out:
         write_text(options.out, json.dumps(

@@ -202,9 +202,8 @@ def _named_as(expected: Mapping[str, torch.Tensor], name: str,
     def plain(key: str) -> str:
         return key.removeprefix('model.').replace('_', '.')
 
-    if spec_of(name).package and '_conv_stem.weight' in tensors:
-        if len(tensors) != len(expected):
-            return dict(tensors)
+    of_package = spec_of(name).package and '_conv_stem.weight' in tensors
+    if of_package and len(tensors) == len(expected):
         return dict(zip(expected, tensors.values(), strict=True))
     names = {plain(key): key for key in expected}
     named = {names.get(plain(key), key): value for key, value in tensors.items()}

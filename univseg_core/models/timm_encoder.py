@@ -5,6 +5,7 @@ timm is imported where such an encoder is built or asked about, and not before: 
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 import difflib
 from functools import lru_cache
@@ -145,13 +146,11 @@ def plan_of(name: str, stride: int) -> Plan:
         channels_last = getattr(backbone, 'output_fmt', 'NCHW') == 'NHWC'
         strides = tuple(reductions[level] for level in levels)
         sides = [[-(-side // s) for side in ODD] for s in strides]
-        with torch.device('meta'):
-            try:
-                odd = [m.permute(0, 3, 1, 2) if channels_last else m
-                       for m in backbone(torch.zeros(1, 3, *ODD))]
-                rounds_up = [list(odd[level].shape[-2:]) for level in levels] == sides
-            except Exception:
-                rounds_up = False
+        rounds_up = False
+        with torch.device('meta'), suppress(Exception):
+            odd = [m.permute(0, 3, 1, 2) if channels_last else m
+                   for m in backbone(torch.zeros(1, 3, *ODD))]
+            rounds_up = [list(odd[level].shape[-2:]) for level in levels] == sides
         channels = backbone.feature_info.channels()
         return Plan(options, levels, tuple(channels[level] for level in levels), strides,
                     channels_last, 1 if rounds_up else max(strides))

@@ -91,19 +91,16 @@ def _start(run: Run, to_file: bool, devices: int | None,
     assert sys.__stderr__ is not None  # progress has been told there
     output: IO | int = sys.__stderr__.fileno()  # standard output is the table's
     environment = dict(os.environ)
-    if to_file:
-        environment.setdefault('OMP_NUM_THREADS', '1')
-        environment.setdefault('TQDM_MININTERVAL', '10')  # seconds; else a log of mere progress
-        run.folder.mkdir(parents=True, exist_ok=True)
-        output = (run.folder / OUTPUT).open('a', encoding='utf-8')
-        print(f'--- {time.strftime("%Y-%m-%d %H:%M:%S")}', file=output, flush=True)
-    try:
+    with ExitStack() as stack:
+        if to_file:
+            environment.setdefault('OMP_NUM_THREADS', '1')
+            environment.setdefault('TQDM_MININTERVAL', '10')  # seconds; else a log of progress
+            run.folder.mkdir(parents=True, exist_ok=True)
+            output = stack.enter_context((run.folder / OUTPUT).open('a', encoding='utf-8'))
+            print(f'--- {time.strftime("%Y-%m-%d %H:%M:%S")}', file=output, flush=True)
         # In a session of its own: a terminal's Ctrl-C reaches it through us alone, and once.
         return subprocess.Popen(arguments, env=environment, stdout=output, start_new_session=True,
                                 stderr=subprocess.STDOUT)
-    finally:
-        if not isinstance(output, int):
-            output.close()
 
 
 def _check(run: Run, process: subprocess.Popen, to_file: bool) -> None:

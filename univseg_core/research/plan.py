@@ -12,9 +12,8 @@ from univseg_core.reporting.description import describe
 from univseg_core.research.settings import Experiment, Labelled, merged
 from univseg_core.research.variants import SUPERVISED_ONLY, Variant, VARIANTS
 from univseg_core.settings.config import RunConfig
-from univseg_core.settings.file import checked, ConfigError
+from univseg_core.settings.file import checked, ConfigError, read_settings
 from univseg_core.training.run_settings import differing_settings
-import yaml
 
 NOT_THE_PAPERS = {'consistency': 0, 'class_balance': 0}
 """What a variant has only where it says so, whatever the base has."""
@@ -56,13 +55,6 @@ class Run:
     def is_finished(self) -> bool:
         """Return whether its model and evaluation are there."""
         return is_finished(self.folder)
-
-    @property
-    def step(self) -> int | None:
-        """Return the step at which it stands; None where it has not begun."""
-        if not (self.folder / 'config.yaml').exists():
-            return None
-        return describe(self.folder)['progress']['step']
 
 
 def is_finished(folder: Path) -> bool:
@@ -137,8 +129,7 @@ def _runs(experiment: Experiment, root: Path, variant: Variant, labelled: Labell
         values = merged({'objective': {'alpha': 1, 'beta': 1}}, values)
     else:
         values |= {'objective': {'alpha': 0, 'beta': 0, 'warmup_steps': 0}, 'label_embeddings': {}}
-    values = merged(values, {'objective': NOT_THE_PAPERS})
-    values = merged(values, variant.changes)
+    values = merged(merged(values, {'objective': NOT_THE_PAPERS}), variant.changes)
     weights = values['objective']
     if variant.entropies and not (weights['alpha'] or weights['beta']):
         raise ConfigError(f'{experiment.base}: objective.alpha and .beta: {variant.name} has the '
@@ -150,26 +141,22 @@ def _runs(experiment: Experiment, root: Path, variant: Variant, labelled: Labell
         raise ConfigError(f'{experiment.source}: {variant.name} needs two domains or more, the '
                           f'base has {names[0]} alone{why if crosses_alone else ""}')
     if variant.steps != 1:
-        steps = _checked(experiment, values).training.steps
-        values = merged(values, {'training': {'steps': round(variant.steps * steps)}})
+        usual = _checked(experiment, values).training.steps
+        values = merged(values, {'training': {'steps': round(variant.steps * usual)}})
     supervised = {name: folder_of(root, labelled, seed, SUPERVISED_ONLY.name, name)
                   for name in names}
-    needs: tuple[Path, ...] = ()
-    if not variant.alone:
-        config = _checked(experiment, values).model_dump(mode='json')
+    steps = experiment.single_domain_steps(labelled)
+    if variant.alone and steps is not None:
+        values = merged(values, {'training': {'steps': steps}})
+    for i, name in enumerate(names if variant.alone else [None]):
+        domains = values['domains'] if name is None else {name: values['domains'][name]}
+        config = _checked(experiment, values | {'domains': domains}).model_dump(mode='json')
+        needs: tuple[Path, ...] = ()
         if variant.supervised_only == 'networks':
             needs = tuple(supervised.values())
             config['label_embeddings']['networks'] = {
                 name: _model_of(folder) for name, folder in supervised.items()}
-        yield Run(folder_of(root, labelled, seed, variant.name), config, needs)
-        return
-    single_steps = experiment.single_domain_steps(labelled)
-    if single_steps is not None:
-        values = merged(values, {'training': {'steps': single_steps}})
-    for i, name in enumerate(names):
-        config = _checked(experiment, values | {
-            'domains': {name: values['domains'][name]}}).model_dump(mode='json')
-        if variant.supervised_only == 'start':
+        elif variant.supervised_only == 'start':
             needs = (supervised[names[i - 1]],)
             config['model']['start'] = _model_of(needs[0])
         yield Run(folder_of(root, labelled, seed, variant.name, name), config, needs)
@@ -187,11 +174,9 @@ def check_settings(runs: Sequence[Run]) -> None:
         if not path.exists():
             continue
         try:
-            there = yaml.safe_load(path.read_text(encoding='utf-8'))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ExperimentError(f'{path}: not valid YAML: {error}') from None
-        if not isinstance(there, dict):
-            raise ExperimentError(f'{path}: expected the configuration of a run')
+            _, there = read_settings(path, 'train')
+        except ConfigError as error:
+            raise ExperimentError(str(error)) from None
         if differences := differing_settings(there, run.config):
             problems.append('\n  '.join([f'{run.folder} holds a run with other settings:',
                                          *differences]))
@@ -206,11 +191,13 @@ def listing(runs: Sequence[Run]) -> str:
     lines, counts = [], {'finished': 0, 'begun': 0, 'to run': 0}
     width = max(len(str(run.folder)) for run in runs)
     for run in runs:
-        state, text = 'to run', f'to run, {run.steps} steps'
         if run.is_finished:
             state = text = 'finished'
-        elif run.step is not None:
-            state, text = 'begun', f'begun, step {run.step} of {run.steps}'
+        elif (run.folder / 'config.yaml').exists():
+            step = describe(run.folder)['progress']['step']
+            state, text = 'begun', f'begun, step {step} of {run.steps}'
+        else:
+            state, text = 'to run', f'to run, {run.steps} steps'
         counts[state] += 1
         lines.append(f'{run.folder!s:{width}}  {text}')
     total = ', '.join(f'{count} {state}' for state, count in counts.items())

@@ -1,10 +1,9 @@
 """What finished runs were measured at, by variant, domain and seed."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from itertools import product
 import json
 from pathlib import Path
-import statistics
 from typing import Any
 
 from univseg_core.files import write_text
@@ -29,23 +28,6 @@ paper's code; and the nearest label embedding in place of the head, which files 
 """
 
 
-@dataclass(frozen=True)
-class SeedMean:
-    """Mean and sample standard deviation (of count − 1; None for one value) over seeds, in %."""
-
-    mean: float
-    deviation: float | None
-    count: int
-
-    @classmethod
-    def from_values(cls, values: Sequence[float]) -> 'SeedMean | None':
-        """Return it of some values, None of none."""
-        if not values:
-            return None
-        deviation = statistics.stdev(values) if len(values) > 1 else None
-        return cls(statistics.fmean(values), deviation, len(values))
-
-
 class Results:
     """
     The figures of an experiment's finished runs below the folder `root`.
@@ -57,35 +39,42 @@ class Results:
         self._experiment, self._root = experiment, root
         self._files: dict[Path, Mapping[str, Any]] = {}
 
-    def finished_folders(self) -> list[Path]:
-        """Return the folders of all runs of the experiment's variants that are finished."""
-        return [folder for *_, folder in self._finished()]
+    def evaluate_by_the_papers_protocol(self) -> None:
+        """Measure the models of all finished runs in that way, too, where they have not been."""
+        from univseg_core.measuring.evaluation import evaluate
+        from univseg_core.reporting.plots.runs import load_runs
+
+        for *_, folder in self._finished():
+            if not (folder / PAPER).is_file():
+                (run,) = load_runs([folder])
+                results = evaluate(run.segmenter, run.samples, protocol='paper')
+                write_text(folder / PAPER, json.dumps(
+                    {name: result.to_dict() for name, result in results.items()}, indent=1))
 
     def _finished(self) -> Iterator[tuple[int | str, int, str, Path]]:
         """Yield N, seed, variant and folder of each finished run."""
         section = self._experiment.section
-        for labelled in section.labelled:
-            for seed in section.seeds:
-                for variant in section.variants:
-                    for domain in self._experiment.domains if VARIANTS[variant].alone else [None]:
-                        folder = folder_of(self._root, labelled, seed, variant, domain)
-                        if is_finished(folder):
-                            yield labelled, seed, variant, folder
+        for labelled, seed, variant in product(section.labelled, section.seeds, section.variants):
+            for domain in self._experiment.domains if VARIANTS[variant].alone else [None]:
+                folder = folder_of(self._root, labelled, seed, variant, domain)
+                if is_finished(folder):
+                    yield labelled, seed, variant, folder
 
-    def miou(self, labelled: int | str, variant: str, domain: str,
+    def miou(self, labelled: int | str, variant: str, domain: str | None = None,
              measure: str = 'standard') -> dict[int, float]:
-        """Return the domain's mIoU in percent of each seed that has one."""
-        values = {seed: part['miou'] for seed, part in
-                  self._parts(labelled, variant, domain, measure).items()}
-        return {seed: 100 * value for seed, value in values.items() if value is not None}
+        """
+        Return the mIoU in percent of each seed that has one.
 
-    def sum_of_mious(self, labelled: int | str, variant: str,
-                     measure: str = 'standard') -> dict[int, float]:
-        """Return the sum over all domains, in percent, of each seed that has them all."""
-        domains = [self.miou(labelled, variant, name, measure)
-                   for name in self._experiment.domains]
-        return {seed: sum(domain[seed] for domain in domains)
-                for seed in domains[0] if all(seed in domain for domain in domains)}
+        It is a domain's or, without `domain`, the sum over all, of each seed that has them all.
+        """
+        if domain is None:
+            mious = [self.miou(labelled, variant, name, measure)
+                     for name in self._experiment.domains]
+            return {seed: sum(miou[seed] for miou in mious)
+                    for seed in mious[0] if all(seed in miou for miou in mious)}
+        return {seed: 100 * part['miou'] for seed, part in
+                self._parts(labelled, variant, domain, measure).items()
+                if part['miou'] is not None}
 
     def differences(self, labelled: int | str, variant: str, other: str,
                     domain: str | None = None) -> dict[int, float]:
@@ -94,8 +83,7 @@ class Results:
 
         That of a domain, or the sum over all. Of one seed, both have the same labelled images.
         """
-        mine, its = (self.sum_of_mious(labelled, name) if domain is None
-                     else self.miou(labelled, name, domain) for name in (variant, other))
+        mine, its = (self.miou(labelled, name, domain) for name in (variant, other))
         return {seed: value - its[seed] for seed, value in mine.items() if seed in its}
 
     def runs(self) -> list[dict[str, Any]]:
@@ -119,10 +107,9 @@ class Results:
             row['seconds'] = steps * float(losses['seconds_per_step'].mean())
         for name in self._experiment.domains:
             part = parts.get(name, {})
-            for key, value in ((f'miou/{name}', part.get('miou')),
-                               (f'prototype_miou/{name}',
-                                part.get('prototypes', {}).get('miou'))):
-                row[key] = None if value is None else 100 * value
+            for key, measured in (('miou', part), ('prototype_miou', part.get('prototypes', {}))):
+                value = measured.get('miou')
+                row[f'{key}/{name}'] = None if value is None else 100 * value
         return row
 
     def iou(self, labelled: int | str, variant: str, domain: str,
@@ -167,21 +154,3 @@ class Results:
                                       f'domain ({error!r})') from None
             self._files[path] = values
         return self._files[path]
-
-
-def evaluate_by_the_papers_protocol(folders: Sequence[Path]) -> None:
-    """Measure the models of finished runs in that way, too, those that have not been, yet."""
-    folders = [folder for folder in folders if not (folder / PAPER).is_file()]
-    if not folders:
-        return
-    from univseg_core.batches.dataset import load_validation
-    from univseg_core.inference.segmenter import Segmenter
-    from univseg_core.measuring.evaluation import evaluate
-    from univseg_core.settings.config import load_config
-
-    for folder in folders:
-        segmenter = Segmenter.load(folder / 'model.univseg', precision='fp32')
-        samples = load_validation(load_config(folder / 'config.yaml'), segmenter.domains)
-        results = evaluate(segmenter, samples, protocol='paper')
-        write_text(folder / PAPER, json.dumps(
-            {name: result.to_dict() for name, result in results.items()}, indent=1))

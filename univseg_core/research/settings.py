@@ -1,9 +1,9 @@
 """An experiment's YAML file → what is to be compared, on which configuration."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TYPE_CHECKING, TypeAlias
+from typing import Annotated, Any, Literal, TYPE_CHECKING, TypeAlias
 
 from pydantic import Field, field_validator, StrictInt
 from univseg_core.research.variants import VARIANTS
@@ -37,7 +37,7 @@ class ExperimentSection(Section):
         min_length=1, description='the forms of training, as rows of the table')
     labelled: list[Labelled] = Field(
         min_length=1, description='numbers N of labelled images of each domain; all: every one')
-    seeds: list[StrictInt] = Field(
+    seeds: list[Annotated[StrictInt, Field(ge=0, lt=2 ** 32)]] = Field(
         [0], min_length=1, description='one run of each variant and N for each')
     single_domain_steps: StrictInt | dict[Labelled, StrictInt] | None = Field(
         None, description='steps of the networks of one domain, the same for each N or by N; '
@@ -57,27 +57,14 @@ class ExperimentSection(Section):
             raise ValueError(f'{twice[0]!r} is there twice')
         return values
 
-    @field_validator('labelled')
+    @field_validator('labelled', 'single_domain_steps')
     @classmethod
-    def _positive(cls, values: list) -> list:
-        if wrong := [value for value in values if value != 'all' and value < 1]:
-            raise ValueError(f'expected numbers of images, 1 or more, or all, got {wrong[0]}')
-        return values
-
-    @field_validator('seeds')
-    @classmethod
-    def _not_negative(cls, seeds: list) -> list:
-        if wrong := [seed for seed in seeds if not 0 <= seed < 2 ** 32]:
-            raise ValueError(f'expected whole numbers from 0 on, got {wrong[0]}')
-        return seeds
-
-    @field_validator('single_domain_steps')
-    @classmethod
-    def _steps(cls, steps: int | dict | None) -> int | dict | None:
-        numbers = steps.values() if isinstance(steps, dict) else [1 if steps is None else steps]
-        if min(numbers, default=1) < 1:
-            raise ValueError(f'expected numbers of steps, 1 or more, got {min(numbers)}')
-        return steps
+    def _positive(cls, value: Any) -> Any:
+        numbers = value.values() if isinstance(value, dict) else value
+        for number in numbers if isinstance(numbers, Iterable) else [numbers]:
+            if isinstance(number, int) and number < 1:
+                raise ValueError(f'expected 1 or more, got {number}')
+        return value
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,15 @@
 """An experiment's results as tables: Markdown to read, CSV to compute with."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 import csv
+from itertools import product
 from pathlib import Path
+import statistics
 from typing import Any
 
 from univseg_core.files import replacing, write_text
-from univseg_core.research.results import MEASURES, Results, SeedMean
+from univseg_core.research.results import MEASURES, Results
 from univseg_core.research.settings import Experiment, Labelled
 
 MISSING = '–'
@@ -55,36 +58,33 @@ def rows(experiment: Experiment, results: Results) -> list[dict[str, Any]]:
     Those not measured are left out, but for the standard measure, whose `mean` is then None.
     """
     table = []
-    for labelled in experiment.section.labelled:
-        for variant in experiment.section.variants:
-            published = _published(experiment, labelled, variant)
-            for measure in MEASURES:
-                figures = {name: results.miou(labelled, variant, name, measure)
-                           for name in experiment.domains}
-                figures['sum'] = results.sum_of_mious(labelled, variant, measure)
-                table += [_row({'labelled': labelled, 'variant': variant, 'measure': measure,
-                                'domain': name}, list(by_seed.values()), published.get(name))
-                          for name, by_seed in figures.items()
-                          if by_seed or measure == 'standard']
+    section = experiment.section
+    for labelled, variant, measure in product(section.labelled, section.variants, MEASURES):
+        published = _published(experiment, labelled, variant)
+        for name, domain in _columns(experiment).items():
+            by_seed = results.miou(labelled, variant, domain, measure)
+            if by_seed or measure == 'standard':
+                table.append({
+                    'labelled': labelled, 'variant': variant, 'measure': measure, 'domain': name,
+                    **_figure(by_seed.values(), published.get(name))})
     return table
 
 
 def class_rows(experiment: Experiment, results: Results) -> list[dict[str, Any]]:
     """Return each class's figures one by one; the classes are those measured or published."""
     table = []
-    for labelled in experiment.section.labelled:
-        for variant in experiment.section.variants:
-            for domain in experiment.domains:
-                published = experiment.section.published_classes.get(labelled, {}).get(
-                    variant, {}).get(domain, {})
-                for measure in MEASURES:
-                    classes: dict[str, list[float] | None] = {}
-                    if measure == 'standard':
-                        classes |= dict.fromkeys(published)
-                    classes |= results.iou(labelled, variant, domain, measure)
-                    table += [_row({'labelled': labelled, 'variant': variant, 'measure': measure,
-                                    'domain': domain, 'class': name}, values,
-                                   published.get(name)) for name, values in classes.items()]
+    section = experiment.section
+    for labelled, variant, domain, measure in product(section.labelled, section.variants,
+                                                      experiment.domains, MEASURES):
+        published = section.published_classes.get(labelled, {}).get(variant, {}).get(domain, {})
+        classes: dict[str, list[float] | None] = {}
+        if measure == 'standard':
+            classes |= dict.fromkeys(published)
+        classes |= results.iou(labelled, variant, domain, measure)
+        table += [{'labelled': labelled, 'variant': variant, 'measure': measure, 'domain': domain,
+                   'class': name, 'absent': values == [],
+                   **_figure(values or [], published.get(name))}
+                  for name, values in classes.items()]
     return table
 
 
@@ -95,65 +95,33 @@ def markdown(experiment: Experiment, results: Results) -> str:
     lines = [f'# {experiment.name}', '', note, '']
     for labelled in experiment.section.labelled:
         for measure, heading in HEADINGS.items():
-            cells = {(row['variant'], row['domain']): row for row in table
-                     if (row['labelled'], row['measure']) == (labelled, measure)}
-            if not cells:
-                continue
-            lines += [f'## N = {labelled}{heading}', '']
-            lines += _grid(experiment, cells, measure != 'prototypes')
+            variants = _nested('variant', 'domain', (
+                row for row in table if (row['labelled'], row['measure']) == (labelled, measure)))
+            if variants:
+                lines += [f'## N = {labelled}{heading}', '']
+                seeds = {name: cells.get('sum', {}).get('seeds', 0)
+                         for name, cells in variants.items()}
+                lines += _grid(['variant', 'seeds'], list(_columns(experiment)), [
+                    ([name, f'{seeds[name]} of {len(experiment.section.seeds)}'], seeds[name],
+                     cells) for name, cells in variants.items()], measure != 'prototypes')
         lines += _differences(experiment, results, labelled)
     return '\n'.join(lines)
 
 
-def _grid(experiment: Experiment, cells: Mapping[tuple, Mapping],
-          with_published: bool) -> Iterable[str]:
-    variants = [name for name in experiment.section.variants
-                if any(variant == name for variant, _ in cells)]
-    columns = [*experiment.domains, 'sum']
-    shown = {name for _, name in cells if with_published and any(
-        cell['published'] is not None for key, cell in cells.items() if key[1] == name)}
-    header = ['variant', 'seeds']
-    for name in columns:
-        header += [name, 'published'] if name in shown else [name]
-    yield from _header(header)
-    for variant in variants:
-        seeds = cells.get((variant, 'sum'), {}).get('seeds', 0)
-        line = [variant, f'{seeds} of {len(experiment.section.seeds)}']
-        for name in columns:
-            cell = cells.get((variant, name), {})
-            line.append(_text(cell, seeds))
-            if name in shown:
-                line.append(_number(cell.get('published'), 2))
-        yield _line(line)
-    yield ''
-
-
-def _differences(experiment: Experiment, results: Results,
-                 labelled: int | str) -> Iterable[str]:
+def _differences(experiment: Experiment, results: Results, labelled: int | str) -> list[str]:
     """Return the table of what each variant is above the one that they are compared with."""
     other = experiment.section.compare_with
-    columns = [*experiment.domains, 'sum']
     lines = []
-    if other is None:
-        return
-    for variant in experiment.section.variants:
-        means = [SeedMean.from_values(list(results.differences(
-            labelled, variant, other, None if name == 'sum' else name).values()))
-            for name in columns] if variant != other else []
-        if any(means):
-            seeds = means[-1].count if means[-1] else 0
-            lines.append(_line([variant, str(seeds), *(_signed(mean, seeds) for mean in means)]))
-    if lines:
-        yield from [f'## N = {labelled}, points above {other}', '',
-                    'Mean of the differences seed by seed, ± their sample standard deviation.', '',
-                    *_header(['variant', 'seeds', *columns]), *lines, '']
-
-
-def _signed(mean: SeedMean | None, seeds: int) -> str:
-    if mean is None:
-        return MISSING
-    text = f'{mean.mean:+.1f}' + ('' if mean.deviation is None else f' ± {mean.deviation:.1f}')
-    return text if mean.count == seeds else f'{text} (n = {mean.count})'
+    for variant in experiment.section.variants if other else []:
+        cells = {name: _figure(results.differences(labelled, variant, other, domain).values())
+                 for name, domain in _columns(experiment).items()}
+        seeds = cells['sum']['seeds']
+        if variant != other and any(cell['seeds'] for cell in cells.values()):
+            lines.append(([variant, str(seeds)], seeds, cells))
+    return lines and [
+        f'## N = {labelled}, points above {other}', '',
+        'Mean of the differences seed by seed, ± their sample standard deviation.', '',
+        *_grid(['variant', 'seeds'], list(_columns(experiment)), lines, sign='+')]
 
 
 def class_markdown(experiment: Experiment, results: Results) -> str:
@@ -163,28 +131,19 @@ def class_markdown(experiment: Experiment, results: Results) -> str:
     lines = [f'# {experiment.name}: IoU of each class', '', note, '']
     for labelled in experiment.section.labelled:
         for domain in experiment.domains:
-            cells = {(row['class'], row['variant']): row for row in table
-                     if (row['labelled'], row['domain']) == (labelled, domain)}
-            if not cells:
-                continue
-            lines += [f'## N = {labelled}, {domain}', '']
-            header = ['class']
-            published = {variant for (_, variant), cell in cells.items()
-                         if cell['published'] is not None}
-            for variant in experiment.section.variants:
-                header += [variant, 'published'] if variant in published else [variant]
-            lines += _header(header)
-            for name in dict.fromkeys(name for name, _ in cells):
-                line = [name]
-                for variant in experiment.section.variants:
-                    cell = cells.get((name, variant), {})
-                    line.append(ABSENT if cell.get('seeds') == 0 and cell['measured']
-                                else _text(cell, len(experiment.section.seeds)))
-                    if variant in published:
-                        line.append(_number(cell.get('published'), 2))
-                lines.append(_line(line))
-            lines.append('')
+            classes = _nested('class', 'variant', (
+                row for row in table if (row['labelled'], row['domain']) == (labelled, domain)))
+            if classes:
+                lines += [f'## N = {labelled}, {domain}', '']
+                lines += _grid(['class'], experiment.section.variants, [
+                    ([name], len(experiment.section.seeds), cells)
+                    for name, cells in classes.items()])
     return '\n'.join(lines)
+
+
+def _columns(experiment: Experiment) -> dict[str, str | None]:
+    """Return the domains by the names of their columns; None is the sum over all."""
+    return {**{name: name for name in experiment.domains}, 'sum': None}
 
 
 def _published(experiment: Experiment, labelled: Labelled, variant: str) -> dict[str, float]:
@@ -195,12 +154,10 @@ def _published(experiment: Experiment, labelled: Labelled, variant: str) -> dict
     return figures
 
 
-def _row(key: Mapping[str, object], values: Sequence[float] | None,
-         published: float | None) -> dict[str, Any]:
-    """Return a figure's row; values are None where nothing was measured."""
-    mean = SeedMean.from_values(values or [])
-    return {**key, 'measured': values is not None, 'seeds': mean.count if mean else 0,
-            'mean': mean.mean if mean else None, 'deviation': mean.deviation if mean else None,
+def _figure(values: Collection[float], published: float | None = None) -> dict[str, Any]:
+    """Return mean and sample standard deviation (of count − 1; None for one value) over seeds."""
+    return {'seeds': len(values), 'mean': statistics.fmean(values) if values else None,
+            'deviation': statistics.stdev(values) if len(values) > 1 else None,
             'published': published}
 
 
@@ -212,24 +169,49 @@ def _write_csv(path: Path, columns: Sequence[str], table: Sequence[Mapping]) -> 
                           for key, value in row.items()} for row in table)
 
 
-def _text(cell: Mapping[str, Any], seeds: int) -> str:
-    """Return 'mean ± deviation', with the number of seeds where it is not the row's."""
-    if cell.get('mean') is None:
-        return MISSING
-    text = _number(cell['mean'], 1)
-    if cell['deviation'] is not None:
-        text += f' ± {_number(cell["deviation"], 1)}'
-    return text if cell['seeds'] == seeds else f'{text} (n = {cell["seeds"]})'
+def _nested(outer: str, inner: str, table: Iterable[Mapping]) -> dict[str, dict[str, Mapping]]:
+    """Return rows by the values of two of their columns."""
+    nested: dict[str, dict[str, Mapping]] = defaultdict(dict)
+    for row in table:
+        nested[row[outer]][row[inner]] = row
+    return nested
 
 
-def _number(value: float | None, digits: int) -> str:
-    return MISSING if value is None else f'{value:.{digits}f}'
+def _grid(head: Sequence[str], columns: Sequence[str],
+          lines: Sequence[tuple[Sequence[str], int, Mapping[str, Mapping]]],
+          with_published: bool = True, sign: str = '') -> list[str]:
+    """
+    Return a Markdown table, published figures beside the columns that have any.
 
-
-def _header(names: Sequence[str]) -> list[str]:
-    """Return a Markdown table's first two lines; all columns but the first are numbers."""
-    return [_line(names), f'|---|{"--:|" * (len(names) - 1)}']
+    A line is what stands below `head`, its number of seeds, and figures by column.
+    """
+    shown = {name for _, _, cells in lines for name, cell in cells.items()
+             if with_published and cell['published'] is not None}
+    header, grid = [*head], []
+    for name in columns:
+        header += [name, 'published'] if name in shown else [name]
+    for first, seeds, cells in lines:
+        line = [*first]
+        for name in columns:
+            cell = cells.get(name, {})
+            line.append(_text(cell, seeds, sign))
+            if name in shown:
+                published = cell.get('published')
+                line.append(MISSING if published is None else f'{published:.2f}')
+        grid.append(_line(line))
+    # All columns but the first are numbers.
+    return [_line(header), f'|---|{"--:|" * (len(header) - 1)}', *grid, '']
 
 
 def _line(cells: Sequence[str]) -> str:
     return f'| {" | ".join(cells)} |'
+
+
+def _text(cell: Mapping[str, Any], seeds: int, sign: str) -> str:
+    """Return 'mean ± deviation', with the number of seeds where it is not the row's."""
+    if cell.get('mean') is None:
+        return ABSENT if cell.get('absent') else MISSING
+    text = f'{cell["mean"]:{sign}.1f}'
+    if cell['deviation'] is not None:
+        text += f' ± {cell["deviation"]:.1f}'
+    return text if cell['seeds'] == seeds else f'{text} (n = {cell["seeds"]})'

@@ -145,28 +145,18 @@ class ModelSection(Section):
             raise ValueError(str(error)) from error
         return encoder
 
-    @field_validator('width')
+    @field_validator('width', 'stride', 'pretrained')
     @classmethod
-    def _of_the_encoder(cls, width: float, info: ValidationInfo) -> float:
-        if 'encoder' in info.data:  # else its own problem is told
-            encoder_channels(info.data['encoder'], width)
-        return width
-
-    @field_validator('stride')
-    @classmethod
-    def _that_it_has(cls, stride: int | None, info: ValidationInfo) -> int | None:
-        if 'encoder' in info.data:
-            encoder_stride(info.data['encoder'], stride)
-        return stride
-
-    @field_validator('pretrained')
-    @classmethod
-    def _published(cls, weights: str | None, info: ValidationInfo) -> str | None:
-        name = info.data.get('encoder')
-        if weights == 'imagenet' and name and not has_imagenet_weights(name):
-            raise ValueError(f'{name} has no ImageNet weights that could be found: name a file '
+    def _of_the_encoder(cls, value: Any, info: ValidationInfo) -> Any:
+        encoder = info.data.get('encoder')  # None where that is wrong itself
+        if encoder and info.field_name == 'width':
+            encoder_channels(encoder, value)
+        if encoder and info.field_name == 'stride':
+            encoder_stride(encoder, value)
+        if encoder and value == 'imagenet' and not has_imagenet_weights(encoder):
+            raise ValueError(f'{encoder} has no ImageNet weights that could be found: name a file '
                              'of them, or none')
-        return weights
+        return value
 
     @property
     def weights(self) -> str:
@@ -354,43 +344,41 @@ class RunConfig(Section):
     def _check_together(self) -> 'RunConfig':
         for name in self.domains:
             self.domain(name)
-        if self.model.encoder not in ENCODERS:  # whether it can be built
-            plan_of(self.model.encoder, encoder_stride(self.model.encoder, self.model.stride))
-        channels = encoder_channels(self.model.encoder, self.model.width)
-        if self.model.embedding_dim > channels:
-            raise ValueError(
-                f'model.embedding_dim: expected at most {channels}, the channels of '
-                f'{self.model.encoder} at width {self.model.width}, got '
-                f'{self.model.embedding_dim}')
+        model = self.model
+        if model.encoder not in ENCODERS:  # whether it can be built
+            plan_of(model.encoder, encoder_stride(model.encoder, model.stride))
+        self._check_dimension(encoder_channels(model.encoder, model.width),
+                              f'the channels of {model.encoder} at width {model.width}')
         mixing = [loss for loss in self.objective.active if loss.teacher]
         if mixing and self.data.unlabelled_per_domain < 2:
             key, weight = f'objective.{mixing[0].setting}', mixing[0].weight(self.objective)
             raise ValueError(
                 f'data.unlabelled_per_domain: expected at least 2, which {key} ({weight:g}) mixes '
                 f'with each other, got {self.data.unlabelled_per_domain}; or set {key} to 0')
-        if self.label_embeddings.basis == 'start' and self.model.start is None:
+        if self.label_embeddings.basis == 'start' and model.start is None:
             raise ValueError('label_embeddings.basis: start is of the model that a run starts '
                              'from: name it in model.start')
-        if self.label_embeddings.basis == 'pretrained' and self.model.weights == 'none':
+        if self.label_embeddings.basis == 'pretrained' and model.weights == 'none':
             raise ValueError('label_embeddings.basis: pretrained is of ImageNet weights, but '
-                             f'{self.model.encoder} begins without any here: set '
+                             f'{model.encoder} begins without any here: set '
                              'model.pretrained, or another basis')
-        if self.objective.needs_label_embeddings and self.basis == 'pretrained' and is_of_timm(
-                self.model.encoder):
-            stride = encoder_stride(self.model.encoder, self.model.stride)
-            channels = sum(plan_of(self.model.encoder, stride).channels)
-            if self.model.embedding_dim > channels:
-                raise ValueError(
-                    f'model.embedding_dim: expected at most {channels}, the channels that '
-                    f'label_embeddings.basis: pretrained has of {self.model.encoder}, got '
-                    f'{self.model.embedding_dim}')
-        begins = self.model.weights != 'none' or self.model.start is not None
-        if self.training.encoder_statistics == 'frozen' and not (
-                begins and is_of_timm(self.model.encoder)):
+        of_timm = is_of_timm(model.encoder)
+        if of_timm and self.objective.needs_label_embeddings and self.basis == 'pretrained':
+            plan = plan_of(model.encoder, encoder_stride(model.encoder, model.stride))
+            self._check_dimension(
+                sum(plan.channels), 'the channels that label_embeddings.basis: pretrained has of '
+                                    f'{model.encoder}')
+        begins = model.weights != 'none' or model.start is not None
+        if self.training.encoder_statistics == 'frozen' and not (begins and of_timm):
             raise ValueError(
                 'training.encoder_statistics: frozen is of networks of timm that begin with '
-                f'weights, which {self.model.encoder} does not here')
+                f'weights, which {model.encoder} does not here')
         return self
+
+    def _check_dimension(self, most: int, what: str) -> None:
+        if self.model.embedding_dim > most:
+            raise ValueError(f'model.embedding_dim: expected at most {most}, {what}, got '
+                             f'{self.model.embedding_dim}')
 
     @property
     def basis(self) -> str:

@@ -1,14 +1,14 @@
 """What each key of a configuration means, told from the sections that check it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 import difflib
 import inspect
+from itertools import zip_longest
 import json
 import re
 import textwrap
 from types import NoneType, UnionType
-from typing import Annotated, Any, get_args, get_origin, Literal, Union
+from typing import Annotated, Any, get_args, get_origin, Literal, NamedTuple, Union
 
 from pydantic.fields import FieldInfo
 from univseg_core.settings.config import RunConfig
@@ -21,8 +21,7 @@ REQUIRED = 'required'
 LIMITS = {'ge': '≥', 'gt': '>', 'le': '≤', 'lt': '<'}
 
 
-@dataclass(frozen=True)
-class Key:
+class Key(NamedTuple):
     """
     One key of a configuration.
 
@@ -105,7 +104,9 @@ def _keys_below(section: type[Section], prefix: str) -> list[Key]:
             keys += [Key(name, '', '', field.description or _summary(below)),
                      *_keys_below(below, f'{name}.')]
         else:
-            keys.append(Key(name, _values(field), _default(field), field.description or ''))
+            default = REQUIRED if field.is_required() else _text(field.get_default(
+                call_default_factory=True))
+            keys.append(Key(name, _values(field), default, field.description or ''))
     return keys
 
 
@@ -149,36 +150,22 @@ def _kinds(kind: Any, metadata: Sequence[object] = ()) -> list[str]:
     return [words.get(kind, getattr(kind, '__name__', str(kind)))]
 
 
-def _default(field: FieldInfo) -> str:
-    if field.is_required():
-        return REQUIRED
-    return _text(field.get_default(call_default_factory=True))
-
-
 def _text(value: object) -> str:
     """Return a value as one would write it in YAML, on one line."""
-    if isinstance(value, (list, tuple)):
-        return f'[{", ".join(_text(part) for part in value)}]'
     return value if isinstance(value, str) else json.dumps(value)
 
 
 def _table(keys: Sequence[Key], width: int) -> str:
     """Return one line a key, with types and meanings wrapped within their columns."""
-    rows = [('key', 'values', 'default', 'meaning'),
-            *((key.name, key.values, key.default, key.meaning) for key in keys)]
-    name, default = (max(len(row[i]) for row in rows) for i in (0, 2))
+    rows = [Key('key', 'values', 'default', 'meaning'), *keys]
+    name, default = (max(map(len, column)) for column in (
+        [row.name for row in rows], [row.default for row in rows]))
     kind = 20
     meaning = max(30, width - name - kind - default - 6)
-    lines = []
-    for row in rows:
-        kinds = textwrap.wrap(row[1], kind)
-        meanings = textwrap.wrap(row[3], meaning)
-        for i in range(max(len(kinds), len(meanings), 1)):
-            cells = (row[0] if i == 0 else '', kinds[i] if i < len(kinds) else '',
-                     row[2] if i == 0 else '', meanings[i] if i < len(meanings) else '')
-            lines.append(f'{cells[0]:{name}}  {cells[1]:{kind}}  {cells[2]:{default}}  '
-                         f'{cells[3]}'.rstrip())
-    return '\n'.join(lines)
+    return '\n'.join(
+        f'{a:{name}}  {b:{kind}}  {c:{default}}  {d}'.rstrip() for row in rows
+        for a, b, c, d in zip_longest([row.name], textwrap.wrap(row.values, kind), [row.default],
+                                      textwrap.wrap(row.meaning, meaning), fillvalue=''))
 
 
 def _entry(key: Key) -> str:

@@ -11,12 +11,9 @@ from univseg_core.bags.reading import is_bag
 
 def _expand(path: Path) -> Path:
     """Put environment variables and ~ into a path."""
-    def value(match: re.Match) -> str:
-        name = match[1] or match[2]
-        if name not in os.environ:
-            raise ValueError(f'the environment variable {name} is not set')
-        return os.environ[name]
-    text = re.sub(r'\$(?:\{(\w+)\}|(\w+))', value, str(path))
+    text = os.path.expandvars(path)
+    if unset := re.search(r'\$(?:\{(\w+)\}|(\w+))', text):
+        raise ValueError(f'the environment variable {unset[1] or unset[2]} is not set')
     return Path(text).expanduser()
 
 

@@ -3,14 +3,13 @@
 import csv
 from dataclasses import replace
 import json
-import math
 
 import pytest
 from tiny_worlds import configuration
 from univseg_core.cli import main
 from univseg_core.reporting.plots.cost import load_costs, RunCost
 from univseg_core.research.plan import ExperimentError
-from univseg_core.research.results import Results, SeedMean
+from univseg_core.research.results import Results
 from univseg_core.research.settings import load_experiment
 from univseg_core.research.tables import class_rows, markdown, rows, write_tables
 from univseg_core.settings.file import ConfigError
@@ -74,13 +73,6 @@ def finished(root):
     # Begun, but not finished.
     (root / 'n2/seed1/univ_full').mkdir(parents=True)
     (root / 'n2/seed1/univ_full/model.univseg').touch()
-
-
-def test_mean_and_deviation():
-    assert SeedMean.from_values([]) is None
-    assert SeedMean.from_values([3.5]) == SeedMean(3.5, None, 1)
-    # Deviations from 4: −2, −1, 3; squares 4 + 1 + 9 = 14, over 3 − 1.
-    assert SeedMean.from_values([2, 3, 7]) == SeedMean(4, pytest.approx(math.sqrt(7)), 3)
 
 
 def test_the_table(experiment, root, finished):

@@ -1,21 +1,18 @@
 """A small renderer for the synthetic worlds: camera, solids, light and sensor."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from typing import NamedTuple, TypeAlias, TypeVar
 
 import cv2
 import numpy as np
-from univseg_core.demo.scenes.textures import Spots
+from univseg_core.demo.scenes.textures import Spots, Texture
 
 Vector: TypeAlias = Sequence[float] | np.ndarray
 """A place or a size (x, y, z) in metres, or a colour (red, green, blue)."""
 
 Vectors: TypeAlias = Sequence[Sequence[float]] | Sequence[np.ndarray] | np.ndarray
 """Several of these, or the points (K, 2) of an outline."""
-
-Texture: TypeAlias = Callable[[Spots], np.ndarray]
 
 Option = TypeVar('Option')
 
@@ -35,6 +32,9 @@ Share of things in a colour of the scene's palette instead of one that is usual 
 The more there are, the less colour tells of the class; a random forest on colour and location
 is to stay well below what a network can reach.
 """
+
+AROUND = np.array([[0, 1, 1], [1, 1, 1], [1, 1, 1]], np.uint8)
+"""The neighbourhood in which a pixel is on an outline if it holds more than one face."""
 
 BOX = np.array([  # The unit box over the origin: front, back, left, right, top, bottom
     [[-1, 0, -1], [1, 0, -1], [1, 2, -1], [-1, 2, -1]],
@@ -165,28 +165,15 @@ def place(points: Vector | Vectors, position: Vector, yaw: float = 0.0) -> np.nd
     return np.asarray(points, float) @ turn + np.asarray(position, float)
 
 
-def local_camera(scene: Scene, position: Vector, yaw: float) -> np.ndarray:
-    """Return where the camera is, seen from something placed at a position with a yaw."""
-    return place(scene.camera.position - np.asarray(position, float), (0, 0, 0), -yaw)
-
-
 def upright(outline: Vectors, depth: float = 0.0) -> np.ndarray:
     """Return the points (K, 3) of an outline (K, 2) of x and y that stands facing backwards."""
-    points = np.full((len(outline), 3), float(depth))
-    points[:, :2] = outline
-    return points
-
-
-@cache
-def round_outline(corners: int) -> np.ndarray:
-    """Return the outline (corners, 2) of a regular polygon of radius 1 with a level lower edge."""
-    angle = 2 * np.pi * (np.arange(corners) - 0.5) / corners - np.pi / 2
-    return np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    return np.column_stack([outline, np.full(len(outline), depth)])
 
 
 def disc(radius: float, x: float = 0.0, y: float = 0.0, corners: int = 14) -> np.ndarray:
-    """Return the outline (corners, 2) of a regular polygon around a centre."""
-    return round_outline(corners) * radius + (x, y)
+    """Return the outline (corners, 2) of a regular polygon with a level lower edge."""
+    angle = 2 * np.pi * (np.arange(corners) - 0.5) / corners - np.pi / 2
+    return np.stack([np.cos(angle), np.sin(angle)], axis=1) * radius + (x, y)
 
 
 def rectangle(left: float, bottom: float, right: float, top: float) -> np.ndarray:
@@ -307,61 +294,41 @@ def rasterise(scene: Scene, maps: np.ndarray, x: np.ndarray, y: np.ndarray,
     size = np.array([len(x), len(y)])
     nearest = np.zeros(size[::-1], np.float32)  # 1 / depth
     visible = np.zeros(size[::-1], np.int32)
-    seen, outlines = outlines_in_view(scene)
-    end = np.cumsum([len(outline) for outline in outlines])
-    pixels = np.concatenate(outlines) * focal + (size - 1) / 2
-    start = np.concatenate([[0], end[:-1]])
-    low = np.maximum(np.minimum.reduceat(pixels, start), 0).astype(int)
-    high = np.minimum(np.maximum.reduceat(pixels, start) + 2, size).astype(int)
-    pixels -= np.repeat(low, end - start, axis=0)
-    outlines = np.split(np.round(pixels * 16).astype(np.int32), end[:-1])
-    for i, outline, (left, top), (right, bottom) in zip(seen, outlines, low.tolist(),
-                                                        high.tolist(), strict=True):
+    for i, face in enumerate(scene.faces):
+        pixels = outline_in_view(scene.camera, face) * focal + (size - 1) / 2
+        if not len(pixels):
+            continue
+        left, top = np.maximum(pixels.min(0), 0).astype(int)
+        right, bottom = np.minimum(pixels.max(0) + 2, size).astype(int)
         if left >= right or top >= bottom:
             continue
         mask = np.zeros((bottom - top, right - left), np.uint8)
+        outline = np.round((pixels - (left, top)) * 16).astype(np.int32)
         cv2.fillPoly(mask, [outline], 1, shift=4)
         a, b, c = maps[i, 2]
         inverse_depth = (b * y[top:bottom] + c)[:, None] + a * x[left:right]
         window, owner = nearest[top:bottom, left:right], visible[top:bottom, left:right]
         # The outsides of a solid do not hide each other: the last one takes the shared edge,
         # unless its plane, carried on beyond that edge, is far away from there.
-        same_solid = owner >= scene.faces[i].first
+        same_solid = owner >= face.first
         taken = mask.view(bool) & (inverse_depth > np.where(same_solid, window / 2, window))
         np.copyto(window, inverse_depth, where=taken)
         np.copyto(owner, i, where=taken)
     return visible
 
 
-def outlines_in_view(scene: Scene) -> tuple[list[int], list[np.ndarray]]:
-    """Return which faces may be in the picture and their outlines (K, 2) at depth 1."""
-    camera = scene.camera
-    corners = np.concatenate([face.corners for face in scene.faces])
-    corners = (corners - camera.position) @ camera.rotation.T
-    end = np.cumsum([len(face.corners) for face in scene.faces])
-    start = np.concatenate([[0], end[:-1]])
-    depth = np.minimum.reduceat(corners[:, 2], start)
-    flat = corners[:, :2] / np.maximum(corners[:, 2:], NEAR)
-    reach = 0.51 / camera.focal  # half the longer side of the picture
-    seen = ((depth < NEAR) & (np.maximum.reduceat(corners[:, 2], start) > NEAR)
-            | (depth >= NEAR) & (np.minimum.reduceat(flat, start).max(1) < reach)
-            & (np.maximum.reduceat(flat, start).min(1) > -reach))
-    chosen = np.flatnonzero(seen).tolist()
-    return chosen, [flat[start[i]:end[i]] if depth[i] >= NEAR
-                    else clip_near(corners[start[i]:end[i]]) for i in chosen]
-
-
-def clip_near(outline: np.ndarray) -> np.ndarray:
-    """Return the picture (K, 2) at depth 1 of what of an outline (K, 3) lies before the camera."""
-    ahead = outline[:, 2] - NEAR
+def outline_in_view(camera: Camera, face: Face) -> np.ndarray:
+    """Return the picture (K, 2) at depth 1 of what of a face lies before the camera."""
+    corners = (face.corners - camera.position) @ camera.rotation.T
+    ahead = corners[:, 2] - NEAR
     kept = []
-    for i in range(len(outline)):
+    for i in range(len(corners)):
         if (ahead[i - 1] < 0) != (ahead[i] < 0):
             share = ahead[i - 1] / (ahead[i - 1] - ahead[i])
-            kept.append(outline[i - 1] + share * (outline[i] - outline[i - 1]))
+            kept.append(corners[i - 1] + share * (corners[i] - corners[i - 1]))
         if ahead[i] >= 0:
-            kept.append(outline[i])
-    return np.array([corner[:2] / corner[2] for corner in kept])
+            kept.append(corners[i])
+    return np.array([corner[:2] / corner[2] for corner in kept]).reshape(-1, 2)
 
 
 def shade(scene: Scene, maps: np.ndarray, normals: np.ndarray, cells: np.ndarray,
@@ -446,11 +413,7 @@ def shadows(scene: Scene, world: np.ndarray) -> np.ndarray:
 
 def smooth_outlines(picture: np.ndarray, visible: np.ndarray) -> np.ndarray:
     """Return the picture with the steps along the outlines of faces softened."""
-    outline = np.zeros(visible.shape, bool)
-    outline[:, 1:] |= visible[:, 1:] != visible[:, :-1]
-    outline[1:] |= visible[1:] != visible[:-1]
-    outline[:, :-1] |= outline[:, 1:]
-    outline[:-1] |= outline[1:]
+    outline = cv2.morphologyEx(visible.astype(np.float32), cv2.MORPH_GRADIENT, AROUND) > 0
     soft = cv2.GaussianBlur(picture, (3, 3), 0.8)
     picture[outline] = soft[outline]
     return picture

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 from univseg_core.demo.scenes import drawing as draw
-from univseg_core.demo.scenes import textures as textures
+from univseg_core.demo.scenes import textures
 from univseg_core.demo.scenes.drawing import Paint, Scene, Vector, Vectors
 
 CLASSES = {
@@ -314,7 +314,6 @@ def chair_style(scene: Scene) -> tuple[Paint, Paint, str]:
 
 def add_chair(scene: Scene, position: Vector, high: float) -> None:
     """Add a chair that stands alone."""
-    del high
     place_chair(scene, position, scene.uniform(0, 2 * np.pi), chair_style(scene))
 
 
@@ -345,7 +344,6 @@ def place_chair(scene: Scene, position: Vector, yaw: float,
 
 def add_floor_boxes(scene: Scene, position: Vector, high: float) -> None:
     """Add a few boxes that lie about."""
-    del high
     for x in (-.3, .3):
         add_box(scene, np.add(position, (x, 0, scene.uniform(-.2, .2))), scene.uniform(0.45, 0.65))
 

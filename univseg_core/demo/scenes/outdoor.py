@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 from univseg_core.demo.scenes import drawing as draw
-from univseg_core.demo.scenes import textures as textures
-from univseg_core.demo.scenes.drawing import Paint, Scene, Texture, Vector, Vectors
+from univseg_core.demo.scenes import textures
+from univseg_core.demo.scenes.drawing import Paint, Scene, Vector, Vectors
 
 CLASSES = {
     'road': (128, 64, 128), 'pavement': (244, 35, 232), 'building': (110, 110, 110),
@@ -336,7 +336,7 @@ def add_skyline(scene: Scene) -> None:
 # Plants, vehicles, people
 
 
-def leaf_paint(scene: Scene, texture: Texture, size: float) -> Paint:
+def leaf_paint(scene: Scene, texture: textures.Texture, size: float) -> Paint:
     """Return the paint of leaves or grass."""
     colour = scene.colour(PLANTS) * scene.uniform(0.7, 1.2)
     return Paint(texture, colour, colour * scene.uniform(0.2, 0.45), (size, size), 0)
@@ -401,7 +401,7 @@ def add_vehicle(scene: Scene, position: Vector, yaw: float) -> None:
     def panel(points: Vectors, paint: Paint) -> None:
         scene.add(draw.place(points, position, yaw), VEHICLE, paint)
 
-    towards = draw.local_camera(scene, position, yaw)
+    towards = draw.place(scene.camera.position - position, (0, 0, 0), -yaw)
     axles = outline[:, 0].min() * 0.62, outline[:, 0].max() * 0.62
     if abs(towards[0]) > width / 2:
         x = np.sign(towards[0]) * (width / 2 + .02)

@@ -6,7 +6,8 @@ shows there, (P,) in 0..1. Colours are drawn at random, so these patterns and th
 them are what tells the classes apart.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
 
 import cv2
 import numpy as np
@@ -24,6 +25,9 @@ class Spots(NamedTuple):
     v: np.ndarray
     face: np.ndarray
     sharp: np.ndarray
+
+
+Texture: TypeAlias = Callable[[Spots], np.ndarray]
 
 
 def make_noise() -> np.ndarray:
@@ -67,9 +71,19 @@ def inside(x: np.ndarray, low: float, high: float) -> np.ndarray:
     return ((x >= low) & (x <= high)).astype(np.float32)
 
 
+def stripes(x: np.ndarray, width: float) -> np.ndarray:
+    """Return 1 on the first `width` of each unit, else 0."""
+    return inside(fraction(x), 0, width)
+
+
 def joints(u: np.ndarray, v: np.ndarray, width: float) -> np.ndarray:
     """Return 1 on the lines between cells, `width` of a cell wide, else 0."""
-    return np.maximum(inside(fraction(u), 0, width), inside(fraction(v), 0, width))
+    return np.maximum(stripes(u, width), stripes(v, width))
+
+
+def clumps(scale: float, threshold: float, steepness: float) -> Texture:
+    """Return a texture of blots: where smooth noise of a scale exceeds a threshold."""
+    return lambda spots: np.clip((noise(spots, scale) - threshold) * steepness, 0, 1)
 
 
 def plain(spots: Spots) -> np.ndarray:
@@ -119,14 +133,8 @@ def slabs(spots: Spots) -> np.ndarray:
     return tiles(spots._replace(u=spots.u * 0.5 + 0.5 * (np.floor(spots.v) % 2)))
 
 
-def worn(spots: Spots) -> np.ndarray:
-    """Mix the wear of road paint."""
-    return np.clip((noise(spots, 0.7) - 0.45) * 3, 0, 1)
-
-
-def leaves(spots: Spots) -> np.ndarray:
-    """Mix clumps of leaves with dark gaps."""
-    return np.clip((noise(spots, 1.3) - 0.38) * 3.5, 0, 1)
+worn = clumps(0.7, 0.45, 3)  # road paint
+leaves = clumps(1.3, 0.38, 3.5)
 
 
 def grass(spots: Spots) -> np.ndarray:
@@ -166,15 +174,15 @@ def shop_facade(spots: Spots) -> np.ndarray:
 
 def pickets(spots: Spots) -> np.ndarray:
     """Mix upright boards with dark gaps."""
-    gap = inside(fraction(spots.u), 0, 0.35) * (0.4 + 0.6 * spots.sharp)
+    gap = stripes(spots.u, 0.35) * (0.4 + 0.6 * spots.sharp)
     rail = np.maximum(inside(fraction(spots.v), 0.2, 0.3), inside(fraction(spots.v), 0.7, 0.8))
     return np.maximum(gap * (1 - rail), 0.2 * noise(spots, 2))
 
 
 def rails(spots: Spots) -> np.ndarray:
     """Mix lengthwise boards with dark gaps and posts."""
-    post = inside(fraction(spots.u / 6), 0, 0.08)
-    return inside(fraction(spots.v * 4), 0, 0.4) * (1 - post) * 0.9
+    post = stripes(spots.u / 6, 0.08)
+    return stripes(spots.v * 4, 0.4) * (1 - post) * 0.9
 
 
 def mesh(spots: Spots) -> np.ndarray:
@@ -192,7 +200,7 @@ def glyphs(spots: Spots) -> np.ndarray:
 
 def bands(spots: Spots) -> np.ndarray:
     """Mix rings around a post."""
-    return inside(fraction(spots.v / 2), 0, 0.5)
+    return stripes(spots.v / 2, 0.5)
 
 
 def hub(spots: Spots) -> np.ndarray:
@@ -208,7 +216,7 @@ def planks(spots: Spots) -> np.ndarray:
     """Mix boards of different tone with joints and grain."""
     row = spots.v * 2.5
     u = spots.u * 0.4 + chance(np.zeros_like(row), row, spots.face)
-    gap = np.maximum(inside(fraction(row), 0, 0.08), inside(fraction(u), 0, 0.015))
+    gap = np.maximum(stripes(row, 0.08), stripes(u, 0.015))
     tone = 0.5 * chance(u, row, spots.face)
     grain = noise(spots._replace(u=spots.u * 0.3, v=row), 2)
     return np.maximum(tone + 0.3 * grain, gap * spots.sharp)
@@ -228,17 +236,15 @@ def panels(spots: Spots) -> np.ndarray:
 
 def beams(spots: Spots) -> np.ndarray:
     """Mix broad beams."""
-    return np.maximum(inside(fraction(spots.v), 0, 0.25), 0.15 * noise(spots))
+    return np.maximum(stripes(spots.v, 0.25), 0.15 * noise(spots))
 
 
 def wallpaper(spots: Spots) -> np.ndarray:
     """Mix upright stripes."""
-    return inside(fraction(spots.u), 0, 0.5) * (0.6 + 0.4 * noise(spots))
+    return stripes(spots.u, 0.5) * (0.6 + 0.4 * noise(spots))
 
 
-def plaster(spots: Spots) -> np.ndarray:
-    """Mix rough plaster."""
-    return np.clip((noise(spots, 2) - 0.3) * 1.5, 0, 1)
+plaster = clumps(2, 0.3, 1.5)
 
 
 def wall_tiles(spots: Spots) -> np.ndarray:
@@ -247,22 +253,16 @@ def wall_tiles(spots: Spots) -> np.ndarray:
     return joints(spots.u + 0.5 * (np.floor(row) % 2), row, 0.1) * spots.sharp
 
 
-def recess(spots: Spots, columns: int, rows: int, margin: float) -> np.ndarray:
-    """Mix the outlines of panels sunk into a surface, so many in each cell."""
-    u, v = fraction(spots.u * columns), fraction(spots.v * rows)
-    outer = inside(u, margin, 1 - margin) * inside(v, margin, 1 - margin)
-    edge = margin + 0.07
-    return outer - inside(u, edge, 1 - edge) * inside(v, edge, 1 - edge)
-
-
 def door_panels(spots: Spots) -> np.ndarray:
-    """Mix a door of six panels."""
-    return recess(spots, 2, 3, 0.14)
+    """Mix the outlines of six panels sunk into a door."""
+    u, v = fraction(spots.u * 2), fraction(spots.v * 3)
+    return (inside(u, 0.14, 0.86) * inside(v, 0.14, 0.86)
+            - inside(u, 0.21, 0.79) * inside(v, 0.21, 0.79))
 
 
 def door_boards(spots: Spots) -> np.ndarray:
     """Mix a door of upright boards."""
-    return np.maximum(inside(fraction(spots.u * 5), 0, 0.12), 0.15 * noise(spots, 3))
+    return np.maximum(stripes(spots.u * 5, 0.12), 0.15 * noise(spots, 3))
 
 
 def door_glass(spots: Spots) -> np.ndarray:
@@ -280,12 +280,10 @@ def landscape(spots: Spots) -> np.ndarray:
 
 def blind(spots: Spots) -> np.ndarray:
     """Mix the slats of a blind."""
-    return inside(fraction(spots.v), 0, 0.3) * 0.7
+    return stripes(spots.v, 0.3) * 0.7
 
 
-def abstract(spots: Spots) -> np.ndarray:
-    """Mix blots."""
-    return np.clip((noise(spots, 3) - 0.45) * 12, 0, 1)
+abstract = clumps(3, 0.45, 12)
 
 
 def mosaic(spots: Spots) -> np.ndarray:
@@ -318,4 +316,4 @@ def carton(spots: Spots) -> np.ndarray:
 
 def diffuser(spots: Spots) -> np.ndarray:
     """Mix the ribs of a lamp's cover."""
-    return inside(fraction(spots.u), 0, 0.3) * spots.sharp
+    return stripes(spots.u, 0.3) * spots.sharp
