@@ -6,17 +6,15 @@ https://www.cityscapes-dataset.com; ids and colours: its scripts' helpers/labels
 
 from pathlib import Path
 
-import numpy as np
 from univseg_core.datasets.folders import DataError, LabelReader, Sample
 from univseg_core.datasets.layouts.layout import (
-    check_present,
+    Codes,
+    complete,
     files_below,
-    label_files,
     Layout,
-    lookup_table,
-    read_through,
+    names_below,
 )
-from univseg_core.domains import Domain, IGNORE_INDEX
+from univseg_core.domains import IGNORE_INDEX
 from univseg_core.pictures.images import read_label
 
 CLASSES = {  # id in the label files: name, colour; in the order of the train ids
@@ -41,8 +39,8 @@ CLASSES = {  # id in the label files: name, colour; in the order of the train id
     33: ('bicycle', (119, 11, 32)),
 }
 # The other ids up to 33 are not evaluated: void.
-TABLE = lookup_table(dict.fromkeys(range(34), IGNORE_INDEX)
-                     | {code: index for index, code in enumerate(CLASSES)})
+read_label_ids = Codes(dict.fromkeys(range(34), IGNORE_INDEX)
+                       | {code: index for index, code in enumerate(CLASSES)})
 
 IMAGE = '_leftImg8bit.png'
 LABEL_IDS, TRAIN_IDS = '_gtFine_labelIds.png', '_gtFine_labelTrainIds.png'
@@ -54,8 +52,7 @@ def samples(root: Path, part: str) -> list[Sample]:
     labels = root / 'gtFine' / part
     if not labels.is_dir():
         raise DataError(f'{labels}: no such folder; gtFine_trainvaltest.zip holds it')
-    found = {(city.name, file.name) for city in labels.iterdir() if city.is_dir()
-             for file in city.iterdir()}
+    found = names_below(labels)
     result = []
     reader: LabelReader
     for image in images:
@@ -65,8 +62,7 @@ def samples(root: Path, part: str) -> list[Sample]:
         else:
             ending, reader = LABEL_IDS, read_label_ids
         result.append(Sample(image, labels / city / (stem + ending), reader, root))
-    check_present(label_files(result), root, 'label maps')
-    return result
+    return complete(result, root)
 
 
 def extra(root: Path) -> list[Sample]:
@@ -74,11 +70,6 @@ def extra(root: Path) -> list[Sample]:
     images = files_below(root / 'leftImg8bit' / 'train_extra', [IMAGE],
                          'leftImg8bit_trainextra.zip')
     return [Sample(image, root=root) for image in images]
-
-
-def read_label_ids(path: Path, domain: Domain) -> np.ndarray:
-    """Return a *_labelIds.png as (H, W) uint8 train ids, 255 where void."""
-    return read_through(path, TABLE)
 
 
 LAYOUT = Layout(

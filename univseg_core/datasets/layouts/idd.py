@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from univseg_core.datasets.folders import DataError, LabelReader, Sample
-from univseg_core.datasets.layouts.layout import check_present, files_below, label_files, Layout
+from univseg_core.datasets.layouts.layout import complete, files_below, Layout, names_below
 from univseg_core.domains import Domain, IGNORE_INDEX
 from univseg_core.pictures.images import ImageError, read_label
 
@@ -65,17 +65,15 @@ def samples(root: Path, part: str) -> list[Sample]:
     for piece in pieces:
         images = files_below(piece / 'leftImg8bit' / part, IMAGES, "IDD's segmentation archive")
         labels = piece / 'gtFine' / part
-        made = {(drive.name, file.name) for drive in labels.glob('*') if drive.is_dir()
-                for file in drive.iterdir() if file.name.endswith(LEVEL_3)}
+        found = names_below(labels)
         for image in images:
             drive, stem = image.parent.name, image.name.rpartition('_')[0]
-            if (drive, stem + LEVEL_3) in made:
+            if (drive, stem + LEVEL_3) in found:
                 ending, reader = LEVEL_3, read_label
             else:
                 ending, reader = POLYGONS, read_polygons
             result.append(Sample(image, labels / drive / (stem + ending), reader, root))
-    check_present(label_files(result), root, 'label files')
-    return result
+    return complete(result, root, 'label files')
 
 
 def read_polygons(path: Path, domain: Domain) -> np.ndarray:
