@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 from univseg_core.datasets.folders import read_sample, Sample
-from univseg_core.domains import Domain, IGNORE_INDEX
+from univseg_core.domains import Domain
 from univseg_core.errors import UnivsegError
 from univseg_core.inference.segmenter import Segmenter
+from univseg_core.measuring.evaluation import count_pairs
 from univseg_core.method.label_embeddings import absent_classes
 from univseg_core.method.pixel_statistics import class_shares, ClassMeans
 from univseg_core.pictures.images import resize_label
@@ -84,13 +85,6 @@ def nearest(row: np.ndarray, count: int) -> list[int]:
     """Return the columns of a row's largest values (C,), at most `count`; NaN is left out."""
     order = np.argsort(-row, kind='stable')
     return [int(column) for column in order[:count] if not np.isnan(row[column])]
-
-
-def count_pairs(truth: np.ndarray, mask: np.ndarray, rows: int, columns: int) -> np.ndarray:
-    """Return how many pixels have each pair of classes, (rows, columns) int64; void counts not."""
-    known = (truth != IGNORE_INDEX) & (mask != IGNORE_INDEX)
-    pairs = truth[known].astype(np.int64) * columns + mask[known]
-    return np.bincount(pairs, minlength=rows * columns).reshape(rows, columns)
 
 
 def measure_correspondences(segmenter: Segmenter, samples: Mapping[str, Sequence[Sample]]
@@ -165,6 +159,6 @@ def _count_domain(segmenter: Segmenter, domain: Domain, files: Sequence[Sample],
             each.update(vectors.flatten(1).double().cpu(), shares)
         pixels += np.bincount(label.ravel(), minlength=256)[:classes]
         for other, count in counts.items():
-            mask = segmenter.prototype_mask(encoded, other)
-            count += count_pairs(label, mask, *count.shape)
+            rows, columns = count.shape  # void is beyond them
+            count += count_pairs(label, segmenter.prototype_mask(encoded, other))[:rows, :columns]
     return means, pixels, counts

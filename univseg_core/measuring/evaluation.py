@@ -70,6 +70,12 @@ class DomainResult:
         return values | ({} if change is None else {'change': _json_number(change)})
 
 
+def count_pairs(truth: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Return how many pixels have each pair of values (truth, mask), (256, 256) int64."""
+    pairs = truth.astype(np.uint16) << 8 | mask
+    return np.bincount(pairs.ravel(), minlength=256 * 256).reshape(256, 256)
+
+
 class ConfusionCount:
     """Counts pixels of (mask, truth) pairs of one domain in one confusion matrix."""
 
@@ -79,8 +85,7 @@ class ConfusionCount:
 
     def add(self, mask: np.ndarray, truth: np.ndarray) -> None:
         """Add a mask and its truth, each (H, W) uint8; those whose truth is 255 do not count."""
-        pairs = truth.astype(np.uint16) << 8 | mask
-        self._counts += np.bincount(pairs.ravel(), minlength=256 * 256).reshape(256, 256)
+        self._counts += count_pairs(truth, mask)
 
     def result(self) -> DomainResult:
         """Return the result of all pairs that were added."""
@@ -153,13 +158,11 @@ def _one_ahead(files: Sequence[Sample],
                domain: Domain) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield each sample's image and truth, in order, while a thread reads the next one."""
     with ThreadPoolExecutor(1) as pool:
-        coming = None
-        for sample in files:
-            before, coming = coming, pool.submit(read_sample, sample, domain)
-            if before is not None:
-                yield before.result()
-        if coming is not None:
-            yield coming.result()
+        futures = (pool.submit(read_sample, sample, domain) for sample in files)
+        coming = next(futures, None)
+        while coming is not None:
+            now, coming = coming, next(futures, None)
+            yield now.result()
 
 
 def table(rows: Mapping[str, Sequence[float]], domains: Sequence[str]) -> str:

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 from univseg_core.pictures.encoded import encoded_size
-from univseg_core.pictures.images import ImageError
+from univseg_core.pictures.images import ImageError, opencv_picture
 
 MAX_PIXELS = 2 ** 26
 """The most pixels that a file may claim to hold before memory is taken for them (two of 8K)."""
@@ -55,10 +55,7 @@ def _checked_size(data: bytes) -> tuple[int, int]:
 
 
 def _decode(data: bytes, flags: int) -> np.ndarray:
-    try:
-        picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error:
-        picture = None
+    picture = opencv_picture(np.frombuffer(data, np.uint8), flags)
     if picture is None:
         raise ImageError('damaged')
     return picture

@@ -22,8 +22,8 @@ from univseg_core.datasets.layouts.layout import (
 from univseg_core.domains import Domain, IGNORE_INDEX
 from univseg_core.pictures.images import ImageError, read_image
 
-# In the order of the version of 11 classes; of each, the colours that the original label files have
-# for the classes that it groups, the first of which is its own.
+# In the order of the version of 11 classes. Of each, the colours of the classes that it groups, as
+# the original label files have them; the first is its own.
 COLOURS = {
     'Sky': [(128, 128, 128)],
     'Building': [(128, 0, 0),  # Building

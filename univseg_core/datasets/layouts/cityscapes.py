@@ -12,7 +12,7 @@ from univseg_core.datasets.layouts.layout import (
     complete,
     files_below,
     Layout,
-    names_below,
+    samples_beside,
 )
 from univseg_core.domains import IGNORE_INDEX
 from univseg_core.pictures.images import read_label
@@ -52,17 +52,8 @@ def samples(root: Path, part: str) -> list[Sample]:
     labels = root / 'gtFine' / part
     if not labels.is_dir():
         raise DataError(f'{labels}: no such folder; gtFine_trainvaltest.zip holds it')
-    found = names_below(labels)
-    result = []
-    reader: LabelReader
-    for image in images:
-        city, stem = image.parent.name, image.name.removesuffix(IMAGE)
-        if (city, stem + LABEL_IDS) not in found and (city, stem + TRAIN_IDS) in found:
-            ending, reader = TRAIN_IDS, read_label
-        else:
-            ending, reader = LABEL_IDS, read_label_ids
-        result.append(Sample(image, labels / city / (stem + ending), reader, root))
-    return complete(result, root)
+    readers: dict[str, LabelReader] = {LABEL_IDS: read_label_ids, TRAIN_IDS: read_label}
+    return complete(samples_beside(images, labels, readers, LABEL_IDS, root), root)
 
 
 def extra(root: Path) -> list[Sample]:

@@ -67,9 +67,20 @@ def files_below(folder: Path, endings: Sequence[str], source: str) -> list[Path]
     return files
 
 
-def names_below(folder: Path) -> set[tuple[str, str]]:
-    """Return the files one folder below `folder`, each as the names of its folder and its own."""
-    return {(file.parent.name, file.name) for file in folder.glob('*/*')}
+def samples_beside(images: Iterable[Path], labels: Path, readers: Mapping[str, LabelReader],
+                   expected: str, root: Path) -> list[Sample]:
+    """
+    Pair images FOLDER/NAME_….png with the label files FOLDER/NAMEending below `labels`.
+
+    The ending is the first of `readers` of which there is a file, and `expected` without one.
+    """
+    there = {(file.parent.name, file.name) for file in labels.glob('*/*')}
+    samples = []
+    for image in images:
+        folder, name = image.parent.name, image.name.rpartition('_')[0]
+        ending = next((each for each in readers if (folder, name + each) in there), expected)
+        samples.append(Sample(image, labels / folder / (name + ending), readers[ending], root))
+    return samples
 
 
 def complete(samples: list[Sample], root: Path, labels: str = 'label maps') -> list[Sample]:

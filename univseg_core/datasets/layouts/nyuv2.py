@@ -5,7 +5,8 @@ https://cs.nyu.edu/~fergus/datasets/nyu_depth_v2.html; 40 classes: Gupta et al.,
 Couprie et al., ICLR 2013.
 """
 
-from functools import cache as once, partial
+from functools import cache as once
+from functools import partial
 from pathlib import Path
 
 import numpy as np

@@ -108,7 +108,12 @@ def _figure(sections: Sequence[Section]) -> 'Figure':
     columns = max(len(section.titles) for section in sections)
     width = columns * (COLUMN + GAP) - GAP + 2 * MARGIN
     figure = new_figure(width, 1)
-    texts, pictures, y = [], [], MARGIN  # places in inches; the height is known in the end
+    pictures, y = [], MARGIN  # places in inches; the height is known in the end
+
+    def write(left: float, bottom: float, text: str, weight: str = 'normal') -> None:
+        figure.text(left, bottom, text, color=INK, fontsize=10, fontweight=weight,
+                    transform=figure.dpi_scale_trans)
+
     for section in reversed(sections):
         handles = swatches(section.domain, section.classes)
         if section.void:
@@ -119,13 +124,11 @@ def _figure(sections: Sequence[Section]) -> 'Figure':
             pictures += [(MARGIN + i * (COLUMN + GAP), y, height, picture)
                          for i, picture in enumerate(row)]
             y += height + GAP
-        texts += [(MARGIN + i * (COLUMN + GAP), y + 0.04, title, 'normal')
-                  for i, title in enumerate(section.titles)]
-        texts.append((MARGIN, y + TITLE, section.domain.name, 'bold'))
+        for i, title in enumerate(section.titles):
+            write(MARGIN + i * (COLUMN + GAP), y + 0.04, title)
+        write(MARGIN, y + TITLE, section.domain.name, 'bold')
         y += TITLE + HEADING
     figure.set_size_inches(width, y)
-    for left, bottom, text, weight in texts:
-        figure.text(left / width, bottom / y, text, color=INK, fontsize=10, fontweight=weight)
     for left, bottom, height, picture in pictures:
         axis = figure.add_axes((left / width, bottom / y, COLUMN / width, height / y))
         axis.imshow(picture, interpolation='nearest', aspect='auto')
