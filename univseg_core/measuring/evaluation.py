@@ -77,10 +77,14 @@ def count_pairs(truth: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 class ConfusionCount:
-    """Counts pixels of (mask, truth) pairs of one domain in one confusion matrix."""
+    """
+    Counts pixels of (mask, truth) pairs of one domain in one confusion matrix.
 
-    def __init__(self, domain: Domain):
-        self._domain = domain
+    `absent` is the IoU that its result has for classes that do not occur.
+    """
+
+    def __init__(self, domain: Domain, absent: float = np.nan):
+        self._domain, self._absent = domain, absent
         self._counts = np.zeros((256, 256), np.int64)  # truth, mask
 
     def add(self, mask: np.ndarray, truth: np.ndarray) -> None:
@@ -92,7 +96,7 @@ class ConfusionCount:
         classes = len(self._domain.classes)
         confusion = self._counts[:classes, :classes + 1].copy()
         confusion[:, classes] = self._counts[:classes, classes:].sum(1)
-        return DomainResult(self._domain, confusion)
+        return DomainResult(self._domain, confusion, absent=self._absent)
 
 
 def measure(domain: Domain, pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> DomainResult:
@@ -121,14 +125,15 @@ def evaluate(segmenter: Segmenter, samples: Mapping[str, Sequence[Sample]], *,
     UnivsegError where the model has no label embeddings.
     """
     results = {}
-    label_spaces = list(segmenter.domains)
-    if sum(len(domain.classes) for domain in segmenter.domains.values()) > IGNORE_INDEX:
-        label_spaces = []  # more labels than a mask can hold
+    # Unless there are more labels than a mask can hold.
+    of_all = prototypes and sum(
+        len(domain.classes) for domain in segmenter.domains.values()) <= IGNORE_INDEX
+    absent = 0.0 if protocol == 'paper' else np.nan
     for name, files in samples.items():
         domain = segmenter.domains[name]
         if protocol == 'paper':
             files = files[:PAPER_IMAGES]
-        heads, nearest, nearest_of_all = (ConfusionCount(domain) for _ in range(3))
+        heads, nearest, nearest_of_all = (ConfusionCount(domain, absent) for _ in range(3))
         for i, (image, truth) in enumerate(tqdm(
                 _one_ahead(files, domain), f'evaluate {name}', len(files), unit='image',
                 leave=False, disable=not progress)):
@@ -143,14 +148,12 @@ def evaluate(segmenter: Segmenter, samples: Mapping[str, Sequence[Sample]], *,
                 shown(name, i, image, truth, mask)
             if prototypes:
                 nearest.add(segmenter.prototype_mask(encoded, name), truth)
-            if prototypes and label_spaces:
-                nearest_of_all.add(segmenter.prototype_mask(encoded, name, label_spaces), truth)
-        absent = 0.0 if protocol == 'paper' else np.nan
+            if of_all:
+                nearest_of_all.add(
+                    segmenter.prototype_mask(encoded, name, list(segmenter.domains)), truth)
         results[name] = replace(
-            heads.result(), absent=absent,
-            prototypes=replace(nearest.result(), absent=absent) if prototypes else None,
-            prototypes_of_all=replace(nearest_of_all.result(), absent=absent)
-            if prototypes and label_spaces else None)
+            heads.result(), prototypes=nearest.result() if prototypes else None,
+            prototypes_of_all=nearest_of_all.result() if of_all else None)
     return results
 
 
