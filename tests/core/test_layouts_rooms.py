@@ -82,7 +82,7 @@ def test_sun_labels_are_extracted_once(sun, cache_folder, monkeypatch):
 def test_an_extraction_that_was_cut_off_goes_on(sun, cache_folder):
     sun_rgbd.samples(sun, 'train')
     before = times(cache_folder)
-    (index,) = cache_folder.glob('*/images.json')
+    (index,) = cache_folder.glob('*/complete.json')
     index.unlink()
     lost = index.parent / 'label' / '000002.png'
     content = lost.read_bytes()

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import ParamSpec
+from typing import Any
 
 import numpy as np
 from univseg_core.batches.parts import (
@@ -20,8 +20,6 @@ from univseg_core.domains import Domain
 from univseg_core.errors import UnivsegError
 from univseg_core.machine.resources import in_threads
 from univseg_core.settings.config import DomainSection, RunConfig
-
-Arguments = ParamSpec('Arguments')
 
 PARTS = ('labelled', 'unlabelled', 'validation')
 SIZES_SHOWN = 4
@@ -86,10 +84,9 @@ def _check_domain(config: RunConfig, name: str, section: DomainSection,
     domain = config.domain(name)
     check = DomainCheck(domain, section.dataset)
 
-    def listed(function: Callable[Arguments, list[Sample]], *arguments: Arguments.args,
-               **options: Arguments.kwargs) -> list[Sample]:
+    def listed(function: Callable[..., list[Sample]], *arguments: Any) -> list[Sample]:
         try:
-            return function(*arguments, **options)
+            return function(*arguments)
         except DataError as error:
             check.problems.append(str(error))
             return []

@@ -1,6 +1,6 @@
 """Cut-mix of unlabelled crops (French et al., BMVC 2020): a box of each comes from its partner."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,16 +31,9 @@ class CutMix:
         """Return values (n, C, h, w) of the unmixed crops' cells, mixed as the crops are."""
         return torch.where(self.inside[:, None], values[self.partners], values)
 
-    def to(self, device: torch.device | str) -> 'CutMix':
-        """Return it on a device; from pinned memory, without waiting for the copy."""
-        return CutMix(*(tensor.to(device, non_blocking=True) for tensor in self._tensors()))
-
-    def pin_memory(self) -> 'CutMix':
-        """Return it in page-locked memory."""
-        return CutMix(*(tensor.pin_memory() for tensor in self._tensors()))
-
-    def _tensors(self) -> tuple[torch.Tensor, ...]:
-        return self.unmixed, self.inside, self.partners
+    def moved(self, move: Callable[[torch.Tensor], torch.Tensor]) -> 'CutMix':
+        """Return it with all its tensors moved."""
+        return CutMix(move(self.unmixed), move(self.inside), move(self.partners))
 
 
 def mixing_groups(count: int) -> list[int]:

@@ -5,12 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 import logging
 
-from univseg_core.batches.parts import (
-    extra_samples,
-    further_unlabelled,
-    other_counts,
-    samples_of,
-)
+from univseg_core.batches.parts import extra_samples, further_unlabelled, other_counts, samples_of
 from univseg_core.batches.splits import choose_labelled
 from univseg_core.datasets.folders import DataError, read_sample, Sample
 from univseg_core.domains import Domain, IGNORE_INDEX

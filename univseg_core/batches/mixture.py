@@ -1,6 +1,6 @@
 """One stream of batches: labelled and unlabelled crops of every domain."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import chain
@@ -47,14 +47,15 @@ class Batch:
 
     def to(self, device: torch.device | str) -> 'Batch':
         """Return the batch on a device; from pinned memory, without waiting for the copy."""
-        return replace(self, images=self.images.to(device, non_blocking=True),
-                       targets=self.targets.to(device, non_blocking=True),
-                       mixes={name: mix.to(device) for name, mix in self.mixes.items()})
+        return self._moved(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> 'Batch':
         """Return the batch in page-locked memory (what a DataLoader asks for by this name)."""
-        return replace(self, images=self.images.pin_memory(), targets=self.targets.pin_memory(),
-                       mixes={name: mix.pin_memory() for name, mix in self.mixes.items()})
+        return self._moved(torch.Tensor.pin_memory)
+
+    def _moved(self, move: Callable[[torch.Tensor], torch.Tensor]) -> 'Batch':
+        return replace(self, images=move(self.images), targets=move(self.targets),
+                       mixes={name: mix.moved(move) for name, mix in self.mixes.items()})
 
 
 class FaultCount:

@@ -1,7 +1,7 @@
 """Decoded images at the training size: held in memory where they fit, else read each time."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import logging
 from pathlib import Path
 
@@ -58,8 +58,7 @@ class ImageStore:
     def read(self, sample: Sample) -> Arrays:
         """Return an image and its label (None where unlabelled) from their files."""
         image, label = read_sample(sample, self._domain)
-        height, width = label.shape
-        size = fit_size(height, width, self._image_size)
+        size = fit_size(*label.shape, self._image_size)
         return (resize_image(image, *size),
                 None if sample.label is None else resize_label(label, *size))
 
@@ -88,19 +87,17 @@ def prepare_stores(data: Mapping[str, DomainData], image_size: int | None, *,
     the available memory. An image that is both labelled and unlabelled is held once. One that
     cannot be read is not held, and no error yet. `unlabelled` says whether those are wanted.
     """
-    labelled_stores, unlabelled_stores, to_hold = {}, {}, []
+    stores, to_hold = Stores({}, {}, in_memory=False), []
     for name, d in data.items():
-        memory: dict[Path, Arrays] = {}
-        labelled_stores[name] = store = ImageStore(d.labelled, d.domain, image_size, memory)
+        store = stores.labelled[name] = ImageStore(d.labelled, d.domain, image_size)
         to_hold.append((store, d.labelled))
         if unlabelled and d.unlabelled:
-            unlabelled_stores[name] = store = ImageStore(d.unlabelled, d.domain, image_size,
-                                                         memory)
             held = {sample.image for sample in d.labelled}
+            store = stores.unlabelled[name] = ImageStore(d.unlabelled, d.domain, image_size,
+                                                         store.memory)
             to_hold.append((store, [sample for sample in dict.fromkeys(d.unlabelled)
                                     if sample.image not in held]))
-    in_memory = _hold(to_hold, processes, progress)
-    return Stores(labelled_stores, unlabelled_stores, in_memory)
+    return replace(stores, in_memory=_hold(to_hold, processes, progress))
 
 
 def _hold(parts: Sequence[tuple[ImageStore, list[Sample]]], processes: int,

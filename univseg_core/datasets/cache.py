@@ -1,14 +1,15 @@
 """What is extracted from a data set's archives once, and kept for the next time."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 import fcntl
 import hashlib
+import json
 import logging
 import os
 from pathlib import Path
 
-from univseg_core.files import remove_leftovers
+from univseg_core.files import remove_leftovers, write_text
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,22 @@ def folder_for(name: str, source: Path) -> Path:
     facts = source.stat()
     key = f'{source.resolve()}:{facts.st_size}:{facts.st_mtime_ns}'
     return cache_folder() / f'{name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}'
+
+
+def extracted_once(name: str, source: Path,
+                   extract: Callable[[Path], Mapping]) -> tuple[Path, Mapping]:
+    """
+    Return the folder for what comes from a file, and what `extract` returned of it.
+
+    `extract` writes into the folder, once: what it returns, plain JSON values, is kept there.
+    """
+    folder = folder_for(name, source)
+    done = folder / 'complete.json'
+    if not done.is_file():
+        with claimed(folder):
+            if not done.is_file():
+                write_text(done, json.dumps(extract(folder)))
+    return folder, json.loads(done.read_text(encoding='utf-8'))
 
 
 @contextmanager

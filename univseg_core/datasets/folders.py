@@ -23,7 +23,7 @@ class Sample:
     """
     An image file, and its label file where there is one.
 
-    `read_label` is a function of a module: all that another process needs of it is its name.
+    `read_label` can be pickled: other processes need it, too.
     `root` is the folder from which a data set's names count, where an image's own may repeat.
     """
 

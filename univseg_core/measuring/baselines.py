@@ -4,16 +4,14 @@ What a network must beat: guesses from the location alone, and a forest on colou
 Both learn from the same labelled images as the network.
 """
 
-from collections.abc import Iterator, Sequence
-
 import cv2
 import numpy as np
 from sklearn.ensemble import RandomForestClassifier
 from univseg_core.batches.dataset import DomainData
-from univseg_core.datasets.folders import read_sample, Sample
-from univseg_core.domains import Domain, IGNORE_INDEX
+from univseg_core.batches.stores import ImageStore
+from univseg_core.domains import IGNORE_INDEX
 from univseg_core.measuring.evaluation import DomainResult, measure
-from univseg_core.pictures.images import fit_size, resize_image, resize_label
+from univseg_core.pictures.images import resize_label
 
 PIXELS = 100_000
 """Labelled pixels that the forest learns from."""
@@ -27,12 +25,11 @@ def location_prior(data: DomainData, grid: tuple[int, int] = (180, 240)) -> Doma
     """
     classes = len(data.domain.classes)
     counts = np.zeros((classes, *grid), np.int64)
-    for sample in data.labelled:
-        label = resize_label(read_sample(sample, data.domain)[1], *grid)
-        counts += label == np.arange(classes)[:, None, None]
+    for _, label in ImageStore(data.labelled, data.domain, None):
+        counts += resize_label(label, *grid) == np.arange(classes)[:, None, None]
     prior = counts.argmax(0).astype(np.uint8)
-    truths = (read_sample(sample, data.domain)[1] for sample in data.validation)
-    return measure(data.domain, ((resize_label(prior, *truth.shape), truth) for truth in truths))
+    return measure(data.domain, ((resize_label(prior, *truth.shape), truth)
+                                 for _, truth in ImageStore(data.validation, data.domain, None)))
 
 
 def random_forest(data: DomainData, image_size: int | None, seed: int = 0,
@@ -45,24 +42,18 @@ def random_forest(data: DomainData, image_size: int | None, seed: int = 0,
     generator = np.random.default_rng(seed)
     share = PIXELS // len(data.labelled)
     inputs, targets = [], []
-    for sample in data.labelled:
-        image, label = _scaled(sample, data.domain, image_size)
+    for image, label in ImageStore(data.labelled, data.domain, image_size):
         candidates = np.flatnonzero(label.ravel() != IGNORE_INDEX)
         chosen = generator.choice(candidates, min(share, len(candidates)), replace=False)
         inputs.append(pixel_values(image)[chosen])
         targets.append(label.ravel()[chosen])
     forest = RandomForestClassifier(trees, min_samples_leaf=5, n_jobs=-1, random_state=seed)
     forest.fit(np.concatenate(inputs), np.concatenate(targets))
-    return measure(data.domain, _forest_masks(forest, data.validation, data.domain, image_size))
-
-
-def _forest_masks(forest: RandomForestClassifier, samples: Sequence[Sample], domain: Domain,
-                  image_size: int | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    for sample in samples:
-        image, _ = _scaled(sample, domain, image_size)
-        mask = forest.predict(pixel_values(image)).reshape(image.shape[:2])
-        truth = read_sample(sample, domain)[1]
-        yield resize_label(mask.astype(np.uint8), *truth.shape), truth
+    masks = (forest.predict(pixel_values(image)).reshape(image.shape[:2]).astype(np.uint8)
+             for image, _ in ImageStore(data.validation, data.domain, image_size))
+    truths = (truth for _, truth in ImageStore(data.validation, data.domain, None))
+    return measure(data.domain, ((resize_label(mask, *truth.shape), truth)
+                                 for mask, truth in zip(masks, truths, strict=True)))
 
 
 def pixel_values(image: np.ndarray) -> np.ndarray:
@@ -72,11 +63,3 @@ def pixel_values(image: np.ndarray) -> np.ndarray:
     location = np.stack([x / width, y / height], axis=-1)
     hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
     return np.concatenate([image, hsv, location], axis=-1, dtype=np.float32).reshape(-1, 8)
-
-
-def _scaled(sample: Sample, domain: Domain,
-            image_size: int | None) -> tuple[np.ndarray, np.ndarray]:
-    image, label = read_sample(sample, domain)
-    height, width = label.shape
-    size = fit_size(height, width, image_size)
-    return resize_image(image, *size), resize_label(label, *size)

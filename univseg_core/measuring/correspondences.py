@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 from univseg_core.datasets.folders import read_sample, Sample
-from univseg_core.domains import Domain, IGNORE_INDEX
+from univseg_core.domains import Domain
 from univseg_core.errors import UnivsegError
 from univseg_core.inference.segmenter import Segmenter
-from univseg_core.method.label_embeddings import absent_classes
+from univseg_core.measuring.evaluation import count_pairs
 from univseg_core.method.pixel_statistics import class_shares, ClassMeans
 from univseg_core.pictures.images import resize_label
 
@@ -86,13 +86,6 @@ def nearest(row: np.ndarray, count: int) -> list[int]:
     return [int(column) for column in order[:count] if not np.isnan(row[column])]
 
 
-def count_pairs(truth: np.ndarray, mask: np.ndarray, rows: int, columns: int) -> np.ndarray:
-    """Return how many pixels have each pair of classes, (rows, columns) int64; void counts not."""
-    known = (truth != IGNORE_INDEX) & (mask != IGNORE_INDEX)
-    pairs = truth[known].astype(np.int64) * columns + mask[known]
-    return np.bincount(pairs, minlength=rows * columns).reshape(rows, columns)
-
-
 def measure_correspondences(segmenter: Segmenter, samples: Mapping[str, Sequence[Sample]]
                             ) -> dict[tuple[str, str], Correspondence]:
     """
@@ -108,7 +101,8 @@ def measure_correspondences(segmenter: Segmenter, samples: Mapping[str, Sequence
         raise CorrespondenceError('correspondences are between domains, and there is only '
                                   f'{", ".join(samples)}')
     domains = {name: segmenter.domains[name] for name in samples}
-    labelled = {name: _has_label_embedding(segmenter, domain) for name, domain in domains.items()}
+    labelled = {name: segmenter.label_embeddings(name).view(len(each.classes), -1).any(1).numpy(
+        force=True) for name, each in domains.items()}
     features, embedding, pixels = {}, {}, {}
     counts: dict[tuple[str, str], np.ndarray] = {}
     for name, files in samples.items():
@@ -130,12 +124,6 @@ def measure_correspondences(segmenter: Segmenter, samples: Mapping[str, Sequence
             domains[i], domains[j], pixels[i], cosines(from_middle[i], from_middle[j]),
             cosines(as_they_are[i], as_they_are[j]), shares)
     return results
-
-
-def _has_label_embedding(segmenter: Segmenter, domain: Domain) -> np.ndarray:
-    """Return which of a domain's classes, (C,) bool, have a label embedding."""
-    absent = absent_classes(segmenter.label_embeddings(domain.name), domain)
-    return np.array([name not in absent for name in domain.classes])
 
 
 def _count_domain(segmenter: Segmenter, domain: Domain, files: Sequence[Sample],
@@ -165,6 +153,7 @@ def _count_domain(segmenter: Segmenter, domain: Domain, files: Sequence[Sample],
             each.update(vectors.flatten(1).double().cpu(), shares)
         pixels += np.bincount(label.ravel(), minlength=256)[:classes]
         for other, count in counts.items():
+            rows, columns = count.shape  # void is beyond them
             mask = segmenter.label_embedding_mask(encoded, other)
-            count += count_pairs(label, mask, *count.shape)
+            count += count_pairs(label, mask)[:rows, :columns]
     return means, pixels, counts

@@ -71,24 +71,33 @@ class DomainResult:
         return values | ({} if change is None else {'change': _json_number(change)})
 
 
-class ConfusionCount:
-    """Counts pixels of (mask, truth) pairs of one domain in one confusion matrix."""
+def count_pairs(truth: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Return how many pixels have each pair of values (truth, mask), (256, 256) int64."""
+    pairs = truth.astype(np.uint16) << 8 | mask
+    return np.bincount(pairs.ravel(), minlength=256 * 256).reshape(256, 256)
 
-    def __init__(self, domain: Domain):
-        self._domain = domain
+
+class ConfusionCount:
+    """
+    Counts pixels of (mask, truth) pairs of one domain in one confusion matrix.
+
+    `absent` is the IoU that its result has for classes that do not occur.
+    """
+
+    def __init__(self, domain: Domain, absent: float = np.nan):
+        self._domain, self._absent = domain, absent
         self._counts = np.zeros((256, 256), np.int64)  # truth, mask
 
     def add(self, mask: np.ndarray, truth: np.ndarray) -> None:
         """Add a mask and its truth, each (H, W) uint8; those whose truth is 255 do not count."""
-        pairs = truth.astype(np.uint16) << 8 | mask
-        self._counts += np.bincount(pairs.ravel(), minlength=256 * 256).reshape(256, 256)
+        self._counts += count_pairs(truth, mask)
 
     def result(self) -> DomainResult:
         """Return the result of all pairs that were added."""
         classes = len(self._domain.classes)
         confusion = self._counts[:classes, :classes + 1].copy()
         confusion[:, classes] = self._counts[:classes, classes:].sum(1)
-        return DomainResult(self._domain, confusion)
+        return DomainResult(self._domain, confusion, absent=self._absent)
 
 
 def measure(domain: Domain, pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> DomainResult:
@@ -117,14 +126,15 @@ def evaluate(segmenter: Segmenter, samples: Mapping[str, Sequence[Sample]], *,
     Raises UnivsegError where the model has no label embeddings.
     """
     results = {}
-    label_spaces = list(segmenter.domains)
-    if sum(len(domain.classes) for domain in segmenter.domains.values()) > IGNORE_INDEX:
-        label_spaces = []  # more labels than a mask can hold
+    # Unless there are more labels than a mask can hold.
+    of_all = label_embeddings and sum(
+        len(domain.classes) for domain in segmenter.domains.values()) <= IGNORE_INDEX
+    absent = 0.0 if protocol == 'paper' else np.nan
     for name, files in samples.items():
         domain = segmenter.domains[name]
         if protocol == 'paper':
             files = files[:PAPER_IMAGES]
-        heads, nearest, nearest_of_all = (ConfusionCount(domain) for _ in range(3))
+        heads, nearest, nearest_of_all = (ConfusionCount(domain, absent) for _ in range(3))
         for i, (image, truth) in enumerate(tqdm(
                 _one_ahead(files, domain), f'evaluate {name}', len(files), unit='image',
                 leave=False, disable=not progress)):
@@ -139,16 +149,13 @@ def evaluate(segmenter: Segmenter, samples: Mapping[str, Sequence[Sample]], *,
                 shown(name, i, image, truth, mask)
             if label_embeddings:
                 nearest.add(segmenter.label_embedding_mask(encoded, name), truth)
-            if label_embeddings and label_spaces:
-                nearest_of_all.add(
-                    segmenter.label_embedding_mask(encoded, name, label_spaces), truth)
-        absent = 0.0 if protocol == 'paper' else np.nan
+            if of_all:
+                nearest_of_all.add(segmenter.label_embedding_mask(
+                    encoded, name, list(segmenter.domains)), truth)
         results[name] = replace(
-            heads.result(), absent=absent,
-            by_label_embeddings=replace(nearest.result(), absent=absent)
-            if label_embeddings else None,
-            by_all_label_embeddings=replace(nearest_of_all.result(), absent=absent)
-            if label_embeddings and label_spaces else None)
+            heads.result(),
+            by_label_embeddings=nearest.result() if label_embeddings else None,
+            by_all_label_embeddings=nearest_of_all.result() if of_all else None)
     return results
 
 
@@ -156,13 +163,11 @@ def _one_ahead(files: Sequence[Sample],
                domain: Domain) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield each sample's image and truth, in order, while a thread reads the next one."""
     with ThreadPoolExecutor(1) as pool:
-        coming = None
-        for sample in files:
-            before, coming = coming, pool.submit(read_sample, sample, domain)
-            if before is not None:
-                yield before.result()
-        if coming is not None:
-            yield coming.result()
+        futures = (pool.submit(read_sample, sample, domain) for sample in files)
+        coming = next(futures, None)
+        while coming is not None:
+            now, coming = coming, next(futures, None)
+            yield now.result()
 
 
 def table(rows: Mapping[str, Sequence[float]], domains: Sequence[str]) -> str:

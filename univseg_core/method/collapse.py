@@ -82,19 +82,19 @@ class CollapseMonitor:
             messages += self._of_teacher(step, name)
         return messages
 
-    def _sums(self, *keys: str) -> list[torch.Tensor] | None:
-        """Return the sums of the last steps' vectors; None where there are too few of one."""
-        recent = [self._recent.get(key, ()) for key in keys]
-        if any(len(vectors) < WINDOW for vectors in recent):
+    def _in_use(self, key: str, per_class: int = 1) -> float | None:
+        """Return how many classes the last steps' vectors use; None where there are too few."""
+        vectors = self._recent.get(key, ())
+        if len(vectors) < WINDOW:
             return None
-        return [torch.stack(list(vectors)).sum(0) for vectors in recent]
+        return perplexity(torch.stack(list(vectors)).sum(0).view(-1, per_class).sum(1))
 
     def _of_embedding(self, step: int, name: str) -> list[str]:
-        sums = self._sums(f'labels/{name}', f'assignment/{name}/{name}', f'nearest/{name}')
-        if sums is None:
+        shown = self._in_use(f'labels/{name}')
+        used = self._in_use(f'assignment/{name}/{name}', self._embeddings_per_class)
+        first = self._in_use(f'nearest/{name}', self._embeddings_per_class)
+        if shown is None or used is None or first is None:
             return []
-        shown, (used, first) = perplexity(sums[0]), (
-            perplexity(shares.view(-1, self._embeddings_per_class).sum(1)) for shares in sums[1:])
         state = None
         if shown > 1 and used - 1 < FEW * (shown - 1):
             state = 'has collapsed'
@@ -106,10 +106,9 @@ class CollapseMonitor:
             f'labels show {shown:.1f}; {ADVICE}'))
 
     def _of_teacher(self, step: int, name: str) -> list[str]:
-        sums = self._sums(f'labels/{name}', f'taught/{name}')
-        if sums is None:
+        shown, used = self._in_use(f'labels/{name}'), self._in_use(f'taught/{name}')
+        if shown is None or used is None:
             return []
-        shown, used = map(perplexity, sums)
         collapsed = shown > 1 and used - 1 < FEW * (shown - 1)
         return self._told(f'teacher/{name}', 'has collapsed' if collapsed else None, (
             f'{name}: by step {step}, the mean teacher has collapsed: it takes unlabelled pixels '

@@ -8,7 +8,7 @@ it, its column in log.csv and its curve. A training step walks through them.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol, TypedDict
+from typing import Any, Protocol
 
 import torch
 from univseg_core.domains import IGNORE_INDEX
@@ -43,13 +43,6 @@ class Form(Protocol):
     @property
     def warmup_steps(self) -> int:
         """Return the steps over which weights rise."""
-
-
-class SimilarityOptions(TypedDict):
-    """Those of `similarity`."""
-
-    cosine: bool
-    temperature: float
 
 
 @dataclass(frozen=True)
@@ -135,7 +128,8 @@ class StepTensors:
                 for name, pixels in self.labelled_embeddings.items()}
 
     @property
-    def _options(self) -> SimilarityOptions:
+    def _options(self) -> dict[str, Any]:
+        """Return the keywords of `similarity`."""
         return {'cosine': self.form.similarity == 'cosine', 'temperature': self.form.temperature}
 
 

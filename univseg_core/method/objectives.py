@@ -2,7 +2,7 @@
 The formulas of the paper's section 3, as functions of tensors; losses.py makes terms of them.
 
 Where several processes, or pieces of a batch, share a step, each computes its sums and divides
-them by the counts of all (`counted_images`, `counted_cells`): the losses then add up to those of
+them by the counts of all (`counted_images`, valid cells): the losses then add up to those of
 the whole batch, however it is cut.
 """
 
@@ -41,7 +41,7 @@ def consistency_loss(logits: torch.Tensor, probabilities: torch.Tensor, valid: t
     Both are (B, C, h, w); `valid` (B, h, w) bool says which cells count. Their sum is divided by
     `cells`, a scalar, how many count in the whole step: those of `valid` unless given.
     """
-    cells = counted_cells(valid) if cells is None else cells
+    cells = valid.sum() if cells is None else cells
     losses = F.cross_entropy(logits.float(), probabilities, reduction='none')
     return (losses * valid).sum() / cells.clamp(min=1)
 
@@ -49,11 +49,6 @@ def consistency_loss(logits: torch.Tensor, probabilities: torch.Tensor, valid: t
 def counted_images(target: torch.Tensor) -> torch.Tensor:
     """Return how many of the targets (B, H, W) have a pixel that is not void, a scalar."""
     return (target != IGNORE_INDEX).flatten(1).any(1).sum()
-
-
-def counted_cells(valid: torch.Tensor) -> torch.Tensor:
-    """Return how many cells are valid, a scalar."""
-    return valid.sum()
 
 
 def similarity(embeddings: torch.Tensor, label_embeddings: torch.Tensor, *, cosine: bool = False,
@@ -118,7 +113,7 @@ def entropy(scores: torch.Tensor, valid: torch.Tensor,
     """
     log_probability = scores.float().log_softmax(1)
     pixels = -(log_probability.exp() * log_probability).sum(1)
-    cells = counted_cells(valid) if cells is None else cells
+    cells = valid.sum() if cells is None else cells
     return (pixels * valid).sum() / cells.clamp(min=1)
 
 
@@ -136,7 +131,7 @@ def mean_assignment(scores: torch.Tensor, valid: torch.Tensor,
 def mean_shares(probabilities: torch.Tensor, valid: torch.Tensor,
                 cells: torch.Tensor | None = None) -> torch.Tensor:
     """Return the mean (P,) of probabilities (B, P, h, w) over the pixels that count."""
-    cells = counted_cells(valid) if cells is None else cells
+    cells = valid.sum() if cells is None else cells
     return (probabilities * valid[:, None]).sum((0, 2, 3)) / cells.clamp(min=1)
 
 

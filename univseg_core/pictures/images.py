@@ -11,6 +11,8 @@ from univseg_core.pictures.encoded import encoded_size, PNG_SIGNATURE
 
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
 
+COLOURS_IN_PLACE = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+"""OpenCV's flags for colours whose pixels stay where the file has them."""
 
 PNG_BIT_DEPTH = 24
 """Where in a PNG file the bits of a pixel's channel stand."""
@@ -20,14 +22,18 @@ class ImageError(UnivsegError):
     """A file that is not the image or label map that it should be."""
 
 
-def _read(path: Path | str) -> np.ndarray:
+def _read(path: Path | str, flags: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return an image file's bytes (N,) uint8, and its picture as OpenCV's `flags` ask for it."""
     try:
         data = np.fromfile(path, np.uint8)
     except OSError as error:
         raise ImageError(f'{path}: cannot be read: {error.strerror}') from error
     if data.size == 0:
         raise ImageError(f'{path}: the file is empty; expected an image')
-    return data
+    try:
+        return data, _whole_image(data, flags)
+    except ImageError as error:
+        raise ImageError(f'{path}: {error}') from None
 
 
 def opencv_image(data: np.ndarray, flags: int) -> np.ndarray | None:
@@ -43,8 +49,7 @@ def _whole_image(data: np.ndarray, flags: int) -> np.ndarray:
         encoded_size(data.tobytes())
     except ValueError as error:
         raise ImageError(f'not a readable image ({error})') from None
-    image = opencv_image(data, flags)
-    if image is None:
+    if (image := opencv_image(data, flags)) is None:
         raise ImageError('not a readable image (damaged, or of an unknown format)')
     return image
 
@@ -56,8 +61,7 @@ def decode_image(data: np.ndarray) -> np.ndarray:
     Pixels stay where the file has them: an orientation in its EXIF data, of which a label map
     knows nothing, is not applied. Raises ImageError for what is not a whole image.
     """
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    return cv2.cvtColor(_whole_image(data, flags), cv2.COLOR_BGR2RGB)
+    return cv2.cvtColor(_whole_image(data, COLOURS_IN_PLACE), cv2.COLOR_BGR2RGB)
 
 
 def read_image(path: Path | str) -> np.ndarray:
@@ -66,11 +70,7 @@ def read_image(path: Path | str) -> np.ndarray:
 
     Raises ImageError, which names the file, where it is missing, empty or damaged.
     """
-    data = _read(path)
-    try:
-        return decode_image(data)
-    except ImageError as error:
-        raise ImageError(f'{path}: {error}') from None
+    return cv2.cvtColor(_read(path, COLOURS_IN_PLACE)[1], cv2.COLOR_BGR2RGB)
 
 
 def read_codes(path: Path | str) -> np.ndarray:
@@ -79,11 +79,7 @@ def read_codes(path: Path | str) -> np.ndarray:
 
     Raises ImageError, which names the file, where it is missing, damaged or another image.
     """
-    data = _read(path)
-    try:
-        codes = _whole_image(data, cv2.IMREAD_UNCHANGED)
-    except ImageError as error:
-        raise ImageError(f'{path}: {error}') from None
+    data, codes = _read(path, cv2.IMREAD_UNCHANGED)
     is_png = data[:8].tobytes() == PNG_SIGNATURE
     if is_png and data[PNG_BIT_DEPTH] < 8:
         # OpenCV would spread such values over 0..255.

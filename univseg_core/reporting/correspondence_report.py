@@ -70,11 +70,10 @@ def as_markdown(name: str, results: Mapping[tuple[str, str], Correspondence]) ->
 
 def mutual(each: Correspondence, measure: str = 'features') -> list[tuple[str, str, float]]:
     """Return the pairs of classes, each the other's nearest, with their value, largest first."""
-    values, pairs = getattr(each, measure), []
-    for i, row in enumerate(values):
-        for j in nearest(row, 1):
-            if nearest(values[:, j], 1) == [i]:
-                pairs.append((each.rows.classes[i], each.columns.classes[j], float(row[j])))
+    values = getattr(each, measure)
+    pairs = [(each.rows.classes[i], each.columns.classes[j], float(row[j]))
+             for i, row in enumerate(values) for j in nearest(row, 1)
+             if nearest(values[:, j], 1) == [i]]
     return sorted(pairs, key=lambda pair: -pair[2])
 
 

@@ -122,8 +122,6 @@ def _describe_checkpoint(path: Path, metadata: Mapping[str, str],
     try:
         state = json.loads(metadata[CHECKPOINT_KEY])
         step, group = state['step'], state['groups'][-1]  # a pretrained part comes before it
-        settings = {key: group[key] for key in ('lr', 'weight_decay', 'momentum', 'betas')
-                    if key in group}
     except (IndexError, KeyError, TypeError, ValueError) as error:
         raise DescriptionError(f'{path}: damaged: its description is not as a checkpoint has it '
                                f'({error!r})') from None
@@ -134,7 +132,8 @@ def _describe_checkpoint(path: Path, metadata: Mapping[str, str],
                       if key.startswith('model.')),
         'domains': [key.removeprefix('model.label_embeddings_') for key in shapes
                     if key.startswith('model.label_embeddings_')],
-        'optimizer': settings,
+        'optimizer': {key: group[key] for key in ('lr', 'weight_decay', 'momentum', 'betas')
+                      if key in group},
     }
 
 
@@ -144,18 +143,17 @@ def _describe_run(folder: Path) -> dict:
             (folder / name).exists() for name in ('config.yaml', 'checkpoint.safetensors'))):
         raise DescriptionError(f'{folder}: not a run folder: it has no config.yaml, log.csv or '
                                'checkpoint.safetensors')
-    parents = folder.resolve().parents
+    name, parents = folder.resolve().name, folder.resolve().parents
     of_one_domain = parents[0].name == 'supervised'
-    of_all = folder.resolve().name == 'joint' and (parents[0] / 'config.yaml').exists()
+    of_all = name == 'joint' and (parents[0] / 'config.yaml').exists()
     is_part = of_one_domain or of_all
     config = _configuration(parents[1] if of_one_domain else parents[0] if of_all else folder)
-    if is_part and folder.resolve().name in config.get('domains', {}):
-        name = folder.resolve().name
+    if is_part and name in config.get('domains', {}):
         config['domains'] = {name: config['domains'][name]}
     section, key = ('label_embeddings', 'pretrain_steps') if is_part else ('training', 'steps')
     progress = _progress(folder, config.get(section, {}).get(key))
-    seconds = columns.get('seconds_per_step', np.empty(0))[-10:]
-    recent = float(seconds.mean()) if len(seconds) else None
+    seconds = columns.get('seconds_per_step', [])[-10:]
+    recent = float(np.mean(seconds)) if len(seconds) else None
     left = (progress['steps'] or 0) - progress['step']
     best = best_validation(validations)
     return {
@@ -175,7 +173,10 @@ def _describe_run(folder: Path) -> dict:
 
 def _progress(folder: Path, steps: int | None) -> dict:
     """Return how far a training is; `step` is the last one logged, or else the checkpoint's."""
-    logged, saved = read_losses(folder).get('step', np.empty(0)), _checkpoint_step(folder)
+    logged = read_losses(folder).get('step', np.empty(0))
+    checkpoint, saved = folder / 'checkpoint.safetensors', None
+    if checkpoint.is_file():
+        saved = _describe_checkpoint(checkpoint, *_open(checkpoint))['step']
     step = max([int(value) for value in logged[-1:]] + [saved or 0])
     finished = (folder / 'model.univseg').exists() and step >= (steps or 0)
     return {'finished': finished, 'step': step, 'steps': steps, 'checkpoint_step': saved}
@@ -183,7 +184,8 @@ def _progress(folder: Path, steps: int | None) -> dict:
 
 def _preparations(folder: Path, config: Mapping[str, Any]) -> dict:
     """Return how far a run is that needs label embeddings first."""
-    objective, section = config.get('objective', {}), config.get('label_embeddings', {})
+    objective, section, model = (
+        config.get(name, {}) for name in ('objective', 'label_embeddings', 'model'))
     if not any(objective.get(loss.setting, loss.default) for loss in LOSSES
                if loss.label_embeddings):
         return {'label_embeddings': 'not needed'}
@@ -195,8 +197,7 @@ def _preparations(folder: Path, config: Mapping[str, Any]) -> dict:
         return {'label_embeddings': 'to be made from '
                 + ', '.join(map(str, section['networks'].values()))}
     if section.get('basis') == 'start':
-        return {'label_embeddings': f'to be made from {config.get("model", {}).get("start")}'}
-    model = config.get('model', {})
+        return {'label_embeddings': f'to be made from {model.get("start")}'}
     weights = weights_named(model.get('encoder', 'light'), model.get('pretrained'))
     basis = section.get('basis') or default_basis(weights)
     if basis == 'pretrained':
@@ -220,14 +221,6 @@ def _configuration(folder: Path) -> dict:
     if not isinstance(values, dict) or not all(isinstance(part, dict) for part in values.values()):
         raise DescriptionError(f'{path}: expected the sections of a configuration')
     return values
-
-
-def _checkpoint_step(folder: Path) -> int | None:
-    path = folder / 'checkpoint.safetensors'
-    if not path.is_file():
-        return None
-    metadata, shapes = _open(path)
-    return _describe_checkpoint(path, metadata, shapes)['step']
 
 
 def _files(folder: Path, config: Mapping[str, Any]) -> dict[str, dict]:

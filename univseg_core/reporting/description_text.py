@@ -134,14 +134,12 @@ def _preparation_facts(preparations: Mapping[str, Any]) -> Iterable[tuple[str, s
 
 def _validations(validations: Sequence[Mapping[str, Any]], best: int) -> Iterable[str]:
     names = list(dict.fromkeys(name for row in validations for name in row['miou']))
-    widths = [max(7, len(name)) for name in names]
-    yield f'  {"step":>8}  ' + '  '.join(f'{name:>{width}}' for name, width in zip(
-        [*names, 'sum'], [*widths, 7], strict=True))
+    line = '  {:>8}  ' + '  '.join(f'{{:>{max(7, len(name))}}}' for name in [*names, 'sum'])
+    yield line.format('step', *names, 'sum')
     for row in validations:
         values = [*(row['miou'].get(name) for name in names), row['sum']]
-        cells = '  '.join(f'{_percent(value, ""):>{width}}' for value, width in zip(
-            values, [*widths, 7], strict=True))
-        yield f'  {row["step"]:>8}  {cells}' + ('  ← best' if row['step'] == best else '')
+        yield (line.format(row['step'], *(_percent(value, '') for value in values))
+               + '  ← best' * (row['step'] == best))
 
 
 def _domains(settings: Mapping[str, Any]) -> Iterable[str]:

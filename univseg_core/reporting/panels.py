@@ -21,9 +21,8 @@ def panel(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str], domain: D
         height = round(width * row[0].shape[0] / row[0].shape[1])
         cells = [cv2.resize(cell, (width, height), interpolation=cv2.INTER_NEAREST)
                  for cell in row]
-        cells = [np.pad(cell, ((gap, 0), (gap, 0), (0, 0)), constant_values=255)
-                 for cell in cells]
-        lines.append(np.hstack(cells))
+        lines.append(np.hstack([np.pad(cell, ((gap, 0), (gap, 0), (0, 0)), constant_values=255)
+                                for cell in cells]))
     return with_legend(np.vstack(lines), domain)
 
 

@@ -5,6 +5,7 @@ The states of random generators are not part of it: a batch depends on the run's
 step alone, and the network has no random layer.
 """
 
+from collections import defaultdict
 import json
 from pathlib import Path
 
@@ -51,21 +52,17 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
     try:
         with safe_open(path, framework='pt') as file:
             metadata = json.loads(file.metadata()['checkpoint'])
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        weights, taught = {}, {}
-        moments: dict[int, dict[str, torch.Tensor]] = {}
-        for key, value in tensors.items():
-            part, name = key.split('.', 1)
-            if part == 'model':
-                weights[name] = value
-            elif part == 'teacher':
-                taught[name] = value
-            else:
-                index, name = name.split('.')
-                moments.setdefault(int(index), {})[name] = value
-        model.load_state_dict(weights)
+            parts: dict[str, dict[str, torch.Tensor]] = defaultdict(dict)
+            for key in file.keys():  # noqa: SIM118
+                part, name = key.split('.', 1)
+                parts[part][name] = file.get_tensor(key)
+        moments: dict[int, dict[str, torch.Tensor]] = defaultdict(dict)
+        for key, value in parts['optimizer'].items():
+            index, name = key.split('.')
+            moments[int(index)][name] = value
+        model.load_state_dict(parts['model'])
         if teacher is not None:
-            teacher.load_state_dict(taught)
+            teacher.load_state_dict(parts['teacher'])
         optimizer.load_state_dict({'state': moments, 'param_groups': metadata['groups']})
         _lay_out_like_parameters(optimizer)
         scheduler.load_state_dict(metadata['scheduler'])

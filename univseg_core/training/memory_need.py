@@ -27,6 +27,12 @@ def check_memory(config: RunConfig, data: Mapping[str, DomainData], fabric: Fabr
         there, sharing, where = torch.cuda.mem_get_info(fabric.device)[0], 1, str(fabric.device)
     else:
         there, sharing, where = available_memory(), processes_here(fabric), 'this machine'
+
+    def check(what: str, need: float, advice: str) -> None:
+        if need > there:
+            raise TrainingError(f'{what} needs at least {need / 1e9:.3g} GB of memory, of which '
+                                f'{where} has {there / 1e9:.3g} GB: lower {advice}')
+
     with torch.device('meta'):
         network = new_network(config, data)
     crops = len(data) * options.labelled_per_domain
@@ -37,23 +43,17 @@ def check_memory(config: RunConfig, data: Mapping[str, DomainData], fabric: Fabr
         len(d.domain.classes) for d in data.values())
     share = fabric.world_size * config.training.accumulate
     size = 2 if config.training.precision.endswith('mixed') else 4  # bytes of a value
-    need = sharing * (crops * of_crop * size + 4 * logits) / share
-    if need > there:
-        raise TrainingError(
-            f'a step needs at least {need / 1e9:.3g} GB of memory, of which {where} has '
-            f'{there / 1e9:.3g} GB: lower data.crop_size ({options.crop_size}), '
-            f'data.labelled_per_domain ({options.labelled_per_domain}) or '
-            f'data.unlabelled_per_domain ({options.unlabelled_per_domain}), or raise '
-            f'training.accumulate ({config.training.accumulate})')
+    check('a step', sharing * (crops * of_crop * size + 4 * logits) / share,
+          f'data.crop_size ({options.crop_size}), data.labelled_per_domain '
+          f'({options.labelled_per_domain}) or data.unlabelled_per_domain '
+          f'({options.unlabelled_per_domain}), or raise training.accumulate '
+          f'({config.training.accumulate})')
     for name, d in data.items():
         image = read_image(d.validation[0].image)
         height, width = fit_size(image.shape[0], image.shape[1], options.image_size)
         _, largest = layer_values(network.encoder, height, width)
-        if (need := 4 * sharing * largest) > there:
-            raise TrainingError(
-                f'{name}: a validation image of {width}×{height} needs at least '
-                f'{need / 1e9:.3g} GB of memory, of which {where} has {there / 1e9:.3g} GB: lower '
-                f'data.image_size ({options.image_size or "null"})')
+        check(f'{name}: a validation image of {width}×{height}', 4 * sharing * largest,
+              f'data.image_size ({options.image_size or "null"})')
 
 
 def layer_values(encoder: nn.Module, height: int, width: int) -> tuple[int, int]:

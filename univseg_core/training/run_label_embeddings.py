@@ -72,55 +72,50 @@ def _new_label_embeddings(context: RunContext, data: Mapping[str, DomainData],
     section, labelled = context.config.label_embeddings, context.stores.labelled
     if section.file is not None:
         return _foreign_label_embeddings(context.config, data)
+    device, basis = context.fabric.device, context.config.basis
     dim, seed = context.config.model.embedding_dim, context.config.training.seed
     principal = partial(principal_label_embeddings, dim=dim,
                         embeddings_per_class=section.centroids, seed=seed)
-    basis = context.config.basis
     if basis == 'start':
         assert context.config.model.start is not None
         network = new_network(context.config, data)
         start_from(context.config.model.start, network)
-        network.to(context.fabric.device)
-        return embedded_label_embeddings(network, labelled, section.centroids, seed)
+        return embedded_label_embeddings(network.to(device), labelled, section.centroids, seed)
     if basis == 'pretrained':
-        network = network_with_weights(context.config, data).to(context.fabric.device)
-        return principal(network, labelled, pretrained=True)[0]
+        network = network_with_weights(context.config, data)
+        return principal(network.to(device), labelled, pretrained=True)[0]
     if basis == 'joint':
         network, card = load_model(run / 'joint' / 'model.univseg')
-        network.to(context.fabric.device)
-        embeddings, projection = principal(network, labelled)
+        embeddings, projection = principal(network.to(device), labelled)
         start_embedding(network, projection)
         save_model(run / JOINT_START, network, card)
         return embeddings
     embeddings = {}
     for name, d in data.items():
-        path = run / 'supervised' / name / 'model.univseg'
-        if section.networks is not None:
-            path = section.networks[name]
+        path = (section.networks[name] if section.networks is not None
+                else run / 'supervised' / name / 'model.univseg')
         network = _network_of_domain(path, d, dim)
-        network.to(context.fabric.device)
-        embeddings |= principal(network, {name: labelled[name]})[0]
+        embeddings |= principal(network.to(device), {name: labelled[name]})[0]
     return embeddings
 
 
 def _network_of_domain(path: Path, data: DomainData, dim: int) -> UniversalSegmenter:
     """Return the network of a model file that label embeddings (C·K, dim) can be made from."""
     network, card = load_model(path)
-    domain = data.domain
-    if domain.name not in network.domains or network.domains[
-            domain.name].classes != domain.classes:
-        raise TrainingError(f'label_embeddings.networks.{domain.name}: {path}: expected a model '
-                            f'of {domain.name} with the classes {", ".join(domain.classes)}, got '
-                            + '; '.join(f'{other.name}: {", ".join(other.classes)}'
-                                        for other in network.domains.values()))
-    if network.encoder.out_channels < dim:
-        raise TrainingError(f'label_embeddings.networks.{domain.name}: {path}: its encoder has '
-                            f'{network.encoder.out_channels} channels; expected at least '
+    domain, channels = data.domain, network.encoder.out_channels
+    where = f'label_embeddings.networks.{domain.name}: {path}'
+    found = {name: other.classes for name, other in network.domains.items()}
+    if found.get(domain.name) != domain.classes:
+        raise TrainingError(f'{where}: expected a model of {domain.name} with the classes '
+                            f'{", ".join(domain.classes)}, got ' + '; '.join(
+                                f'{name}: {", ".join(classes)}'
+                                for name, classes in found.items()))
+    if channels < dim:
+        raise TrainingError(f'{where}: its encoder has {channels} channels; expected at least '
                             f'model.embedding_dim, {dim}')
     learned_from = card.training.get('labelled', {}).get(domain.name)
     if learned_from not in (None, split_hash(data.labelled)):
-        log.warning('label_embeddings.networks.%s: %s: has learned from other labelled images '
-                    'than those of this run', domain.name, path)
+        log.warning('%s: has learned from other labelled images than those of this run', where)
     return network
 
 
@@ -151,27 +146,27 @@ def check_label_embeddings(config: RunConfig, data: Mapping[str, DomainData]) ->
 
 def _foreign_label_embeddings(config: RunConfig,
                               data: Mapping[str, DomainData]) -> dict[str, torch.Tensor]:
-    path, dim = config.label_embeddings.file, config.model.embedding_dim
+    path, per_class = config.label_embeddings.file, config.label_embeddings.centroids
     assert path is not None
-    embeddings = _read_label_embeddings(path)
-    per_class = config.label_embeddings.centroids
+    embeddings, where = _read_label_embeddings(path), f'label_embeddings.file: {path}'
+    dim = config.model.embedding_dim
     expected = {name: (len(d.domain.classes) * per_class, dim) for name, d in data.items()}
     found = {name: tuple(value.shape) for name, value in embeddings.items()}
     if found != expected:
-        raise TrainingError(f'label_embeddings.file: {path}: expected (classes × '
-                            f'label_embeddings.centroids, dimensions) {expected}, got {found}')
+        raise TrainingError(f'{where}: expected (classes × label_embeddings.centroids, '
+                            f'dimensions) {expected}, got {found}')
     with safe_open(path, framework='pt') as file:
         classes = json.loads((file.metadata() or {}).get(CLASSES, '{}'))
     for name, d in data.items():
         if classes.get(name, list(d.domain.classes)) != list(d.domain.classes):
-            raise TrainingError(f'label_embeddings.file: {path}: {name}: expected those of the '
-                                f'classes {", ".join(d.domain.classes)}, got those of '
+            raise TrainingError(f'{where}: {name}: expected those of the classes '
+                                f'{", ".join(d.domain.classes)}, got those of '
                                 f'{", ".join(classes[name])}')
         norms = embeddings[name].norm(dim=1)
         if not norms.any() or not torch.all((norms == 0) | ((norms - 1).abs() < 1e-3)):
-            raise TrainingError(f'label_embeddings.file: {path}: {name}: expected rows of norm 1, '
-                                'or 0 for classes that no labelled image showed, and not all 0; '
-                                f'got norms from {norms.min():.3g} to {norms.max():.3g}')
+            raise TrainingError(f'{where}: {name}: expected rows of norm 1, or 0 for classes '
+                                'that no labelled image showed, and not all 0; got norms from '
+                                f'{norms.min():.3g} to {norms.max():.3g}')
     return embeddings
 
 

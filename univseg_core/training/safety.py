@@ -34,10 +34,12 @@ def check_loss(loss: float, gradient: float, where: str, files: Sequence[Path]) 
 
     `loss` is in nats, `gradient` the norm of its gradient; `where` names the run and step.
     """
-    if math.isfinite(gradient) and math.isfinite(loss) and loss <= EXPLODED:
-        return
-    fault = (f'the loss is {loss:.4g}' if not math.isfinite(loss) or loss > EXPLODED
-             else f'the norm of the gradient is {gradient:.4g}')
+    if -math.inf < loss <= EXPLODED:
+        if math.isfinite(gradient):
+            return
+        fault = f'the norm of the gradient is {gradient:.4g}'
+    else:
+        fault = f'the loss is {loss:.4g}'
     names = '\n  '.join(map(str, files))
     raise TrainingError(
         f'{where}: {fault}. The last checkpoint before it is kept, and the step was not taken. '

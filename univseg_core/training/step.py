@@ -11,7 +11,6 @@ from univseg_core.batches.mixture import Batch
 from univseg_core.method.losses import Counts, entropy_pixels, StepTensors, total_loss
 from univseg_core.method.objectives import (
     cell_targets,
-    counted_cells,
     counted_images,
     mean_assignment,
     mean_shares,
@@ -34,10 +33,10 @@ def step_counts(fabric: Fabric, pieces: Sequence[Batch], objective: ObjectiveSec
         counts['crops', ''] = counts['crops', ''] + len(batch.images)
         for name, rows in batch.labelled.items():
             counts['images', name] = counts['images', name] + counted_images(batch.targets[rows])
-            counts['labelled', name] = counts['labelled', name] + counted_cells(cells[rows])
+            counts['labelled', name] = counts['labelled', name] + cells[rows].sum()
         for name, rows in batch.unlabelled.items():
-            counts['cells', name] = counts['cells', name] + counted_cells(counted[rows])
-            counts['taught', name] = counts['taught', name] + counted_cells(cells[rows])
+            counts['cells', name] = counts['cells', name] + counted[rows].sum()
+            counts['taught', name] = counts['taught', name] + cells[rows].sum()
     totals = {key: value.float() for key, value in summed(fabric, counts).items()}
 
     def of_domains(kind: str) -> dict[str, torch.Tensor]:

@@ -20,9 +20,8 @@ from univseg_core.measuring.evaluation import DomainResult
 from univseg_core.method.collapse import CollapseMonitor, perplexities
 from univseg_core.method.losses import LOSSES
 from univseg_core.models.encoders import pretrained_part
-from univseg_core.models.universal import UniversalSegmenter
 from univseg_core.reporting.run_log import RunLog
-from univseg_core.settings.config import ObjectiveSection, TrainingSection
+from univseg_core.settings.config import ObjectiveSection
 from univseg_core.training.checkpoint import load_checkpoint, save_checkpoint
 from univseg_core.training.class_balance import class_weights
 from univseg_core.training.interrupts import deferred_interrupts
@@ -148,6 +147,7 @@ class Trainer:
         start_scaling_anew(fabric)
         self._model, self._engine_optimizer = fabric.setup(self._network, self._optimizer)
         self._teacher = MeanTeacher(self._network) if task.objective.needs_teacher else None
+        self._averaged = self._teacher and self._teacher.network
         self._supervision = Supervision(
             class_weights(context, self._names, task.objective.class_balance), self._teacher)
         self._mixture = _mixture(context, self._names, task.objective, task.steps,
@@ -160,7 +160,7 @@ class Trainer:
 
     def run(self) -> dict[str, DomainResult]:
         """Train from the checkpoint, or the beginning, to the last step; measure and write."""
-        task, fabric = self._task, self._fabric
+        task, fabric, settings = self._task, self._fabric, self._context.config.training
         first = self._resumed_step()
         update_every = self._update_every()
         batches = self._mixture.batches(first, task.steps, self._context.workers,
@@ -176,18 +176,14 @@ class Trainer:
                 if update_every and step % update_every == 0:
                     update_label_embeddings(self._context, self._network, self._names)
                 self._note(step, totals, waited, bar)
-                if step % self._settings.validate_every == 0 and step < task.steps:
+                if step % settings.validate_every == 0 and step < task.steps:
                     self._validate(step, bar)
                 last = step == task.steps or totals.stop
-                if last or step % self._settings.checkpoint_every == 0:
+                if last or step % settings.checkpoint_every == 0:
                     self._save(step)
                 if totals.stop:
                     self._end_early(step, bar)
         return self._finish()
-
-    @property
-    def _settings(self) -> TrainingSection:
-        return self._context.config.training
 
     def _resumed_step(self) -> int:
         """Return the step that the checkpoint is of, whose state is taken; 0 without one."""
@@ -202,10 +198,6 @@ class Trainer:
                               f'{", ".join(sorted(seen))}): the run folder must be on one file '
                               'system')
         return first
-
-    @property
-    def _averaged(self) -> UniversalSegmenter | None:
-        return None if self._teacher is None else self._teacher.network
 
     def _update_every(self) -> int | None:
         """Return the steps between updates of the label embeddings; None where there is none."""

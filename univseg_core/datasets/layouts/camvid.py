@@ -11,51 +11,51 @@ import re
 import numpy as np
 from univseg_core.datasets.folders import DataError, list_images, Sample
 from univseg_core.datasets.layouts.layout import (
-    check_present,
+    Codes,
+    complete,
     files_in,
     folder_of,
     FOREIGN,
-    label_files,
     Layout,
-    lookup_table,
     names_in,
-    read_through,
 )
 from univseg_core.domains import Domain, IGNORE_INDEX
 from univseg_core.pictures.images import ImageError, read_image
 
-CLASSES = {  # name: colour, in the order of the version of 11 classes
-    'Sky': (128, 128, 128),
-    'Building': (128, 0, 0),
-    'Pole': (192, 192, 128),
-    'Road': (128, 64, 128),
-    'Pavement': (0, 0, 192),
-    'Tree': (128, 128, 0),
-    'SignSymbol': (192, 128, 128),
-    'Fence': (64, 64, 128),
-    'Car': (64, 0, 128),
-    'Pedestrian': (64, 64, 0),
-    'Bicyclist': (0, 128, 192),
-}
-
-COLOURS = {  # of the original label files, by the classes that each groups
-    'Sky': {'Sky': (128, 128, 128)},
-    'Building': {'Building': (128, 0, 0), 'Archway': (192, 0, 128), 'Bridge': (0, 128, 64),
-                 'Tunnel': (64, 0, 64), 'Wall': (64, 192, 0)},
-    'Pole': {'Column_Pole': (192, 192, 128), 'TrafficCone': (0, 0, 64)},
-    'Road': {'Road': (128, 64, 128), 'LaneMkgsDriv': (128, 0, 192),
-             'LaneMkgsNonDriv': (192, 0, 64)},
-    'Pavement': {'Sidewalk': (0, 0, 192), 'ParkingBlock': (64, 192, 128),
-                 'RoadShoulder': (128, 128, 192)},
-    'Tree': {'Tree': (128, 128, 0), 'VegetationMisc': (192, 192, 0)},
-    'SignSymbol': {'SignSymbol': (192, 128, 128), 'Misc_Text': (128, 128, 64),
-                   'TrafficLight': (0, 64, 64)},
-    'Fence': {'Fence': (64, 64, 128)},
-    'Car': {'Car': (64, 0, 128), 'SUVPickupTruck': (64, 128, 192), 'Truck_Bus': (192, 128, 192),
-            'Train': (192, 64, 128), 'OtherMoving': (128, 64, 64)},
-    'Pedestrian': {'Pedestrian': (64, 64, 0), 'Child': (192, 128, 64),
-                   'CartLuggagePram': (64, 0, 192), 'Animal': (64, 128, 64)},
-    'Bicyclist': {'Bicyclist': (0, 128, 192), 'MotorcycleScooter': (192, 0, 192)},
+# In the order of the version of 11 classes. Of each, the colours of the classes that it groups, as
+# the original label files have them; the first is its own.
+COLOURS = {
+    'Sky': [(128, 128, 128)],
+    'Building': [(128, 0, 0),  # Building
+                 (192, 0, 128),  # Archway
+                 (0, 128, 64),  # Bridge
+                 (64, 0, 64),  # Tunnel
+                 (64, 192, 0)],  # Wall
+    'Pole': [(192, 192, 128),  # Column_Pole
+             (0, 0, 64)],  # TrafficCone
+    'Road': [(128, 64, 128),  # Road
+             (128, 0, 192),  # LaneMkgsDriv
+             (192, 0, 64)],  # LaneMkgsNonDriv
+    'Pavement': [(0, 0, 192),  # Sidewalk
+                 (64, 192, 128),  # ParkingBlock
+                 (128, 128, 192)],  # RoadShoulder
+    'Tree': [(128, 128, 0),  # Tree
+             (192, 192, 0)],  # VegetationMisc
+    'SignSymbol': [(192, 128, 128),  # SignSymbol
+                   (128, 128, 64),  # Misc_Text
+                   (0, 64, 64)],  # TrafficLight
+    'Fence': [(64, 64, 128)],
+    'Car': [(64, 0, 128),  # Car
+            (64, 128, 192),  # SUVPickupTruck
+            (192, 128, 192),  # Truck_Bus
+            (192, 64, 128),  # Train
+            (128, 64, 64)],  # OtherMoving
+    'Pedestrian': [(64, 64, 0),  # Pedestrian
+                   (192, 128, 64),  # Child
+                   (64, 0, 192),  # CartLuggagePram
+                   (64, 128, 64)],  # Animal
+    'Bicyclist': [(0, 128, 192),  # Bicyclist
+                  (192, 0, 192)],  # MotorcycleScooter
 }
 VOID = (0, 0, 0)
 
@@ -63,7 +63,7 @@ ORIGINAL_IMAGES = ('701_StillsRaw_full', 'images/701_StillsRaw_full')
 ORIGINAL_LABELS = ('LabeledApproved_full', 'labels')
 
 # The version of 11 classes has the index 11 for void.
-TABLE = lookup_table({index: index for index in range(11)} | {11: IGNORE_INDEX})
+read_grouped = Codes({index: index for index in range(11)} | {11: IGNORE_INDEX})
 
 
 def _packed(colour: tuple[int, int, int]) -> int:
@@ -72,9 +72,9 @@ def _packed(colour: tuple[int, int, int]) -> int:
     return 16 * red + 4 * green + blue
 
 
-COLOUR_TABLE = lookup_table({_packed(VOID): IGNORE_INDEX} | {
-    _packed(colour): index for index, name in enumerate(CLASSES)
-    for colour in COLOURS[name].values()})
+COLOUR_TABLE = Codes({_packed(VOID): IGNORE_INDEX} | {
+    _packed(colour): index for index, colours in enumerate(COLOURS.values())
+    for colour in colours}).table
 
 
 def samples(root: Path, part: str) -> list[Sample]:
@@ -93,9 +93,8 @@ def _grouped(root: Path, part: str) -> list[Sample]:
     listed = root / f'{part}.txt'
     names = (names_in(listed) if listed.is_file()
              else [image.name for image in list_images(root / part)])
-    found = [Sample(root / part / name, labels / f'{Path(name).stem}.png', read_grouped, root)
-             for name in names]
-    return _checked(found, root)
+    return complete([Sample(root / part / name, labels / f'{Path(name).stem}.png', read_grouped,
+                            root) for name in names], root)
 
 
 def _original(root: Path, part: str) -> list[Sample]:
@@ -105,15 +104,9 @@ def _original(root: Path, part: str) -> list[Sample]:
     listed = root / f'{part}.txt'
     names = (names_in(listed) if listed.is_file() else
              [file.name for file in files_in(images, ['.png']) if _part_of(file) == part])
-    found = [Sample(images / f'{Path(name).stem}.png', labels / f'{Path(name).stem}_L.png',
-                    read_colours, root) for name in names]
-    return _checked(found, root)
-
-
-def _checked(found: list[Sample], root: Path) -> list[Sample]:
-    check_present([sample.image for sample in found], root, 'images')
-    check_present(label_files(found), root, 'label maps')
-    return found
+    stems = [Path(name).stem for name in names]
+    return complete([Sample(images / f'{stem}.png', labels / f'{stem}_L.png', read_colours, root)
+                     for stem in stems], root)
 
 
 def _part_of(image: Path) -> str:
@@ -128,11 +121,6 @@ def _part_of(image: Path) -> str:
     if sequence == '0016E5':  # one part of it is labelled at 15 Hz
         return 'val' if 7959 <= number <= 8159 else 'train'
     return 'train' if sequence == '0006R0' else 'test'
-
-
-def read_grouped(path: Path, domain: Domain) -> np.ndarray:
-    """Return a label map of the version of 11 classes as (H, W) uint8, 255 where void."""
-    return read_through(path, TABLE)
 
 
 def read_colours(path: Path, domain: Domain) -> np.ndarray:
@@ -152,8 +140,8 @@ def read_colours(path: Path, domain: Domain) -> np.ndarray:
 
 
 LAYOUT = Layout(
-    classes=tuple(CLASSES),
-    palette=tuple(CLASSES.values()),
+    classes=tuple(COLOURS),
+    palette=tuple(colours[0] for colours in COLOURS.values()),
     samples=samples,
     held_out=('val', 'test'),
     counts={'train': (367,), 'val': (101,), 'test': (233,)},

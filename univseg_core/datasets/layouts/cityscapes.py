@@ -6,17 +6,15 @@ https://www.cityscapes-dataset.com; ids and colours: its scripts' helpers/labels
 
 from pathlib import Path
 
-import numpy as np
 from univseg_core.datasets.folders import DataError, LabelReader, Sample
 from univseg_core.datasets.layouts.layout import (
-    check_present,
+    Codes,
+    complete,
     files_below,
-    label_files,
     Layout,
-    lookup_table,
-    read_through,
+    samples_beside,
 )
-from univseg_core.domains import Domain, IGNORE_INDEX
+from univseg_core.domains import IGNORE_INDEX
 from univseg_core.pictures.images import read_label
 
 CLASSES = {  # id in the label files: name, colour; in the order of the train ids
@@ -41,8 +39,8 @@ CLASSES = {  # id in the label files: name, colour; in the order of the train id
     33: ('bicycle', (119, 11, 32)),
 }
 # The other ids up to 33 are not evaluated: void.
-TABLE = lookup_table(dict.fromkeys(range(34), IGNORE_INDEX)
-                     | {code: index for index, code in enumerate(CLASSES)})
+read_label_ids = Codes(dict.fromkeys(range(34), IGNORE_INDEX)
+                       | {code: index for index, code in enumerate(CLASSES)})
 
 IMAGE = '_leftImg8bit.png'
 LABEL_IDS, TRAIN_IDS = '_gtFine_labelIds.png', '_gtFine_labelTrainIds.png'
@@ -54,19 +52,8 @@ def samples(root: Path, part: str) -> list[Sample]:
     labels = root / 'gtFine' / part
     if not labels.is_dir():
         raise DataError(f'{labels}: no such folder; gtFine_trainvaltest.zip holds it')
-    found = {(city.name, file.name) for city in labels.iterdir() if city.is_dir()
-             for file in city.iterdir()}
-    result = []
-    reader: LabelReader
-    for image in images:
-        city, stem = image.parent.name, image.name.removesuffix(IMAGE)
-        if (city, stem + LABEL_IDS) not in found and (city, stem + TRAIN_IDS) in found:
-            ending, reader = TRAIN_IDS, read_label
-        else:
-            ending, reader = LABEL_IDS, read_label_ids
-        result.append(Sample(image, labels / city / (stem + ending), reader, root))
-    check_present(label_files(result), root, 'label maps')
-    return result
+    readers: dict[str, LabelReader] = {LABEL_IDS: read_label_ids, TRAIN_IDS: read_label}
+    return complete(samples_beside(images, labels, readers, LABEL_IDS, root), root)
 
 
 def extra(root: Path) -> list[Sample]:
@@ -74,11 +61,6 @@ def extra(root: Path) -> list[Sample]:
     images = files_below(root / 'leftImg8bit' / 'train_extra', [IMAGE],
                          'leftImg8bit_trainextra.zip')
     return [Sample(image, root=root) for image in images]
-
-
-def read_label_ids(path: Path, domain: Domain) -> np.ndarray:
-    """Return a *_labelIds.png as (H, W) uint8 train ids, 255 where void."""
-    return read_through(path, TABLE)
 
 
 LAYOUT = Layout(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from univseg_core.datasets.folders import DataError, LabelReader, Sample
-from univseg_core.datasets.layouts.layout import check_present, files_below, label_files, Layout
+from univseg_core.datasets.layouts.layout import complete, files_below, Layout, samples_beside
 from univseg_core.domains import Domain, IGNORE_INDEX
 from univseg_core.pictures.images import ImageError, read_label
 
@@ -60,22 +60,12 @@ def samples(root: Path, part: str) -> list[Sample]:
     pieces = [root / piece for piece in PIECES if (root / piece / 'leftImg8bit').is_dir()]
     if not pieces:
         raise DataError(f'{root}: has no folder leftImg8bit, IDD_Segmentation or idd20kII')
+    readers: dict[str, LabelReader] = {LEVEL_3: read_label, POLYGONS: read_polygons}
     result = []
-    reader: LabelReader
     for piece in pieces:
         images = files_below(piece / 'leftImg8bit' / part, IMAGES, "IDD's segmentation archive")
-        labels = piece / 'gtFine' / part
-        made = {(drive.name, file.name) for drive in labels.glob('*') if drive.is_dir()
-                for file in drive.iterdir() if file.name.endswith(LEVEL_3)}
-        for image in images:
-            drive, stem = image.parent.name, image.name.rpartition('_')[0]
-            if (drive, stem + LEVEL_3) in made:
-                ending, reader = LEVEL_3, read_label
-            else:
-                ending, reader = POLYGONS, read_polygons
-            result.append(Sample(image, labels / drive / (stem + ending), reader, root))
-    check_present(label_files(result), root, 'label files')
-    return result
+        result += samples_beside(images, piece / 'gtFine' / part, readers, POLYGONS, root)
+    return complete(result, root, 'label files')
 
 
 def read_polygons(path: Path, domain: Domain) -> np.ndarray:

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from univseg_core.datasets.folders import DataError, LabelReader, list_images, Sample
-from univseg_core.domains import IGNORE_INDEX
+from univseg_core.domains import Domain, IGNORE_INDEX
 from univseg_core.pictures.images import ImageError, read_codes
 
 FOREIGN = 254
@@ -67,9 +67,27 @@ def files_below(folder: Path, endings: Sequence[str], source: str) -> list[Path]
     return files
 
 
-def label_files(samples: Iterable[Sample]) -> list[Path]:
-    """Return the label files of samples, of those that have one."""
-    return [sample.label for sample in samples if sample.label is not None]
+def samples_beside(images: Iterable[Path], labels: Path, readers: Mapping[str, LabelReader],
+                   expected: str, root: Path) -> list[Sample]:
+    """
+    Pair images FOLDER/NAME_….png with the label files FOLDER/NAMEending below `labels`.
+
+    The ending is the first of `readers` of which there is a file, and `expected` without one.
+    """
+    there = {(file.parent.name, file.name) for file in labels.glob('*/*')}
+    samples = []
+    for image in images:
+        folder, name = image.parent.name, image.name.rpartition('_')[0]
+        ending = next((each for each in readers if (folder, name + each) in there), expected)
+        samples.append(Sample(image, labels / folder / (name + ending), readers[ending], root))
+    return samples
+
+
+def complete(samples: list[Sample], root: Path, labels: str = 'label maps') -> list[Sample]:
+    """Return some samples; raise DataError where images or `labels` of theirs are missing."""
+    check_present([sample.image for sample in samples], root, 'images')
+    check_present([sample.label for sample in samples if sample.label], root, labels)
+    return samples
 
 
 def check_present(files: Sequence[Path], root: Path, what: str) -> None:
@@ -103,30 +121,37 @@ def listed_samples(root: Path, part: str, reader: LabelReader) -> list[Sample]:
     stems = [Path(name).stem for name in names_in(root / f'{part}.txt')]
     labels = folder_of(root, ['Label', 'labels'], 'the label maps')
     endings = {image.stem: image.suffix for image in list_images(root / 'RGB')}
-    result = [Sample(root / 'RGB' / f'{stem}{endings.get(stem, ".jpg")}', labels / f'{stem}.png',
-                     reader, root) for stem in stems]
-    check_present([sample.image for sample in result], root, 'images')
-    check_present(label_files(result), root, 'label maps')
-    return result
+    return complete([Sample(root / 'RGB' / f'{stem}{endings.get(stem, ".jpg")}',
+                            labels / f'{stem}.png', reader, root) for stem in stems], root)
 
 
-def lookup_table(indices: Mapping[int, int]) -> np.ndarray:
-    """Return (256,) uint8: code → class index, 255 → void; FOREIGN where none is given."""
-    table = np.full(256, FOREIGN, np.uint8)
-    table[IGNORE_INDEX] = IGNORE_INDEX
-    table[list(indices)] = list(indices.values())
-    return table
-
-
-def read_through(path: Path, table: np.ndarray) -> np.ndarray:
+class Codes:
     """
-    Return a label map file's codes (H, W) uint8 as class indices, by a `lookup_table`.
+    The reader of label maps whose codes stand for classes: code → class index.
 
-    Raises ImageError, which names the file, where it is not such a file or has foreign codes.
+    255 is void unless another index is given for it. `table` (256,) uint8 has FOREIGN for the
+    codes of which nothing is said.
     """
-    codes = read_codes(path)
-    label = cv2.LUT(codes, table)
-    foreign = np.unique(codes[label == FOREIGN])
-    if foreign.size:
-        raise ImageError(f'{path}: {foreign.tolist()[:8]} are no label ids of this data set')
-    return label
+
+    def __init__(self, indices: Mapping[int, int]):
+        self.table = np.full(256, FOREIGN, np.uint8)
+        self.table[IGNORE_INDEX] = IGNORE_INDEX
+        self.table[list(indices)] = list(indices.values())
+
+    def __call__(self, path: Path, domain: Domain) -> np.ndarray:
+        """
+        Return a label map file as (H, W) uint8 class indices, 255 where void.
+
+        Raises ImageError, which names the file, where it is not such a file or has foreign codes.
+        """
+        codes = read_codes(path)
+        label = cv2.LUT(codes, self.table)
+        foreign = np.unique(codes[label == FOREIGN])
+        if foreign.size:
+            raise ImageError(f'{path}: {foreign.tolist()[:8]} are no label ids of this data set')
+        return label
+
+
+def codes_from_one(classes: int) -> Codes:
+    """Return the reader of label maps with 0 for void and the classes from 1 on."""
+    return Codes({0: IGNORE_INDEX} | {index + 1: index for index in range(classes)})

@@ -6,27 +6,26 @@ Couprie et al., ICLR 2013.
 """
 
 from functools import cache as once
-import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
-from univseg_core.datasets import cache
+from univseg_core.datasets.cache import extracted_once
 from univseg_core.datasets.folders import DataError, LabelReader, list_images, Sample
 from univseg_core.datasets.layouts import sun_rgbd
 from univseg_core.datasets.layouts.layout import (
     check_present,
+    Codes,
+    codes_from_one,
+    complete,
     EXTRACTED,
     folder_of,
-    label_files,
     Layout,
     listed_samples,
-    lookup_table,
-    read_through,
 )
 from univseg_core.datasets.layouts.matlab import opened
-from univseg_core.domains import Domain, IGNORE_INDEX
-from univseg_core.files import write_text
+from univseg_core.domains import IGNORE_INDEX
 from univseg_core.pictures.images import write_png
 
 MAT = 'nyu_depth_v2_labeled.mat'
@@ -92,11 +91,9 @@ TRAIN = """
 1392-1393 1402-1406 1415-1420 1425-1429 1434-1440
 """
 
-# The label files have 0 for void, then the 40 (or 13) classes from 1 on.
-TABLE_40 = lookup_table({0: IGNORE_INDEX} | {code: code - 1 for code in range(1, 41)})
-TABLE_13_OF_40 = lookup_table({0: IGNORE_INDEX} | {
+read_40, read_13 = codes_from_one(40), codes_from_one(13)
+read_13_of_40 = Codes({0: IGNORE_INDEX} | {
     code: of_13 - 1 for code, of_13 in enumerate(OF_13, start=1)})
-TABLE_13 = lookup_table({0: IGNORE_INDEX} | {code: code - 1 for code in range(1, 14)})
 
 
 @once
@@ -143,32 +140,23 @@ def _samples(root: Path, part: str, reader: LabelReader) -> list[Sample]:
 
 def _folders(root: Path, part: str, labels: str, reader: LabelReader) -> list[Sample]:
     folder = folder_of(root / part, [labels], 'the label maps')
-    result = [Sample(image, folder / f'{image.stem}.png', reader, root)
-              for image in list_images(root / part / 'rgb')]
-    check_present(label_files(result), root, 'label maps')
-    return result
+    return complete([Sample(image, folder / f'{image.stem}.png', reader, root)
+                     for image in list_images(root / part / 'rgb')], root)
 
 
 def _archive(root: Path, part: str, reader: LabelReader) -> list[Sample]:
     """List what has been extracted from the archive, when it has been."""
-    folder = cache.folder_for('nyuv2', root / MAT)
-    done = folder / 'complete.json'
-    if not done.is_file():
-        with cache.claimed(folder):
-            if not done.is_file():
-                write_text(done, json.dumps({'images': _extract(root / MAT, folder)}))
-    count = json.loads(done.read_text(encoding='utf-8'))['images']
-    names = [f'{number:04}.png' for number in range(1, count + 1)
+    folder, done = extracted_once('nyuv2', root / MAT, partial(_extract, root / MAT))
+    names = [f'{number:04}.png' for number in range(1, done['images'] + 1)
              if (number in train_numbers()) == (part == 'train')]
-    result = [Sample(folder / 'image' / name, folder / 'label' / name, reader, folder / 'image')
-              for name in names]
     check_present([folder / kind / name for name in names for kind in ('image', 'label')],
                   folder, EXTRACTED)
-    return result
+    return [Sample(folder / 'image' / name, folder / 'label' / name, reader, folder / 'image')
+            for name in names]
 
 
-def _extract(mat: Path, folder: Path) -> int:
-    """Write each image and its label's 40 codes as PNGs, if not there; return how many."""
+def _extract(mat: Path, folder: Path) -> dict[str, int]:
+    """Write each image and its label's 40 codes as PNGs, if not there; say how many there are."""
     with opened(mat) as file:
         images, labels = file['images'], file['labels']
         count = len(images)
@@ -183,22 +171,7 @@ def _extract(mat: Path, folder: Path) -> int:
                 raise DataError(f'{mat}: label {i + 1} has {objects.max()}, expected 0..{OBJECTS}')
             write_png(folder / 'image' / name, np.ascontiguousarray(images[i].transpose(2, 1, 0)))
             write_png(folder / 'label' / name, codes_of_objects()[objects])
-    return count
-
-
-def read_40(path: Path, domain: Domain) -> np.ndarray:
-    """Return a label map of codes 0..40 as (H, W) uint8 indices of the 40 classes."""
-    return read_through(path, TABLE_40)
-
-
-def read_13_of_40(path: Path, domain: Domain) -> np.ndarray:
-    """Return a label map of codes 0..40 as (H, W) uint8 indices of the 13 classes."""
-    return read_through(path, TABLE_13_OF_40)
-
-
-def read_13(path: Path, domain: Domain) -> np.ndarray:
-    """Return a label map of codes 0..13 as (H, W) uint8 indices of the 13 classes."""
-    return read_through(path, TABLE_13)
+    return {'images': count}
 
 
 COUNTS = {'train': (795,), 'test': (654,)}

@@ -5,26 +5,23 @@ https://rgbd.cs.princeton.edu; the flat folders: https://github.com/ankurhanda/s
 """
 
 from dataclasses import dataclass
-import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
-from univseg_core.datasets.cache import claimed, folder_for
+from univseg_core.datasets.cache import extracted_once
 from univseg_core.datasets.folders import DataError, list_images, Sample
 from univseg_core.datasets.layouts.layout import (
     check_present,
+    codes_from_one,
+    complete,
     EXTRACTED,
     folder_of,
-    label_files,
     Layout,
     listed_samples,
-    lookup_table,
-    read_through,
 )
 from univseg_core.datasets.layouts.matlab import load_small, opened
-from univseg_core.domains import Domain, IGNORE_INDEX
-from univseg_core.files import write_text
 from univseg_core.pictures.images import write_png
 
 CLASSES = {  # name: colour; the label files have 0 for void, then these from 1 on
@@ -66,7 +63,7 @@ CLASSES = {  # name: colour; the label files have 0 for void, then these from 1 
     'bathtub': (52, 57, 131),
     'bag': (12, 83, 45),
 }
-TABLE = lookup_table({0: IGNORE_INDEX} | {code: code - 1 for code in range(1, 38)})
+read_codes_37 = codes_from_one(37)
 TEST_IMAGES = 5050
 """In the flat folder of all labels, those of the test images come first."""
 
@@ -114,8 +111,7 @@ def _flat(root: Path, part: str, flat: Flat) -> list[Sample]:
             raise DataError(f'{image}: expected a name such as img-000001.jpg')
         name = flat.name.format(int(number) + flat.offset[part])
         result.append(Sample(image, labels / name, read_codes_37, root))
-    check_present(label_files(result), root, 'label maps')
-    return result
+    return complete(result, root)
 
 
 def _official(root: Path, part: str) -> list[Sample]:
@@ -123,21 +119,19 @@ def _official(root: Path, part: str) -> list[Sample]:
     missing = [str(path) for path in (LABELS, META, SPLIT) if not (root / path).is_file()]
     if missing:
         raise DataError(f'{root}: {", ".join(missing)} not there; SUNRGBDtoolbox.zip holds them')
-    cache = folder_for('sun_rgbd', root / LABELS)
-    index = cache / 'images.json'
-    if not index.is_file():
-        with claimed(cache):
-            if not index.is_file():
-                _extract(root, cache, index)
-    names = json.loads(index.read_text(encoding='utf-8'))[part]
-    result = [Sample(root / image, cache / label, read_codes_37, root) for image, label in names]
-    check_present([sample.image for sample in result], root, 'images')
-    check_present(label_files(result), cache, EXTRACTED)
-    return result
+    cache, names = extracted_once('sun_rgbd', root / LABELS, partial(_extract, root))
+    check_present([root / image for image, _ in names[part]], root, 'images')
+    check_present([cache / label for _, label in names[part]], cache, EXTRACTED)
+    return [Sample(root / image, cache / label, read_codes_37, root)
+            for image, label in names[part]]
 
 
-def _extract(root: Path, cache: Path, index: Path) -> None:
-    """Write each label as a PNG, then the list of all; those of an earlier start are kept."""
+def _extract(root: Path, cache: Path) -> dict[str, list[tuple[str, str]]]:
+    """
+    Write each label as a PNG; those of an earlier start are kept.
+
+    Returns the image and label of each part's samples, below `root` and `cache`.
+    """
     train = {_below_sunrgbd(folder) for folder in load_small(root / SPLIT, 'alltrain')}
     meta = load_small(root / META, 'SUNRGBDMeta')
     names: dict[str, list[tuple[str, str]]] = {'train': [], 'test': []}
@@ -161,18 +155,12 @@ def _extract(root: Path, cache: Path, index: Path) -> None:
     if len(names['train']) != len(train):
         raise DataError(f'{root / SPLIT}: names {len(train)} training images, of which '
                         f'{META.name} has {len(names["train"])}')
-    write_text(index, json.dumps({part: sorted(pairs) for part, pairs in names.items()},
-                                 indent=1))
+    return {part: sorted(pairs) for part, pairs in names.items()}
 
 
 def _below_sunrgbd(path: str) -> str:
     """Return what follows SUNRGBD/ in one of the authors' own paths."""
     return Path(str(path).partition('/SUNRGBD/')[2]).as_posix()
-
-
-def read_codes_37(path: Path, domain: Domain) -> np.ndarray:
-    """Return a label map with 0 for void, classes from 1 on, as (H, W) uint8, 255 where void."""
-    return read_through(path, TABLE)
 
 
 LAYOUT = Layout(

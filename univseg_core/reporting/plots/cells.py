@@ -54,11 +54,9 @@ def choose_cells(maps: Sequence[np.ndarray], classes: Sequence[int], per_class: 
     labels = np.concatenate([each.ravel() for each in maps])
     image = np.repeat(np.arange(len(maps)), [each.size for each in maps])
     row, column = np.concatenate([np.indices(each.shape).reshape(2, -1) for each in maps], axis=1)
-    of_class = []
-    for c in classes:
-        places = np.flatnonzero(labels == c)
-        of_class.append(np.random.default_rng([seed, c]).permutation(places)[:per_class])
-    chosen = np.sort(np.concatenate(of_class))
+    of_class = [np.random.default_rng([seed, c]).permutation(np.flatnonzero(labels == c))
+                for c in classes]
+    chosen = np.sort(np.concatenate([places[:per_class] for places in of_class]))
     return Cells(image[chosen], row[chosen], column[chosen], labels[chosen])
 
 

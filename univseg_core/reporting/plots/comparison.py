@@ -22,6 +22,7 @@ from univseg_core.reporting.plots.runs import FigureError, FinishedRun
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 COLUMN, GAP, TITLE, HEADING = 2.6, 0.05, 0.28, 0.34
 """Inches: width of a picture, distance of two, height of column titles, of a domain's name."""
@@ -35,15 +36,14 @@ class Section:
     """
     One domain's part of the figure.
 
-    `titles` are those of the columns; each row has as many pictures, (H, W, 3) uint8.
-    `classes` are those that occur in truths or masks, `void` says whether unknown does.
+    `titles` are those of the columns; each row has as many pictures, (H, W, 3) uint8. The `legend`
+    has what occurs in truths or masks.
     """
 
     domain: Domain
     titles: list[str]
     rows: list[list[np.ndarray]]
-    classes: list[int]
-    void: bool
+    legend: 'list[Line2D]'
 
 
 def evenly_spaced(samples: Sequence[Sample], count: int) -> list[Sample]:
@@ -100,32 +100,34 @@ def _section(runs: Sequence[FinishedRun], name: str, samples: Sequence[Sample]) 
         rows.append([resize_image(image, *size),
                      *(domain.colourise(resize_label(mask, *size)) for mask in masks)])
         seen.update(np.unique(np.stack(masks)).tolist())
-    return Section(domain, ['image', 'truth', *(run.name for run in runs)], rows,
-                   sorted(seen - {IGNORE_INDEX}), IGNORE_INDEX in seen)
+    legend = swatches(domain, sorted(seen - {IGNORE_INDEX}))
+    if IGNORE_INDEX in seen:
+        legend.append(swatch('void (no truth)', (0, 0, 0)))
+    return Section(domain, ['image', 'truth', *(run.name for run in runs)], rows, legend)
 
 
 def _figure(sections: Sequence[Section]) -> 'Figure':
     columns = max(len(section.titles) for section in sections)
     width = columns * (COLUMN + GAP) - GAP + 2 * MARGIN
     figure = new_figure(width, 1)
-    texts, pictures, y = [], [], MARGIN  # places in inches; the height is known in the end
+    pictures, y = [], MARGIN  # places in inches; the height is known in the end
+
+    def write(left: float, bottom: float, text: str, weight: str = 'normal') -> None:
+        figure.text(left, bottom, text, color=INK, fontsize=10, fontweight=weight,
+                    transform=figure.dpi_scale_trans)
+
     for section in reversed(sections):
-        handles = swatches(section.domain, section.classes)
-        if section.void:
-            handles.append(swatch('void (no truth)', (0, 0, 0)))
-        y += add_legend(figure, '', handles, y) + GAP
+        y += add_legend(figure, '', section.legend, y) + GAP
         for row in reversed(section.rows):
             height = COLUMN * row[0].shape[0] / row[0].shape[1]
             pictures += [(MARGIN + i * (COLUMN + GAP), y, height, picture)
                          for i, picture in enumerate(row)]
             y += height + GAP
-        texts += [(MARGIN + i * (COLUMN + GAP), y + 0.04, title, 'normal')
-                  for i, title in enumerate(section.titles)]
-        texts.append((MARGIN, y + TITLE, section.domain.name, 'bold'))
+        for i, title in enumerate(section.titles):
+            write(MARGIN + i * (COLUMN + GAP), y + 0.04, title)
+        write(MARGIN, y + TITLE, section.domain.name, 'bold')
         y += TITLE + HEADING
     figure.set_size_inches(width, y)
-    for left, bottom, text, weight in texts:
-        figure.text(left / width, bottom / y, text, color=INK, fontsize=10, fontweight=weight)
     for left, bottom, height, picture in pictures:
         axis = figure.add_axes((left / width, bottom / y, COLUMN / width, height / y))
         axis.imshow(picture, interpolation='nearest', aspect='auto')

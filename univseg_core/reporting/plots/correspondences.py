@@ -18,7 +18,6 @@ from univseg_core.reporting.plots.drawing import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.patches import Rectangle
 
 CELL = 0.42
 """Inches of a cell's side."""
@@ -86,6 +85,7 @@ def _heat_map(axis: 'Axes', rows: Domain, columns: Domain, values: np.ndarray, *
     With `framed`, the largest value of each row has a frame.
     """
     from matplotlib import colormaps
+    from matplotlib.patches import Rectangle
 
     colours = colormaps['Blues' if share else 'RdBu_r'].with_extremes(bad=ABSENT)
     picture = axis.imshow(values, cmap=colours, vmin=0 if share else -1, vmax=1, aspect='auto')
@@ -100,7 +100,8 @@ def _heat_map(axis: 'Axes', rows: Domain, columns: Domain, values: np.ndarray, *
             axis.text(j, i, text, ha='center', va='center', fontsize=8,
                       color='white' if dark else INK)
         if framed and not np.isnan(row).all():
-            axis.add_patch(_frame(int(np.nanargmax(row)), i))
+            axis.add_patch(Rectangle((np.nanargmax(row) - 0.47, i - 0.47), 0.94, 0.94,
+                                     fill=False, edgecolor=INK, linewidth=1.4))
     axis.set_xticks(range(len(columns.classes)), columns.classes, rotation=90, fontsize=9)
     axis.set_yticks(range(len(rows.classes)), rows.classes, fontsize=9)
     axis.tick_params(length=0, pad=14, colors=INK)
@@ -119,10 +120,3 @@ def _heat_map(axis: 'Axes', rows: Domain, columns: Domain, values: np.ndarray, *
 
 def _middles(count: int) -> np.ndarray:
     return (np.arange(count) + 0.5) / count
-
-
-def _frame(column: int, row: int) -> 'Rectangle':
-    from matplotlib.patches import Rectangle
-
-    return Rectangle((column - 0.47, row - 0.47), 0.94, 0.94, fill=False, edgecolor=INK,
-                     linewidth=1.4)

@@ -123,8 +123,7 @@ def draw_costs(costs: Sequence[RunCost], domains: Sequence[str], path: Path) -> 
             if own:
                 seeds = [{cost.seed for cost in those} for those in (own, here)]
                 _draw(axis, own, style, hollow=seeds[0] != seeds[1])
-        axis.set_title(f'N = {labelled}', loc='left', fontsize=10.5, fontweight='bold', color=INK)
-        style_axis(axis, 'minutes of computing')
+        style_axis(axis, f'N = {labelled}', 'minutes of computing')
         # The same in all panels, as the mIoUs are.
         axis.set_xlim(0, 1.06 * max(cost.seconds for cost in costs) / 60)
         if axis.get_subplotspec().is_first_col():

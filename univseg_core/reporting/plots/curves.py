@@ -8,7 +8,7 @@ import numpy as np
 from univseg_core.errors import UnivsegError
 from univseg_core.files import replacing
 from univseg_core.method.losses import LOSSES
-from univseg_core.reporting.plots.drawing import COLOURS, INK, set_range, style_axis
+from univseg_core.reporting.plots.drawing import COLOURS, INK, new_panels, set_range, style_axis
 from univseg_core.reporting.run_log import tag
 from univseg_core.reporting.run_tables import (
     best_validation,
@@ -37,24 +37,14 @@ def draw_curves(folder: Path) -> Path:
     if not panels:
         raise CurvesError(f'{folder}: no log.csv or validation.csv with a row: not a run folder, '
                           'or its training has not come that far')
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    across = min(3, len(panels))
-    down = -(-len(panels) // across)
-    figure = Figure(figsize=(5.4 * across, 4.0 * down), dpi=110)
-    canvas = FigureCanvasAgg(figure)
-    figure.set_layout_engine('constrained', w_pad=0.12, h_pad=0.12)
-    axes = figure.subplots(down, across, squeeze=False).ravel()
-    for axis, (title, draw) in zip(axes, panels.items(), strict=False):
+    figure, axes = new_panels(len(panels), size=(5.4, 4.0), dpi=110, padding=0.12)
+    for axis, (title, draw) in zip(axes, panels.items(), strict=True):
         draw(axis)
         _finish(axis, title)
-    for axis in axes[len(panels):]:
-        axis.set_axis_off()
     figure.suptitle(_headline(folder, columns, validations), color=INK, fontsize=12)
     path = folder / 'curves.png'
     with replacing(path) as temporary:
-        canvas.print_png(temporary)
+        figure.savefig(temporary, format='png')
     return path
 
 
@@ -97,7 +87,7 @@ def _lines(axis: 'Axes', steps: np.ndarray, series: Mapping[str, np.ndarray],
     widths = (3.0, 1.3) if len(series) == 2 else (1.7,) * len(series)  # equal lines show both
     for i, (label, values) in enumerate(series.items()):
         colour = COLOURS[i % len(COLOURS)]
-        smooth = moving_average(values, max(1, len(values) // 40))
+        smooth = smoothed(values)
         if not np.allclose(smooth, values, rtol=1e-2, equal_nan=True):
             axis.plot(steps, values, color=colour, alpha=0.22, linewidth=0.8)
         axis.plot(steps, smooth, color=colour, linewidth=widths[i], label=label,
@@ -129,9 +119,7 @@ def _finish(axis: 'Axes', title: str) -> None:
     if entries:  # above the axes, where it hides nothing
         axis.legend(loc='lower left', bbox_to_anchor=(-0.01, 1.0), ncols=columns, frameon=False,
                     fontsize=8.5, borderaxespad=0.2, handlelength=1.4, columnspacing=1.2)
-    axis.set_title(title, loc='left', fontsize=10.5, fontweight='bold', color=INK,
-                   pad=8 + 15 * -(-entries // columns))
-    style_axis(axis)
+    style_axis(axis, title, pad=8 + 15 * -(-entries // columns))
 
 
 def _headline(folder: Path, columns: Mapping[str, np.ndarray],
@@ -143,12 +131,14 @@ def _headline(folder: Path, columns: Mapping[str, np.ndarray],
     return text
 
 
+def smoothed(values: np.ndarray) -> np.ndarray:
+    """Return the moving average of a curve (n,), over a fortieth of it."""
+    return moving_average(values, len(values) // 40)
+
+
 def moving_average(values: np.ndarray, width: int) -> np.ndarray:
     """Return means over `width` values around each of values (n,); NaN is left out of them."""
-    present = ~np.isnan(values)
-    window = np.ones(2 * (width // 2) + 1)
-    sums = np.convolve(np.where(present, values, 0), window, mode='full')
-    counts = np.convolve(present, window, mode='full')
-    half = width // 2
-    sums, counts = (a[half:half + len(values)] for a in (sums, counts))
+    present, half = ~np.isnan(values), width // 2
+    sums, counts = (np.convolve(each, np.ones(2 * half + 1))[half:half + len(values)]
+                    for each in (np.where(present, values, 0), present))
     return np.where(present, sums / np.maximum(counts, 1), np.nan)

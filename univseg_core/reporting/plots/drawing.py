@@ -28,26 +28,29 @@ Style: TypeAlias = dict[str, Any]
 """How a line is drawn: matplotlib's own keywords."""
 
 
-def new_figure(width: float, height: float) -> 'Figure':
+def new_figure(width: float, height: float, dpi: int = DPI) -> 'Figure':
     """Return an empty figure, of a size in inches, that draws without a screen."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), dpi=DPI)
+    figure = Figure(figsize=(width, height), dpi=dpi)
     FigureCanvasAgg(figure)
     return figure
 
 
-def new_panels(count: int, entries: int, *, sharey: bool = False) -> tuple['Figure', np.ndarray]:
+def new_panels(count: int, entries: int = 0, *, size: tuple[float, float] = (4.6, 3.4),
+               dpi: int = DPI, padding: float = 0.1,
+               sharey: bool = False) -> tuple['Figure', np.ndarray]:
     """
     Return a figure of some panels, up to three in a row, and their axes (count,).
 
-    There is room for a legend of so many entries, which `add_key` puts above them.
+    `size` is that of a panel in inches, with its `padding`. There is room for a legend of so many
+    entries, which `add_key` puts above them.
     """
     across = min(3, count)
     down = -(-count // across)
-    figure = new_figure(4.6 * across, 3.4 * down + 0.3 * -(-entries // across))
-    figure.set_layout_engine('constrained', w_pad=0.1, h_pad=0.1)
+    figure = new_figure(size[0] * across, size[1] * down + 0.3 * -(-entries // across), dpi)
+    figure.set_layout_engine('constrained', w_pad=padding, h_pad=padding)
     axes = figure.subplots(down, across, squeeze=False, sharey=sharey).ravel()
     for axis in axes[count:]:
         axis.set_axis_off()
@@ -124,8 +127,13 @@ def add_legend(figure: 'Figure', title: str, handles: 'Sequence[Line2D]', bottom
     return 0.0
 
 
-def style_axis(axis: 'Axes', xlabel: str = 'step') -> None:
-    """Give an axis over something that begins at 0 a light grid and no frame."""
+def style_axis(axis: 'Axes', title: str, xlabel: str = 'step', pad: float | None = None) -> None:
+    """
+    Give an axis over something that begins at 0 its title, a light grid and no frame.
+
+    `pad` is the distance of the title in points, matplotlib's own unless given.
+    """
+    axis.set_title(title, loc='left', fontsize=10.5, fontweight='bold', color=INK, pad=pad)
     axis.set_xlabel(xlabel, fontsize=9, color=INK)
     axis.grid(color=GRID, linewidth=0.8)
     axis.set_axisbelow(True)

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from univseg_core.method.losses import LOSSES
-from univseg_core.reporting.plots.curves import moving_average
+from univseg_core.reporting.plots.curves import smoothed
 from univseg_core.reporting.plots.drawing import (
     add_key,
     COLOURS,
-    INK,
     LINES,
     new_panels,
     set_range,
@@ -65,7 +64,7 @@ def draw_learning_curves(courses: Sequence[RunCourse], path: Path) -> list[Path]
     drawn of runs that have all the domains of the figure; terms that are 0 throughout (of runs
     without unlabelled images) are left out.
     """
-    panels = {**_validation_panels(courses), **_loss_panels(courses)}
+    panels = _validation_panels(courses) | _loss_panels(courses)
     figure, axes = new_panels(len(panels), len(courses))
     styles = {course.name: {'color': COLOURS[i % len(COLOURS)], 'linestyle': LINES[i % len(LINES)]}
               for i, course in enumerate(courses)}
@@ -74,8 +73,7 @@ def draw_learning_curves(courses: Sequence[RunCourse], path: Path) -> list[Path]
             if unit == '%':
                 axis.plot(steps, values, linewidth=1.7, marker='o', markersize=3.5, **styles[name])
             else:
-                smooth = moving_average(values, max(1, len(values) // 40))
-                axis.plot(steps, smooth, linewidth=1.5, **styles[name])
+                axis.plot(steps, smoothed(values), linewidth=1.5, **styles[name])
         _finish(axis, title, unit)
     add_key(figure, {name: {**style, 'linewidth': 1.7} for name, style in styles.items()})
     return write_figure(figure, path)
@@ -85,15 +83,14 @@ def _validation_panels(courses: Sequence[RunCourse]) -> dict:
     """Return unit and each run's (steps, values) by title: a domain's mIoU, and their sum."""
     domains = list(dict.fromkeys(name for course in courses for name in course.domains))
     panels = {f'mIoU of {domain}': ('%', {
-        course.name: (np.array([v.step for v in course.validations]),
-                      np.array([100 * v.miou.get(domain, np.nan) for v in course.validations]))
+        course.name: ([v.step for v in course.validations],
+                      [100 * v.miou.get(domain, np.nan) for v in course.validations])
         for course in courses if domain in course.domains}) for domain in domains}
-    if len(domains) > 1:
-        sums = {course.name: (np.array([v.step for v in course.validations]),
-                              np.array([100 * v.total for v in course.validations]))
-                for course in courses if set(course.domains) == set(domains)}
-        if sums:
-            panels['Sum of the mIoUs'] = ('%', sums)
+    sums = {course.name: ([v.step for v in course.validations],
+                          [100 * v.total for v in course.validations])
+            for course in courses if len(course.domains) == len(domains)}
+    if len(domains) > 1 and sums:
+        panels['Sum of the mIoUs'] = ('%', sums)
     return panels
 
 
@@ -110,8 +107,7 @@ def _loss_panels(courses: Sequence[RunCourse]) -> dict:
 
 
 def _finish(axis: 'Axes', title: str, unit: str) -> None:
-    axis.set_title(f'{title}, {unit}', loc='left', fontsize=10.5, fontweight='bold', color=INK)
-    style_axis(axis)
+    style_axis(axis, f'{title}, {unit}')
     shown = np.concatenate([line.get_ydata() for line in axis.lines])
     if unit == '%':
         axis.set_ylim(0, max(5, 1.1 * np.nanmax(shown)))
