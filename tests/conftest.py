@@ -1,6 +1,12 @@
 """What all tests share."""
 
+import os
+
 import pytest
+
+# The networks are tiny, and so is what a test's own processes compute: more threads only get in
+# each other's way.
+os.environ.setdefault('OMP_NUM_THREADS', '1')
 
 
 def pytest_pycollect_makemodule(module_path, parent):
