@@ -1,9 +1,14 @@
 """What all tests share."""
 
 import importlib.util
+import os
 from pathlib import Path
 
 import pytest
+
+# The networks are tiny, and so is what a test's own processes compute: more threads only get in
+# each other's way.
+os.environ.setdefault('OMP_NUM_THREADS', '1')
 
 
 def pytest_pycollect_makemodule(module_path, parent):

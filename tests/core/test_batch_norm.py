@@ -1,20 +1,25 @@
 """
 Batch norm shared by two processes is nn.BatchNorm2d over their inputs together.
 
-Two real processes compute all cases once; the tests compare what they left.
+Two real processes, of which this one is the first, compute all cases once; the tests compare what
+they left.
 """
 
 from dataclasses import dataclass
+from datetime import timedelta
+import multiprocessing
 
 import pytest
 from timm.layers import BatchNormAct2d
 from tiny_worlds import small_network
 import torch
-from torch import distributed, multiprocessing, nn
+from torch import distributed, nn
 from univseg_core.models.batch_norm import CpuSyncBatchNorm, fold_batch_norm, shared_by_devices
 from univseg_core.models.encoders import build_encoder
 
 PROCESSES = 2
+HANGS = 600
+"""Seconds after which a process counts as hanging."""
 
 
 @dataclass(frozen=True)
@@ -84,39 +89,48 @@ TOLERANCES = {torch.float64: 1e-10, torch.float32: 1e-5, torch.bfloat16: 2e-2}
 HAND_WORKED = 'hand-worked'
 
 
-def process(rank, folder):
-    """Compute all cases as one of two processes."""
-    torch.set_num_threads(1)
+def compute(rank, folder):
+    """Compute all cases as one of two processes, and return what it has then."""
     distributed.init_process_group('gloo', init_method=f'file://{folder}/meeting', rank=rank,
-                                   world_size=PROCESSES)
-    left = {name: case.run(case.layer(CpuSyncBatchNorm), rank) for name, case in CASES.items()}
+                                   world_size=PROCESSES, timeout=timedelta(seconds=HANGS))
+    try:
+        return {name: case.run(case.layer(CpuSyncBatchNorm), rank)
+                for name, case in CASES.items()} | {HAND_WORKED: hand_worked(rank)}
+    finally:
+        distributed.destroy_process_group()
 
-    # 1 and 3 in one process, 5 and 7 in the other; the gradient comes from the 1 only.
+
+def hand_worked(rank):
+    """Return what 1 and 3 in one process, and 5 and 7 in the other, leave there."""
     layer = CpuSyncBatchNorm(1, eps=0.0).double()
     x = torch.tensor([[1.0, 3.0], [5.0, 7.0]][rank], dtype=torch.float64).view(1, 1, 1, 2)
     x.requires_grad_()
     y = layer(x)
-    y[..., 0].sum().mul(1 - rank).backward()
-    left[HAND_WORKED] = {
-        'y': y.detach().flatten(), 'x.grad': x.grad.flatten(),
-        'weight.grad': layer.weight.grad, 'bias.grad': layer.bias.grad,
-        'running_mean': layer.running_mean, 'running_var': layer.running_var}
-    torch.save(left, f'{folder}/{rank}.pt')
-    distributed.destroy_process_group()
+    y[..., 0].sum().mul(1 - rank).backward()  # the gradient comes from the 1 only
+    return {'y': y.detach().flatten(), 'x.grad': x.grad.flatten(),
+            'weight.grad': layer.weight.grad, 'bias.grad': layer.bias.grad,
+            'running_mean': layer.running_mean, 'running_var': layer.running_var}
+
+
+def second_process(folder):
+    """Compute all cases beside the process of the tests."""
+    torch.set_num_threads(1)
+    torch.save(compute(1, folder), f'{folder}/second.pt')
 
 
 @pytest.fixture(scope='module')
 def left(tmp_path_factory):
     """Return what each of two processes has of every case."""
     folder = tmp_path_factory.mktemp('processes')
-    context = multiprocessing.spawn(process, (folder,), PROCESSES, join=False)
+    second = multiprocessing.get_context('spawn').Process(target=second_process, args=(folder,))
+    second.start()
     try:
-        # One call waits for the first process that ends.
-        assert [context.join(timeout=600) for _ in range(PROCESSES)][-1], 'the processes hang'
+        first = compute(0, folder)
+        second.join(HANGS)
+        assert second.exitcode == 0
     finally:
-        for each in context.processes:
-            each.kill()
-    return [torch.load(folder / f'{rank}.pt', weights_only=True) for rank in range(PROCESSES)]
+        second.kill()
+    return first, torch.load(folder / 'second.pt', weights_only=True)
 
 
 @pytest.mark.parametrize('name', CASES)

@@ -107,7 +107,7 @@ def test_overrides_change_single_keys(values, write_config):
     ('training.steps=[1', "'[1' is not a YAML value"),
     ('training.step=3', 'training.step: unknown key; did you mean steps?'),
     ('traning.steps=3', 'traning: unknown key; did you mean training?'),
-    ('training.steps=few', 'training.steps: Input should be a valid integer'),
+    ('training.steps=few', "got 'few'"),
 ])
 def test_bad_overrides_are_quoted(values, write_config, override, message):
     with pytest.raises(ConfigError) as error:
@@ -118,9 +118,9 @@ def test_bad_overrides_are_quoted(values, write_config, override, message):
 @pytest.mark.parametrize(('section', 'key', 'value', 'messages'), [
     ('training', 'step', 3, ['training.step: unknown key; did you mean steps?', 'seed']),
     ('training', 'zzz', 3, ['training.zzz: unknown key (valid keys: steps']),
-    ('training', 'steps', 'many', ['training.steps: ', 'integer', "'many'"]),
-    ('training', 'steps', 0, ['training.steps: ', 'greater than or equal to 1, got 0']),
-    ('training', 'learning_rate', -1, ['training.learning_rate: ', 'greater than 0, got -1']),
+    ('training', 'steps', 'many', ['training.steps: ', "got 'many'"]),
+    ('training', 'steps', 0, ['training.steps: ', ' 1, got 0']),
+    ('training', 'learning_rate', -1, ['training.learning_rate: ', ' 0, got -1']),
     ('objective', 'alpha', float('nan'), ['objective.alpha: ', 'got nan']),
     ('training', 'precision', 'fp8', ['training.precision: ', 'bf16-mixed', "got 'fp8'"]),
     ('model', 'encoder', 'resnet', ['model.encoder: ', 'drn_d_22', "encoder 'resnet'"]),
@@ -139,10 +139,10 @@ def test_a_wrong_setting_is_named_with_what_was_expected(values, write_config, s
     ('classes', ['a', 'a'], ["domain outdoor: class names repeat: ['a']"]),
     ('classes', 'none.txt', ['domains.outdoor.classes: cannot read none.txt: No such file']),
     ('palette', [[0, 0, 0]], ['domain outdoor: 3 classes but 1 palette colours']),
-    ('labelled', 0, ['domains.outdoor.labelled: ', 'greater than or equal to 1']),
+    ('labelled', 0, ['domains.outdoor.labelled: ', ' 1, got 0']),
     ('unlabelled', ['/nowhere/at/all'], ['domains.outdoor.unlabelled.0: no such folder: '
                                          '/nowhere/at/all']),
-    ('unlabelled', '/tmp', ['domains.outdoor.unlabelled: ', 'list']),
+    ('unlabelled', '/tmp', ['domains.outdoor.unlabelled: ', "got '/tmp'"]),
 ])
 def test_a_wrong_domain_setting_is_named(values, write_config, key, value, messages):
     assert_refused(values, write_config, lambda v: v['domains']['outdoor'].update({key: value}),
@@ -183,7 +183,7 @@ def test_a_domain_name_that_cannot_be_a_topic_is_refused(values, write_config, n
 
 
 def test_no_domains_are_refused(values, write_config):
-    assert_refused(values, write_config, lambda v: v.update(domains={}), 'domains: ', 'at least 1')
+    assert_refused(values, write_config, lambda v: v.update(domains={}), 'domains: ', ' 1')
 
 
 def test_all_problems_are_listed_at_once(values, write_config):
@@ -253,8 +253,9 @@ def test_a_file_that_is_not_text_is_named(tmp_path):
 
 def test_a_configuration_does_not_change_after_reading(values, write_config):
     config = load_config(write_config(values))
-    with pytest.raises(ValueError, match='frozen'):
+    with pytest.raises(ValueError, match='steps'):
         config.training.steps = 1
+    assert config.training.steps == 30
 
 
 @pytest.mark.parametrize(('key', 'value'), [('steps', True), ('steps', '100'), ('steps', 1.5),
