@@ -51,7 +51,7 @@ class Batch:
 
     def pin_memory(self) -> 'Batch':
         """Return the batch in page-locked memory (what a DataLoader asks for by this name)."""
-        return self._moved(torch.Tensor.pin_memory)
+        return self._moved(lambda tensor: tensor.pin_memory())
 
     def _moved(self, move: Callable[[torch.Tensor], torch.Tensor]) -> 'Batch':
         return replace(self, images=move(self.images), targets=move(self.targets),

@@ -58,7 +58,8 @@ class ImageStore:
     def read(self, sample: Sample) -> Arrays:
         """Return an image and its label (None where unlabelled) from their files."""
         image, label = read_sample(sample, self._domain)
-        size = fit_size(*label.shape, self._image_size)
+        height, width = label.shape
+        size = fit_size(height, width, self._image_size)
         return (resize_image(image, *size),
                 None if sample.label is None else resize_label(label, *size))
 

@@ -152,8 +152,8 @@ def _describe_run(folder: Path) -> dict:
         config['domains'] = {name: config['domains'][name]}
     section, key = ('label_embeddings', 'pretrain_steps') if is_part else ('training', 'steps')
     progress = _progress(folder, config.get(section, {}).get(key))
-    seconds = columns.get('seconds_per_step', [])[-10:]
-    recent = float(np.mean(seconds)) if len(seconds) else None
+    seconds = columns.get('seconds_per_step', np.empty(0))[-10:]
+    recent = float(seconds.mean()) if len(seconds) else None
     left = (progress['steps'] or 0) - progress['step']
     best = best_validation(validations)
     return {

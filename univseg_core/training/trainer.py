@@ -147,7 +147,7 @@ class Trainer:
         start_scaling_anew(fabric)
         self._model, self._engine_optimizer = fabric.setup(self._network, self._optimizer)
         self._teacher = MeanTeacher(self._network) if task.objective.needs_teacher else None
-        self._averaged = self._teacher and self._teacher.network
+        self._averaged = None if self._teacher is None else self._teacher.network
         self._supervision = Supervision(
             class_weights(context, self._names, task.objective.class_balance), self._teacher)
         self._mixture = _mixture(context, self._names, task.objective, task.steps,
