@@ -110,15 +110,18 @@ def markdown(experiment: Experiment, results: Results) -> str:
 
 def _differences(experiment: Experiment, results: Results, labelled: int | str) -> list[str]:
     """Return the table of what each variant is above the one that they are compared with."""
-    other = experiment.section.compare_with
-    lines = []
-    for variant in experiment.section.variants if other else []:
+    other, lines = experiment.section.compare_with, []
+    if other is None:
+        return []
+    for variant in experiment.section.variants:
         cells = {name: _figure(results.differences(labelled, variant, other, domain).values())
                  for name, domain in _columns(experiment).items()}
         seeds = cells['sum']['seeds']
         if variant != other and any(cell['seeds'] for cell in cells.values()):
             lines.append(([variant, str(seeds)], seeds, cells))
-    return lines and [
+    if not lines:
+        return []
+    return [
         f'## N = {labelled}, points above {other}', '',
         'Mean of the differences seed by seed, ± their sample standard deviation.', '',
         *_grid(['variant', 'seeds'], list(_columns(experiment)), lines, sign='+')]
