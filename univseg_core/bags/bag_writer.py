@@ -196,10 +196,10 @@ def finish_bag(folder: Path) -> tuple[int, list[str]]:
             if file.contents.counts:
                 file.close()
                 files.append((path, file.contents))
+            else:
+                path.unlink()
         finally:
             file.abandon()
-        if not file.contents.counts:
-            path.unlink()
     _complete(folder, files, is_whole=not problems)
     return sum(contents.counts.total() for _, contents in files), problems
 

@@ -1,5 +1,6 @@
 """metadata.yaml of the bags that the recorder writes, as rosbag2 has it in Jazzy."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,12 +23,8 @@ def write_metadata(folder: Path, files: Sequence[tuple[str, Contents]]) -> None:
 
     `files` are the names of the bag's MCAP files in order, and what they hold.
     """
-    topics: dict[str, Topic] = {}
-    counts: dict[str, int] = {}
-    for _, contents in files:
-        for name, topic in contents.topics.items():
-            topics[name] = topic
-            counts[name] = counts.get(name, 0) + contents.counts[name]
+    topics = {name: topic for _, contents in files for name, topic in contents.topics.items()}
+    counts = sum((contents.counts for _, contents in files), Counter())
     facts = {
         'version': VERSION,
         'storage_identifier': 'mcap',

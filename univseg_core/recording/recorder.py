@@ -109,7 +109,7 @@ class Recorder:
             counts = self._counts[frame.topic.name]
             if self._paused:
                 counts[PAUSED] += 1
-            elif self._queued + len(frame.data) > self._settings.queue_size and self._queue:
+            elif self._is_full(frame):
                 counts[QUEUE_FULL] += 1
             else:
                 self._enqueue(frame, False)
@@ -117,8 +117,7 @@ class Recorder:
     def put_confidence(self, frame: SerializedImage) -> None:
         """Leave a picture of the model's confidence for the policy."""
         with self._changed:
-            full = self._queued + len(frame.data) > self._settings.queue_size and self._queue
-            if not self._paused and not full:
+            if not self._paused and not self._is_full(frame):
                 self._enqueue(frame, True)
 
     def pause(self) -> None:
@@ -159,6 +158,10 @@ class Recorder:
                 file.name if (file := bag and bag.file) else '', bag.total_size if bag else 0,
                 self._written, self._queued + self._policy.held_bytes, free,
                 self._budget.dropped)
+
+    def _is_full(self, frame: SerializedImage) -> bool:
+        """Return whether a frame finds no room behind those that wait."""
+        return bool(self._queue) and self._queued + len(frame.data) > self._settings.queue_size
 
     def _enqueue(self, frame: SerializedImage, is_confidence: bool) -> None:
         self._queue.append((frame, is_confidence))
