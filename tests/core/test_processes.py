@@ -51,7 +51,7 @@ from univseg_core.training.safety import check_loss
 from univseg_core.training.step import batch_losses
 import yaml
 
-HANGS = 120
+HANGS = 600
 """Seconds after which a program counts as hanging."""
 
 STEPS = 50
