@@ -12,10 +12,11 @@ demo: $(INSTALLED)
 comparison: $(INSTALLED)
 	$(BIN)/python benchmarks/comparison.py --demo demo_output
 
-# Those of ROS by module: each process of the tests has a ROS domain of its own.
+# Those of ROS by module: each process of the tests has a ROS domain of its own. They wait more
+# than they compute: a third process fills the gaps.
 test: lint
-	$(BIN)/python -m pytest -n 2 tests/core tests/gpu
-	$(BIN)/python -m pytest -n 2 --dist loadfile tests/ros
+	$(BIN)/python -m pytest -n 2 --dist worksteal tests/core tests/gpu
+	$(BIN)/python -m pytest -n 3 --dist loadfile tests/ros
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

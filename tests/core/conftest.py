@@ -12,6 +12,11 @@ import yaml
 torch.set_num_threads(1)
 
 
+def pytest_collection_modifyitems(items):
+    """Begin with the longest, so that at the end no process of the tests waits for it alone."""
+    items.sort(key=lambda item: item.path.name != 'test_walk.py')
+
+
 @pytest.fixture(scope='session')
 def worlds(tmp_path_factory):
     """Return the folder of the two tiny worlds; not to be changed."""

@@ -9,20 +9,17 @@ import sys
 
 import numpy as np
 import pytest
-from tiny_worlds import INDOOR, OUTDOOR, random_image, TRAIN, VALIDATION
+from tiny_worlds import INDOOR, random_image, TRAIN, VALIDATION
 from univseg_core.cli import main
 from univseg_core.commands import training
 from univseg_core.inference.segmenter import Segmenter
-from univseg_core.models.model_file import load_model, ModelCard, save_model
-from univseg_core.models.universal import ModelSpec, UniversalSegmenter
+from univseg_core.models.model_file import load_model
 from univseg_core.pictures import images
 from univseg_core.pictures.images import read_image, read_label, write_png
 
 COMMANDS = ('train', 'evaluate', 'predict', 'info', 'curves', 'config', 'baselines', 'scenes',
             'figure', 'experiment', 'data', 'frames', 'rank', 'prelabel', 'import-labels')
 FIGURES = ('tsne', 'panels', 'curves', 'correspondences', 'cost')
-# What the command `univseg` runs, wherever it is installed.
-UNIVSEG = (sys.executable, '-c', 'import sys; from univseg_core.cli import main; sys.exit(main())')
 
 
 @pytest.fixture
@@ -158,17 +155,6 @@ def test_a_reader_that_stops_reading_gets_no_traceback(monkeypatch, capsys):
     assert capsys.readouterr().err == ''
 
 
-def test_train_as_a_process_of_its_own(values, write_config, tmp_path):
-    result = subprocess.run(
-        [*UNIVSEG, 'train', write_config(values), '--run', tmp_path / 'run', 'objective.alpha=0',
-         'objective.beta=0', 'training.steps=2'], capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
-    assert 'Sum of mIoUs: ' in result.stdout
-    assert 'Traceback' not in result.stderr
-    assert 'Warning' not in result.stderr
-    assert (tmp_path / 'run' / 'model.univseg').exists()
-
-
 def test_train_refuses_another_runs_folder(finished_run, values, write_config, capsys):
     assert main(['train', str(write_config(values)), '--run', str(finished_run[0]),
                  'training.steps=31']) == 1
@@ -240,36 +226,6 @@ def test_predict_takes_one_image_of_any_size(model, tmp_path):
     assert main(['predict', str(tmp_path / 'photo.png'), '--model', str(model),
                  '--domain', 'indoor', '--out', str(tmp_path)]) == 0
     assert read_label(tmp_path / 'photo_mask.png', INDOOR).shape == (77, 131)
-
-
-def test_predict_and_info_need_none_of_the_trainings_packages(model, tmp_path):
-    write_png(tmp_path / 'photo.png', random_image(48, 64))
-    absent = ('lightning', 'pydantic', 'sklearn', 'tensorboard', 'timm', 'matplotlib')
-    commands = [['predict', str(tmp_path / 'photo.png'), '--model', str(model),
-                 '--domain', 'indoor', '--out', str(tmp_path)],
-                ['info', str(model)], ['info', str(model.parent)]]
-    program = (f'import sys; sys.modules.update(dict.fromkeys({absent})); '
-               'from univseg_core.cli import main; '
-               f'sys.exit(sum(main(command) for command in {commands}))')
-    result = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True,
-                            check=False)
-    assert result.returncode == 0, result.stderr
-    assert (tmp_path / 'photo_mask.png').exists()
-
-
-def test_a_network_of_timm_needs_none_of_the_trainings_packages(tmp_path):
-    write_png(tmp_path / 'photo.png', random_image(48, 64))
-    network = UniversalSegmenter(ModelSpec('efficientnet_lite0', stride=4), [OUTDOOR, INDOOR])
-    save_model(tmp_path / 'lite.univseg', network, ModelCard())
-    absent = ('lightning', 'pydantic', 'sklearn', 'tensorboard', 'matplotlib')
-    command = ['predict', str(tmp_path / 'photo.png'), '--model', str(tmp_path / 'lite.univseg'),
-               '--domain', 'indoor', '--out', str(tmp_path)]
-    program = (f'import sys; sys.modules.update(dict.fromkeys({absent})); '
-               f'from univseg_core.cli import main; sys.exit(main({command}))')
-    result = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True,
-                            check=False)
-    assert result.returncode == 0, result.stderr
-    assert read_label(tmp_path / 'photo_mask.png', INDOOR).shape == (48, 64)
 
 
 def test_baselines_prints_a_row_for_each_domain(values, write_config, capsys):

@@ -120,8 +120,9 @@ def test_the_pretrained_part_learns_at_a_rate_of_its_own(lite):
 def test_a_run_that_starts_from_it_keeps_its_weights_and_normalisation(lite, tmp_path):
     config, run = lite
     start = config.model.model_copy(update={'start': run / 'model.univseg'})
-    further = config.model_copy(update={'model': start, 'objective': config.objective.model_copy(
-        update={'alpha': 0, 'beta': 0})})
+    further = config.model_copy(update={
+        'model': start, 'training': config.training.model_copy(update={'steps': 1}),
+        'objective': config.objective.model_copy(update={'alpha': 0, 'beta': 0})})
     train(further, tmp_path / 'further')
     model, _ = load_model(tmp_path / 'further' / 'model.univseg')
     assert model.began_with == load_model(run / 'model.univseg')[0].began_with

@@ -28,6 +28,9 @@ from univseg_core.training.run import train
 from univseg_core.training.safety import TrainingError
 from univseg_core.training.step import batch_losses
 
+HANGS = 600
+"""Seconds after which a process counts as hanging."""
+
 
 @pytest.fixture
 def started(finished_run, tmp_path):
@@ -199,7 +202,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(finished_run, tmp_path,
                                    args=(config, folder, name, number))
     process.start()
     try:
-        process.join(120)
+        process.join(HANGS)
         assert process.exitcode == -signal.SIGKILL
     finally:
         process.kill()
@@ -230,7 +233,7 @@ def test_a_folder_in_which_a_process_is_training_is_refused(finished_run, starte
     process = forkserver().Process(target=hold, args=(started / 'config.yaml', others))
     process.start()
     try:
-        assert ours.poll(120)
+        assert ours.poll(HANGS)
         with pytest.raises(TrainingError,
                            match=f'{started}: another process is training in this folder'):
             train(finished_run[1], started)

@@ -129,8 +129,6 @@ def test_an_anchor_alone_or_with_the_entropies(values, write_config, tmp_path, n
                 'objective.temperature=0.1', 'training.steps=30', *weights, *networks), run)
     written = rows(run / 'log.csv')
     assert float(written[-1]['anchor']) < 0.9 * float(written[0]['anchor'])
-    accuracy = [float(row['prototype_accuracy/outdoor']) for row in written]
-    assert accuracy[-1] > accuracy[0]
 
 
 def test_networks_that_do_not_fit_are_refused(values, write_config, tmp_path, networks):

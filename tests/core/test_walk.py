@@ -21,6 +21,9 @@ ROOT = Path(__file__).parents[2]
 COMMANDS = {'univseg': 'univseg_core', 'bag_recorder': 'univseg_ros.bag_recorder',
             'image_player': 'univseg_ros.image_player'}
 
+HANGS = 600
+"""Seconds after which the commands of a block count as hanging."""
+
 
 def blocks():
     """Return the shell commands of the page, a text for each block."""
@@ -50,7 +53,7 @@ def shell(tmp_path):
             process = subprocess.Popen(['bash', '-eu', '-c', block], cwd=folder, env=environment,
                                        stdout=file, stderr=file, start_new_session=True)
             try:
-                code = process.wait(300)
+                code = process.wait(HANGS)
             finally:
                 with suppress(ProcessLookupError):  # what a failing block leaves behind
                     os.killpg(process.pid, signal.SIGKILL)

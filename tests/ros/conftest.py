@@ -14,11 +14,9 @@ import sys
 import threading
 import time
 
+from fakes import DEADLINE
 import numpy as np
 import pytest
-
-DEADLINE = 40
-"""Seconds after which something that should happen is taken not to happen."""
 
 
 class ModuleWithoutRos(pytest.Module):

@@ -7,6 +7,7 @@ import re
 import time
 
 from diagnostic_msgs.msg import DiagnosticArray
+from fakes import DEADLINE
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 import numpy as np
@@ -153,7 +154,8 @@ class Robot:
 
     def wait_for_diagnostics(self, condition):
         """Return the first status whose level, message and values fulfil a condition."""
-        for _ in range(40):
+        end = time.monotonic() + DEADLINE
+        while time.monotonic() < end:
             status = self.diagnostics()
             if condition(*status):
                 return status
@@ -203,7 +205,8 @@ class Robot:
             masks = ((frame, self.output_of(frame.header.stamp, domain, name)) for frame in sent)
             return next((pair for pair in masks if pair[1]), None)
 
-        for _ in range(40):
+        end = time.monotonic() + DEADLINE
+        while time.monotonic() < end:
             sent.append(make_message(self.peer.header()))
             self.peer.publish(sent[-1], f'{self.namespace}/{topic}', qos)
             try:

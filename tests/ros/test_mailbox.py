@@ -2,9 +2,8 @@
 
 import threading
 
+from fakes import DEADLINE
 from univseg_ros.mailbox import Mailbox
-
-DEADLINE = 10
 
 
 def test_the_newest_wins_and_the_replaced_one_is_told():

@@ -6,6 +6,7 @@ import threading
 
 from builtin_interfaces.msg import Time
 import cv2
+from fakes import DEADLINE
 import numpy as np
 import pytest
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -191,7 +192,7 @@ def slow_disk(monkeypatch):
 
     def write(out, domain, image, mask):
         begun.release()
-        assert go.acquire(timeout=20)
+        assert go.acquire(timeout=DEADLINE)
         written.append((domain.name, image.header.stamp.sec))
         return out
 
@@ -203,17 +204,18 @@ def test_while_one_is_written_only_the_newest_of_each_domain_waits(tmp_path, slo
     begun, go, written = slow_disk
     writer = PictureWriter(tmp_path, 4)
     writer.put(OUTDOOR, image_of(0), mask_of(0))
-    assert begun.acquire(timeout=20)
+    assert begun.acquire(timeout=DEADLINE)
     writer.put(OUTDOOR, image_of(1), mask_of(1))
     writer.put(INDOOR, image_of(1), mask_of(1, INDOOR))
     writer.put(OUTDOOR, image_of(2), mask_of(2))
     writer.put(OUTDOOR, image_of(3), mask_of(3))
     go.release(2)
-    assert begun.acquire(timeout=20)
-    assert begun.acquire(timeout=20)  # indoor is in work: one that comes often does not starve it
+    assert begun.acquire(timeout=DEADLINE)
+    # Indoor is in work: one that comes often does not starve it.
+    assert begun.acquire(timeout=DEADLINE)
     writer.put(OUTDOOR, image_of(4), mask_of(4))
     go.release(2)
-    writer._thread.join(20)
+    writer._thread.join(DEADLINE)
     assert written == [('outdoor', 0), ('outdoor', 3), ('indoor', 1), ('outdoor', 4)]
     assert writer.done.done()
     assert writer.written == {'outdoor': 3, 'indoor': 1}
@@ -225,7 +227,7 @@ def test_what_waits_is_dropped_at_the_end_and_what_is_in_work_is_written(tmp_pat
     begun, go, written = slow_disk
     writer = PictureWriter(tmp_path, None)
     writer.put(OUTDOOR, image_of(0), mask_of(0))
-    assert begun.acquire(timeout=20)
+    assert begun.acquire(timeout=DEADLINE)
     writer.put(OUTDOOR, image_of(1), mask_of(1))
     threading.Timer(0.2, go.release).start()
     writer.close()
@@ -236,7 +238,7 @@ def test_a_disk_that_does_not_take_pictures_ends_it(tmp_path):
     (tmp_path / 'outdoor').write_text('in the way')
     writer = PictureWriter(tmp_path, None)
     writer.put(OUTDOOR, image_of(0), mask_of(0))
-    writer._thread.join(20)
+    writer._thread.join(DEADLINE)
     writer.close()
     with pytest.raises(OSError, match='outdoor'):
         writer.done.result()
@@ -246,26 +248,26 @@ def test_what_cannot_be_used_is_counted_and_the_next_is_written(tmp_path):
     writer = PictureWriter(tmp_path, 1)
     writer.put(OUTDOOR, image_of(0), mask_message(np.zeros((3, 3), np.uint8), header(0)))
     writer.put(INDOOR, image_of(1), mask_of(1, INDOOR))
-    writer._thread.join(20)
+    writer._thread.join(DEADLINE)
     writer.close()
     assert writer.written == {'indoor': 1}
     assert names(tmp_path) == ['indoor']
 
 
 @pytest.mark.parametrize(('options', 'reason'), [
-    ((), 'the following arguments are required: --out'),
+    ((), '--out'),
     (('--out', 'x', '--count', '0'), "--count: expected a whole number of at least 1, got '0'"),
     (('--out', 'x', '--count', 'many'), "a whole number of at least 1, got 'many'"),
     (('--out', 'x', '--node', 'a b'), "--node: 'a b' cannot be such a name"),
     (('--out', 'x', '--node', '/'), "--node: '/' cannot be such a name"),
     (('--out', 'x', '--domain', 'Out-door'), "--domain: 'Out-door' cannot be such a name"),
-    (('--out', 'x', '--image-transport', 'theora'), "invalid choice: 'theora'"),
+    (('--out', 'x', '--image-transport', 'theora'), 'theora'),
 ])
 def test_options_that_make_no_sense(capsys, options, reason):
     with pytest.raises(SystemExit) as ended:
         parse_arguments(options)
     assert ended.value.code == 2
-    assert reason in capsys.readouterr().err
+    assert reason in capsys.readouterr().err.splitlines()[-1]
 
 
 class StandIn:

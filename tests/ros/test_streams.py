@@ -101,20 +101,14 @@ def test_consumers_of_every_qos_get_every_output(both, peer, segmenter, pictures
     expected = expected_outputs(segmenter, pictures[1])
     sent = []
 
-    def send():
+    def all_have_a_frame():
         message = rgb_message(pictures[1], peer.header())
         sent.append(message.header)
         both.publish(message)
-
-    def all_have_a_frame():
+        peer.handle_for(0.05)
         return set.intersection(*(set(stamps_of(messages)) for messages in consumers.values()))
 
-    for _ in range(40):
-        send()
-        peer.handle_for(0.05)
-        if all_have_a_frame():
-            break
-    assert all_have_a_frame()
+    peer.wait_until(all_have_a_frame, 'a frame that all have')
     headers = {header.stamp.sec: header for header in sent}
     for (_, domain, name), messages in consumers.items():
         for message in messages:

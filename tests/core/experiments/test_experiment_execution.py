@@ -254,6 +254,11 @@ def test_a_real_experiment(write, values, tmp_path, capfd):
     alone, full = root / 'n2/seed0/supervised_only/outdoor', root / 'n2/seed0/univ_full'
     printed = capfd.readouterr().out
     for folder in (alone, full):
+        # Each is a `univseg train` in a process of its own, with these lines alone.
+        log = (folder / execution.OUTPUT).read_text()
+        assert 'Sum of mIoUs: ' in log
+        assert 'Traceback' not in log
+        assert 'Warning' not in log
         result = json.loads((folder / 'evaluation.json').read_text())['outdoor']
         miou = f'{100 * result["miou"]:.1f}'
         assert f'| {folder.relative_to(root).parts[2]} | 1 of 1 | {miou} | {miou} |' in printed

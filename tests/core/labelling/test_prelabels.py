@@ -1,8 +1,6 @@
 """The commands: masks go out to a person, and come back."""
 
 import shutil
-import subprocess
-import sys
 
 from label_maps import contents, listed
 import numpy as np
@@ -100,31 +98,3 @@ def test_options_that_cannot_be_show_the_usage(capsys, options):
               'e', *options])
     assert stopped.value.code == 2
     assert capsys.readouterr().err.startswith('usage: univseg import-labels')
-
-
-WITHOUT_EXTRAS = """
-import sys
-
-class Absent:
-    def find_spec(self, name, path=None, target=None):
-        if name.split('.')[0] in ('lightning', 'pydantic', 'sklearn', 'timm',
-                                  'torchvision', 'matplotlib', 'tensorboard'):
-            raise ModuleNotFoundError(f'No module named {name!r}', name=name)
-
-sys.meta_path.insert(0, Absent())
-from univseg_core.cli import main
-model, frames, ranking, masks, out = sys.argv[1:]
-sys.exit(main(['rank', model, frames, '--domain', 'outdoor', '--out', ranking])
-         or main(['prelabel', model, frames, '--domain', 'outdoor', '--ranked',
-                  ranking + '/rank.csv', '--out', masks])
-         or main(['import-labels', masks + '/labels', '--frames', masks + '/images', '--model',
-                  model, '--domain', 'outdoor', '--out', out]))
-"""
-
-
-def test_the_loop_needs_no_training_packages(model, frames, tmp_path):
-    places = [str(tmp_path / name) for name in ('ranking', 'masks', 'out')]
-    result = subprocess.run([sys.executable, '-c', WITHOUT_EXTRAS, model, frames, *places],
-                            capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
-    assert len(listed(tmp_path / 'out' / 'label')) == 3

@@ -29,7 +29,7 @@ from univseg_core.domains import Domain
 from univseg_core.models.model_file import ModelCard, save_model
 from univseg_core.models.universal import ModelSpec, UniversalSegmenter
 
-DEADLINE = 60
+DEADLINE = 180
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 FOLDER = tempfile.TemporaryDirectory()
 LAUNCHED = {

@@ -19,7 +19,7 @@ import rclpy
 from rosbags.highlevel import AnyReader
 from sensor_msgs.msg import Image
 
-DEADLINE = 60
+DEADLINE = 180
 FOLDER = tempfile.TemporaryDirectory()
 
 os.environ.setdefault('ROS_DOMAIN_ID', str(random.SystemRandom().randint(1, 100)))
