@@ -22,40 +22,26 @@ from univseg_core.datasets.layouts.layout import (
 from univseg_core.domains import Domain, IGNORE_INDEX
 from univseg_core.pictures.images import ImageError, read_image
 
-# In the order of the version of 11 classes. Of each, the colours of the classes that it groups, as
-# the original label files have them; the first is its own.
+# In the order of the version of 11 classes. Of each, the classes that it groups and their colours,
+# as the original label files have them; the first is its own.
 COLOURS = {
-    'Sky': [(128, 128, 128)],
-    'Building': [(128, 0, 0),  # Building
-                 (192, 0, 128),  # Archway
-                 (0, 128, 64),  # Bridge
-                 (64, 0, 64),  # Tunnel
-                 (64, 192, 0)],  # Wall
-    'Pole': [(192, 192, 128),  # Column_Pole
-             (0, 0, 64)],  # TrafficCone
-    'Road': [(128, 64, 128),  # Road
-             (128, 0, 192),  # LaneMkgsDriv
-             (192, 0, 64)],  # LaneMkgsNonDriv
-    'Pavement': [(0, 0, 192),  # Sidewalk
-                 (64, 192, 128),  # ParkingBlock
-                 (128, 128, 192)],  # RoadShoulder
-    'Tree': [(128, 128, 0),  # Tree
-             (192, 192, 0)],  # VegetationMisc
-    'SignSymbol': [(192, 128, 128),  # SignSymbol
-                   (128, 128, 64),  # Misc_Text
-                   (0, 64, 64)],  # TrafficLight
-    'Fence': [(64, 64, 128)],
-    'Car': [(64, 0, 128),  # Car
-            (64, 128, 192),  # SUVPickupTruck
-            (192, 128, 192),  # Truck_Bus
-            (192, 64, 128),  # Train
-            (128, 64, 64)],  # OtherMoving
-    'Pedestrian': [(64, 64, 0),  # Pedestrian
-                   (192, 128, 64),  # Child
-                   (64, 0, 192),  # CartLuggagePram
-                   (64, 128, 64)],  # Animal
-    'Bicyclist': [(0, 128, 192),  # Bicyclist
-                  (192, 0, 192)],  # MotorcycleScooter
+    'Sky': {'Sky': (128, 128, 128)},
+    'Building': {'Building': (128, 0, 0), 'Archway': (192, 0, 128), 'Bridge': (0, 128, 64),
+                 'Tunnel': (64, 0, 64), 'Wall': (64, 192, 0)},
+    'Pole': {'Column_Pole': (192, 192, 128), 'TrafficCone': (0, 0, 64)},
+    'Road': {'Road': (128, 64, 128), 'LaneMkgsDriv': (128, 0, 192),
+             'LaneMkgsNonDriv': (192, 0, 64)},
+    'Pavement': {'Sidewalk': (0, 0, 192), 'ParkingBlock': (64, 192, 128),
+                 'RoadShoulder': (128, 128, 192)},
+    'Tree': {'Tree': (128, 128, 0), 'VegetationMisc': (192, 192, 0)},
+    'SignSymbol': {'SignSymbol': (192, 128, 128), 'Misc_Text': (128, 128, 64),
+                   'TrafficLight': (0, 64, 64)},
+    'Fence': {'Fence': (64, 64, 128)},
+    'Car': {'Car': (64, 0, 128), 'SUVPickupTruck': (64, 128, 192), 'Truck_Bus': (192, 128, 192),
+            'Train': (192, 64, 128), 'OtherMoving': (128, 64, 64)},
+    'Pedestrian': {'Pedestrian': (64, 64, 0), 'Child': (192, 128, 64),
+                   'CartLuggagePram': (64, 0, 192), 'Animal': (64, 128, 64)},
+    'Bicyclist': {'Bicyclist': (0, 128, 192), 'MotorcycleScooter': (192, 0, 192)},
 }
 VOID = (0, 0, 0)
 
@@ -74,7 +60,7 @@ def _packed(colour: tuple[int, int, int]) -> int:
 
 COLOUR_TABLE = Codes({_packed(VOID): IGNORE_INDEX} | {
     _packed(colour): index for index, colours in enumerate(COLOURS.values())
-    for colour in colours}).table
+    for colour in colours.values()}).table
 
 
 def samples(root: Path, part: str) -> list[Sample]:
@@ -141,7 +127,7 @@ def read_colours(path: Path, domain: Domain) -> np.ndarray:
 
 LAYOUT = Layout(
     classes=tuple(COLOURS),
-    palette=tuple(colours[0] for colours in COLOURS.values()),
+    palette=tuple(next(iter(colours.values())) for colours in COLOURS.values()),
     samples=samples,
     held_out=('val', 'test'),
     counts={'train': (367,), 'val': (101,), 'test': (233,)},
