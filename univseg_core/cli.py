@@ -96,7 +96,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status. What the user can mend prints no traceback."""
     logging.basicConfig(level=logging.INFO, format='%(message)s')
-    logging.getLogger('lightning').setLevel(logging.WARNING)
+    logging.getLogger('lightning_fabric').setLevel(logging.WARNING)
     options = parse(arguments)
     try:
         options.run(options)

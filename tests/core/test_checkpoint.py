@@ -2,7 +2,7 @@
 
 import json
 
-from lightning.fabric.plugins import MixedPrecision, Precision
+from lightning_fabric.plugins import MixedPrecision, Precision
 import pytest
 from safetensors import safe_open
 from safetensors.torch import save_file

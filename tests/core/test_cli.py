@@ -124,7 +124,8 @@ def test_it_tells_its_version(capsys):
     assert capsys.readouterr().out == f'univseg {version("univseg_ros")}\n'
 
 
-HEAVY = ('cv2', 'lightning', 'matplotlib', 'numpy', 'pydantic', 'sklearn', 'timm', 'torch', 'yaml')
+HEAVY = ('cv2', 'lightning_fabric', 'matplotlib', 'numpy', 'pydantic', 'sklearn', 'timm', 'torch',
+         'yaml')
 
 
 @pytest.mark.parametrize('command', [(), *((command,) for command in COMMANDS)])

@@ -18,7 +18,7 @@ from univseg_core.pictures.images import read_label, write_png
 ROS = ('rclpy', 'cv_bridge', 'rosbag2_py', 'launch', 'launch_ros', 'ament_index_python',
        'message_filters', 'univseg_ros')
 ROS_INTERFACES = ('_msgs', '_srvs', '_interfaces')
-TRAINING = ('lightning', 'pydantic', 'sklearn', 'matplotlib', 'tensorboard')
+TRAINING = ('lightning_fabric', 'pydantic', 'sklearn', 'matplotlib', 'tensorboard')
 OF_TIMM = ('timm', 'torchvision')
 
 PROGRAM = """

@@ -54,7 +54,7 @@ import yaml
 HANGS = 600
 """Seconds after which a program counts as hanging."""
 
-STEPS = 50
+STEPS = 30
 TERMS = ('loss', 'supervised', 'cross_entropy', 'within_entropy', 'feature_norm',
          'embedding_norm', 'entropy/outdoor/indoor', 'entropy/indoor/indoor',
          'perplexity/outdoor/indoor', 'prototype_accuracy/outdoor', 'consistency',
@@ -69,7 +69,7 @@ def tiny(worlds, finished_run, tmp_path_factory):
     values['objective'] |= {'consistency': 1, 'class_balance': 0.5}
     values['training'] |= {'steps': STEPS, 'validate_every': STEPS, 'checkpoint_every': 5}
     values['label_embeddings'] = {'file': str(finished_run[0] / 'label_embeddings.safetensors'),
-                                  'theta': 0.5, 'update_every': 20}
+                                  'theta': 0.5, 'update_every': 10}
     path = tmp_path_factory.mktemp('configuration') / 'tiny.yaml'
     path.write_text(yaml.safe_dump(values, sort_keys=False))
     return path
@@ -155,7 +155,7 @@ def assert_same_training(folder, other, tolerance, interrupted=0):
     losses, others = read_losses(folder), read_losses(other)
     assert list(losses['step']) == list(others['step']) == list(range(10, STEPS + 1, 10))
     assert losses.keys() == others.keys() >= set(TERMS)
-    whole = [step for step in range(5) if not 10 * step < interrupted < 10 * (step + 1)]
+    whole = [step for step in range(STEPS // 10) if not 10 * step < interrupted < 10 * (step + 1)]
     for term in TERMS:
         assert losses[term][whole] == pytest.approx(others[term][whole], abs=tolerance), term
     weights, others = (load_file(each / 'model.univseg') for each in (folder, other))
@@ -176,7 +176,7 @@ def test_two_processes_learn_what_one_learns(tiny, alone, tmp_path):
     assert weights['embedding.weight'].dtype == torch.float64
     assert_same_training(tmp_path / 'two', alone, 1e-8)
     losses = read_losses(alone)['supervised']
-    assert losses[-1] < 0.9 * losses[0]  # there was something to learn
+    assert losses[-1] < 0.95 * losses[0]  # there was something to learn
 
 
 def test_two_processes_learn_by_the_default_terms_what_one_learns(tiny, tmp_path):

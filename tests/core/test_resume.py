@@ -9,8 +9,8 @@ from pathlib import Path
 import shutil
 import signal
 
-from lightning.fabric import Fabric
-from lightning.fabric.plugins import MixedPrecision
+from lightning_fabric import Fabric
+from lightning_fabric.plugins import MixedPrecision
 import pytest
 from run_files import checkpoint, checkpoint_step, differing, rows, short, SUPERVISED
 from safetensors.torch import load_file

@@ -1,7 +1,7 @@
 """The mean teacher, the mixed crops that its pupil sees, and class weights."""
 
-from lightning.fabric import Fabric
-from lightning.fabric.plugins import Precision
+from lightning_fabric import Fabric
+from lightning_fabric.plugins import Precision
 import numpy as np
 import pytest
 import run_files

@@ -1,6 +1,6 @@
 """A step's losses: those of the whole batch, however many pieces and processes share it."""
 
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 import pytest
 from tiny_worlds import INDOOR, OUTDOOR, small_network
 import torch

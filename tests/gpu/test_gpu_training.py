@@ -4,7 +4,7 @@ import gc
 import json
 import shutil
 
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 import pytest
 from safetensors import safe_open
 from safetensors.torch import load_file

@@ -9,7 +9,7 @@ from collections import defaultdict
 import json
 from pathlib import Path
 
-from lightning.fabric.plugins import Precision
+from lightning_fabric.plugins import Precision
 from safetensors import safe_open, SafetensorError
 import torch
 from torch import nn

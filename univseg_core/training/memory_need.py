@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 import torch
 from torch import nn
 from univseg_core.batches.dataset import DomainData

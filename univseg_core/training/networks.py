@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 import torch
 from univseg_core.batches.dataset import DomainData
 from univseg_core.method.label_embeddings import embedded_label_embeddings, label_embedding_sums

@@ -11,9 +11,9 @@ import subprocess
 import time
 from typing import TypeVar
 
-from lightning.fabric import Fabric
-from lightning.fabric.strategies import DDPStrategy
-from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 import torch
 from torch import distributed
 from univseg_core.errors import UnivsegError
@@ -82,8 +82,9 @@ def _further_processes(fabric: Fabric) -> list[subprocess.Popen]:
     """
     Return the list in which Fabric holds the processes that it starts: empty before it does.
 
-    It is not of Fabric's documented interface: tried with lightning 2.6. With a version that has
-    no such list, processes end as torchrun's do: when their connection to this one is lost.
+    It is not of Fabric's documented interface: tried with lightning-fabric 2.6. With a version
+    that has no such list, processes end as torchrun's do: when their connection to this one is
+    lost.
     """
     return getattr(fabric.strategy.launcher, 'procs', [])
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 from univseg_core.batches.stores import Stores
 from univseg_core.settings.config import RunConfig
 

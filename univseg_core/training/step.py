@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 import torch
 from univseg_core.batches.mixture import Batch
 from univseg_core.method.losses import Counts, entropy_pixels, StepTensors, total_loss

@@ -9,7 +9,7 @@ import threading
 import time
 from typing import TypeVar
 
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 import torch
 from tqdm import tqdm
 from univseg_core.batches.curriculum import curriculum

@@ -6,7 +6,7 @@ import json
 import logging
 from pathlib import Path
 
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 import numpy as np
 from univseg_core.batches.dataset import DomainData
 from univseg_core.batches.splits import split_hash
