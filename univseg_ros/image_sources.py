@@ -14,7 +14,8 @@ from std_msgs.msg import Header
 from univseg_core.bags.reading import Bag, BagError, is_bag
 from univseg_core.errors import UnivsegError
 from univseg_core.pictures.image_messages import decode, MessageError
-from univseg_core.pictures.images import IMAGE_SUFFIXES, ImageError, read_image
+from univseg_core.pictures.images import IMAGE_SUFFIXES, ImageError, LARGEST_JPEG, read_image
+from univseg_ros.camera_topics import TYPES
 from univseg_ros.messages import rgb_message
 
 FOLDER_RATE = 10.0
@@ -25,14 +26,10 @@ VIDEO_RATE = 25.0
 
 HIGHEST_VIDEO_RATE = 1000.0
 
-LARGEST_JPEG = 65500
-"""Pixels a side that libjpeg can write."""
-
 COMPRESSED_FORMATS = {'.jpg': 'jpeg', '.jpeg': 'jpeg', '.png': 'png'}
-TYPES = {f'sensor_msgs/msg/{type_.__name__}': type_ for type_ in (Image, CompressedImage)}
 
-Told = Callable[[str], None]
-"""Is told of something that cannot be played, and why; the rest is played."""
+Warn = Callable[[str], None]
+"""Warns of something that cannot be played, and why; the rest is played."""
 
 
 class SourceError(UnivsegError):
@@ -57,7 +54,7 @@ class FolderSource:
 
     has_stamps = False
 
-    def __init__(self, folder: Path, compressed: bool, skipped: Told):
+    def __init__(self, folder: Path, compressed: bool, skipped: Warn):
         self._paths = [folder] if folder.is_file() else sorted(
             path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
         if not self._paths:
@@ -130,12 +127,12 @@ class BagSource:
 
     has_stamps = True
 
-    def __init__(self, path: Path, topic: str | None, compressed: bool | None, skipped: Told,
-                 damaged: Told):
+    def __init__(self, path: Path, topic: str | None, compressed: bool | None, skipped: Warn,
+                 damaged: Warn):
         self._path = path
         self._skipped = skipped
         self._damaged = damaged
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
         with _open_bag(path) as bag:
             types = {name: type_ for name, type_ in bag.topics().items() if type_ in TYPES}
             if not types:
@@ -157,24 +154,24 @@ class BagSource:
                      else CompressedImage if compressed else Image)
 
     def __iter__(self) -> Iterator[PlayedImage]:
-        """Yield the frames in the order and at the times of their recording."""
+        """Yield the frames as they were written, at the times of their recording."""
         first, seconds = None, 0.0
         with _open_bag(self._path) as bag:
-            self._tell(bag.damage)
-            for recorded in bag.messages([self._topic], by_time=True):
+            self._warn_of(bag.damage)
+            for recorded in bag.messages([self._topic]):
                 first = recorded.time if first is None else first
                 seconds = max(seconds, (recorded.time - first) / 1e9)
                 try:
                     yield PlayedImage(seconds, self._message(bytes(recorded.data)))
                 except MessageError as error:
                     self._skipped(f'{self._path}: {error}')
-            self._tell(bag.damage)
+            self._warn_of(bag.damage)
 
-    def _tell(self, damage: list[str]) -> None:
+    def _warn_of(self, damage: list[str]) -> None:
         """Tell of damage, but not each time that the bag is played."""
         for text in damage:
-            if text not in self._told:
-                self._told.add(text)
+            if text not in self._warned:
+                self._warned.add(text)
                 self._damaged(text)
 
     def _message(self, data: bytes) -> Image | CompressedImage:
@@ -191,8 +188,8 @@ Source = FolderSource | VideoSource | BagSource
 """Its `type` is that of its messages; `has_stamps` says whether they were recorded with stamps."""
 
 
-def open_source(path: Path, topic: str | None, compressed: bool | None, skipped: Told,
-                damaged: Told) -> Source:
+def open_source(path: Path, topic: str | None, compressed: bool | None, skipped: Warn,
+                damaged: Warn) -> Source:
     """
     Return what is at a path, ready to be played.
 

@@ -112,10 +112,10 @@ class RawSubscriptions:
         wanted = QoSProfile(depth=self._depth, reliability=matching_reliability(publishers),
                             durability=matching_durability(publishers))
         if camera:
-            before, camera.topic = camera.topic.type, topic
             there = camera.subscription.qos_profile
-            if (before, there.reliability, there.durability) == (
+            if (camera.topic.type, there.reliability, there.durability) == (
                     type_, wanted.reliability, wanted.durability):
+                camera.topic = topic
                 return
             # Not both at once, or an image might come twice.
             self._node.destroy_subscription(camera.subscription)

@@ -80,7 +80,7 @@ class RecordingWatch:
             reasons |= self._confidences.silence(timeout)
             if not self._confidences.topics:
                 reasons['confidence_topics'] = (
-                    'policy uncertain: no segmentation node publishes its confidence')
+                    'no segmentation node publishes its confidence, which the policy needs')
         return reasons
 
 

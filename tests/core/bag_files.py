@@ -46,12 +46,11 @@ def serialised(type_, *fields):
     return bytes(STORE.serialize_cdr(STORE.types[name](*fields), name))
 
 
-def write_bag(path, topics, storage='mcap', compression=None, steps=range(10**6)):
+def write_bag(path, topics, storage='mcap', compression=None):
     """
     Write a bag of {topic: [bytes, …]}; bytes of CompressedImage for topics that end so.
 
     Topics that begin with /text are of std_msgs/String. `compression` is 'file' or 'message'.
-    `steps` tell how many STEPs behind BEGIN each topic's messages were recorded.
     """
     writer = Writer(path, version=9, storage_plugin=StoragePlugin[storage.upper()])
     if compression:
@@ -59,10 +58,10 @@ def write_bag(path, topics, storage='mcap', compression=None, steps=range(10**6)
     with writer:
         connections = {topic: writer.add_connection(topic, type_of(topic), typestore=STORE)
                        for topic in topics}
-        for number, step in zip(range(max(map(len, topics.values()))), steps, strict=False):
+        for number in range(max(map(len, topics.values()))):
             for topic, messages in topics.items():
                 if number < len(messages):
-                    writer.write(connections[topic], BEGIN + step * STEP, messages[number])
+                    writer.write(connections[topic], BEGIN + number * STEP, messages[number])
     return path
 
 

@@ -8,7 +8,7 @@ from bag_files import BEGIN, pictures, raw, STEP, storage_file, type_of, write_b
 import numpy as np
 import pytest
 from rosbags.rosbag2 import Reader
-from univseg_core.bags.mcap import McapFile, Message
+from univseg_core.bags.mcap import Message
 from univseg_core.bags.reading import Bag, BagError, deserialise, is_bag, ZSTD_MAGIC
 
 FRONT, BACK, TEXT = '/front', '/back', '/text'
@@ -56,64 +56,6 @@ def test_topics_and_a_window_of_time(tmp_path, topics, storage):
     found, _ = read(path, [FRONT, TEXT], since=BEGIN + STEP, until=BEGIN + 2 * STEP)
     assert sorted(message[:2] for message in found) == [
         (FRONT, BEGIN + STEP), (TEXT, BEGIN + STEP)]
-
-
-DISORDER = [3, 0, 1, 2, 9, 5, 6, 7, 8, 4]
-
-
-@pytest.mark.parametrize(('storage', 'share'), [('mcap', 1), ('mcap', 0.6), ('sqlite3', 1)])
-@pytest.mark.parametrize('side', [600, 300])  # a chunk of MCAP for each image, and for four
-def test_messages_in_the_order_of_their_times(tmp_path, storage, share, side):
-    images = {FRONT: [raw(number, picture)
-                      for number, picture in enumerate(pictures(10, (side, side)))]}
-    path = write_bag(tmp_path / 'bag', images, storage, steps=DISORDER)
-    file = storage_file(path)
-    file.write_bytes(file.read_bytes()[:int(share * file.stat().st_size)])
-    written, damage = read(path)
-    assert [time for _, time, _ in written] == [
-        BEGIN + step * STEP for step in DISORDER[:len(written)]]
-    assert len(written) >= 10 * share - 1
-    assert read(path, by_time=True) == (sorted(written), damage)
-    assert bool(damage) == (share < 1)
-
-
-def test_where_the_index_of_times_is_lost_what_is_left_comes_once(tmp_path):
-    images = {FRONT: [raw(number, picture)
-                      for number, picture in enumerate(pictures(60, (80, 100)))]}
-    path = write_bag(tmp_path / 'bag', images, 'sqlite3', steps=range(59, -1, -1))
-    file = storage_file(path)
-    file.write_bytes(file.read_bytes()[:int(0.8 * file.stat().st_size)])
-    written, damage = read(path)
-    assert len(written) > 30
-    by_time, damage_by_time = read(path, by_time=True)
-    assert sorted(by_time) == sorted(written)
-    assert damage_by_time == damage
-
-
-def test_of_messages_in_order_few_are_in_memory(tmp_path, monkeypatch):
-    images = {FRONT: [raw(number, picture)
-                      for number, picture in enumerate(pictures(10, (600, 600)))]}
-    path = write_bag(tmp_path / 'bag', images)
-    read_chunks, chunk = [], McapFile._chunk
-    monkeypatch.setattr(McapFile, '_chunk', lambda self, *arguments: (
-        read_chunks.append(arguments) or chunk(self, *arguments)))
-    with Bag(path) as bag:
-        for number, _ in enumerate(bag.messages([FRONT], by_time=True)):
-            assert len(read_chunks) <= number + 2
-    assert len(read_chunks) == 10
-
-
-def test_a_chunk_that_is_not_where_the_summary_has_it_is_damage(tmp_path, topics):
-    path = write_bag(tmp_path / 'bag', topics)
-    file = storage_file(path)
-    whole, _ = read(path)
-    with Bag(path) as bag:
-        at = sorted(bag._files[0]._chunks)[1]
-    with file.open('r+b') as damaged:
-        damaged.seek(at)
-        damaged.write(b'\xff')
-    assert read(path, by_time=True) == (
-        [whole[0], whole[2]], [f'{file}: broken at byte {at}: a chunk is missing'])
 
 
 @pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])

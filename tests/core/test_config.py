@@ -2,9 +2,11 @@
 
 import re
 
+from pydantic import TypeAdapter
 import pytest
 from univseg_core.settings.config import dump_config, load_config
 from univseg_core.settings.file import ConfigError, SHIPPED
+from univseg_core.settings.kinds import Folder
 import yaml
 
 SHIPPED_RUNS = sorted(f'train/{file.name}' for file in (SHIPPED / 'train').iterdir())
@@ -275,3 +277,10 @@ def test_a_palette_of_another_length_is_told_with_its_domain(values, write_confi
     assert_refused(values, write_config,
                    lambda v: v['domains']['indoor'].update(palette=[[1, 2, 3]]),
                    'domains.indoor: ', 'palette')
+
+
+def test_a_variable_may_hold_a_dollar(tmp_path, monkeypatch):
+    folder = tmp_path / 'costs $much'
+    folder.mkdir()
+    monkeypatch.setenv('DOLLARS', str(folder))
+    assert TypeAdapter(Folder).validate_python('${DOLLARS}') == folder

@@ -4,12 +4,10 @@ MCAP files, record by record, so that a damaged one gives all that is readable.
 https://mcap.dev/spec: a record is an opcode, the length of its content in 8 bytes, and that.
 """
 
-from collections.abc import Collection, Generator, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-import heapq
 import io
-import itertools
 from pathlib import Path
 import struct
 from types import ModuleType
@@ -17,8 +15,7 @@ from typing import BinaryIO
 import zlib
 
 MAGIC = b'\x89MCAP0\r\n'
-FOOTER, SCHEMA, CHANNEL, MESSAGE, CHUNK, CHUNK_INDEX = 2, 3, 4, 5, 6, 8
-STATISTICS, DATA_END = 11, 15
+FOOTER, SCHEMA, CHANNEL, MESSAGE, CHUNK, STATISTICS, DATA_END = 2, 3, 4, 5, 6, 11, 15
 FOOTER_BYTES = 9 + 20 + len(MAGIC)
 
 RECORD, MESSAGE_HEAD, CHUNK_HEAD = map(struct.Struct, ('<BQ', '<HIQQ', '<QQQII'))
@@ -48,7 +45,6 @@ class McapFile:
         self.path = path
         self._types: dict[int, str] = {}
         self._channels: dict[int, tuple[str, str]] = {}
-        self._chunks: dict[int, int] = {}  # where each begins: its byte, and its first time
         self._begin: int | None = None
         self.has_summary = False
         with path.open('rb') as file, suppress(ValueError, struct.error, OSError):
@@ -62,15 +58,9 @@ class McapFile:
             self.damage.clear()  # It will be found again.
         return self._begin
 
-    def messages(self, topics: Collection[str], since: int, until: int,
-                 by_time: bool = False) -> Iterator[Message]:
-        """
-        Yield the messages of some topics that were recorded in since <= time < until.
-
-        They come as they were written or, `by_time`, in the order of their times; chunks whose
-        times overlap are then in memory together.
-        """
-        yield from (self._scan_by_time if by_time else self._scan)(topics, since, until)
+    def messages(self, topics: Collection[str], since: int, until: int) -> Iterator[Message]:
+        """Yield the messages of some topics that were recorded in since <= time < until."""
+        yield from self._scan(topics, since, until)
 
     def scan_topics(self) -> None:
         """Read the whole file for its topics, where no summary has told them."""
@@ -94,9 +84,6 @@ class McapFile:
             if opcode == STATISTICS:
                 messages, _, _, _, _, _, begin = struct.unpack_from('<QHIIIIQ', content)
                 self._begin = begin if messages else None
-            elif opcode == CHUNK_INDEX:
-                begin, _, at = struct.unpack_from('<QQQ', content)
-                self._chunks[at] = begin
         self.has_summary = bool(self._channels)
 
     def _learn(self, opcode: int, content: memoryview) -> None:
@@ -111,69 +98,42 @@ class McapFile:
             self.topics[topic] = type_
 
     def _scan(self, topics: Collection[str] | None, since: int, until: int) -> Iterator[Message]:
-        """Yield the messages of some topics, or of all, as they were written."""
+        """Yield the messages of some topics, or of all."""
         with self.path.open('rb') as file:
+            size = file.seek(0, io.SEEK_END)
+            file.seek(0)
             if file.read(len(MAGIC)) != MAGIC:
                 self._broken(0, 'the beginning is not that of an MCAP file')
                 return
-            size, at = file.seek(0, io.SEEK_END), len(MAGIC)
-            while at:
-                at = yield from self._record(file, at, size, topics, since, until)
-
-    def _scan_by_time(self, topics: Collection[str], since: int, until: int) -> Iterator[Message]:
-        """Yield the messages of some topics in the order of their times."""
-        if not self.has_summary:  # Only reading it tells of all its topics and chunks.
-            for _ in self._scan((), 0, 2**63):
-                pass
-        if not self._chunks:
-            yield from self._scan(topics, since, until)
-            return
-        waiting: list[tuple[int, int, Message]] = []
-        number = itertools.count()  # of two messages of the same time, the first comes first
-        with self.path.open('rb') as file:
-            size = file.seek(0, io.SEEK_END)
-            for begin, at in sorted((begin, at) for at, begin in self._chunks.items()):
-                while waiting and waiting[0][0] <= begin:
-                    yield heapq.heappop(waiting)[-1]
-                file.seek(at)
-                if file.read(1) != bytes([CHUNK]):
-                    self._broken(at, 'a chunk is missing')
-                    continue
-                for message in self._record(file, at, size, topics, since, until):
-                    heapq.heappush(waiting, (message.time, next(number), message))
-        while waiting:
-            yield heapq.heappop(waiting)[-1]
-
-    def _record(self, file: BinaryIO, at: int, size: int, topics: Collection[str] | None,
-                since: int, until: int) -> Generator[Message, None, int]:
-        """Yield the messages in the record at some byte; return where the next is, 0 for none."""
-        try:
-            file.seek(at)
-            head = file.read(RECORD.size)
-        except OSError as error:
-            self._broken(at, str(error.strerror))
-            return 0
-        if len(head) < RECORD.size:
-            self._broken(at, 'the end is missing')
-            return 0
-        opcode, length = RECORD.unpack(head)
-        if opcode in (DATA_END, FOOTER):
-            return 0
-        end = at + RECORD.size + length
-        try:
-            if opcode == CHUNK:
-                for inner, record in records(self._chunk(file, min(end, size), since, until)):
-                    yield from self._message(inner, record, topics, since, until)
-            elif opcode in (SCHEMA, CHANNEL, MESSAGE) and end <= size:
-                record = memoryview(file.read(length))
-                yield from self._message(opcode, record, topics, since, until)
-        except (ValueError, struct.error, RuntimeError, EOFError, OSError) as error:
-            if end <= size:
-                self._broken(at, str(error))
-        if end > size:
-            self._broken(at, f'{end - size} bytes of a record are missing')
-            return 0
-        return end
+            while True:
+                at = file.tell()
+                try:
+                    head = file.read(RECORD.size)
+                except OSError as error:
+                    self._broken(at, str(error.strerror))
+                    return
+                if len(head) < RECORD.size:
+                    self._broken(at, 'the end is missing')
+                    return
+                opcode, length = RECORD.unpack(head)
+                if opcode in (DATA_END, FOOTER):
+                    return
+                end = file.tell() + length
+                try:
+                    if opcode == CHUNK:
+                        content = self._chunk(file, min(end, size), since, until)
+                        for inner, record in records(content):
+                            yield from self._message(inner, record, topics, since, until)
+                    elif opcode in (SCHEMA, CHANNEL, MESSAGE) and end <= size:
+                        record = memoryview(file.read(length))
+                        yield from self._message(opcode, record, topics, since, until)
+                except (ValueError, struct.error, RuntimeError, EOFError, OSError) as error:
+                    if end <= size:
+                        self._broken(at, str(error))
+                if end > size:
+                    self._broken(at, f'{end - size} bytes of a record are missing')
+                    return
+                file.seek(end)
 
     def _message(self, opcode: int, content: memoryview, topics: Collection[str] | None,
                  since: int, until: int) -> Iterator[Message]:
@@ -187,9 +147,7 @@ class McapFile:
 
     def _chunk(self, file: BinaryIO, end: int, since: int, until: int) -> bytes:
         """Return a chunk's records, or what there is of them; none if it is of another time."""
-        at = file.tell() - RECORD.size
         begin, last, size, checksum, length = CHUNK_HEAD.unpack(file.read(CHUNK_HEAD.size))
-        self._chunks[at] = begin
         # A chunk that nothing else tells the topics of is read for these.
         if self.has_summary and not (begin < until and since <= last):
             return b''
@@ -202,8 +160,7 @@ class McapFile:
         return content
 
     def _broken(self, at: int, what: str) -> None:
-        text = f'{self.path}: broken at byte {at}: {what}'
-        self.damage += [text] if text not in self.damage else []
+        self.damage.append(f'{self.path}: broken at byte {at}: {what}')
 
 
 def decompress(data: bytes, compression: str) -> bytes:

@@ -18,7 +18,6 @@ from univseg_core.bags.mcap import (
     CHANNEL,
     CHUNK,
     CHUNK_HEAD,
-    CHUNK_INDEX,
     DATA_END,
     decompress,
     FOOTER,
@@ -34,7 +33,7 @@ from univseg_core.bags.mcap import (
 )
 from univseg_core.bags.topics import Contents, definition_of, Topic
 
-HEADER, MESSAGE_INDEX = 1, 7
+HEADER, MESSAGE_INDEX, CHUNK_INDEX = 1, 7, 8
 BEFORE_SUMMARY = (HEADER, SCHEMA, CHANNEL, CHUNK, MESSAGE_INDEX)
 OPCODES = range(HEADER, DATA_END + 1)
 PROFILE, LIBRARY = 'ros2', 'univseg'

@@ -107,17 +107,16 @@ class Bag:
         """Return how many messages some topics have; None where metadata.yaml does not tell."""
         return sum(self._counts.get(topic, 0) for topic in topics) if self._counts else None
 
-    def messages(self, topics: Collection[str], since: int = 0, until: int = 2**63 - 1,
-                 by_time: bool = False) -> Iterator[Message]:
+    def messages(self, topics: Collection[str], since: int = 0,
+                 until: int = 2**63 - 1) -> Iterator[Message]:
         """
         Yield the messages of some topics with since <= time < until (ns), as they were written.
 
-        `by_time`, those of each file come in the order of their times.
         What is broken is left out; it is in `damage` at the end.
         """
         for file in self._files:
             with self._damage_of(file):
-                yield from map(_unpacked_message, file.messages(topics, since, until, by_time))
+                yield from map(_unpacked_message, file.messages(topics, since, until))
             self.damage += file.damage
 
     @contextmanager

@@ -18,12 +18,11 @@ LARGEST = 2**62
 """Above every message's number."""
 
 ROWS_FROM = 'SELECT id, topic_id, timestamp FROM messages WHERE id >= ? ORDER BY id'
-ROWS_BY_TIME = 'SELECT id, topic_id, timestamp FROM messages ORDER BY timestamp, id'
 
 
 class Sqlite3File:
     """
-    One sqlite3 file of a bag, whose messages are read by number: the index of times may be broken.
+    One sqlite3 file of a bag, whose messages are read by number, without the index of times.
 
     `topics` has the type of each topic. `damage` tells what was found to be broken, and where.
     Raises ValueError for a file of something else, OSError for one that cannot be opened.
@@ -55,18 +54,12 @@ class Sqlite3File:
         del self.damage[known:]  # It will be found again.
         return time
 
-    def messages(self, topics: Collection[str], since: int, until: int,
-                 by_time: bool = False) -> Iterator[Message]:
-        """
-        Yield the messages of some topics that were recorded in since <= time < until.
-
-        They come as they were written or, `by_time`, in the order of their times.
-        """
-        rows = self._rows_by_time if by_time else self._rows
+    def messages(self, topics: Collection[str], since: int, until: int) -> Iterator[Message]:
+        """Yield the messages of some topics that were recorded in since <= time < until."""
         wanted = {number: topic for number, topic in self._topics.items() if topic[0] in topics}
         broken = 0
         with closing(self._connect()) as connection:
-            for number, topic, time in rows(connection):
+            for number, topic, time in self._rows(connection):
                 if topic not in wanted or not since <= time < until:
                     continue
                 try:
@@ -94,16 +87,6 @@ class Sqlite3File:
             except apsw.Error as error:
                 self.damage.append(f'{self.path}: broken after message {number - 1}: {error}')
                 number = _behind_damage(connection, number)
-
-    def _rows_by_time(self, connection: apsw.Connection) -> Iterator[tuple[int, int, int]]:
-        """Yield the same in the order of the times; behind damage, in that of the numbers."""
-        yielded = set()
-        try:
-            for row in connection.execute(ROWS_BY_TIME):
-                yielded.add(row[0])
-                yield row
-        except apsw.Error:
-            yield from (row for row in self._rows(connection) if row[0] not in yielded)
 
     def _read_log(self, log: Path) -> None:
         """Read the log's messages, too, where sqlite can."""

@@ -17,14 +17,11 @@ from univseg_core.pictures.image_messages import (
     MessageError,
     nanoseconds,
 )
-from univseg_core.pictures.images import fit_size, ImageError
+from univseg_core.pictures.images import fit_size, ImageError, LARGEST_JPEG
 from univseg_core.pictures.likeness import dhash, few_grey, SMALL_SIDE
 
 START = {'jpg': JPEG_START, 'png': PNG_SIGNATURE}
 """With which bytes a file of each format begins."""
-
-LARGEST_JPEG = 65500
-"""Pixels a side that libjpeg can write."""
 
 NOT_EVERY, TOO_SOON, DUPLICATE, UNREADABLE = 'every', 'min-interval', 'duplicate', 'unreadable'
 

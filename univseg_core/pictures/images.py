@@ -14,6 +14,9 @@ IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
 COLOURS_IN_PLACE = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 """OpenCV's flags for colours whose pixels stay where the file has them."""
 
+LARGEST_JPEG = 65500
+"""Pixels a side that libjpeg can write."""
+
 PNG_BIT_DEPTH = 24
 """Where in a PNG file the bits of a pixel's channel stand."""
 

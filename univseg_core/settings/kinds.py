@@ -11,9 +11,10 @@ from univseg_core.bags.reading import is_bag
 
 def _expand(path: Path) -> Path:
     """Put environment variables and ~ into a path."""
+    for name in re.findall(r'\$\{?(\w+)', str(path)):
+        if name not in os.environ:
+            raise ValueError(f'the environment variable {name} is not set')
     text = os.path.expandvars(path)
-    if unset := re.search(r'\$(?:\{(\w+)\}|(\w+))', text):
-        raise ValueError(f'the environment variable {unset[1] or unset[2]} is not set')
     return Path(text).expanduser()
 
 
