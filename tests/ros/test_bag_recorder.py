@@ -297,7 +297,7 @@ def test_only_images_of_which_the_model_is_unsure_are_kept(record, peer):
                    image_timeout=0.3)
     univseg = f'{robot.namespace}/univseg'
     line = robot.wait_for('no segmentation node publishes its confidence')
-    assert 'policy uncertain' in line
+    assert 'which the policy needs' in line
     peer.publish_at_once(String(), f'{univseg}/active_domains', CAMERA_QOS)
     confidences = f'{univseg}/outdoor/confidence'
 
