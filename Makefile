@@ -12,11 +12,10 @@ demo: $(INSTALLED)
 comparison: $(INSTALLED)
 	$(BIN)/python benchmarks/comparison.py --demo demo_output
 
-# Those of ROS by module: each process of the tests has a ROS domain of its own. They wait more
-# than they compute: a third process fills the gaps.
+# Those of ROS by module: each process of the tests has a ROS domain of its own.
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal tests/core tests/gpu
-	$(BIN)/python -m pytest -n 3 --dist loadfile tests/ros
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/ros
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

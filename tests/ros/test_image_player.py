@@ -338,16 +338,17 @@ class LateFrames:
 
 def test_after_a_long_wait_the_schedule_moves(ros_domain, capfd):
     """Otherwise all that is late would come at once."""
-    interval = 0.1
+    interval = 0.4
     images = recordings.pictures(4)
     frames = [PlayedImage(n * interval, rgb_message(image, Header()))
               for n, image in enumerate(images)]
     player = ImagePlayer(Image, QOS, frame_id='', keep_stamps=False)
     sent = []
     player._publisher = PublisherStandIn(sent)
-    assert player.play(LateFrames(frames, [0, CATCH_UP + 0.3, 0, 0]), 0) == 4
+    assert player.play(LateFrames(frames, [0, CATCH_UP + 3 * interval, 0, 0]), 0) == 4
     player.destroy_node()
-    assert all(later - earlier > 0.9 * interval
+    # One may come late, and the next then sooner behind it.
+    assert all(later - earlier > 0.4 * interval
                for earlier, later in itertools.pairwise(sent[1:]))
     assert 'later than it should have' in capfd.readouterr().err
 
