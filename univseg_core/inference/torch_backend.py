@@ -66,6 +66,7 @@ def resolve_device(device: str) -> torch.device:
     try:
         resolved = torch.device(device)
         torch.zeros(1, device=resolved).tolist()  # a device without memory (meta) fails here
+    # A PyTorch that was built without CUDA says so by an AssertionError.
     except (AssertionError, NotImplementedError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise UnivsegError(f'device {device!r} is not available: {reason}') from error

@@ -220,3 +220,10 @@ def test_a_consumer_that_fails_leaves_nothing_held_twice(now):
     next(policy.learn(confidence(frame, 0.2)))
     assert policy.held_bytes == 0
     assert list(policy.overdue(at_once=True)) == []
+
+
+def test_no_two_policies_share_a_parameter_or_an_outcome():
+    """The recorder has one table of each, by name: the later would replace the earlier."""
+    for names in ([name for entry in POLICIES.values() for name in entry.parameters],
+                  [name for entry in POLICIES.values() for name in entry.outcomes]):
+        assert len(names) == len(set(names))
