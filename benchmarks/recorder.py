@@ -34,7 +34,7 @@ from std_msgs.msg import Header
 from univseg_core.bags.reading import Bag
 from univseg_core.bags.topics import Topic
 from univseg_core.pictures.image_messages import nanoseconds
-from univseg_core.recording.frames import SerializedImage
+from univseg_core.recording.serialized_image import SerializedImage
 from univseg_ros.messages import rgb_message
 
 PROFILE = Path(__file__).parents[1] / 'config' / 'ros' / 'fastdds_large_images.xml'

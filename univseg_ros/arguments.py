@@ -17,16 +17,6 @@ def positive(text: str) -> float:
     return number
 
 
-def count_from(least: int) -> Callable[[str], int]:
-    """Return a function that reads an integer and raises ArgumentTypeError below `least`."""
-    def count(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(
-                f'expected a whole number of at least {least}, got {text!r}')
-        return int(text)
-    return count
-
-
 def matching(pattern: re.Pattern) -> Callable[[str], str]:
     """Return a function that gives a name back, or raises ArgumentTypeError."""
     def name(text: str) -> str:

@@ -17,7 +17,8 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CompressedImage, Image
-from univseg_ros.arguments import count_from, positive
+from univseg_core.commands.options import whole
+from univseg_ros.arguments import positive
 from univseg_ros.image_sources import FOLDER_RATE, open_source, PlayedImage, Source, SourceError
 from univseg_ros.signals import ros_until_signal
 
@@ -258,11 +259,11 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
                         'otherwise each is the time of sending')
     parser.add_argument('--frame-id', help='frame_id of the headers (default: as recorded in the '
                         'bag, or camera)')
-    parser.add_argument('--wait-for-subscribers', type=count_from(0), default=1, metavar='N',
+    parser.add_argument('--wait-for-subscribers', type=whole(0), default=1, metavar='N',
                         help='send nothing until N nodes subscribe; 0: start at once (default: 1)')
     parser.add_argument('--reliability', choices=('reliable', 'best_effort'), default='reliable',
                         help='of the publisher (default: reliable)')
-    parser.add_argument('--depth', type=count_from(1), default=10, metavar='N',
+    parser.add_argument('--depth', type=whole(1), default=10, metavar='N',
                         help='images that the publisher keeps for slow readers (default: 10)')
     return parser.parse_args(arguments)
 

@@ -16,9 +16,10 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
+from univseg_core.commands.options import whole
 from univseg_core.domains import Domain, NAME_PATTERN
 from univseg_core.pictures.image_messages import nanoseconds
-from univseg_ros.arguments import count_from, matching
+from univseg_ros.arguments import matching
 from univseg_ros.camera_topics import segmentation_nodes
 from univseg_ros.image_input import ImageInput, TRANSPORTS
 from univseg_ros.mask_pictures import domain_of, Matcher, PictureWriter
@@ -185,7 +186,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
                         help='folder of the pictures; made where it is not there')
     parser.add_argument('--domain', type=matching(NAME_PATTERN), nargs='+', default=[],
                         metavar='NAME', help='domains of interest (default: all that are active)')
-    parser.add_argument('--count', type=count_from(1), metavar='N',
+    parser.add_argument('--count', type=whole(1), metavar='N',
                         help='end after N masks (default: at Ctrl-C)')
     parser.add_argument('--node', type=matching(NODE_PATTERN), default='univseg', metavar='NAME',
                         help='name of the segmentation node, with its namespace '

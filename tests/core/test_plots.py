@@ -8,9 +8,14 @@ import pytest
 from tiny_worlds import INDOOR, OUTDOOR
 from univseg_core.domains import Domain
 from univseg_core.errors import UnivsegError
+from univseg_core.measuring.finished_runs import FinishedRunError, load_runs, run_names
 from univseg_core.pictures.images import read_image
-from univseg_core.reporting.plots.drawing import add_legend, new_figure, swatches, write_figure
-from univseg_core.reporting.plots.runs import FigureError, load_runs, run_names
+from univseg_core.reporting.plots.drawing import (
+    add_legend,
+    new_figure,
+    swatches,
+    write_figure,
+)
 from univseg_core.reporting.plots.texts import apart, write_apart
 import yaml
 
@@ -153,8 +158,8 @@ def test_runs_of_different_label_spaces_are_told(tmp_path, worlds):
     values = yaml.safe_load((second / 'config.yaml').read_text())
     values['domains']['indoor']['classes'] = list(other.classes)
     (second / 'config.yaml').write_text(yaml.safe_dump(values, sort_keys=False))
-    with pytest.raises(FigureError, match='second and first both have a domain indoor, but of '
-                       'different classes: wall, window and wall, lamp'):
+    with pytest.raises(FinishedRunError, match='second and first both have a domain indoor, '
+                       'but of different classes: wall, window and wall, lamp'):
         load_runs([first, second], device='cpu')
     third = write_run(tmp_path / 'third', worlds, domains=(INDOOR,))
     assert len(load_runs([first, third], device='cpu')) == 2

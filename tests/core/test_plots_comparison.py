@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from tiny_worlds import INDOOR, OUTDOOR
 from univseg_core.datasets.folders import read_sample, Sample
+from univseg_core.measuring.finished_runs import load_runs
 from univseg_core.reporting.plots.comparison import draw_comparison, evenly_spaced, named_samples
-from univseg_core.reporting.plots.runs import FigureError, load_runs
+from univseg_core.reporting.plots.drawing import FigureError
 
 
 @pytest.fixture(scope='module')

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from univseg_core.pictures.images import read_image
 from univseg_core.reporting.plots.cost import draw_costs, load_costs, RunCost
-from univseg_core.reporting.plots.runs import FigureError
+from univseg_core.reporting.plots.drawing import FigureError
 
 HEAD = 'labelled,seed,variant,steps,seconds,miou/a,prototype_miou/a,miou/b,prototype_miou/b\n'
 ROWS = """\

@@ -4,8 +4,8 @@ from figure_runs import write_log
 import numpy as np
 import pytest
 from univseg_core.pictures.images import read_image
+from univseg_core.reporting.plots.drawing import FigureError
 from univseg_core.reporting.plots.learning_curves import draw_learning_curves, load_courses
-from univseg_core.reporting.plots.runs import FigureError
 from univseg_core.reporting.run_tables import read_validation, RunLogError
 
 

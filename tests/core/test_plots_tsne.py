@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from tiny_worlds import INDOOR, OUTDOOR
 from univseg_core.datasets.folders import read_sample
+from univseg_core.measuring.finished_runs import load_runs
 from univseg_core.pictures.images import read_image
 from univseg_core.reporting.plots.cells import (
     cell_classes,
@@ -15,7 +16,7 @@ from univseg_core.reporting.plots.cells import (
     frequent_classes,
     named_classes,
 )
-from univseg_core.reporting.plots.runs import FigureError, load_runs
+from univseg_core.reporting.plots.drawing import FigureError
 from univseg_core.reporting.plots.tsne import draw_tsne, project
 
 VOID = 255

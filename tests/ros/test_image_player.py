@@ -239,7 +239,7 @@ def test_stamps_are_for_bags_alone(start, folder):
     (('--rate', '-1'), "--rate: expected a number above 0, got '-1'"),
     (('--rate', 'inf'), "--rate: expected a number above 0, got 'inf'"),
     (('--rate', 'fast'), "--rate: expected a number above 0, got 'fast'"),
-    (('--depth', '0'), "--depth: expected a whole number of at least 1, got '0'"),
+    (('--depth', '0'), "--depth: '0': expected a whole number, 1 or more"),
     (('--wait-for-subscribers', '-1'), "at least 0, got '-1'"),
     (('--wait-for-subscribers', '1.5'), "at least 0, got '1.5'"),
     (('--reliability', 'auto'), "invalid choice: 'auto'"),

@@ -256,8 +256,8 @@ def test_what_cannot_be_used_is_counted_and_the_next_is_written(tmp_path):
 
 @pytest.mark.parametrize(('options', 'reason'), [
     ((), '--out'),
-    (('--out', 'x', '--count', '0'), "--count: expected a whole number of at least 1, got '0'"),
-    (('--out', 'x', '--count', 'many'), "a whole number of at least 1, got 'many'"),
+    (('--out', 'x', '--count', '0'), "--count: '0': expected a whole number, 1 or more"),
+    (('--out', 'x', '--count', 'many'), "'many': expected a whole number, 1 or more"),
     (('--out', 'x', '--node', 'a b'), "--node: 'a b' cannot be such a name"),
     (('--out', 'x', '--node', '/'), "--node: '/' cannot be such a name"),
     (('--out', 'x', '--domain', 'Out-door'), "--domain: 'Out-door' cannot be such a name"),

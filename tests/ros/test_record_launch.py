@@ -32,8 +32,11 @@ def arguments(launch_file):
 
 
 def test_every_argument_is_described(launch_file):
-    for _, _, description in launch_file.ARGUMENTS:
+    for name, _, description in launch_file.ARGUMENTS:
         assert len(description) > 10
+        if name in PARAMETERS and (choices := PARAMETERS[name].choices):
+            *others, last = choices
+            assert f'{", ".join(others)} or {last}' in description
 
 
 def test_only_arguments_that_are_given_win_over_the_parameter_file(launch_file, arguments):

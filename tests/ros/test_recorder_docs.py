@@ -8,8 +8,8 @@ from rclpy.parameter import Parameter
 from rclpy.serialization import serialize_message
 from recording_robot import image_of
 from univseg_core.bags.topics import Topic
-from univseg_core.recording.frames import SerializedImage
 from univseg_core.recording.recorder import REASONS
+from univseg_core.recording.serialized_image import SerializedImage
 from univseg_ros.bag_recorder import BagRecorder
 from univseg_ros.camera_topics import IMAGE
 from univseg_ros.recorder_diagnostics import summary

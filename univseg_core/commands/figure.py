@@ -96,7 +96,7 @@ def _add_out(sub: argparse.ArgumentParser) -> None:
 
 
 def _tsne(options: argparse.Namespace) -> None:
-    from univseg_core.reporting.plots.runs import load_runs
+    from univseg_core.measuring.finished_runs import load_runs
     from univseg_core.reporting.plots.tsne import draw_tsne
 
     runs = load_runs(options.runs, options.config, options.device)
@@ -106,8 +106,8 @@ def _tsne(options: argparse.Namespace) -> None:
 
 
 def _panels(options: argparse.Namespace) -> None:
+    from univseg_core.measuring.finished_runs import load_runs
     from univseg_core.reporting.plots.comparison import draw_comparison
-    from univseg_core.reporting.plots.runs import load_runs
 
     runs = load_runs(options.runs, options.config, options.device)
     _print(draw_comparison(runs, options.out / 'panels', count=options.count,
@@ -123,9 +123,10 @@ def _curves(options: argparse.Namespace) -> None:
 def _correspondences(options: argparse.Namespace) -> None:
     from univseg_core.files import write_text
     from univseg_core.measuring.correspondences import measure_correspondences
+    from univseg_core.measuring.finished_runs import load_runs
     from univseg_core.reporting.correspondence_report import as_csv, as_dict, as_markdown
     from univseg_core.reporting.plots.correspondences import draw_correspondence
-    from univseg_core.reporting.plots.runs import FigureError, load_runs
+    from univseg_core.reporting.plots.drawing import FigureError
 
     for run in load_runs(options.runs, options.config, options.device):
         try:

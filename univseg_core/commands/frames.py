@@ -63,8 +63,4 @@ def _frames(options: argparse.Namespace) -> None:
 
 def duplicates(text: str) -> int | None:
     """Return a number of bits, 0 to 63; None for 'keep'."""
-    if text == 'keep':
-        return None
-    if not text.isdecimal() or int(text) > 63:
-        raise argparse.ArgumentTypeError(f'{text!r}: expected 0 to 63, or keep')
-    return int(text)
+    return None if text == 'keep' else whole(0, 63)(text)

@@ -1,7 +1,6 @@
 """`univseg train`, `evaluate` and `baselines`: models, and how good they are."""
 
 import argparse
-import json
 from pathlib import Path
 
 from univseg_core.commands.options import add_config, add_device, Command, whole
@@ -91,17 +90,15 @@ def _rank() -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from univseg_core.files import write_text
-    from univseg_core.measuring.evaluation import evaluate, report
-    from univseg_core.reporting.plots.runs import load_runs
+    from univseg_core.measuring.evaluation import evaluate, report, write_evaluation
+    from univseg_core.measuring.finished_runs import load_runs
 
     (run,) = load_runs([options.model], options.config, options.device)
     results = evaluate(run.segmenter, run.samples, protocol=options.protocol,
                        label_embeddings=run.segmenter.has_label_embeddings)
     print(report(results))
     if options.out:
-        write_text(options.out, json.dumps(
-            {name: result.to_dict() for name, result in results.items()}, indent=1))
+        write_evaluation(options.out, results)
 
 
 def _baselines(options: argparse.Namespace) -> None:

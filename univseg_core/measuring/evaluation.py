@@ -3,12 +3,15 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+import json
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from tqdm import tqdm
 from univseg_core.datasets.folders import read_sample, Sample
 from univseg_core.domains import Domain, IGNORE_INDEX
+from univseg_core.files import write_text
 from univseg_core.inference.segmenter import Segmenter
 from univseg_core.pictures.images import fit_size, resize_image, resize_label
 
@@ -176,6 +179,12 @@ def table(rows: Mapping[str, Sequence[float]], domains: Sequence[str]) -> str:
         f'| mIoU % | {" | ".join(domains)} |', '|---|' + '--:|' * len(domains),
         *(f'| {title} | {" | ".join(f"{100 * value:.1f}" for value in values)} |'
           for title, values in rows.items())])
+
+
+def write_evaluation(path: Path, results: Mapping[str, DomainResult]) -> None:
+    """Write each domain's mIoU and class-wise IoU as JSON."""
+    write_text(path, json.dumps({name: result.to_dict() for name, result in results.items()},
+                                indent=1))
 
 
 def report(results: Mapping[str, DomainResult]) -> str:

@@ -19,7 +19,7 @@ from univseg_core.bags.topics import Topic
 from univseg_core.pictures.image_messages import CompressedImage, Image, MessageError
 from univseg_core.pictures.images import ImageError
 from univseg_core.pictures.likeness import dhash, small_grey
-from univseg_core.recording.frames import SerializedImage
+from univseg_core.recording.serialized_image import SerializedImage
 
 KEPT = 'kept'
 TOO_SOON, SIMILAR, SURE, UNJUDGED = 'rate', 'similar', 'sure', 'unjudged'

@@ -13,8 +13,8 @@ import traceback
 
 from univseg_core.bags.bag_writer import BagWriter
 from univseg_core.recording.budget import Budget
-from univseg_core.recording.frames import SerializedImage
 from univseg_core.recording.policies import KEPT, POLICIES, Policy, Verdict
+from univseg_core.recording.serialized_image import SerializedImage
 
 FLUSH_PERIOD = 0.25
 """Seconds, at most, until an image that came is safe from a kill, unless the queue is longer."""

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from univseg_core.files import write_text
 from univseg_core.reporting.run_tables import read_losses
 from univseg_core.research.plan import ExperimentError, folder_of, is_finished
 from univseg_core.research.settings import Experiment
@@ -41,15 +40,14 @@ class Results:
 
     def evaluate_by_the_papers_protocol(self) -> None:
         """Measure the models of all finished runs in that way, too, where they have not been."""
-        from univseg_core.measuring.evaluation import evaluate
-        from univseg_core.reporting.plots.runs import load_runs
+        from univseg_core.measuring.evaluation import evaluate, write_evaluation
+        from univseg_core.measuring.finished_runs import load_runs
 
         for *_, folder in self._finished():
             if not (folder / PAPER).is_file():
                 (run,) = load_runs([folder])
                 results = evaluate(run.segmenter, run.samples, protocol='paper')
-                write_text(folder / PAPER, json.dumps(
-                    {name: result.to_dict() for name, result in results.items()}, indent=1))
+                write_evaluation(folder / PAPER, results)
 
     def _finished(self) -> Iterator[tuple[int | str, int, str, Path]]:
         """Yield N, seed, variant and folder of each finished run."""

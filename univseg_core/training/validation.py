@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-import json
 import logging
 from pathlib import Path
 
@@ -12,7 +11,13 @@ from univseg_core.batches.dataset import DomainData
 from univseg_core.batches.splits import split_hash
 from univseg_core.files import write_text
 from univseg_core.inference.segmenter import Segmenter
-from univseg_core.measuring.evaluation import DomainResult, evaluate, report, signed_points
+from univseg_core.measuring.evaluation import (
+    DomainResult,
+    evaluate,
+    report,
+    signed_points,
+    write_evaluation,
+)
 from univseg_core.models.model_file import ModelCard, save_model
 from univseg_core.models.universal import UniversalSegmenter
 from univseg_core.pictures.images import write_png
@@ -81,8 +86,7 @@ def write_results(folder: Path, config: RunConfig, network: UniversalSegmenter,
         write_png(folder / f'{name}.png', panel)
     draw_curves(folder)
     # Last: where it is, nothing is missing.
-    write_text(folder / 'evaluation.json', json.dumps(
-        {name: result.to_dict() for name, result in results.items()}, indent=1))
+    write_evaluation(folder / 'evaluation.json', results)
     log.info('%s: %s', folder, summary(results))
 
 

@@ -6,7 +6,7 @@ from rosbags.highlevel import AnyReader
 from rosbags.rosbag2 import Reader
 from univseg_core.bags.reading import Bag
 from univseg_core.bags.topics import Topic
-from univseg_core.recording.frames import SerializedImage
+from univseg_core.recording.serialized_image import SerializedImage
 
 FOREVER = {'sec': 9223372036, 'nsec': 854775807}
 RELIABLE = {

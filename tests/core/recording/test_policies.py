@@ -8,7 +8,6 @@ import pytest
 from recorded import BACK, back, FRONT, front, IMAGE, picture, SECOND
 from univseg_core.bags.topics import Topic
 from univseg_core.recording import policies
-from univseg_core.recording.frames import SerializedImage
 from univseg_core.recording.policies import (
     KeepAll,
     Novel,
@@ -16,6 +15,7 @@ from univseg_core.recording.policies import (
     RateLimit,
     Uncertain,
 )
+from univseg_core.recording.serialized_image import SerializedImage
 
 CONFIDENCE = Topic('/univseg/outdoor/confidence', IMAGE)
 

@@ -7,9 +7,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 from univseg_core.domains import Domain, IGNORE_INDEX
+from univseg_core.measuring.finished_runs import FinishedRun
 from univseg_core.method.pixel_statistics import class_shares
 from univseg_core.pictures.images import read_image, resize_label
-from univseg_core.reporting.plots.runs import FigureError, FinishedRun
+from univseg_core.reporting.plots.drawing import FigureError
 
 PURITY = 0.9
 """Share of a cell's pixels that are of one class at least, for the cell to stand for it."""

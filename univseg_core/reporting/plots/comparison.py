@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from univseg_core.datasets.folders import read_sample, Sample
 from univseg_core.domains import Domain, IGNORE_INDEX
+from univseg_core.measuring.finished_runs import FinishedRun
 from univseg_core.pictures.images import fit_size, resize_image, resize_label
 from univseg_core.reporting.plots.drawing import (
     add_legend,
+    FigureError,
     INK,
     MARGIN,
     new_figure,
@@ -18,7 +20,6 @@ from univseg_core.reporting.plots.drawing import (
     swatches,
     write_figure,
 )
-from univseg_core.reporting.plots.runs import FigureError, FinishedRun
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,6 +11,7 @@ import numpy as np
 from univseg_core.reporting.plots.drawing import (
     add_key,
     COLOURS,
+    FigureError,
     INK,
     MARKERS,
     new_panels,
@@ -18,7 +19,6 @@ from univseg_core.reporting.plots.drawing import (
     style_axis,
     write_figure,
 )
-from univseg_core.reporting.plots.runs import FigureError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,6 +6,7 @@ from typing import Any, TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from univseg_core.domains import Domain
+from univseg_core.errors import UnivsegError
 from univseg_core.files import replacing
 
 if TYPE_CHECKING:  # matplotlib is one of the training's packages
@@ -26,6 +27,10 @@ MARGIN = 0.15
 
 Style: TypeAlias = dict[str, Any]
 """How a line is drawn: matplotlib's own keywords."""
+
+
+class FigureError(UnivsegError):
+    """Runs, classes or images of which the figure that was asked for cannot be made."""
 
 
 def new_figure(width: float, height: float, dpi: int = DPI) -> 'Figure':

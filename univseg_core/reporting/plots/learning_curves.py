@@ -6,18 +6,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from univseg_core.measuring.finished_runs import run_names
 from univseg_core.method.losses import LOSSES
 from univseg_core.reporting.plots.curves import smoothed
 from univseg_core.reporting.plots.drawing import (
     add_key,
     COLOURS,
+    FigureError,
     LINES,
     new_panels,
     set_range,
     style_axis,
     write_figure,
 )
-from univseg_core.reporting.plots.runs import FigureError, run_names
 from univseg_core.reporting.run_tables import read_losses, read_validation, Validation
 
 if TYPE_CHECKING:

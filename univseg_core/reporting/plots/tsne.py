@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from univseg_core.domains import Domain
+from univseg_core.measuring.finished_runs import FinishedRun
 from univseg_core.reporting.plots.cells import (
     cell_vectors,
     choose_cells,
@@ -18,6 +19,7 @@ from univseg_core.reporting.plots.cells import (
 from univseg_core.reporting.plots.drawing import (
     add_legend,
     EDGE,
+    FigureError,
     GLYPHS,
     GRID,
     INK,
@@ -28,7 +30,6 @@ from univseg_core.reporting.plots.drawing import (
     swatches,
     write_figure,
 )
-from univseg_core.reporting.plots.runs import FigureError, FinishedRun
 from univseg_core.reporting.plots.texts import write_apart
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Finished runs, of which the figures are made."""
+"""Finished runs: their models, and the validation images to measure or draw them with."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ MODEL = 'model.univseg'
 """The model file in the folder of a finished run."""
 
 
-class FigureError(UnivsegError):
-    """Runs, classes or images of which the figure that was asked for cannot be made."""
+class FinishedRunError(UnivsegError):
+    """A path that is no finished run, or runs that cannot be compared."""
 
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run's name in figures, its model, and the validation samples of its domains by name."""
+    """A run's name beside others, its model, and the validation samples of its domains by name."""
 
     name: str
     segmenter: Segmenter
@@ -40,8 +40,8 @@ def load_runs(paths: Sequence[Path], config: str | None = None,
     Load finished runs: run folders, or model files with a configuration.
 
     A configuration that is named says where the validation images are; otherwise that of the
-    run folder does. Raises FigureError where a path is neither, its run is not finished, or two
-    runs have a domain of the same name with other classes.
+    run folder does. Raises FinishedRunError where a path is neither, its run is not finished, or
+    two runs have a domain of the same name with other classes.
     """
     runs = []
     for path, name in zip(paths, run_names(paths), strict=True):
@@ -49,11 +49,11 @@ def load_runs(paths: Sequence[Path], config: str | None = None,
         if path.is_dir():
             model, source = path / MODEL, config or str(path / 'config.yaml')
             if not model.is_file():
-                raise FigureError(f'{path}: not a finished run: it has no {MODEL} yet')
+                raise FinishedRunError(f'{path}: not a finished run: it has no {MODEL} yet')
         elif not path.is_file():
-            raise FigureError(f'{path}: no such run folder or model file')
+            raise FinishedRunError(f'{path}: no such run folder or model file')
         if source is None:
-            raise FigureError(f'{path}: a model file alone does not say where the validation '
+            raise FinishedRunError(f'{path}: a model file alone does not say where the validation '
                               'images are: name a configuration with --config')
         segmenter = Segmenter.load(model, device=device, precision='fp32')
         runs.append(FinishedRun(name, segmenter,
@@ -86,7 +86,7 @@ def _check_label_spaces(runs: Sequence[FinishedRun]) -> None:
         for name, domain in run.domains.items():
             other = first.setdefault(name, run)
             if other.domains[name].classes != domain.classes:
-                raise FigureError(
+                raise FinishedRunError(
                     f'{run.name} and {other.name} both have a domain {name}, but of different '
                     f'classes: {", ".join(domain.classes)} and '
                     f'{", ".join(other.domains[name].classes)}')
