@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: demo comparison test lint clean
+.PHONY: demo comparison test lint test-core test-ros clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m univseg_ros.demo --out demo_output
@@ -12,15 +12,20 @@ demo: $(INSTALLED)
 comparison: $(INSTALLED)
 	$(BIN)/python benchmarks/comparison.py --demo demo_output
 
-# Those of ROS by module: each process of the tests has a ROS domain of its own.
-test: lint
-	$(BIN)/python -m pytest -n 2 --dist worksteal tests/core tests/gpu
-	$(BIN)/python -m pytest -n 2 --dist loadfile tests/ros
+test: $(INSTALLED)
+	$(MAKE) --no-print-directory --jobs 3 --output-sync=line lint test-core test-ros
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports --no-logo --no-cache
 	$(BIN)/mypy
+
+test-core: $(INSTALLED)
+	$(BIN)/python -m pytest -n 2 --dist worksteal tests/core tests/gpu
+
+# By module: each process of the tests has a ROS domain of its own.
+test-ros: $(INSTALLED)
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/ros
 
 $(INSTALLED): setup.py pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \

@@ -55,6 +55,13 @@ def finished_run(worlds, tmp_path_factory):
 
 
 @pytest.fixture
+def no_curves(monkeypatch):
+    """Leave out the picture at the end of a training, which takes as long as its steps."""
+    monkeypatch.setattr('univseg_core.training.validation.draw_curves',
+                        lambda folder: (folder / 'curves.png').touch())
+
+
+@pytest.fixture
 def full_disk():
     """Return a context in which no file can grow beyond a few kB."""
     @contextmanager

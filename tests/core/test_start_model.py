@@ -15,6 +15,8 @@ from univseg_core.training import start_model
 from univseg_core.training.run import train
 from univseg_core.training.safety import TrainingError
 
+pytestmark = pytest.mark.usefixtures('no_curves')
+
 
 @pytest.fixture
 def told(monkeypatch):

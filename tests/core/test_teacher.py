@@ -29,6 +29,8 @@ from univseg_core.training.step import (
 )
 from univseg_core.training.teacher import MeanTeacher, MOMENTUM
 
+pytestmark = pytest.mark.usefixtures('no_curves')
+
 FABRIC = Fabric(accelerator='cpu', devices=1)
 LABELLED = {'outdoor': slice(0, 1), 'indoor': slice(1, 2)}
 UNLABELLED = {'outdoor': slice(2, 5), 'indoor': slice(5, 7)}

@@ -21,6 +21,8 @@ from univseg_core.training.run import train
 from univseg_core.training.safety import TrainingError
 from univseg_core.training.validation import summary
 
+pytestmark = pytest.mark.usefixtures('no_curves')
+
 
 def test_a_finished_run_has_every_documented_file(finished_run):
     folder, _ = finished_run

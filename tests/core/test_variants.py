@@ -21,6 +21,8 @@ from univseg_core.training.networks import new_network, start_from
 from univseg_core.training.run import train
 from univseg_core.training.safety import TrainingError
 
+pytestmark = pytest.mark.usefixtures('no_curves')
+
 
 @pytest.fixture
 def networks(finished_run):

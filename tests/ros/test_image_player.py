@@ -240,8 +240,8 @@ def test_stamps_are_for_bags_alone(start, folder):
     (('--rate', 'inf'), "--rate: expected a number above 0, got 'inf'"),
     (('--rate', 'fast'), "--rate: expected a number above 0, got 'fast'"),
     (('--depth', '0'), "--depth: '0': expected a whole number, 1 or more"),
-    (('--wait-for-subscribers', '-1'), "at least 0, got '-1'"),
-    (('--wait-for-subscribers', '1.5'), "at least 0, got '1.5'"),
+    (('--wait-for-subscribers', '-1'), "'-1': expected a whole number, 0 or more"),
+    (('--wait-for-subscribers', '1.5'), "'1.5': expected a whole number, 0 or more"),
     (('--reliability', 'auto'), "invalid choice: 'auto'"),
     (('--raw', '--compressed'), 'not allowed with argument --raw'),
 ])
