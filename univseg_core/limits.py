@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 import os
 
-from univseg_core.errors import UnivsegError
+from univseg_core.errors import shortened, UnivsegError
 
 
 class LimitError(UnivsegError):
@@ -24,7 +24,7 @@ class Limit:
         if text is None:
             return self.default
         if not (text.isascii() and text.isdecimal() and 1 <= len(text) <= 18 and int(text)):
-            raise LimitError(f'{self.variable}={shortened(text, 40)}: expected a whole number '
+            raise LimitError(f'{self.variable}={shortened(text)}: expected a whole number '
                              f'of {self.unit}, such as {self.default}')
         return int(text)
 
@@ -47,8 +47,3 @@ RATIO = 50
 
 TEXT = Limit('UNIVSEG_MAX_TEXT', 2**22, 'bytes')
 """Of a YAML file or a list of names, before it is read."""
-
-
-def shortened(text: str, length: int = 300) -> str:
-    """Return a text, or its beginning and that it goes on where it is longer than `length`."""
-    return text if len(text) <= length else f'{text[:length]}… ({len(text)} characters)'
