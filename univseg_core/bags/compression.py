@@ -36,6 +36,8 @@ def decompress(data: bytes, compression: str, most: int) -> bytes:
     if not compression:
         return data
     if compression == 'zstd':
+        if (size_unpacked(data[:ZSTD_HEAD]) or 0) > most:
+            raise ValueError(f'zstd: more than {most} bytes unpacked')
         decompressor, errors = zstd().ZstdDecompressor(), zstd().ZstdError
     elif compression == 'lz4':
         import lz4.frame
@@ -63,11 +65,11 @@ def unpack_file(source: BinaryIO, target: BinaryIO, most: int) -> str | None:
             while block or not (frame.eof or frame.needs_input):
                 if frame.eof:
                     frame = zstd().ZstdDecompressor()
-                content = frame.decompress(block, BLOCK)
+                content = frame.decompress(block, min(BLOCK, left + 1))
+                target.write(content[:left])
                 left -= len(content)
                 if left < 0:
                     return TOO_LARGE
-                target.write(content)
                 block = frame.unused_data
     except zstd().ZstdError as error:
         return str(error)
