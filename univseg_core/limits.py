@@ -20,10 +20,10 @@ class Limit:
 
     def __call__(self) -> int:
         """Return the limit; raise LimitError where the environment has none of 1 or more."""
-        text = os.environ.get(self.variable)
-        if text is None:
+        text = os.environ.get(self.variable, '')
+        if not text:
             return self.default
-        if not (text.isascii() and text.isdecimal() and 1 <= len(text) <= 18 and int(text)):
+        if not (text.isascii() and text.isdecimal() and len(text) < 19 and int(text)):
             raise LimitError(f'{self.variable}={shortened(text)}: expected a whole number '
                              f'of {self.unit}, such as {self.default}')
         return int(text)

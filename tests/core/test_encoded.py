@@ -85,7 +85,7 @@ def test_the_limit_of_pixels_is_the_environments(monkeypatch):
         decode_file(data)
 
 
-@pytest.mark.parametrize('text', ['', '0', '-1', '1e6', 'many', '٣', '9' * 5000])
+@pytest.mark.parametrize('text', ['0', '-1', '1e6', 'many', '٣', '9' * 5000])
 def test_a_variable_that_is_no_limit_is_named(text, monkeypatch):
     monkeypatch.setenv('UNIVSEG_MAX_PIXELS', text)
     with pytest.raises(LimitError, match=r'UNIVSEG_MAX_PIXELS=.*expected a whole number of pixe'):
