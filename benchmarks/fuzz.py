@@ -113,6 +113,8 @@ def bags(storage: str) -> Callable[[Path], list[bytes]]:
 
 def metadata(folder: Path) -> list[bytes]:
     """Return metadata.yaml of a small bag."""
+    folder = folder / 'of_metadata'
+    folder.mkdir()
     bags('mcap')(folder)
     return [(folder / 'mcap0' / 'metadata.yaml').read_bytes()]
 

@@ -99,7 +99,7 @@ def _count(node: yaml.Node, known: dict[int, int | None], depth: int) -> int:
     """Return for how many values a node stands, those of aliases with it; raise if too many."""
     if isinstance(node, yaml.ScalarNode):
         return 1
-    if depth > DEEPEST:
+    if depth >= DEEPEST:
         raise _error(node, f'values more than {DEEPEST} deep in each other')
     if id(node) not in known:
         known[id(node)] = None  # until they are counted: an alias in its own value

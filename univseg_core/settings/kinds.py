@@ -8,6 +8,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator
 from univseg_core.bags.reading import is_bag
+from univseg_core.errors import shortened
 from univseg_core.yaml_text import read_text, YamlError
 
 
@@ -27,7 +28,7 @@ def _is_there(path: Path, kind: Callable[[Path], bool]) -> bool:
     try:
         return kind(path)
     except OSError as error:
-        raise ValueError(f'{path}: {error.strerror}') from error
+        raise ValueError(f'{shortened(str(path))}: {error.strerror}') from error
 
 
 def _names(value: object) -> object:
@@ -41,7 +42,7 @@ def _names(value: object) -> object:
             raise ValueError(f'cannot read {path}: not a file')
         lines = read_text(path).splitlines()
     except OSError as error:
-        raise ValueError(f'cannot read {path}: {error.strerror}') from error
+        raise ValueError(f'cannot read {shortened(str(path))}: {error.strerror}') from error
     except YamlError as error:
         raise ValueError(f'cannot read {path}: {error}') from error
     return [line.strip() for line in lines if line.strip()]
