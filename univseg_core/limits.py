@@ -12,11 +12,12 @@ class LimitError(UnivsegError):
 
 @dataclass(frozen=True)
 class Limit:
-    """A limit: the environment variable that changes it, how much it is without one, of what."""
+    """The environment variable that changes a limit, how much it is without, and of what."""
 
     variable: str
     default: int
     unit: str
+    meaning: str
 
     def __call__(self) -> int:
         """Return the limit; raise LimitError where the environment has none of 1 or more."""
@@ -24,7 +25,7 @@ class Limit:
         if not text:
             return self.default
         if not (text.isascii() and text.isdecimal() and len(text) < 19 and int(text)):
-            raise LimitError(f'{self.variable}={shortened(text)}: expected a whole number '
+            raise LimitError(f'{self.variable}={shortened(text, 40)}: expected a whole number '
                              f'of {self.unit}, such as {self.default}')
         return int(text)
 
@@ -33,17 +34,18 @@ class Limit:
         return f'{self()} {self.unit}, which {self.variable} changes'
 
 
-PIXELS = Limit('UNIVSEG_MAX_PIXELS', 2**26, 'pixels')
-"""Of a picture, before it is decoded: two of 8K."""
-
-MESSAGE = Limit('UNIVSEG_MAX_MESSAGE', 2**28, 'bytes')
-"""Of a message or chunk of a bag, before it is read or unpacked: PIXELS of four bytes."""
-
-UNPACKED = Limit('UNIVSEG_MAX_UNPACKED', 2**30, 'bytes')
-"""Of a bag's file that is unpacked into TMPDIR; RATIO times the packed file where that is more."""
-
 RATIO = 50
-"""How much smaller compression makes a file of a bag, at most, without a word."""
+"""How many times its own size a packed file of a bag may always have unpacked."""
 
-TEXT = Limit('UNIVSEG_MAX_TEXT', 2**22, 'bytes')
-"""Of a YAML file or a list of names, before it is read."""
+PIXELS = Limit('UNIVSEG_MAX_PIXELS', 2**26, 'pixels',
+               'a picture: two of 8K. It is held against what the file says before it is decoded')
+MESSAGE = Limit('UNIVSEG_MAX_MESSAGE', 2**28, 'bytes',
+                'a message, chunk or summary of a bag, as it is stored and unpacked: the largest '
+                'picture with four bytes a pixel')
+UNPACKED = Limit('UNIVSEG_MAX_UNPACKED', 2**30, 'bytes',
+                 "a bag's file that is unpacked as a whole into the folder for temporary files "
+                 f'(TMPDIR); {RATIO} times the packed file where that is more')
+TEXT = Limit('UNIVSEG_MAX_TEXT', 2**22, 'bytes',
+             "a configuration, a bag's metadata.yaml, a list of class names")
+
+LIMITS = (PIXELS, MESSAGE, UNPACKED, TEXT)
