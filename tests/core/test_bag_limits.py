@@ -2,6 +2,7 @@
 
 from contextlib import closing
 import io
+import json
 import os
 import resource
 import shutil
@@ -266,7 +267,8 @@ def test_reading_a_bag_writes_nothing_beside_it(tmp_path, shared, writable):
     bag.mkdir()
     with closing(sqlite3.connect(database(tmp_path / 'live.db3'))) as connection:
         connection.execute('PRAGMA journal_mode = WAL')
-        connection.execute("INSERT INTO messages VALUES (4, 1, 4, x'64')")
+        # More than the file has without its log.
+        connection.execute('INSERT INTO messages VALUES (4, 1, 4, zeroblob(100000))')
         connection.commit()
         for end in ('', '-wal', *['-shm'] * shared):
             shutil.copy(tmp_path / f'live.db3{end}', bag / f'live.db3{end}')
@@ -319,6 +321,16 @@ def test_a_file_that_is_named_twice_or_lies_in_a_subfolder_is_read_once(tmp_path
     assert damage == [f'{bag / "foreign.db3"}: this file of the bag is missing']
 
 
+@pytest.mark.parametrize('name', ['', '.', '..', 'x' * 5000, '\0.db3', 'bag.db3/x.db3', '/'])
+def test_a_name_that_is_none_of_a_file_is_a_missing_one(tmp_path, name):
+    database(tmp_path / 'bag.db3')
+    (tmp_path / 'metadata.yaml').write_text(metadata([json.dumps(name), 'bag.db3']))
+    found, _, (damage,) = read(tmp_path)
+    assert [time for time, _ in found] == [1, 2, 3]
+    assert damage.endswith(': this file of the bag is missing')
+    assert len(damage) < 1000
+
+
 @pytest.mark.parametrize('name', ['pipe.mcap', 'pipe.db3', 'pipe.mcap.zstd', 'metadata.yaml'])
 def test_a_pipe_that_nobody_writes_to_is_not_waited_for(tmp_path, name):
     database(tmp_path / 'bag.db3')
@@ -346,3 +358,14 @@ def test_a_checksum_that_differs_is_damage(tmp_path):
     assert read(mcap(tmp_path / 'bag.mcap', whole))[0] == [(1, b'x')]
     broken = whole[:-1] + b'y'
     assert read(mcap(tmp_path / 'bag.mcap', broken))[0] == []
+
+
+def test_the_first_of_many_damages_are_told(tmp_path):
+    mcap(tmp_path / 'a.mcap', message(b'x'), *[chunk(b'', size=2**60)] * 5000)
+    database(tmp_path / 'b.db3', *[f"INSERT INTO messages VALUES ({number}, 1, 'x', x'00')"
+                                   for number in range(4, 2000)])
+    (tmp_path / 'metadata.yaml').write_text(metadata([f'{number}.db3' for number in range(3000)]))
+    found, _, damage = read(tmp_path)
+    assert [time for time, _ in found] == [1, 1, 2, 3]
+    assert 100 < len(damage) < 200
+    assert damage.count('and more of that kind') == 3

@@ -20,6 +20,9 @@ MAGIC = b'\x89MCAP0\r\n'
 FOOTER, SCHEMA, CHANNEL, MESSAGE, CHUNK, STATISTICS, DATA_END = 2, 3, 4, 5, 6, 11, 15
 FOOTER_BYTES = 9 + 20 + len(MAGIC)
 
+MOST_DAMAGE = 50
+"""Places that are told, of a file."""
+
 RECORDS_PER_BYTE = 8
 """Of a chunk as it is stored, at most: no two messages are alike in time and number."""
 
@@ -171,7 +174,15 @@ class McapFile:
         return content
 
     def _broken(self, at: int, what: str) -> None:
-        self.damage.append(f'{self.path}: broken at byte {at}: {what}')
+        note(self.damage, f'{self.path}: broken at byte {at}: {what}')
+
+
+def note(damage: list[str], text: str) -> None:
+    """Add to what is told of damage, unless that is more already than anybody reads."""
+    if len(damage) < MOST_DAMAGE:
+        damage.append(text)
+    elif len(damage) == MOST_DAMAGE:
+        damage.append('and more of that kind')
 
 
 def _bounded(size: int) -> int:

@@ -24,7 +24,7 @@ from univseg_core.bags.compression import (
     ZSTD_HEAD,
     ZSTD_MAGIC,
 )
-from univseg_core.bags.mcap import McapFile, Message
+from univseg_core.bags.mcap import McapFile, Message, note
 from univseg_core.errors import shortened, UnivsegError
 from univseg_core.limits import MESSAGE, RATIO, UNPACKED
 from univseg_core.yaml_text import read_yaml
@@ -150,7 +150,7 @@ class Bag:
         try:
             facts = read_yaml(metadata)['rosbag2_bagfile_information']
             # A file that is named twice is read once.
-            names = list(dict.fromkeys(map(Path, facts['relative_file_paths'])))
+            names = [Path(name) for name in dict.fromkeys(facts['relative_file_paths'])]
             self._counts = {topic['topic_metadata']['name']: int(topic['message_count'])
                             for topic in facts['topics_with_message_count']}
         except (ArithmeticError, KeyError, OSError, TypeError, ValueError) as error:
@@ -162,7 +162,8 @@ class Bag:
             if file := self._named(name):
                 paths.append(file)
             else:
-                self.damage.append(f'{self.path / name.name}: this file of the bag is missing')
+                note(self.damage, f'{self.path / shortened(name.name)}: this file of the bag is '
+                                  'missing')
         paths = list(dict.fromkeys(paths))
         unnamed = [path for path in there.values() if not {path, _packed(path)} & {*paths}]
         if unnamed:
@@ -174,13 +175,14 @@ class Bag:
     def _named(self, name: Path) -> Path | None:
         """Return the file that metadata.yaml names, packed or unpacked; None if there is none."""
         folder = self.path.resolve()
-        # Paths were once relative to the folder's parent.
-        for path in (self.path / name, self.path / name.name):
-            plain = path.with_name(path.name.removesuffix(COMPRESSED))
-            for file in (plain, _packed(plain)):
-                if (_is_storage(file) and file.exists()
-                        and file.resolve().parent.is_relative_to(folder)):
-                    return file
+        with suppress(OSError, ValueError):  # of a name that cannot be one
+            # Paths were once relative to the folder's parent.
+            for path in (self.path / name, self.path / name.name):
+                plain = path.with_name(path.name.removesuffix(COMPRESSED))
+                for file in (plain, _packed(plain)):
+                    if (_is_storage(file) and file.exists()
+                            and file.resolve().parent.is_relative_to(folder)):
+                        return file
         return None
 
     def _open(self, path: Path) -> 'McapFile | Sqlite3File | None':

@@ -7,7 +7,7 @@ from itertools import count
 from pathlib import Path
 
 import apsw
-from univseg_core.bags.mcap import Message
+from univseg_core.bags.mcap import Message, note
 from univseg_core.limits import MESSAGE
 
 MAPPED = 2**40
@@ -45,11 +45,10 @@ class Sqlite3File:
     def __init__(self, path: Path):
         self.damage: list[str] = []
         self.path = path
-        self._size = path.stat().st_size
+        self._log = path.with_name(f'{path.name}-wal')
         self._uri = f'{path.resolve().as_uri()}?immutable=1'
-        log = path.with_name(f'{path.name}-wal')  # may hold the last messages
-        if log.is_file() and log.stat().st_size:
-            self._read_log(log)
+        if self._log.is_file() and self._log.stat().st_size:
+            self._read_log()  # which may hold the last messages
         try:
             with closing(self._connect()) as connection:
                 self._check_tables(connection)
@@ -87,17 +86,17 @@ class Sqlite3File:
                 try:
                     # A query would copy the data once more.
                     with connection.blob_open('main', 'messages', 'data', number, False) as blob:
-                        if blob.length() > min(self._size, MESSAGE()):
+                        if blob.length() > min(self._stored(), MESSAGE()):
                             raise ValueError(f'{blob.length()} bytes; expected {MESSAGE} at most')
                         data = blob.read()
                 except (apsw.Error, ValueError) as error:
                     broken += 1
                     if broken == 1:
-                        self.damage.append(f'{self.path}: broken at message {number}: {error}')
+                        note(self.damage, f'{self.path}: broken at message {number}: {error}')
                     continue
                 yield Message(*wanted[topic], time, data)
         if broken > 1:
-            self.damage.append(f'{self.path}: {broken} messages are broken')
+            note(self.damage, f'{self.path}: {broken} messages are broken')
 
     def _rows(self, connection: apsw.Connection) -> Iterator[tuple[int, int, int]]:
         """Yield the number, topic and time of all messages."""
@@ -107,22 +106,22 @@ class Sqlite3File:
                 for found, topic, time in connection.execute(ROWS_FROM, (number,)):
                     if found < number:
                         # One page in several places could make the table endless.
-                        self.damage.append(f'{self.path}: broken after message {number - 1}: its '
-                                           'numbers do not grow')
+                        note(self.damage, f'{self.path}: broken after message {number - 1}: its '
+                                          'numbers do not grow')
                         return
                     number = found + 1
                     if isinstance(time, int):
                         yield found, topic, time
                     else:
-                        self.damage.append(f'{self.path}: broken at message {found}: it has no '
-                                           'time')
+                        note(self.damage, f'{self.path}: broken at message {found}: it has no '
+                                          'time')
                 return
             except apsw.InterruptError:
-                self.damage.append(f'{self.path}: broken after message {number - 1}: the table '
-                                   'does not end')
+                note(self.damage, f'{self.path}: broken after message {number - 1}: the table '
+                                  'does not end')
                 return
             except apsw.Error as error:
-                self.damage.append(f'{self.path}: broken after message {number - 1}: {error}')
+                note(self.damage, f'{self.path}: broken after message {number - 1}: {error}')
                 number = _behind_damage(connection, number)
 
     def _check_tables(self, connection: apsw.Connection) -> None:
@@ -137,11 +136,15 @@ class Sqlite3File:
                                   (table,)).fetchall():
                 raise ValueError(f'{table} has columns that are computed')
 
-    def _read_log(self, log: Path) -> None:
+    def _stored(self) -> int:
+        """Return the bytes of the file and its log as they are now."""
+        return sum(path.stat().st_size for path in (self.path, self._log) if path.is_file())
+
+    def _read_log(self) -> None:
         """Read the log's messages, too, where sqlite can; nothing is written for that."""
         whole, reasons = self._uri, []
         file = self.path.resolve().as_uri()
-        shared = log.with_name(f'{self.path.name}-shm')
+        shared = self.path.with_name(f'{self.path.name}-shm')
         # Beside a recorder that goes on, its index of the log; else one of our own, in memory.
         for uri in [f'{file}?mode=ro&readonly_shm=1'] * shared.is_file() + [
                 f'{file}?mode=ro&vfs=unix-none']:
@@ -153,7 +156,7 @@ class Sqlite3File:
             except (apsw.Error, OSError) as error:
                 reasons.append(str(error))
         self._uri = whole
-        self.damage.append(f'{log}: cannot be read: {reasons[-1]}')
+        note(self.damage, f'{self._log}: cannot be read: {reasons[-1]}')
 
     def _connect(self) -> apsw.Connection:
         try:
@@ -164,7 +167,7 @@ class Sqlite3File:
                 connection.execute('PRAGMA locking_mode = EXCLUSIVE')
             connection.limit(apsw.SQLITE_LIMIT_LENGTH, min(MESSAGE(), 2**30))
             steps = count(1)
-            most = (OPERATIONS + self._size) // AT_A_TIME
+            most = (OPERATIONS + self._stored()) // AT_A_TIME
             connection.set_progress_handler(lambda: next(steps) > most, AT_A_TIME)
             connection.execute(f'PRAGMA mmap_size = {MAPPED}')
             # Without this, sqlite opens no file that has lost its end.
