@@ -26,7 +26,7 @@ def zstd() -> ModuleType:
     return zstd
 
 
-def decompress(data: bytes, compression: str, most: int) -> bytes:
+def decompress(data: bytes | memoryview, compression: str, most: int) -> bytes:
     """
     Return the content of compressed bytes, as far as it can be had.
 
@@ -34,7 +34,7 @@ def decompress(data: bytes, compression: str, most: int) -> bytes:
     bytes, of which no more are unpacked.
     """
     if not compression:
-        return data
+        return bytes(data)
     if compression == 'zstd':
         if (size_unpacked(data[:ZSTD_HEAD]) or 0) > most:
             raise ValueError(f'zstd: more than {most} bytes unpacked')
@@ -76,7 +76,7 @@ def unpack_file(source: BinaryIO, target: BinaryIO, most: int) -> str | None:
     return None if frame.eof else 'the end is missing'
 
 
-def size_unpacked(head: bytes) -> int | None:
+def size_unpacked(head: bytes | memoryview) -> int | None:
     """Return the size that the beginning of a zstd file tells; None where it tells none."""
     try:
         return zstd().get_frame_info(head).decompressed_size

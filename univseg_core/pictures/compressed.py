@@ -41,13 +41,13 @@ def decode_small(data: bytes, side: int) -> tuple[np.ndarray, tuple[int, int]]:
 def _checked_size(data: bytes) -> tuple[int, int]:
     """Return a file's height and width; raise ImageError where it should not be decoded."""
     try:
-        size = encoded_size(data)
-    except ValueError as error:
+        most, size = PIXELS(), encoded_size(data)
+    except ValueError as error:  # of the environment, too
         raise ImageError(str(error)) from error
     if size is None:
         raise ImageError('neither a JPEG nor a PNG')
     height, width = size
-    if height * width > PIXELS():
+    if height * width > most:
         raise ImageError(f'{width}x{height} pixels, more than {PIXELS}')
     return size
 

@@ -1,5 +1,7 @@
 """What JPEG and PNG files say of themselves before anything is decoded."""
 
+import re
+
 JPEG_START, JPEG_END = b'\xff\xd8', b'\xff\xd9'
 PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
 
@@ -22,6 +24,9 @@ write one to three, of progressive pictures ten to twenty.
 """
 
 JPEG_SCAN = b'\xff\xda'
+
+FILLING = re.compile(rb'\xff{2,}')
+"""What may precede a marker of a JPEG, with the marker's own first byte."""
 
 # Markers of a JPEG's segments, the second byte after 0xff.
 START_OF_SCAN = 0xda
@@ -91,6 +96,8 @@ def _jpeg_size(data: bytes) -> tuple[int, int]:
         if marker in START_OF_FRAME:
             size = (int.from_bytes(data[at + 5:at + 7], 'big'),
                     int.from_bytes(data[at + 7:at + 9], 'big'))
-        # A marker may be preceded by further bytes 0xff.
-        at += 1 if marker == 0xff else 2 + int.from_bytes(data[at + 2:at + 4], 'big')
+        if filling := FILLING.match(data, at):
+            at = filling.end() - 1
+        else:
+            at += 2 + int.from_bytes(data[at + 2:at + 4], 'big')
     raise ValueError('a JPEG that is damaged at its beginning, or truncated')
