@@ -68,7 +68,7 @@ setup(
     extras_require={
         'train': TRAIN,
         'ros': ROS,
-        'test': ['pytest>=8', 'pytest-xdist>=3.5'],
+        'test': ['hypothesis>=6.100', 'mcap>=1.2', 'pytest>=8', 'pytest-xdist>=3.5'],
         'dev': ['import-linter>=2.6', 'mypy>=1.18', 'ruff>=0.6', 'types-PyYAML', 'types-tqdm'],
     },
     entry_points={

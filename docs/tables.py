@@ -54,6 +54,14 @@ def configuration_keys() -> str:
          key.meaning) for key in all_keys()))
 
 
+def limits() -> str:
+    """Return what files may cost."""
+    from univseg_core.limits import LIMITS
+    return table('variable,default,the limit of', (
+        (code(limit.variable), f'{limit.default} {limit.unit}', limit.meaning)
+        for limit in LIMITS))
+
+
 def experiment_keys() -> str:
     """Return every key of an experiment's file."""
     from univseg_core.research.settings import ExperimentSection
@@ -241,6 +249,7 @@ CORE: Tables = {
     'camvid-groups': camvid_groups,
     'encodings': encodings,
     'reasons': reasons,
+    'limits': limits,
     'frames-options': partial(_options, 'frames'),
 }
 """Tables of the core, by the names that stand in the pages."""

@@ -1,9 +1,21 @@
 """The one thing that all of univseg's own errors have in common."""
 
+LONGEST_MESSAGE = 10_000
+"""Characters of an error's message: what it quotes of a file may be as long as the file."""
+
 
 class UnivsegError(ValueError):
     """
     Something given from outside (a file, a setting, a name) that cannot be used.
 
-    The message says what, and what was expected: it is meant to be shown without a traceback.
+    The message says what, and what was expected: it is meant to be shown without a traceback. It
+    is cut off behind LONGEST_MESSAGE.
     """
+
+    def __init__(self, message: object = ''):
+        super().__init__(shortened(str(message), LONGEST_MESSAGE))
+
+
+def shortened(text: str, length: int = 300) -> str:
+    """Return a text, or its beginning and that it goes on where it is longer than `length`."""
+    return text if len(text) <= length else f'{text[:length]}… ({len(text)} characters)'

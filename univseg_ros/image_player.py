@@ -56,7 +56,10 @@ examples:
     ros2 run univseg_ros image_player drive.mp4 --compressed --ros-args -r image:=/camera/image_raw
   a bag as it was recorded, with its stamps, like a camera driver with sensor data QoS:
     ros2 run univseg_ros image_player my_bag/ --topic /front/image_raw --keep-stamps \\
-      --reliability best_effort --depth 5"""
+      --reliability best_effort --depth 5
+
+A bag is read within limits of memory and disk; the environment variables UNIVSEG_MAX_MESSAGE
+(bytes of a message or chunk) and UNIVSEG_MAX_UNPACKED (of a file that is unpacked) set others."""
 
 
 class ReadAhead:

@@ -6,12 +6,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from builtin_interfaces.msg import Time
 import cv2
 import numpy as np
-from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
-from univseg_core.bags.reading import Bag, BagError, is_bag
+from univseg_core.bags.mcap import Message
+from univseg_core.bags.reading import Bag, BagError, deserialise, is_bag
 from univseg_core.errors import UnivsegError
 from univseg_core.pictures.image_messages import decode, MessageError
 from univseg_core.pictures.images import IMAGE_SUFFIXES, ImageError, LARGEST_JPEG, read_image
@@ -149,8 +150,7 @@ class BagSource:
         self._topic = topic or next(iter(types))
         if self._topic not in types:
             raise SourceError(f'{path}: no images on {topic}. Its image topics: {available}')
-        self._recorded_type = TYPES[types[self._topic]]
-        self.type = (self._recorded_type if compressed is None
+        self.type = (TYPES[types[self._topic]] if compressed is None
                      else CompressedImage if compressed else Image)
 
     def __iter__(self) -> Iterator[PlayedImage]:
@@ -162,8 +162,8 @@ class BagSource:
                 first = recorded.time if first is None else first
                 seconds = max(seconds, (recorded.time - first) / 1e9)
                 try:
-                    yield PlayedImage(seconds, self._message(bytes(recorded.data)))
-                except MessageError as error:
+                    yield PlayedImage(seconds, self._message(recorded))
+                except (BagError, MessageError) as error:
                     self._skipped(f'{self._path}: {error}')
             self._warn_of(bag.damage)
 
@@ -174,12 +174,9 @@ class BagSource:
                 self._warned.add(text)
                 self._damaged(text)
 
-    def _message(self, data: bytes) -> Image | CompressedImage:
-        try:
-            message = deserialize_message(data, self._recorded_type)
-        except Exception as error:  # of rmw, without a class of its own
-            raise MessageError(f'a message that cannot be deserialised: {error}') from error
-        if self.type is self._recorded_type:
+    def _message(self, recorded: Message) -> Image | CompressedImage:
+        message = _ros_message(recorded)
+        if isinstance(message, self.type):
             return message
         return _message(self.type, decode(message), message.header)
 
@@ -222,6 +219,17 @@ def jpeg_message(image: np.ndarray, header: Header) -> CompressedImage:
         raise MessageError(f'a picture of {width}x{height} pixels is too large for a JPEG')
     _, data = cv2.imencode('.jpg', cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     return CompressedImage(header=header, format='jpeg', data=array.array('B', data.tobytes()))
+
+
+def _ros_message(recorded: Message) -> Image | CompressedImage:
+    """Return a recorded message as ROS has it; raise BagError where `univseg frames` does."""
+    there, type_ = deserialise(recorded), TYPES[recorded.msgtype]
+    stamp = Time(sec=there.header.stamp.sec, nanosec=there.header.stamp.nanosec)
+    data = array.array('B')
+    data.frombytes(there.data)
+    others = {name: getattr(there, name) for name in type_.get_fields_and_field_types()
+              if name not in ('header', 'data')}
+    return type_(header=Header(stamp=stamp, frame_id=there.header.frame_id), data=data, **others)
 
 
 def _message(type_: type, image: np.ndarray, header: Header) -> Image | CompressedImage:

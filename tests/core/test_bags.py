@@ -8,8 +8,9 @@ from bag_files import BEGIN, pictures, raw, STEP, storage_file, type_of, write_b
 import numpy as np
 import pytest
 from rosbags.rosbag2 import Reader
+from univseg_core.bags.compression import ZSTD_MAGIC
 from univseg_core.bags.mcap import Message
-from univseg_core.bags.reading import Bag, BagError, deserialise, is_bag, ZSTD_MAGIC
+from univseg_core.bags.reading import Bag, BagError, deserialise, is_bag
 
 FRONT, BACK, TEXT = '/front', '/back', '/text'
 

@@ -1,6 +1,7 @@
 """The model file: all comes back equal, and a file that is not one says what is wrong."""
 
 import errno
+import hashlib
 import json
 
 import numpy as np
@@ -171,6 +172,11 @@ def test_tensors_that_do_not_fit_are_named(rewrite, change, message):
     (lambda m: m['model'].update(width=float('inf')), 'infinity'),
     (lambda m: m['model'].update(embedding_dim=0), 'embedding dimension 0'),
     (lambda m: m.pop('image_size'), 'image_size'),
+    (lambda m: m.update(image_size=10**12), 'image_size 1000000000000: expected pixels, 1 to 81'),
+    (lambda m: m.update(miou={'outdoor': 'good'}), 'miou: expected numbers'),
+    (lambda m: m['model'].update(encoder=['light']), 'unhashable'),
+    (lambda m: m['domains'][0].update(palette=[[float('inf')] * 3] * 3), 'infinity'),
+    (lambda m: m['domains'][0].update(classes=[{'x' * 10**6: 1}] * 3), 'expected class names'),
 ])
 def test_a_description_that_cannot_be_is_refused(rewrite, change, message):
     path = rewrite(lambda _, metadata: change(metadata))
@@ -250,3 +256,55 @@ def test_a_save_takes_the_place_of_an_older_file(saved):
     loaded, _ = load_model(saved)
     assert torch.equal(loaded.head_indoor.weight, network.head_indoor.weight)
     assert list(saved.parent.iterdir()) == [saved]
+
+
+def test_a_damaged_tensor_or_description_is_refused(saved):
+    whole = saved.read_bytes()
+    with safe_open(saved, framework='pt') as file:
+        first = file.get_tensor('encoder.layer0.0.weight').numpy().tobytes()
+    for at, lost in ((whole.index(first[:64]), 4), (len(whole) - 4, 1), (whole.index(b'0.485'), 3),
+                     (whole.index(b'240'), 1)):
+        data = bytearray(whole)
+        data[at:at + lost] = b'7' * lost
+        saved.write_bytes(data)
+        assert_refused(saved, 'damaged: its content is not what was written')
+
+
+def test_the_checksum_is_of_the_description_and_of_all_tensors(saved):
+    digest = hashlib.sha256()
+    with safe_open(saved, framework='np') as file:
+        digest.update(file.metadata()['univseg'].encode())
+        for key in sorted(file.keys()):
+            value = file.get_tensor(key)
+            digest.update(f'\0{key}\0torch.{value.dtype}\0{value.shape}\0'.encode())
+            digest.update(value.tobytes())
+        assert file.metadata()['sha256'] == digest.hexdigest()
+
+
+def test_a_file_of_before_there_were_checksums_loads_with_a_word(saved, rewrite, caplog):
+    load_model(saved)
+    assert not caplog.messages
+    path = rewrite(lambda _, __: None)
+    load_model(path)
+    assert caplog.messages == [f'{path}: made before model files had a checksum: whether it is '
+                               'damaged cannot be told']
+
+
+@pytest.mark.parametrize('change', [
+    {'width': 64}, {'width': 1000.0}, {'width': 1e6},
+    {'encoder': 'timm/vit_huge_patch14_224', 'width': 1},
+    {'encoder': 'resnet101', 'width': 1}])
+def test_no_network_is_built_that_is_larger_than_the_file(rewrite, change, monkeypatch):
+    path = rewrite(lambda _, metadata: metadata['model'].update(change))
+    filled = []
+    monkeypatch.setattr(torch.Tensor, 'normal_', lambda tensor, *_, **__: filled.append(tensor))
+    monkeypatch.setattr(torch.Tensor, 'uniform_', lambda tensor, *_, **__: filled.append(tensor))
+    assert_refused(path, 'description')
+    assert sum(tensor.numel() for tensor in filled if not tensor.is_meta) < 2**25
+
+
+def test_a_file_that_names_more_domains_than_it_has_tensors_of_is_refused(rewrite):
+    def name_many(_, metadata):
+        metadata['domains'] += [dict(OUTDOOR.to_dict(), name=f'd{i}') for i in range(2000)]
+
+    assert_refused(rewrite(name_many), 'it has none of d0, d1, d2, d3, d4')

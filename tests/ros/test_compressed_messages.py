@@ -7,7 +7,7 @@ import cv2
 from made_messages import compressed, image, jpeg, PICTURE, png
 import numpy as np
 import pytest
-from univseg_core.pictures.compressed import MAX_PIXELS
+from univseg_core.limits import PIXELS
 from univseg_core.pictures.image_messages import decode, MessageError
 
 
@@ -129,10 +129,12 @@ def test_an_orientation_in_exif_data_does_not_turn_the_picture():
     assert decode(compressed(turned)).shape == (16, 24, 3)
 
 
-def png_that_claims(height, width):
+def png_that_claims(height, width, further_pixels=b''):
     whole = png(np.zeros((4, 4, 3), np.uint8))
     header = b'IHDR' + struct.pack('>II', width, height) + whole[24:29]
-    return whole[:12] + header + struct.pack('>I', zlib.crc32(header)) + whole[33:]
+    further = struct.pack('>I', len(further_pixels)) + b'IDAT' + further_pixels + bytes(4)
+    return (whole[:12] + header + struct.pack('>I', zlib.crc32(header)) + whole[33:-12] + further
+            + whole[-12:])
 
 
 def png_with_a_chunk(name, length):
@@ -148,9 +150,9 @@ def jpeg_that_claims(height, width):
 
 
 @pytest.mark.parametrize(('data', 'expected'), [
-    (png_that_claims(60000, 50000), f'50000x60000 pixels, more than {MAX_PIXELS}'),
-    (png_that_claims(2 ** 31 - 1, 2 ** 31 - 1), '2147483647x2147483647 pixels'),
-    (png_that_claims(1, MAX_PIXELS + 1), f'{MAX_PIXELS + 1}x1 pixels'),
+    (png_that_claims(60000, 50000), 'too few bytes for 50000x60000 pixels'),
+    (png_that_claims(2 ** 31 - 1, 2 ** 31 - 1), 'too few bytes for 2147483647x2147483647 pixels'),
+    (png_that_claims(1, PIXELS() + 1, bytes(200_000)), f'{PIXELS() + 1}x1 pixels, more than'),
     (png_with_a_chunk(b'tEXt', 2 ** 32 - 20), 'truncated'),
     (png_with_a_chunk(b'acTL', 0), 'an animation'),
     (jpeg_that_claims(65535, 65500) + bytes(10_000_000), '65500x65535 pixels, more than'),

@@ -183,7 +183,7 @@ def test_messages_of_a_bag_that_cannot_be_used_are_skipped(tmp_path, images):
     _, frames, skipped = play(tmp_path / 'bag', '/broken')
     assert not frames
     assert len(skipped) == 2
-    assert all('a message that cannot be deserialised' in reason for reason in skipped)
+    assert all('cannot be deserialised' in reason for reason in skipped)
     _, frames, skipped = play(tmp_path / 'bag', '/back', compressed=False)
     assert_are(frames, images[1:])
     assert f'{tmp_path / "bag"}: compressed image' in skipped[0]

@@ -10,13 +10,21 @@ from dataclasses import dataclass
 import io
 from pathlib import Path
 import struct
-from types import ModuleType
 from typing import BinaryIO
 import zlib
+
+from univseg_core.bags.compression import decompress
+from univseg_core.limits import MESSAGE as LARGEST_MESSAGE
 
 MAGIC = b'\x89MCAP0\r\n'
 FOOTER, SCHEMA, CHANNEL, MESSAGE, CHUNK, STATISTICS, DATA_END = 2, 3, 4, 5, 6, 11, 15
 FOOTER_BYTES = 9 + 20 + len(MAGIC)
+
+MOST_DAMAGE = 50
+"""Places that are told, of a file."""
+
+RECORDS_PER_BYTE = 8
+"""Of a chunk as it is stored, at most: no two messages are alike in time and number."""
 
 RECORD, MESSAGE_HEAD, CHUNK_HEAD = map(struct.Struct, ('<BQ', '<HIQQ', '<QQQII'))
 
@@ -79,7 +87,7 @@ class McapFile:
         if not start:
             return
         file.seek(start)
-        for opcode, content in records(file.read(size - FOOTER_BYTES - start)):
+        for opcode, content in records(file.read(_bounded(size - FOOTER_BYTES - start))):
             self._learn(opcode, content)
             if opcode == STATISTICS:
                 messages, _, _, _, _, _, begin = struct.unpack_from('<QHIIIIQ', content)
@@ -118,14 +126,19 @@ class McapFile:
                 opcode, length = RECORD.unpack(head)
                 if opcode in (DATA_END, FOOTER):
                     return
+                if not opcode:
+                    self._broken(at, 'zeros, where a record was to begin')
+                    return
                 end = file.tell() + length
                 try:
                     if opcode == CHUNK:
                         content = self._chunk(file, min(end, size), since, until)
-                        for inner, record in records(content):
+                        for number, (inner, record) in enumerate(records(content)):
+                            if number > RECORDS_PER_BYTE * min(length, size - at):
+                                raise ValueError('a chunk of more records than it can have')
                             yield from self._message(inner, record, topics, since, until)
                     elif opcode in (SCHEMA, CHANNEL, MESSAGE) and end <= size:
-                        record = memoryview(file.read(length))
+                        record = memoryview(file.read(_bounded(length)))
                         yield from self._message(opcode, record, topics, since, until)
                 except (ValueError, struct.error, RuntimeError, EOFError, OSError) as error:
                     if end <= size:
@@ -151,46 +164,32 @@ class McapFile:
         # A chunk that nothing else tells the topics of is read for these.
         if self.has_summary and not (begin < until and since <= last):
             return b''
-        compression = file.read(length).decode()
+        compression = file.read(_bounded(length)).decode()
         (length,) = struct.unpack('<Q', file.read(8))
         whole = file.tell() + length <= end
-        content = decompress(file.read(min(length, end - file.tell())), compression)
+        stored = file.read(_bounded(min(length, end - file.tell())))
+        content = decompress(stored, compression, _bounded(size))
         if whole and (len(content) != size or (checksum and zlib.crc32(content) != checksum)):
             raise ValueError('a chunk does not have the bytes that were written')
         return content
 
     def _broken(self, at: int, what: str) -> None:
-        self.damage.append(f'{self.path}: broken at byte {at}: {what}')
+        note(self.damage, f'{self.path}: broken at byte {at}: {what}')
 
 
-def decompress(data: bytes, compression: str) -> bytes:
-    """
-    Return the content of compressed bytes, as far as it can be had.
-
-    Raises ValueError where they are damaged, or compressed in an unknown way.
-    """
-    if not compression:
-        return data
-    if compression == 'zstd':
-        decompressor, errors = zstd().ZstdDecompressor(), zstd().ZstdError
-    elif compression == 'lz4':
-        import lz4.frame
-        decompressor, errors = lz4.frame.LZ4FrameDecompressor(), RuntimeError
-    else:
-        raise ValueError(f'unknown compression {compression[:20]!r}; expected zstd or lz4')
-    try:
-        return decompressor.decompress(data)
-    except errors as error:
-        raise ValueError(f'{compression}: {error}') from error
+def note(damage: list[str], text: str) -> None:
+    """Add to what is told of damage, unless that is more already than anybody reads."""
+    if len(damage) < MOST_DAMAGE:
+        damage.append(text)
+    elif len(damage) == MOST_DAMAGE:
+        damage.append('and more of that kind')
 
 
-def zstd() -> ModuleType:
-    """Return Python's module for Zstandard, which came with 3.14, or its backport."""
-    try:
-        from compression import zstd
-    except ImportError:
-        from backports import zstd
-    return zstd
+def _bounded(size: int) -> int:
+    """Return a size of which memory may be taken; ValueError for a larger one."""
+    if not 0 <= size <= LARGEST_MESSAGE():
+        raise ValueError(f'{size} bytes; expected {LARGEST_MESSAGE} at most')
+    return size
 
 
 def records(content: bytes) -> Iterator[tuple[int, memoryview]]:
@@ -199,7 +198,7 @@ def records(content: bytes) -> Iterator[tuple[int, memoryview]]:
     while at + RECORD.size <= len(view):
         opcode, length = RECORD.unpack_from(view, at)
         at += RECORD.size + length
-        if at > len(view):
+        if not opcode or at > len(view):
             return
         yield opcode, view[at - length:at]
 

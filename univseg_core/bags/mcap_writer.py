@@ -14,12 +14,12 @@ from pathlib import Path
 import struct
 from typing import BinaryIO
 
+from univseg_core.bags.compression import decompress, zstd
 from univseg_core.bags.mcap import (
     CHANNEL,
     CHUNK,
     CHUNK_HEAD,
     DATA_END,
-    decompress,
     FOOTER,
     MAGIC,
     MESSAGE,
@@ -29,7 +29,6 @@ from univseg_core.bags.mcap import (
     SCHEMA,
     STATISTICS,
     text_at,
-    zstd,
 )
 from univseg_core.bags.topics import Contents, definition_of, Topic
 
@@ -291,7 +290,7 @@ class McapWriter:
             # A kill may have come in the midst of its indexes; a power cut has other ways.
             try:
                 file.seek(chunk.end - chunk.stored)
-                content = decompress(file.read(chunk.stored), chunk.compression)
+                content = decompress(file.read(chunk.stored), chunk.compression, chunk.size)
                 chunk.messages = _index(content, chunk.size)
             except (ValueError, struct.error):
                 self._end = chunk.start

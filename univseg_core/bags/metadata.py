@@ -7,11 +7,10 @@ from pathlib import Path
 from univseg_core.bags.reading import METADATA
 from univseg_core.bags.topics import Contents, DISTRIBUTION, Topic
 from univseg_core.files import write_text
+from univseg_core.yaml_text import read_yaml
 import yaml
 
 VERSION = 9
-LOADER = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
-"""The fast one where there is one: a folder may have many bags."""
 
 OWN = {'recorded_by': 'univseg_ros bag_recorder'}
 """What the metadata of the recorder's own bags say, and of no others."""
@@ -46,10 +45,9 @@ def write_metadata(folder: Path, files: Sequence[tuple[str, Contents]]) -> None:
 def read_own_metadata(folder: Path) -> dict | None:
     """Return the metadata of a finished bag of the recorder's; None of any other folder."""
     try:
-        text = (folder / METADATA).read_text(encoding='utf-8')
-        facts = yaml.load(text, Loader=LOADER)['rosbag2_bagfile_information']
+        facts = read_yaml(folder / METADATA)['rosbag2_bagfile_information']
         return facts if facts['custom_data'] == OWN else None
-    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError):
+    except (OSError, KeyError, TypeError, ValueError):
         return None
 
 

@@ -12,12 +12,22 @@ from functools import cache
 import logging
 from pathlib import Path
 import re
+import shutil
 import tempfile
-from typing import BinaryIO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
-from univseg_core.bags.mcap import McapFile, Message, zstd
-from univseg_core.errors import UnivsegError
-import yaml
+from univseg_core.bags.compression import (
+    decompress,
+    size_unpacked,
+    TOO_LARGE,
+    unpack_file,
+    ZSTD_HEAD,
+    ZSTD_MAGIC,
+)
+from univseg_core.bags.mcap import McapFile, Message, note
+from univseg_core.errors import shortened, UnivsegError
+from univseg_core.limits import MESSAGE, RATIO, UNPACKED
+from univseg_core.yaml_text import read_yaml
 
 if TYPE_CHECKING:
     from rosbags.typesys.store import Typestore
@@ -28,12 +38,10 @@ METADATA = 'metadata.yaml'
 STORAGES = ('.mcap', '.db3')
 COMPRESSED = '.zstd'
 IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
-ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'
-"""With which no message in CDR begins."""
-
 NO_ROSBAGS = "reading bags needs rosbags (pip install 'rosbags>=0.11.7')"
 
-BLOCK = 1 << 20
+ROOM = 1 << 26
+"""Bytes of the disk of TMPDIR that unpacking leaves to others."""
 
 log = logging.getLogger(__name__)
 
@@ -124,8 +132,9 @@ class Bag:
         """Note what keeps a file from being read, such as that somebody took it away."""
         try:
             yield
-        except OSError as error:
-            text = f'{file.path}: cannot be read: {error}'
+        except Exception as error:  # beside the system's: whatever damaged bytes lead to
+            kind = '' if isinstance(error, OSError) else f'{type(error).__name__}: '
+            text = f'{file.path}: cannot be read: {kind}{shortened(str(error))}'
             self.damage += [text] if text not in self.damage else []
 
     def _listed(self) -> list[Path]:
@@ -134,49 +143,81 @@ class Bag:
         for path in sorted(filter(_is_storage, self.path.iterdir()), key=in_order):
             # A file may have been unpacked, with the compressed one still beside it.
             there.setdefault(path.name.removesuffix(COMPRESSED), path)
-        try:
-            text = (self.path / METADATA).read_text(encoding='utf-8')
-            facts = yaml.safe_load(text)['rosbag2_bagfile_information']
-            # Paths were once relative to the folder's parent.
-            listed = [Path(name).name for name in facts['relative_file_paths']]
-            self._counts = {topic['topic_metadata']['name']: int(topic['message_count'])
-                            for topic in facts['topics_with_message_count']}
-        except FileNotFoundError:
+        metadata = self.path / METADATA
+        if not metadata.is_file():
             log.info('%s: has no %s; its %d files are read', self.path, METADATA, len(there))
             return list(there.values())
-        except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-            self.damage.append(f'{self.path / METADATA}: cannot be read '
-                               f'({type(error).__name__}); the files beside it were')
+        try:
+            facts = read_yaml(metadata)['rosbag2_bagfile_information']
+            # A file that is named twice is read once.
+            names = [Path(name) for name in dict.fromkeys(facts['relative_file_paths'])]
+            self._counts = {topic['topic_metadata']['name']: int(topic['message_count'])
+                            for topic in facts['topics_with_message_count']}
+        except (ArithmeticError, KeyError, OSError, TypeError, ValueError) as error:
+            self.damage.append(f'{metadata}: cannot be read ({type(error).__name__}); the files '
+                               'beside it were')
             return list(there.values())
         paths = []
-        for name in listed:
-            if file := there.pop(name.removesuffix(COMPRESSED), None):
+        for name in names:
+            if file := self._named(name):
                 paths.append(file)
             else:
-                self.damage.append(f'{self.path / name}: this file of the bag is missing')
-        if there:
+                note(self.damage, f'{self.path / shortened(name.name)}: this file of the bag is '
+                                  'missing')
+        paths = list(dict.fromkeys(paths))
+        unnamed = [path for path in there.values() if not {path, _packed(path)} & {*paths}]
+        if unnamed:
             # As of a recorder that goes on, or did not end well.
             log.info('%s: %s does not name %s, which are read, too', self.path, METADATA,
-                     ', '.join(path.name for path in there.values()))
-        return paths + list(there.values())
+                     ', '.join(path.name for path in unnamed))
+        return paths + unnamed
+
+    def _named(self, name: Path) -> Path | None:
+        """Return the file that metadata.yaml names, packed or unpacked; None if there is none."""
+        folder = self.path.resolve()
+        with suppress(OSError, ValueError):  # of a name that cannot be one
+            # Paths were once relative to the folder's parent.
+            for path in (self.path / name, self.path / name.name):
+                plain = path.with_name(path.name.removesuffix(COMPRESSED))
+                for file in (plain, _packed(plain)):
+                    if (_is_storage(file) and file.exists()
+                            and file.resolve().parent.is_relative_to(folder)):
+                        return file
+        return None
 
     def _open(self, path: Path) -> 'McapFile | Sqlite3File | None':
         kind = path
+        if not path.is_file():
+            self.damage.append(f'{path}: not a file')
+            return None
         if path.suffix == COMPRESSED:
             kind = path.with_suffix('')
             path = self._unpacked(path)
         try:
             return McapFile(path) if kind.suffix == '.mcap' else _sqlite3_file(path)
         except (OSError, ValueError) as error:
-            self.damage.append(f'{path}: cannot be opened: {error}')
+            self.damage.append(f'{path}: cannot be opened: {shortened(str(error))}')
             return None
 
     def _unpacked(self, path: Path) -> Path:
+        """Return the unpacked copy of a file, as far as it goes and the limits allow."""
         folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix='univseg-bag-'))
         unpacked = Path(folder) / path.stem
         try:
+            room = max(0, shutil.disk_usage(folder).free - ROOM)
+            most = max(UNPACKED(), RATIO * path.stat().st_size)
             with path.open('rb') as source, unpacked.open('wb') as target:
-                if problem := _unpack(source, target):
+                told = size_unpacked(source.read(ZSTD_HEAD)) or 0
+                source.seek(0)
+                # What says itself that it is too large is not even begun.
+                problem = TOO_LARGE if told > min(most, room) else unpack_file(
+                    source, target, min(most, room))
+                if problem == TOO_LARGE and room < most:
+                    raise BagError(f'{path}: cannot be unpacked into {folder}, which has room '
+                                   f'for {room} bytes; TMPDIR may name another disk')
+                if problem == TOO_LARGE:
+                    problem = f'more than {most} bytes ({UNPACKED}; or {RATIO} times the file)'
+                if problem:
                     self.damage.append(f'{path}: broken after {target.tell()} unpacked bytes: '
                                        f'{problem}')
         except OSError as error:
@@ -187,23 +228,13 @@ class Bag:
 
 def _unpacked_message(message: Message) -> Message:
     if message.data[:4] == ZSTD_MAGIC:
-        with suppress(zstd().ZstdError):  # It is told as a message that cannot be deserialised.
-            return replace(message, data=zstd().decompress(message.data))
+        with suppress(ValueError):  # It is told as a message that cannot be deserialised.
+            return replace(message, data=decompress(message.data, 'zstd', MESSAGE()))
     return message
 
 
-def _unpack(source: BinaryIO, target: BinaryIO) -> str | None:
-    """Unpack a file as far as it goes; return what is wrong with it."""
-    frame = zstd().ZstdDecompressor()
-    try:
-        while block := source.read(BLOCK):
-            target.write(frame.decompress(block))
-            while frame.eof and frame.unused_data:
-                rest, frame = frame.unused_data, zstd().ZstdDecompressor()
-                target.write(frame.decompress(rest))
-    except zstd().ZstdError as error:
-        return str(error)
-    return None if frame.eof else 'the end is missing'
+def _packed(path: Path) -> Path:
+    return path.with_name(path.name + COMPRESSED)
 
 
 def _sqlite3_file(path: Path) -> 'Sqlite3File':
@@ -232,12 +263,15 @@ def deserialise(message: Message) -> 'Image | CompressedImage':
     They are the same in every distribution. Raises BagError for bytes that are none.
     """
     if message.msgtype not in IMAGE_TYPES:
-        raise BagError(f'a message of type {message.msgtype}')
+        raise BagError(f'a message of type {shortened(message.msgtype)}')
+    if message.data[:4] == ZSTD_MAGIC:
+        raise BagError(f'cannot be deserialised: compressed by zstd, and damaged or of more than '
+                       f'{MESSAGE}')
     try:
         # Of a view, rosbags makes no copies.
         return _typestore().deserialize_cdr(memoryview(message.data), message.msgtype)
     except Exception as error:  # rosbags has many, for bytes that are damaged in as many ways
-        raise BagError(f'cannot be deserialised: {error}') from error
+        raise BagError(f'cannot be deserialised: {shortened(str(error))}') from error
 
 
 @cache

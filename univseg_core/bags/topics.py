@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from univseg_core.errors import UnivsegError
+from univseg_core.yaml_text import parse_yaml
 import yaml
 
 DISTRIBUTION = 'jazzy'
@@ -30,7 +31,7 @@ class Topic:
     @classmethod
     def from_text(cls, name: str, type_: str, qos: str) -> 'Topic':
         """Return a topic whose QoS profiles are given as `qos_text` has them."""
-        topic = cls(name, type_, tuple(yaml.safe_load(qos) or ()))
+        topic = cls(name, type_, tuple(parse_yaml(qos) or ()))
         topic.type_hash()  # raises where there is no such type
         return topic
 

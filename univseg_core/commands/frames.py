@@ -12,6 +12,10 @@ EXAMPLES = """examples:
   univseg frames drive.mcap --out frames --min-interval 1 --size 1280
   univseg frames drive --topic /front/image/compressed --topic /rear/image/compressed --out frames
   univseg frames drive --out stills --start 60 --end 90 --duplicates keep --format png
+
+A bag is read within limits of memory and disk; the environment variables UNIVSEG_MAX_MESSAGE
+(bytes of a message or chunk), UNIVSEG_MAX_UNPACKED (of a file that is unpacked) and
+UNIVSEG_MAX_PIXELS set others (docs/limits.md).
 """
 
 

@@ -5,16 +5,22 @@ It is a safetensors file: tensors of the encoder, heads, embedding and label emb
 JSON text with all else. Nothing in it can run code.
 """
 
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 import json
+import logging
 from pathlib import Path
+from threading import get_ident
 
 from safetensors import safe_open, SafetensorError
 import torch
+from torch.nn.modules.module import register_module_parameter_registration_hook
 from univseg_core.domains import Domain
-from univseg_core.errors import UnivsegError
+from univseg_core.errors import shortened, UnivsegError
 from univseg_core.models.normalisation import Normalisation
-from univseg_core.models.tensor_files import save_tensors
+from univseg_core.models.tensor_files import checksum, save_tensors
 from univseg_core.models.timm_encoder import EncoderError, is_of_timm
 from univseg_core.models.universal import ModelSpec, UniversalSegmenter
 from univseg_core.models.weights import Weights
@@ -25,7 +31,19 @@ FORMAT_VERSION = 3
 these networks had another neck.
 """
 
-METADATA_KEY = 'univseg'
+METADATA_KEY, CHECKSUM_KEY = 'univseg', 'sha256'
+"""Of the file's metadata: the description, and what tells whether it or a tensor is damaged."""
+
+LARGEST_SIDE = 2**13
+"""Pixels of the longest side at which a model may say that it sees images."""
+
+MOST_VALUES = 2**24
+"""
+Of a network that is built for a file, beside 32 for each that the file has, before its tensors
+are held against it: timm builds classifiers, too, and then leaves them out.
+"""
+
+log = logging.getLogger(__name__)
 
 
 class ModelFileError(UnivsegError):
@@ -58,7 +76,8 @@ def save_model(path: Path | str, model: UniversalSegmenter, card: ModelCard) -> 
         'began_with': model.began_with.to_dict() if model.began_with else None,
         'training': card.training,
     }
-    save_tensors(path, model.state_dict(), {METADATA_KEY: json.dumps(metadata)})
+    text, tensors = json.dumps(metadata), model.state_dict()
+    save_tensors(path, tensors, {METADATA_KEY: text, CHECKSUM_KEY: checksum(tensors, text)})
 
 
 def load_model(path: Path | str) -> tuple[UniversalSegmenter, ModelCard]:
@@ -66,63 +85,105 @@ def load_model(path: Path | str) -> tuple[UniversalSegmenter, ModelCard]:
     Return the model (float32, on the CPU, in evaluation mode) and its card.
 
     Raises ModelFileError, which names the file and what is wrong with it: missing, truncated,
-    not a model file, of a newer format, or with tensors that do not fit its own description.
+    damaged, not a model file, of a newer format, or with tensors that do not fit its own
+    description. No memory is taken for a network before that is known. The log says of a file
+    without a checksum, as they were made once, that damage in it could not be told.
     """
     path = Path(path)
     if not path.is_file():
         raise ModelFileError(f'{path}: no such model file')
     try:
         with safe_open(path, framework='pt') as file:
-            text = (file.metadata() or {}).get(METADATA_KEY)
+            metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise ModelFileError(
             f'{path}: truncated, damaged or not a model file ({error})') from error
+    text = metadata.get(METADATA_KEY)
     if text is None:
         raise ModelFileError(
             f'{path}: a safetensors file, but not a univseg model (no {METADATA_KEY!r} entry in '
             'its metadata)')
-    model, card = _build(path, text)
-    _fill(path, model, tensors)
-    return model.eval(), card
-
-
-def _build(path: Path, text: str) -> tuple[UniversalSegmenter, ModelCard]:
+    if CHECKSUM_KEY not in metadata:
+        log.warning('%s: made before model files had a checksum: whether it is damaged cannot be '
+                    'told', path)
+    elif metadata[CHECKSUM_KEY] != checksum(tensors, text):
+        raise ModelFileError(f'{path}: damaged: its content is not what was written (its checksum '
+                             'differs); copy it again from where it was made')
     try:
-        metadata = json.loads(text)
-        version = metadata['format_version']
-        if not isinstance(version, int) or version < 1:
-            raise ModelFileError(f'{path}: format version {version!r}: expected an integer')
-        if version > FORMAT_VERSION:
-            raise ModelFileError(
-                f'{path}: format version {version} is newer than {FORMAT_VERSION}, the newest '
-                'that this univseg reads; update univseg')
-        spec = ModelSpec(**metadata['model'])
-        if version < 3 and is_of_timm(spec.encoder):
-            raise ModelFileError(
-                f'{path}: was made by a univseg in which {spec.encoder} was another network: '
-                'train again, or run it by the version that it was made with')
-        domains = [Domain.from_dict(values) for values in metadata['domains']]
-        model = UniversalSegmenter(spec, domains, Normalisation.from_dict(
-            metadata['normalisation']))
-        if metadata.get('began_with'):
-            model.began_with = Weights(**metadata['began_with'])
-        card = ModelCard(metadata['image_size'], metadata['miou'], metadata['training'])
-        if card.image_size is not None and not (
-                type(card.image_size) is int and card.image_size > 0):
-            raise ValueError(f'image_size {card.image_size!r}: expected pixels, or null')
-        if not isinstance(card.miou, dict) or not isinstance(card.training, dict):
-            raise ValueError('miou and training: expected keys and values')
+        return _built(path, json.loads(text), tensors)
     except ModelFileError:
         raise
     except EncoderError as error:
         raise ModelFileError(f'{path}: {error}') from error
-    except (ArithmeticError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise ModelFileError(f'{path}: its description is damaged: {error!r}') from error
-    return model, card
+    except Exception as error:  # whatever a damaged description leads to
+        raise ModelFileError(
+            f'{path}: its description is damaged: {shortened(repr(error))}') from error
 
 
-def _fill(path: Path, model: UniversalSegmenter, tensors: dict[str, torch.Tensor]) -> None:
+def _built(path: Path, metadata: dict, tensors: Mapping[str, torch.Tensor]
+           ) -> tuple[UniversalSegmenter, ModelCard]:
+    version = metadata['format_version']
+    if not isinstance(version, int) or version < 1:
+        raise ModelFileError(f'{path}: format version {version!r}: expected an integer')
+    if version > FORMAT_VERSION:
+        raise ModelFileError(
+            f'{path}: format version {version} is newer than {FORMAT_VERSION}, the newest '
+            'that this univseg reads; update univseg')
+    spec = ModelSpec(**metadata['model'])
+    if version < 3 and is_of_timm(spec.encoder):
+        raise ModelFileError(
+            f'{path}: was made by a univseg in which {spec.encoder} was another network: '
+            'train again, or run it by the version that it was made with')
+    domains = [Domain.from_dict(values) for values in metadata['domains']]
+    normalisation = Normalisation.from_dict(metadata['normalisation'])
+    card = _card(metadata)
+    began_with = Weights(**metadata['began_with']) if metadata.get('began_with') else None
+    if foreign := [domain.name for domain in domains
+                   if f'head_{domain.name}.weight' not in tensors]:
+        raise ModelFileError(f'{path}: its tensors do not fit its description: it has none of '
+                             f'{", ".join(foreign[:5])}')
+    with _bounded(tensors):
+        model = UniversalSegmenter(spec, domains, normalisation)
+    model.began_with = began_with
+    _fill(path, model, tensors)
+    return model.eval(), card
+
+
+def _card(metadata: dict) -> ModelCard:
+    card = ModelCard(metadata['image_size'], metadata['miou'], metadata['training'])
+    if card.image_size is not None and not (
+            type(card.image_size) is int and 0 < card.image_size <= LARGEST_SIDE):
+        raise ValueError(f'image_size {card.image_size!r}: expected pixels, 1 to {LARGEST_SIDE}, '
+                         'or null')
+    if not isinstance(card.miou, dict) or not isinstance(card.training, dict):
+        raise ValueError('miou and training: expected keys and values')
+    if not all(isinstance(value, int | float) for value in card.miou.values()):
+        raise ValueError('miou: expected numbers')
+    return card
+
+
+@contextmanager
+def _bounded(tensors: Mapping[str, torch.Tensor]) -> Iterator[None]:
+    """Raise ValueError, in the block, before a network far larger than some tensors is filled."""
+    most = MOST_VALUES + 32 * sum(tensor.numel() for tensor in tensors.values())
+    counts: Counter[str] = Counter()  # by device: timm tries networks without memory first
+    thread = get_ident()
+
+    def count(_: torch.nn.Module, name: str, parameter: torch.nn.Parameter | None) -> None:
+        if parameter is not None and get_ident() == thread:
+            counts[parameter.device.type] += parameter.numel()
+            if max(counts.values()) > most:
+                raise ValueError('it tells of a network larger than its tensors')
+
+    handle = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _fill(path: Path, model: UniversalSegmenter, tensors: Mapping[str, torch.Tensor]) -> None:
     expected = model.state_dict()
     missing, foreign = expected.keys() - tensors.keys(), tensors.keys() - expected.keys()
     if missing or foreign:

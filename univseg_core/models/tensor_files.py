@@ -1,6 +1,7 @@
 """Tensors in safetensors files, which cannot run code."""
 
 from collections.abc import Mapping
+import hashlib
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -22,3 +23,13 @@ def save_tensors(path: Path | str, tensors: Mapping[str, torch.Tensor],
             save_file(tensors, temporary, metadata=dict(metadata or {}))
         except SafetensorError as error:
             raise OSError(f'{path}: cannot be written: {error}') from error
+
+
+def checksum(tensors: Mapping[str, torch.Tensor], text: str) -> str:
+    """Return the SHA-256 of a text and of tensors: their names, types, shapes and values."""
+    digest = hashlib.sha256(text.encode())
+    for key in sorted(tensors):
+        value = tensors[key].detach().cpu().contiguous()
+        digest.update(f'\0{key}\0{value.dtype}\0{tuple(value.shape)}\0'.encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()

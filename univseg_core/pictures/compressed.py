@@ -2,11 +2,9 @@
 
 import cv2
 import numpy as np
+from univseg_core.limits import PIXELS
 from univseg_core.pictures.encoded import encoded_size
 from univseg_core.pictures.images import ImageError, opencv_image
-
-MAX_PIXELS = 2 ** 26
-"""The most pixels that a file may claim to hold before memory is taken for them (two of 8K)."""
 
 REDUCED = ((8, cv2.IMREAD_REDUCED_GRAYSCALE_8), (4, cv2.IMREAD_REDUCED_GRAYSCALE_4),
            (2, cv2.IMREAD_REDUCED_GRAYSCALE_2))
@@ -18,7 +16,7 @@ def decode_file(data: bytes) -> np.ndarray:
 
     Pixels stay where the file has them, whatever its EXIF data says of its orientation; a
     channel of opacity is dropped. Raises ImageError for what is not a whole JPEG or PNG of at
-    most MAX_PIXELS.
+    most limits.PIXELS.
     """
     _checked_size(data)
     flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
@@ -43,14 +41,14 @@ def decode_small(data: bytes, side: int) -> tuple[np.ndarray, tuple[int, int]]:
 def _checked_size(data: bytes) -> tuple[int, int]:
     """Return a file's height and width; raise ImageError where it should not be decoded."""
     try:
-        size = encoded_size(data)
-    except ValueError as error:
+        most, size = PIXELS(), encoded_size(data)
+    except ValueError as error:  # of the environment, too
         raise ImageError(str(error)) from error
     if size is None:
         raise ImageError('neither a JPEG nor a PNG')
     height, width = size
-    if height * width > MAX_PIXELS:
-        raise ImageError(f'{width}x{height} pixels, more than {MAX_PIXELS}')
+    if height * width > most:
+        raise ImageError(f'{width}x{height} pixels, more than {PIXELS}')
     return size
 
 

@@ -15,7 +15,7 @@ from univseg_core.method.losses import LOSSES
 from univseg_core.models.model_file import load_model, METADATA_KEY
 from univseg_core.models.pretrained import weights_named
 from univseg_core.reporting.run_tables import best_validation, read_losses, read_validation
-import yaml
+from univseg_core.yaml_text import read_yaml, YamlError
 
 CHECKPOINT_KEY = 'checkpoint'
 
@@ -215,8 +215,8 @@ def _configuration(folder: Path) -> dict:
     if not path.is_file():
         return {}
     try:
-        values = yaml.safe_load(path.read_text(encoding='utf-8'))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        values = read_yaml(path)
+    except YamlError as error:
         raise DescriptionError(f'{path}: not valid YAML: {error}') from None
     if not isinstance(values, dict) or not all(isinstance(part, dict) for part in values.values()):
         raise DescriptionError(f'{path}: expected the sections of a configuration')

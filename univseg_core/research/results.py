@@ -10,7 +10,7 @@ from univseg_core.reporting.run_tables import read_losses
 from univseg_core.research.plan import ExperimentError, folder_of, is_finished
 from univseg_core.research.settings import Experiment
 from univseg_core.research.variants import VARIANTS
-import yaml
+from univseg_core.yaml_text import read_yaml
 
 PAPER = 'evaluation_paper.json'
 
@@ -99,7 +99,7 @@ class Results:
         losses = read_losses(folder)
         row: dict[str, float | None] = {'steps': None, 'seconds': None}
         if losses:
-            config = yaml.safe_load((folder / 'config.yaml').read_text(encoding='utf-8'))
+            config = read_yaml(folder / 'config.yaml')
             steps = config['training']['steps']
             row['steps'] = steps
             row['seconds'] = steps * float(losses['seconds_per_step'].mean())

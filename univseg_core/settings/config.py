@@ -168,7 +168,7 @@ class DataSection(Section):
     """How images become training batches."""
 
     image_size: StrictInt | None = Field(
-        None, ge=32, le=2 ** 16,
+        None, ge=32, le=2 ** 13,
         description='longest side in pixels to which images are scaled, in training and on the '
                     'robot; as they are when left out')
     crop_size: StrictInt = Field(

@@ -5,17 +5,26 @@ Reading, changes from the command line, and what is wrong in a user's words.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 import difflib
 from importlib import resources
+from itertools import islice
 from pathlib import Path
+import reprlib
 from typing import Any, get_args, get_origin, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
-from univseg_core.errors import UnivsegError
-import yaml
+from univseg_core.errors import shortened, UnivsegError
+from univseg_core.yaml_text import parse_yaml, read_yaml, YamlError
 
 SHIPPED = resources.files('univseg_core') / 'config_files'
+
+MOST_PROBLEMS, LONGEST_PROBLEM = 30, 1000
+"""Of an error: how many are told, and characters of each."""
+
+_quoted = reprlib.Repr()
+_quoted.maxstring = _quoted.maxother = _quoted.maxlong = 200
 
 
 class ConfigError(UnivsegError):
@@ -41,33 +50,23 @@ def read_settings(source: Path | str, kind: str) -> tuple[Path, dict[str, Any]]:
     """
     shipped = SHIPPED / kind
     for path in (Path(source), SHIPPED / str(source), shipped / f'{source}.yaml'):
-        if path.is_file():
-            break
+        with suppress(OSError):  # such as a name that is too long
+            if path.is_file():
+                break
     else:
         names = sorted(f'{kind}/{file.name}' for file in shipped.iterdir())
         raise ConfigError(f'{source}: no such file; configurations that ship: '
                           f'{", ".join(names)}')
     path = Path(str(path))  # a resource's, too
     try:
-        values = yaml.load(path.read_text(encoding='utf-8'), _Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        values = read_yaml(path)
+    except YamlError as error:
         raise ConfigError(f'{path}: not valid YAML: {error}') from error
+    except OSError as error:
+        raise ConfigError(f'{path}: cannot be read: {error.strerror}') from error
     if not isinstance(values, dict):
         raise ConfigError(f'{path}: expected keys and values, such as "domains:"')
     return path, values
-
-
-class _Loader(yaml.SafeLoader):
-    """Read plain values; the last of two equal keys does not silently replace the first."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        seen = set()
-        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            if key.value in seen:
-                raise yaml.MarkedYAMLError(problem=f'the key {key.value!r} is there twice',
-                                           problem_mark=key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
 
 
 def checked(model: type[SettingsT], values: dict[str, Any], source: Path) -> SettingsT:
@@ -75,8 +74,11 @@ def checked(model: type[SettingsT], values: dict[str, Any], source: Path) -> Set
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        problems = '\n'.join(f'  {_explain(problem, model)}' for problem in error.errors())
-        raise ConfigError(f'{source}:\n{problems}') from None
+        problems = [f'  {shortened(_explain(problem, model), LONGEST_PROBLEM)}'
+                    for problem in islice(error.errors(), MOST_PROBLEMS)]
+        if error.error_count() > MOST_PROBLEMS:
+            problems.append(f'  and {error.error_count() - MOST_PROBLEMS} more')
+        raise ConfigError('\n'.join([f'{source}:', *problems])) from None
 
 
 def override_setting(values: dict[str, Any], override: str) -> None:
@@ -93,9 +95,10 @@ def override_setting(values: dict[str, Any], override: str) -> None:
         if not isinstance(values, dict):
             raise ConfigError(f'override {override!r}: {parent} has no keys below it')
     try:
-        values[last] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f'override {override!r}: {text!r} is not a YAML value') from error
+        values[last] = parse_yaml(text)
+    except YamlError as error:
+        raise ConfigError(f'override {override!r}: {text!r} is not a YAML value: {error}'
+                          ) from error
 
 
 def _explain(problem: ErrorDetails, model: type[Section]) -> str:
@@ -111,7 +114,7 @@ def _explain(problem: ErrorDetails, model: type[Section]) -> str:
     if problem['type'] == 'value_error':
         # Those of the whole configuration name their key themselves.
         return ': '.join(filter(None, [key, str(problem['ctx']['error'])]))
-    return f'{key}: {problem["msg"]}, got {problem["input"]!r}'
+    return f'{key}: {problem["msg"]}, got {_quoted.repr(problem["input"])}'
 
 
 def _valid_keys(location: Sequence[str | int], model: type[Section]) -> list[str]:

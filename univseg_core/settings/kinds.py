@@ -1,5 +1,6 @@
 """Paths and class names as settings give them: expanded, found, or refused with the reason."""
 
+from collections.abc import Callable
 import os
 from pathlib import Path
 import re
@@ -7,6 +8,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator
 from univseg_core.bags.reading import is_bag
+from univseg_core.errors import shortened
+from univseg_core.yaml_text import read_text, YamlError
 
 
 def _expand(path: Path) -> Path:
@@ -14,8 +17,18 @@ def _expand(path: Path) -> Path:
     for name in re.findall(r'\$\{?(\w+)', str(path)):
         if name not in os.environ:
             raise ValueError(f'the environment variable {name} is not set')
-    text = os.path.expandvars(path)
-    return Path(text).expanduser()
+    try:
+        return Path(os.path.expandvars(path)).expanduser()
+    except RuntimeError as error:  # of ~USER
+        raise ValueError(f'{path}: {error}') from error
+
+
+def _is_there(path: Path, kind: Callable[[Path], bool]) -> bool:
+    """Return whether a path is of a kind; ValueError, with the reason, where that is not known."""
+    try:
+        return kind(path)
+    except OSError as error:
+        raise ValueError(f'{shortened(str(path))}: {error.strerror}') from error
 
 
 def _names(value: object) -> object:
@@ -24,22 +37,27 @@ def _names(value: object) -> object:
         return value
     path = _expand(Path(value))
     try:
-        lines = path.read_text(encoding='utf-8').splitlines()
+        # Of a device, or a pipe that nobody writes to, reading would not end.
+        if path.exists() and not path.is_file():
+            raise ValueError(f'cannot read {path}: not a file')
+        lines = read_text(path).splitlines()
     except OSError as error:
-        raise ValueError(f'cannot read {path}: {error.strerror}') from error
+        raise ValueError(f'cannot read {shortened(str(path))}: {error.strerror}') from error
+    except YamlError as error:
+        raise ValueError(f'cannot read {path}: {error}') from error
     return [line.strip() for line in lines if line.strip()]
 
 
 def _folder(path: Path) -> Path:
     path = _expand(path)
-    if not path.is_dir():
+    if not _is_there(path, Path.is_dir):
         raise ValueError(f'no such folder: {path}')
     return path.resolve()
 
 
 def _file(path: Path) -> Path:
     path = _expand(path)
-    if not path.is_file():
+    if not _is_there(path, Path.is_file):
         raise ValueError(f'no such file: {path}')
     return path.resolve()
 
@@ -48,9 +66,9 @@ def _images(path: Path) -> Path:
     """Return a folder, a bag, or BAG:TOPIC, its path resolved."""
     path = _expand(path)
     bag, colon, topic = str(path).rpartition(':')
-    if colon and not path.exists() and is_bag(Path(bag)):
+    if colon and not _is_there(path, Path.exists) and _is_there(Path(bag), is_bag):
         return Path(f'{Path(bag).resolve()}:{topic}')
-    if not path.is_dir() and not is_bag(path):
+    if not _is_there(path, Path.is_dir) and not _is_there(path, is_bag):
         raise ValueError(f'no such folder: {path} (nor a ROS 2 bag)')
     return path.resolve()
 
