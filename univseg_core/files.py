@@ -1,5 +1,6 @@
 """Files that are either whole or not there."""
 
+import codecs
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 import errno
@@ -107,6 +108,27 @@ def write_text(path: Path | str, text: str) -> None:
     """Write a text file whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding='utf-8')
+
+
+def read_lines(path: Path | str) -> list[str]:
+    """
+    Return the lines of a text file that say something, without spaces around them.
+
+    Editors of Windows begin files with a byte order mark and end lines with two characters: both
+    are left out. Raises OSError where it cannot be read, ValueError, which names the file, where
+    it is no text in UTF-8 (or UTF-16 with its mark).
+    """
+    return [line for line in map(str.strip, read_text(path).splitlines()) if line]
+
+
+def read_text(path: Path | str) -> str:
+    """Return a text file's text, without a byte order mark; raises as `read_lines` does."""
+    data = Path(path).read_bytes()
+    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        return data.decode('utf-16' if wide else 'utf-8-sig')
+    except UnicodeDecodeError as error:
+        raise ValueError(f'{path}: not a text file in UTF-8') from error
 
 
 def sha256_of(path: Path) -> str:

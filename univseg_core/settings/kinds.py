@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator
 from univseg_core.bags.reading import is_bag
+from univseg_core.files import read_lines
 
 
 def _expand(path: Path) -> Path:
@@ -24,10 +25,9 @@ def _names(value: object) -> object:
         return value
     path = _expand(Path(value))
     try:
-        lines = path.read_text(encoding='utf-8').splitlines()
+        return read_lines(path)
     except OSError as error:
         raise ValueError(f'cannot read {path}: {error.strerror}') from error
-    return [line.strip() for line in lines if line.strip()]
 
 
 def _folder(path: Path) -> Path:

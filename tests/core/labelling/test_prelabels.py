@@ -8,9 +8,9 @@ import pytest
 from tiny_worlds import OUTDOOR
 from univseg_core.cli import main
 from univseg_core.inference.segmenter import Segmenter
-from univseg_core.labelling.palette_png import decode_palette_png
 from univseg_core.labelling.prelabels import labelmap
 from univseg_core.pictures.images import read_image, read_label, write_png
+from univseg_core.pictures.palette_png import decode_palette_png
 
 
 def test_prelabel_writes_what_a_person_starts_from(model, frames, tmp_path, capsys):
