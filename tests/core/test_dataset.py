@@ -147,8 +147,8 @@ def test_masks_of_0_and_255_are_asked_about(own_data, part):
     for sample in data.labelled if part == 'train' else data.validation:
         label = read_label(sample.label, INDOOR)
         write_png(sample.label, np.where(label == 1, 255, 0).astype(np.uint8))
-    with pytest.raises(DataError, match=rf'domains\.indoor\.{part}: the label maps have the values '
-                       '0 and 255 alone, that is wall and void; .*--painted CLASS'):
+    with pytest.raises(DataError, match=rf'domains\.indoor\.{part}: the label maps have '
+                       'the values 0 and 255 alone, that is wall and void; .*--painted CLASS'):
         check_files(own_data)
 
 

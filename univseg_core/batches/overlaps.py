@@ -10,7 +10,7 @@ from univseg_core.datasets.folders import Sample
 ALIKE_GREYS = 3.0
 """Of 255, the mean difference of near duplicates' thumbnails at most …"""
 
-ALIKE_SHARE = 0.05
+ALIKE_SHARE = 0.15
 """… and as a share of their contrast, beyond half a grey: dark pictures are all alike."""
 
 THUMBNAIL = 16
