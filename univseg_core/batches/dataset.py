@@ -136,7 +136,8 @@ def load_validation(config: RunConfig, domains: Mapping[str, Domain]) -> dict[st
                             f'{", ".join(domains[name].classes)}')
         section = config.domains[name]
         samples[name] = samples_of(name, section, 'validation')
-        for warning in other_counts(name, section, {'validation': samples[name]}):
+        for warning in (*other_counts(name, section, {'validation': samples[name]}),
+                        *unpaired(name, section, ['validation'])):
             log.warning(warning)
     if not samples:
         raise DataError(f'the configuration has the domains {", ".join(config.domains)}, the '

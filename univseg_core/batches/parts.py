@@ -101,9 +101,10 @@ def other_counts(name: str, section: DomainSection,
                    f'{" or ".join(map(str, published))}')
 
 
-def unpaired(name: str, section: DomainSection) -> Iterator[str]:
+def unpaired(name: str, section: DomainSection,
+             parts: Sequence[str] = ('train', 'validation')) -> Iterator[str]:
     """Yield a sentence for what has no counterpart in plain folders: images, and label maps."""
-    for part in ('train', 'validation'):
+    for part in parts:
         folders = getattr(section, part)
         if folders is None or (part == 'validation' and section.validation_from_train):
             continue

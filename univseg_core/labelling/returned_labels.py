@@ -13,11 +13,10 @@ from univseg_core.files import read_text
 from univseg_core.labelling.prelabels import VOID_NAME
 from univseg_core.pictures.encoded import PNG_SIGNATURE
 from univseg_core.pictures.images import decode_codes, opencv_image, upright
-from univseg_core.pictures.palette_png import decode_palette_png
+from univseg_core.pictures.palette_png import COLOUR_TYPE, decode_palette_png
 from univseg_core.pictures.picture_files import (
     file_bytes,
     ImageError,
-    PNG_BIT_DEPTH,
     read_header,
 )
 
@@ -30,6 +29,9 @@ COLOURS_SHOWN = 5
 
 VOID = 'void'
 """What --background and --painted call pixels without a class."""
+
+GREY_WITH_OPACITY = 4
+"""A PNG's colour type of grey pixels with a channel of opacity."""
 
 BLACK = (0, 0, 0)
 """The colour of a background in the palettes of most tools."""
@@ -152,16 +154,24 @@ class LabelDecoder:
         if with_palette is not None:
             return upright(self._by_palette(*with_palette), orientation)
         image = opencv_image(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-        if image is not None and image.ndim == 2 and data[PNG_BIT_DEPTH] == 1:
-            return self._by_grey(upright(image, orientation))  # white is 255
+        if image is not None and data[COLOUR_TYPE] == GREY_WITH_OPACITY:
+            image = self._opaque(image)[..., 0]
+        if image is not None and image.ndim == 2 and image.max() < 256:
+            # Of fewer than 8 bits, the greys that any viewer shows, as those who pack PNGs mean.
+            return self._by_grey(upright(image.astype(np.uint8), orientation))
         if image is None or image.ndim == 2:
             return self._by_grey(decode_codes(data))  # or why they are none
         if image.dtype != np.uint8:
             raise ImageError(f'expected 8 bits a channel, got {8 * image.itemsize}')
-        if image.shape[2] == 4 and (image[..., 3] < 255).any():
-            raise ImageError(f'{(image[..., 3] < 255).sum()} pixels are transparent; expected '
-                             'colours alone')
-        return upright(self._by_colour(image[..., 2::-1]), orientation)
+        return upright(self._by_colour(self._opaque(image)[..., 2::-1]), orientation)
+
+    @staticmethod
+    def _opaque(image: np.ndarray) -> np.ndarray:
+        """Return a picture of three channels, or four of which the last is opaque throughout."""
+        see_through = image[..., 3:] < np.iinfo(image.dtype).max
+        if see_through.any():
+            raise ImageError(f'{see_through.sum()} pixels are transparent; expected colours alone')
+        return image
 
     def _by_grey(self, codes: np.ndarray) -> np.ndarray:
         """Return the classes of a grey label map: of indices, or a picture of one class."""

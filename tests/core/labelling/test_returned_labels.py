@@ -96,7 +96,8 @@ def test_class_names_that_a_labelmap_cannot_hold_are_told():
         labelmap(Domain.create('yard', ['a:b']))
 
 
-@pytest.mark.parametrize('kind', ['indices', 'palette', 'colours', 'opaque', 'voc palette'])
+@pytest.mark.parametrize('kind', ['indices', 'palette', 'colours', 'opaque', 'voc palette',
+                                  'opaque indices', '16 bits'])
 def test_every_kind_of_label_map_gives_the_same(tmp_path, kind):
     colours = YARD.colourise(MASK)
     opaque = np.dstack([colours, np.full(MASK.shape, 255, np.uint8)])
@@ -107,6 +108,8 @@ def test_every_kind_of_label_map_gives_the_same(tmp_path, kind):
         'colours': lambda path: save(path, 'RGB', colours),
         'opaque': lambda path: save(path, 'RGBA', opaque),
         'voc palette': lambda path: save(path, 'P', MASK, voc),
+        'opaque indices': lambda path: save(path, 'LA', np.dstack([MASK, opaque[..., 3]])),
+        '16 bits': lambda path: save(path, 'I;16', MASK.astype(np.uint16)),
     }[kind](tmp_path / 'mask.png')
     np.testing.assert_array_equal(DECODER.read(path), MASK)
 
@@ -213,7 +216,7 @@ def write_bytes(path: Path, data: bytes) -> None:
     (lambda path: save(path, 'L', np.uint8([[0, 3, 255]])), r'label indices \[3\] are outside'),
     (lambda path: save(path, 'RGBA', np.zeros((1, 3, 4), np.uint8)), '3 pixels are transparent'),
     (lambda path: cv2.imwrite(str(path), np.zeros((2, 2, 3), np.uint16)), 'got 16'),
-    (lambda path: cv2.imwrite(str(path), np.zeros((2, 2), np.uint16)), 'one 8-bit channel'),
+    (lambda path: cv2.imwrite(str(path), np.full((2, 2), 256, np.uint16)), 'one 8-bit channel'),
     (lambda path: Image.new('RGB', (4, 4)).save(path, 'JPEG'), 'expected a PNG'),
     (lambda path: write_bytes(path, b''), 'the file is empty'),
     (lambda path: write_bytes(path, b'no PNG'), 'expected a PNG'),
