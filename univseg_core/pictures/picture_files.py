@@ -156,22 +156,22 @@ def _orientation(image: Image.Image, data: bytes) -> int:
         else:
             tags = Image.Exif()
             # Pillow's own getexif() decodes a PNG, in search of EXIF data behind its pixels.
-            tags.load(_exif_of_png(data) if image.format == 'PNG' else image.info.get('exif'))
+            tags.load(_exif_of_png(data) if image.format == 'PNG' else image.info.get('exif', b''))
             found = tags.get(ORIENTATION)
     except Exception:  # of damaged EXIF data; the picture may be whole
         return 1
     return found if isinstance(found, int) and 1 <= found <= 8 else 1
 
 
-def _exif_of_png(data: bytes) -> bytes | None:
-    """Return a whole PNG's EXIF data, which may stand before its pixels or behind them."""
+def _exif_of_png(data: bytes) -> bytes:
+    """Return a whole PNG's EXIF data, which may stand before its pixels or behind them, or b''."""
     at = len(PNG_SIGNATURE)
     while at + 8 <= len(data):
         length, name = int.from_bytes(data[at:at + 4], 'big'), data[at + 4:at + 8]
         if name == b'eXIf':
             return data[at + 8:at + 8 + length]
         at += 12 + length
-    return None
+    return b''
 
 
 def _is_deep(image: Image.Image, data: bytes) -> bool:
