@@ -69,9 +69,7 @@ def is_picture(path: Path) -> bool:
 
 def image_files(folder: Path) -> list[Path]:
     """Return a folder's picture files, sorted by name so that every disk gives the same order."""
-    with os.scandir(folder) as entries:  # which know what they are: network disks are slow
-        return sorted(folder / entry.name for entry in entries
-                      if is_picture(folder / entry.name) and not entry.is_dir())
+    return sorted(filter(is_picture, folder.iterdir()))
 
 
 def max_pixels() -> int:
