@@ -22,7 +22,7 @@ import numpy as np
 from scipy.stats import spearmanr
 import torch
 from tqdm import tqdm
-from univseg_core.batches.parts import samples_of
+from univseg_core.batches.parts import samples_of, with_labels
 from univseg_core.batches.splits import choose_labelled
 from univseg_core.datasets.folders import read_sample, Sample
 from univseg_core.domains import IGNORE_INDEX
@@ -101,7 +101,7 @@ def _measures_and_errors(segmenter: Segmenter, name: str, sample: Sample) -> lis
 def retraining(options: argparse.Namespace, config: RunConfig) -> None:
     """Train on with further labels, ranked and random, for the mIoU of each."""
     name = options.domain
-    samples = samples_of(name, config.domains[name], 'train')
+    samples = with_labels(samples_of(name, config.domains[name], 'train'))
     print(f'| seed | N | N + M ranked | N + M random, mean of {options.draws} |\n'
           '|--:|--:|--:|--:|')
     rows = []

@@ -1,6 +1,6 @@
 """A domain: a place with its own label space."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 import colorsys
 from dataclasses import dataclass
 import re
@@ -12,6 +12,9 @@ from univseg_core.errors import UnivsegError
 
 IGNORE_INDEX = 255
 """Index of pixels without a class: void in a target, padding, unknown in a published mask."""
+
+VOID_COLOURS = ((0, 0, 0), (255, 255, 255), (255, 0, 255), (128, 128, 128))
+"""Colours for pixels without a class: the first that no class has is taken."""
 
 NAME_PATTERN = re.compile(r'[a-z][a-z0-9_]*')
 
@@ -90,6 +93,11 @@ class Domain:
     def from_dict(cls, values: dict) -> 'Domain':
         """Return the domain that `to_dict` wrote."""
         return cls.create(values['name'], values['classes'], values['palette'])
+
+
+def void_colour(palette: Collection[tuple[int, int, int]]) -> tuple[int, int, int]:
+    """Return the colour of pixels without a class: black, unless a class of a palette has it."""
+    return next(colour for colour in VOID_COLOURS if colour not in palette)
 
 
 def distinct_colours(count: int, first: float = 0.0) -> list[tuple[int, int, int]]:

@@ -1,5 +1,6 @@
 """Files that are either whole or not there."""
 
+import codecs
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 import errno
@@ -10,6 +11,8 @@ import os
 from pathlib import Path
 import shutil
 import tempfile
+
+from univseg_core.limits import TEXT
 
 LEFTOVER = '.unfinished-'
 """What the names of temporary files have in common."""
@@ -107,6 +110,38 @@ def write_text(path: Path | str, text: str) -> None:
     """Write a text file whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding='utf-8')
+
+
+def read_lines(path: Path | str) -> list[str]:
+    """
+    Return the lines of a text file that say something, without spaces around them.
+
+    Editors of Windows begin files with a byte order mark and end lines with two characters: both
+    are left out. Raises OSError where it cannot be read, ValueError, which names the file, where
+    it is no text in UTF-8 (or UTF-16 with its mark).
+    """
+    return [line for line in map(str.strip, read_text(path).splitlines()) if line]
+
+
+def read_text(path: Path | str) -> str:
+    """
+    Return a text file's text, without a byte order mark.
+
+    Raises as `read_lines` does, and OSError for what is no file, such as a pipe that nobody
+    writes to; ValueError for more than limits.TEXT.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, 'not a file', str(path))
+    with path.open('rb') as file:
+        data = file.read(TEXT() + 1)
+    if len(data) > TEXT():
+        raise ValueError(f'{path}: more than {TEXT}')
+    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        return data.decode('utf-16' if wide else 'utf-8-sig')
+    except UnicodeDecodeError as error:
+        raise ValueError(f'{path}: not a text file in UTF-8') from error
 
 
 def sha256_of(path: Path) -> str:

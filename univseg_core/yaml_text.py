@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from univseg_core.errors import shortened, UnivsegError
-from univseg_core.limits import TEXT
+from univseg_core.files import read_text
 import yaml
 
 DEEPEST = 50
@@ -28,19 +28,11 @@ def read_yaml(path: Path) -> Any:
     Raises YamlError as `parse_yaml` does, and for a file of more than limits.TEXT bytes; OSError
     where it cannot be read.
     """
-    return parse_yaml(read_text(path))
-
-
-def read_text(path: Path) -> str:
-    """Return a text file in UTF-8; raise YamlError for another one, or of over limits.TEXT."""
-    with path.open('rb') as file:
-        data = file.read(TEXT() + 1)
-    if len(data) > TEXT():
-        raise YamlError(f'more than {TEXT}')
     try:
-        return data.decode('utf-8-sig')
-    except UnicodeDecodeError as error:
-        raise YamlError(f'not a text in UTF-8: {error}') from error
+        text = read_text(path)
+    except ValueError as error:
+        raise YamlError(str(error).removeprefix(f'{path}: ')) from error
+    return parse_yaml(text)
 
 
 def parse_yaml(text: str) -> Any:

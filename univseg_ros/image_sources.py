@@ -15,7 +15,14 @@ from univseg_core.bags.mcap import Message
 from univseg_core.bags.reading import Bag, BagError, deserialise, is_bag
 from univseg_core.errors import UnivsegError
 from univseg_core.pictures.image_messages import decode, MessageError
-from univseg_core.pictures.images import IMAGE_SUFFIXES, ImageError, LARGEST_JPEG, read_image
+from univseg_core.pictures.images import LARGEST_JPEG, read_image, upright
+from univseg_core.pictures.picture_files import (
+    file_bytes,
+    image_files,
+    IMAGE_SUFFIXES,
+    ImageError,
+    orientation_of,
+)
 from univseg_ros.camera_topics import TYPES
 from univseg_ros.messages import rgb_message
 
@@ -49,15 +56,15 @@ class FolderSource:
     """
     The images of a folder, in the order of their names, or one image file.
 
-    If `compressed`, JPEG and PNG files are sent as they are, unchecked, and others as JPEG.
+    If `compressed`, JPEG and PNG files are sent as they are, unchecked, and others as JPEG; so
+    are those that an orientation in their EXIF data turns, since who decodes a message may not.
     Raises SourceError where the folder holds none.
     """
 
     has_stamps = False
 
     def __init__(self, folder: Path, compressed: bool, skipped: Warn):
-        self._paths = [folder] if folder.is_file() else sorted(
-            path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+        self._paths = [folder] if folder.is_file() else image_files(folder)
         if not self._paths:
             inside = sorted(path.name for path in folder.iterdir() if path.is_dir())[:10]
             hint = f'; the folders in it are {", ".join(inside)}' if inside else ''
@@ -83,7 +90,9 @@ class FolderSource:
     def _message(self, path: Path) -> Image | CompressedImage:
         format_ = COMPRESSED_FORMATS.get(path.suffix.lower())
         if self.type is CompressedImage and format_:
-            return CompressedImage(format=format_, data=array.array('B', path.read_bytes()))
+            data = file_bytes(path)
+            if orientation_of(data) == 1:
+                return CompressedImage(format=format_, data=array.array('B', data))
         return _message(self.type, read_image(path), Header())
 
 
@@ -178,7 +187,10 @@ class BagSource:
         message = _ros_message(recorded)
         if isinstance(message, self.type):
             return message
-        return _message(self.type, decode(message), message.header)
+        picture = decode(message)
+        if self.type is Image:  # which has no EXIF data to say how it lies
+            picture = upright(picture, orientation_of(bytes(message.data)))
+        return _message(self.type, picture, message.header)
 
 
 Source = FolderSource | VideoSource | BagSource

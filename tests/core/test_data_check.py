@@ -1,14 +1,23 @@
 """`univseg data check`: what it tells of a configuration's files, and every fault at once."""
 
 import json
+from pathlib import Path
+import shutil
 
+import cv2
 import layout_trees
 from layout_trees import codes, image
+import numpy as np
+from PIL import Image
 import pytest
+import tiny_worlds
 from univseg_core.batches.check import as_text, check_data
 from univseg_core.batches.dataset import load_data, load_validation
+from univseg_core.batches.overlaps import look_of, overlaps
 from univseg_core.cli import main
-from univseg_core.pictures.images import write_png
+from univseg_core.datasets.folders import Sample
+from univseg_core.pictures.images import read_label, write_png
+from univseg_core.pictures.palette_png import write_palette_png
 from univseg_core.settings.config import load_config
 
 
@@ -163,3 +172,119 @@ def test_the_command_writes_json(path, capsys):
         1, 2, [367], {'16×16': 1})
     assert list(labelled['percent']) == [*street['classes'], 'void']
     assert street['parts']['unlabelled']['percent'] is None
+
+
+@pytest.fixture
+def own(values, write_config, worlds, tmp_path):
+    """Return a function that checks the tiny indoor world, whose files a test may spoil."""
+    shutil.copytree(worlds / 'indoor', tmp_path / 'indoor')
+    section = tiny_worlds.configuration(tmp_path)['domains']['indoor'] | {'labelled': None}
+    values['domains'] = {'indoor': section}
+    return lambda *overrides: check(write_config(values), *overrides)
+
+
+def folder(tmp_path, part='train', kind='label'):
+    return tmp_path / 'indoor' / part / kind
+
+
+def test_images_without_labels_are_counted_as_unlabelled(own, tmp_path):
+    for name in ('01.png', '05.png'):
+        (folder(tmp_path) / name).unlink()
+    (folder(tmp_path, 'validation') / '02.png').rename(folder(tmp_path, 'validation') / 'x.png')
+    result = own()
+    assert [(part.images, part.of) for part in result.parts.values()] == [(6, 6), (2, 2), (3, 3)]
+    assert result.warnings == [
+        'domains.indoor.train: 2 of 8 images have no label map (01.png, 05.png) and count as '
+        'unlabelled',
+        'domains.indoor.validation: 1 of 4 images have no label map (02.png) and are left out',
+        'domains.indoor.validation: 1 label maps have no image of the same name (x.png) and are '
+        'left out']
+    assert not result.problems
+
+
+def test_the_same_folder_to_train_and_to_measure_is_told(own, tmp_path):
+    images = folder(tmp_path, kind='image')
+    (warning,) = own(f'domains.indoor.validation.images={images}',
+                     f'domains.indoor.validation.labels={folder(tmp_path)}').warnings
+    assert warning.startswith('domains.indoor: 8 of 8 validation images are training images, too '
+                              f'(the same content: {images}/00.png and {images}/00.png, ')
+
+
+def test_copies_and_near_duplicates_across_the_parts_are_told(own, tmp_path):
+    train, held_out = (folder(tmp_path, part, 'image') for part in ('train', 'validation'))
+    shutil.copy(train / '03.png', held_out / '00.png')
+    picture = Image.open(train / '05.png')
+    picture.save(held_out / '01.jpg', quality=80)
+    (held_out / '01.png').unlink()
+    same, near = own().warnings[-2:]
+    assert f'1 of 4 validation images are training images, too (the same content: ' \
+           f'{held_out}/00.png and {train}/03.png)' in same
+    assert f'1 of 4 validation images are training images, too (near duplicates: ' \
+           f'{held_out}/01.jpg and {train}/05.png)' in near
+
+
+def test_unlabelled_images_are_trained_on_as_well(own, tmp_path):
+    held_out = folder(tmp_path, 'validation', 'image')
+    (warning,) = own(f'domains.indoor.unlabelled=[{held_out}]').warnings
+    assert '4 of 4 validation images are training images, too (the same content' in warning
+
+
+def test_pictures_of_the_dark_are_no_duplicates():
+    """Ten greys of contrast, of which three differ."""
+    generator = np.random.default_rng(0)
+    dark = generator.integers(0, 10, (2, 16, 16, 1), np.uint8).repeat(3, axis=3)
+    looks = [look_of(Sample(Path(f'{i}.png')), bytes([i]), image) for i, image in enumerate(dark)]
+    assert not list(overlaps('a', looks[:1], looks[1:]))
+    again = look_of(Sample(Path('2.png')), b'2', dark[0])
+    (told,) = overlaps('a', looks, [again])
+    assert 'near duplicates: 2.png and 0.png' in told
+
+
+def test_orientation_depth_and_what_labels_are_like_are_told(own, tmp_path):
+    images, labels = folder(tmp_path, kind='image'), folder(tmp_path)
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.open(images / '00.png').save(images / '00.png', exif=exif)
+    cv2.imwrite(str(images / '01.png'),
+                cv2.imread(str(images / '01.png')).astype(np.uint16) * 257)
+    shape = (tiny_worlds.HEIGHT, tiny_worlds.WIDTH)
+    write_png(labels / '02.png', np.ones(shape, np.uint8))
+    write_png(labels / '03.png', np.full(shape, 255, np.uint8))
+    write_png(labels / '04.png', np.where(np.arange(64) < 9, 255, 0).astype(np.uint8)[None]
+              .repeat(48, axis=0))
+    label = read_label(labels / '05.png', tiny_worlds.INDOOR)
+    write_palette_png(labels / '05.png', label, [(0, 0, 0)] * 256)
+    other = [tiny_worlds.INDOOR.palette[1], *[(1, 1, 1)] * 255]
+    write_palette_png(labels / '06.png', label, other)
+    result = own()
+    assert not result.problems
+    expected = {
+        '1 of 8 images are turned upright by the orientation': '(00.png)',
+        '1 of 8 images have 16 bits': '(01.png)',
+        '1 of 8 label maps have one class at every pixel': '(02.png)',
+        '1 of 8 label maps are void': '(03.png)',
+        '1 of 8 label maps have the values 0 and 255 alone, that is wall': '(04.png)',
+        '2 of 8 label maps have a palette;': '(05.png, 06.png)',
+        '1 of 8 label maps with a palette have the colour of a background': '(05.png)',
+        '1 of 8 label maps have a palette in which an index': '(06.png)'}
+    assert len(result.warnings) == len(expected)
+    for warning, (begin, end) in zip(result.warnings, expected.items(), strict=True):
+        assert warning.startswith(f'domains.indoor, labelled: {begin}')
+        assert warning.endswith(end)
+
+
+@pytest.mark.parametrize('part', ['train', 'validation'])
+def test_masks_of_0_and_255_are_a_problem(own, tmp_path, part):
+    for label in folder(tmp_path, part).iterdir():
+        write_png(label, np.where(read_label(label, tiny_worlds.INDOOR) == 1, 255, 0)
+                  .astype(np.uint8))
+    (problem,) = own().problems
+    assert 'label maps have the values 0 and 255 alone, that is wall and void; ' in problem
+    assert '--painted CLASS' in problem
+
+
+def test_a_class_that_no_validation_image_shows_is_told(own, tmp_path):
+    for label in folder(tmp_path, 'validation').iterdir():
+        values = read_label(label, tiny_worlds.INDOOR)
+        write_png(label, np.where(values == 0, 255, values).astype(np.uint8))
+    assert 'domains.indoor: no validation image shows wall' in own().warnings

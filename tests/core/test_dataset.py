@@ -111,6 +111,47 @@ def test_too_many_labels_are_refused_by_their_key(load):
         load_data(load('domains.indoor.labelled=99'))
 
 
+def test_images_without_a_label_count_as_unlabelled(load, own_data, tmp_path, caplog):
+    folder = tmp_path / 'indoor' / 'train'
+    for name in ('01.png', '04.png', '06.png'):
+        (folder / 'label' / name).unlink()
+    overrides = [f'domains.indoor.train.{kind}={folder / kind[:-1]}'
+                 for kind in ('images', 'labels')]
+    data = load_data(load(*overrides, 'domains.indoor.labelled=5'))['indoor']
+    assert names(data.labelled) == ['00.png', '02.png', '03.png', '05.png', '07.png']
+    assert len(data.unlabelled) == TRAIN
+    assert '3 of 8 images have no label map (01.png, 04.png, 06.png) and count as' in caplog.text
+    with pytest.raises(DataError, match=r'labelled: 6 labelled .* has 5 with a label map'):
+        load_data(load(*overrides, 'domains.indoor.labelled=6'))
+    aside = load_data(load(*overrides, 'domains.indoor.labelled=1',
+                           'domains.indoor.validation_from_train=4'))['indoor']
+    assert len(aside.validation) == 4
+    assert all(sample.label for sample in aside.validation)
+    assert len(aside.unlabelled) == TRAIN - 4
+
+
+def test_a_training_by_the_images_that_it_is_measured_with_is_told(load, worlds, tmp_path, caplog):
+    load_data(load())
+    assert not caplog.text
+    folder = worlds / 'indoor' / 'train'
+    (tmp_path / 'link').symlink_to(folder / 'image')
+    load_data(load(f'domains.indoor.validation.images={tmp_path / "link"}',
+                   f'domains.indoor.validation.labels={folder / "label"}'))
+    assert (f'domains.indoor: {TRAIN} of {TRAIN} validation images are training images, too (the '
+            'same files') in caplog.text
+
+
+@pytest.mark.parametrize('part', ['train', 'validation'])
+def test_masks_of_0_and_255_are_asked_about(own_data, part):
+    data = own_data['indoor']
+    for sample in data.labelled if part == 'train' else data.validation:
+        label = read_label(sample.label, INDOOR)
+        write_png(sample.label, np.where(label == 1, 255, 0).astype(np.uint8))
+    with pytest.raises(DataError, match=rf'domains\.indoor\.{part}: the label maps have '
+                       'the values 0 and 255 alone, that is wall and void; .*--painted CLASS'):
+        check_files(own_data)
+
+
 def test_a_missing_label_is_named(load, tmp_path):
     (tmp_path / 'empty').mkdir()
     with pytest.raises(DataError, match=f'empty: no label map for {TRAIN} of {TRAIN} images'):

@@ -8,6 +8,7 @@ import sys
 import pytest
 from univseg_core.files import (
     new_folder,
+    read_lines,
     remove_leftovers,
     replacing,
     temporary_folder,
@@ -103,3 +104,17 @@ def test_leftovers_of_the_killed_are_removed_and_those_of_the_running_kept(tmp_p
     assert left.is_dir()
     with temporary_folder(tmp_path / 'out'):
         assert not left.exists()
+
+
+@pytest.mark.parametrize('data', [
+    b'grass\ntall tree\n', b'\xef\xbb\xbfgrass\r\n  tall tree \r\n\r\n', b'grass\rtall tree',
+    '\ufeffgrass\ntall tree\n'.encode('utf-16-le'), '\ufeffgrass\ntall tree'.encode('utf-16-be')])
+def test_lines_are_the_same_whichever_editor_wrote_them(tmp_path, data):
+    (tmp_path / 'classes.txt').write_bytes(data)
+    assert read_lines(tmp_path / 'classes.txt') == ['grass', 'tall tree']
+
+
+def test_a_file_that_is_no_text_is_told(tmp_path):
+    (tmp_path / 'classes.txt').write_bytes(b'stra\xdfe')
+    with pytest.raises(ValueError, match=r'classes\.txt: not a text file in UTF-8'):
+        read_lines(tmp_path / 'classes.txt')

@@ -40,6 +40,24 @@ def outcomes(folder):
     return [row.outcome for row in read_manifest(folder)]
 
 
+@pytest.mark.parametrize('settings', [ExtractionSettings(), ExtractionSettings(size=24),
+                                      ExtractionSettings(codec='png')])
+def test_a_frame_is_read_upright_whatever_was_done_to_it(tmp_path, settings):
+    picture = pictures(1)[0][..., :1].repeat(3, axis=2)  # grey: JPEG keeps colours half as fine
+    exif = (b'Exif\0\0MM\0*\0\0\0\x08\0\x01' + b'\x01\x12\0\x03\0\0\0\x01\0\x06\0\0' + bytes(4))
+    data = jpeg(picture)
+    data = data[:2] + b'\xff\xe1' + (len(exif) + 2).to_bytes(2, 'big') + exif + data[2:]
+    bag = write_bag(tmp_path / 'bag', {COMPRESSED: [compressed(0, data)]})
+    extract_frames([bag], tmp_path / 'out', settings=settings)
+    (row,) = read_manifest(tmp_path / 'out')
+    frame = read_image(tmp_path / 'out' / row.file)
+    lies = cv2.imdecode(np.frombuffer(jpeg(picture), np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+    expected = cv2.resize(np.rot90(lies, -1), frame.shape[1::-1],
+                          interpolation=cv2.INTER_AREA).astype(int)
+    assert frame.shape == ((24, 16, 3) if settings.size else (48, 32, 3))
+    assert np.abs(frame - expected).mean() < 12
+
+
 def everything(folder):
     """Return the bytes and time of change of all files."""
     return {path.name: (path.read_bytes(), path.stat().st_mtime_ns)

@@ -1,7 +1,12 @@
 """Images and label maps: what is read, what is refused, and what a new size may change."""
 
+import io
+import os
+import zlib
+
 import cv2
 import numpy as np
+from PIL import Image, ImageOps
 import pytest
 from tiny_worlds import OUTDOOR, random_image
 from univseg_core.pictures.images import (
@@ -12,8 +17,10 @@ from univseg_core.pictures.images import (
     read_label,
     resize_image,
     resize_label,
+    upright,
     write_png,
 )
+from univseg_core.pictures.picture_files import orientation_of
 
 READERS = [read_image, lambda path: read_label(path, OUTDOOR)]
 
@@ -177,26 +184,159 @@ def test_an_array_that_is_no_picture_is_not_written(tmp_path):
 @pytest.mark.parametrize('share', [0.3, 0.6, 0.99])
 def test_a_truncated_jpeg_is_no_image(tmp_path, share):
     picture = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
-    data = cv2.imencode('.jpg', picture)[1]
+    data = cv2.imencode('.jpg', picture)[1].tobytes()
     assert decode_image(data).shape == (40, 60, 3)
     with pytest.raises(ImageError, match='truncated JPEG'):
         decode_image(data[:int(share * len(data))])
 
 
-def test_an_orientation_in_a_jpeg_moves_no_pixel(tmp_path):
-    """The label map beside it knows nothing of EXIF."""
-    data = cv2.imencode('.jpg', np.zeros((40, 60, 3), np.uint8))[1].tobytes()
-    exif = (b'Exif\0\0MM\0*\0\0\0\x08\0\x01' + b'\x01\x12\0\x03\0\0\0\x01\0\x06\0\0' + bytes(4))
-    turned = data[:2] + b'\xff\xe1' + (len(exif) + 2).to_bytes(2, 'big') + exif + data[2:]
-    (tmp_path / 'turned.jpg').write_bytes(turned)
-    assert cv2.imread(str(tmp_path / 'turned.jpg')).shape == (60, 40, 3)
-    assert read_image(tmp_path / 'turned.jpg').shape == (40, 60, 3)
+def encoded(picture, kind, orientation=None, **options):
+    """Return a file that Pillow writes, with an orientation in its EXIF data."""
+    exif = Image.Exif()
+    if orientation is not None:
+        exif[0x0112] = orientation
+    file = io.BytesIO()
+    picture.save(file, kind, exif=exif, **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize('orientation', range(1, 9))
+@pytest.mark.parametrize(('kind', 'options', 'tolerance'), [
+    ('JPEG', {'quality': 100, 'subsampling': 0}, 3), ('PNG', {}, 0), ('TIFF', {}, 0),
+    ('WEBP', {'lossless': True}, 0)])
+def test_an_orientation_in_exif_data_turns_the_picture_upright(kind, options, tolerance,
+                                                               orientation):
+    """As Pillow turns it, which has code of its own for that."""
+    data = encoded(Image.fromarray(np.arange(72, dtype=np.uint8).reshape(4, 6, 3) * 3), kind,
+                   orientation, **options)
+    with Image.open(io.BytesIO(data)) as picture:
+        expected = np.array(ImageOps.exif_transpose(picture)).astype(int)
+    assert expected.shape == ((4, 6, 3) if orientation < 5 else (6, 4, 3))
+    assert np.abs(decode_image(data) - expected).max() <= tolerance
+    assert orientation_of(data) == orientation
+
+
+def test_what_each_orientation_means():
+    """By hand: the letter that EXIF's authors say to be at the top left."""
+    lies = np.array([['a', 'b'], ['c', 'd'], ['e', 'f']])
+    corners = {1: 'abef', 2: 'bafe', 3: 'feba', 4: 'efab', 5: 'aebf', 6: 'eafb', 7: 'fbea',
+               8: 'bfae'}
+    for orientation, expected in corners.items():
+        turned = upright(lies, orientation)
+        assert ''.join(turned[[0, 0, -1, -1], [0, -1, 0, -1]]) == expected
+
+
+@pytest.mark.parametrize('orientation', [0, 9, 65535])
+def test_an_orientation_that_there_is_not_is_none(orientation):
+    data = encoded(Image.new('RGB', (6, 4)), 'JPEG', orientation)
+    assert decode_image(data).shape == (4, 6, 3)
+
+
+def chunk(name, content):
+    return (len(content).to_bytes(4, 'big') + name + content
+            + zlib.crc32(name + content).to_bytes(4, 'big'))
+
+
+def test_exif_data_behind_the_pixels_of_a_png_count():
+    data = encoded(Image.new('RGB', (6, 4)), 'PNG', 6)
+    at = data.index(b'eXIf') - 4
+    length = 12 + int.from_bytes(data[at:at + 4], 'big')
+    exif, rest = data[at:at + length], data[:at] + data[at + length:]
+    assert decode_image(rest).shape == (4, 6, 3)
+    assert decode_image(rest[:-12] + exif + rest[-12:]).shape == (6, 4, 3)
+    assert decode_image(rest[:-12] + chunk(b'eXIf', b'MM\0*broken') + rest[-12:]).shape == (
+        4, 6, 3)
+
+
+def interlaced(image):
+    """Return a PNG of Adam7's seven passes, (H, W, 3) uint8."""
+    passes = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2),
+              (0, 1, 1, 2))
+    rows = [b'\0' + row.tobytes() for x, y, columns, lines in passes
+            for row in image[y::lines, x::columns]]
+    height, width = image.shape[:2]
+    header = (width.to_bytes(4, 'big') + height.to_bytes(4, 'big') + bytes([8, 2, 0, 0, 1]))
+    return (b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', header)
+            + chunk(b'IDAT', zlib.compress(b''.join(rows))) + chunk(b'IEND', b''))
+
+
+@pytest.mark.parametrize(('mode', 'kind', 'options'), [
+    ('CMYK', 'JPEG', {'quality': 95}), ('CMYK', 'TIFF', {}), ('L', 'JPEG', {'quality': 95}),
+    ('RGB', 'JPEG', {'quality': 95, 'progressive': True}), ('RGB', 'MPO', {'quality': 95}),
+    ('LA', 'PNG', {}), ('P', 'PNG', {}), ('1', 'PNG', {}), ('RGBA', 'WEBP', {'lossless': True}),
+    ('1', 'TIFF', {'compression': 'group4'}), ('P', 'TIFF', {}), ('P', 'BMP', {}),
+    ('RGB', 'TIFF', {'compression': 'tiff_lzw'}), ('RGB', 'BMP', {})])
+def test_every_kind_of_picture_becomes_the_rgb_that_pillow_makes_of_it(mode, kind, options):
+    y, x = np.mgrid[:20, :28]
+    picture = Image.fromarray(np.dstack([9 * x, 12 * y, 5 * (x + y)]).astype(np.uint8))
+    data = encoded(picture.convert(mode), kind, **options)
+    with Image.open(io.BytesIO(data)) as opened:
+        expected = np.array(opened.convert('RGB')).astype(int)
+    assert np.abs(decode_image(data) - expected).max() <= 1
+
+
+def test_an_interlaced_png_is_read():
+    image = random_image(13, 11)
+    assert np.array_equal(decode_image(interlaced(image)), image)
+
+
+@pytest.mark.parametrize('suffix', ['.png', '.jpg', '.bmp', '.tif', '.webp'])
+def test_a_picture_of_more_pixels_than_the_limit_is_not_decoded(tmp_path, monkeypatch, suffix):
+    path = save(tmp_path / f'a{suffix}', random_image(6, 5))
+    monkeypatch.setenv('UNIVSEG_MAX_PIXELS', '30')
+    assert read_image(path).shape == (6, 5, 3)
+    monkeypatch.setenv('UNIVSEG_MAX_PIXELS', '29')
+    monkeypatch.setattr(cv2, 'imdecode', None)
+    with pytest.raises(ImageError, match=rf'a\{suffix}: 30 pixels, more than 29 .*UNIVSEG_MAX_PI'):
+        read_image(path)
+
+
+def test_the_usual_limit_is_two_pictures_of_8k(tmp_path, monkeypatch):
+    monkeypatch.setattr(cv2, 'imdecode', None)
+    header = (8193).to_bytes(4, 'big') + (8192).to_bytes(4, 'big') + bytes([1, 0, 0, 0, 0])
+    row = bytes(1 + 8193 // 8 + 1)
+    compressor = zlib.compressobj()
+    pixels = b''.join(compressor.compress(row) for _ in range(8192)) + compressor.flush()
+    (tmp_path / 'bomb.png').write_bytes(b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', header)
+                                        + chunk(b'IDAT', pixels) + chunk(b'IEND', b''))
+    with pytest.raises(ImageError, match=r'bomb\.png: 67117056 pixels, more than 67108864'):
+        read_image(tmp_path / 'bomb.png')
+
+
+def test_a_limit_that_is_no_number_is_told(tmp_path, monkeypatch):
+    monkeypatch.setenv('UNIVSEG_MAX_PIXELS', '64M')
+    with pytest.raises(ImageError, match=r"UNIVSEG_MAX_PIXELS: expected .* got '64M'"):
+        read_image(save(tmp_path / 'a.png', random_image(2, 2)))
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / 'a.png')
+    with pytest.raises(ImageError, match=r'a\.png: cannot be read: expected a file'):
+        read_image(tmp_path / 'a.png')
+
+
+def test_a_label_map_with_a_palette_is_its_indices(tmp_path):
+    label = np.array([[0, 1, 2, 255]], np.uint8)
+    picture = Image.fromarray(label, 'P')
+    picture.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0, *[7] * 759])
+    picture.save(tmp_path / 'label.png')
+    assert read_label(tmp_path / 'label.png', OUTDOOR).tolist() == label.tolist()
+    picture = Image.fromarray(label[:, :3] % 2, 'P')
+    picture.putpalette([9, 9, 9, 255, 255, 255])
+    picture.save(tmp_path / 'label.png', bits=1)
+    assert read_label(tmp_path / 'label.png', OUTDOOR).tolist() == [[0, 1, 0]]
+
+
+def test_colours_in_place_of_a_label_map_are_told_what_reads_them(tmp_path):
+    Image.new('RGB', (4, 4)).save(tmp_path / 'label.png')
+    with pytest.raises(ImageError, match=r'label\.png: .*`univseg import-labels`'):
+        read_label(tmp_path / 'label.png', OUTDOOR)
 
 
 def test_a_png_that_claims_a_huge_chunk_is_refused_before_memory_is_taken(monkeypatch):
-    data = cv2.imencode('.png', np.zeros((8, 8), np.uint8))[1]
-    at = bytes(data).index(b'IDAT') - 4
-    data[at:at + 4] = np.frombuffer((2**31).to_bytes(4, 'big'), np.uint8)
+    data = cv2.imencode('.png', np.zeros((8, 8), np.uint8))[1].tobytes()
+    at = data.index(b'IDAT') - 4
+    data = data[:at] + (2**31).to_bytes(4, 'big') + data[at + 4:]
     monkeypatch.setattr(cv2, 'imdecode', None)  # it would take 2 GB
     with pytest.raises(ImageError, match='truncated PNG'):
         decode_image(data)

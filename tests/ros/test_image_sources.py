@@ -7,6 +7,7 @@ import sqlite3
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 from recordings import (
     add_images,
@@ -42,6 +43,20 @@ def assert_are(frames, images, tolerance=0):
     assert len(frames) == len(images)
     for frame, image in zip(frames, images, strict=True):
         np.testing.assert_allclose(decode(frame.message), image, atol=tolerance)
+
+
+@pytest.mark.parametrize('compressed', [False, True])
+def test_a_photo_that_exif_data_turns_is_played_upright(tmp_path, compressed):
+    """As JPEG, too: who decodes a message may not look at its EXIF data."""
+    left = np.zeros((32, 48, 3), np.uint8)
+    left[:, :24] = 200
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    PIL.Image.fromarray(left).save(tmp_path / 'a.jpg', exif=exif)
+    (tmp_path / '._a.jpg').write_bytes(b'of a Mac')
+    _, frames, skipped = play(tmp_path, compressed=compressed)
+    assert not skipped
+    assert_are(frames, [np.rot90(left, -1)], tolerance=8)
 
 
 def refusal(path, topic=None, compressed=None):

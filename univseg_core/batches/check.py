@@ -7,17 +7,21 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from univseg_core.batches.dataset import black_and_white, is_black_and_white
+from univseg_core.batches.inspection import inspect, remarks, Seen
+from univseg_core.batches.overlaps import overlaps
 from univseg_core.batches.parts import (
     extra_samples,
     further_unlabelled,
     other_counts,
     published_counts,
     samples_of,
+    unpaired,
+    with_labels,
 )
 from univseg_core.batches.splits import choose_labelled
-from univseg_core.datasets.folders import DataError, read_sample, Sample
-from univseg_core.domains import Domain
-from univseg_core.errors import UnivsegError
+from univseg_core.datasets.folders import DataError, Sample
+from univseg_core.domains import Domain, IGNORE_INDEX
 from univseg_core.machine.resources import in_threads
 from univseg_core.settings.config import DomainSection, RunConfig
 
@@ -92,7 +96,7 @@ def _check_domain(config: RunConfig, name: str, section: DomainSection,
             return []
 
     train = listed(samples_of, name, section, 'train')
-    labelled = listed(choose_labelled, train, section.labelled, name,
+    labelled = listed(choose_labelled, with_labels(train), section.labelled, name,
                       config.training.seed) if train else []
     extra = listed(extra_samples, name, section) if section.extra else []
     validation = listed(samples_of, name, section, 'validation')
@@ -102,49 +106,57 @@ def _check_domain(config: RunConfig, name: str, section: DomainSection,
 
     found = {'train': train, 'validation': validation, 'extra': extra}
     check.warnings += other_counts(name, section, {p: s for p, s in found.items() if s})
+    if train and validation:  # else what is wrong with the folders is told
+        check.warnings += unpaired(name, section)
     published = {part: () if section.validation_from_train is not None
                  else published_counts(section, part) for part in ('train', 'validation')}
     check.parts = {
-        'labelled': PartCheck(len(labelled), len(train), published['train']),
+        'labelled': PartCheck(len(labelled), len(with_labels(train)), published['train']),
         'unlabelled': PartCheck(len(unlabelled), len(unlabelled)),
         'validation': PartCheck(len(validation), len(validation), published['validation'])}
-    for part, samples in zip(PARTS, (labelled, unlabelled, validation), strict=True):
-        _read(check, part, samples, f'check {name}, {part}', progress)
-    pixels = check.parts['labelled'].pixels
-    if pixels is not None:
-        absent = [c for c, count in zip(domain.classes, pixels, strict=False) if not count]
-        if len(absent) == len(domain.classes):
-            check.problems.append(f'domains.{name}: every pixel of the labelled images is void')
-        elif absent:
-            check.warnings.append(f'domains.{name}: no labelled image shows {", ".join(absent)}')
+    seen = {part: _read(check, part, samples, f'check {name}, {part}', progress)
+            for part, samples in zip(PARTS, (labelled, unlabelled, validation), strict=True)}
+    for part, each in seen.items():
+        check.warnings += remarks(part, each, domain)
+    check.warnings += overlaps(name, *([one.look for one in each] for each in (
+        [*seen['labelled'], *seen['unlabelled']], seen['validation'])))
+    for part in ('labelled', 'validation'):
+        _judge(check, part, [one.sample for one in seen[part]])
     return check
 
 
+def _judge(check: DomainCheck, part: str, samples: Sequence[Sample]) -> None:
+    """Add to `check` what is wrong with all label maps of a part together."""
+    pixels, domain = check.parts[part].pixels, check.domain
+    if pixels is None:
+        return
+    what, key = f'{part} image', f'domains.{domain.name}'
+    absent = [c for c, count in zip(domain.classes, pixels, strict=False) if not count]
+    values = [value for value, count in zip(
+        (*range(len(domain.classes)), IGNORE_INDEX), pixels, strict=True) if count]
+    if len(absent) == len(domain.classes):
+        check.problems.append(f'{key}: every pixel of the {what}s is void')
+    elif is_black_and_white(values, samples, domain):
+        check.problems.append(f'{key}, {part}: {black_and_white(domain)}')
+    elif absent:
+        check.warnings.append(f'{key}: no {what} shows {", ".join(absent)}')
+
+
 def _read(check: DomainCheck, part: str, samples: Sequence[Sample], title: str,
-          progress: bool) -> None:
+          progress: bool) -> list[Seen]:
     """Read a part's samples, and add to `check` what they are like and which are at fault."""
     report = check.parts[part]
-    reading = partial(_read_one, domain=check.domain)
-    for size, pixels, problem in in_threads(reading, samples, title, progress):
-        if problem:
-            check.problems.append(problem)
+    seen = []
+    for one in in_threads(partial(inspect, domain=check.domain), samples, title, progress):
+        if isinstance(one, str):
+            check.problems.append(one)
             continue
-        report.sizes[size] += 1
-        if pixels is not None:
+        seen.append(one)
+        report.sizes[one.size] += 1
+        if one.counts is not None:
+            pixels = np.append(one.counts[:len(check.domain.classes)], one.counts[IGNORE_INDEX])
             report.pixels = pixels if report.pixels is None else report.pixels + pixels
-
-
-def _read_one(sample: Sample, domain: Domain) -> tuple[str, np.ndarray | None, str | None]:
-    """Return a sample's size, its pixels by class and void, and what is wrong with it."""
-    try:
-        image, label = read_sample(sample, domain)
-    except UnivsegError as error:
-        return '', None, str(error)
-    pixels = None
-    if sample.label is not None:
-        counts = np.bincount(label.ravel(), minlength=256)
-        pixels = np.append(counts[:len(domain.classes)], counts[-1])
-    return f'{image.shape[1]}×{image.shape[0]}', pixels, None
+    return seen
 
 
 def as_text(name: str, check: DomainCheck) -> str:

@@ -1,15 +1,25 @@
 """What a run learns from: each domain's labelled, unlabelled and validation images."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 import logging
 
-from univseg_core.batches.parts import extra_samples, further_unlabelled, other_counts, samples_of
+import numpy as np
+from univseg_core.batches.overlaps import measured_by_its_own
+from univseg_core.batches.parts import (
+    extra_samples,
+    further_unlabelled,
+    other_counts,
+    samples_of,
+    unpaired,
+    with_labels,
+)
 from univseg_core.batches.splits import choose_labelled
 from univseg_core.datasets.folders import DataError, read_sample, Sample
 from univseg_core.domains import Domain, IGNORE_INDEX
 from univseg_core.machine.resources import in_threads
+from univseg_core.pictures.images import read_label
 from univseg_core.settings.config import RunConfig
 
 log = logging.getLogger(__name__)
@@ -42,7 +52,8 @@ def load_data(config: RunConfig) -> dict[str, DomainData]:
     data = {}
     for name, section in config.domains.items():
         train = samples_of(name, section, 'train')
-        labelled = choose_labelled(train, section.labelled, name, config.training.seed)
+        labelled = choose_labelled(with_labels(train), section.labelled, name,
+                                   config.training.seed)
         chosen = set(labelled)
         unlabelled = [replace(sample, label=None) for sample in train
                       if section.labelled_also_unlabelled or sample not in chosen]
@@ -50,7 +61,8 @@ def load_data(config: RunConfig) -> dict[str, DomainData]:
         validation = samples_of(name, section, 'validation')
         unlabelled += [*further_unlabelled(section, validation), *extra]
         parts = {'train': train, 'validation': validation} | ({'extra': extra} if extra else {})
-        for warning in other_counts(name, section, parts):
+        for warning in (*other_counts(name, section, parts), *unpaired(name, section),
+                        *measured_by_its_own(name, [*labelled, *unlabelled], validation)):
             log.warning(warning)
         data[name] = DomainData(config.domain(name), labelled, unlabelled, validation)
     objective = config.objective
@@ -74,18 +86,41 @@ def check_files(data: Mapping[str, DomainData]) -> None:
     """
     Read every labelled and validation sample once, with a progress bar.
 
-    So a damaged image, a label of another size or with a foreign index, or a domain without a
-    single labelled pixel is told before a training has begun. Raises ImageError or DataError.
+    So a damaged image, a label of another size or with a foreign index, a domain without a
+    single labelled pixel, or masks of 0 and 255 are told before a training has begun. Raises
+    ImageError or DataError.
     """
     for name, d in data.items():
-        has_labels = partial(_has_labels, domain=d.domain)
-        labels = list(in_threads(has_labels, [*d.labelled, *d.validation], f'check {name}'))
-        if not any(labels[:len(d.labelled)]):
+        shown = partial(_shown, domain=d.domain)
+        values = list(in_threads(shown, [*d.labelled, *d.validation], f'check {name}'))
+        labelled, held_out = (frozenset().union(*each) for each in (
+            values[:len(d.labelled)], values[len(d.labelled):]))
+        if labelled <= {IGNORE_INDEX}:
             raise DataError(f'domains.{name}: every pixel of the labelled images is void (255)')
+        for part, samples, found in (('train', d.labelled, labelled),
+                                     ('validation', d.validation, held_out)):
+            if is_black_and_white(found, samples, d.domain):
+                raise DataError(f'domains.{name}.{part}: {black_and_white(d.domain)}')
 
 
-def _has_labels(sample: Sample, domain: Domain) -> bool:
-    return bool((read_sample(sample, domain)[1] != IGNORE_INDEX).any())
+def _shown(sample: Sample, domain: Domain) -> frozenset[int]:
+    """Return the values that a label map has."""
+    counts = np.bincount(read_sample(sample, domain)[1].ravel(), minlength=256)
+    return frozenset(np.flatnonzero(counts).tolist())
+
+
+def is_black_and_white(values: Collection[int], samples: Sequence[Sample],
+                       domain: Domain) -> bool:
+    """Return whether label maps have no value but 0 and 255, as pictures of one class have."""
+    of_own_kind = any(sample.read_label is not read_label for sample in samples)
+    return set(values) == {0, IGNORE_INDEX} and len(domain.classes) > 1 and not of_own_kind
+
+
+def black_and_white(domain: Domain) -> str:
+    """Return the question that such label maps raise, and how it is answered."""
+    return (f'the label maps have the values 0 and 255 alone, that is {domain.classes[0]} and '
+            'void; where 255 was painted, `univseg import-labels --painted CLASS` makes label '
+            'maps of them')
 
 
 def load_validation(config: RunConfig, domains: Mapping[str, Domain]) -> dict[str, list[Sample]]:
@@ -101,7 +136,8 @@ def load_validation(config: RunConfig, domains: Mapping[str, Domain]) -> dict[st
                             f'{", ".join(domains[name].classes)}')
         section = config.domains[name]
         samples[name] = samples_of(name, section, 'validation')
-        for warning in other_counts(name, section, {'validation': samples[name]}):
+        for warning in (*other_counts(name, section, {'validation': samples[name]}),
+                        *unpaired(name, section, ['validation'])):
             log.warning(warning)
     if not samples:
         raise DataError(f'the configuration has the domains {", ".join(config.domains)}, the '

@@ -4,33 +4,43 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 from univseg_core.batches.splits import choose_labelled
-from univseg_core.datasets.folders import DataError, labelled_samples, Sample
+from univseg_core.datasets.folders import DataError, labelled_samples, Sample, stray_labels
 from univseg_core.datasets.layouts import LAYOUTS
 from univseg_core.datasets.unlabelled import unlabelled_samples
 from univseg_core.settings.config import DomainSection
+
+NAMED = 3
+"""How many names a sentence gives."""
 
 
 def samples_of(name: str, section: DomainSection,
                part: Literal['train', 'validation']) -> list[Sample]:
     """
-    List the labelled images of one part of a domain.
+    List the images of one part of a domain; those to measure with all have a label.
 
     With `validation_from_train`, both parts come from the training images. Raises DataError, which
     names the domain's key, for an incomplete download.
     """
     if section.validation_from_train is None:
-        return _own_samples(name, section, part)
+        samples = _own_samples(name, section, part)
+        return with_labels(samples) if part == 'validation' else samples
     train = _own_samples(name, section, 'train')
-    if len(train) <= section.validation_from_train:
+    labelled = with_labels(train)
+    if len(labelled) <= section.validation_from_train:
         raise DataError(f'domains.{name}.validation_from_train: {section.validation_from_train} '
-                        f'images asked for, but the training folder has {len(train)}, of which '
+                        f'images asked for, but the training folder has {len(labelled)}, of which '
                         'some are to be learned from')
     # Not by the run's seed: what is chosen by these images must not have learned from them.
-    aside = choose_labelled(train, section.validation_from_train, f'{name} validation', 0)
+    aside = choose_labelled(labelled, section.validation_from_train, f'{name} validation', 0)
     if part == 'validation':
         return aside
     chosen = set(aside)
     return [sample for sample in train if sample not in chosen]
+
+
+def with_labels(samples: Sequence[Sample]) -> list[Sample]:
+    """Return those of some samples that have a label map."""
+    return [sample for sample in samples if sample.label is not None]
 
 
 def further_unlabelled(section: DomainSection, validation: Sequence[Sample]) -> list[Sample]:
@@ -89,6 +99,29 @@ def other_counts(name: str, section: DomainSection,
             yield (f'domains.{name}.root: {section.root} has {len(samples)} images of '
                    f'{_own_part(section, part)}; {section.dataset} was published with '
                    f'{" or ".join(map(str, published))}')
+
+
+def unpaired(name: str, section: DomainSection,
+             parts: Sequence[str] = ('train', 'validation')) -> Iterator[str]:
+    """Yield a sentence for what has no counterpart in plain folders: images, and label maps."""
+    for part in parts:
+        folders = getattr(section, part)
+        if folders is None or (part == 'validation' and section.validation_from_train):
+            continue
+        samples = labelled_samples(folders.images, folders.labels)
+        missing = [sample.name for sample in samples if sample.label is None]
+        if missing:
+            yield (f'domains.{name}.{part}: {len(missing)} of {len(samples)} images have no label '
+                   f'map ({_first(missing)}) and '
+                   + ('count as unlabelled' if part == 'train' else 'are left out'))
+        strays = [label.name for label in stray_labels(folders.images, folders.labels)]
+        if strays and folders.labels != folders.images:
+            yield (f'domains.{name}.{part}: {len(strays)} label maps have no image of the same '
+                   f'name ({_first(strays)}) and are left out')
+
+
+def _first(names: Sequence[str]) -> str:
+    return ', '.join(names[:NAMED]) + (', …' if len(names) > NAMED else '')
 
 
 def _own_part(section: DomainSection, part: str) -> str:

@@ -22,7 +22,7 @@ def choose_labelled(samples: Sequence[Sample], count: int | None, domain: str,
         return list(samples)
     if count > len(samples):
         raise DataError(f'domains.{domain}.labelled: {count} labelled images asked for, but the '
-                        f'training folder has {len(samples)} to choose from')
+                        f'training folder has {len(samples)} with a label map to choose from')
     digest = hashlib.sha256(f'{domain}:{seed}'.encode()).digest()
     order = np.random.default_rng(int.from_bytes(digest[:8], 'big')).permutation(len(samples))
     return [samples[i] for i in sorted(order[:count])]

@@ -28,6 +28,10 @@ IMPORT_EXAMPLES = """examples:
       --out yard/labelled
   univseg import-labels SegmentationClass/ --frames frames/ --config my.yaml --domain outdoor \\
       --labelmap labelmap.txt --out yard/labelled
+  univseg import-labels voc/ --frames frames/ --config my.yaml --domain outdoor \\
+      --background void --out yard/labelled                # 0 void, 1 the first class, …
+  univseg import-labels brush/ --frames frames/ --config my.yaml --domain outdoor \\
+      --painted tree --out yard/labelled                   # 255 tree, 0 void
 """
 
 log = logging.getLogger(__name__)
@@ -87,6 +91,13 @@ def add_to(command: Command) -> None:
     sub.add_argument('--palette', choices=('auto', 'indices', 'colours'), default='auto',
                      help='what counts in a PNG with a palette; auto: its indices, and an error '
                           'where its colours are those of other classes (default: auto)')
+    sub.add_argument('--background', metavar='void|CLASS',
+                     help='what index 0 is; the other indices are the other classes in their '
+                          'order. Asked for where the palette of a label map begins with the '
+                          'colour of void')
+    sub.add_argument('--painted', metavar='void|CLASS',
+                     help='what 255 is in label maps of 0 and 255 alone: void, or the class that '
+                          'was painted (0 is void then). Asked for where there are such')
 
 
 def _rank(options: argparse.Namespace) -> None:
@@ -153,16 +164,27 @@ def _prelabel(options: argparse.Namespace) -> None:
 def _import(options: argparse.Namespace) -> None:
     from univseg_core.labelling.frame_folder import frames_of
     from univseg_core.labelling.label_import import import_labels
-    from univseg_core.labelling.returned_labels import class_colours, LabelDecoder, read_labelmap
+    from univseg_core.labelling.returned_labels import (
+        class_colours,
+        foreign_names,
+        LabelDecoder,
+        read_labelmap,
+    )
 
     domain = _domain(options)
     named = read_labelmap(options.labelmap) if options.labelmap else None
-    decoder = LabelDecoder(domain, class_colours(domain, options.void, named), options.palette)
+    decoder = LabelDecoder(domain, class_colours(domain, options.void, named), options.palette,
+                           options.background, options.painted,
+                           foreign_names(domain, named or {}))
     frames = frames_of(options.frames)
     done = import_labels(frames_of(options.labels), frames, options.out, decoder)
     if done.empty:
         log.warning('%d label maps have no pixel of any class and are left out: %s',
                     len(done.empty), ', '.join(done.empty[:5]))
+    if done.turned:
+        log.warning('%d frames are turned upright by the orientation in their EXIF data, which '
+                    'their label maps are taken to be already: %s', len(done.turned),
+                    ', '.join(done.turned[:5]))
     print(f'{options.out}: {len(done.added)} label maps added, {len(done.replaced)} replaced, '
           f'{len(done.unchanged)} as they were')
     print(f'train: {{images: {options.out / "image"}, labels: {options.out / "label"}}}')

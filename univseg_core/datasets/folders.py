@@ -1,13 +1,25 @@
 """The plain layout: a folder of images, and one of label maps with the same names."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+import re
+import unicodedata
 
 import numpy as np
 from univseg_core.domains import Domain
 from univseg_core.errors import UnivsegError
-from univseg_core.pictures.images import IMAGE_SUFFIXES, read_image, read_label
+from univseg_core.pictures.images import read_image, read_label
+from univseg_core.pictures.picture_files import (
+    file_bytes,
+    image_files,
+    IMAGE_SUFFIXES,
+    orientation_of,
+)
+
+LABEL_SUFFIX = '.png'
+"""How the names of label maps end, in lower case or not."""
 
 
 class DataError(UnivsegError):
@@ -38,36 +50,93 @@ class Sample:
         return self.image.relative_to(self.root).as_posix() if self.root else self.image.name
 
 
+def name_key(path: Path) -> str:
+    """Return by what an image and its label map are paired: the name without its ending."""
+    return unicodedata.normalize('NFC', path.stem)  # a Mac writes é as two characters
+
+
 def list_images(folder: Path) -> list[Path]:
     """
     Return a folder's image files, sorted by name so that every disk gives the same order.
 
-    Raises DataError where there is none, or where two differ only in their ending.
+    Raises DataError where there is none, where two differ only in their ending, and for a name
+    that no text file could hold.
     """
-    images = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    images = image_files(folder)
     if not images:
-        raise DataError(f'{folder}: no images ({", ".join(IMAGE_SUFFIXES)}) in this folder')
-    stems: dict[str, Path] = {}
-    for image in images:
-        if image.stem in stems:
-            raise DataError(f'{image}: has the same name as {stems[image.stem].name}')
-        stems[image.stem] = image
+        others = Counter(path.suffix.lower() for path in folder.iterdir()
+                         if path.suffix and not path.name.startswith('.') and path.is_file())
+        there = ', '.join(f'{count} {ending}' for ending, count in others.most_common(3))
+        raise DataError(f'{folder}: no images ({", ".join(IMAGE_SUFFIXES)}) in this folder'
+                        + (f'; it has {there}' if there else ''))
+    by_name(images)
     return images
+
+
+def by_name(files: Iterable[Path]) -> dict[str, Path]:
+    """
+    Return files by `name_key`.
+
+    Raises DataError where two have the same one, or a name is not in UTF-8 or of several lines.
+    """
+    found: dict[str, Path] = {}
+    for file in files:
+        if re.search('[\n\r\ud800-\udfff]', file.name):  # bytes that are no text
+            raise DataError(f'{str(file)!r}: a file name that is not in UTF-8, or of several '
+                            'lines; rename it')
+        other = found.setdefault(name_key(file), file)
+        if other is not file:
+            raise DataError(f'{file}: has the same name as {other.name}')
+    return found
 
 
 def labelled_samples(images: Path, labels: Path) -> list[Sample]:
     """
-    Pair each image of a folder with the PNG of the same name in another.
+    Pair each image of a folder with the PNG of the same name in another; some may have none.
 
-    Raises DataError, which names the first images without a label map.
+    Raises DataError, which names the first images, where none has a label map, and for a label
+    map that is no PNG.
     """
-    pairs = [(image, labels / f'{image.stem}.png') for image in list_images(images)]
-    missing = [(image, label) for image, label in pairs if not label.is_file()]
-    if missing:
-        names = ', '.join(image.name for image, _ in missing[:3])
-        raise DataError(f'{labels}: no label map for {len(missing)} of {len(pairs)} images: '
-                        f'{names} … (expected e.g. {missing[0][1].name})')
-    return [Sample(image, label) for image, label in pairs]
+    files = image_files(labels)
+    maps = by_name(file for file in files if file.suffix.lower() == LABEL_SUFFIX)
+    samples = [Sample(image, maps.get(name_key(image))) for image in list_images(images)]
+    missing = [sample.image for sample in samples if sample.label is None]
+    of_no_png = {name_key(file): file for file in files if file.suffix.lower() != LABEL_SUFFIX}
+    for image in missing:
+        if labels != images and (file := of_no_png.get(name_key(image))):
+            raise DataError(f'{file}: expected a label map {image.stem}.png: other formats may '
+                            'change class indices')
+    if len(missing) == len(samples):
+        names = ', '.join(image.name for image in missing[:3])
+        raise DataError(f'{labels}: no label map for {len(missing)} of {len(samples)} images: '
+                        f'{names} … (expected e.g. {missing[0].stem}.png)')
+    return samples
+
+
+def stray_labels(images: Path, labels: Path) -> list[Path]:
+    """Return the label maps of a folder that fit no image of another by name."""
+    names = set(map(name_key, image_files(images)))
+    return [file for file in image_files(labels) if name_key(file) not in names]
+
+
+def misfit(label_size: tuple[int, int], image: Path, image_size: tuple[int, int]) -> str | None:
+    """
+    Return what is wrong with a label map of another (height, width) than its image, else None.
+
+    The label map is to fit the picture as it is seen: upright, by the orientation in the image's
+    EXIF data.
+    """
+    if label_size == image_size:
+        return None
+    text = (f'the label map is {label_size[1]}×{label_size[0]}, its image {image_size[1]}×'
+            f'{image_size[0]}')
+    if label_size != image_size[::-1]:
+        return text
+    orientation = orientation_of(file_bytes(image))
+    if orientation < 5:
+        return f'{text} (turned by 90°?)'
+    return (f'{text}: the orientation in the EXIF data of the image ({orientation}) turns it '
+            'upright, and the label map fits it as it lies in the file; turn the label map')
 
 
 def read_sample(sample: Sample, domain: Domain) -> tuple[np.ndarray, np.ndarray]:
@@ -80,7 +149,6 @@ def read_sample(sample: Sample, domain: Domain) -> tuple[np.ndarray, np.ndarray]
     if sample.label is None:
         return image, np.zeros(image.shape[:2], np.uint8)
     label = sample.read_label(sample.label, domain)
-    if label.shape != image.shape[:2]:
-        raise DataError(f'{sample.label}: the label map is {label.shape[1]}×{label.shape[0]}, '
-                        f'its image {image.shape[1]}×{image.shape[0]}')
+    if wrong := misfit(label.shape, sample.image, image.shape[:2]):
+        raise DataError(f'{sample.label}: {wrong}')
     return image, label

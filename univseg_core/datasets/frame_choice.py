@@ -17,8 +17,9 @@ from univseg_core.pictures.image_messages import (
     MessageError,
     nanoseconds,
 )
-from univseg_core.pictures.images import fit_size, ImageError, LARGEST_JPEG
+from univseg_core.pictures.images import fit_size, LARGEST_JPEG, upright
 from univseg_core.pictures.likeness import dhash, few_grey, SMALL_SIDE
+from univseg_core.pictures.picture_files import ImageError, orientation_of
 
 START = {'jpg': JPEG_START, 'png': PNG_SIGNATURE}
 """With which bytes a file of each format begins."""
@@ -107,6 +108,8 @@ class Judge:
             if self._fitted(size) == size:
                 return data, grey, size
         picture = decode_bgr(image)
+        if data:  # a file that is kept as it is has its orientation in it
+            picture = upright(picture, orientation_of(data))
         size = self._fitted(picture.shape[:2])
         if self._settings.codec == 'jpg' and max(size) > LARGEST_JPEG:
             raise MessageError(f'{size[1]}x{size[0]} pixels are too many for a JPEG')

@@ -7,13 +7,14 @@ from functools import partial
 from pathlib import Path
 import shutil
 
-from univseg_core.datasets.folders import DataError
+from univseg_core.datasets.folders import by_name, DataError, misfit, name_key
 from univseg_core.domains import IGNORE_INDEX
 from univseg_core.errors import UnivsegError
-from univseg_core.files import replacing, temporary_folder, write_text
+from univseg_core.files import read_lines, replacing, temporary_folder, write_text
 from univseg_core.labelling.returned_labels import LabelDecoder
 from univseg_core.machine.resources import in_threads
 from univseg_core.pictures.images import read_image, write_png
+from univseg_core.pictures.picture_files import file_bytes, image_files, orientation_of
 
 PROBLEMS_SHOWN = 50
 
@@ -23,13 +24,23 @@ class Imported:
     """
     What became of the label maps: file names without ending.
 
-    `empty` are those without a pixel of any class, which are left out.
+    `empty` are those without a pixel of any class, which are left out; `turned` those whose
+    frames are turned upright by their EXIF data.
     """
 
     added: list[str] = field(default_factory=list)
     replaced: list[str] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
     empty: list[str] = field(default_factory=list)
+    turned: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Sound:
+    """A label map and frame without fault: whether it is void throughout, how the frame lies."""
+
+    is_empty: bool
+    orientation: int
 
 
 def import_labels(labels: Sequence[Path], frames: Sequence[Path], out: Path,
@@ -44,18 +55,20 @@ def import_labels(labels: Sequence[Path], frames: Sequence[Path], out: Path,
 
     Raises DataError, which names every problem, before anything is written.
     """
-    of_frame = {frame.stem: frame for frame in frames}
-    there = {path.stem: path for path in (out / 'image').glob('*')}
+    of_frame = by_name(frames)
+    images = out / 'image'
+    there = by_name(image_files(images)) if images.is_dir() else {}
     check = partial(_check, of_frame=of_frame, there=there, decoder=decoder)
     problems, pairs, done = _of_the_folder(out, decoder), [], Imported()
-    for label, (problem, is_empty) in zip(
-            labels, in_threads(check, labels, 'check', progress), strict=True):
-        if problem:
-            problems.append(problem)
-        elif is_empty:
+    for label, found in zip(labels, in_threads(check, labels, 'check', progress), strict=True):
+        if isinstance(found, str):
+            problems.append(found)
+        elif found.is_empty:
             done.empty.append(label.stem)
         else:
-            pairs.append((of_frame[label.stem], label))
+            pairs.append((of_frame[name_key(label)], label))
+            if found.orientation > 1:
+                done.turned.append(label.stem)
     if problems:
         shown = problems[:PROBLEMS_SHOWN]
         if len(problems) > len(shown):
@@ -73,31 +86,32 @@ def _of_the_folder(out: Path, decoder: LabelDecoder) -> list[str]:
         return [f'{out}: expected a folder, or none yet']
     classes = out / 'classes.txt'
     if classes.is_file():
-        there = classes.read_text(encoding='utf-8', errors='replace').splitlines()
+        try:
+            there = read_lines(classes)
+        except (OSError, ValueError) as error:
+            return [f'{classes}: cannot be read: {error}']
         if there != list(decoder.domain.classes):
             return [f'{classes}: the folder has labels of other classes: {", ".join(there)}']
     return []
 
 
 def _check(label: Path, of_frame: dict[str, Path], there: dict[str, Path],
-           decoder: LabelDecoder) -> tuple[str | None, bool]:
-    """Return what is wrong with a label map, its frame or their place; and whether it is empty."""
-    frame = of_frame.get(label.stem)
+           decoder: LabelDecoder) -> 'str | _Sound':
+    """Return what is wrong with a label map, its frame or their place, or what they are like."""
+    frame = of_frame.get(name_key(label))
     if frame is None:
-        return f'{label}: no frame is called {label.stem}', False
+        return f'{label}: no frame is called {label.stem}'
     try:
         classes, image = decoder.read(label), read_image(frame)
+        if wrong := misfit(classes.shape, frame, image.shape[:2]):
+            return f'{label}: {wrong}'
+        orientation = orientation_of(file_bytes(frame))
     except UnivsegError as error:
-        return str(error), False
-    if classes.shape != image.shape[:2]:
-        turned = (' (turned by the orientation in its EXIF data?)'
-                  if classes.shape == image.shape[1::-1] else '')
-        return (f'{label}: the label map is {classes.shape[1]}×{classes.shape[0]}, its frame '
-                f'{image.shape[1]}×{image.shape[0]}{turned}'), False
-    old = there.get(frame.stem)
+        return str(error)
+    old = there.get(name_key(frame))
     if old and not (old.name == frame.name and filecmp.cmp(old, frame, shallow=False)):
-        return f'{old}: another picture of this name is there already', False
-    return None, bool((classes == IGNORE_INDEX).all())
+        return f'{old}: another picture of this name is there already'
+    return _Sound(bool((classes == IGNORE_INDEX).all()), orientation)
 
 
 def _write(pairs: Sequence[tuple[Path, Path]], out: Path, decoder: LabelDecoder, done: Imported,

@@ -6,28 +6,20 @@ from pathlib import Path
 import shutil
 
 import numpy as np
-from univseg_core.domains import Domain, IGNORE_INDEX
+from univseg_core.domains import Domain, IGNORE_INDEX, void_colour
 from univseg_core.errors import UnivsegError
 from univseg_core.files import write_text
-from univseg_core.labelling.palette_png import write_palette_png
 from univseg_core.pictures.images import write_png
+from univseg_core.pictures.palette_png import write_palette_png
 
 VOID_NAME = 'background'
 """What annotation tools call the pixels without a class."""
-
-VOID_COLOURS = ((0, 0, 0), (255, 255, 255), (255, 0, 255), (128, 128, 128))
-"""Colours for pixels without a class: the first that no class has is taken."""
-
-
-def void_colour(domain: Domain) -> tuple[int, int, int]:
-    """Return the colour of pixels without a class: black, unless a class of the domain has it."""
-    return next(colour for colour in VOID_COLOURS if colour not in domain.palette)
 
 
 def full_palette(domain: Domain) -> list[tuple[int, int, int]]:
     """Return the colours of all 256 indices: the classes', and for all others that of void."""
     rest = 256 - len(domain.palette)
-    return [*domain.palette, *[void_colour(domain)] * rest]
+    return [*domain.palette, *[void_colour(domain.palette)] * rest]
 
 
 def labelmap(domain: Domain) -> str:
@@ -41,7 +33,7 @@ def labelmap(domain: Domain) -> str:
         if ':' in name or name == VOID_NAME:
             raise UnivsegError(f'domain {domain.name}: a labelmap.txt cannot hold the class name '
                                f'{name!r}')
-    entries = [(VOID_NAME, void_colour(domain)),
+    entries = [(VOID_NAME, void_colour(domain.palette)),
                *zip(domain.classes, domain.palette, strict=True)]
     return ''.join(f'{name}:{",".join(map(str, colour))}::\n' for name, colour in entries)
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from univseg_core.domains import Domain, DomainError, IGNORE_INDEX
 from univseg_core.errors import UnivsegError
-from univseg_core.files import write_text
+from univseg_core.files import read_text, write_text
 from univseg_core.inference.segmenter import Encoded, Segmenter
 from univseg_core.pictures.images import fit_size
 
@@ -281,10 +281,9 @@ def read_ranking(path: Path) -> list[str]:
     Raises UnivsegError where it is missing or no such file.
     """
     try:
-        with path.open(encoding='utf-8', newline='') as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        rows = list(csv.DictReader(io.StringIO(read_text(path), newline='')))
+    except (OSError, ValueError, csv.Error) as error:
         raise UnivsegError(f'{path}: cannot be read: {error}') from error
-    if not rows or not rows[0].get('file'):
+    if not rows or not all(row.get('file') for row in rows):
         raise UnivsegError(f'{path}: expected a rank.csv, with a column file')
     return [Path(row['file']).name for row in rows]

@@ -1,17 +1,24 @@
 """Label maps as annotation tools give them back: indices, palettes or colours → class indices."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+import re
 
 import cv2
 import numpy as np
-from univseg_core.domains import Domain, IGNORE_INDEX
+from univseg_core.domains import Domain, IGNORE_INDEX, void_colour
 from univseg_core.errors import UnivsegError
-from univseg_core.labelling.palette_png import decode_palette_png
-from univseg_core.labelling.prelabels import void_colour, VOID_NAME
+from univseg_core.files import read_text
+from univseg_core.labelling.prelabels import VOID_NAME
 from univseg_core.pictures.encoded import PNG_SIGNATURE
-from univseg_core.pictures.images import ImageError, opencv_image, read_label
+from univseg_core.pictures.images import decode_codes, opencv_image, upright
+from univseg_core.pictures.palette_png import COLOUR_TYPE, decode_palette_png
+from univseg_core.pictures.picture_files import (
+    file_bytes,
+    ImageError,
+    read_header,
+)
 
 Colour = tuple[int, int, int]
 
@@ -20,31 +27,56 @@ PALETTE_BY = ('auto', 'indices', 'colours')
 
 COLOURS_SHOWN = 5
 
+VOID = 'void'
+"""What --background and --painted call pixels without a class."""
+
+GREY_WITH_OPACITY = 4
+"""A PNG's colour type of grey pixels with a channel of opacity."""
+
+BLACK = (0, 0, 0)
+"""The colour of a background in the palettes of most tools."""
+
+FOREIGN = -1
+"""What a table holds for indices of no class."""
+
 
 def class_colours(domain: Domain, void: Colour | None = None,
                   named: Mapping[str, Colour] | None = None) -> dict[Colour, int]:
     """
-    Return the class index of each colour (red, green, blue); 255 of that of void.
+    Return the class index of each colour (red, green, blue); 255 of those of void.
 
     `void` is black when left out, or what `void_colour` gives where black is a class. `named`
-    are colours by class name, as `read_labelmap` returns them, instead of the domain's own. A
-    colour of several classes is none's. Raises UnivsegError where void has a class's colour.
+    are colours by class name, as `read_labelmap` returns them, instead of the domain's own; its
+    `background`, in capitals or not, is void unless it is a class. A colour of several classes is
+    none's. Raises UnivsegError where void has a class's colour.
     """
     classes = dict(zip(domain.classes, domain.palette, strict=True))
+    voids = [] if void is None else [void]
+    others: list[Colour] = []
     if named is not None:
-        foreign = sorted(named.keys() - {*classes, VOID_NAME})
-        if foreign:
-            raise UnivsegError(f'the labelmap names {", ".join(foreign)}, which are no classes '
-                               f'of {domain.name}: {", ".join(domain.classes)}')
-        classes = {name: colour for name, colour in named.items() if name != VOID_NAME}
-        void = void or named.get(VOID_NAME)
-    colours = list(classes.values())
+        classes = {name: colour for name, colour in named.items() if name in domain.classes}
+        if void is None:
+            voids = [colour for name, colour in named.items() if _is_void(name, domain)]
+        others = list(foreign_names(domain, named))
+    colours = [*classes.values(), *others]
     table = {colour: domain.classes.index(name) for name, colour in classes.items()
              if colours.count(colour) == 1}
-    void = void or void_colour(domain)
-    if void in colours:
-        raise UnivsegError(f'the colour of void, {void}, is that of a class of {domain.name}')
-    return table | {void: IGNORE_INDEX}
+    voids = voids or [void_colour(colours)]
+    for colour in voids:
+        if colour in classes.values():
+            raise UnivsegError(f'the colour of void, {colour}, is that of a class of '
+                               f'{domain.name}')
+    return table | dict.fromkeys(voids, IGNORE_INDEX)
+
+
+def foreign_names(domain: Domain, named: Mapping[str, Colour]) -> dict[Colour, str]:
+    """Return, by colour, the names of a labelmap that are neither classes of a domain nor void."""
+    return {colour: name for name, colour in named.items()
+            if name not in domain.classes and not _is_void(name, domain)}
+
+
+def _is_void(name: str, domain: Domain) -> bool:
+    return name not in domain.classes and name.lower() == VOID_NAME
 
 
 def read_labelmap(path: Path) -> dict[str, Colour]:
@@ -55,19 +87,20 @@ def read_labelmap(path: Path) -> dict[str, Colour]:
     and line, for any other line or a name that comes twice.
     """
     try:
-        lines = path.read_text(encoding='utf-8').splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_text(path).splitlines()
+    except (OSError, ValueError) as error:
         raise UnivsegError(f'{path}: cannot be read: {error}') from error
     found: dict[str, Colour] = {}
-    for number, line in enumerate(lines, 1):
-        if not line.strip() or line.startswith('#'):
+    for number, line in enumerate(map(str.strip, lines), 1):
+        if not line or line.startswith('#'):
             continue
         name, _, rest = line.partition(':')
+        name = name.strip()
         values = [value.strip() for value in rest.split(':')[0].split(',')]
         if not name or name in found or len(values) != 3 or not all(
-                value.isdecimal() and int(value) < 256 for value in values):
+                re.fullmatch('[0-9]{1,3}', value) and int(value) < 256 for value in values):
             raise UnivsegError(f'{path}, line {number}: expected name:red,green,blue:: with three '
-                               f'numbers 0..255, and each name once; got {line!r}')
+                               f'numbers 0..255, and each name once; got {line[:80]!r}')
         red, green, blue = (int(value) for value in values)
         found[name] = red, green, blue
     return found
@@ -78,13 +111,25 @@ class LabelDecoder:
     """
     How label maps are read: as indices of `domain`, or by the exact `colours` of its classes.
 
-    `colours` are those of `class_colours`; `palette_by`, of `PALETTE_BY`, says what counts in a
-    PNG with a palette.
+    `colours` are those of `class_colours`, `foreign` those of `foreign_names`, which are named
+    where a pixel has one. `palette_by`, of `PALETTE_BY`, says what counts in a PNG with a
+    palette. `background` and `painted` answer what cannot be seen in a file: what index 0 is,
+    with the other classes in their order behind it, and what 255 is in a map of 0 and 255 alone:
+    'void' (`VOID`) or a class. Raises UnivsegError for any other answer.
     """
 
     domain: Domain
     colours: Mapping[Colour, int]
     palette_by: str = 'auto'
+    background: str | None = None
+    painted: str | None = None
+    foreign: Mapping[Colour, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for option, name in (('--background', self.background), ('--painted', self.painted)):
+            if name not in (None, VOID, *self.domain.classes):
+                raise UnivsegError(f'{option}: expected {VOID} or a class of {self.domain.name} '
+                                   f'({", ".join(self.domain.classes)}), got {name!r}')
 
     def read(self, path: Path) -> np.ndarray:
         """
@@ -92,53 +137,105 @@ class LabelDecoder:
 
         A PNG of one channel holds indices, one of three colours, one with a palette either.
         Raises ImageError, which names the file, for another file, for foreign indices or
-        colours, and for a palette whose colours are those of other classes than its indices.
+        colours, for a palette whose colours are those of other classes than its indices, and for
+        what can be read in two ways, of which `background` or `painted` is to say one.
         """
+        data = file_bytes(path)
         try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise ImageError(f'{path}: cannot be read: {error.strerror}') from error
-        try:
-            return self._decode(path, data)
+            return self._decode(data)
         except ImageError as error:
-            named = str(error).startswith(str(path))
-            raise ImageError(str(error) if named else f'{path}: {error}') from None
+            raise ImageError(f'{path}: {error}') from None
 
-    def _decode(self, path: Path, data: bytes) -> np.ndarray:
+    def _decode(self, data: bytes) -> np.ndarray:
         if not data.startswith(PNG_SIGNATURE):
             raise ImageError('expected a PNG; other formats may change indices and colours')
+        orientation = read_header(data).orientation
         with_palette = decode_palette_png(data)
         if with_palette is not None:
-            return self._by_palette(*with_palette)
+            return upright(self._by_palette(*with_palette), orientation)
         image = opencv_image(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        if image is not None and data[COLOUR_TYPE] == GREY_WITH_OPACITY:
+            image = self._opaque(image)[..., 0]
+        if image is not None and image.ndim == 2 and image.max() < 256:
+            # Of fewer than 8 bits, the greys that any viewer shows, as those who pack PNGs mean.
+            return self._by_grey(upright(image.astype(np.uint8), orientation))
         if image is None or image.ndim == 2:
-            return read_label(path, self.domain)  # or why it is none
+            return self._by_grey(decode_codes(data))  # or why they are none
         if image.dtype != np.uint8:
             raise ImageError(f'expected 8 bits a channel, got {8 * image.itemsize}')
-        if image.shape[2] == 4 and (image[..., 3] < 255).any():
-            raise ImageError(f'{(image[..., 3] < 255).sum()} pixels are transparent; expected '
-                             'colours alone')
-        return self._by_colour(image[..., 2::-1])
+        return upright(self._by_colour(self._opaque(image)[..., 2::-1]), orientation)
+
+    @staticmethod
+    def _opaque(image: np.ndarray) -> np.ndarray:
+        """Return a picture of three channels, or four of which the last is opaque throughout."""
+        see_through = image[..., 3:] < np.iinfo(image.dtype).max
+        if see_through.any():
+            raise ImageError(f'{see_through.sum()} pixels are transparent; expected colours alone')
+        return image
+
+    def _by_grey(self, codes: np.ndarray) -> np.ndarray:
+        """Return the classes of a grey label map: of indices, or a picture of one class."""
+        values = set(np.unique(codes).tolist())
+        if self.painted is None and values == {0, IGNORE_INDEX}:
+            raise ImageError(
+                f'has the values 0 and 255 alone. Was 255 painted? Say --painted CLASS, such as '
+                f'{self.domain.classes[-1]} (0 is void then), or --painted {VOID}, if 255 is void '
+                f'and 0 {self.background or self.domain.classes[0]}')
+        painted = IGNORE_INDEX if self.painted is None else self._index_of(self.painted)
+        if painted == IGNORE_INDEX:
+            return self._by_index(codes)
+        if not values <= {0, IGNORE_INDEX}:
+            raise ImageError(f'has other values than 0 and 255, as {sorted(values)[:8]}, which '
+                             f'--painted {self.painted} says nothing of')
+        return np.where(codes, np.uint8(painted), np.uint8(IGNORE_INDEX))
 
     def _by_palette(self, indices: np.ndarray, palette: np.ndarray) -> np.ndarray:
         if self.palette_by == 'colours':
             return self._by_colour(palette[indices])
-        count = len(self.domain.classes)
-        occurring = np.unique(indices).tolist()
-        if self.palette_by == 'auto':
-            for index in occurring:
-                colour = tuple(palette[index].tolist())
-                meant = self.colours.get(colour, IGNORE_INDEX)
-                if meant not in (index, IGNORE_INDEX):
-                    raise ImageError(
-                        f'its palette gives index {index} the colour {colour} of class {meant}, '
-                        f'{self.domain.classes[meant]}; say whether indices or colours count '
-                        '(--palette)')
-        foreign = [index for index in occurring if count <= index != IGNORE_INDEX]
+        colours = [tuple(colour) for colour in palette.tolist()]
+        table = self._classes_of_indices()
+        for index in np.unique(indices).tolist() if self.palette_by == 'auto' else ():
+            meant = self.colours.get(colours[index], IGNORE_INDEX)
+            if meant not in (table[index], IGNORE_INDEX):
+                raise ImageError(
+                    f'its palette gives index {index} the colour {colours[index]} of class '
+                    f'{meant}, {self.domain.classes[meant]}; say whether indices or colours '
+                    'count (--palette)')
+        first = self.colours.get(colours[0], IGNORE_INDEX if colours[0] == BLACK else FOREIGN)
+        if self.background is None and first == IGNORE_INDEX:
+            raise ImageError(
+                f'its palette gives index 0 the colour {colours[0]} of a background. Is 0 void, '
+                f'and 1 {self.domain.classes[0]}? Say --background {VOID}; if 0 is a class, '
+                f'--background CLASS, such as {self.domain.classes[0]}')
+        return self._by_index(indices)
+
+    def _by_index(self, indices: np.ndarray) -> np.ndarray:
+        """Return the classes of indices (H, W) uint8: their own, or those behind a background."""
+        classes = self._classes_of_indices()[indices]
+        foreign = np.unique(indices[classes == FOREIGN]).tolist()
         if foreign:
-            raise ImageError(f'label indices {foreign[:8]} are outside domain {self.domain.name}, '
-                             f'which has classes 0..{count - 1}, and 255 for void')
-        return indices
+            behind = '' if self.background else (
+                f'; where 0 is a background, and 1 {self.domain.classes[0]}, say --background '
+                f'{VOID}')
+            raise ImageError(
+                f'label indices {foreign[:8]} are outside domain {self.domain.name}, which has '
+                f'classes 0..{len(self.domain.classes) - 1}, and 255 for void{behind}')
+        return classes.astype(np.uint8)
+
+    def _classes_of_indices(self) -> np.ndarray:
+        """Return the class of each index, (256,) int: 255 of void, FOREIGN of none."""
+        names = list(self.domain.classes)
+        if self.background is not None:
+            names = [self.background, *(name for name in names if name != self.background)]
+        table = np.full(256, FOREIGN)
+        table[:len(names)] = [self._index_of(name) for name in names]
+        table[IGNORE_INDEX] = IGNORE_INDEX
+        return table
+
+    def _index_of(self, name: str) -> int:
+        """Return the index of a class, 255 of void."""
+        classes = self.domain.classes
+        return classes.index(name) if name in classes else IGNORE_INDEX
 
     def _by_colour(self, image: np.ndarray) -> np.ndarray:
         """Return the classes (H, W) uint8 of an image (H, W, 3) uint8 RGB."""
@@ -149,10 +246,14 @@ class LabelDecoder:
                          in zip(colours, counts.tolist(), strict=True)
                          if colour not in self.colours)
         if unknown:
-            texts = [f'{colour} in {-count} pixels' for count, colour in unknown[:COLOURS_SHOWN]]
+            texts = [f'{colour}{self._named(colour)} in {-count} pixels'
+                     for count, colour in unknown[:COLOURS_SHOWN]]
             if len(unknown) > COLOURS_SHOWN:
                 texts.append(f'and {len(unknown) - COLOURS_SHOWN} more colours')
             raise ImageError(f'colours that stand for no class of {self.domain.name} or for '
                              f'several: {", ".join(texts)}')
         classes = np.array([self.colours[colour] for colour in colours], np.uint8)
         return classes[inverse].reshape(codes.shape)
+
+    def _named(self, colour: Colour) -> str:
+        return f', {self.foreign[colour]} of the labelmap,' if colour in self.foreign else ''

@@ -5,11 +5,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 from univseg_core.domains import Domain, IGNORE_INDEX
-from univseg_core.errors import UnivsegError
 from univseg_core.files import replacing
-from univseg_core.pictures.encoded import encoded_size, PNG_SIGNATURE
-
-IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
+from univseg_core.pictures.encoded import PNG_SIGNATURE
+from univseg_core.pictures.palette_png import decode_palette_png
+from univseg_core.pictures.picture_files import (
+    file_bytes,
+    ImageError,
+    PNG_BIT_DEPTH,
+    read_header,
+)
 
 COLOURS_IN_PLACE = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 """OpenCV's flags for colours whose pixels stay where the file has them."""
@@ -17,26 +21,11 @@ COLOURS_IN_PLACE = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 LARGEST_JPEG = 65500
 """Pixels a side that libjpeg can write."""
 
-PNG_BIT_DEPTH = 24
-"""Where in a PNG file the bits of a pixel's channel stand."""
+BRING_IN = '`univseg import-labels` makes such label maps of what annotation tools write'
 
 
-class ImageError(UnivsegError):
-    """A file that is not the image or label map that it should be."""
-
-
-def _read(path: Path | str, flags: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return an image file's bytes (N,) uint8, and its picture as OpenCV's `flags` ask for it."""
-    try:
-        data = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise ImageError(f'{path}: cannot be read: {error.strerror}') from error
-    if data.size == 0:
-        raise ImageError(f'{path}: the file is empty; expected an image')
-    try:
-        return data, _whole_image(data, flags)
-    except ImageError as error:
-        raise ImageError(f'{path}: {error}') from None
+class NotCodesError(ImageError):
+    """A whole image that is not of one 8-bit channel."""
 
 
 def opencv_image(data: np.ndarray, flags: int) -> np.ndarray | None:
@@ -47,24 +36,35 @@ def opencv_image(data: np.ndarray, flags: int) -> np.ndarray | None:
         return None
 
 
-def _whole_image(data: np.ndarray, flags: int) -> np.ndarray:
-    try:
-        encoded_size(data.tobytes())
-    except ValueError as error:
-        raise ImageError(f'not a readable image ({error})') from None
-    if (image := opencv_image(data, flags)) is None:
+def upright(picture: np.ndarray, orientation: int) -> np.ndarray:
+    """Return a picture (H, W, …) turned and mirrored as an EXIF orientation, 1 to 8, asks for."""
+    if orientation >= 5:
+        picture = picture.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        picture = picture[::-1]
+    if orientation in (2, 3, 6, 7):
+        picture = picture[:, ::-1]
+    return np.ascontiguousarray(picture)
+
+
+def decode_image(data: bytes) -> np.ndarray:
+    """
+    Return an encoded image (JPEG, PNG, BMP, TIFF, WebP) as (H, W, 3) uint8 RGB, upright.
+
+    An orientation in its EXIF data is applied, here and nowhere else. Opacity is left out, and
+    the lower 8 of 16 bits. Raises ImageError for what is not a whole image, before it is decoded
+    for one of more than `max_pixels`.
+    """
+    return cv2.cvtColor(_decoded(data, COLOURS_IN_PLACE), cv2.COLOR_BGR2RGB)
+
+
+def _decoded(data: bytes, flags: int) -> np.ndarray:
+    """Return an encoded image, upright, as OpenCV's `flags` ask for it."""
+    header = read_header(data)
+    if (image := opencv_image(np.frombuffer(data, np.uint8), flags)) is None:
         raise ImageError('not a readable image (damaged, or of an unknown format)')
-    return image
-
-
-def decode_image(data: np.ndarray) -> np.ndarray:
-    """
-    Return an encoded image (JPEG, PNG, …), given as uint8 bytes (N,), as (H, W, 3) uint8 RGB.
-
-    Pixels stay where the file has them: an orientation in its EXIF data, of which a label map
-    knows nothing, is not applied. Raises ImageError for what is not a whole image.
-    """
-    return cv2.cvtColor(_whole_image(data, COLOURS_IN_PLACE), cv2.COLOR_BGR2RGB)
+    # OpenCV turns what it reads of a TIFF, whatever its flags say.
+    return image if header.kind == 'TIFF' else upright(image, header.orientation)
 
 
 def read_image(path: Path | str) -> np.ndarray:
@@ -73,25 +73,40 @@ def read_image(path: Path | str) -> np.ndarray:
 
     Raises ImageError, which names the file, where it is missing, empty or damaged.
     """
-    return cv2.cvtColor(_read(path, COLOURS_IN_PLACE)[1], cv2.COLOR_BGR2RGB)
+    data = file_bytes(path)
+    try:
+        return decode_image(data)
+    except ImageError as error:
+        raise ImageError(f'{path}: {error}') from None
 
 
 def read_codes(path: Path | str) -> np.ndarray:
     """
     Return an image file of one 8-bit channel as (H, W) uint8, its values unchanged.
 
-    Raises ImageError, which names the file, where it is missing, damaged or another image.
+    Those of a PNG with a palette are its indices. Raises ImageError, which names the file, where
+    it is missing or damaged, NotCodesError where it is another image.
     """
-    data, codes = _read(path, cv2.IMREAD_UNCHANGED)
-    is_png = data[:8].tobytes() == PNG_SIGNATURE
-    if is_png and data[PNG_BIT_DEPTH] < 8:
+    data = file_bytes(path)
+    try:
+        return decode_codes(data)
+    except ImageError as error:
+        raise type(error)(f'{path}: {error}') from None
+
+
+def decode_codes(data: bytes) -> np.ndarray:
+    """Return what `read_codes` does of an encoded image; ImageError, which names no file."""
+    with_palette = decode_palette_png(data)
+    if with_palette is not None:
+        return upright(with_palette[0], read_header(data).orientation)
+    codes = _decoded(data, cv2.IMREAD_UNCHANGED)
+    if data.startswith(PNG_SIGNATURE) and data[PNG_BIT_DEPTH] < 8:
         # OpenCV would spread such values over 0..255.
-        raise ImageError(f'{path}: expected a label map of 8 bits a pixel (class indices), got '
-                         f'{data[PNG_BIT_DEPTH]}')
+        raise NotCodesError('expected a label map of 8 bits a pixel (class indices), got '
+                            f'{data[PNG_BIT_DEPTH]}')
     if codes.ndim != 2 or codes.dtype != np.uint8:
-        raise ImageError(
-            f'{path}: expected a label map of one 8-bit channel (class indices), got shape '
-            f'{codes.shape} of {codes.dtype}')
+        raise NotCodesError('expected a label map of one 8-bit channel (class indices), got '
+                            f'shape {codes.shape} of {codes.dtype}')
     return codes
 
 
@@ -102,12 +117,15 @@ def read_label(path: Path | str, domain: Domain) -> np.ndarray:
     Raises ImageError, which names the file, where it is missing, damaged, not a single-channel
     8-bit image, or holds an index that is neither one of the domain's classes nor 255.
     """
-    label = read_codes(path)
+    try:
+        label = read_codes(path)
+    except NotCodesError as error:
+        raise ImageError(f'{error}; {BRING_IN}') from None
     if (label + np.uint8(1)).max() > len(domain.classes):  # 255 wraps round to 0
         foreign = np.unique(label[(label >= len(domain.classes)) & (label != IGNORE_INDEX)])
         raise ImageError(
             f'{path}: label indices {foreign.tolist()[:8]} are outside domain {domain.name}, '
-            f'which has classes 0..{len(domain.classes) - 1}, and 255 for void')
+            f'which has classes 0..{len(domain.classes) - 1}, and 255 for void; {BRING_IN}')
     return label
 
 

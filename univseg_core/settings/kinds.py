@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator
 from univseg_core.bags.reading import is_bag
 from univseg_core.errors import shortened
-from univseg_core.yaml_text import read_text, YamlError
+from univseg_core.files import read_lines
 
 
 def _expand(path: Path) -> Path:
@@ -37,15 +37,9 @@ def _names(value: object) -> object:
         return value
     path = _expand(Path(value))
     try:
-        # Of a device, or a pipe that nobody writes to, reading would not end.
-        if path.exists() and not path.is_file():
-            raise ValueError(f'cannot read {path}: not a file')
-        lines = read_text(path).splitlines()
+        return read_lines(path)
     except OSError as error:
         raise ValueError(f'cannot read {shortened(str(path))}: {error.strerror}') from error
-    except YamlError as error:
-        raise ValueError(f'cannot read {path}: {error}') from error
-    return [line.strip() for line in lines if line.strip()]
 
 
 def _folder(path: Path) -> Path:

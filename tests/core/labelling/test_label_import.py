@@ -2,13 +2,15 @@
 
 import shutil
 
-from label_maps import contents, run_import, YARD
+from label_maps import contents, DECODER, run_import, YARD
 import numpy as np
 from PIL import Image
 import pytest
 from tiny_worlds import random_image
 from univseg_core.datasets.folders import labelled_samples, read_sample
 from univseg_core.errors import UnivsegError
+from univseg_core.labelling.frame_folder import frames_of
+from univseg_core.labelling.label_import import import_labels
 from univseg_core.pictures.images import read_label, write_png
 
 
@@ -59,7 +61,7 @@ def test_all_problems_are_told_before_anything_is_written(labels, frames, tmp_pa
     assert first == '4 problems, so that nothing is written:'
     for problem, name, text in zip(
             problems, ('a', 'b.c', 'd', 'stranger'),
-            ('label map is 24×32, its frame 32×24 (turned by', 'label map is 32×20, its frame '
+            ('label map is 24×32, its image 32×24 (turned by', 'label map is 32×20, its image '
              '32×24', '(77, 77, 77) in 768 pixels', 'no frame is called stranger'), strict=True):
         assert f'{folder / name}.png: ' in problem
         assert text in problem
@@ -113,3 +115,38 @@ def test_a_full_disk_leaves_the_folder_as_it_was(labels, frames, tmp_path, full_
         run_import(folder, frames, out)
     assert contents(out) == before
     assert not list(tmp_path.glob('.*'))
+
+
+def test_frames_that_exif_data_turns_are_told(labels, frames, tmp_path):
+    """Those of the label map's size may have been labelled as they lie: nobody can know."""
+    folder, masks = labels
+    for name, orientation in (('a', 3), ('d', 6)):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        Image.fromarray(random_image(24, 32)).save(frames / f'{name}.png', exif=exif)
+    with pytest.raises(UnivsegError) as told:
+        run_import(folder, frames, tmp_path / 'out')
+    assert str(told.value).count('\n') == 1
+    assert 'd.png: the label map is 32×24, its image 24×32: the orientation in' in str(told.value)
+    write_png(folder / 'd.png', masks['d'].T)
+    assert run_import(folder, frames, tmp_path / 'out').turned == ['a', 'd']
+
+
+def test_endings_in_any_case_and_hidden_files(labels, frames, tmp_path):
+    folder, masks = labels
+    (folder / 'a.png').rename(folder / 'a.PNG')
+    (folder / '._a.png').write_bytes(b'of a Mac')
+    (frames / 'a.png').rename(frames / 'a.Png')
+    (frames / '._d.png').write_bytes(b'of a Mac')
+    done = import_labels(frames_of(folder), frames_of(frames), tmp_path / 'out', DECODER,
+                         progress=False)
+    assert done.added == ['a', 'b.c', 'd']
+    assert (tmp_path / 'out/image/a.Png').is_file()
+    np.testing.assert_array_equal(read_label(tmp_path / 'out/label/a.png', YARD), masks['a'])
+
+
+@pytest.mark.parametrize('text', ['\ufeffgrass\r\nwall\r\ncar\r\n', 'grass\nwall\ncar\n\n'])
+def test_classes_that_an_editor_wrote_are_the_same(labels, frames, tmp_path, text):
+    (tmp_path / 'out').mkdir()
+    (tmp_path / 'out/classes.txt').write_bytes(text.encode())
+    assert len(run_import(labels[0], frames, tmp_path / 'out').added) == 3

@@ -4,13 +4,14 @@ import shutil
 
 from label_maps import contents, listed
 import numpy as np
+from PIL import Image
 import pytest
 from tiny_worlds import OUTDOOR
 from univseg_core.cli import main
 from univseg_core.inference.segmenter import Segmenter
-from univseg_core.labelling.palette_png import decode_palette_png
 from univseg_core.labelling.prelabels import labelmap
 from univseg_core.pictures.images import read_image, read_label, write_png
+from univseg_core.pictures.palette_png import decode_palette_png
 
 
 def test_prelabel_writes_what_a_person_starts_from(model, frames, tmp_path, capsys):
@@ -88,6 +89,31 @@ def test_import_knows_the_domain_from_a_configuration_too(values, write_config, 
     write_png(tmp_path / 'labels' / 'a.png', np.ones((24, 32), np.uint8))
     assert main([*command, 'indoor', '--void', '9,9,9']) == 0
     assert (tmp_path / 'out' / 'classes.txt').read_text() == 'wall\nlamp\n'
+
+
+@pytest.mark.parametrize(('pixels', 'question', 'answer', 'expected'), [
+    ([0, 1, 2], '--background void', ['--background', 'void'], [255, 0, 1]),
+    ([0, 0, 255], '--painted void', ['--painted', 'lamp'], [255, 255, 1])])
+def test_what_a_file_does_not_tell_is_asked(values, write_config, tmp_path, capsys, pixels,
+                                            question, answer, expected):
+    (tmp_path / 'labels').mkdir()
+    picture = Image.fromarray(np.uint8([pixels]))
+    if question == '--background void':
+        picture = Image.fromarray(np.uint8([pixels]), 'P')
+        picture.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0])
+    picture.save(tmp_path / 'labels' / 'a.png')
+    write_png(tmp_path / 'frames' / 'a.png', np.zeros((1, 3, 3), np.uint8))
+    command = ['import-labels', str(tmp_path / 'labels'), '--frames', str(tmp_path / 'frames'),
+               '--config', str(write_config(values)), '--domain', 'indoor', '--out',
+               str(tmp_path / 'out')]
+    assert main(command) == 1
+    assert question in capsys.readouterr().err
+    assert not (tmp_path / 'out').exists()
+    assert main([*command, answer[0], 'roof']) == 1
+    assert 'expected void or a class of indoor (wall, lamp)' in capsys.readouterr().err
+    assert main([*command, *answer]) == 0
+    with Image.open(tmp_path / 'out' / 'label' / 'a.png') as label:
+        assert np.array(label).tolist() == [expected]
 
 
 @pytest.mark.parametrize('options', [['--void', '1,2'], ['--void', '1,2,256'],

@@ -7,10 +7,15 @@ from label_maps import DECODER, MASK, save, YARD
 import numpy as np
 from PIL import Image
 import pytest
-from univseg_core.domains import Domain
+from univseg_core.domains import Domain, void_colour
 from univseg_core.errors import UnivsegError
-from univseg_core.labelling.prelabels import full_palette, labelmap, void_colour
-from univseg_core.labelling.returned_labels import class_colours, LabelDecoder, read_labelmap
+from univseg_core.labelling.prelabels import full_palette, labelmap
+from univseg_core.labelling.returned_labels import (
+    class_colours,
+    foreign_names,
+    LabelDecoder,
+    read_labelmap,
+)
 from univseg_core.pictures.images import ImageError
 
 
@@ -21,7 +26,7 @@ from univseg_core.pictures.images import ImageError
 ])
 def test_void_is_black_unless_a_class_is(palette, void):
     domain = Domain.create('a', ['x', 'y'], palette)
-    assert void_colour(domain) == void
+    assert void_colour(domain.palette) == void
     assert full_palette(domain) == [*palette, *[void] * 254]
     assert class_colours(domain) == {palette[0]: 0, palette[1]: 1, void: 255}
 
@@ -40,9 +45,41 @@ def test_a_labelmap_comes_back_as_it_was_written(tmp_path):
     assert class_colours(YARD, named=read_labelmap(path)) == class_colours(YARD)
     path.write_text('# label:color_rgb:parts:actions\n\nwall:1,2,3::\nbackground:9,9,9::\n')
     assert class_colours(YARD, named=read_labelmap(path)) == {(1, 2, 3): 1, (9, 9, 9): 255}
-    path.write_text('roof:1,2,3::\n')
-    with pytest.raises(UnivsegError, match='names roof, which are no classes of yard: grass'):
-        class_colours(YARD, named=read_labelmap(path))
+
+
+CAR, WALL, BLACK, NINE = (200, 0, 10), (1, 2, 3), (0, 0, 0), (9, 9, 9)
+
+
+@pytest.mark.parametrize('text', [
+    '# label:color_rgb:parts:actions\ncar:200,0,10::\nbackground:0,0,0::\nwall:1,2,3::\n',
+    '  # spaces\n car : 200, 0,10::\nwall:1,2,3\nbackground:0,0,0::\n',
+    'background:0,0,0::\r\nwall:1,2,3::\r\ncar:200,0,10::\r\n',
+    '\ufeffwall:1,2,3::\nbackground:0,0,0::\ncar:200,0,10::\n',
+])
+@pytest.mark.parametrize('encoding', ['utf-8', 'utf-16'])
+def test_a_labelmap_as_tools_and_editors_write_it(tmp_path, text, encoding):
+    path = tmp_path / 'labelmap.txt'
+    path.write_bytes((text.removeprefix('\ufeff') if encoding == 'utf-16' else text)
+                     .encode(encoding))
+    assert class_colours(YARD, named=read_labelmap(path)) == {CAR: 2, WALL: 1, BLACK: 255}
+
+
+def test_background_in_capitals_is_void_too_unless_it_is_a_class():
+    named = {'background': BLACK, 'Background': NINE, 'wall': WALL}
+    assert class_colours(YARD, named=named) == {WALL: 1, BLACK: 255, NINE: 255}
+    domain = Domain.create('a', ['Background', 'wall'])
+    assert class_colours(domain, named=named) == {WALL: 1, BLACK: 255, NINE: 0}
+
+
+def test_a_label_that_is_no_class_is_named_where_a_pixel_has_it(tmp_path):
+    named = {'background': BLACK, 'wall': WALL, 'roof': NINE}
+    decoder = LabelDecoder(YARD, class_colours(YARD, named=named),
+                           foreign=foreign_names(YARD, named))
+    path = save(tmp_path / 'mask.png', 'RGB', np.array([[WALL, BLACK]], np.uint8))
+    assert decoder.read(path).tolist() == [[1, 255]]
+    save(path, 'RGB', np.array([[WALL, NINE, NINE]], np.uint8))
+    with pytest.raises(ImageError, match=r'\(9, 9, 9\), roof of the labelmap, in 2 pixels'):
+        decoder.read(path)
 
 
 @pytest.mark.parametrize('line', ['wall', 'wall:1,2::', 'wall:1,2,256::', ':1,2,3::',
@@ -59,17 +96,20 @@ def test_class_names_that_a_labelmap_cannot_hold_are_told():
         labelmap(Domain.create('yard', ['a:b']))
 
 
-@pytest.mark.parametrize('kind', ['indices', 'palette', 'colours', 'opaque', 'voc palette'])
+@pytest.mark.parametrize('kind', ['indices', 'palette', 'colours', 'opaque', 'voc palette',
+                                  'opaque indices', '16 bits'])
 def test_every_kind_of_label_map_gives_the_same(tmp_path, kind):
     colours = YARD.colourise(MASK)
     opaque = np.dstack([colours, np.full(MASK.shape, 255, np.uint8)])
-    voc = [(0, 0, 0), (128, 0, 0), (0, 128, 0), *[(224, 224, 192)] * 253]
+    voc = [(7, 7, 7), (128, 0, 0), (0, 128, 0), *[(224, 224, 192)] * 253]
     path = {
         'indices': lambda path: save(path, 'L', MASK),
         'palette': lambda path: save(path, 'P', MASK, full_palette(YARD)),
         'colours': lambda path: save(path, 'RGB', colours),
         'opaque': lambda path: save(path, 'RGBA', opaque),
         'voc palette': lambda path: save(path, 'P', MASK, voc),
+        'opaque indices': lambda path: save(path, 'LA', np.dstack([MASK, opaque[..., 3]])),
+        '16 bits': lambda path: save(path, 'I;16', MASK.astype(np.uint16)),
     }[kind](tmp_path / 'mask.png')
     np.testing.assert_array_equal(DECODER.read(path), MASK)
 
@@ -83,8 +123,69 @@ def test_a_palette_in_another_order_is_an_error_until_one_says_what_counts(tmp_p
         DECODER.read(path)
     by_colour = LabelDecoder(YARD, class_colours(YARD), 'colours')
     np.testing.assert_array_equal(by_colour.read(path), MASK)
-    with pytest.raises(ImageError, match=r'mask\.png: label indices \[3\] are outside'):
+    with pytest.raises(ImageError, match=r'mask\.png: its palette gives index 0 the colour '
+                       r'\(0, 0, 0\) of a background.*--background void'):
         LabelDecoder(YARD, class_colours(YARD), 'indices').read(path)
+    behind = LabelDecoder(YARD, class_colours(YARD), background='void')
+    np.testing.assert_array_equal(behind.read(path), MASK)
+
+
+VOC = [(0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0), *[(7, 7, 7)] * 252]
+
+
+@pytest.mark.parametrize(('background', 'expected'), [
+    ('void', [255, 0, 1, 2, 255]), ('grass', [0, 1, 2, None, 255]), ('car', [2, 0, 1, None, 255])])
+@pytest.mark.parametrize('mode', ['P', 'L'])
+def test_a_background_at_index_0_is_asked_about_and_the_others_follow(tmp_path, mode, background,
+                                                                      expected):
+    indices = np.array([[i for i, meant in zip((0, 1, 2, 3, 255), expected, strict=True)
+                         if meant is not None]], np.uint8)
+    path = save(tmp_path / 'mask.png', mode, indices, VOC if mode == 'P' else None)
+    if mode == 'P':
+        with pytest.raises(ImageError, match=r'index 0 .* of a background.*--background CLASS'):
+            DECODER.read(path)
+    decoder = LabelDecoder(YARD, class_colours(YARD), background=background)
+    assert decoder.read(path).tolist() == [[i for i in expected if i is not None]]
+
+
+def test_a_background_that_no_pixel_has_is_asked_about_too(tmp_path):
+    path = save(tmp_path / 'mask.png', 'P', np.uint8([[1, 2, 2]]), VOC)
+    with pytest.raises(ImageError, match='--background void'):
+        DECODER.read(path)
+
+
+def test_indices_from_1_on_are_told_what_to_say(tmp_path):
+    path = save(tmp_path / 'mask.png', 'L', np.uint8([[0, 1, 3]]))
+    with pytest.raises(ImageError, match=r'\[3\] .*where 0 is a background, and 1 grass, say '
+                       '--background void'):
+        DECODER.read(path)
+
+
+@pytest.mark.parametrize(('painted', 'expected'), [
+    ('void', [0, 0, 255]), ('grass', [255, 255, 0]), ('car', [255, 255, 2])])
+@pytest.mark.parametrize('mode', ['L', '1'])
+def test_a_picture_of_0_and_255_is_asked_about(tmp_path, mode, painted, expected):
+    path = tmp_path / 'mask.png'
+    Image.fromarray(np.uint8([[0, 0, 255]])).convert(mode).save(path)
+    with pytest.raises(ImageError, match=r'0 and 255 alone.*--painted CLASS.*--painted void'):
+        DECODER.read(path)
+    decoder = LabelDecoder(YARD, class_colours(YARD), painted=painted)
+    assert decoder.read(path).tolist() == [expected]
+
+
+def test_what_was_painted_is_of_0_and_255_alone(tmp_path):
+    decoder = LabelDecoder(YARD, class_colours(YARD), painted='car')
+    empty = save(tmp_path / 'empty.png', 'L', np.zeros((1, 3), np.uint8))
+    assert decoder.read(empty).tolist() == [[255, 255, 255]]
+    with pytest.raises(ImageError, match=r'other values than 0 and 255, as \[0, 1, 255\]'):
+        decoder.read(save(tmp_path / 'mask.png', 'L', np.uint8([[0, 1, 255]])))
+
+
+@pytest.mark.parametrize('option', ['background', 'painted'])
+def test_an_answer_that_is_no_class_is_told(option):
+    with pytest.raises(UnivsegError, match=rf"--{option}: expected void or a class of yard "
+                       r"\(grass, wall, car\), got 'roof'"):
+        LabelDecoder(YARD, class_colours(YARD), **{option: 'roof'})
 
 
 def test_unknown_colours_are_named_with_their_pixels_most_frequent_first(tmp_path):
@@ -115,9 +216,10 @@ def write_bytes(path: Path, data: bytes) -> None:
     (lambda path: save(path, 'L', np.uint8([[0, 3, 255]])), r'label indices \[3\] are outside'),
     (lambda path: save(path, 'RGBA', np.zeros((1, 3, 4), np.uint8)), '3 pixels are transparent'),
     (lambda path: cv2.imwrite(str(path), np.zeros((2, 2, 3), np.uint16)), 'got 16'),
-    (lambda path: cv2.imwrite(str(path), np.zeros((2, 2), np.uint16)), 'one 8-bit channel'),
+    (lambda path: cv2.imwrite(str(path), np.full((2, 2), 256, np.uint16)), 'one 8-bit channel'),
     (lambda path: Image.new('RGB', (4, 4)).save(path, 'JPEG'), 'expected a PNG'),
-    (lambda path: write_bytes(path, b''), 'expected a PNG'),
+    (lambda path: write_bytes(path, b''), 'the file is empty'),
+    (lambda path: write_bytes(path, b'no PNG'), 'expected a PNG'),
     (lambda path: write_bytes(path, b'\x89PNG\r\n\x1a\n'), 'truncated PNG'),
     (lambda path: path.mkdir(), 'cannot be read'),
 ])

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from univseg_core.datasets.folders import DataError, LabelReader, list_images, Sample
 from univseg_core.domains import Domain, IGNORE_INDEX
+from univseg_core.files import read_lines
 from univseg_core.pictures.images import ImageError, read_codes
 
 FOREIGN = 254
@@ -49,7 +50,8 @@ def folder_of(root: Path, options: Iterable[str], what: str) -> Path:
 
 def files_in(folder: Path, endings: Sequence[str]) -> list[Path]:
     """Return the files of a folder whose names end so, sorted by name."""
-    return sorted(path for path in folder.iterdir() if path.name.endswith(tuple(endings)))
+    return sorted(path for path in folder.iterdir()
+                  if path.name.endswith(tuple(endings)) and not path.name.startswith('.'))
 
 
 def files_below(folder: Path, endings: Sequence[str], source: str) -> list[Path]:
@@ -110,10 +112,9 @@ def check_present(files: Sequence[Path], root: Path, what: str) -> None:
 def names_in(path: Path) -> list[str]:
     """Return the names of a list file: of each line the first, without its folders."""
     try:
-        lines = path.read_text(encoding='utf-8').splitlines()
-    except UnicodeDecodeError as error:
+        return [Path(line.split()[0]).name for line in read_lines(path)]
+    except ValueError as error:
         raise DataError(f'{path}: not a text file, expected names of images') from error
-    return [Path(line.split()[0]).name for line in lines if line.strip()]
 
 
 def listed_samples(root: Path, part: str, reader: LabelReader) -> list[Sample]:

@@ -6,9 +6,9 @@ from label_maps import MASK, YARD
 import numpy as np
 from PIL import Image
 import pytest
-from univseg_core.labelling.palette_png import decode_palette_png, write_palette_png
 from univseg_core.labelling.prelabels import full_palette
 from univseg_core.pictures.images import ImageError, read_image, write_png
+from univseg_core.pictures.palette_png import decode_palette_png, write_palette_png
 
 
 def test_a_palette_png_has_the_bytes_that_its_format_asks_for(tmp_path):

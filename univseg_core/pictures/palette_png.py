@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from univseg_core.files import replacing
-from univseg_core.pictures.encoded import encoded_size, PNG_SIGNATURE
-from univseg_core.pictures.images import ImageError
+from univseg_core.pictures.encoded import PNG_SIGNATURE
+from univseg_core.pictures.picture_files import ImageError, read_header
 
 COLOUR_TYPE, INDEXED = 25, 3
 """Where in a PNG its colour type stands, and that of pixels that are indices of a palette."""
@@ -35,19 +35,14 @@ def decode_palette_png(data: bytes) -> tuple[np.ndarray, np.ndarray] | None:
     """
     if not data.startswith(PNG_SIGNATURE):
         return None
-    try:
-        encoded_size(data)  # of a file that is cut off, Pillow says nothing so clear
-    except ValueError as error:
-        raise ImageError(f'not a readable image ({error})') from None
+    read_header(data)  # of a file that is cut off, Pillow says nothing so clear
     if data[COLOUR_TYPE] != INDEXED:
         return None
     try:
         with Image.open(io.BytesIO(data), formats=['PNG']) as image:
             palette = b'' if image.palette is None else bytes(image.palette.palette)
             indices = np.array(image)
-    except Image.DecompressionBombError as error:
-        raise ImageError(f'not a readable image ({error})') from None
-    except (OSError, SyntaxError, ValueError):  # whose texts are of Pillow's insides
+    except Exception:  # whatever damage makes Pillow raise, in words of its insides
         palette, indices = b'', np.empty((0, 0), np.uint8)
     if not palette or len(palette) % 3 or indices.ndim != 2 or not indices.size:
         raise ImageError('not a readable image (damaged, or of an unknown format)')

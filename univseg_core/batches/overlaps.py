@@ -1,0 +1,91 @@
+"""Images to measure with that are trained on as well, or look like some that are."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from univseg_core.datasets.folders import Sample
+
+ALIKE_GREYS = 3.0
+"""Of 255, the mean difference of near duplicates' thumbnails at most …"""
+
+ALIKE_SHARE = 0.15
+"""… and as a share of their contrast, beyond half a grey: dark pictures are all alike."""
+
+THUMBNAIL = 16
+"""Pixels a side of a thumbnail."""
+
+NAMED = 3
+"""How many pairs a sentence names."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """A hash of an image file's bytes, and its picture as a few greys, float32."""
+
+    sample: Sample
+    digest: bytes
+    thumbnail: np.ndarray
+
+
+def look_of(sample: Sample, digest: bytes, image: np.ndarray) -> Look:
+    """Return the look of an image (H, W, 3) uint8."""
+    few = cv2.resize(image, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
+    return Look(sample, digest, few.mean(axis=2, dtype=np.float32).ravel())
+
+
+def measured_by_its_own(name: str, training: Sequence[Sample],
+                        validation: Sequence[Sample]) -> Iterator[str]:
+    """Yield a sentence where files of a domain are trained on and measured with, by any name."""
+    trained = dict(zip(map(_file, training), training, strict=True))
+    trained.pop(None, None)
+    yield from _sentence(name, [(sample, trained[file]) for sample in validation
+                                if (file := _file(sample)) in trained],
+                         len(validation), 'the same files')
+
+
+def _file(sample: Sample) -> tuple[int, int] | None:
+    """Return what a file is to the disk, whatever links lead to it; None where it is not there."""
+    try:
+        facts = sample.image.stat()
+    except OSError:
+        return None
+    return facts.st_dev, facts.st_ino
+
+
+def overlaps(name: str, training: Sequence[Look], validation: Sequence[Look]) -> Iterator[str]:
+    """
+    Yield a sentence for validation images that are training images, one for near duplicates.
+
+    The former have the same bytes. The latter look alike, as copies in another format or size do,
+    and neighbours in a video.
+    """
+    of_digest = {look.digest: look.sample for look in training}
+    same = [(look.sample, of_digest[look.digest]) for look in validation
+            if look.digest in of_digest]
+    yield from _sentence(name, same, len(validation), 'the same content')
+    others = [look for look in validation if look.digest not in of_digest]
+    yield from _sentence(name, list(_near(training, others)), len(validation), 'near duplicates')
+
+
+def _near(training: Sequence[Look], validation: Sequence[Look]
+          ) -> Iterator[tuple[Sample, Sample]]:
+    """Yield each validation image that looks like a training image, with the first such one."""
+    if not training:
+        return
+    thumbnails = np.stack([look.thumbnail for look in training])
+    for look in validation:
+        distances = np.abs(thumbnails - look.thumbnail).mean(axis=1)
+        if distances.min() <= min(ALIKE_GREYS, 0.5 + ALIKE_SHARE * look.thumbnail.std()):
+            yield look.sample, training[distances.argmin()].sample
+
+
+def _sentence(name: str, pairs: Sequence[tuple[Sample, Sample]], of: int,
+              what: str) -> Iterator[str]:
+    if pairs:
+        named = ', '.join(f'{held_out.image} and {trained.image}'
+                          for held_out, trained in pairs[:NAMED])
+        yield (f'domains.{name}: {len(pairs)} of {of} validation images are training images, too '
+               f'({what}: {named}{", …" if len(pairs) > NAMED else ""}): what is measured with '
+               'them says little of other images')
