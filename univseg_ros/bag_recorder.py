@@ -1,9 +1,16 @@
 """The recorder: images of cameras into bags, without rosbag2."""
 
+import sys
+
+from univseg_ros import start
+
+if __name__ == '__main__':  # before what takes seconds to import
+    sys.exit(start.run('bag_recorder'))
+
 from collections.abc import Callable, Mapping, Sequence
 import json
 from pathlib import Path
-import sys
+from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from rcl_interfaces.msg import SetParametersResult
@@ -53,12 +60,13 @@ class BagRecorder(ManagedNode):
     A managed node around a Recorder.
 
     ROS runs in the thread that spins the node, which hands serialized messages on; what is done
-    with them, in the recorder's thread. Raises rclpy's ParameterException where a parameter's
+    with them, in the recorder's thread. Several may live in one process, under names of their own:
+    `options` are those of rclpy's Node. Raises rclpy's ParameterException where a parameter's
     value at start is not acceptable.
     """
 
-    def __init__(self) -> None:
-        super().__init__(NODE_NAME)
+    def __init__(self, node_name: str = NODE_NAME, **options: Any):
+        super().__init__(node_name, **options)
         self._folder: RecordingFolder | None = None
         self._recorder: Recorder | None = None
         self._cameras: RawSubscriptions | None = None
@@ -232,7 +240,3 @@ class BagRecorder(ManagedNode):
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is interrupted; return the exit code."""
     return run_node(BagRecorder, NODE_NAME, 'bag_recorder', DESCRIPTION, PARAMETERS, args)
-
-
-if __name__ == '__main__':
-    sys.exit(main())
