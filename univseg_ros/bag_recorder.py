@@ -23,6 +23,7 @@ from univseg_core.recording.budget import Budget
 from univseg_core.recording.folder import RecordingFolder
 from univseg_core.recording.policies import KEPT, POLICIES, Policy
 from univseg_core.recording.recorder import REASONS, Recorder, RecorderSettings
+from univseg_ros.active_domains import ActiveDomains
 from univseg_ros.camera_topics import camera_topics, IMAGE, segmentation_nodes, TYPES
 from univseg_ros.findings import Finding, StatusPublisher
 from univseg_ros.managed_node import ManagedNode, reported, run_node
@@ -71,6 +72,7 @@ class BagRecorder(ManagedNode):
         self._recorder: Recorder | None = None
         self._cameras: RawSubscriptions | None = None
         self._confidences: RawSubscriptions | None = None
+        self._active_domains: ActiveDomains | None = None
         self._watch: RecordingWatch | None = None
         self._explained: set[tuple[str, str]] = set()
         self._lost: dict[str, int] = {}
@@ -121,9 +123,10 @@ class BagRecorder(ManagedNode):
         self._cameras.open()
         policy = self._text('policy')
         if POLICIES[policy].needs_confidence:
+            self._active_domains = ActiveDomains(self)
             self._confidences = RawSubscriptions(
                 self, self._confidence_topics, self._integer('depth'),
-                self._recorder.put_confidence, (IMAGE,))
+                self._recorder.put_confidence, (IMAGE,), self._active_domains.may_come)
             self._confidences.open()
         self._lost.clear()
         self._watch = RecordingWatch(self._recorder, self._cameras, self._confidences)
@@ -189,10 +192,10 @@ class BagRecorder(ManagedNode):
                 'inactive' if self._recorder is None else 'active')
 
     def _stop(self) -> None:
-        for subscriptions in (self._cameras, self._confidences):
+        for subscriptions in (self._cameras, self._confidences, self._active_domains):
             if subscriptions is not None:
                 subscriptions.close()
-        self._cameras = self._confidences = self._watch = None
+        self._cameras = self._confidences = self._active_domains = self._watch = None
         if self._recorder is not None:
             self._recorder.stop()
             status = self._recorder.status()

@@ -43,17 +43,20 @@ class RawSubscriptions:
     its publishers change, so does the subscription; it ends when somebody publishes the topic, but
     `find` names it no more. With simulated time, messages before the first time are left out.
 
-    Topics of other than `types` are left alone. Nothing is subscribed to before `open`.
+    Topics of other than `types` are left alone. A topic of which `may_come` says that nothing will
+    is not silent. Nothing is subscribed to before `open`.
     """
 
     def __init__(self, node: Node, find: Callable[[], Collection[str]], depth: int,
                  on_frame: Callable[[SerializedImage], None],
-                 types: Collection[str] = tuple(TYPES)):
+                 types: Collection[str] = tuple(TYPES),
+                 may_come: Callable[[str], bool] = lambda topic: True):
         self._node = node
         self._find = find
         self._depth = depth
         self._on_frame = on_frame
         self._types = types
+        self._may_come = may_come
         self._first_looks: dict[str, float] = {}
         self._cameras: dict[str, _Camera] = {}
         self._timeless = 0
@@ -100,6 +103,8 @@ class RawSubscriptions:
             self._node.get_logger().info(f'{name}: not subscribed to any more')
         for name in names:
             self._first_looks.setdefault(name, time.monotonic())
+            if name in self._cameras and not self._may_come(name):
+                self._cameras[name].last = time.monotonic()
             publishers = self._node.get_publishers_info_by_topic(name)
             types = published_types(publishers)
             # While nobody publishes it, it stays as it was for the last one.
