@@ -18,6 +18,7 @@ from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
+from univseg_core.bags.distributions import this_distribution
 from univseg_core.bags.topics import definition_of, RecordingError
 from univseg_core.recording.budget import Budget
 from univseg_core.recording.folder import RecordingFolder
@@ -31,7 +32,14 @@ from univseg_ros.parameter_table import declare_all
 from univseg_ros.qos import LATCHED_QOS
 from univseg_ros.raw_subscriptions import RawSubscriptions
 from univseg_ros.recorder_diagnostics import LOSSES, RecordingWatch, summary
-from univseg_ros.recorder_parameters import ANY, COMPRESSIONS, objection, PARAMETERS, STORAGE
+from univseg_ros.recorder_parameters import (
+    ANY,
+    COMPRESSIONS,
+    objection,
+    PARAMETERS,
+    STORAGE,
+    THIS,
+)
 from univseg_ros.timers import steady_timer
 
 NODE_NAME = 'bag_recorder'
@@ -145,7 +153,9 @@ class BagRecorder(ManagedNode):
             split_size = min(split_size or largest, largest)
         return RecorderSettings(
             directory, self._text('name'), COMPRESSIONS[self._text('compression')], split_size,
-            self._number('split_time'), self._integer('queue_size') * MEGABYTE)
+            self._number('split_time'), self._integer('queue_size') * MEGABYTE,
+            this_distribution() if self._text('distribution') == THIS
+            else self._text('distribution'))
 
     def _policy(self) -> Policy:
         entry = POLICIES[self._text('policy')]

@@ -12,7 +12,8 @@ from rclpy.qos import QoSProfile
 from rclpy.subscription import Subscription
 from rclpy.timer import Timer
 from rclpy.topic_endpoint_info import TopicEndpointInfo
-from univseg_core.bags.topics import Qos, Topic
+from univseg_core.bags.distributions import Qos
+from univseg_core.bags.topics import Topic
 from univseg_core.recording.serialized_image import SerializedImage
 from univseg_ros.camera_topics import camera_topics, TYPES
 from univseg_ros.qos import matching_durability, matching_reliability, without_warnings
