@@ -2,9 +2,10 @@
 
 from abc import ABC, abstractmethod
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 import functools
+import sys
 import traceback
 from typing import Any, TypeVar
 
@@ -18,6 +19,7 @@ from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.utilities import remove_ros_args
 from univseg_ros.background import finished, in_background, next_turn
+from univseg_ros.parameter_sources import what_was_taken
 from univseg_ros.parameter_table import listed, ParameterSpec
 from univseg_ros.signals import ros_until_signal, spin
 
@@ -67,6 +69,15 @@ class ManagedNode(ABC, LifecycleNodeMixin, Node):
         self._prepared: Future | None = None
         """What `_prepare` returns, while it is at work and until the node is configured."""
         self._answer_all_requests()
+
+    def tell_sources(self, arguments: Sequence[str]) -> None:
+        """Log which parameters a command's arguments give, and which of them come to nothing."""
+        text, complaints = what_was_taken(
+            arguments, self.get_fully_qualified_name(), list(self.get_parameters_by_prefix('')))
+        if text:
+            self.get_logger().info(text)
+        for complaint in complaints:
+            self.get_logger().warning(complaint)
 
     def autostart(self) -> None:
         """Configure and activate, if the parameter of that name says so."""
@@ -219,6 +230,7 @@ def run_node(make_node: Callable[[], ManagedNode], name: str, executable: str, d
         except ParameterException as error:
             get_logger(name).fatal(f'a parameter cannot be used: {error}')
             return 1
+        node.tell_sources(sys.argv if args is None else args)
         try:
             rclpy.get_global_executor().create_task(node.autostart_while_spinning())
             _serve(node)
