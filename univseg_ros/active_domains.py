@@ -3,9 +3,9 @@
 import json
 
 from rclpy.node import Node
-from rclpy.subscription import Subscription
+from rclpy.subscription import Subscription, SubscriptionEventCallbacks
 from std_msgs.msg import String
-from univseg_ros.qos import LATCHED_QOS, without_warnings
+from univseg_ros.qos import LATCHED_QOS, no_warning
 
 
 class ActiveDomains:
@@ -31,7 +31,7 @@ class ActiveDomains:
             self._subscriptions[owner] = self._node.create_subscription(
                 String, f'{owner}/active_domains',
                 lambda message: self._note(owner, message), LATCHED_QOS,
-                event_callbacks=without_warnings())
+                event_callbacks=SubscriptionEventCallbacks(incompatible_qos=no_warning))
         return owner not in self._domains or domain in self._domains[owner]
 
     def _note(self, owner: str, message: String) -> None:

@@ -27,6 +27,7 @@ from univseg_core.recording.recorder import REASONS, Recorder, RecorderSettings
 from univseg_ros.active_domains import ActiveDomains
 from univseg_ros.camera_topics import camera_topics, IMAGE, segmentation_nodes, TYPES
 from univseg_ros.findings import Finding, StatusPublisher
+from univseg_ros.losses import total
 from univseg_ros.managed_node import ManagedNode, reported, run_node
 from univseg_ros.parameter_table import declare_all
 from univseg_ros.qos import LATCHED_QOS
@@ -224,6 +225,11 @@ class BagRecorder(ManagedNode):
                                     f'not active: the node is {self._state()}'))
             return findings, values
         found, more = self._watch.look(self._number('image_timeout'))
+        assert self._cameras is not None  # they come and go with the watch
+        losses = self._cameras.losses
+        values['images lost by the middleware'] = total(losses.values())
+        findings += [Finding(DiagnosticStatus.WARN, told) for topic, lost in losses.items()
+                     if (told := lost.told(f'images of {topic}'))]
         return findings + found, {**values, **more}
 
     def _publish_status(self) -> None:

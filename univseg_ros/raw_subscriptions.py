@@ -16,7 +16,8 @@ from univseg_core.bags.distributions import Qos
 from univseg_core.bags.topics import Topic
 from univseg_core.recording.serialized_image import SerializedImage
 from univseg_ros.camera_topics import camera_topics, TYPES
-from univseg_ros.qos import matching_durability, matching_reliability, without_warnings
+from univseg_ros.losses import Losses
+from univseg_ros.qos import matching_durability, matching_reliability, no_warning
 from univseg_ros.silence import nothing_sent, published_as, published_types
 from univseg_ros.timers import steady_timer
 
@@ -60,6 +61,8 @@ class RawSubscriptions:
         self._may_come = may_come
         self._first_looks: dict[str, float] = {}
         self._cameras: dict[str, _Camera] = {}
+        self.losses: dict[str, Losses] = {}
+        """What the middleware lost, by topic."""
         self._timeless = 0
         self._timer: Timer | None = None
 
@@ -135,8 +138,9 @@ class RawSubscriptions:
         receive = partial(self._receive, name)
         if not hasattr(Subscription, 'CallbackType'):  # Humble tells no times
             receive = partial(receive, info=UNTIMED)
-        return self._node.create_subscription(
-            TYPES[type_], name, receive, qos, event_callbacks=without_warnings(), raw=True)
+        return self.losses.setdefault(name, Losses()).watch(
+            lambda callbacks: self._node.create_subscription(
+                TYPES[type_], name, receive, qos, event_callbacks=callbacks, raw=True), no_warning)
 
     def _receive(self, name: str, data: bytes, info: Mapping[str, int]) -> None:
         camera = self._cameras.get(name)

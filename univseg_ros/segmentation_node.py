@@ -32,6 +32,7 @@ from univseg_ros.diagnostics import (
 from univseg_ros.findings import Finding
 from univseg_ros.frame_worker import FrameSettings, FrameWorker
 from univseg_ros.image_input import ImageInput
+from univseg_ros.losses import total
 from univseg_ros.managed_node import ManagedNode, reported, run_node
 from univseg_ros.outputs import DomainOutputs, LabelInfo
 from univseg_ros.parameter_table import declare_all
@@ -259,6 +260,10 @@ class SegmentationNode(ManagedNode):
             summary = self._worker.statistics.recent()
             values.update(frame_values(summary, self._worker.statistics.totals()))
             findings += frame_findings(summary, self._number('image_timeout'))
+            lost = self._input.losses
+            values['images lost by the middleware'] = total([lost])
+            if told := lost.told('images'):
+                findings.append(Finding(DiagnosticStatus.WARN, told))
             if silence := self._input.silence():
                 findings.append(Finding(DiagnosticStatus.ERROR, silence))
         return findings, {**values, **memory_values(self._segmenter)}
