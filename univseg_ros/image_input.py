@@ -10,6 +10,7 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 from sensor_msgs.msg import CompressedImage, Image
+from univseg_core.pictures.video import video_topics
 from univseg_ros.camera_topics import camera_topics, COMPRESSED_IMAGE, IMAGE, TYPES
 from univseg_ros.losses import Losses
 from univseg_ros.qos import is_reliable, matching_reliability, no_warning
@@ -167,7 +168,9 @@ class ImageInput:
         topics = [topic for topic, types in camera_topics(self._node).items()
                   if self._type in types and topic.endswith(self._suffix)]
         if not topics:
-            return 'no topic of this type is published at all'
+            videos = video_topics({topic: types[0] for topic, types in
+                                   self._node.get_topic_names_and_types()})
+            return f'no topic of this type is published at all{videos and f"; {videos}"}'
         remapping = f'image:={topics[0].removesuffix(self._suffix)}'
         return (f'topics of this type are {", ".join(topics)}; remap with, for example, '
                 f'--ros-args -r {remapping}')
