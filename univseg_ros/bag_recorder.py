@@ -227,9 +227,10 @@ class BagRecorder(ManagedNode):
         found, more = self._watch.look(self._number('image_timeout'))
         assert self._cameras is not None  # they come and go with the watch
         losses = self._cameras.losses
-        values['images lost by the middleware'] = total(losses.values())
-        findings += [Finding(DiagnosticStatus.WARN, told) for topic, lost in losses.items()
-                     if (told := lost.told(f'images of {topic}'))]
+        if (lost := total(losses.values())) != '0':
+            values['images lost by the middleware'] = lost
+        findings += [Finding(DiagnosticStatus.WARN, told) for topic, each in losses.items()
+                     if (told := each.told(f'images of {topic}'))]
         return findings + found, {**values, **more}
 
     def _publish_status(self) -> None:

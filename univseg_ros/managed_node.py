@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 import argparse
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 import functools
 import sys
 import traceback
@@ -19,6 +20,7 @@ from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.utilities import remove_ros_args
 from univseg_ros.background import finished, in_background, next_turn
+from univseg_ros.bonds import make_bond
 from univseg_ros.parameter_sources import what_was_taken
 from univseg_ros.parameter_table import listed, ParameterSpec
 from univseg_ros.signals import ros_until_signal, spin
@@ -56,8 +58,8 @@ class ManagedNode(ABC, LifecycleNodeMixin, Node):
     A lifecycle node that no request ends, and that says why a transition failed.
 
     `options` are those of rclpy's Node: namespace, parameter_overrides, cli_args, context and so
-    on. A subclass has a parameter `autostart`; its `_stop` and `_release` may be called at any
-    time. What takes long in configuring is its `_prepare`.
+    on. A subclass has the parameters `autostart` and `bond`; its `_stop` and `_release` may be
+    called at any time. What takes long in configuring is its `_prepare`.
     """
 
     def __init__(self, node_name: str, **options: Any):
@@ -66,6 +68,7 @@ class ManagedNode(ABC, LifecycleNodeMixin, Node):
         LifecycleNodeMixin.__init__(self, callback_group=ReentrantCallbackGroup())
         self._failure = ''
         self._finalized = False
+        self._bond: Any = None
         self._prepared: Future | None = None
         """What `_prepare` returns, while it is at work and until the node is configured."""
         self._answer_all_requests()
@@ -90,9 +93,20 @@ class ManagedNode(ABC, LifecycleNodeMixin, Node):
         if self.get_parameter('autostart').value:
             await self._when_prepared(self.autostart)
 
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Make the bond that Nav2's lifecycle manager waits for; a subclass calls this last."""
+        result = super().on_activate(state)
+        if self.get_parameter('bond').value:
+            self._bond = make_bond(self)
+            if self._bond is None and not self.get_parameter('autostart').value:
+                self.get_logger().info("bondpy is not installed: Nav2's lifecycle manager needs "
+                                       'bond_timeout: 0.0')
+        return result
+
     @reported
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop; nothing goes out or is written any more when this returns."""
+        self._end_bond()
         self._stop()
         return super().on_deactivate(state)
 
@@ -106,6 +120,7 @@ class ManagedNode(ABC, LifecycleNodeMixin, Node):
     @reported
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop and give back everything."""
+        self._end_bond()
         self._stop()
         self._release()
         self._finalized = True
@@ -114,6 +129,7 @@ class ManagedNode(ABC, LifecycleNodeMixin, Node):
     @reported
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Go back to unconfigured after a transition that raised."""
+        self._end_bond()
         self._stop()
         self._release()
         return super().on_error(state)
@@ -122,11 +138,19 @@ class ManagedNode(ABC, LifecycleNodeMixin, Node):
         """Wait for what `_prepare` returned, if it is at work, then destroy the node."""
         if self._prepared is not None:
             finished(self._prepared, PATIENCE)
+        self._end_bond()
         super().destroy_node()
 
     def _prepare(self) -> Callable[[], object] | None:
         """Return what takes long in configuring, and is none of ROS; None where nothing does."""
         return None
+
+    def _end_bond(self) -> None:
+        bond, self._bond = self._bond, None
+        if bond is not None:
+            # It tells the other side, which cannot be done once ROS was shut down.
+            with suppress(RuntimeError):
+                bond.shutdown()
 
     @abstractmethod
     def _stop(self) -> None:

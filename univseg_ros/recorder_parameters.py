@@ -8,7 +8,7 @@ from rclpy.exceptions import InvalidTopicNameException
 from rclpy.validate_topic_name import validate_topic_name
 from univseg_core.bags.distributions import METADATA_VERSIONS
 from univseg_core.recording.policies import POLICIES
-from univseg_ros.parameter_table import ParameterSpec, table_objection
+from univseg_ros.parameter_table import BOND, ParameterSpec, table_objection
 
 ANY = ['']
 """The value of a list of topics that stands for those that are discovered."""
@@ -81,6 +81,7 @@ PARAMETERS = {
         5.0, 'Seconds without an image of a topic after which the log and /diagnostics say why; '
         '0: never.',
         bounds=(0.0, 3600.0)),
+    'bond': BOND,
     'autostart': ParameterSpec(
         True, 'Configure and activate at start; false where a lifecycle manager does it.',
         'start'),
