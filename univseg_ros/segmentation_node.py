@@ -260,6 +260,9 @@ class SegmentationNode(ManagedNode):
             summary = self._worker.statistics.recent()
             values.update(frame_values(summary, self._worker.statistics.totals()))
             findings += frame_findings(summary, self._number('image_timeout'))
+            if self._worker.grey:
+                findings.append(Finding(DiagnosticStatus.OK, 'the images are grey, packed as YUV: '
+                                        f'{self._worker.grey}'))
             lost = self._input.losses
             values['images lost by the middleware'] = total([lost])
             if told := lost.told('images'):
