@@ -6,6 +6,9 @@ from setuptools import find_packages, setup
 
 PACKAGE = 'univseg_ros'
 
+# `colcon build --symlink-install` runs a link to this file, in a folder without the README.
+README = Path(__file__).resolve().with_name('README.md')
+
 
 def files(pattern):
     return sorted(map(str, Path().glob(pattern)))
@@ -47,7 +50,7 @@ setup(
     name=PACKAGE,
     version='0.1.0',
     description='One semantic segmentation model for every place a robot works in',
-    long_description=Path('README.md').read_text(encoding='utf-8'),
+    long_description=README.read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     maintainer='univseg maintainers',
@@ -74,10 +77,10 @@ setup(
     entry_points={
         'console_scripts': [
             'univseg = univseg_core.cli:main',
-            'segmentation_node = univseg_ros.segmentation_node:main',
-            'image_player = univseg_ros.image_player:main',
-            'mask_viewer = univseg_ros.mask_viewer:main',
-            'bag_recorder = univseg_ros.bag_recorder:main',
+            'segmentation_node = univseg_ros.start:segmentation_node',
+            'image_player = univseg_ros.start:image_player',
+            'mask_viewer = univseg_ros.start:mask_viewer',
+            'bag_recorder = univseg_ros.start:bag_recorder',
         ],
     },
     zip_safe=False,

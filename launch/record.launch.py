@@ -27,13 +27,15 @@ ARGUMENTS = [
     ('policy', '', 'Which images are kept: all, rate, novel or uncertain'),
     ('rate', '', 'With policy rate: images a second of each topic'),
     ('compression', '', 'none or zstd'),
+    ('distribution', '', 'ROS 2 distribution whose rosbag2 is to read the bags, for example '
+     'humble; auto: that of this machine'),
     ('max_size', '', 'Megabytes that the bags in the directory may have together; 0: no limit'),
     ('when_full', '', 'What to do where max_size is reached or the disk is full: stop or '
      'drop_oldest'),
     ('params_file', str(CONFIG / 'recorder.yaml'),
      "YAML file of the node's parameters; arguments given beside it win"),
     ('backend', 'univseg', 'univseg: bag_recorder; rosbag2: `ros2 bag record`, without policies, '
-     'max_size, when_full, params_file and autostart'),
+     'distribution, max_size, when_full, params_file and autostart'),
     *launching.COMMON_ARGUMENTS,
 ]
 
@@ -41,7 +43,7 @@ ARGUMENTS = [
 def overrides(arguments: dict[str, str]) -> dict[str, object]:
     """Return the node's parameters that launch arguments give, which are not empty."""
     parameters = {name: arguments[name]
-                  for name in ('directory', 'policy', 'compression', 'when_full')
+                  for name in ('directory', 'policy', 'compression', 'distribution', 'when_full')
                   if arguments[name]}
     if topics := _topics(arguments):
         parameters['topics'] = topics
@@ -59,8 +61,8 @@ def overrides(arguments: dict[str, str]) -> dict[str, object]:
 
 def rosbag2_command(arguments: dict[str, str], now: datetime) -> list[str]:
     """Return the call of rosbag2 that does what launch arguments ask for."""
-    for name, without in {'policy': 'all', 'max_size': '0', 'when_full': 'stop',
-                          'autostart': 'true'}.items():
+    for name, without in {'policy': 'all', 'distribution': 'auto', 'max_size': '0',
+                          'when_full': 'stop', 'autostart': 'true'}.items():
         if arguments[name] not in ('', without):
             raise launching.bad_argument(
                 name, arguments[name], f'nothing but {without}: rosbag2 has no such thing; '

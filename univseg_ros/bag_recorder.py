@@ -1,9 +1,16 @@
 """The recorder: images of cameras into bags, without rosbag2."""
 
+import sys
+
+from univseg_ros import start
+
+if __name__ == '__main__':  # before what takes seconds to import
+    sys.exit(start.run('bag_recorder'))
+
 from collections.abc import Callable, Mapping, Sequence
 import json
 from pathlib import Path
-import sys
+from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from rcl_interfaces.msg import SetParametersResult
@@ -11,19 +18,29 @@ from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
+from univseg_core.bags.distributions import this_distribution
 from univseg_core.bags.topics import definition_of, RecordingError
 from univseg_core.recording.budget import Budget
 from univseg_core.recording.folder import RecordingFolder
 from univseg_core.recording.policies import KEPT, POLICIES, Policy
 from univseg_core.recording.recorder import REASONS, Recorder, RecorderSettings
+from univseg_ros.active_domains import ActiveDomains
 from univseg_ros.camera_topics import camera_topics, IMAGE, segmentation_nodes, TYPES
 from univseg_ros.findings import Finding, StatusPublisher
+from univseg_ros.losses import total
 from univseg_ros.managed_node import ManagedNode, reported, run_node
 from univseg_ros.parameter_table import declare_all
 from univseg_ros.qos import LATCHED_QOS
 from univseg_ros.raw_subscriptions import RawSubscriptions
 from univseg_ros.recorder_diagnostics import LOSSES, RecordingWatch, summary
-from univseg_ros.recorder_parameters import ANY, COMPRESSIONS, objection, PARAMETERS, STORAGE
+from univseg_ros.recorder_parameters import (
+    ANY,
+    COMPRESSIONS,
+    objection,
+    PARAMETERS,
+    STORAGE,
+    THIS,
+)
 from univseg_ros.timers import steady_timer
 
 NODE_NAME = 'bag_recorder'
@@ -53,16 +70,18 @@ class BagRecorder(ManagedNode):
     A managed node around a Recorder.
 
     ROS runs in the thread that spins the node, which hands serialized messages on; what is done
-    with them, in the recorder's thread. Raises rclpy's ParameterException where a parameter's
+    with them, in the recorder's thread. Several may live in one process, under names of their own:
+    `options` are those of rclpy's Node. Raises rclpy's ParameterException where a parameter's
     value at start is not acceptable.
     """
 
-    def __init__(self) -> None:
-        super().__init__(NODE_NAME)
+    def __init__(self, node_name: str = NODE_NAME, **options: Any):
+        super().__init__(node_name, **options)
         self._folder: RecordingFolder | None = None
         self._recorder: Recorder | None = None
         self._cameras: RawSubscriptions | None = None
         self._confidences: RawSubscriptions | None = None
+        self._active_domains: ActiveDomains | None = None
         self._watch: RecordingWatch | None = None
         self._explained: set[tuple[str, str]] = set()
         self._lost: dict[str, int] = {}
@@ -113,9 +132,10 @@ class BagRecorder(ManagedNode):
         self._cameras.open()
         policy = self._text('policy')
         if POLICIES[policy].needs_confidence:
+            self._active_domains = ActiveDomains(self)
             self._confidences = RawSubscriptions(
                 self, self._confidence_topics, self._integer('depth'),
-                self._recorder.put_confidence, (IMAGE,))
+                self._recorder.put_confidence, (IMAGE,), self._active_domains.may_come)
             self._confidences.open()
         self._lost.clear()
         self._watch = RecordingWatch(self._recorder, self._cameras, self._confidences)
@@ -134,7 +154,9 @@ class BagRecorder(ManagedNode):
             split_size = min(split_size or largest, largest)
         return RecorderSettings(
             directory, self._text('name'), COMPRESSIONS[self._text('compression')], split_size,
-            self._number('split_time'), self._integer('queue_size') * MEGABYTE)
+            self._number('split_time'), self._integer('queue_size') * MEGABYTE,
+            this_distribution() if self._text('distribution') == THIS
+            else self._text('distribution'))
 
     def _policy(self) -> Policy:
         entry = POLICIES[self._text('policy')]
@@ -181,10 +203,10 @@ class BagRecorder(ManagedNode):
                 'inactive' if self._recorder is None else 'active')
 
     def _stop(self) -> None:
-        for subscriptions in (self._cameras, self._confidences):
+        for subscriptions in (self._cameras, self._confidences, self._active_domains):
             if subscriptions is not None:
                 subscriptions.close()
-        self._cameras = self._confidences = self._watch = None
+        self._cameras = self._confidences = self._active_domains = self._watch = None
         if self._recorder is not None:
             self._recorder.stop()
             status = self._recorder.status()
@@ -203,6 +225,12 @@ class BagRecorder(ManagedNode):
                                     f'not active: the node is {self._state()}'))
             return findings, values
         found, more = self._watch.look(self._number('image_timeout'))
+        assert self._cameras is not None  # they come and go with the watch
+        losses = self._cameras.losses
+        if (lost := total(losses.values())) != '0':
+            values['images lost by the middleware'] = lost
+        findings += [Finding(DiagnosticStatus.WARN, told) for topic, each in losses.items()
+                     if (told := each.told(f'images of {topic}'))]
         return findings + found, {**values, **more}
 
     def _publish_status(self) -> None:
@@ -232,7 +260,3 @@ class BagRecorder(ManagedNode):
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is interrupted; return the exit code."""
     return run_node(BagRecorder, NODE_NAME, 'bag_recorder', DESCRIPTION, PARAMETERS, args)
-
-
-if __name__ == '__main__':
-    sys.exit(main())

@@ -14,6 +14,7 @@ from std_msgs.msg import Header
 import torch
 from univseg_core.inference.segmenter import Segmentation, Segmenter
 from univseg_core.machine.memory import is_out_of_memory
+from univseg_core.pictures.grey_in_yuv import grey_in_yuv
 from univseg_core.pictures.image_messages import decode, MessageError, nanoseconds
 from univseg_ros.mailbox import Mailbox
 from univseg_ros.outputs import DomainOutputs
@@ -56,6 +57,8 @@ class FrameWorker:
     def __init__(self, node: Node, segmenter: Segmenter, outputs: Mapping[str, DomainOutputs],
                  settings: Callable[[], FrameSettings]):
         self.statistics = FrameStatistics()
+        self.grey = ''
+        """Why the last image is grey, though its encoding has colours; empty where it is not."""
         self._node = node
         self._segmenter = segmenter
         self._outputs = outputs
@@ -123,6 +126,7 @@ class FrameWorker:
             self.statistics.note('stale', f'{age:.3f} s old; max_age is {settings.max_age:g} s')
             return
         image = decode(arrival.message)
+        self.grey = grey_in_yuv(arrival.message)
         decoded = time.monotonic()
         segmentations = self._segment(image, watched, settings.confidence_threshold)
         segmented = time.monotonic()

@@ -10,8 +10,10 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 from sensor_msgs.msg import CompressedImage, Image
+from univseg_core.pictures.video import video_topics
 from univseg_ros.camera_topics import camera_topics, COMPRESSED_IMAGE, IMAGE, TYPES
-from univseg_ros.qos import is_reliable, matching_reliability, without_warnings
+from univseg_ros.losses import Losses
+from univseg_ros.qos import is_reliable, matching_reliability, no_warning
 from univseg_ros.silence import nothing_sent, published_as, published_by, published_types
 from univseg_ros.timers import steady_timer
 
@@ -20,6 +22,9 @@ MATCH_PERIOD = 0.1
 
 SILENCE_PERIOD = 1.0
 """Seconds between two looks at the time of the last frame."""
+
+LOSSES_PERIOD = 60.0
+"""Seconds between two messages in the log about images that were lost."""
 
 TRANSPORTS = {'raw': (IMAGE, ''), 'compressed': (COMPRESSED_IMAGE, '/compressed')}
 RELIABILITIES = ('auto', 'reliable', 'best_effort')
@@ -52,6 +57,8 @@ class ImageInput:
         self._image_topic = node.resolve_topic_name('image')
         self.topic = self._image_topic + suffix
         self._suffix = suffix
+        self.losses = Losses()
+        """What the middleware lost of the topic."""
         self._on_message = on_message
         self._timeout = timeout
         self._last_message = time.monotonic()
@@ -107,10 +114,12 @@ class ImageInput:
             self._node.undeclare_parameter(name)
 
     def _subscribe(self, reliability: ReliabilityPolicy) -> None:
-        self._subscription = self._node.create_subscription(
-            TYPES[self._type], self.topic, self._receive,
-            QoSProfile(depth=self._depth, reliability=reliability),
-            event_callbacks=without_warnings() if self._reliability == 'auto' else None)
+        self._subscription = self.losses.watch(
+            lambda callbacks: self._node.create_subscription(
+                TYPES[self._type], self.topic, self._receive,
+                QoSProfile(depth=self._depth, reliability=reliability),
+                event_callbacks=callbacks),
+            no_warning if self._reliability == 'auto' else None)
 
     def _receive(self, message: Image | CompressedImage) -> None:
         self._last_message = time.monotonic()
@@ -133,6 +142,8 @@ class ImageInput:
                 f'{self.topic}: subscribed anew as {wanted.name.lower()}, like its publishers')
 
     def _watch_silence(self) -> None:
+        if told := self.losses.told('images'):
+            self._node.get_logger().warning(told, throttle_duration_sec=LOSSES_PERIOD)
         if not self._silence_explained and (silence := self.silence()):
             self._silence_explained = True
             self._node.get_logger().warning(silence)
@@ -157,7 +168,9 @@ class ImageInput:
         topics = [topic for topic, types in camera_topics(self._node).items()
                   if self._type in types and topic.endswith(self._suffix)]
         if not topics:
-            return 'no topic of this type is published at all'
+            videos = video_topics({topic: types[0] for topic, types in
+                                   self._node.get_topic_names_and_types()})
+            return f'no topic of this type is published at all{videos and f"; {videos}"}'
         remapping = f'image:={topics[0].removesuffix(self._suffix)}'
         return (f'topics of this type are {", ".join(topics)}; remap with, for example, '
                 f'--ros-args -r {remapping}')

@@ -1,12 +1,18 @@
 """Play a folder of images, a video or a ROS 2 bag as a camera."""
 
+import sys
+
+from univseg_ros import start
+
+if __name__ == '__main__':  # before what takes seconds to import
+    sys.exit(start.run('image_player'))
+
 import argparse
 from collections import deque
 from collections.abc import Generator, Sequence
 from contextlib import closing
 import math
 from pathlib import Path
-import sys
 import threading
 import time
 
@@ -306,7 +312,3 @@ def main(args: list[str] | None = None) -> int:
         logger.fatal(str(error))
         return 1
     return 0
-
-
-if __name__ == '__main__':
-    sys.exit(main())

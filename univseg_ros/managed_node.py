@@ -2,22 +2,39 @@
 
 from abc import ABC, abstractmethod
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
 import functools
+import sys
 import traceback
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
+import rclpy
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.exceptions import ParameterException
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
 from rclpy.logging import get_logger
+from rclpy.node import Node
 from rclpy.utilities import remove_ros_args
+from univseg_ros.background import finished, in_background, next_turn
+from univseg_ros.bonds import make_bond
+from univseg_ros.parameter_sources import what_was_taken
 from univseg_ros.parameter_table import listed, ParameterSpec
 from univseg_ros.signals import ros_until_signal, spin
 
 LOG_PERIOD = 5.0
 """Seconds between two messages about callbacks that failed."""
 
+TURN = 0.02
+"""Seconds that callbacks wait at most for one that waits; without, the node would be busy."""
+
+PATIENCE = 4.0
+"""Seconds that the end of a node waits for its preparation: launch waits for 5."""
+
+Result = TypeVar('Result')
 
 Managed = TypeVar('Managed', bound='ManagedNode')
 
@@ -36,18 +53,34 @@ def reported(transition: Callable[[Managed, LifecycleState], TransitionCallbackR
     return reporting
 
 
-class ManagedNode(ABC, LifecycleNode):
+class ManagedNode(ABC, LifecycleNodeMixin, Node):
     """
     A lifecycle node that no request ends, and that says why a transition failed.
 
-    A subclass has a parameter `autostart`; its `_stop` and `_release` may be called at any time.
+    `options` are those of rclpy's Node: namespace, parameter_overrides, cli_args, context and so
+    on. A subclass has the parameters `autostart` and `bond`; its `_stop` and `_release` may be
+    called at any time. What takes long in configuring is its `_prepare`.
     """
 
-    def __init__(self, name: str):
-        super().__init__(name)
+    def __init__(self, node_name: str, **options: Any):
+        Node.__init__(self, node_name, **options)
+        # A group of their own, since one request waits for `_prepare`.
+        LifecycleNodeMixin.__init__(self, callback_group=ReentrantCallbackGroup())
         self._failure = ''
         self._finalized = False
-        self._refuse_impossible_transitions()
+        self._bond: Any = None
+        self._prepared: Future | None = None
+        """What `_prepare` returns, while it is at work and until the node is configured."""
+        self._answer_all_requests()
+
+    def tell_sources(self, arguments: Sequence[str]) -> None:
+        """Log which parameters a command's arguments give, and which of them come to nothing."""
+        text, complaints = what_was_taken(
+            arguments, self.get_fully_qualified_name(), list(self.get_parameters_by_prefix('')))
+        if text:
+            self.get_logger().info(text)
+        for complaint in complaints:
+            self.get_logger().warning(complaint)
 
     def autostart(self) -> None:
         """Configure and activate, if the parameter of that name says so."""
@@ -55,9 +88,25 @@ class ManagedNode(ABC, LifecycleNode):
                 and self.trigger_configure() == TransitionCallbackReturn.SUCCESS):
             self.trigger_activate()
 
+    async def autostart_while_spinning(self) -> None:
+        """Do as `autostart`, as a task of an executor, which answers services meanwhile."""
+        if self.get_parameter('autostart').value:
+            await self._when_prepared(self.autostart)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Make the bond that Nav2's lifecycle manager waits for; a subclass calls this last."""
+        result = super().on_activate(state)
+        if self.get_parameter('bond').value:
+            self._bond = make_bond(self)
+            if self._bond is None and not self.get_parameter('autostart').value:
+                self.get_logger().info("bondpy is not installed: Nav2's lifecycle manager needs "
+                                       'bond_timeout: 0.0')
+        return result
+
     @reported
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop; nothing goes out or is written any more when this returns."""
+        self._end_bond()
         self._stop()
         return super().on_deactivate(state)
 
@@ -71,6 +120,7 @@ class ManagedNode(ABC, LifecycleNode):
     @reported
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop and give back everything."""
+        self._end_bond()
         self._stop()
         self._release()
         self._finalized = True
@@ -79,9 +129,28 @@ class ManagedNode(ABC, LifecycleNode):
     @reported
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Go back to unconfigured after a transition that raised."""
+        self._end_bond()
         self._stop()
         self._release()
         return super().on_error(state)
+
+    def destroy_node(self) -> None:
+        """Wait for what `_prepare` returned, if it is at work, then destroy the node."""
+        if self._prepared is not None:
+            finished(self._prepared, PATIENCE)
+        self._end_bond()
+        super().destroy_node()
+
+    def _prepare(self) -> Callable[[], object] | None:
+        """Return what takes long in configuring, and is none of ROS; None where nothing does."""
+        return None
+
+    def _end_bond(self) -> None:
+        bond, self._bond = self._bond, None
+        if bond is not None:
+            # It tells the other side, which cannot be done once ROS was shut down.
+            with suppress(RuntimeError):
+                bond.shutdown()
 
     @abstractmethod
     def _stop(self) -> None:
@@ -91,13 +160,24 @@ class ManagedNode(ABC, LifecycleNode):
     def _release(self) -> None:
         """Give back what the node holds since it was configured."""
 
-    def _refuse_impossible_transitions(self) -> None:
-        """
-        Refuse transitions that the node's state does not have.
+    async def _when_prepared(self, configure: Callable[[], Result]) -> Result:
+        """Call what configures the node once what `_prepare` returns is done in a thread."""
+        if work := self._prepare():
+            prepared = self._prepared = in_background(work)
+            while not finished(prepared, TURN):
+                await next_turn()
+        try:
+            return configure()
+        finally:
+            self._prepared = None
 
-        Of such a request rclpy makes an exception, and gives no answer to who waits for one. A
-        service's callback is not of its documented interface: tried with rclpy 7.1 (Jazzy); a
-        version that has none is left as it is.
+    def _answer_all_requests(self) -> None:
+        """
+        Answer requests for transitions while the node is being configured, and impossible ones.
+
+        Of a transition that the node's state does not have rclpy makes an exception, and gives no
+        answer to who waits for one. A service's callback is not of its documented interface: tried
+        with rclpy 7.1 (Jazzy); a version that has none is left as it is.
         """
         service, = (service for service in self.services if service.srv_type is ChangeState)
         change_state = getattr(service, 'callback', None)
@@ -106,10 +186,15 @@ class ManagedNode(ABC, LifecycleNode):
                                       'never answered')
             return
 
-        def answer(request: ChangeState.Request, response: ChangeState.Response
-                   ) -> ChangeState.Response:
+        async def answer(request: ChangeState.Request, response: ChangeState.Response
+                         ) -> ChangeState.Response:
+            change = functools.partial(change_state, request, response)
             try:
-                return change_state(request, response)
+                if not _asks_to_configure(request):
+                    return change()
+                if self._prepared is not None:
+                    raise RuntimeError('the node is being configured already')
+                return await self._when_prepared(change)
             except RuntimeError as error:
                 self.get_logger().warning(f'transition refused: {error}')
                 response.success = False
@@ -149,6 +234,12 @@ class ManagedNode(ABC, LifecycleNode):
             logger.info(text)
 
 
+def _asks_to_configure(request: ChangeState.Request) -> bool:
+    label = request.transition.label  # which rclpy looks at first
+    return label == 'configure' if label else (
+        request.transition.id == Transition.TRANSITION_CONFIGURE)
+
+
 def run_node(make_node: Callable[[], ManagedNode], name: str, executable: str, description: str,
              parameters: Mapping[str, ParameterSpec], args: list[str] | None) -> int:
     """Run a node until it is interrupted; return the exit code. `name` is that of its log."""
@@ -163,8 +254,9 @@ def run_node(make_node: Callable[[], ManagedNode], name: str, executable: str, d
         except ParameterException as error:
             get_logger(name).fatal(f'a parameter cannot be used: {error}')
             return 1
+        node.tell_sources(sys.argv if args is None else args)
         try:
-            node.autostart()
+            rclpy.get_global_executor().create_task(node.autostart_while_spinning())
             _serve(node)
         finally:
             node.destroy_node()

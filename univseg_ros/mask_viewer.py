@@ -1,12 +1,18 @@
 """Write the masks that a segmentation node publishes, and their images, as pictures."""
 
+import sys
+
+from univseg_ros import start
+
+if __name__ == '__main__':  # before what takes seconds to import
+    sys.exit(start.run('mask_viewer'))
+
 import argparse
 from collections.abc import Sequence
 from functools import partial
 import json
 from pathlib import Path
 import re
-import sys
 import time
 
 import rclpy
@@ -243,7 +249,3 @@ def main(args: list[str] | None = None) -> int:
         get_logger(NODE_NAME).fatal(f'{options.out}: pictures cannot be written: {error}')
         return 1
     return 0
-
-
-if __name__ == '__main__':
-    sys.exit(main())

@@ -3,7 +3,7 @@
 import json
 
 import numpy as np
-from rclpy.lifecycle import LifecycleNode
+from rclpy.lifecycle import LifecycleNodeMixin
 from rclpy.qos import QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import Image
@@ -30,7 +30,7 @@ class DomainOutputs:
     no label_info.
     """
 
-    def __init__(self, node: LifecycleNode, domain: Domain):
+    def __init__(self, node: LifecycleNodeMixin, domain: Domain):
         self._node = node
         self._domain = domain
         self._publishers = {}

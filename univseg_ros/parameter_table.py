@@ -34,6 +34,12 @@ CHANGES = {
 }
 
 
+BOND = ParameterSpec(
+    True, "Make the bond that Nav2's lifecycle manager waits for, where bondpy is installed.",
+    'inactive')
+"""A parameter that all managed nodes have."""
+
+
 def values(spec: ParameterSpec) -> str:
     """Return what a parameter may be, in words: its choices, its range or its type."""
     if spec.choices:

@@ -6,7 +6,7 @@ from typing import Any
 from univseg_core.domains import NAME_PATTERN
 from univseg_core.inference.torch_backend import PRECISIONS
 from univseg_ros.image_input import RELIABILITIES, TRANSPORTS
-from univseg_ros.parameter_table import ParameterSpec, table_objection
+from univseg_ros.parameter_table import BOND, ParameterSpec, table_objection
 
 FIRST_DOMAIN = ['']
 """The value of `active_domains` that stands for the model's first domain."""
@@ -52,6 +52,7 @@ PARAMETERS = {
     'image_timeout': ParameterSpec(
         5.0, 'Seconds without an image after which the log and /diagnostics say why; 0: never.',
         bounds=(0.0, 3600.0)),
+    'bond': BOND,
     'autostart': ParameterSpec(
         True, 'Configure and activate at start; false where a lifecycle manager does it.',
         'start'),

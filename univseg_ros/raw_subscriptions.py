@@ -12,10 +12,12 @@ from rclpy.qos import QoSProfile
 from rclpy.subscription import Subscription
 from rclpy.timer import Timer
 from rclpy.topic_endpoint_info import TopicEndpointInfo
-from univseg_core.bags.topics import Qos, Topic
+from univseg_core.bags.distributions import Qos
+from univseg_core.bags.topics import Topic
 from univseg_core.recording.serialized_image import SerializedImage
 from univseg_ros.camera_topics import camera_topics, TYPES
-from univseg_ros.qos import matching_durability, matching_reliability, without_warnings
+from univseg_ros.losses import Losses
+from univseg_ros.qos import matching_durability, matching_reliability, no_warning
 from univseg_ros.silence import nothing_sent, published_as, published_types
 from univseg_ros.timers import steady_timer
 
@@ -43,19 +45,24 @@ class RawSubscriptions:
     its publishers change, so does the subscription; it ends when somebody publishes the topic, but
     `find` names it no more. With simulated time, messages before the first time are left out.
 
-    Topics of other than `types` are left alone. Nothing is subscribed to before `open`.
+    Topics of other than `types` are left alone. A topic of which `may_come` says that nothing will
+    is not silent. Nothing is subscribed to before `open`.
     """
 
     def __init__(self, node: Node, find: Callable[[], Collection[str]], depth: int,
                  on_frame: Callable[[SerializedImage], None],
-                 types: Collection[str] = tuple(TYPES)):
+                 types: Collection[str] = tuple(TYPES),
+                 may_come: Callable[[str], bool] = lambda topic: True):
         self._node = node
         self._find = find
         self._depth = depth
         self._on_frame = on_frame
         self._types = types
+        self._may_come = may_come
         self._first_looks: dict[str, float] = {}
         self._cameras: dict[str, _Camera] = {}
+        self.losses: dict[str, Losses] = {}
+        """What the middleware lost, by topic."""
         self._timeless = 0
         self._timer: Timer | None = None
 
@@ -100,6 +107,8 @@ class RawSubscriptions:
             self._node.get_logger().info(f'{name}: not subscribed to any more')
         for name in names:
             self._first_looks.setdefault(name, time.monotonic())
+            if name in self._cameras and not self._may_come(name):
+                self._cameras[name].last = time.monotonic()
             publishers = self._node.get_publishers_info_by_topic(name)
             types = published_types(publishers)
             # While nobody publishes it, it stays as it was for the last one.
@@ -129,8 +138,9 @@ class RawSubscriptions:
         receive = partial(self._receive, name)
         if not hasattr(Subscription, 'CallbackType'):  # Humble tells no times
             receive = partial(receive, info=UNTIMED)
-        return self._node.create_subscription(
-            TYPES[type_], name, receive, qos, event_callbacks=without_warnings(), raw=True)
+        return self.losses.setdefault(name, Losses()).watch(
+            lambda callbacks: self._node.create_subscription(
+                TYPES[type_], name, receive, qos, event_callbacks=callbacks, raw=True), no_warning)
 
     def _receive(self, name: str, data: bytes, info: Mapping[str, int]) -> None:
         camera = self._cameras.get(name)

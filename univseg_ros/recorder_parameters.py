@@ -6,13 +6,17 @@ from typing import Any
 
 from rclpy.exceptions import InvalidTopicNameException
 from rclpy.validate_topic_name import validate_topic_name
+from univseg_core.bags.distributions import METADATA_VERSIONS
 from univseg_core.recording.policies import POLICIES
-from univseg_ros.parameter_table import ParameterSpec, table_objection
+from univseg_ros.parameter_table import BOND, ParameterSpec, table_objection
 
 ANY = ['']
 """The value of a list of topics that stands for those that are discovered."""
 
 COMPRESSIONS = {'none': '', 'zstd': 'zstd'}
+THIS = 'auto'
+"""The value of `distribution` that stands for the one in which the recorder runs."""
+
 WHEN_FULL = ('stop', 'drop_oldest')
 LARGEST = 100_000_000
 """The most megabytes of a bag, 100 TB."""
@@ -35,6 +39,10 @@ PARAMETERS = {
     'compression': ParameterSpec(
         'none', "Compression of the files' chunks.",
         'inactive', choices=tuple(COMPRESSIONS)),
+    'distribution': ParameterSpec(
+        THIS, 'ROS 2 distribution whose rosbag2 is to read the bags, and newer ones; auto: that '
+        'of this machine.',
+        'inactive', choices=(THIS, *METADATA_VERSIONS)),
     'policy': ParameterSpec(
         'all', f'Which images are kept: {_KEEPS}.',
         'inactive', choices=tuple(POLICIES)),
@@ -73,6 +81,7 @@ PARAMETERS = {
         5.0, 'Seconds without an image of a topic after which the log and /diagnostics say why; '
         '0: never.',
         bounds=(0.0, 3600.0)),
+    'bond': BOND,
     'autostart': ParameterSpec(
         True, 'Configure and activate at start; false where a lifecycle manager does it.',
         'start'),

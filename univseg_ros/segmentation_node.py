@@ -1,9 +1,16 @@
 """The node: camera images in, masks of the active domains out."""
 
-from collections.abc import Mapping, Sequence
+import sys
+
+from univseg_ros import start
+
+if __name__ == '__main__':  # before what takes seconds to import
+    sys.exit(start.run('segmentation_node'))
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 import json
 from pathlib import Path
-import sys
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -25,6 +32,7 @@ from univseg_ros.diagnostics import (
 from univseg_ros.findings import Finding
 from univseg_ros.frame_worker import FrameSettings, FrameWorker
 from univseg_ros.image_input import ImageInput
+from univseg_ros.losses import total
 from univseg_ros.managed_node import ManagedNode, reported, run_node
 from univseg_ros.outputs import DomainOutputs, LabelInfo
 from univseg_ros.parameter_table import declare_all
@@ -51,11 +59,13 @@ class SegmentationNode(ManagedNode):
     lives while the node is active; between them lies a mailbox of one frame. So services answer
     while an inference runs, and the next frame is always the newest.
 
-    Raises rclpy's ParameterException where a parameter's value at start is not acceptable.
+    Several may live in one process, under names of their own: `options` are those of rclpy's Node
+    (namespace, parameter_overrides, cli_args …). Raises rclpy's ParameterException where a
+    parameter's value at start is not acceptable.
     """
 
-    def __init__(self) -> None:
-        super().__init__(NODE_NAME)
+    def __init__(self, node_name: str = NODE_NAME, **options: Any):
+        super().__init__(node_name, **options)
         self._segmenter: Segmenter | None = None
         self._sha256 = ''
         self._domains_were_default = False
@@ -77,7 +87,14 @@ class SegmentationNode(ManagedNode):
         """Load the model; where that fails, say why and stay unconfigured."""
         self._failure = ''
         try:
-            segmenter, domains = self._load()
+            segmenter, self._sha256 = self._prepared.result() if self._prepared else self._load()
+            if not self.context.ok():
+                raise RuntimeError('ROS was shut down')
+            domains = self._first_domains(segmenter)
+            # It may have been set while the model was loaded.
+            segmenter.inference_size = self._integer('inference_size') or None
+            self.get_logger().info(f'loaded {self._text("model")} on {segmenter.device}; it has '
+                                   f'{", ".join(segmenter.domains)}')
             # First here and last at the end: by it, bag_recorder knows the others from cameras.
             self._active_domains_publisher = self.create_lifecycle_publisher(
                 String, '~/active_domains', LATCHED_QOS)
@@ -126,26 +143,25 @@ class SegmentationNode(ManagedNode):
     def _domains_are_default(self) -> bool:
         return list(self._texts('active_domains')) in ([], FIRST_DOMAIN)
 
-    def _load(self) -> tuple[Segmenter, list[str]]:
-        """Return the model, warmed up, and the domains to begin with."""
-        if not self._text('model'):
-            raise ValueError('the parameter model is empty; expected the path of a model file')
-        path = Path(self._text('model')).expanduser()
-        segmenter = Segmenter.load(
-            path, device=self._text('device'), precision=self._text('precision'),
-            inference_size=self._integer('inference_size') or None)
-        domains = ([next(iter(segmenter.domains))] if self._domains_are_default()
-                   else self._texts('active_domains'))
-        reason = objection('active_domains', domains, segmenter.domains)
-        if reason:
+    def _first_domains(self, segmenter: Segmenter) -> list[str]:
+        """Return the domains to begin with; raise ValueError for one that is not the model's."""
+        if self._domains_are_default():
+            return [next(iter(segmenter.domains))]
+        domains = list(self._texts('active_domains'))
+        if reason := objection('active_domains', domains, segmenter.domains):
             raise ValueError(reason)
-        self._sha256 = sha256_of(path)
-        segmenter(np.zeros((*WARM_UP_SIZE, 3), np.uint8))
-        if not self.context.ok():
-            raise RuntimeError('ROS was shut down')
-        self.get_logger().info(
-            f'loaded {path} on {segmenter.device}; it has {", ".join(segmenter.domains)}')
-        return segmenter, domains
+        return domains
+
+    def _prepare(self) -> Callable[[], object] | None:
+        return None if self._segmenter else self._loading()
+
+    def _load(self) -> tuple[Segmenter, str]:
+        return self._loading()()
+
+    def _loading(self) -> Callable[[], tuple[Segmenter, str]]:
+        """Return what loads the model that the parameters name now."""
+        return partial(load, self._text('model'), self._text('device'), self._text('precision'),
+                       self._integer('inference_size'))
 
     def _close_outputs(self) -> None:
         for outputs in self._outputs.values():
@@ -168,6 +184,8 @@ class SegmentationNode(ManagedNode):
         for parameter in parameters:
             reason = objection(parameter.name, parameter.value, domains,
                                active=self._worker is not None)
+            if self._prepared is not None and _is_of_the_model(parameter.name):
+                reason = f'{parameter.name} cannot be set while the model is being loaded'
             if parameter.name.startswith('qos_overrides.') and self.has_parameter(parameter.name):
                 reason = f'{parameter.name} can only be given when the node starts'
             if reason:
@@ -232,6 +250,7 @@ class SegmentationNode(ManagedNode):
                     f'{asked or "the size of the images"}'))
         if self._worker is None:
             state = ('finalized: start it anew' if self._finalized else
+                     'loading the model' if self._prepared else
                      'unconfigured' if self._segmenter is None else 'inactive')
             findings.append(Finding(DiagnosticStatus.WARN, f'not active: the node is {state}'))
         else:
@@ -241,16 +260,39 @@ class SegmentationNode(ManagedNode):
             summary = self._worker.statistics.recent()
             values.update(frame_values(summary, self._worker.statistics.totals()))
             findings += frame_findings(summary, self._number('image_timeout'))
+            if self._worker.grey:
+                findings.append(Finding(DiagnosticStatus.OK, 'the images are grey, packed as YUV: '
+                                        f'{self._worker.grey}'))
+            lost = self._input.losses
+            values['images lost by the middleware'] = total([lost])
+            if told := lost.told('images'):
+                findings.append(Finding(DiagnosticStatus.WARN, told))
             if silence := self._input.silence():
                 findings.append(Finding(DiagnosticStatus.ERROR, silence))
         return findings, {**values, **memory_values(self._segmenter)}
+
+
+def _is_of_the_model(parameter: str) -> bool:
+    return parameter in PARAMETERS and PARAMETERS[parameter].changes == 'unconfigured'
+
+
+def load(model: str, device: str, precision: str, inference_size: int) -> tuple[Segmenter, str]:
+    """
+    Return the model of a file, warmed up, and the file's SHA-256; the rest is as in PARAMETERS.
+
+    Raises ValueError, or what Segmenter.load raises, where it cannot be used.
+    """
+    if not model:
+        raise ValueError('the parameter model is empty; expected the path of a model file')
+    path = Path(model).expanduser()
+    segmenter = Segmenter.load(path, device=device, precision=precision,
+                               inference_size=inference_size or None)
+    digest = sha256_of(path)
+    segmenter(np.zeros((*WARM_UP_SIZE, 3), np.uint8))
+    return segmenter, digest
 
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is interrupted; return the exit code."""
     return run_node(SegmentationNode, NODE_NAME, 'segmentation_node', DESCRIPTION, PARAMETERS,
                     args)
-
-
-if __name__ == '__main__':
-    sys.exit(main())

@@ -6,6 +6,7 @@ import signal
 
 import rclpy
 from rclpy.node import Node
+from univseg_ros.start import end_while_starting, ros_has_the_signals
 
 WAKE_UP = 1.0
 """Seconds after which a spinning node looks whether ROS was shut down."""
@@ -38,6 +39,7 @@ def ros_until_signal(args: list[str] | None = None) -> Iterator[None]:
     """
     signal.signal(signal.SIGINT, _interrupt_once)  # before rclpy's, which calls it
     rclpy.init(args=args)
+    ros_has_the_signals()
     try:
         yield
     except KeyboardInterrupt:
@@ -52,5 +54,6 @@ def ros_until_signal(args: list[str] | None = None) -> Iterator[None]:
 
 
 def _interrupt_once(*_: object) -> None:
+    end_while_starting()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     raise KeyboardInterrupt

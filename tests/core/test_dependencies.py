@@ -6,6 +6,9 @@ from pathlib import Path
 import re
 import sys
 
+from packaging.requirements import Requirement
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 NOT_IMPORTED = {
@@ -55,3 +58,15 @@ def test_nothing_is_imported_that_is_not_declared():
 
 def test_nothing_is_declared_that_is_not_imported():
     assert declared() - NOT_IMPORTED - set().union(*imported().values()) == set()
+
+
+@pytest.mark.parametrize(('python', 'numpy', 'fits'), [
+    ('3.10', '1.26.4', True), ('3.12', '2.3.1', False), ('3.12', '1.26.4', True),
+    ('3.14', '2.3.4', True), ('3.14', '1.26.4', False)])
+def test_the_constraints_keep_the_distributions_numpy(python, numpy, fits):
+    lines = (ROOT / 'constraints-ros.txt').read_text().splitlines()
+    requirements = [Requirement(line) for line in lines if not line.startswith('#')]
+    bounds = [each.specifier for each in requirements if each.name == 'numpy'
+              and each.marker.evaluate({'python_version': python})]
+    assert len(bounds) == 1
+    assert bounds[0].contains(numpy) is fits

@@ -15,6 +15,7 @@ from bag_files import (
 import cv2
 import numpy as np
 import pytest
+from rosbags.rosbag2 import Writer
 from univseg_core.cli import main
 from univseg_core.datasets import frames
 from univseg_core.datasets.frames import extract_frames, ExtractionSettings
@@ -234,6 +235,39 @@ def test_topics_that_cannot_be(tmp_path, capsys, arguments, expected):
                                        COMPRESSED: [compressed(0, jpeg(picture))]})
     assert extract([bag], tmp_path / 'out', *arguments) == 1
     assert f'univseg frames: {bag}: {expected}' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(('format_', 'data', 'codec'), [
+    ('h264', b'\x11', 'h264'), ('H.265', b'', 'H.265'),
+    ('bgr8; hevc compressed bgr8', b'', 'hevc'), ('', b'\0\0\0\1\x67', 'h264 or h265')])
+def test_packets_of_a_video_are_told_in_a_sentence(tmp_path, capsys, format_, data, codec):
+    (picture,) = pictures(1)
+    bag = write_bag(tmp_path / 'bag', {
+        '/video/compressed': [compressed(number, data, format_) for number in range(3)],
+        COMPRESSED: [compressed(0, jpeg(picture))]})
+    assert extract([bag], tmp_path / 'out', '--topic', '/video/compressed') == 1
+    told = capsys.readouterr()
+    assert told.out == ''
+    line = told.err.splitlines()[-1]  # behind the bar of progress
+    assert line.startswith(f'univseg frames: {bag}: /video/compressed: a packet of a video (')
+    assert codec in line
+    assert 'republish' in line
+    # Another topic is read all the same.
+    assert extract([bag], tmp_path / 'out', '--topic', '/video/compressed', '--topic',
+                   COMPRESSED) == 1
+    assert 'kept 1 of 1 frames' in capsys.readouterr().out
+
+
+def test_topics_of_video_packets_are_listed_with_what_to_do(tmp_path, capsys):
+    type_ = 'ffmpeg_image_transport_msgs/msg/FFMPEGPacket'
+    with Writer(tmp_path / 'bag', version=9) as writer:
+        connection = writer.add_connection('/video', type_, msgdef='uint8[] data',
+                                           rihs01='RIHS01_0')
+        writer.write(connection, 1, b'\0\1\0\0')
+    assert extract([tmp_path / 'bag'], tmp_path / 'out') == 1
+    assert (f'its image topics: none; /video ({type_}) holds packets of a video: make images of '
+            'it where it is played: ros2 run image_transport republish (in_transport ffmpeg,'
+            ) in capsys.readouterr().err
 
 
 def test_a_truncated_bag_gives_its_frames_and_then_an_error(tmp_path, capsys):

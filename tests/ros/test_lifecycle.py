@@ -348,3 +348,33 @@ def test_ctrl_c_twice_in_the_midst_of_a_computation_is_a_good_end(
             os.kill(robot.process.pid, signal.SIGINT)
             peer.handle_for(pause)
     robot.end(None)
+
+
+def test_services_are_answered_while_a_model_is_loaded(start, peer, model_file, tmp_path):
+    with fault(tmp_path, 'hold'):  # in which the warm-up waits
+        robot = Robot(start, peer, 'loading', '-p', f'model:={model_file}',
+                      run=(*FAULTY_NODE, str(tmp_path)))
+        robot.process.wait_for('segments')
+        assert robot.state() == UNCONFIGURED
+        assert robot.diagnostics()[1] == 'not active: the node is loading the model'
+        assert robot.set_parameter('max_rate', 5.0).successful
+        assert robot.set_parameter('inference_size', 64).successful
+        refusal = robot.set_parameter('model', 'another.univseg')
+        assert refusal.reason == 'model cannot be set while the model is being loaded'
+        assert not robot.change_state(CONFIGURE)
+    robot.wait_until_active()
+    assert robot.get_parameters(['model', 'max_rate']) == {'model': model_file, 'max_rate': 5.0}
+    assert robot.diagnostics()[2]['inference size'] == '64'
+    assert robot.change_state(DEACTIVATE)
+    assert robot.change_state(CLEANUP)
+    with fault(tmp_path, 'hold'):  # the same where a service asks for it
+        begin = robot.process.line_count()
+        answer = robot.begin_change_of_state(CONFIGURE)
+        robot.process.wait_for('segments', begin)
+        assert robot.get_parameter('max_rate') == 5
+        assert not answer.done()
+        assert robot.change_state(Transition.TRANSITION_UNCONFIGURED_SHUTDOWN)
+    peer.wait_until(answer.done, 'the answer to who configured it')
+    assert not answer.result().success
+    assert robot.state() == State.PRIMARY_STATE_FINALIZED
+    robot.end(signal.SIGINT)

@@ -178,3 +178,10 @@ def test_without_ros_the_package_says_what_is_missing():
     assert process.returncode == 1
     assert process.stderr.splitlines()[-1].startswith(
         'ModuleNotFoundError: univseg_ros needs ROS 2 (rclpy): source')
+
+
+def test_the_installation_beside_a_distribution_has_the_constraints():
+    text = (ROOT / 'docs' / 'ros.md').read_text(encoding='utf-8').replace('\\\n', '')
+    lines = re.findall(r'^pip install .*torch.*$', text, re.MULTILINE)
+    assert lines
+    assert all('-c src/univseg/constraints-ros.txt' in line for line in lines)

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from rclpy.parameter import Parameter
 from recording_robot import image_of
+from robot import LATCHED_QOS
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Header, String
+from univseg_ros.active_domains import ActiveDomains
 from univseg_ros.camera_topics import camera_topics, IMAGE
 from univseg_ros.messages import mask_message
 from univseg_ros.raw_subscriptions import RawSubscriptions
@@ -55,6 +57,50 @@ def test_other_types_are_left_alone(own_peer, subscribe):
     own_peer.wait_until(lambda: f'expected {IMAGE}' in subscriptions.silence(0.01).get(topic, ''),
                         'the reason')
     assert subscriptions.topics == []
+
+
+def test_the_confidence_of_a_domain_is_missed_while_it_is_active(own_peer, subscribe):
+    univseg = f'{own_peer.node.get_namespace()}/univseg'
+    topics = {domain: f'{univseg}/{domain}/confidence' for domain in ('outdoor', 'indoor')}
+    active_domains = own_peer.node.create_publisher(
+        String, f'{univseg}/active_domains', LATCHED_QOS)
+    active_domains.publish(String(data='["outdoor"]'))
+    domains = ActiveDomains(own_peer.node)
+    subscriptions, frames = subscribe(lambda: list(topics.values()), (IMAGE,), domains.may_come)
+
+    def silent_but_for(domain):
+        """Let a domain's confidence come for a while; return the topics that are silent then."""
+        known = len(frames)
+        end = time.monotonic() + 1
+        while len(frames) == known or time.monotonic() < end:
+            own_peer.publish_at_once(image_of(1), topics[domain], 5)
+            own_peer.handle_for(0.05)
+        return list(subscriptions.silence(0.5))
+
+    for topic in topics.values():
+        own_peer.publish_at_once(image_of(1), topic, 5)
+    own_peer.wait_until(lambda: len(subscriptions.topics) == 2, 'both')
+    assert silent_but_for('outdoor') == []
+    active_domains.publish(String(data='["outdoor", "indoor"]'))
+    own_peer.wait_until(lambda: domains.may_come(topics['indoor']), 'the news')
+    assert subscriptions.silence(0.5) == {}  # a moment ago, nothing was to come
+    assert silent_but_for('outdoor') == [topics['indoor']]
+    active_domains.publish(String(data='["indoor"]'))
+    own_peer.wait_until(lambda: not domains.may_come(topics['outdoor']), 'the news')
+    assert silent_but_for('indoor') == []
+    domains.close()
+    own_peer.node.destroy_publisher(active_domains)
+
+
+@pytest.mark.parametrize(('told', 'may_come'), [
+    ('["outdoor"]', True), ('["indoor"]', False), ('[]', False), ('{', True), ('3', True)])
+def test_of_whom_nothing_is_known_something_may_come(own_peer, told, may_come):
+    domains = ActiveDomains(own_peer.node)
+    domains._note('/univseg', String(data=told))
+    assert domains.may_come('/univseg/outdoor/confidence') is may_come
+    assert domains.may_come('/other/outdoor/confidence')
+    assert domains.may_come('/confidence')
+    domains.close()
 
 
 @pytest.mark.parametrize('own_peer', [{'use_sim_time': True}], indirect=True)

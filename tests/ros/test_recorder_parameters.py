@@ -1,6 +1,8 @@
 """The recorder's table of parameters, and what is said of values that cannot be."""
 
 import pytest
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, LivelinessPolicy, ReliabilityPolicy
+from univseg_core.bags.distributions import qos_text, this_distribution
 from univseg_core.recording.policies import POLICIES
 from univseg_ros.parameter_table import CHANGES
 from univseg_ros.recorder_parameters import objection, PARAMETERS
@@ -60,3 +62,19 @@ def test_what_is_in_use_stays():
     assert objection('policy', 'rate', configured=True, active=True).startswith(
         'policy can only be set while the node is not active')
     assert objection('image_timeout', 1.0, configured=True, active=True) == ''
+
+
+def test_the_numbers_of_qos_policies_are_those_of_rmw():
+    policies = {'history': HistoryPolicy, 'reliability': ReliabilityPolicy,
+                'durability': DurabilityPolicy, 'liveliness': LivelinessPolicy}
+    for name, enumeration in policies.items():
+        for policy in enumeration:
+            text = qos_text([{name: policy.name.lower()}], 'humble')
+            assert text == f'- {name}: {policy.value}'
+
+
+@pytest.mark.parametrize(('environment', 'distribution'), [
+    ('humble', 'humble'), ('kilted', 'kilted'), ('noetic', 'jazzy'), ('', 'jazzy')])
+def test_auto_is_the_distribution_of_the_environment(monkeypatch, environment, distribution):
+    monkeypatch.setenv('ROS_DISTRO', environment)
+    assert this_distribution() == distribution

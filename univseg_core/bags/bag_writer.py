@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 import time
 
+from univseg_core.bags.distributions import NEWEST
 from univseg_core.bags.mcap_writer import McapWriter
 from univseg_core.bags.metadata import write_metadata
 from univseg_core.bags.reading import in_order
@@ -30,21 +31,23 @@ class BagWriter:
     """
     A new bag in a folder of its own.
 
-    A new file begins after `split_size` bytes or `split_seconds`; 0 stands for no limit. Raises
-    OSError where the disk is full: the bag is then to be closed, with what it has.
+    A new file begins after `split_size` bytes or `split_seconds`; 0 stands for no limit. It is
+    written for rosbag2 of a ROS 2 `distribution`, and newer ones. Raises OSError where the disk is
+    full: the bag is then to be closed, with what it has.
     """
 
     reserve = McapWriter.reserve
     """The bytes that are held back for the bag's end."""
 
     def __init__(self, folder: Path, compression: str = '', split_size: int = 0,
-                 split_seconds: float = 0.0):
+                 split_seconds: float = 0.0, distribution: str = NEWEST):
         self.folder = folder
         self.finished: list[tuple[Path, Contents]] = []
         """The files that are closed, and what they hold."""
         self._compression = compression
         self._split_size = split_size
         self._split_seconds = split_seconds
+        self._distribution = distribution
         self._number = 0
         self._sizes: dict[Path, int] = {}
         self._finished_counts: Counter[str] = Counter()
@@ -143,7 +146,7 @@ class BagWriter:
     def _next_file(self) -> McapWriter:
         self._begin = time.monotonic()
         file = McapWriter(self.folder / f'{self.folder.name}_{self._number}{SUFFIX}',
-                          self._compression)
+                          self._compression, self._distribution)
         self._number += 1
         return file
 

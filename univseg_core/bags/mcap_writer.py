@@ -15,6 +15,13 @@ import struct
 from typing import BinaryIO
 
 from univseg_core.bags.compression import decompress, zstd
+from univseg_core.bags.distributions import (
+    METADATA_VERSIONS,
+    NEWEST,
+    qos_from_text,
+    qos_text,
+    TYPE_HASHES,
+)
 from univseg_core.bags.mcap import (
     CHANNEL,
     CHUNK,
@@ -96,8 +103,9 @@ class McapWriter:
     reserve = 1 << 20
     """Bytes of the disk that finishing a file may take: it has its summary."""
 
-    def __init__(self, path: Path, compression: str = ''):
+    def __init__(self, path: Path, compression: str = '', distribution: str = NEWEST):
         self._open(path, compression, os.O_CREAT | os.O_EXCL)
+        self.contents.distribution = distribution
         try:
             self._append([MAGIC, _record(HEADER, _text(PROFILE) + _text(LIBRARY))])
         except OSError:
@@ -152,8 +160,10 @@ class McapWriter:
             self._append([record])
             self._schemas[topic.type] = record
         number = len(self._channels) + 1
-        metadata = _text('offered_qos_profiles') + _text(topic.qos_text())
-        metadata += _text('topic_type_hash') + _text(topic.type_hash())
+        distribution = self.contents.distribution
+        metadata = _text('offered_qos_profiles') + _text(qos_text(topic.qos, distribution))
+        if METADATA_VERSIONS[distribution] >= TYPE_HASHES:
+            metadata += _text('topic_type_hash') + _text(topic.type_hash())
         record = _record(CHANNEL, struct.pack(
             '<HH', number, list(self._schemas).index(topic.type) + 1) + _text(topic.name)
             + _text('cdr') + struct.pack('<I', len(metadata)) + metadata)
@@ -315,8 +325,12 @@ class McapWriter:
             metadata = dict(zip(texts[2::2], texts[3::2], strict=True))
             self._channel_records.append(_record(opcode, content))
             self._channels[texts[0]] = number
-            self.contents.topics[texts[0]] = Topic.from_text(
-                texts[0], list(self._schemas)[schema - 1], metadata['offered_qos_profiles'])
+            qos, distribution = qos_from_text(metadata['offered_qos_profiles'])
+            self.contents.distribution = (
+                distribution if 'topic_type_hash' in metadata else 'humble')
+            topic = Topic(texts[0], list(self._schemas)[schema - 1], qos)
+            topic.type_hash()  # raises where there is no such type
+            self.contents.topics[topic.name] = topic
 
 
 def _is_zero(file: BinaryIO, at: int) -> bool:

@@ -1,16 +1,21 @@
-"""metadata.yaml of the bags that the recorder writes, as rosbag2 has it in Jazzy."""
+"""metadata.yaml of the bags that the recorder writes, as rosbag2 of a distribution has it."""
 
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from univseg_core.bags.distributions import (
+    DISTRIBUTION_NAME,
+    METADATA_VERSIONS,
+    NAMED_QOS,
+    qos_text,
+    TYPE_HASHES,
+)
 from univseg_core.bags.reading import METADATA
-from univseg_core.bags.topics import Contents, DISTRIBUTION, Topic
+from univseg_core.bags.topics import Contents, Topic
 from univseg_core.files import write_text
 from univseg_core.yaml_text import read_yaml
 import yaml
-
-VERSION = 9
 
 OWN = {'recorded_by': 'univseg_ros bag_recorder'}
 """What the metadata of the recorder's own bags say, and of no others."""
@@ -20,25 +25,29 @@ def write_metadata(folder: Path, files: Sequence[tuple[str, Contents]]) -> None:
     """
     Write the metadata of a bag, whole or not at all.
 
-    `files` are the names of the bag's MCAP files in order, and what they hold.
+    `files` are the names of the bag's MCAP files in order, and what they hold; the last one's
+    distribution is that of the bag.
     """
+    distribution = files[-1][1].distribution
+    version = METADATA_VERSIONS[distribution]
     topics = {name: topic for _, contents in files for name, topic in contents.topics.items()}
     counts = sum((contents.counts for _, contents in files), Counter())
     facts = {
-        'version': VERSION,
+        'version': version,
         'storage_identifier': 'mcap',
         **_times([contents for _, contents in files]),
         'topics_with_message_count': [
-            {'topic_metadata': _topic(topic), 'message_count': counts[name]}
+            {'topic_metadata': _topic(topic, distribution), 'message_count': counts[name]}
             for name, topic in topics.items()],
         # Of messages or files: the chunks of a file tell of their own.
         'compression_format': '',
         'compression_mode': '',
         'relative_file_paths': [name for name, _ in files],
         'files': [{'path': name, **_times([contents])} for name, contents in files],
-        'custom_data': OWN,
-        'ros_distro': DISTRIBUTION,
+        'custom_data': OWN,  # where the version knows of none, it is not looked at
     }
+    if version >= DISTRIBUTION_NAME:
+        facts['ros_distro'] = distribution
     _write(folder, facts)
 
 
@@ -74,10 +83,14 @@ def _write(folder: Path, facts: dict) -> None:
         {'rosbag2_bagfile_information': facts}, sort_keys=False))
 
 
-def _topic(topic: Topic) -> dict:
-    return {'name': topic.name, 'type': topic.type, 'serialization_format': 'cdr',
-            'offered_qos_profiles': list(topic.qos),
-            'type_description_hash': topic.type_hash()}
+def _topic(topic: Topic, distribution: str) -> dict:
+    version = METADATA_VERSIONS[distribution]
+    facts = {'name': topic.name, 'type': topic.type, 'serialization_format': 'cdr',
+             'offered_qos_profiles': (list(topic.qos) if version >= NAMED_QOS else
+                                      qos_text(topic.qos, distribution))}
+    if version >= TYPE_HASHES:
+        facts['type_description_hash'] = topic.type_hash()
+    return facts
 
 
 def _times(files: Sequence[Contents]) -> dict:

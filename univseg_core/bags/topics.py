@@ -1,19 +1,12 @@
 """What a recorded topic is, and what the files of a bag hold of it."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
 
+from univseg_core.bags.distributions import NEWEST, Qos
 from univseg_core.errors import UnivsegError
-from univseg_core.yaml_text import parse_yaml
-import yaml
-
-DISTRIBUTION = 'jazzy'
-"""The ROS 2 distribution of which the bags' metadata is."""
-
-Qos = Mapping[str, object]
-"""A QoS profile as metadata.yaml has it."""
 
 
 class RecordingError(UnivsegError):
@@ -28,17 +21,6 @@ class Topic:
     type: str
     qos: tuple[Qos, ...] = ()
 
-    @classmethod
-    def from_text(cls, name: str, type_: str, qos: str) -> 'Topic':
-        """Return a topic whose QoS profiles are given as `qos_text` has them."""
-        topic = cls(name, type_, tuple(parse_yaml(qos) or ()))
-        topic.type_hash()  # raises where there is no such type
-        return topic
-
-    def qos_text(self) -> str:
-        """Return the QoS profiles in YAML, as the files of a bag have them."""
-        return yaml.safe_dump(list(self.qos), sort_keys=False).strip()
-
     def type_hash(self) -> str:
         """Return the hash of the topic's type (REP 2011)."""
         return definition_of(self.type)[1]
@@ -46,8 +28,13 @@ class Topic:
 
 @dataclass
 class Contents:
-    """What a file of a bag holds: its topics, their messages, and their times in nanoseconds."""
+    """
+    What a file of a bag holds: its topics, their messages, and their times in nanoseconds.
 
+    It is written as rosbag2 of a ROS 2 `distribution` has it.
+    """
+
+    distribution: str = NEWEST
     topics: dict[str, Topic] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     begin: int | None = None

@@ -7,7 +7,8 @@ import json
 from pathlib import Path
 
 from tqdm import tqdm
-from univseg_core.bags.reading import Bag, BagError, IMAGE_TYPES
+from univseg_core.bags.mcap import Message
+from univseg_core.bags.reading import Bag, BagError, deserialise, IMAGE_TYPES
 from univseg_core.datasets.cache import claimed
 from univseg_core.datasets.frame_choice import (
     DUPLICATE,
@@ -21,6 +22,7 @@ from univseg_core.datasets.frame_files import Writer
 from univseg_core.datasets.manifest import KEPT, Manifest, Row
 from univseg_core.errors import UnivsegError
 from univseg_core.files import write_text
+from univseg_core.pictures.video import refusal, video_format, video_topics
 
 SETTINGS = 'settings.json'
 
@@ -111,7 +113,8 @@ def _chosen_topics(bag: Bag, topics: Sequence[str], report: Report) -> list[str]
     """Return those of the topics that have images; note the others."""
     types = bag.topics()
     images = sorted(topic for topic, type_ in types.items() if type_ in IMAGE_TYPES)
-    listed = f'its image topics: {", ".join(images) or "none"}'
+    videos = video_topics(types)
+    listed = f'its image topics: {", ".join(images) or "none"}{videos and f"; {videos}"}'
     if not topics:
         if len(images) != 1:
             report.problems.append(f'{bag.path}: expected one image topic, or --topic; {listed}')
@@ -134,9 +137,18 @@ def _extract(bag: Bag, folder: Path, topics: Sequence[str], settings: Extraction
     messages = tqdm(bag.messages(chosen, *window), bag.name, bag.count(chosen), unit='frame',
                     disable=not progress)
     judges = {topic: Judge(settings) for topic in chosen}
+    seen: set[str] = set()
     with Writer(folder, settings, manifest, report.add) as writer:
         for message in messages:
-            judge = judges[message.topic]
+            if message.topic not in seen:
+                seen.add(message.topic)
+                if codec := _video_format(message):
+                    report.problems.append(f'{bag.path}: {message.topic}: {refusal(codec)}')
+                    del judges[message.topic]
+            if not judges:
+                break
+            if (judge := judges.get(message.topic)) is None:
+                continue
             if row := manifest.known(bag.name, message.topic, message.time):
                 judge.recall(row)
                 report.known += 1
@@ -146,6 +158,13 @@ def _extract(bag: Bag, folder: Path, topics: Sequence[str], settings: Extraction
                     writer.write_anew(row, afresh.judge(bag.name, message)[1])
             else:
                 writer.write(*judge.judge(bag.name, message))
+
+
+def _video_format(message: Message) -> str:
+    try:
+        return video_format(deserialise(message))
+    except BagError:  # which is told of each message
+        return ''
 
 
 def _window(bag: Bag, settings: ExtractionSettings) -> tuple[int, int]:

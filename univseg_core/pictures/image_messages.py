@@ -14,6 +14,7 @@ from univseg_core.pictures.compressed import decode_file
 from univseg_core.pictures.encoded import JPEG_START, PNG_SIGNATURE
 from univseg_core.pictures.encodings import BAYER_PATTERNS, DEPTH_ENCODINGS, Encoding, ENCODINGS
 from univseg_core.pictures.images import ImageError, PNG_BIT_DEPTH
+from univseg_core.pictures.video import refusal, video_format
 
 Image: TypeAlias = Any
 """A message with the fields of sensor_msgs/Image."""
@@ -134,6 +135,8 @@ def _decompress(message: CompressedImage) -> np.ndarray:
     camera, _, rest = message.format.partition(';')
     in_file = rest.partition('compressed')[2].strip()
     _refuse_depth(message, camera)
+    if codec := video_format(message):
+        raise _error(message, refusal(codec))
     try:
         pixels = decode_file(bytes(message.data))
     except ImageError as error:

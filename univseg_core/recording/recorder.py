@@ -12,6 +12,7 @@ import time
 import traceback
 
 from univseg_core.bags.bag_writer import BagWriter
+from univseg_core.bags.distributions import NEWEST
 from univseg_core.recording.budget import Budget
 from univseg_core.recording.policies import KEPT, POLICIES, Policy, Verdict
 from univseg_core.recording.serialized_image import SerializedImage
@@ -36,7 +37,7 @@ REASONS = {
 
 @dataclass(frozen=True)
 class RecorderSettings:
-    """How bags are written; sizes in bytes, 0 stands for no limit."""
+    """How, and for which distribution, bags are written; sizes in bytes, 0 stands for no limit."""
 
     directory: Path
     name: str = 'camera'
@@ -44,6 +45,7 @@ class RecorderSettings:
     split_size: int = 0
     split_seconds: float = 0.0
     queue_size: int = 256 * 10**6
+    distribution: str = NEWEST
 
 
 @dataclass(frozen=True)
@@ -272,7 +274,8 @@ class Recorder:
         while folder.exists():  # a clock that was set back
             number += 1
             folder = settings.directory / f'{name}-{number}'
-        bag = BagWriter(folder, settings.compression, settings.split_size, settings.split_seconds)
+        bag = BagWriter(folder, settings.compression, settings.split_size, settings.split_seconds,
+                        settings.distribution)
         with self._changed:
             self._bag = bag
         self._in_bag.clear()

@@ -15,9 +15,11 @@ from recorded import (
     IMAGE,
     read_by_rosbags,
     read_by_us,
+    RELIABLE,
     SECOND,
     write,
 )
+from rosbags.rosbag2 import Reader
 from univseg_core.bags import bag_writer
 from univseg_core.bags.bag_writer import BagWriter, finish_bag, is_unfinished, MARKER
 from univseg_core.bags.topics import Topic
@@ -78,6 +80,46 @@ def test_the_metadata_says_what_rosbag2_wants_to_know(tmp_path, frames):
         'type_description_hash':
             'RIHS01_d31d41a9a4c4bc8eae9be757b0beed306564f7526c88ea6a4588fb9582527d47'}
     assert topics['/back']['topic_metadata']['offered_qos_profiles'] == list(BACK.qos)
+
+
+NUMBERS = {**RELIABLE, 'history': 3, 'reliability': 1, 'durability': 2, 'liveliness': 1}
+"""RELIABLE in rmw's numbers."""
+
+
+@pytest.mark.parametrize(('distribution', 'version', 'type_hash', 'ros_distro'), [
+    ('humble', 5, False, None), ('iron', 7, True, None), ('kilted', 9, True, 'kilted')])
+@pytest.mark.parametrize('killed', [False, True])
+def test_a_bag_is_written_as_a_distribution_reads_it(
+        tmp_path, frames, distribution, version, type_hash, ros_distro, killed):
+    bag = BagWriter(tmp_path / 'bag', distribution=distribution)
+    write(bag, frames)
+    bag.flush()
+    left = shutil.copytree(bag.folder, tmp_path / 'left')
+    bag.close()
+    if killed:
+        assert finish_bag(left) == (len(frames), [])
+        ros_distro = ros_distro and 'jazzy'  # what is known of it then
+    folder = left if killed else bag.folder
+    facts = facts_of(folder)
+    assert facts['version'] == version
+    assert facts.get('ros_distro') == ros_distro
+    topic = facts['topics_with_message_count'][0]['topic_metadata']
+    assert topic['name'] == '/front'
+    assert ('type_description_hash' in topic) is type_hash
+    content = (folder / 'bag_0.mcap').read_bytes()
+    assert (b'topic_type_hash' in content) is type_hash
+    assert (b'reliability: 1' in content) is (version < 9)
+    assert (b'reliability: reliable' in content) is (version == 9)
+    if version < 9:
+        assert topic['offered_qos_profiles'].encode() in content
+        assert yaml.safe_load(topic['offered_qos_profiles']) == [NUMBERS]
+    else:
+        assert topic['offered_qos_profiles'] == [RELIABLE]
+    with Reader(folder) as reader:
+        profile, = reader.connections[0].ext.offered_qos_profiles
+    assert (profile.reliability.name, profile.durability.name) == ('RELIABLE', 'VOLATILE')
+    assert read_by_rosbags(folder) == as_tuples(frames)
+    assert read_by_us(folder) == (as_tuples(frames), [])
 
 
 def test_compression_makes_bags_smaller(tmp_path):
