@@ -1,14 +1,13 @@
 """A domain: a place with its own label space."""
 
 from collections.abc import Sequence
-import colorsys
 from dataclasses import dataclass
 import re
 from typing import cast
-import zlib
 
 import numpy as np
 from univseg_core.errors import UnivsegError
+from univseg_core.palettes import distinct_colours
 
 IGNORE_INDEX = 255
 """Index of pixels without a class: void in a target, padding, unknown in a published mask."""
@@ -69,8 +68,7 @@ class Domain:
         """
         classes = tuple(classes)
         if palette is None:
-            first = zlib.crc32(str(name).encode()) / 2 ** 32
-            palette = distinct_colours(len(classes), first)
+            palette = distinct_colours(len(classes), str(name))
         colours = tuple(tuple(int(v) for v in colour) for colour in palette)
         # Of another length than three, __post_init__ refuses them.
         return cls(name, classes, cast(tuple[tuple[int, int, int], ...], colours))
@@ -90,14 +88,3 @@ class Domain:
     def from_dict(cls, values: dict) -> 'Domain':
         """Return the domain that `to_dict` wrote."""
         return cls.create(values['name'], values['classes'], values['palette'])
-
-
-def distinct_colours(count: int, first: float = 0.0) -> list[tuple[int, int, int]]:
-    """Return `count` RGB colours (0..255), hues (0..1) spread by the golden ratio from `first`."""
-    colours = []
-    for i in range(count):
-        hue = (first + i * 0.618034) % 1
-        saturation, value = ((0.85, 0.95), (0.55, 0.75), (0.95, 0.6))[i % 3]
-        red, green, blue = colorsys.hsv_to_rgb(hue, saturation, value)
-        colours.append((round(255 * red), round(255 * green), round(255 * blue)))
-    return colours

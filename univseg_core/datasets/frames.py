@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 import json
 from pathlib import Path
+from typing import Any
 
-from tqdm import tqdm
 from univseg_core.bags.reading import Bag, BagError, IMAGE_TYPES
 from univseg_core.datasets.cache import claimed
 from univseg_core.datasets.frame_choice import (
@@ -21,6 +21,7 @@ from univseg_core.datasets.frame_files import Writer
 from univseg_core.datasets.manifest import KEPT, Manifest, Row
 from univseg_core.errors import UnivsegError
 from univseg_core.files import write_text
+from univseg_core.progress import progress_bar
 
 SETTINGS = 'settings.json'
 
@@ -45,6 +46,14 @@ class Report:
         self.counts[key][outcome] += 1
         if outcome == UNREADABLE:
             self.examples.setdefault(key, why)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain JSON values: how many messages of each topic had which outcome."""
+        return {'topics': [{'bag': bag, 'topic': topic, 'messages': counts.total(),
+                            'kept': counts[KEPT], 'outcomes': dict(counts),
+                            'first_unreadable': self.examples.get((bag, topic))}
+                           for (bag, topic), counts in self.counts.items()],
+                'known': self.known, 'problems': self.problems}
 
     def text(self) -> str:
         """Return a line for each topic of each bag."""
@@ -131,8 +140,8 @@ def _extract(bag: Bag, folder: Path, topics: Sequence[str], settings: Extraction
     if not chosen:
         return
     window = _window(bag, settings)
-    messages = tqdm(bag.messages(chosen, *window), bag.name, bag.count(chosen), unit='frame',
-                    disable=not progress)
+    messages = progress_bar(bag.messages(chosen, *window), bag.name, bag.count(chosen),
+                            unit='frame', disable=not progress)
     judges = {topic: Judge(settings) for topic in chosen}
     with Writer(folder, settings, manifest, report.add) as writer:
         for message in messages:

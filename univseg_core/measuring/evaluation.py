@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from tqdm import tqdm
 from univseg_core.datasets.folders import read_sample, Sample
 from univseg_core.domains import Domain, IGNORE_INDEX
 from univseg_core.files import write_text
 from univseg_core.inference.segmenter import Segmenter
 from univseg_core.pictures.images import fit_size, resize_image, resize_label
+from univseg_core.progress import progress_bar
 
 Shown = Callable[[str, int, np.ndarray, np.ndarray, np.ndarray], None]
 """Takes a domain's name, an image's place, itself (H, W, 3), its truth and mask (H, W), uint8."""
@@ -138,9 +138,9 @@ def evaluate(segmenter: Segmenter, samples: Mapping[str, Sequence[Sample]], *,
         if protocol == 'paper':
             files = files[:PAPER_IMAGES]
         heads, nearest, nearest_of_all = (ConfusionCount(domain, absent) for _ in range(3))
-        for i, (image, truth) in enumerate(tqdm(
-                _one_ahead(files, domain), f'evaluate {name}', len(files), unit='image',
-                leave=False, disable=not progress)):
+        for i, (image, truth) in enumerate(progress_bar(
+                _one_ahead(files, domain), f'evaluate {name}', len(files), leave=False,
+                disable=not progress)):
             if protocol == 'paper':
                 height, width = truth.shape
                 size = fit_size(height, width, segmenter.card.image_size)
@@ -181,10 +181,14 @@ def table(rows: Mapping[str, Sequence[float]], domains: Sequence[str]) -> str:
           for title, values in rows.items())])
 
 
+def as_dict(results: Mapping[str, DomainResult]) -> dict[str, dict]:
+    """Return each domain's mIoU and class-wise IoU as plain JSON values."""
+    return {name: result.to_dict() for name, result in results.items()}
+
+
 def write_evaluation(path: Path, results: Mapping[str, DomainResult]) -> None:
     """Write each domain's mIoU and class-wise IoU as JSON."""
-    write_text(path, json.dumps({name: result.to_dict() for name, result in results.items()},
-                                indent=1))
+    write_text(path, json.dumps(as_dict(results), indent=1))
 
 
 def report(results: Mapping[str, DomainResult]) -> str:
