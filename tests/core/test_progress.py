@@ -11,6 +11,7 @@ import subprocess
 import sys
 import termios
 
+import numpy as np
 import pytest
 from univseg_core import progress
 from univseg_core.progress import is_quiet, Lines, LogHandler, progress_bar, quiet
@@ -47,6 +48,12 @@ def test_what_takes_no_time_has_its_last_line_alone(clock, capsys):
     assert line.startswith('quick: 100% 3/3 ')
     assert list(progress_bar('abc', 'passing', leave=False)) == ['a', 'b', 'c']
     assert told(capsys) == []
+
+
+def test_arrays_and_nothing_are_iterated_over(clock, capsys):
+    assert list(progress_bar(np.arange(2), 'array')) == [0, 1]
+    assert list(progress_bar([], 'none')) == []
+    assert [line.split(' [')[0] for line in told(capsys)] == ['array: 100% 2/2', 'none: 0image']
 
 
 def test_days_of_work_take_some_hundreds_of_lines(clock, capsys):
