@@ -150,8 +150,13 @@ def _domains(settings: Mapping[str, Any]) -> Iterable[str]:
         yield '\ndomains'
         yield from _facts({
             name: f'{len(domain.get("classes", []))} classes, {domain.get("labelled") or "all"} '
-                  f'labelled images of {domain.get("train", {}).get("images")}'
+                  f'labelled images of {_training_folders(domain)}'
             for name, domain in domains.items()})
+
+
+def _training_folders(domain: Mapping[str, Any]) -> str:
+    folders = [domain['train'], *domain.get('train_also', [])] if domain.get('train') else []
+    return ', '.join(str(folder.get('images')) for folder in folders) or str(domain.get('root'))
 
 
 def _settings(settings: Mapping[str, Any]) -> Iterable[str]:

@@ -150,6 +150,9 @@ def _kinds(kind: Any, metadata: Sequence[object] = ()) -> list[str]:
     if origin is list:
         (item,) = _kinds(parts[0])
         return [f'list of {item}s' if item.isalpha() else f'list of {item}']
+    if isinstance(kind, type) and issubclass(kind, Section):
+        return ['{' + ', '.join(f'{key}: {_values(field)}'
+                                for key, field in kind.model_fields.items()) + '}']
     if origin is tuple:
         return [f'[{", ".join(text for part in parts for text in _kinds(part))}]']
     words = {bool: 'true, false', int: 'int', float: 'float', str: 'text', NoneType: 'null'}

@@ -127,6 +127,6 @@ def _valid_keys(location: Sequence[str | int], model: type[Section]) -> list[str
 
 def section_of(annotation: Any) -> type[Section] | None:
     """Return the section that a field's annotation is, or is beside null; else None."""
-    kinds = () if get_origin(annotation) is dict else (annotation, *get_args(annotation))
+    kinds = () if get_origin(annotation) in (dict, list) else (annotation, *get_args(annotation))
     return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section)),
                 None)
