@@ -175,7 +175,7 @@ def test_it_tells_its_version(capsys):
 
 
 HEAVY = ('cv2', 'lightning_fabric', 'matplotlib', 'numpy', 'pydantic', 'sklearn', 'timm', 'torch',
-         'yaml')
+         'tqdm', 'yaml')
 
 
 @pytest.mark.parametrize('command', [(), *((command,) for command in COMMANDS)])

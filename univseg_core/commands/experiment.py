@@ -100,5 +100,6 @@ def run(options: argparse.Namespace) -> None:
         results.evaluate_by_the_papers_protocol()
     text = write_tables(experiment, results, root)
     report(options, {'table': rows(experiment, results), 'runs': results.runs()}, text)
-    print(f'{root}/{experiment.name}.md, .csv; by class: {experiment.name}_classes.md, .csv',
-          file=sys.stderr)
+    if not options.quiet:
+        print(f'{root}/{experiment.name}.md, .csv; by class: {experiment.name}_classes.md, .csv',
+              file=sys.stderr)
