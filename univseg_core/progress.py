@@ -119,6 +119,12 @@ def is_quiet() -> bool:
     return _quiet
 
 
+def say(text: str) -> None:
+    """Print a note on the way to stderr, above any bar; nothing within `quiet`."""
+    if not _quiet:
+        tqdm.write(text, file=sys.stderr)
+
+
 class LogHandler(logging.StreamHandler):
     """Writes log messages to stderr, above any bar."""
 

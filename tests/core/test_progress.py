@@ -14,7 +14,7 @@ import termios
 import numpy as np
 import pytest
 from univseg_core import progress
-from univseg_core.progress import is_quiet, Lines, LogHandler, progress_bar, quiet
+from univseg_core.progress import is_quiet, Lines, LogHandler, progress_bar, quiet, say
 
 
 @pytest.fixture
@@ -97,9 +97,12 @@ def test_nothing_is_shown_within_quiet_or_where_disabled(capsys):
         with quiet(False):
             assert is_quiet()
         assert list(progress_bar(range(3), 'tiny')) == [0, 1, 2]
+        say('nothing')
     assert list(progress_bar(range(3), 'tiny', disable=True)) == [0, 1, 2]
     assert not is_quiet()
     assert told(capsys) == []
+    say('a note')
+    assert told(capsys) == ['a note']
 
 
 PROGRAM = """

@@ -63,6 +63,7 @@ def add_to(command: Command) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Run the experiment, or list it, or print its table."""
+    from univseg_core.progress import say
     from univseg_core.research.execution import execute
     from univseg_core.research.plan import (
         check_settings,
@@ -100,6 +101,4 @@ def run(options: argparse.Namespace) -> None:
         results.evaluate_by_the_papers_protocol()
     text = write_tables(experiment, results, root)
     report(options, {'table': rows(experiment, results), 'runs': results.runs()}, text)
-    if not options.quiet:
-        print(f'{root}/{experiment.name}.md, .csv; by class: {experiment.name}_classes.md, .csv',
-              file=sys.stderr)
+    say(f'{root}/{experiment.name}.md, .csv; by class: {experiment.name}_classes.md, .csv')

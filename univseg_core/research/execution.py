@@ -13,7 +13,7 @@ import time
 from typing import IO
 
 from univseg_core.files import write_text
-from univseg_core.progress import is_quiet, progress_bar
+from univseg_core.progress import is_quiet, progress_bar, say
 from univseg_core.research.plan import ExperimentError, Run
 from univseg_core.training.interrupts import deferred_interrupts
 import yaml
@@ -59,7 +59,7 @@ def execute(runs: Sequence[Run], *, jobs: int = 1, devices: int | None = None,
             for run in ready[:jobs - len(running)]:
                 waiting.remove(run)
                 number = len(runs) - len(waiting)
-                log.info('%s (%d of %d)', run.folder, number, len(runs))
+                say(f'{run.folder} ({number} of {len(runs)})')
                 running[run] = _start(run, jobs > 1, devices, command)
             interrupted.wait(POLL_SECONDS)
             if interrupted.is_set():
