@@ -72,7 +72,7 @@ class Lines(Generic[Item]):
 
     def _tell(self, now: float) -> None:
         self._told = self._count
-        print(tqdm.format_meter(self._count, self._total, now - self._began, ncols=0,
+        print(tqdm.format_meter(self._count, self._total or 0, now - self._began, ncols=0,
                                 prefix=self._title or '', unit=self._unit,
                                 postfix=self._beside or None, initial=self._initial),
               file=sys.stderr, flush=True)
