@@ -50,9 +50,9 @@ def execute(runs: Sequence[Run], *, jobs: int = 1, devices: int | None = None,
     with deferred_interrupts() as interrupted, ExitStack() as stack:
         for folder in sorted({run.seed_folder for run in runs}):
             stack.enter_context(_claimed(folder))
-        bar = stack.enter_context(progress_bar(
-            total=len(runs), initial=len(finished), unit='run', smoothing=0, dynamic_ncols=True,
-            disable=jobs == 1))
+        bar = progress_bar(total=len(runs), initial=len(finished), unit='run', smoothing=0,
+                           dynamic_ncols=True, disable=jobs == 1)
+        stack.enter_context(bar)
         stack.callback(lambda: _stop(running.values()))
         while waiting or running:
             ready = [run for run in waiting if finished.issuperset(run.needs)]
