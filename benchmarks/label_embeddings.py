@@ -34,7 +34,6 @@ from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 import torch
 import torch.nn.functional as F
-from tqdm import tqdm
 from univseg_core.demo.scenes.worlds import WORLDS, write_worlds
 from univseg_core.domains import Domain
 from univseg_core.inference.segmenter import Segmenter
@@ -43,6 +42,7 @@ from univseg_core.method.label_embeddings import principal_label_embeddings
 from univseg_core.method.pixel_statistics import ClassSamples, PrincipalComponents, SAMPLED_CELLS
 from univseg_core.models.model_file import load_model, ModelCard
 from univseg_core.models.universal import ModelSpec, UniversalSegmenter
+from univseg_core.progress import progress_bar
 from univseg_core.reporting.run_tables import read_losses
 from univseg_core.settings.config import load_config
 from univseg_core.training.run import train
@@ -93,7 +93,7 @@ def cells_of(network: UniversalSegmenter, count: int, seed: int
              ) -> tuple[np.ndarray, np.ndarray]:
     """Return the features (n, C_F) float64 and the class (n,) of each cell of some images."""
     features, classes = [], []
-    for image, label in tqdm(street_images(count, seed), 'features', total=count, unit='image'):
+    for image, label in progress_bar(street_images(count, seed), 'features', count):
         with torch.no_grad():
             found = network.features(torch.from_numpy(image).permute(2, 0, 1)[None])[0]
         features.append(found.flatten(1).T.double().numpy())
@@ -189,7 +189,7 @@ def frame(options: argparse.Namespace) -> None:
         'label embeddings': lambda: [segmenter.label_embedding_mask(segmenter.encode(image), n)
                                      for n in names]}
     times: dict[str, list[float]] = {name: [] for name in ways}
-    for turn in tqdm(range(options.frames + 3), unit='frame'):
+    for turn in progress_bar(range(options.frames + 3), unit='frame'):
         for name, way in ways.items():
             start = time.perf_counter()
             way()

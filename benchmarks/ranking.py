@@ -21,7 +21,6 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import spearmanr
 import torch
-from tqdm import tqdm
 from univseg_core.batches.parts import samples_of, with_labels
 from univseg_core.batches.splits import choose_labelled
 from univseg_core.datasets.folders import read_sample, Sample
@@ -29,6 +28,7 @@ from univseg_core.domains import IGNORE_INDEX
 from univseg_core.inference.segmenter import Segmenter
 from univseg_core.labelling.ranking import cell_uncertainty, choose_among, view_frame
 from univseg_core.pictures.images import read_image
+from univseg_core.progress import progress_bar
 from univseg_core.settings.config import load_config, RunConfig
 from univseg_core.training.run import train
 
@@ -71,7 +71,7 @@ def errors(options: argparse.Namespace, config: RunConfig) -> None:
     for path in options.models:
         segmenter = Segmenter.load(path)
         rows = np.array([_measures_and_errors(segmenter, options.domain, sample)
-                         for sample in tqdm(samples[:options.images], leave=False)])
+                         for sample in progress_bar(samples[:options.images], leave=False)])
         cells = [', '.join(f'{spearmanr(column, rows[:, error]).statistic:.2f}'
                            for error in (-2, -1)) for column in rows.T[:-2]]
         print(f'| {path} | {" | ".join(cells)} |', flush=True)
@@ -135,7 +135,7 @@ def _ranked(model: Path, name: str, first: Sequence[Sample], others: Sequence[Sa
     """Return the samples that `univseg rank --labelled` chooses of the others."""
     segmenter = Segmenter.load(model)
     views, known = ([view_frame(segmenter, read_image(sample.image), name)
-                     for sample in tqdm(part, leave=False)] for part in (others, first))
+                     for sample in progress_bar(part, leave=False)] for part in (others, first))
     return [others[choice.index] for choice in choose_among(views, count, known)]
 
 

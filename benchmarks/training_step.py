@@ -35,7 +35,6 @@ import time
 
 import torch
 import torch.nn.functional as F
-from tqdm import tqdm
 from univseg_core.batches import stores
 from univseg_core.batches.curriculum import Curriculum
 from univseg_core.batches.dataset import load_data
@@ -57,6 +56,7 @@ from univseg_core.models.model_file import load_model, ModelCard
 from univseg_core.models.tensor_files import save_tensors
 from univseg_core.models.universal import ModelSpec, UniversalSegmenter, upsample
 from univseg_core.pictures.images import fit_size, read_image, resize_image
+from univseg_core.progress import progress_bar
 from univseg_core.reporting.run_tables import read_losses
 from univseg_core.settings.config import load_config, RunConfig
 from univseg_core.training.optimisation import new_optimizer
@@ -243,7 +243,7 @@ def parts(config: RunConfig, batch: Batch,
 def measured(ways: Mapping[str, Callable[[], None]], rounds: int) -> dict[str, list[float]]:
     """Return each part's seconds of CPU time in every round; a first round is not counted."""
     times: dict[str, list[float]] = {name: [] for name in ways}
-    for turn in tqdm(range(rounds + 1), 'parts', unit='round'):
+    for turn in progress_bar(range(rounds + 1), 'parts', unit='round'):
         for name, way in ways.items():
             start = time.process_time()
             way()
@@ -265,7 +265,7 @@ def entropies_of_model(network: UniversalSegmenter, card: ModelCard,
     """Return what `mean_entropies` does, as the mean over images, by a trained model."""
     labels = {name: network.label_embeddings(name) for name in network.domains}
     found = []
-    for image in tqdm(images, 'model', unit='image'):
+    for image in progress_bar(images, 'model'):
         pixels = read_image(image)
         pixels = resize_image(pixels, *fit_size(*pixels.shape[:2], card.image_size))
         with torch.inference_mode():

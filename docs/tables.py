@@ -56,7 +56,7 @@ def configuration_keys() -> str:
 
 def limits() -> str:
     """Return what files may cost."""
-    from univseg_core.limits import LIMITS
+    from univseg_core.files.limits import LIMITS
     return table('variable,default,the limit of', (
         (code(limit.variable), f'{limit.default} {limit.unit}', limit.meaning)
         for limit in LIMITS))

@@ -1,9 +1,12 @@
 """The `univseg` command."""
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+import difflib
 import logging
 import os
+from pathlib import Path
+import re
 import sys
 
 from univseg_core.commands import (
@@ -17,6 +20,8 @@ from univseg_core.commands import (
     scenes,
     training,
 )
+from univseg_core.commands.options import add_common, add_loudness
+from univseg_core.commands.output import prepare_streams
 from univseg_core.errors import UnivsegError
 
 EXAMPLES = """examples:
@@ -30,12 +35,12 @@ EXAMPLES = """examples:
   univseg train my.yaml --run runs/b training.steps=500 change a setting
   univseg config explain training                       what the settings mean
   univseg evaluate runs/b                               mIoU of each domain and class
-  univseg predict photos/ --model runs/b/model.univseg --domain outdoor
+  univseg predict photos/ --model runs/b --domain outdoor
 
   # from the robot's bags to a better model
   univseg frames drive_1 drive_2 --out frames           the images of ROS 2 bags, to learn from
-  univseg rank yard.univseg frames/ --domain outdoor    frames most worth labelling
-  univseg prelabel yard.univseg frames/ --domain outdoor --out to_correct
+  univseg rank frames/ --model yard.univseg --domain outdoor    those most worth labelling
+  univseg prelabel frames/ --model yard.univseg --domain outdoor --out to_correct
   univseg import-labels to_correct/labels --frames frames/ --model yard.univseg \\
     --domain outdoor --out yard/train                   when a person has corrected them
 
@@ -43,8 +48,30 @@ EXAMPLES = """examples:
   univseg experiment table2                             the paper's Table 2
   univseg figure panels runs/a runs/b                   image, truth and two models' masks
 
-`univseg COMMAND --help` has the options and examples of each command.
+`univseg COMMAND --help` has the options and examples of each command. All take --json, to report
+for programs, --quiet and --verbose.
 """
+
+log = logging.getLogger(__name__)
+
+
+class Grammar(argparse.ArgumentParser):
+    """A grammar that says what may have been meant."""
+
+    suggest_on_error = False  # Python 3.14's own suggestions
+
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        try:
+            super()._check_value(action, value)
+        except argparse.ArgumentError as error:
+            error.message += did_you_mean(str(value), map(str, action.choices or ()))
+            raise
+
+
+def did_you_mean(text: str, known: Iterable[str]) -> str:
+    """Return a question after what is most like a text, '' where nothing is."""
+    near = difflib.get_close_matches(text.lower(), [*known], 1)
+    return f'; did you mean {near[0]}?' if near else ''
 
 
 class Version(argparse.Action):
@@ -58,10 +85,11 @@ class Version(argparse.Action):
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line's grammar."""
-    top = argparse.ArgumentParser(
+    top = Grammar(
         prog='univseg', epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
         description='One semantic segmentation model for every place a robot works in.')
     top.add_argument('--version', action=Version, nargs=0, help='print which version this is')
+    add_loudness(top)
     commands = top.add_subparsers(dest='command', required=True, metavar='COMMAND')
 
     def command(name: str, run: Callable[[argparse.Namespace], None] | None, text: str,
@@ -70,7 +98,9 @@ def parser() -> argparse.ArgumentParser:
         sub = group.add_parser(name, help=text, description=f'{text[0].upper()}{text[1:]}.',
                                epilog=examples,
                                formatter_class=argparse.RawDescriptionHelpFormatter)
-        sub.set_defaults(run=run)
+        sub.set_defaults(run=run, grammar=sub)
+        if run is not None:
+            add_common(sub)
         return sub
 
     # What a command needs beyond its options is imported when it runs: a robot, which has none of
@@ -82,24 +112,42 @@ def parser() -> argparse.ArgumentParser:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Return the options; settings (KEY=VALUE) may stand before and after other options."""
-    grammar = parser()
-    options, rest = grammar.parse_known_args(arguments)
-    if any(text.startswith('-') or '=' not in text for text in rest) or (
-            rest and 'overrides' not in options):
-        grammar.error(f'unrecognized arguments: {" ".join(rest)}')
-    if rest:
+    """Return the options; settings (KEY=VALUE) and paths may stand before and after others."""
+    options, rest = parser().parse_known_args(arguments)
+    if any(text.startswith('-') for text in rest):
+        unknown = next(text for text in rest if text.startswith('-')).partition('=')[0]
+        known = re.findall(r'--[\w-]+', options.grammar.format_usage())
+        options.grammar.error(
+            f'unrecognized arguments: {" ".join(rest)}{did_you_mean(unknown, known)}')
+    if rest and 'paths' in options:
+        options.paths += map(Path, rest)
+    elif rest and 'overrides' in options and all('=' in text for text in rest):
         options.overrides += rest
+    elif rest:
+        options.grammar.error(f'unrecognized arguments: {" ".join(rest)}')
     return options
+
+
+def prepare_logging(options: argparse.Namespace, handler: logging.Handler) -> None:
+    """Let the log say as much as is asked for."""
+    level = logging.WARNING if options.quiet else logging.INFO
+    form = '%(asctime)s %(name)s: %(message)s' if options.verbose else '%(message)s'
+    logging.basicConfig(level=level, format=form, handlers=[handler])
+    logging.getLogger('lightning_fabric').setLevel(logging.WARNING)
+    if options.verbose:
+        logging.getLogger('univseg_core').setLevel(logging.DEBUG)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status. What the user can mend prints no traceback."""
-    logging.basicConfig(level=logging.INFO, format='%(message)s')
-    logging.getLogger('lightning_fabric').setLevel(logging.WARNING)
+    prepare_streams()
     options = parse(arguments)
+    from univseg_core import progress  # not for --help: it takes a while
+
+    prepare_logging(options, progress.LogHandler())
     try:
-        options.run(options)
+        with progress.quiet(options.quiet):
+            options.run(options)
         sys.stdout.flush()
     except KeyboardInterrupt:
         return 130
@@ -107,6 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except (UnivsegError, OSError) as error:
+        log.debug('what led to it:', exc_info=True)
         print(f'univseg {options.command}: {error}', file=sys.stderr)
         return 1
     return 0

@@ -1,9 +1,11 @@
 """The `univseg` command: what it writes and prints, and how it says that something is wrong."""
 
 from importlib.metadata import entry_points, version
+import io
 import json
 import os
 from pathlib import Path
+import shutil
 import subprocess
 import sys
 
@@ -11,11 +13,12 @@ import numpy as np
 import pytest
 from tiny_worlds import INDOOR, random_image, TRAIN, VALIDATION
 from univseg_core.cli import main
-from univseg_core.commands import training
+from univseg_core.commands import labelling, options, training
 from univseg_core.inference.segmenter import Segmenter
 from univseg_core.models.model_file import load_model
 from univseg_core.pictures import images
 from univseg_core.pictures.images import read_image, read_label, write_png
+import yaml
 
 COMMANDS = ('train', 'evaluate', 'predict', 'info', 'curves', 'config', 'baselines', 'scenes',
             'figure', 'experiment', 'data', 'frames', 'rank', 'prelabel', 'import-labels')
@@ -117,6 +120,53 @@ def test_train_is_told_of_its_processes(monkeypatch, values, write_config, tmp_p
     assert capsys.readouterr().out == ''
 
 
+@pytest.mark.parametrize(('arguments', 'question'), [
+    (['trian', 'my.yaml'], 'did you mean train?'),
+    (['Predict'], 'did you mean predict?'),
+    (['import_labels'], 'did you mean import-labels?'),
+    (['figure', 'panel'], 'did you mean panels?'),
+    (['config', 'shwo'], 'did you mean show?'),
+    (['evaluate', 'run', '--protocol', 'papr'], 'did you mean paper?'),
+    (['train', 'my.yaml', '--devics', '2'], 'did you mean --devices?'),
+    (['train', 'my.yaml', '--devics=2'], 'did you mean --devices?'),
+])
+def test_what_is_mistyped_gets_a_question(capsys, arguments, question):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.rstrip().endswith(question)
+
+
+def test_what_is_like_nothing_gets_none(capsys):
+    with pytest.raises(SystemExit):
+        main(['fly'])
+    assert 'did you mean' not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('command', ['rank', 'prelabel'])
+@pytest.mark.parametrize('arguments', [
+    ['frames', '--model', 'a.univseg'], ['--model', 'a.univseg', 'frames'],
+    ['a.univseg', 'frames'], ['a.univseg', '--out', 'x', 'frames']])
+def test_a_model_is_named_by_an_option_or_before_the_frames(monkeypatch, command, arguments):
+    seen = []
+    monkeypatch.setattr(labelling, f'_{command}', seen.append)
+    assert main([command, '--domain', 'yard', '--out', 'x', *arguments]) == 0
+    assert options.model_and_frames(seen[0]) == (Path('a.univseg'), Path('frames'))
+
+
+@pytest.mark.parametrize('arguments', [
+    ['rank', 'frames', '--domain', 'yard'],
+    ['rank', 'a', 'b', 'c', '--domain', 'yard'],
+    ['rank', 'a', 'b', '--model', 'c', '--domain', 'yard'],
+    ['evaluate'], ['evaluate', 'run', '--model', 'a'], ['info'], ['info', 'a', '--model', 'b'],
+])
+def test_a_model_is_named_once(capsys, arguments):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    assert '--model' in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_it_tells_its_version(capsys):
     with pytest.raises(SystemExit) as stopped:
         main(['--version'])
@@ -125,7 +175,7 @@ def test_it_tells_its_version(capsys):
 
 
 HEAVY = ('cv2', 'lightning_fabric', 'matplotlib', 'numpy', 'pydantic', 'sklearn', 'timm', 'torch',
-         'yaml')
+         'tqdm', 'yaml')
 
 
 @pytest.mark.parametrize('command', [(), *((command,) for command in COMMANDS)])
@@ -203,6 +253,33 @@ def test_predict_writes_a_mask_and_an_overlay_of_every_image(worlds, model, tmp_
         assert overlay.shape[1] == mask.shape[1]
 
 
+def test_predict_skips_and_counts_what_it_cannot_read(worlds, finished_run, tmp_path, capsys,
+                                                     caplog):
+    """A run folder names its model, as everywhere."""
+    folder, out = tmp_path / 'images', tmp_path / 'out'
+    shutil.copytree(worlds / 'indoor' / 'validation' / 'image', folder)
+    (folder / '01.png').write_bytes(b'no image')
+    (folder / '99.jpg').write_bytes(b'')
+    command = ['predict', str(folder), '--model', str(finished_run[0]), '--domain', 'indoor',
+               '--out', str(out), '--device', 'cpu']
+    assert main(command) == 0
+    assert capsys.readouterr().out == (
+        f'{VALIDATION - 1} masks and overlays in {out}; 2 images cannot be read and are '
+        'skipped\n')
+    assert f'{folder / "01.png"}: not a readable image' in caplog.text
+    assert len(list(out.iterdir())) == 2 * (VALIDATION - 1)
+    assert main([*command, '--json']) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told['skipped'] == [str(folder / '01.png'), str(folder / '99.jpg')]
+    assert len(told['images']) == VALIDATION - 1
+
+
+def test_predict_of_images_none_of_which_can_be_read_fails(model, tmp_path, capsys):
+    (tmp_path / 'a.png').write_bytes(b'')
+    assert main(['predict', str(tmp_path), '--model', str(model), '--domain', 'indoor']) == 1
+    assert 'none of 1 images can be read' in capsys.readouterr().err
+
+
 def test_predict_labels_any_image_in_any_label_space(worlds, model, tmp_path):
     """Outdoor images in the classes of indoor, by the nearest label embedding."""
     images = worlds / 'outdoor' / 'validation' / 'image'
@@ -212,6 +289,27 @@ def test_predict_labels_any_image_in_any_label_space(worlds, model, tmp_path):
     for path in images.iterdir():
         expected = segmenter.label_embedding_mask(segmenter.encode(read_image(path)), 'indoor')
         assert np.array_equal(read_label(tmp_path / f'{path.stem}_mask.png', INDOOR), expected)
+
+
+def test_evaluate_prints_json(finished_run, model, capsys):
+    folder, _ = finished_run
+    figures = json.loads((folder / 'evaluation.json').read_text())
+    for arguments in ([str(folder)], ['--model', str(folder)],
+                      ['--model', str(model), '--config', str(folder / 'config.yaml')]):
+        assert main(['evaluate', '--json', *arguments]) == 0
+        assert json.loads(capsys.readouterr().out) == figures
+
+
+def test_train_prints_json_and_nothing_else(finished_run, capsys):
+    """A finished run that is started again measures and reports."""
+    folder, _ = finished_run
+    copy = folder.parent / 'again'
+    shutil.copytree(folder, copy)
+    assert main(['train', str(folder / 'config.yaml'), '--run', str(copy), '--json']) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told['run'] == str(copy)
+    assert told['evaluation'] == json.loads((folder / 'evaluation.json').read_text())
+    assert str(copy / 'model.univseg') in told['files']
 
 
 def test_evaluate_measures_by_the_papers_protocol(finished_run, tmp_path, capsys):
@@ -276,6 +374,72 @@ def test_settings_that_are_wrong_are_all_named(capsys, values, write_config):
     assert error.startswith('univseg train: ')
     assert 'training.step: unknown key; did you mean steps?' in error
     assert 'model.width: ' in error
+
+
+@pytest.fixture
+def run_printing_in(monkeypatch):
+    """Return a function that runs `univseg` on streams of an encoding: status, output, errors."""
+    def run(encoding, *arguments):
+        streams = [io.TextIOWrapper(io.BytesIO(), encoding) for _ in range(2)]
+        for name, stream in zip(('stdout', 'stderr'), streams, strict=True):
+            monkeypatch.setattr(sys, name, stream)
+        status = main(list(arguments))
+        for stream in streams:
+            stream.flush()
+        return status, *(stream.buffer.getvalue() for stream in streams)
+    return run
+
+
+def test_on_an_ascii_terminal_texts_are_spelt_out(run_printing_in):
+    status, output, _ = run_printing_in('ascii', 'config', 'explain', 'training.steps')
+    assert status == 0
+    assert b'int >= 1' in output
+    status, _, errors = run_printing_in('ascii', 'config', 'explain', 'training.größe')
+    assert status == 1
+    assert errors.startswith(b'univseg config: training.grosse: unknown key')
+
+
+@pytest.mark.parametrize('encoding', ['ascii', 'latin-1'])
+def test_what_may_become_a_file_loses_nothing(run_printing_in, values, write_config, encoding):
+    outdoor = values['domains']['outdoor']
+    outdoor['classes'] = ['straße', '天', *outdoor['classes'][2:]]
+    config = str(write_config(values))
+    status, output, _ = run_printing_in(encoding, 'config', 'show', config)
+    assert status == 0
+    shown = yaml.safe_load(output.decode('ascii'))
+    assert shown['domains']['outdoor']['classes'] == outdoor['classes']
+    for each in (encoding, 'utf-8'):
+        status, output, _ = run_printing_in(each, 'config', 'show', config, '--json')
+        assert json.loads(output.decode(each)) == shown
+    assert 'straße' in output.decode()
+
+
+def test_a_name_that_is_no_text_is_told(run_printing_in):
+    """Linux's names are bytes; this one is no UTF-8."""
+    assert run_printing_in('utf-8', 'info', os.fsdecode(b'no\xff.univseg')) == (
+        1, b'', b'univseg info: no?.univseg: no such file or folder\n')
+
+
+def test_quiet_leaves_results_and_errors(tmp_path, capsys):
+    worlds = ('--train', '2', '--validation', '1')
+    assert main(['scenes', str(tmp_path / 'a'), *worlds]) == 0
+    assert capsys.readouterr().err.startswith('scenes: 100% 6/6')
+    for place in (('--quiet', 'scenes'), ('scenes', '-q')):
+        assert main([*place, str(tmp_path / '-'.join(place)), *worlds]) == 0
+        assert capsys.readouterr() == ('', '')
+    assert_fails(capsys, ['scenes', '--quiet', tmp_path / 'a', *worlds], 'is already there')
+    assert main(['scenes', str(tmp_path / 'b'), *worlds, '--json', '--labelled', '1']) == 0
+    assert json.loads(capsys.readouterr().out) == {str(tmp_path / 'b' / world): {
+        'train': 1, 'unlabelled': 1, 'validation': 1} for world in ('outdoor', 'indoor')}
+
+
+def test_verbose_tells_what_led_to_an_error():
+    result = subprocess.run(
+        [sys.executable, '-m', 'univseg_core', 'config', 'explain', 'none', '-v'],
+        capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert 'Traceback' in result.stderr
+    assert result.stderr.splitlines()[-1].startswith('univseg config: ')
 
 
 def test_an_interrupt_exits_as_shells_expect(monkeypatch, model, worlds, capsys):

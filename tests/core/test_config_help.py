@@ -1,5 +1,6 @@
 """What is told of a configuration's keys: all of them, and as the sections have them."""
 
+import json
 import re
 from typing import get_args, get_origin
 
@@ -153,6 +154,9 @@ def test_the_commands_print_them(config, values, write_config, capsys):
     assert set(KEYS) <= set(capsys.readouterr().out.split())
     assert main(['config', 'explain', 'training.steps']) == 0
     assert capsys.readouterr().out.strip() == explain('training.steps')
+    assert main(['config', 'explain', 'training.steps', '--json']) == 0
+    (key,) = json.loads(capsys.readouterr().out)
+    assert key == KEYS['training.steps']._asdict()
 
 
 @pytest.mark.parametrize(('arguments', 'message'), [

@@ -99,6 +99,35 @@ def test_further_folders_are_unlabelled(load, worlds):
     assert d.unlabelled[TRAIN:] == [Sample(more / f'{i:02}.png') for i in range(VALIDATION)]
 
 
+def test_several_training_folders_are_one_list(values, write_config, worlds, tmp_path):
+    """Old labels beside new ones, of other names; each image keeps its own label map."""
+    new = tmp_path / 'new'
+    for part in ('image', 'label'):
+        for path in (worlds / 'outdoor' / 'train' / part).iterdir():
+            (new / part).mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, new / part / f'0{path.name}')
+    values['domains']['outdoor'] |= {'labelled': None, 'train_also': [
+        {'images': str(new / 'image'), 'labels': str(new / 'label')}]}
+    d = load_data(load_config(write_config(values)))['outdoor']
+    assert names(d.labelled) == sorted([f'{i:02}.png' for i in range(TRAIN)]
+                                       + [f'0{i:02}.png' for i in range(TRAIN)])
+    assert {s.image.parent for s in d.labelled} == {
+        worlds / 'outdoor' / 'train' / 'image', new / 'image'}
+    assert all(s.label == s.image.parents[1] / 'label' / s.image.name for s in d.labelled)
+
+    (new / 'image' / '000.png').rename(new / 'image' / '00.png')
+    (new / 'label' / '000.png').rename(new / 'label' / '00.png')
+    with pytest.raises(DataError, match=r'domains.outdoor.train_also: .*/00.png and .*/00.png '
+                                        'have the same name'):
+        load_data(load_config(write_config(values)))
+
+
+def test_further_training_folders_are_not_for_a_data_set(load, tmp_path):
+    with pytest.raises(ConfigError, match='train_also: only beside train'):
+        load('domains.outdoor.dataset=camvid', f'domains.outdoor.root={tmp_path}',
+             f'domains.outdoor.train_also=[{{images: {tmp_path}, labels: {tmp_path}}}]')
+
+
 def test_the_seed_decides_what_is_labelled(load):
     same, again, other = (load_data(load(f'training.seed={seed}'))['outdoor'].labelled
                           for seed in (0, 0, 1))

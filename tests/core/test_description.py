@@ -133,6 +133,22 @@ def test_a_run_in_progress_tells_the_time_left(run):
     assert '0:01:10' in text
 
 
+def test_speed_is_that_of_one_stretch(run):
+    """Rows are of as many steps: 16 crops in 1 s and 24 in 3 s are 10 images/s, not 12."""
+    rows = [(step, 1000, 0.001) for step in range(1, 6)]  # which is longer ago
+    rows += [(step, 16, 1) if step % 2 else (step, 8, 3) for step in range(6, 16)]
+    (run / 'log.csv').write_text('\n'.join(
+        ['step,images_per_second,seconds_per_step',
+         *(f'{10 * step},{images},{seconds}' for step, images, seconds in rows), '']))
+    told = describe(run)
+    assert told['seconds_per_step'] == pytest.approx(2)
+    assert told['images_per_second'] == pytest.approx(10)
+    text = as_text(told)
+    assert '2 s a step, 10 images/s' in text
+    assert 'images_per_second' not in text
+    assert 'seconds_per_step' not in text
+
+
 def test_a_run_that_prepares_its_label_embeddings(run):
     forget(run, 'model.univseg', 'best.univseg', 'checkpoint.safetensors', 'log.csv',
            'validation.csv', 'label_embeddings.safetensors', 'supervised/indoor')

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from univseg_core.domains import distinct_colours, Domain, DomainError
+from univseg_core.domains import Domain, DomainError
 
 CLASSES = ['road', 'car']
 
@@ -45,14 +45,6 @@ def test_palettes_that_do_not_fit_are_refused(palette, message):
 @pytest.mark.parametrize('count', [1, 255])
 def test_the_fewest_and_the_most_classes(count):
     assert len(Domain.create('a', [f'c{i}' for i in range(count)]).palette) == count
-
-
-@pytest.mark.parametrize('count', [1, 2, 40])
-def test_made_colours_are_distinct_and_valid(count):
-    colours = distinct_colours(count)
-    assert len(set(colours)) == count
-    assert all(0 <= value <= 255 for colour in colours for value in colour)
-    assert colours == distinct_colours(count)
 
 
 def test_a_mask_is_coloured_and_unknown_is_black():

@@ -1,5 +1,7 @@
 """`univseg frames`: which images of bags become frames, and their manifest."""
 
+import json
+
 from bag_files import (
     BEGIN,
     compressed,
@@ -84,6 +86,11 @@ def test_frames_their_names_and_manifest(bag, tmp_path, capsys):
     for row, picture in zip(rows, pictures(6), strict=True):
         assert np.array_equal(read_image(out / row.file), picture)
     assert 'kept 6 of 6' in capsys.readouterr().out
+    assert extract([bag], out, '--topic', TOPIC, '--format', 'png', '--json') == 0
+    assert json.loads(capsys.readouterr().out) == {
+        'folder': str(out), 'known': 6, 'problems': [], 'topics': [{
+            'bag': 'drive', 'topic': TOPIC, 'messages': 6, 'kept': 6, 'outcomes': {'kept': 6},
+            'first_unreadable': None}]}
 
 
 @pytest.mark.parametrize('encoding', ['bgr8', 'rgb8', 'mono8', 'rgba8', 'rgb16'])

@@ -11,7 +11,7 @@ from univseg_core.pictures.overlay import (
     VISIBLE_SHARE,
     with_legend,
 )
-from univseg_core.reporting.panels import evenly_spaced, panel, validation_panel
+from univseg_core.reporting.panels import MostDifferent, panel, thumbnail, validation_panel
 
 
 def test_an_overlay_tints_by_class_and_leaves_the_unknown():
@@ -150,10 +150,49 @@ def test_a_panel_has_its_pictures_in_rows():
     assert np.array_equal(picture[26 + 38:26 + 68, 48:88], rows[1][1])
 
 
-@pytest.mark.parametrize(('available', 'shown'), [
-    (8, [0, 2, 4, 6]), (5, [0, 1, 2, 3]), (4, [0, 1, 2, 3]), (2, [0, 1]), (1, [0]), (0, [])])
-def test_evenly_spaced_places_come_once_each(available, shown):
-    assert evenly_spaced(available) == shown
+def different(places, count):
+    kept = MostDifferent(count)
+    for i, place in enumerate(places):
+        kept.add(np.atleast_1d(place), (i, place))
+    return [place for _, place in kept.things]
+
+
+@pytest.mark.parametrize(('places', 'count', 'expected'), [
+    ([], 2, []), ([5], 2, [5]), ([5, 5], 2, [5, 5]),
+    ([0, 1, 2, 50, 51, 52], 2, [0, 52]),  # two drives: an end of each
+    ([0, 10, 1, 11, 20, 21], 3, [0, 10, 21]),
+    ([3, 3, 3, 3, 9], 2, [3, 9]),
+    (range(100), 1, [0]),
+])
+def test_what_is_farthest_apart_stays(places, count, expected):
+    assert different(places, count) == expected
+
+
+def test_no_frames_of_one_drive_stay_where_there_are_as_many_drives():
+    generator = np.random.default_rng(0)
+    drives = np.array([[0, 0], [9, 0], [0, 9], [9, 9]])
+    frames = np.repeat(drives, 25, axis=0) + generator.uniform(-1, 1, (100, 2))
+    for order in (np.arange(100), generator.permutation(100)):
+        shown = different(list(frames[order]), 4)
+        assert {tuple(np.round(place / 9)) for place in shown} == {
+            (0, 0), (1, 0), (0, 1), (1, 1)}
+
+
+def test_a_thumbnail_is_the_mean_colour_of_each_place():
+    image = np.zeros((60, 80, 3), np.uint8)
+    image[:10, :5] = 200  # half of the first of 8 × 6 places
+    vector = thumbnail(image)
+    assert vector.shape == (8 * 6 * 3,)
+    assert vector[:3].tolist() == [100] * 3
+    assert not vector[3:].any()
+    assert thumbnail(random_image(3, 2)).shape == vector.shape
+
+
+def test_a_legend_has_void_black_or_crossed_out():
+    domain = Domain.create('a', ['x'], [(200, 100, 50)])
+    coloured, crossed = legend(domain, 300, void=(0, 0, 0)), legend(domain, 300)
+    assert (coloured == 0).all(2).sum() >= 13 * 13  # nothing else is black
+    assert not (crossed == 0).all(2).any()
 
 
 def test_a_validation_panel_shows_image_truth_and_prediction():
@@ -171,4 +210,6 @@ def test_a_validation_panel_shows_image_truth_and_prediction():
                 (image, OUTDOOR.colourise(truth), OUTDOOR.colourise(mask))):
             left = 4 + 324 * column
             assert np.array_equal(picture[top:top + 5 * HEIGHT, left:left + 320], expected)
-    assert len(picture) == 26 + 3 * (5 * HEIGHT + 4) + len(legend(OUTDOOR, 3 * 324))
+    below = legend(OUTDOOR, 3 * 324, void=(0, 0, 0))
+    assert len(picture) == 26 + 3 * (5 * HEIGHT + 4) + len(below)
+    assert np.array_equal(picture[-len(below):], below)

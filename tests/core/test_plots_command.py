@@ -55,6 +55,10 @@ def test_cost_of_an_experiments_runs(tmp_path, capsys, drawn):
                                          'all,0,univ_basic,60,40\nall,0,univ_full,90,41\n')
     assert figure(capsys, tmp_path / 'out', 'cost', str(tmp_path / 'a_runs.csv'), '--variants',
                   'univ_full') == ['cost.png', 'cost.svg']
+    assert main(['figure', 'cost', str(tmp_path / 'a_runs.csv'), '--json', '--out',
+                 str(tmp_path / 'out')]) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        'files': [str(tmp_path / 'out' / f'cost.{ending}') for ending in ('png', 'svg')]}
     assert [text.get_text() for text in drawn[0].legends[0].get_texts()] == ['univ_full']
     assert drawn[0].axes[0].get_ylabel() == 'mIoU, %'
 

@@ -6,7 +6,8 @@ import pytest
 from tiny_worlds import INDOOR, OUTDOOR
 from univseg_core.datasets.folders import read_sample, Sample
 from univseg_core.measuring.finished_runs import load_runs
-from univseg_core.reporting.plots.comparison import draw_comparison, evenly_spaced, named_samples
+from univseg_core.pictures.images import write_png
+from univseg_core.reporting.plots.comparison import draw_comparison, most_different, named_samples
 from univseg_core.reporting.plots.drawing import FigureError
 
 
@@ -25,11 +26,18 @@ def pictures(figure):
     return [axis.images[0].get_array() for axis in axes]
 
 
-@pytest.mark.parametrize('count, expected', [
-    (1, [5]), (2, [2, 7]), (3, [1, 5, 8]), (10, list(range(10))), (99, list(range(10)))])
-def test_samples_in_the_middles_of_equal_parts(count, expected):
-    samples = [Sample(str(i)) for i in range(10)]
-    assert evenly_spaced(samples, count) == [samples[i] for i in expected]
+def test_samples_that_are_far_from_each_other_in_the_features(runs, tmp_path):
+    """Of two scenes, three frames each that hardly differ, and one other that is grey."""
+    scenes = [np.random.default_rng(seed).integers(0, 250, (6, 8, 3)) for seed in (0, 1)]
+    scenes = [np.kron(scene, np.ones((8, 8, 1))).astype(np.uint8) for scene in scenes]
+    frames = [scene + i for scene in scenes for i in range(3)] + [np.full((48, 64, 3), 99)]
+    samples = []
+    for i, frame in enumerate(frames):
+        write_png(tmp_path / f'{i}.png', frame.astype(np.uint8))
+        samples.append(Sample(tmp_path / f'{i}.png'))
+    chosen = most_different(runs[0], 'outdoor', samples, 3)
+    assert [int(sample.image.stem) // 3 for sample in chosen] == [0, 1, 2]
+    assert most_different(runs[0], 'outdoor', samples, 7) == samples
 
 
 def test_samples_by_name(runs):
@@ -60,9 +68,9 @@ def test_image_truth_and_a_column_for_each_run_that_has_the_domain(runs, tmp_pat
     assert [text.get_text() for text in figure.texts] == [
         'image', 'truth', 'both', 'indoor', 'image', 'truth', 'alone', 'both', 'outdoor']
     legends = [[text.get_text() for text in legend.get_texts()] for legend in figure.legends]
-    assert legends[0][-1] == legends[1][-1] == 'void (no truth)'
-    assert set(legends[0]) <= {*INDOOR.classes, 'void (no truth)'}
-    assert set(legends[1]) <= {*OUTDOOR.classes, 'void (no truth)'}
+    assert legends[0][-1] == legends[1][-1] == 'void'
+    assert set(legends[0]) <= {*INDOOR.classes, 'void'}
+    assert set(legends[1]) <= {*OUTDOOR.classes, 'void'}
 
 
 def test_as_many_rows_of_each_domain_as_asked_for(runs, tmp_path, drawn):

@@ -47,6 +47,16 @@ def test_each_domain_the_sum_and_the_losses(folders, tmp_path, drawn):
         assert shown == legend[:len(shown)], title
 
 
+def test_the_consistency_loss_is_shown(folders, tmp_path, drawn):
+    """Of a run that has it in its log, from its first unlabelled crop on."""
+    (folders[1] / 'log.csv').write_text(
+        'step,supervised,consistency\n10,1,\n20,0.5,0.25\n30,0.4,0.125\n')
+    draw_learning_curves(load_courses(folders), tmp_path / 'curves')
+    (line,) = panels(drawn[0])['Consistency loss, nats'].lines
+    assert line.get_xdata().tolist() == [10, 20, 30]
+    np.testing.assert_array_equal(line.get_ydata(), [np.nan, 0.25, 0.125])
+
+
 def test_one_domain_has_no_sum(folders, tmp_path, drawn):
     draw_learning_curves(load_courses(folders[2:]), tmp_path / 'curves')
     assert not any('Sum' in title for title in panels(drawn[0]))

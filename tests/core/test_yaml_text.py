@@ -3,9 +3,9 @@
 import os
 
 import pytest
+from univseg_core.files.yaml_text import DEEPEST, parse_yaml, read_yaml, YamlError
 from univseg_core.settings.config import load_config
 from univseg_core.settings.file import ConfigError, MOST_PROBLEMS
-from univseg_core.yaml_text import DEEPEST, parse_yaml, read_yaml, YamlError
 
 TIMES = 10
 FOLDERS = '{classes: [a, b], train: {images: ., labels: .}, validation: {images: ., labels: .}}'

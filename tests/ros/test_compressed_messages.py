@@ -7,7 +7,7 @@ import cv2
 from made_messages import compressed, image, jpeg, PICTURE, png
 import numpy as np
 import pytest
-from univseg_core.limits import PIXELS
+from univseg_core.files.limits import PIXELS
 from univseg_core.pictures.image_messages import decode, MessageError
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 import os
 from typing import Any
 
-from univseg_core.yaml_text import parse_yaml
+from univseg_core.files.yaml_text import parse_yaml
 import yaml
 
 METADATA_VERSIONS = {'humble': 5, 'iron': 7, 'jazzy': 9, 'kilted': 9, 'lyrical': 9, 'rolling': 9}

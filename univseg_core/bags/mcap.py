@@ -14,7 +14,7 @@ from typing import BinaryIO
 import zlib
 
 from univseg_core.bags.compression import decompress
-from univseg_core.limits import MESSAGE as LARGEST_MESSAGE
+from univseg_core.files.limits import MESSAGE as LARGEST_MESSAGE
 
 MAGIC = b'\x89MCAP0\r\n'
 FOOTER, SCHEMA, CHANNEL, MESSAGE, CHUNK, STATISTICS, DATA_END = 2, 3, 4, 5, 6, 11, 15

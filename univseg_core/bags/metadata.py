@@ -14,7 +14,7 @@ from univseg_core.bags.distributions import (
 from univseg_core.bags.reading import METADATA
 from univseg_core.bags.topics import Contents, Topic
 from univseg_core.files import write_text
-from univseg_core.yaml_text import read_yaml
+from univseg_core.files.yaml_text import read_yaml
 import yaml
 
 OWN = {'recorded_by': 'univseg_ros bag_recorder'}

@@ -26,8 +26,8 @@ from univseg_core.bags.compression import (
 )
 from univseg_core.bags.mcap import McapFile, Message, note
 from univseg_core.errors import shortened, UnivsegError
-from univseg_core.limits import MESSAGE, RATIO, UNPACKED
-from univseg_core.yaml_text import read_yaml
+from univseg_core.files.limits import MESSAGE, RATIO, UNPACKED
+from univseg_core.files.yaml_text import read_yaml
 
 if TYPE_CHECKING:
     from rosbags.typesys.store import Typestore

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import apsw
 from univseg_core.bags.mcap import Message, note
-from univseg_core.limits import MESSAGE
+from univseg_core.files.limits import MESSAGE
 
 MAPPED = 2**40
 """Bytes of a file that are read through a memory map: else, sqlite asks for each page."""

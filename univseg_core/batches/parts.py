@@ -54,13 +54,25 @@ def further_unlabelled(section: DomainSection, validation: Sequence[Sample]) -> 
 
 def _own_samples(name: str, section: DomainSection, part: str) -> list[Sample]:
     if section.dataset == 'folder':
-        folders = getattr(section, part)
-        return labelled_samples(folders.images, folders.labels)
+        further = section.train_also if part == 'train' else []
+        return _together(name, [labelled_samples(folders.images, folders.labels)
+                                for folders in (getattr(section, part), *further)])
     assert section.root is not None
     try:
         return LAYOUTS[section.dataset].samples(section.root, _own_part(section, part))
     except DataError as error:
         raise DataError(f'domains.{name}.root: {error}') from error
+
+
+def _together(name: str, folders: Sequence[Sequence[Sample]]) -> list[Sample]:
+    """Return the samples of several folders by name; raise DataError where two have the same."""
+    found: dict[str, Sample] = {}
+    for sample in (sample for samples in folders for sample in samples):
+        other = found.setdefault(sample.name, sample)
+        if other is not sample:
+            raise DataError(f'domains.{name}.train_also: {other.image} and {sample.image} have '
+                            'the same name, by which a run knows its images: rename one')
+    return [found[key] for key in sorted(found)]
 
 
 def extra_samples(name: str, section: DomainSection) -> list[Sample]:

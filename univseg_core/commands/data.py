@@ -1,9 +1,9 @@
 """`univseg data`: what a configuration's images and labels are like."""
 
 import argparse
-import json
 
 from univseg_core.commands.options import add_config, Command
+from univseg_core.commands.output import report
 
 EXAMPLES = """examples:
   univseg data check my.yaml                  counts, sizes, class frequencies, what is wrong
@@ -19,7 +19,6 @@ def add_to(command: Command) -> None:
     sub = command('check', _check, 'read every image and label, tell what they are like and all '
                   'that is wrong with them', EXAMPLES, parts)
     add_config(sub)
-    sub.add_argument('--json', action='store_true', help='as JSON, for programs')
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -33,8 +32,7 @@ def _check(options: argparse.Namespace) -> None:
         if not options.json:
             print(as_text(check.domain.name, check), end='\n\n', flush=True)
     if options.json:
-        print(json.dumps({name: check.to_dict() for name, check in found.items()}, indent=1,
-                         ensure_ascii=False))
+        report(options, {name: check.to_dict() for name, check in found.items()}, None)
     problems = sum(len(check.problems) for check in found.values())
     if problems:
         raise DataError(f'{problems} problem{"s" * (problems > 1)} found')

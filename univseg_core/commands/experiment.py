@@ -6,6 +6,7 @@ import sys
 import textwrap
 
 from univseg_core.commands.options import Command, whole
+from univseg_core.commands.output import report
 from univseg_core.research.variants import VARIANTS
 
 WIDTH = max(map(len, VARIANTS)) + 4
@@ -62,11 +63,18 @@ def add_to(command: Command) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Run the experiment, or list it, or print its table."""
+    from univseg_core.progress import say
     from univseg_core.research.execution import execute
-    from univseg_core.research.plan import check_settings, ExperimentError, listing, plan
+    from univseg_core.research.plan import (
+        check_settings,
+        ExperimentError,
+        listing,
+        plan,
+        progress_of,
+    )
     from univseg_core.research.results import Results
     from univseg_core.research.settings import load_experiment
-    from univseg_core.research.tables import write_tables
+    from univseg_core.research.tables import rows, write_tables
     from univseg_core.settings.file import ConfigError
 
     # `--only a b key=value`: what has an = is a setting.
@@ -85,12 +93,12 @@ def run(options: argparse.Namespace) -> None:
         runs = plan(experiment, root, only)
         check_settings(runs)
         if options.dry_run:
-            print(listing(runs))
+            report(options, [progress_of(run) for run in runs], listing(runs))
             return
         execute(runs, jobs=options.jobs, devices=options.devices)
     results = Results(experiment, root)
     if options.protocol == 'paper':
         results.evaluate_by_the_papers_protocol()
-    print(write_tables(experiment, results, root))
-    print(f'{root}/{experiment.name}.md, .csv; by class: {experiment.name}_classes.md, .csv',
-          file=sys.stderr)
+    text = write_tables(experiment, results, root)
+    report(options, {'table': rows(experiment, results), 'runs': results.runs()}, text)
+    say(f'{root}/{experiment.name}.md, .csv; by class: {experiment.name}_classes.md, .csv')

@@ -1,11 +1,13 @@
 """`univseg figure`: pictures of finished runs, side by side."""
 
 import argparse
+from collections.abc import Sequence
 from itertools import combinations
 import json
 from pathlib import Path
 
 from univseg_core.commands.options import add_device, Command, whole
+from univseg_core.commands.output import report
 from univseg_core.errors import UnivsegError
 
 EXAMPLES = {
@@ -54,7 +56,7 @@ def add_to(command: Command) -> None:
     _add_runs(sub)
     chosen = sub.add_mutually_exclusive_group()
     chosen.add_argument('--count', type=whole(1), default=3, metavar='N',
-                        help='images of each domain, evenly spaced (default: 3)')
+                        help='images of each domain, as different as can be (default: 3)')
     chosen.add_argument('--images', nargs='+', default=[], metavar='NAME',
                         help='names of validation images to show instead')
 
@@ -101,8 +103,9 @@ def _tsne(options: argparse.Namespace) -> None:
 
     runs = load_runs(options.runs, options.config, options.device)
     name = 'tsne' if options.space == 'features' else 'tsne_embedding'
-    _print(draw_tsne(runs, options.out / name, space=options.space, per_class=options.pixels,
-                     names=options.classes, seed=options.seed))
+    _report(options, draw_tsne(runs, options.out / name, space=options.space,
+                               per_class=options.pixels, names=options.classes,
+                               seed=options.seed))
 
 
 def _panels(options: argparse.Namespace) -> None:
@@ -110,14 +113,14 @@ def _panels(options: argparse.Namespace) -> None:
     from univseg_core.reporting.plots.comparison import draw_comparison
 
     runs = load_runs(options.runs, options.config, options.device)
-    _print(draw_comparison(runs, options.out / 'panels', count=options.count,
-                           names=options.images))
+    _report(options, draw_comparison(runs, options.out / 'panels', count=options.count,
+                                     names=options.images))
 
 
 def _curves(options: argparse.Namespace) -> None:
     from univseg_core.reporting.plots.learning_curves import draw_learning_curves, load_courses
 
-    _print(draw_learning_curves(load_courses(options.runs), options.out / 'curves'))
+    _report(options, draw_learning_curves(load_courses(options.runs), options.out / 'curves'))
 
 
 def _correspondences(options: argparse.Namespace) -> None:
@@ -128,6 +131,7 @@ def _correspondences(options: argparse.Namespace) -> None:
     from univseg_core.reporting.plots.correspondences import draw_correspondence
     from univseg_core.reporting.plots.drawing import FigureError
 
+    paths = []
     for run in load_runs(options.runs, options.config, options.device):
         try:
             results = measure_correspondences(run.segmenter, run.samples)
@@ -138,17 +142,19 @@ def _correspondences(options: argparse.Namespace) -> None:
                    'json': json.dumps(as_dict(results), indent=1, ensure_ascii=False)}
         for ending, text in reports.items():
             write_text(path := stem.with_name(f'{stem.name}.{ending}'), text)
-            _print([path])
+            paths.append(path)
         for i, j in combinations(run.domains, 2):
-            _print(draw_correspondence(results[i, j], results[j, i],
-                                       stem.with_name(f'{stem.name}_{i}_{j}'), run.name))
+            paths += draw_correspondence(results[i, j], results[j, i],
+                                         stem.with_name(f'{stem.name}_{i}_{j}'), run.name)
+    _report(options, paths)
 
 
 def _cost(options: argparse.Namespace) -> None:
     from univseg_core.reporting.plots.cost import draw_costs, load_costs
 
-    _print(draw_costs(*load_costs(options.csv, options.variants), options.out / 'cost'))
+    _report(options, draw_costs(*load_costs(options.csv, options.variants), options.out / 'cost'))
 
 
-def _print(paths: list[Path]) -> None:
-    print('\n'.join(map(str, paths)))
+def _report(options: argparse.Namespace, paths: Sequence[Path]) -> None:
+    files = [str(path) for path in paths]
+    report(options, {'files': files}, '\n'.join(files))

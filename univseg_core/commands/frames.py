@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from univseg_core.commands.options import Command, number, whole
+from univseg_core.commands.output import report
 
 seconds = number(1e9, 'seconds, 0 or more')
 
@@ -54,15 +55,16 @@ def _frames(options: argparse.Namespace) -> None:
     from univseg_core.bags.reading import BagError
     from univseg_core.datasets.frames import extract_frames, ExtractionSettings
 
-    report = extract_frames(options.bags, options.out, options.topics, ExtractionSettings(
+    found = extract_frames(options.bags, options.out, options.topics, ExtractionSettings(
         every=options.every, min_interval=options.min_interval, start=options.start,
         end=options.end, duplicate_bits=options.duplicates, size=options.size,
         codec=options.format, quality=options.quality))
-    if report.counts:
-        known = f', {report.known} of these messages known from before' if report.known else ''
-        print(f'{report.text()}\nframes and manifest.csv in {options.out}{known}')
-    if report.problems:
-        raise BagError('\n  '.join(report.problems))
+    known = f', {found.known} of these messages known from before' if found.known else ''
+    report(options, {'folder': str(options.out), **found.to_dict()},
+           f'{found.text()}\nframes and manifest.csv in {options.out}{known}' if found.counts
+           else None)
+    if found.problems:
+        raise BagError('\n  '.join(found.problems))
 
 
 def duplicates(text: str) -> int | None:

@@ -1,11 +1,11 @@
 """`univseg info`, `curves` and `config`: what there is, and what it means."""
 
 import argparse
-import json
 from pathlib import Path
 import shutil
 
-from univseg_core.commands.options import add_config, Command
+from univseg_core.commands.options import add_config, add_model, Command, named_once
+from univseg_core.commands.output import in_ascii, prints_unicode, report
 
 INFO_EXAMPLES = """examples:
   univseg info runs/first                     a training: how far, how good, time left
@@ -29,10 +29,11 @@ CONFIG_EXAMPLES = """examples:
 def add_to(command: Command) -> None:
     """Add the commands to the command line's grammar."""
     sub = command('info', _info, 'tell what a model file or a run folder holds', INFO_EXAMPLES)
-    sub.add_argument('file', type=Path,
+    sub.add_argument('file', nargs='?', type=Path, metavar='FILE',
                      help='a model file (NAME.univseg), a run folder, the supervised/DOMAIN '
-                          'folder of one, a checkpoint or label embeddings')
-    sub.add_argument('--json', action='store_true', help='as JSON, for programs')
+                          'folder of one, a checkpoint or label embeddings; a model may be '
+                          'named with --model')
+    add_model(sub)
 
     sub = command('curves', _curves, "draw a training's losses and mIoUs, also while it runs",
                   CURVES_EXAMPLES)
@@ -54,25 +55,30 @@ def _info(options: argparse.Namespace) -> None:
     from univseg_core.reporting.description import describe
     from univseg_core.reporting.description_text import as_text
 
-    description = describe(options.file)
-    print(json.dumps(description, indent=1, ensure_ascii=False) if options.json
-          else as_text(description))
+    description = describe(named_once(options, 'file'))
+    report(options, description, as_text(description))
 
 
 def _curves(options: argparse.Namespace) -> None:
     from univseg_core.reporting.plots.curves import draw_curves
 
-    print(draw_curves(options.folder))
+    path = str(draw_curves(options.folder))
+    report(options, {'files': [path]}, path)
 
 
 def _config_show(options: argparse.Namespace) -> None:
     from univseg_core.settings.config import load_config
     from univseg_core.settings.explanation import annotated_yaml
 
-    print(annotated_yaml(load_config(options.config, options.overrides)), end='')
+    config = load_config(options.config, options.overrides)
+    # It may become a file, which is read as UTF-8: values are escaped, comments spelt out.
+    text = annotated_yaml(config) if prints_unicode() else in_ascii(
+        annotated_yaml(config, ascii_values=True))
+    report(options, config.model_dump(mode='json'), text.rstrip('\n'))
 
 
 def _config_explain(options: argparse.Namespace) -> None:
-    from univseg_core.settings.explanation import explain
+    from univseg_core.settings.explanation import explain, keys_of
 
-    print(explain(options.key, shutil.get_terminal_size((120, 24)).columns))
+    report(options, [key._asdict() for key in keys_of(options.key)],
+           explain(options.key, shutil.get_terminal_size((120, 24)).columns))

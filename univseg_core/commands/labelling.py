@@ -2,24 +2,36 @@
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import asdict
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from univseg_core.commands.options import add_device, colour, Command, number, whole
+from univseg_core.commands.options import (
+    add_device,
+    add_model_and_frames,
+    colour,
+    Command,
+    model_and_frames,
+    model_file,
+    number,
+    whole,
+)
+from univseg_core.commands.output import report
 from univseg_core.errors import UnivsegError
 
 if TYPE_CHECKING:
     from univseg_core.domains import Domain
 
 RANK_EXAMPLES = """examples:
-  univseg rank yard.univseg frames/ --domain outdoor --budget 100
-  univseg rank yard.univseg frames/ --domain outdoor --labelled yard/train/image --out ranking
+  univseg rank frames/ --model yard.univseg --domain outdoor --budget 100
+  univseg rank frames/ --model runs/first --domain outdoor --labelled runs/first --out ranking
+  univseg rank frames/ --model yard.univseg --domain outdoor --labelled yard/train/image
 """
 
 PRELABEL_EXAMPLES = """examples:
-  univseg prelabel yard.univseg frames/ --domain outdoor --out to_correct
-  univseg prelabel yard.univseg frames/ --domain outdoor --out to_correct \\
+  univseg prelabel frames/ --model yard.univseg --domain outdoor --out to_correct
+  univseg prelabel frames/ --model yard.univseg --domain outdoor --out to_correct \\
       --ranked ranking/rank.csv --confidence 0.6
 """
 
@@ -41,14 +53,13 @@ def add_to(command: Command) -> None:
     """Add the commands to the command line's grammar."""
     sub = command('rank', _rank, "tell which frames are most worth a person's labelling",
                   RANK_EXAMPLES)
-    sub.add_argument('model', type=Path, help='a model file (NAME.univseg)')
-    sub.add_argument('frames', type=Path, help='a folder of images')
+    add_model_and_frames(sub)
     sub.add_argument('--domain', metavar='NAME', required=True, help='the domain of the frames')
     sub.add_argument('--budget', type=whole(1), default=100, metavar='N',
                      help='how many frames to choose at most (default: 100)')
     sub.add_argument('--labelled', type=Path, metavar='DIR',
-                     help='a folder of images that have labels already: the chosen are unlike '
-                          'them, too')
+                     help='a folder of images that have labels already, or a run folder, whose '
+                          'labelled images these are: the chosen are unlike them, too')
     sub.add_argument('--out', type=Path, default=Path('ranking'), metavar='DIR',
                      help='folder for rank.csv and rank.png, a contact sheet of the chosen '
                           '(default: ranking)')
@@ -56,8 +67,7 @@ def add_to(command: Command) -> None:
 
     sub = command('prelabel', _prelabel, "write a model's masks for a person to correct",
                   PRELABEL_EXAMPLES)
-    sub.add_argument('model', type=Path, help='a model file (NAME.univseg)')
-    sub.add_argument('frames', type=Path, help='a folder of images')
+    add_model_and_frames(sub)
     sub.add_argument('--domain', metavar='NAME', required=True,
                      help='the domain whose head labels the pixels')
     sub.add_argument('--out', type=Path, required=True, metavar='DIR',
@@ -77,7 +87,8 @@ def add_to(command: Command) -> None:
     sub.add_argument('--frames', type=Path, required=True, metavar='DIR',
                      help='the folder of the images, of the same names but for the ending')
     of = sub.add_mutually_exclusive_group(required=True)
-    of.add_argument('--model', type=Path, help='a model file that has the domain')
+    of.add_argument('--model', type=Path, help='a model file, or a finished run, that has the '
+                                               'domain')
     of.add_argument('--config', help='or a configuration that has it')
     sub.add_argument('--domain', metavar='NAME', required=True,
                      help='the domain whose classes the labels are')
@@ -104,14 +115,15 @@ def _rank(options: argparse.Namespace) -> None:
     from univseg_core.inference.segmenter import Segmenter
     from univseg_core.labelling.contact_sheet import sheet_of_ranked
     from univseg_core.labelling.frame_folder import frames_of, readable_images
-    from univseg_core.labelling.ranking import ranked_frames, view_frame, write_ranking
+    from univseg_core.labelling.ranking import as_row, ranked_frames, view_frame, write_ranking
     from univseg_core.pictures.images import write_png
 
-    segmenter = Segmenter.load(options.model, device=options.device)
+    model, folder = model_and_frames(options)
+    segmenter = Segmenter.load(model, device=options.device)
     segmenter.check_domains([options.domain])
     domain = segmenter.domains[options.domain]
-    paths = frames_of(options.frames)
-    labelled = frames_of(options.labelled) if options.labelled else []
+    paths = frames_of(folder)
+    labelled = _labelled(options.labelled, domain.name) if options.labelled else []
 
     def views(of: Sequence[Path], title: str) -> dict:
         return {path: view_frame(segmenter, image, domain.name)
@@ -122,16 +134,31 @@ def _rank(options: argparse.Namespace) -> None:
     ranked = list(ranked_frames(list(seen), list(seen.values()), options.budget, domain,
                                 list(known), list(known.values())))
     if not ranked:
-        raise UnivsegError(f'{options.frames}: no frame is worth labelling: the model is sure '
+        raise UnivsegError(f'{folder}: no frame is worth labelling: the model is sure '
                            'of all of them, or they are all like labelled ones')
 
     write_ranking(options.out / 'rank.csv', ranked)
     write_png(options.out / 'rank.png', sheet_of_ranked(ranked, domain))
     few = min(options.budget, len(seen)) - len(ranked)
-    print(f'{len(ranked)} of {len(seen)} frames chosen'
-          + (f' ({few} fewer than asked for: the others are like chosen ones, or the model is '
-             'sure of them)' if few else '')
-          + f': {options.out / "rank.csv"}, {options.out / "rank.png"}')
+    files = [str(options.out / name) for name in ('rank.csv', 'rank.png')]
+    report(options, {'frames': len(seen), 'labelled': len(known), 'files': files,
+                     'chosen': [as_row(each) for each in ranked]},
+           f'{len(ranked)} of {len(seen)} frames chosen'
+           + (f' ({few} fewer than asked for: the others are like chosen ones, or the model is '
+              'sure of them)' if few else '')
+           + f': {", ".join(files)}')
+
+
+def _labelled(path: Path, domain: str) -> list[Path]:
+    """Return the images that have labels: those that a run took of a domain, or a folder's."""
+    from univseg_core.labelling.frame_folder import frames_of
+
+    if (path / 'splits.json').is_file():
+        # What a configuration needs, a robot has not.
+        from univseg_core.labelling.labelled_images import labelled_images
+
+        return labelled_images(path, domain)
+    return frames_of(path)
 
 
 def _prelabel(options: argparse.Namespace) -> None:
@@ -141,9 +168,10 @@ def _prelabel(options: argparse.Namespace) -> None:
     from univseg_core.labelling.prelabels import decided, only_named, PrelabelFolder
     from univseg_core.labelling.ranking import read_ranking
 
-    segmenter = Segmenter.load(options.model, device=options.device)
+    model, source = model_and_frames(options)
+    segmenter = Segmenter.load(model, device=options.device)
     segmenter.check_domains([options.domain])
-    frames = frames_of(options.frames)
+    frames = frames_of(source)
     if options.ranked:
         frames = only_named(frames, read_ranking(options.ranked), options.ranked)
     shares = []
@@ -156,9 +184,12 @@ def _prelabel(options: argparse.Namespace) -> None:
             shares.append(decided(mask))
         folder.finish()
     copied = len(folder.names) - folder.linked
-    print(f'{len(folder.names)} frames with masks in {options.out}; '
-          f'{100 * sum(shares) / len(shares):.1f} % of the pixels have a class; of the frames, '
-          f'{folder.linked} are hard links, {copied} copies')
+    share = sum(shares) / len(shares)
+    report(options, {'folder': str(options.out), 'frames': folder.names, 'share_with_class': share,
+                     'hard_links': folder.linked, 'copies': copied},
+           f'{len(folder.names)} frames with masks in {options.out}; '
+           f'{100 * share:.1f} % of the pixels have a class; of the frames, '
+           f'{folder.linked} are hard links, {copied} copies')
 
 
 def _import(options: argparse.Namespace) -> None:
@@ -185,9 +216,10 @@ def _import(options: argparse.Namespace) -> None:
         log.warning('%d frames are turned upright by the orientation in their EXIF data, which '
                     'their label maps are taken to be already: %s', len(done.turned),
                     ', '.join(done.turned[:5]))
-    print(f'{options.out}: {len(done.added)} label maps added, {len(done.replaced)} replaced, '
-          f'{len(done.unchanged)} as they were')
-    print(f'train: {{images: {options.out / "image"}, labels: {options.out / "label"}}}')
+    report(options, {'folder': str(options.out), **asdict(done)},
+           f'{options.out}: {len(done.added)} label maps added, {len(done.replaced)} replaced, '
+           f'{len(done.unchanged)} as they were\n'
+           f'train: {{images: {options.out / "image"}, labels: {options.out / "label"}}}')
 
 
 def _domain(options: argparse.Namespace) -> 'Domain':
@@ -197,8 +229,8 @@ def _domain(options: argparse.Namespace) -> 'Domain':
     if options.model:
         from univseg_core.models.model_file import load_model
 
-        domains = load_model(options.model)[0].domains
-        source = options.model
+        source = model_file(options.model)
+        domains = load_model(source)[0].domains
     else:
         from univseg_core.settings.config import load_config
 

@@ -3,9 +3,68 @@
 import argparse
 from collections.abc import Callable
 import math
+from pathlib import Path
+
+from univseg_core.errors import UnivsegError
+
+MODEL = 'model.univseg'
+"""The model file in the folder of a finished run."""
 
 Command = Callable[..., argparse.ArgumentParser]
 """Adds a command (name, run, text, examples, group=…) to the grammar and returns its parser."""
+
+
+def add_common(sub: argparse.ArgumentParser) -> None:
+    """Add what every command has: how it reports, and how much it says."""
+    sub.add_argument('--json', action='store_true', help='report as JSON, for programs')
+    add_loudness(sub, argparse.SUPPRESS)
+
+
+def add_loudness(sub: argparse.ArgumentParser, unless_given: object = False) -> None:
+    """Add how much is said; `unless_given` is the value of what is not given."""
+    sub.add_argument('-q', '--quiet', action='store_true', default=unless_given,
+                     help='say nothing on the way but warnings and errors')
+    sub.add_argument('-v', '--verbose', action='store_true', default=unless_given,
+                     help='say more on the way: when, from where, and what led to an error')
+
+
+def add_model(sub: argparse.ArgumentParser, *, required: bool = False) -> None:
+    """Add the model that a command uses, which all commands name alike."""
+    sub.add_argument('--model', type=Path, metavar='MODEL', required=required,
+                     help='a model file (NAME.univseg), or the folder of a finished run')
+
+
+def add_model_and_frames(sub: argparse.ArgumentParser) -> None:
+    """Add a model, and the frames that it is to look at."""
+    sub.add_argument('paths', nargs='+', type=Path, metavar='FRAMES',
+                     help='a folder of images (where --model is not given, the model comes '
+                          'before it)')
+    add_model(sub)
+
+
+def model_and_frames(options: argparse.Namespace) -> tuple[Path, Path]:
+    """Return what `add_model_and_frames` has read; end with the usage where one is missing."""
+    paths = [*filter(None, [options.model]), *options.paths]
+    if len(paths) != 2:
+        options.grammar.error('expected one folder of images, and --model')
+    return model_file(paths[0]), paths[1]
+
+
+def named_once(options: argparse.Namespace, position: str) -> Path:
+    """Return what stands at a position, or else after --model; end with the usage if not one."""
+    paths = [path for path in (getattr(options, position), options.model) if path is not None]
+    if len(paths) != 1:
+        options.grammar.error(f'expected either {position.upper()} or --model')
+    return paths[0]
+
+
+def model_file(path: Path) -> Path:
+    """Return a model file, that of a run where its folder is named; raise UnivsegError if none."""
+    if not path.is_dir():
+        return path
+    if not (path / MODEL).is_file():
+        raise UnivsegError(f'{path}: not a finished run: it has no {MODEL} yet')
+    return path / MODEL
 
 
 def add_config(sub: argparse.ArgumentParser) -> None:

@@ -3,11 +3,12 @@
 import argparse
 from pathlib import Path
 
-from univseg_core.commands.options import add_device, Command
+from univseg_core.commands.options import add_device, add_model, Command, model_file
+from univseg_core.commands.output import report
 
 PREDICT_EXAMPLES = """examples:
   univseg predict photo.jpg --model yard.univseg --domain outdoor
-  univseg predict photos/ --model yard.univseg --label-space indoor --out as_indoor
+  univseg predict photos/ --model runs/first --label-space indoor --out as_indoor
   univseg predict photos/ --model yard.univseg --domain outdoor --out masks --device cuda
 """
 
@@ -15,8 +16,9 @@ PREDICT_EXAMPLES = """examples:
 def add_to(command: Command) -> None:
     """Add the command to the command line's grammar."""
     sub = command('predict', _predict, 'write the masks and overlays of images', PREDICT_EXAMPLES)
-    sub.add_argument('images', type=Path, help='an image, or a folder of images')
-    sub.add_argument('--model', type=Path, required=True, help='a model file (NAME.univseg)')
+    sub.add_argument('images', type=Path, help='an image, or a folder of images, of which those '
+                                                   'that cannot be read are skipped and counted')
+    add_model(sub, required=True)
     of = sub.add_mutually_exclusive_group(required=True)
     of.add_argument('--domain', metavar='NAME', help='the domain whose head labels the pixels')
     of.add_argument('--label-space', metavar='NAME',
@@ -29,23 +31,31 @@ def add_to(command: Command) -> None:
 
 
 def _predict(options: argparse.Namespace) -> None:
-    from tqdm import tqdm
-    from univseg_core.datasets.folders import list_images
     from univseg_core.inference.segmenter import Segmenter
+    from univseg_core.labelling.frame_folder import frames_of, readable_images
     from univseg_core.pictures.images import read_image, write_png
     from univseg_core.pictures.overlay import overlay, with_legend
 
-    segmenter = Segmenter.load(options.model, device=options.device)
+    segmenter = Segmenter.load(model_file(options.model), device=options.device)
     name = options.domain or options.label_space
     segmenter.check_domains([name])
     domain = segmenter.domains[name]
-    images = list_images(options.images) if options.images.is_dir() else [options.images]
-    for path in tqdm(images, unit='image'):
-        image = read_image(path)
+    paths: list[Path] = []
+    if options.images.is_dir():
+        paths = frames_of(options.images)
+        images = readable_images(paths, 'predict')
+    else:
+        images = iter([(options.images, read_image(options.images))])
+    done: list[str] = []
+    for path, image in images:
         encoded = segmenter.encode(image)
         mask = (segmenter.head_mask(encoded, name) if options.domain
                 else segmenter.label_embedding_mask(encoded, name))
         write_png(options.out / f'{path.stem}_mask.png', mask)
         write_png(options.out / f'{path.stem}_overlay.png',
                   with_legend(overlay(image, mask, domain), domain))
-    print(f'{len(images)} masks and overlays in {options.out}')
+        done.append(str(path))
+    skipped = sorted({*map(str, paths)} - {*done})
+    report(options, {'folder': str(options.out), 'images': done, 'skipped': skipped},
+           f'{len(done)} masks and overlays in {options.out}'
+           + (f'; {len(skipped)} images cannot be read and are skipped' if skipped else ''))

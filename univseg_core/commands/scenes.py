@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from univseg_core.commands.options import Command, whole
+from univseg_core.commands.output import report
 
 SCENES_EXAMPLES = """examples:
   univseg scenes worlds                       400 + 60 images of each, for train/scenes.yaml
@@ -27,7 +28,11 @@ def add_to(command: Command) -> None:
 
 
 def _scenes(options: argparse.Namespace) -> None:
-    from univseg_core.demo.scenes.worlds import write_worlds
+    from univseg_core.demo.scenes.worlds import WORLDS, write_worlds
 
     write_worlds(options.folder, train=options.train, validation=options.validation,
                  labelled=options.labelled, seed=options.seed)
+    labelled = min(options.labelled, options.train)
+    report(options, {str(options.folder / world): {
+        'train': labelled, 'unlabelled': options.train - labelled,
+        'validation': options.validation} for world in WORLDS}, None)

@@ -1,9 +1,19 @@
 """`univseg train`, `evaluate` and `baselines`: models, and how good they are."""
 
 import argparse
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
+import sys
 
-from univseg_core.commands.options import add_config, add_device, Command, whole
+from univseg_core.commands.options import (
+    add_config,
+    add_device,
+    add_model,
+    Command,
+    named_once,
+    whole,
+)
+from univseg_core.commands.output import report
 
 TRAIN_EXAMPLES = """examples:
   univseg train my.yaml                       in runs/my; the same command goes on after a break
@@ -19,7 +29,7 @@ TRAIN_EXAMPLES = """examples:
 EVALUATE_EXAMPLES = """examples:
   univseg evaluate runs/first
   univseg evaluate runs/first --protocol paper          as the paper's own code measures
-  univseg evaluate runs/first/best.univseg --config runs/first/config.yaml --out best.json
+  univseg evaluate --model runs/first/best.univseg --config runs/first/config.yaml --out best.json
 """
 
 BASELINES_EXAMPLES = """examples:
@@ -44,7 +54,9 @@ def add_to(command: Command) -> None:
 
     sub = command('evaluate', _evaluate, "measure a model on each domain's validation images",
                   EVALUATE_EXAMPLES)
-    sub.add_argument('model', type=Path, help='a run folder, or a model file')
+    sub.add_argument('run_folder', nargs='?', type=Path, metavar='RUN',
+                     help='a run folder, or a model file; or name it with --model')
+    add_model(sub)
     sub.add_argument('--config', metavar='FILE',
                      help='the configuration that names the validation images (default: the run '
                           "folder's own)")
@@ -63,24 +75,29 @@ def add_to(command: Command) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
-    from univseg_core.measuring.evaluation import report
+    from univseg_core.measuring import evaluation
     from univseg_core.settings.config import load_config
     from univseg_core.training.run import train
 
     folder = options.folder or Path('runs') / Path(options.config).stem
     processes = {name: value for name in ('devices', 'nodes')
                  if (value := getattr(options, name)) is not None}
-    results = train(load_config(options.config, options.overrides), folder, **processes)
+    # What a training says on its way is no part of its JSON.
+    with redirect_stdout(sys.stderr) if options.json else nullcontext():
+        results = train(load_config(options.config, options.overrides), folder, **processes)
     if not results or _rank():
         return
-    print(f'\n{report(results)}\n')
-    for name, what in (('model.univseg', 'model of the last step'),
-                       ('best.univseg', 'model of the best sum of mIoUs'),
-                       ('curves.png', 'losses and mIoUs over the steps'),
-                       ('tensorboard', f'the same: tensorboard --logdir {folder}'),
-                       *((f'{name}.png', 'image, truth and prediction') for name in results)):
-        if (folder / name).exists():
-            print(f'{folder / name}: {what}')
+    meanings = {'model.univseg': 'model of the last step',
+                'best.univseg': 'model of the best sum of mIoUs',
+                'curves.png': 'losses and mIoUs over the steps',
+                'tensorboard': f'the same: tensorboard --logdir {folder}',
+                **{f'{name}.png': 'image, truth and prediction' for name in results}}
+    files = {str(folder / name): what for name, what in meanings.items()
+             if (folder / name).exists()}
+    report(options, {'run': str(folder), 'evaluation': evaluation.as_dict(results),
+                     'files': files},
+           '\n'.join(['', evaluation.report(results), '',
+                      *(f'{path}: {what}' for path, what in files.items())]))
 
 
 def _rank() -> int:
@@ -90,15 +107,15 @@ def _rank() -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from univseg_core.measuring.evaluation import evaluate, report, write_evaluation
+    from univseg_core.measuring import evaluation
     from univseg_core.measuring.finished_runs import load_runs
 
-    (run,) = load_runs([options.model], options.config, options.device)
-    results = evaluate(run.segmenter, run.samples, protocol=options.protocol,
-                       label_embeddings=run.segmenter.has_label_embeddings)
-    print(report(results))
+    (run,) = load_runs([named_once(options, 'run_folder')], options.config, options.device)
+    results = evaluation.evaluate(run.segmenter, run.samples, protocol=options.protocol,
+                                  label_embeddings=run.segmenter.has_label_embeddings)
+    report(options, evaluation.as_dict(results), evaluation.report(results))
     if options.out:
-        write_evaluation(options.out, results)
+        evaluation.write_evaluation(options.out, results)
 
 
 def _baselines(options: argparse.Namespace) -> None:
@@ -107,8 +124,11 @@ def _baselines(options: argparse.Namespace) -> None:
     from univseg_core.settings.config import load_config
 
     config = load_config(options.config, options.overrides)
-    print('| domain | location prior, mIoU % | random forest, mIoU % |\n|---|--:|--:|')
+    lines = ['| domain | location prior, mIoU % | random forest, mIoU % |', '|---|--:|--:|']
+    results = {}
     for name, data in load_data(config).items():
         prior = location_prior(data)
         forest = random_forest(data, config.data.image_size, config.training.seed)
-        print(f'| {name} | {100 * prior.miou:.1f} | {100 * forest.miou:.1f} |', flush=True)
+        results[name] = {'location_prior': prior.to_dict(), 'random_forest': forest.to_dict()}
+        lines.append(f'| {name} | {100 * prior.miou:.1f} | {100 * forest.miou:.1f} |')
+    report(options, results, '\n'.join(lines))

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 import json
 from pathlib import Path
+from typing import Any
 
-from tqdm import tqdm
 from univseg_core.bags.mcap import Message
 from univseg_core.bags.reading import Bag, BagError, deserialise, IMAGE_TYPES
 from univseg_core.datasets.cache import claimed
@@ -23,6 +23,7 @@ from univseg_core.datasets.manifest import KEPT, Manifest, Row
 from univseg_core.errors import UnivsegError
 from univseg_core.files import write_text
 from univseg_core.pictures.video import refusal, video_format, video_topics
+from univseg_core.progress import progress_bar
 
 SETTINGS = 'settings.json'
 
@@ -47,6 +48,14 @@ class Report:
         self.counts[key][outcome] += 1
         if outcome == UNREADABLE:
             self.examples.setdefault(key, why)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain JSON values: how many messages of each topic had which outcome."""
+        return {'topics': [{'bag': bag, 'topic': topic, 'messages': counts.total(),
+                            'kept': counts[KEPT], 'outcomes': dict(counts),
+                            'first_unreadable': self.examples.get((bag, topic))}
+                           for (bag, topic), counts in self.counts.items()],
+                'known': self.known, 'problems': self.problems}
 
     def text(self) -> str:
         """Return a line for each topic of each bag."""
@@ -134,8 +143,8 @@ def _extract(bag: Bag, folder: Path, topics: Sequence[str], settings: Extraction
     if not chosen:
         return
     window = _window(bag, settings)
-    messages = tqdm(bag.messages(chosen, *window), bag.name, bag.count(chosen), unit='frame',
-                    disable=not progress)
+    messages = progress_bar(bag.messages(chosen, *window), bag.name, bag.count(chosen),
+                            unit='frame', disable=not progress)
     judges = {topic: Judge(settings) for topic in chosen}
     seen: set[str] = set()
     with Writer(folder, settings, manifest, report.add) as writer:

@@ -5,9 +5,9 @@ import logging
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 from univseg_core.datasets.folders import DataError, list_images
 from univseg_core.pictures.images import ImageError, read_image
+from univseg_core.progress import progress_bar
 
 log = logging.getLogger(__name__)
 
@@ -19,16 +19,14 @@ def readable_images(paths: Sequence[Path], title: str) -> Iterator[tuple[Path, n
     A progress bar counts them. Raises DataError in the end where none can be read.
     """
     skipped = 0
-    with tqdm(paths, title, unit='image') as bar:
-        for path in bar:
-            try:
-                image = read_image(path)
-            except ImageError as error:
-                skipped += 1
-                bar.clear()
-                log.warning('%s; skipped', error)
-                continue
-            yield path, image
+    for path in progress_bar(paths, title):
+        try:
+            image = read_image(path)
+        except ImageError as error:
+            skipped += 1
+            log.warning('%s; skipped', error)
+            continue
+        yield path, image
     if skipped == len(paths):
         raise DataError(f'none of {len(paths)} images can be read')
     if skipped:

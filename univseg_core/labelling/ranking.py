@@ -13,6 +13,7 @@ import csv
 from dataclasses import dataclass
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -266,12 +267,17 @@ def write_ranking(path: Path, ranked: Sequence[RankedFrame]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator='\n')
     writer.writerow(COLUMNS)
-    for each in ranked:
-        distance = each.choice.distance
-        writer.writerow([each.rank, each.file, f'{each.choice.score:.6f}',
-                         f'{each.view.uncertainty:.6f}',
-                         f'{distance:.6f}' if np.isfinite(distance) else '', each.reason])
+    for each in map(as_row, ranked):
+        writer.writerow([f'{value:.6f}' if isinstance(value, float) else value
+                         for value in each.values()])
     write_text(path, text.getvalue())
+
+
+def as_row(each: RankedFrame) -> dict[str, Any]:
+    """Return a frame's values in the order of `COLUMNS`, plain ones; None for no distance."""
+    distance = each.choice.distance if np.isfinite(each.choice.distance) else None
+    return dict(zip(COLUMNS, (each.rank, str(each.file), each.choice.score, each.view.uncertainty,
+                              distance, each.reason), strict=True))
 
 
 def read_ranking(path: Path) -> list[str]:

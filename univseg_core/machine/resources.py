@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TypeVar
 
-from tqdm import tqdm
+from univseg_core.progress import progress_bar
 
 Item = TypeVar('Item')
 Result = TypeVar('Result')
@@ -102,7 +102,7 @@ def in_threads(work: Callable[[Item], Result], items: Sequence[Item], title: str
     """
     with ThreadPoolExecutor(cpu_cores()) as pool:
         try:
-            yield from tqdm(pool.map(work, items), title, len(items), leave=False, unit='image',
-                            disable=not progress)
+            yield from progress_bar(pool.map(work, items), title, len(items), leave=False,
+                                    disable=not progress)
         finally:
             pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for the rest

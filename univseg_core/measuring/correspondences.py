@@ -12,7 +12,6 @@ from itertools import permutations
 
 import numpy as np
 import torch
-from tqdm import tqdm
 from univseg_core.datasets.folders import read_sample, Sample
 from univseg_core.domains import Domain
 from univseg_core.errors import UnivsegError
@@ -20,6 +19,7 @@ from univseg_core.inference.segmenter import Segmenter
 from univseg_core.measuring.evaluation import count_pairs
 from univseg_core.method.pixel_statistics import class_shares, ClassMeans
 from univseg_core.pictures.images import resize_label
+from univseg_core.progress import progress_bar
 
 COLLAPSED = 0.99
 """Cosines in the embedding that are all above it say that it has collapsed to one direction."""
@@ -141,7 +141,7 @@ def _count_domain(segmenter: Segmenter, domain: Domain, files: Sequence[Sample],
     pixels = np.zeros(classes, np.int64)
     counts = {other: np.zeros((classes, len(segmenter.domains[other].classes)), np.int64)
               for other in others}
-    for sample in tqdm(files, desc=domain.name, unit='image', leave=False):
+    for sample in progress_bar(files, domain.name, leave=False):
         image, label = read_sample(sample, domain)
         encoded = segmenter.encode(image)
         shown, embedded = encoded.features[0], segmenter.embed(encoded)[0]

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from tqdm import tqdm
 from univseg_core.datasets.folders import read_sample, Sample
 from univseg_core.domains import Domain, IGNORE_INDEX
 from univseg_core.files import write_text
 from univseg_core.inference.segmenter import Segmenter
 from univseg_core.pictures.images import fit_size, resize_image, resize_label
+from univseg_core.progress import progress_bar
 
-Shown = Callable[[str, int, np.ndarray, np.ndarray, np.ndarray], None]
-"""Takes a domain's name, an image's place, itself (H, W, 3), its truth and mask (H, W), uint8."""
+Shown = Callable[[str, np.ndarray, np.ndarray, np.ndarray], None]
+"""Takes a domain's name, an image (H, W, 3), its truth and mask (H, W), all uint8."""
 
 PAPER_IMAGES = 100
 """Validation images that the paper's own code measures with."""
@@ -125,7 +125,7 @@ def evaluate(segmenter: Segmenter, samples: Mapping[str, Sequence[Sample]], *,
     the paper's own code, the first 100 images count, both they and their label maps are scaled to
     the size that the model learned from, and absent classes count as 0. With
     `label_embeddings`, these are measured, too, by one encoder pass an image. `shown` is called
-    with each domain's name and, of each image, its place in the samples, itself, truth and mask.
+    with each domain's name and each image, its truth and mask.
     Raises UnivsegError where the model has no label embeddings.
     """
     results = {}
@@ -138,9 +138,8 @@ def evaluate(segmenter: Segmenter, samples: Mapping[str, Sequence[Sample]], *,
         if protocol == 'paper':
             files = files[:PAPER_IMAGES]
         heads, nearest, nearest_of_all = (ConfusionCount(domain, absent) for _ in range(3))
-        for i, (image, truth) in enumerate(tqdm(
-                _one_ahead(files, domain), f'evaluate {name}', len(files), unit='image',
-                leave=False, disable=not progress)):
+        for image, truth in progress_bar(_one_ahead(files, domain), f'evaluate {name}',
+                                         len(files), leave=False, disable=not progress):
             if protocol == 'paper':
                 height, width = truth.shape
                 size = fit_size(height, width, segmenter.card.image_size)
@@ -149,7 +148,7 @@ def evaluate(segmenter: Segmenter, samples: Mapping[str, Sequence[Sample]], *,
             mask = segmenter.head_mask(encoded, name)
             heads.add(mask, truth)
             if shown is not None:
-                shown(name, i, image, truth, mask)
+                shown(name, image, truth, mask)
             if label_embeddings:
                 nearest.add(segmenter.label_embedding_mask(encoded, name), truth)
             if of_all:
@@ -181,10 +180,14 @@ def table(rows: Mapping[str, Sequence[float]], domains: Sequence[str]) -> str:
           for title, values in rows.items())])
 
 
+def as_dict(results: Mapping[str, DomainResult]) -> dict[str, dict]:
+    """Return each domain's mIoU and class-wise IoU as plain JSON values."""
+    return {name: result.to_dict() for name, result in results.items()}
+
+
 def write_evaluation(path: Path, results: Mapping[str, DomainResult]) -> None:
     """Write each domain's mIoU and class-wise IoU as JSON."""
-    write_text(path, json.dumps({name: result.to_dict() for name, result in results.items()},
-                                indent=1))
+    write_text(path, json.dumps(as_dict(results), indent=1))
 
 
 def report(results: Mapping[str, DomainResult]) -> str:

@@ -228,7 +228,7 @@ LOSSES = (
     Loss(anchor, 'anchor', "Anchor's loss", 'anchor', 'anchor',
          meaning='weight of the cross-entropy of labelled pixels against the label embeddings of '
                  'their domain, which ties the embedding to them', label_embeddings=True),
-    Loss(consistency, 'consistency', "Loss against the teacher's answers", 'consistency',
+    Loss(consistency, 'consistency', 'Consistency loss', 'consistency',
          'consistency', default=1.0,
          meaning='weight of the cross-entropy of mixed unlabelled crops against what a mean '
                  'teacher, the running mean of the network, makes of them unmixed', rises=True,

@@ -2,7 +2,7 @@
 
 import cv2
 import numpy as np
-from univseg_core.limits import PIXELS
+from univseg_core.files.limits import PIXELS
 from univseg_core.pictures.encoded import encoded_size
 from univseg_core.pictures.images import ImageError, opencv_image
 

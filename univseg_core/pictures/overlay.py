@@ -7,6 +7,10 @@ from univseg_core.domains import Domain, IGNORE_INDEX
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 TEXT = (30, 30, 30)
 PAPER = (255, 255, 255)
+VOID = 'void'
+BLACK = (0, 0, 0)
+"""The colour of void in `Domain.colourise`."""
+
 VISIBLE_SHARE = 0.002
 """Share of an image that a class covers at least to be named in the legend inside."""
 
@@ -22,25 +26,36 @@ def overlay(image: np.ndarray, mask: np.ndarray, domain: Domain,
     return np.where((mask == IGNORE_INDEX)[..., None], image, tinted)
 
 
-def legend(domain: Domain, width: int, height: int | None = None) -> np.ndarray:
-    """Return a strip (height, width, 3) uint8 of the classes' colours and names, in rows."""
+def legend(domain: Domain, width: int, height: int | None = None,
+           void: tuple[int, int, int] | None = None) -> np.ndarray:
+    """
+    Return a strip (height, width, 3) uint8 of the colours and names of classes and void, in rows.
+
+    `void` is the colour of pixels without a class; None where they are not coloured, as in an
+    overlay: then its square is crossed out.
+    """
     line, margin, scale = 22, 8, 0.45
-    texts = [cv2.getTextSize(name, FONT, scale, 1)[0][0] for name in domain.classes]
+    names = [*domain.classes, VOID if void else f'{VOID} (not coloured)']
+    colours = [*domain.palette, void or PAPER]
+    texts = [cv2.getTextSize(name, FONT, scale, 1)[0][0] for name in names]
     column = max(texts) + line + 2 * margin
     columns = max(1, min(len(texts), width // column))
     rows = -(-len(texts) // columns)
     strip = np.full((height or rows * line + margin, width, 3), PAPER, np.uint8)
-    for i, (name, colour) in enumerate(zip(domain.classes, domain.palette, strict=True)):
+    for i, (name, colour) in enumerate(zip(names, colours, strict=True)):
         x, y = margin + (i % columns) * column, margin // 2 + (i // columns) * line
         cv2.rectangle(strip, (x, y + 3), (x + 14, y + 17), colour, cv2.FILLED)
         cv2.rectangle(strip, (x, y + 3), (x + 14, y + 17), TEXT)  # white is a colour, too
         cv2.putText(strip, name, (x + line, y + 15), FONT, scale, TEXT, 1, cv2.LINE_AA)
+        if i == len(domain.classes) and void is None:
+            cv2.line(strip, (x, y + 17), (x + 14, y + 3), TEXT)
     return strip
 
 
-def with_legend(picture: np.ndarray, domain: Domain) -> np.ndarray:
-    """Return a picture (H, W, 3) uint8 with the domain's legend below it."""
-    return np.vstack([picture, legend(domain, picture.shape[1])])
+def with_legend(picture: np.ndarray, domain: Domain,
+                void: tuple[int, int, int] | None = None) -> np.ndarray:
+    """Return a picture (H, W, 3) uint8 with the domain's legend below it; see `legend`."""
+    return np.vstack([picture, legend(domain, picture.shape[1], void=void)])
 
 
 def overlay_with_legend(image: np.ndarray, mask: np.ndarray, domain: Domain) -> np.ndarray:

@@ -10,14 +10,17 @@ import numpy as np
 from safetensors import safe_open, SafetensorError
 from univseg_core.errors import UnivsegError
 from univseg_core.files import sha256_of
+from univseg_core.files.yaml_text import read_yaml, YamlError
 from univseg_core.method.label_embeddings import absent_classes, default_basis
 from univseg_core.method.losses import LOSSES
 from univseg_core.models.model_file import load_model, METADATA_KEY
 from univseg_core.models.pretrained import weights_named
 from univseg_core.reporting.run_tables import best_validation, read_losses, read_validation
-from univseg_core.yaml_text import read_yaml, YamlError
 
 CHECKPOINT_KEY = 'checkpoint'
+
+RECENT = 10
+"""Last rows of log.csv that tell how fast a training is."""
 
 FILES = {
     'config.yaml': 'the configuration, every default written out',
@@ -152,14 +155,13 @@ def _describe_run(folder: Path) -> dict:
         config['domains'] = {name: config['domains'][name]}
     section, key = ('label_embeddings', 'pretrain_steps') if is_part else ('training', 'steps')
     progress = _progress(folder, config.get(section, {}).get(key))
-    seconds = columns.get('seconds_per_step', np.empty(0))[-10:]
-    recent = float(seconds.mean()) if len(seconds) else None
+    recent, images = _speed(columns)
     left = (progress['steps'] or 0) - progress['step']
     best = best_validation(validations)
     return {
         'kind': 'run', 'path': str(folder), 'supervised_only': is_part, 'settings': config,
         'progress': progress,
-        'seconds_per_step': recent,
+        'seconds_per_step': recent, 'images_per_second': images,
         'seconds_left': round(recent * left) if recent and left > 0 else None,
         'preparations': _preparations(folder, config) if config and not is_part else {},
         'last': {name: _number(values[-1]) for name, values in columns.items()},
@@ -169,6 +171,17 @@ def _describe_run(folder: Path) -> dict:
         'best_step': best.step if best else None,
         'files': _files(folder, config),
     }
+
+
+def _speed(columns: Mapping[str, np.ndarray]) -> tuple[float | None, float | None]:
+    """Return the seconds a step and the images a second of the last rows; None if not logged."""
+    seconds, images = (columns.get(name, np.empty(0))[-RECENT:]
+                       for name in ('seconds_per_step', 'images_per_second'))
+    a_step = seconds.mean() if len(seconds) else math.nan
+    # Rows are of equally many steps: their images over their seconds, not a mean of quotients.
+    a_second = (images * seconds).sum() / seconds.sum() if len(images) and seconds.any(
+        ) else math.nan
+    return _number(a_step), _number(a_second)
 
 
 def _progress(folder: Path, steps: int | None) -> dict:

@@ -6,6 +6,9 @@ import textwrap
 from typing import Any
 
 WIDTH = 99
+NOT_OF_THE_LAST_ROW = ('step', 'seconds_per_step', 'images_per_second')
+"""Columns of log.csv that are told above it; the speed of one row alone says little."""
+
 SECTIONS = ('model', 'data', 'objective', 'label_embeddings', 'training')
 
 
@@ -93,7 +96,7 @@ def _run(run: Mapping[str, Any]) -> Iterable[str]:
     facts = dict(_preparation_facts(run['preparations']))
     if run['seconds_per_step']:
         speed = f'{run["seconds_per_step"]:.3g} s a step'
-        if images := run['last'].get('images_per_second'):
+        if images := run['images_per_second']:
             speed += f', {images:.3g} images/s'
         facts['speed'] = speed
     if run['seconds_left'] is not None:
@@ -105,7 +108,7 @@ def _run(run: Mapping[str, Any]) -> Iterable[str]:
     if run['last']:
         yield f'\nlast row of log.csv, step {run["last"]["step"]:.0f}'
         yield from _facts({name: f'{value:.4g}' for name, value in run['last'].items()
-                           if name != 'step' and value is not None})
+                           if name not in NOT_OF_THE_LAST_ROW and value is not None})
     if run['validations']:
         yield '\nmIoU %'
         yield from _validations(run['validations'], run['best_step'])
@@ -147,8 +150,13 @@ def _domains(settings: Mapping[str, Any]) -> Iterable[str]:
         yield '\ndomains'
         yield from _facts({
             name: f'{len(domain.get("classes", []))} classes, {domain.get("labelled") or "all"} '
-                  f'labelled images of {domain.get("train", {}).get("images")}'
+                  f'labelled images of {_training_folders(domain)}'
             for name, domain in domains.items()})
+
+
+def _training_folders(domain: Mapping[str, Any]) -> str:
+    folders = [domain['train'], *domain.get('train_also', [])] if domain.get('train') else []
+    return ', '.join(str(folder.get('images')) for folder in folders) or str(domain.get('root'))
 
 
 def _settings(settings: Mapping[str, Any]) -> Iterable[str]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, ExitStack
 import fcntl
+import logging
 import os
 from pathlib import Path
 import re
@@ -11,8 +12,8 @@ import sys
 import time
 from typing import IO
 
-from tqdm import tqdm
 from univseg_core.files import write_text
+from univseg_core.progress import is_quiet, progress_bar, say
 from univseg_core.research.plan import ExperimentError, Run
 from univseg_core.training.interrupts import deferred_interrupts
 import yaml
@@ -28,6 +29,8 @@ LOCK = '.experiment.lock'
 
 POLL_SECONDS = 0.2
 LAST_LINES = 8
+
+log = logging.getLogger(__name__)
 
 
 def execute(runs: Sequence[Run], *, jobs: int = 1, devices: int | None = None,
@@ -47,16 +50,16 @@ def execute(runs: Sequence[Run], *, jobs: int = 1, devices: int | None = None,
     with deferred_interrupts() as interrupted, ExitStack() as stack:
         for folder in sorted({run.seed_folder for run in runs}):
             stack.enter_context(_claimed(folder))
-        bar = stack.enter_context(tqdm(
-            total=len(runs), initial=len(finished), unit='run', smoothing=0, dynamic_ncols=True,
-            disable=jobs == 1))
+        bar = progress_bar(total=len(runs), initial=len(finished), unit='run', smoothing=0,
+                           dynamic_ncols=True, disable=jobs == 1)
+        stack.enter_context(bar)
         stack.callback(lambda: _stop(running.values()))
         while waiting or running:
             ready = [run for run in waiting if finished.issuperset(run.needs)]
             for run in ready[:jobs - len(running)]:
                 waiting.remove(run)
                 number = len(runs) - len(waiting)
-                tqdm.write(f'{run.folder} ({number} of {len(runs)})', file=sys.stderr)
+                say(f'{run.folder} ({number} of {len(runs)})')
                 running[run] = _start(run, jobs > 1, devices, command)
             interrupted.wait(POLL_SECONDS)
             if interrupted.is_set():
@@ -78,7 +81,7 @@ def _claimed(folder: Path) -> Iterator[None]:
             raise ExperimentError(f'{folder}: another experiment is going on in this folder; wait '
                                   'for it, or stop it with Ctrl-C') from None
         except OSError as error:  # a network file system that has no locks
-            tqdm.write(f'{folder}: cannot be locked ({error.strerror})', file=sys.stderr)
+            log.info('%s: cannot be locked (%s)', folder, error.strerror)
         yield
 
 
@@ -88,13 +91,14 @@ def _start(run: Run, to_file: bool, devices: int | None,
     arguments = [*command, str(run.config_file), '--run', str(run.folder)]
     if devices is not None:
         arguments += ['--devices', str(devices)]
+    if is_quiet() and not to_file:
+        arguments.append('--quiet')
     assert sys.__stderr__ is not None  # progress has been told there
     output: IO | int = sys.__stderr__.fileno()  # standard output is the table's
     environment = dict(os.environ)
     with ExitStack() as stack:
         if to_file:
             environment.setdefault('OMP_NUM_THREADS', '1')
-            environment.setdefault('TQDM_MININTERVAL', '10')  # seconds; else a log of progress
             run.folder.mkdir(parents=True, exist_ok=True)
             output = stack.enter_context((run.folder / OUTPUT).open('a', encoding='utf-8'))
             print(f'--- {time.strftime("%Y-%m-%d %H:%M:%S")}', file=output, flush=True)
@@ -132,8 +136,8 @@ def _stop(processes: Iterable[subprocess.Popen]) -> None:
     """
     processes = list(processes)
     if processes:
-        tqdm.write(f'{len(processes)} runs save where they stand; a second Ctrl-C does not wait',
-                   file=sys.stderr)
+        log.warning('%d runs save where they stand; a second Ctrl-C does not wait',
+                    len(processes))
     for process in processes:
         process.terminate()
     try:

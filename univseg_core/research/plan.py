@@ -186,19 +186,25 @@ def check_settings(runs: Sequence[Run]) -> None:
                        '(--runs, or folder=NAME), or remove these.']))
 
 
+def progress_of(run: Run) -> dict[str, Any]:
+    """Return how far a run is: its folder, state (finished, begun, to run), step and steps."""
+    state, step = 'to run', 0
+    if run.is_finished:
+        state, step = 'finished', run.steps
+    elif (run.folder / 'config.yaml').exists():
+        state, step = 'begun', describe(run.folder)['progress']['step']
+    return {'folder': str(run.folder), 'state': state, 'step': step, 'steps': run.steps}
+
+
 def listing(runs: Sequence[Run]) -> str:
     """Return one line for each run: finished, begun or to run; and how many of each."""
     lines, counts = [], {'finished': 0, 'begun': 0, 'to run': 0}
     width = max(len(str(run.folder)) for run in runs)
     for run in runs:
-        if run.is_finished:
-            state = text = 'finished'
-        elif (run.folder / 'config.yaml').exists():
-            step = describe(run.folder)['progress']['step']
-            state, text = 'begun', f'begun, step {step} of {run.steps}'
-        else:
-            state, text = 'to run', f'to run, {run.steps} steps'
-        counts[state] += 1
+        found = progress_of(run)
+        text = {'finished': 'finished', 'begun': f'begun, step {found["step"]} of {run.steps}',
+                'to run': f'to run, {run.steps} steps'}[found['state']]
+        counts[found['state']] += 1
         lines.append(f'{run.folder!s:{width}}  {text}')
     total = ', '.join(f'{count} {state}' for state, count in counts.items())
     return '\n'.join([*lines, f'{len(runs)} runs: {total}'])

@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from univseg_core.files.yaml_text import read_yaml
 from univseg_core.reporting.run_tables import read_losses
 from univseg_core.research.plan import ExperimentError, folder_of, is_finished
 from univseg_core.research.settings import Experiment
 from univseg_core.research.variants import VARIANTS
-from univseg_core.yaml_text import read_yaml
 
 PAPER = 'evaluation_paper.json'
 

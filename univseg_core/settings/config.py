@@ -62,6 +62,9 @@ class DomainSection(Section):
         None, description="one [red, green, blue] a class; the data set's, or made, when left out")
     train: LabelledFolder | None = Field(
         None, validate_default=True, description='images to learn from, with labels')
+    train_also: list[LabelledFolder] = Field(
+        [], description='further folders of the kind of train, such as new labels beside old ones '
+                        'that stay as they are; no name may be in two of them')
     validation_from_train: StrictInt | None = Field(
         None, ge=1, description='how many training images to set aside and measure with, in place '
                                 'of the validation images: to choose settings by, or where there '
@@ -85,6 +88,13 @@ class DomainSection(Section):
             raise PydanticCustomError('missing', 'missing')
         if dataset in LAYOUTS and value is not None:
             raise ValueError(f'{dataset} has its own; leave it out, or the dataset')
+        return value
+
+    @field_validator('train_also')
+    @classmethod
+    def _beside_folders(cls, value: list, info: ValidationInfo) -> list:
+        if value and info.data.get('dataset') in LAYOUTS:
+            raise ValueError('only beside train, not with a dataset')
         return value
 
     @field_validator('validation_from_train')

@@ -48,22 +48,28 @@ def explain(name: str | None = None, width: int = 120) -> str:
     A domain's keys may be asked for by NAME or by a domain's own name: domains.yard.train.
     Raises ConfigError, with the closest keys, where there is none of that name.
     """
+    keys = keys_of(name)
+    return _table(keys, width) if name is None else '\n\n'.join(map(_entry, keys))
+
+
+def keys_of(name: str | None) -> list[Key]:
+    """Return all keys that take a value or, for one, it and what is below it; see `explain`."""
     if name is None:
-        return _table(all_keys(), width)
+        return all_keys()
     keys = _keys_below(RunConfig, '')
     asked = re.sub(r'^domains\.[^.]+', 'domains.NAME', name)
     found = [key for key in keys if key.name == asked or key.name.startswith(f'{asked}.')]
     if not found:
         raise ConfigError(f'{name}: unknown key; {_hint(name, [key.name for key in keys])}')
-    return '\n\n'.join(_entry(key) for key in found)
+    return found
 
 
-def annotated_yaml(config: RunConfig) -> str:
+def annotated_yaml(config: RunConfig, ascii_values: bool = False) -> str:
     """
     Return a configuration as YAML, every default written out, with each key's meaning above it.
 
     It is read back as the same configuration. A value that is not its key's default is
-    followed, in the comment, by that default.
+    followed, in the comment, by that default. `ascii_values` escapes other characters in values.
     """
     meanings = {key.name: key for key in _keys_below(RunConfig, '')}
     lines: list[str] = []
@@ -83,7 +89,7 @@ def annotated_yaml(config: RunConfig) -> str:
             else:
                 flow = None if isinstance(value, list) else False
                 text = yaml.safe_dump({key: value}, default_flow_style=flow, width=WIDTH - 4,
-                                      allow_unicode=True)
+                                      allow_unicode=not ascii_values)
                 lines.append(textwrap.indent(text.rstrip('\n'), indent))
             if not indent:
                 lines.append('')
@@ -144,6 +150,9 @@ def _kinds(kind: Any, metadata: Sequence[object] = ()) -> list[str]:
     if origin is list:
         (item,) = _kinds(parts[0])
         return [f'list of {item}s' if item.isalpha() else f'list of {item}']
+    if isinstance(kind, type) and issubclass(kind, Section):
+        return ['{' + ', '.join(f'{key}: {_values(field)}'
+                                for key, field in kind.model_fields.items()) + '}']
     if origin is tuple:
         return [f'[{", ".join(text for part in parts for text in _kinds(part))}]']
     words = {bool: 'true, false', int: 'int', float: 'float', str: 'text', NoneType: 'null'}

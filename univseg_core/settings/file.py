@@ -16,7 +16,7 @@ from typing import Any, get_args, get_origin, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 from univseg_core.errors import shortened, UnivsegError
-from univseg_core.yaml_text import parse_yaml, read_yaml, YamlError
+from univseg_core.files.yaml_text import parse_yaml, read_yaml, YamlError
 
 SHIPPED = resources.files('univseg_core') / 'config_files'
 
@@ -130,6 +130,6 @@ def _valid_keys(location: Sequence[str | int], model: type[Section]) -> list[str
 
 def section_of(annotation: Any) -> type[Section] | None:
     """Return the section that a field's annotation is, or is beside null; else None."""
-    kinds = () if get_origin(annotation) is dict else (annotation, *get_args(annotation))
+    kinds = () if get_origin(annotation) in (dict, list) else (annotation, *get_args(annotation))
     return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section)),
                 None)

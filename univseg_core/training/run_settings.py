@@ -11,13 +11,14 @@ def differing_settings(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[s
     """
     Return 'key: OLD there, NEW now' for each setting of which a run's result depends.
 
-    Both are plain values of whole configurations, as config.yaml holds them.
+    Both are plain values of whole configurations, as config.yaml holds them. A key that one lacks,
+    which an older version had not, and that names nothing in the other, is no difference.
     """
     before, now = flat(old), flat(new)
     keys = [key for key in dict.fromkeys([*before, *now])
             if key not in {f'training.{name}' for name in MAY_CHANGE}]
     return [f'{key}: {before.get(key, "nothing")} there, {now.get(key, "nothing")} now'
-            for key in keys if (key in before, before.get(key)) != (key in now, now.get(key))]
+            for key in keys if before.get(key, []) != now.get(key, [])]
 
 
 def flat(values: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:

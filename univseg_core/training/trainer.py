@@ -11,7 +11,6 @@ from typing import TypeVar
 
 from lightning_fabric import Fabric
 import torch
-from tqdm import tqdm
 from univseg_core.batches.curriculum import curriculum
 from univseg_core.batches.dataset import DomainData
 from univseg_core.batches.mixture import Batch, FaultCount, MixtureDataset
@@ -20,6 +19,7 @@ from univseg_core.measuring.evaluation import DomainResult
 from univseg_core.method.collapse import CollapseMonitor, perplexities
 from univseg_core.method.losses import LOSSES
 from univseg_core.models.encoders import pretrained_part
+from univseg_core.progress import Bar, progress_bar
 from univseg_core.reporting.run_log import RunLog
 from univseg_core.settings.config import ObjectiveSection
 from univseg_core.training.checkpoint import load_checkpoint, save_checkpoint
@@ -168,8 +168,8 @@ class Trainer:
         fabric.barrier()  # no process writes before all have read
         self._log = RunLog(task.folder, first) if fabric.is_global_zero else None
         self._network.train()
-        with deferred_interrupts() as interrupted, tqdm(
-                total=task.steps, initial=first, unit='step', desc=task.folder.name,
+        with deferred_interrupts() as interrupted, progress_bar(
+                total=task.steps, initial=first, unit='step', title=task.folder.name,
                 smoothing=0.05, dynamic_ncols=True, disable=not fabric.is_global_zero) as bar:
             for step, (pieces, waited) in enumerate(timed(batches), first + 1):
                 totals = self._learn(step, pieces, interrupted, bar)
@@ -212,7 +212,7 @@ class Trainer:
         return every
 
     def _learn(self, step: int, pieces: Sequence[Batch], interrupted: threading.Event,
-               bar: tqdm) -> StepTotals:
+               bar: Bar) -> StepTotals:
         """Take one step, and return what all processes have of it."""
         self._engine_optimizer.zero_grad()
         values = forward_and_backward(self._fabric, self._model, pieces, self._task.objective,
@@ -234,17 +234,16 @@ class Trainer:
             self._teacher.update(self._network, step)
         return totals
 
-    def _note(self, step: int, totals: StepTotals, waited: float, bar: tqdm) -> None:
+    def _note(self, step: int, totals: StepTotals, waited: float, bar: Bar) -> None:
         """Tell of a step that was taken: the bar, the log, and the warning of a collapse."""
         bar.update()
         for message in self._collapse.add(step, totals.vectors):
-            bar.clear()
             log.warning('%s', message)
         values = totals.scalars | {'data_wait': waited}
         if self._log and (means := self._log.losses(step, values)):
             bar.set_postfix_str(progress(means, self._miou))
 
-    def _validate(self, step: int, bar: tqdm) -> None:
+    def _validate(self, step: int, bar: Bar) -> None:
         """Measure the network in training as it would be deployed."""
         config, task = self._context.config, self._task
         renewed = (renewed_label_embeddings(self._context, self._network, self._names)
@@ -256,14 +255,14 @@ class Trainer:
             if self._log:
                 note_validation(self._log, config, self._network, task.data, step, task.folder,
                                 measured)
-                bar.write(f'{task.folder.name}, step {step}: {self._miou}')
+                log.info('%s, step %d: %s', task.folder.name, step, self._miou)
 
     def _save(self, step: int) -> None:
         if self._fabric.is_global_zero:
             save_checkpoint(self._task.checkpoint, step, self._network, self._optimizer,
                             self._scheduler, self._fabric.strategy.precision, self._averaged)
 
-    def _end_early(self, step: int, bar: tqdm) -> None:
+    def _end_early(self, step: int, bar: Bar) -> None:
         self._fabric.barrier()  # none ends before the checkpoint is written
         if self._log:
             bar.write(f'Interrupted; step {step} is saved. The same command goes on there.')

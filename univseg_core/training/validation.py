@@ -21,7 +21,7 @@ from univseg_core.measuring.evaluation import (
 from univseg_core.models.model_file import ModelCard, save_model
 from univseg_core.models.universal import UniversalSegmenter
 from univseg_core.pictures.images import write_png
-from univseg_core.reporting.panels import evenly_spaced, validation_panel
+from univseg_core.reporting.panels import MostDifferent, thumbnail, validation_panel
 from univseg_core.reporting.plots.curves import draw_curves
 from univseg_core.reporting.run_log import RunLog
 from univseg_core.settings.config import RunConfig
@@ -50,20 +50,19 @@ def validate(fabric: Fabric, config: RunConfig, network: UniversalSegmenter,
     """
     share = {name: d.validation[fabric.global_rank::fabric.world_size]
              for name, d in data.items()}
-    rows: dict[str, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {name: [] for name in share}
-    places = {name: evenly_spaced(len(samples)) for name, samples in share.items()}
+    # By thumbnails, not by the network's features: they are the same pictures at each validation.
+    shown: dict[str, MostDifferent[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {
+        name: MostDifferent() for name in share}
 
-    def show(name: str, place: int, image: np.ndarray, truth: np.ndarray,
-             mask: np.ndarray) -> None:
-        if place in places[name]:
-            rows[name].append((image, truth, mask))
+    def show(name: str, image: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> None:
+        shown[name].add(thumbnail(image), (image, truth, mask))
 
     results = evaluate(deployed(network, config), share, label_embeddings=label_embeddings,
                        progress=fabric.is_global_zero,
                        shown=show if fabric.is_global_zero else None)
     return Measured(summed_results(fabric, results), {
-        name: validation_panel(data[name].domain, of_domain)
-        for name, of_domain in rows.items() if fabric.is_global_zero})
+        name: validation_panel(data[name].domain, of_domain.things)
+        for name, of_domain in shown.items() if fabric.is_global_zero})
 
 
 def note_validation(run_log: RunLog, config: RunConfig, network: UniversalSegmenter,

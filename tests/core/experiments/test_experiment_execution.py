@@ -259,6 +259,8 @@ def test_a_real_experiment(write, values, tmp_path, capfd):
         assert 'Sum of mIoUs: ' in log
         assert 'Traceback' not in log
         assert 'Warning' not in log
+        assert '\r' not in log
+        assert '\x1b' not in log
         result = json.loads((folder / 'evaluation.json').read_text())['outdoor']
         miou = f'{100 * result["miou"]:.1f}'
         assert f'| {folder.relative_to(root).parts[2]} | 1 of 1 | {miou} | {miou} |' in printed
@@ -272,4 +274,8 @@ def test_a_real_experiment(write, values, tmp_path, capfd):
     assert '## N = 2, by the protocol of' in capfd.readouterr().out
     assert main([*command, '--dry-run']) == 0
     assert '2 runs: 2 finished, 0 begun, 0 to run' in capfd.readouterr().out
+    assert main([*command, '--dry-run', '--json']) == 0
+    assert json.loads(capfd.readouterr().out) == [
+        {'folder': str(alone), 'state': 'finished', 'step': 1, 'steps': 1},
+        {'folder': str(full), 'state': 'finished', 'step': 2, 'steps': 2}]
     assert {file: file.stat().st_mtime_ns for file in root.rglob('*.univseg')} == before

@@ -181,6 +181,13 @@ def test_the_command_prints_it_without_the_images(tmp_path, monkeypatch, capsys)
     assert '| univ_full_k3 | 0 of 1 | – | 39.30 | – | 51.31 | – | 90.61 |' in printed
     assert '## N = 100' not in printed
     assert (tmp_path / 'runs/cityscapes_camvid/table2.md').read_text() + '\n' == printed
+    assert main(['experiment', 'table2', '--table', 'labelled=[50]', '--json']) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told['runs'] == []
+    (k3,) = [row for row in told['table']
+             if (row['variant'], row['domain']) == ('univ_full_k3', 'sum')]
+    assert (k3['labelled'], k3['seeds'], k3['mean']) == (50, 0, None)
+    assert k3['published'] == pytest.approx(90.61)
     assert main(['experiment', 'table2', '--dry-run']) == 1
     assert ('domains.cityscapes.root: the environment variable CITYSCAPES is not set'
             in capsys.readouterr().err)

@@ -1,5 +1,6 @@
 """The commands: masks go out to a person, and come back."""
 
+import json
 import shutil
 
 from label_maps import contents, listed
@@ -47,7 +48,9 @@ def test_prelabel_takes_the_ranked_frames_alone(model, frames, tmp_path, capsys)
     ranking.write_text('rank,file\n1,elsewhere/d.png\n2,elsewhere/a.png\n')
     command = ['prelabel', str(model), str(frames), '--domain', 'indoor', '--ranked',
                str(ranking), '--out']
-    assert main([*command, str(tmp_path / 'out')]) == 0
+    assert main([*command, str(tmp_path / 'out'), '--json']) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told['frames'], told['share_with_class'], told['hard_links']) == (['d', 'a'], 1, 2)
     assert [path.name for path in listed(tmp_path / 'out' / 'images')] == ['a.png', 'd.png']
     ranking.write_text('rank,file\n1,d.png\n2,gone.png\n')
     assert main([*command, str(tmp_path / 'other')]) == 1
@@ -89,6 +92,11 @@ def test_import_knows_the_domain_from_a_configuration_too(values, write_config, 
     write_png(tmp_path / 'labels' / 'a.png', np.ones((24, 32), np.uint8))
     assert main([*command, 'indoor', '--void', '9,9,9']) == 0
     assert (tmp_path / 'out' / 'classes.txt').read_text() == 'wall\nlamp\n'
+    capsys.readouterr()
+    assert main([*command, 'indoor', '--json']) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        'folder': str(tmp_path / 'out'), 'added': [], 'replaced': [], 'unchanged': ['a'],
+        'empty': []}
 
 
 @pytest.mark.parametrize(('pixels', 'question', 'answer', 'expected'), [

@@ -1,16 +1,21 @@
 """Which frames are chosen, in which order and why: worked out by hand, and by brute force."""
 
 import csv
+import json
 
 import numpy as np
 import pytest
 from tiny_worlds import OUTDOOR, random_image, small_network
 import torch
+from univseg_core.batches.dataset import load_data
+from univseg_core.batches.splits import write_splits
 from univseg_core.cli import main
+from univseg_core.datasets.folders import DataError
 from univseg_core.domains import Domain, DomainError
 from univseg_core.errors import UnivsegError
 from univseg_core.inference.segmenter import Segmenter
 from univseg_core.labelling.contact_sheet import contact_sheet, GAP, wrapped
+from univseg_core.labelling.labelled_images import labelled_images
 from univseg_core.labelling.ranking import (
     ALIKE,
     cell_uncertainty,
@@ -26,6 +31,8 @@ from univseg_core.labelling.ranking import (
 )
 from univseg_core.models.model_file import ModelCard, save_model
 from univseg_core.pictures.images import read_image, write_png
+from univseg_core.settings.config import load_config
+import yaml
 
 
 @pytest.fixture
@@ -253,6 +260,13 @@ def test_rank_writes_a_table_and_a_contact_sheet(model, frames, tmp_path, capsys
     before = (out / 'rank.csv').read_bytes()
     assert main([*command, '--budget', '2']) == 0
     assert (out / 'rank.csv').read_bytes() == b''.join(before.splitlines(True)[:3])
+    capsys.readouterr()
+    assert main([*command, '--json']) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told['frames'], told['labelled']) == (5, 0)
+    assert [list(row) for row in told['chosen']] == [list(rows[0])] * 4
+    assert [row['file'] for row in told['chosen']] == [row['file'] for row in rows]
+    assert told['chosen'][0]['distance'] is None
 
 
 def test_frames_that_cannot_be_read_are_named(model, frames, tmp_path, caplog):
@@ -271,6 +285,38 @@ def test_labelled_frames_are_not_chosen_again(model, frames, tmp_path, capsys):
                  str(frames), '--out', str(out)]) == 1
     assert 'no frame is worth labelling' in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_the_labelled_images_of_a_run_are_not_chosen_again(model, values, tmp_path, capsys):
+    """Of the training images, those that the run chose by its seed, wherever they are."""
+    values['domains']['outdoor']['labelled'] = 3
+    run = tmp_path / 'run'
+    run.mkdir()
+    (run / 'config.yaml').write_text(yaml.safe_dump(values, sort_keys=False))
+    data = load_data(load_config(str(run / 'config.yaml')))
+    write_splits(run / 'splits.json', {name: each.parts for name, each in data.items()})
+    labelled = [sample.image for sample in data['outdoor'].labelled]
+    assert labelled_images(run, 'outdoor') == labelled
+    assert len(labelled) == 3
+
+    frames = labelled[0].parent
+    command = ['rank', str(frames), '--model', str(model), '--domain', 'outdoor', '--out',
+               str(tmp_path / 'ranking'), '--json', '--labelled']
+    assert main([*command, str(run)]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told['frames'], told['labelled']) == (len(list(frames.iterdir())), 3)
+    assert not {row['file'] for row in told['chosen']} & set(map(str, labelled))
+
+    splits = json.loads((run / 'splits.json').read_text())
+    with pytest.raises(DataError, match=r"no domain 'attic', but outdoor, indoor"):
+        labelled_images(run, 'attic')
+    splits['outdoor']['labelled']['images'][0] = 'gone.png'
+    (run / 'splits.json').write_text(json.dumps(splits))
+    with pytest.raises(DataError, match=r'1 of 3 labelled images of outdoor .*: gone\.png$'):
+        labelled_images(run, 'outdoor')
+    (run / 'splits.json').write_text('{"outdoor": []}')
+    with pytest.raises(DataError, match='damaged'):
+        labelled_images(run, 'outdoor')
 
 
 @pytest.mark.parametrize(('text', 'message'), [

@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 from univseg_core.datasets.cache import extracted_once
 from univseg_core.datasets.folders import DataError, LabelReader, list_images, Sample
 from univseg_core.datasets.layouts import sun_rgbd
@@ -27,6 +26,7 @@ from univseg_core.datasets.layouts.layout import (
 from univseg_core.datasets.layouts.matlab import opened
 from univseg_core.domains import IGNORE_INDEX
 from univseg_core.pictures.images import write_png
+from univseg_core.progress import progress_bar
 
 MAT = 'nyu_depth_v2_labeled.mat'
 
@@ -162,7 +162,7 @@ def _extract(mat: Path, folder: Path) -> dict[str, int]:
         count = len(images)
         if len(labels) != count:
             raise DataError(f'{mat}: has {count} images, but {len(labels)} labels')
-        for i in tqdm(range(count), f'images → {folder}', unit='image'):
+        for i in progress_bar(range(count), f'images → {folder}'):
             name = f'{i + 1:04}.png'
             if (folder / 'label' / name).is_file():
                 continue

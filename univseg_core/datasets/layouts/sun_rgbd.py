@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 from univseg_core.datasets.cache import extracted_once
 from univseg_core.datasets.folders import DataError, list_images, Sample
 from univseg_core.datasets.layouts.layout import (
@@ -23,6 +22,7 @@ from univseg_core.datasets.layouts.layout import (
 )
 from univseg_core.datasets.layouts.matlab import load_small, opened
 from univseg_core.pictures.images import write_png
+from univseg_core.progress import progress_bar
 
 CLASSES = {  # name: colour; the label files have 0 for void, then these from 1 on
     'wall': (119, 119, 119),
@@ -141,7 +141,7 @@ def _extract(root: Path, cache: Path) -> dict[str, list[tuple[str, str]]]:
         if len(labels) != len(meta):
             raise DataError(f'{root / LABELS}: has {len(labels)} labels, {META.name} '
                             f'{len(meta)} images')
-        for i, entry in enumerate(tqdm(meta, f'labels → {cache}', unit='image')):
+        for i, entry in enumerate(progress_bar(meta, f'labels → {cache}')):
             folder = Path(_below_sunrgbd(entry.rgbpath)).parent.parent
             name = f'label/{i + 1:06}.png'
             if not (cache / name).is_file():

@@ -9,13 +9,13 @@ and surroundings do.
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 from univseg_core.demo.scenes import indoor, outdoor
 from univseg_core.demo.scenes.drawing import render
 from univseg_core.domains import Domain
 from univseg_core.errors import UnivsegError
 from univseg_core.files import write_text
 from univseg_core.pictures.images import write_png
+from univseg_core.progress import progress_bar
 
 BUILDERS = {'outdoor': outdoor, 'indoor': indoor}
 
@@ -69,7 +69,7 @@ def write_worlds(folder: Path, *, train: int, validation: int, width: int = 240,
              ('validation', first + MOST, validation))
     scenes = [(world, part, start, i) for world in WORLDS for part, start, count in parts
               for i in range(count)]
-    for world, part, start, i in tqdm(scenes, 'scenes', unit='image', disable=not progress):
+    for world, part, start, i in progress_bar(scenes, 'scenes', disable=not progress):
         image, label = render_scene(world, start + i, width, height)
         top = Path(folder) / world / part
         write_png(top / 'image' / f'{i:06}.png', image)

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from tqdm import tqdm
 from univseg_core.domains import Domain, IGNORE_INDEX
 from univseg_core.measuring.finished_runs import FinishedRun
 from univseg_core.method.pixel_statistics import class_shares
 from univseg_core.pictures.images import read_image, resize_label
+from univseg_core.progress import progress_bar
 from univseg_core.reporting.plots.drawing import FigureError
 
 PURITY = 0.9
@@ -76,7 +76,7 @@ def class_maps(run: FinishedRun, name: str) -> list[np.ndarray]:
 def cell_vectors(run: FinishedRun, name: str, cells: Cells, space: str) -> np.ndarray:
     """Return what a run makes of cells of a domain's validation images, (n, channels) float32."""
     vectors = []
-    for i in tqdm(np.unique(cells.image), desc=f'{run.name}, {name}', unit='image', leave=False):
+    for i in progress_bar(np.unique(cells.image), f'{run.name}, {name}', leave=False):
         encoded = run.segmenter.encode(read_image(run.samples[name][i].image))
         shown = encoded.features if space == 'features' else run.segmenter.embed(encoded)
         here = cells.image == i

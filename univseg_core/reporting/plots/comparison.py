@@ -9,7 +9,9 @@ import numpy as np
 from univseg_core.datasets.folders import read_sample, Sample
 from univseg_core.domains import Domain, IGNORE_INDEX
 from univseg_core.measuring.finished_runs import FinishedRun
-from univseg_core.pictures.images import fit_size, resize_image, resize_label
+from univseg_core.pictures.images import fit_size, read_image, resize_image, resize_label
+from univseg_core.progress import progress_bar
+from univseg_core.reporting.panels import MostDifferent
 from univseg_core.reporting.plots.drawing import (
     add_legend,
     FigureError,
@@ -47,10 +49,16 @@ class Section:
     legend: 'list[Line2D]'
 
 
-def evenly_spaced(samples: Sequence[Sample], count: int) -> list[Sample]:
-    """Return at most `count` samples, in the middles of as many equal parts of the list."""
-    count = min(count, len(samples))
-    return [samples[(2 * i + 1) * len(samples) // (2 * count)] for i in range(count)]
+def most_different(run: FinishedRun, name: str, samples: Sequence[Sample],
+                   count: int) -> list[Sample]:
+    """Return at most `count` of a domain's samples, far from each other in a run's features."""
+    if len(samples) <= count:
+        return list(samples)
+    kept: MostDifferent[Sample] = MostDifferent(count)
+    for sample in progress_bar(samples, f'choose of {name}', leave=False):
+        features = run.segmenter.encode(read_image(sample.image)).features
+        kept.add(features[0].mean((1, 2)).cpu().numpy(), sample)
+    return kept.things
 
 
 def named_samples(samples: dict[str, list[Sample]],
@@ -78,14 +86,16 @@ def draw_comparison(runs: Sequence[FinishedRun], path: Path, *, count: int = 3,
     """
     Draw image, truth and each run's masks of some validation images; return the files.
 
-    `path` has no ending. The images are those of some `names`, or `count` evenly spaced ones of
-    each domain. A run serves the rows of its own domains. The validation images of a domain
-    are those of the first run that has it. Raises FigureError for an unknown name.
+    `path` has no ending. The images are those of some `names`, or `count` of each domain that are
+    far from each other in the features of the first run that has it. A run serves the rows of
+    its own domains. The validation images of a domain are those of the first run that has it.
+    Raises FigureError for an unknown name.
     """
     samples = {name: each for run in reversed(runs) for name, each in run.samples.items()}
     samples = {name: samples[name] for run in runs for name in run.samples}
     shown = named_samples(samples, names) if names else {
-        name: evenly_spaced(each, count) for name, each in samples.items()}
+        name: most_different(next(run for run in runs if name in run.samples), name, each, count)
+        for name, each in samples.items()}
     sections = [_section([run for run in runs if name in run.domains], name, each)
                 for name, each in shown.items()]
     return write_figure(_figure(sections), path)
@@ -101,9 +111,7 @@ def _section(runs: Sequence[FinishedRun], name: str, samples: Sequence[Sample]) 
         rows.append([resize_image(image, *size),
                      *(domain.colourise(resize_label(mask, *size)) for mask in masks)])
         seen.update(np.unique(np.stack(masks)).tolist())
-    legend = swatches(domain, sorted(seen - {IGNORE_INDEX}))
-    if IGNORE_INDEX in seen:
-        legend.append(swatch('void (no truth)', (0, 0, 0)))
+    legend = [*swatches(domain, sorted(seen - {IGNORE_INDEX})), swatch('void', (0, 0, 0))]
     return Section(domain, ['image', 'truth', *(run.name for run in runs)], rows, legend)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import shutil
 import tempfile
 
-from univseg_core.limits import TEXT
+from univseg_core.files.limits import TEXT
 
 LEFTOVER = '.unfinished-'
 """What the names of temporary files have in common."""

@@ -1,13 +1,12 @@
 """A domain: a place with its own label space."""
 
 from collections.abc import Collection, Sequence
-import colorsys
 from dataclasses import dataclass
 import re
 from typing import cast
-import zlib
 
 import numpy as np
+from univseg_core.domains.palettes import distinct_colours
 from univseg_core.errors import UnivsegError
 
 IGNORE_INDEX = 255
@@ -72,8 +71,7 @@ class Domain:
         """
         classes = tuple(classes)
         if palette is None:
-            first = zlib.crc32(str(name).encode()) / 2 ** 32
-            palette = distinct_colours(len(classes), first)
+            palette = distinct_colours(len(classes), str(name))
         colours = tuple(tuple(int(v) for v in colour) for colour in palette)
         # Of another length than three, __post_init__ refuses them.
         return cls(name, classes, cast(tuple[tuple[int, int, int], ...], colours))
@@ -98,14 +96,3 @@ class Domain:
 def void_colour(palette: Collection[tuple[int, int, int]]) -> tuple[int, int, int]:
     """Return the colour of pixels without a class: black, unless a class of a palette has it."""
     return next(colour for colour in VOID_COLOURS if colour not in palette)
-
-
-def distinct_colours(count: int, first: float = 0.0) -> list[tuple[int, int, int]]:
-    """Return `count` RGB colours (0..255), hues (0..1) spread by the golden ratio from `first`."""
-    colours = []
-    for i in range(count):
-        hue = (first + i * 0.618034) % 1
-        saturation, value = ((0.85, 0.95), (0.55, 0.75), (0.95, 0.6))[i % 3]
-        red, green, blue = colorsys.hsv_to_rgb(hue, saturation, value)
-        colours.append((round(255 * red), round(255 * green), round(255 * blue)))
-    return colours

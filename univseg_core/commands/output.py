@@ -1,0 +1,70 @@
+"""What commands print: text for people, JSON for programs, to terminals of any encoding."""
+
+import argparse
+import codecs
+import json
+import sys
+from typing import Any
+import unicodedata
+
+ASCII = {
+    '×': 'x', '→': '->', '←': '<-', '↔': '<->', '↦': '->', '…': '...', '·': '-', '−': '-',
+    '–': '-', '±': '+-', '≤': '<=', '≥': '>=', '★': '*', '²': '^2', '⌈': '', '⌉': '', 'α': 'alpha',
+    'β': 'beta', 'γ': 'gamma', 'θ': 'theta', 'μ': 'mu', 'σ': 'sigma', 'ß': 'ss',
+}
+"""What stands for a character where the terminal has it not."""
+
+SPELT_OUT = 'univseg_spelt_out'
+
+
+def prepare_streams() -> None:
+    """Let standard output and error spell out what their encoding has not, and raise nothing."""
+    codecs.register_error(SPELT_OUT, _spelt_out)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, 'reconfigure'):  # others are a program's own
+            stream.reconfigure(errors=SPELT_OUT)
+
+
+def in_ascii(text: str) -> str:
+    """Return a text with what stands for its other characters."""
+    return ''.join(character if character.isascii() else _ascii(character) for character in text)
+
+
+def _spelt_out(error: UnicodeError) -> tuple[str, int]:
+    """Handle an error of encoding, as `codecs.register_error` has it."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return in_ascii(error.object[error.start:error.end]), error.end
+
+
+def _ascii(character: str) -> str:
+    """Return what stands for a character in ASCII: a name's é is e, and ? what has nothing."""
+    if character in ASCII:
+        return ASCII[character]
+    return unicodedata.normalize('NFKD', character).encode('ascii', 'ignore').decode() or '?'
+
+
+def prints_unicode() -> bool:
+    """Say whether standard output takes all characters as they are."""
+    return codecs.lookup(sys.stdout.encoding or 'ascii').name == 'utf-8'
+
+
+def report(options: argparse.Namespace, values: Any, text: str | None) -> None:
+    """
+    Print what a command has to report: `values` with --json, otherwise `text` unless it is None.
+
+    `values` are of plain types. JSON loses no character, whatever the terminal's encoding.
+    """
+    if options.json:
+        print(json.dumps(values, indent=1, ensure_ascii=not _is_plain(values)))
+    elif text is not None:
+        print(text)
+
+
+def _is_plain(values: Any) -> bool:
+    """Say whether standard output takes all that is in some values as it is."""
+    try:
+        json.dumps(values, ensure_ascii=False).encode(sys.stdout.encoding or 'ascii')
+    except UnicodeEncodeError:  # or a file's name that is not UTF-8
+        return False
+    return prints_unicode()
