@@ -18,6 +18,7 @@ from univseg_core.commands import (
     training,
 )
 from univseg_core.errors import UnivsegError
+from univseg_core.training.interrupts import ended_by_signals
 
 EXAMPLES = """examples:
   # to begin with, on data made here
@@ -99,10 +100,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger('lightning_fabric').setLevel(logging.WARNING)
     options = parse(arguments)
     try:
-        options.run(options)
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        return 130
+        with ended_by_signals():
+            options.run(options)
+            sys.stdout.flush()
+    except KeyboardInterrupt as error:
+        return getattr(error, 'status', 130)
     except BrokenPipeError:  # `univseg config explain | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141

@@ -17,9 +17,10 @@ from univseg_core.batches.stores import prepare_stores
 from univseg_core.machine.resources import choose_workers
 from univseg_core.measuring.evaluation import DomainResult
 from univseg_core.settings.config import ObjectiveSection, RunConfig
+from univseg_core.training.launching import launched
 from univseg_core.training.memory_need import check_memory
 from univseg_core.training.networks import network_with_weights
-from univseg_core.training.processes import launched, new_fabric, processes_here
+from univseg_core.training.processes import new_fabric, processes_here
 from univseg_core.training.run_context import RunContext
 from univseg_core.training.run_folder import claimed_run_folder
 from univseg_core.training.run_label_embeddings import (
@@ -27,7 +28,7 @@ from univseg_core.training.run_label_embeddings import (
     JOINT_START,
     label_embeddings_of_run,
 )
-from univseg_core.training.safety import memory_advice, TrainingError
+from univseg_core.training.safety import advice, TrainingError
 from univseg_core.training.start_model import check_start, measured_start
 from univseg_core.training.trainer import fit, Task
 
@@ -68,7 +69,7 @@ def train(config: RunConfig, run: Path, *, devices: int = 1,
             held.enter_context(claimed_run_folder(run, config))
             write_splits(run / 'splits.json', {name: d.parts for name, d in data.items()})
         held.enter_context(launched(fabric))
-        held.enter_context(memory_advice(config, str(run)))
+        held.enter_context(advice(config, str(run)))
         if not fabric.is_global_zero:
             logging.getLogger('univseg_core').setLevel(logging.ERROR)
         for name, d in data.items():
