@@ -1,12 +1,13 @@
 """What a run learns from: each domain's labelled, unlabelled and validation images."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 import logging
 
+from univseg_core.batches.faults import named
 from univseg_core.batches.parts import extra_samples, further_unlabelled, other_counts, samples_of
-from univseg_core.batches.splits import choose_labelled
+from univseg_core.batches.splits import choose_labelled, Splits
 from univseg_core.datasets.folders import DataError, read_sample, Sample
 from univseg_core.domains import Domain, IGNORE_INDEX
 from univseg_core.machine.resources import in_threads
@@ -31,9 +32,12 @@ class DomainData:
                 'validation': self.validation}
 
 
-def load_data(config: RunConfig) -> dict[str, DomainData]:
+def load_data(config: RunConfig, begun: Splits | None = None) -> dict[str, DomainData]:
     """
     List every domain's files as its configuration says.
+
+    Where a run has `begun`, its images are those of its splits.json, as far as they are there: a
+    choice among others would be another one.
 
     Raises DataError where a folder has no images, a label map or another part of a download is
     missing, N is too large, or the unsupervised terms have a weight and no domain an unlabelled
@@ -41,14 +45,22 @@ def load_data(config: RunConfig) -> dict[str, DomainData]:
     """
     data = {}
     for name, section in config.domains.items():
-        train = samples_of(name, section, 'train')
-        labelled = choose_labelled(train, section.labelled, name, config.training.seed)
+        before = {part: there['images'] for part, there in (begun or {}).get(name, {}).items()}
+        aside = set(before['validation']) if 'validation' in before else None
+        train = samples_of(name, section, 'train', aside)
+        if 'labelled' in before:
+            by_name = {sample.name: sample for sample in train}
+            labelled = [by_name[image] for image in before['labelled'] if image in by_name]
+        else:
+            labelled = choose_labelled(train, section.labelled, name, config.training.seed)
         chosen = set(labelled)
         unlabelled = [replace(sample, label=None) for sample in train
                       if section.labelled_also_unlabelled or sample not in chosen]
         extra = extra_samples(name, section) if section.extra else []
-        validation = samples_of(name, section, 'validation')
+        validation = samples_of(name, section, 'validation', aside)
         unlabelled += [*further_unlabelled(section, validation), *extra]
+        if 'unlabelled' in before:
+            unlabelled = _as_begun(name, unlabelled, before['unlabelled'])
         parts = {'train': train, 'validation': validation} | ({'extra': extra} if extra else {})
         for warning in other_counts(name, section, parts):
             log.warning(warning)
@@ -68,6 +80,32 @@ def load_data(config: RunConfig) -> dict[str, DomainData]:
             'there is one domain alone, which has the within-domain one: set objective.beta, or '
             'both to 0')
     return data
+
+
+def _as_begun(name: str, samples: Sequence[Sample], images: Sequence[str]) -> list[Sample]:
+    """
+    Return a domain's unlabelled samples as the run began, whose `images` are written down.
+
+    Those that have gone since keep their places, so that the run goes on with the same batches
+    but for them: they are told, and cannot be read. Samples among which are new ones are returned
+    as they are, for `write_splits` to refuse.
+    """
+    result: list[Sample] = []
+    gone, place = [], 0
+    for image in images:
+        if place < len(samples) and samples[place].name == image:
+            result.append(samples[place])
+            place += 1
+        elif samples:
+            gone.append(image)
+            near = samples[max(0, place - 1)]
+            folder = near.root or near.image.parent
+            result.append(Sample(folder / image, root=folder))
+    if not gone or place < len(samples):
+        return list(samples)
+    log.warning('%s: %d unlabelled images of this run have gone, and are left out:%s', name,
+                len(gone), named(gone))
+    return result
 
 
 def check_files(data: Mapping[str, DomainData]) -> None:

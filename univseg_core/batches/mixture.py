@@ -1,6 +1,6 @@
 """One stream of batches: labelled and unlabelled crops of every domain."""
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import chain
@@ -16,9 +16,6 @@ from univseg_core.batches.transforms import as_planes
 from univseg_core.batches.workers import prepared
 from univseg_core.datasets.folders import DataError
 from univseg_core.pictures.images import ImageError
-
-FAULTY_SHARE = 0.001
-"""Share of a run's images that may turn out to be unreadable."""
 
 
 @dataclass(frozen=True)
@@ -51,33 +48,6 @@ class Batch:
         """Return it with all its tensors moved."""
         return replace(self, images=move(self.images), targets=move(self.targets),
                        mixes={name: mix.moved(move) for name, mix in self.mixes.items()})
-
-
-class FaultCount:
-    """The files of a run that could not be read, counted once each."""
-
-    def __init__(self, total_images: int):
-        self._total = total_images
-        self._messages: dict[str, None] = {}
-
-    @property
-    def files(self) -> int:
-        """Return how many files could not be read until now."""
-        return len(self._messages)
-
-    def add(self, faults: Iterable[str]) -> list[str]:
-        """Return those of some batches' faults that were not seen before."""
-        new = [fault for fault in dict.fromkeys(faults) if fault not in self._messages]
-        self._messages.update(dict.fromkeys(new))
-        return new
-
-    def check(self) -> None:
-        """Raise DataError where more than 0.1 % of the images could not be read."""
-        if self.files > FAULTY_SHARE * self._total:
-            names = list(self._messages)[:3] + ['…'] * (self.files > 3)
-            raise DataError('\n  '.join([
-                f'{self.files} of {self._total} images could not be read; more than '
-                f'{100 * FAULTY_SHARE:g} % is too much:', *names]))
 
 
 class MixtureDataset(Dataset):

@@ -1,6 +1,6 @@
 """A domain's images, part by part, as its configuration says where they are."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Literal
 
 from univseg_core.batches.splits import choose_labelled
@@ -11,12 +11,14 @@ from univseg_core.settings.config import DomainSection
 
 
 def samples_of(name: str, section: DomainSection,
-               part: Literal['train', 'validation']) -> list[Sample]:
+               part: Literal['train', 'validation'],
+               aside: Set[str] | None = None) -> list[Sample]:
     """
     List the labelled images of one part of a domain.
 
-    With `validation_from_train`, both parts come from the training images. Raises DataError, which
-    names the domain's key, for an incomplete download.
+    With `validation_from_train`, both parts come from the training images, of which those of the
+    names `aside`, where a run has chosen them already, are the validation images. Raises
+    DataError, which names the domain's key, for an incomplete download.
     """
     if section.validation_from_train is None:
         return _own_samples(name, section, part)
@@ -26,11 +28,9 @@ def samples_of(name: str, section: DomainSection,
                         f'images asked for, but the training folder has {len(train)}, of which '
                         'some are to be learned from')
     # Not by the run's seed: what is chosen by these images must not have learned from them.
-    aside = choose_labelled(train, section.validation_from_train, f'{name} validation', 0)
-    if part == 'validation':
-        return aside
-    chosen = set(aside)
-    return [sample for sample in train if sample not in chosen]
+    chosen = set(choose_labelled(train, section.validation_from_train, f'{name} validation', 0)
+                 if aside is None else (sample for sample in train if sample.name in aside))
+    return [sample for sample in train if (sample in chosen) == (part == 'validation')]
 
 
 def further_unlabelled(section: DomainSection, validation: Sequence[Sample]) -> list[Sample]:

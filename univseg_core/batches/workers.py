@@ -88,8 +88,9 @@ def _killed_afterwards(loader: DataLoader) -> Iterator[Iterable]:
         except OSError as error:
             raise DataError(
                 f'training.workers: no worker process can be started ({error.strerror}): '
-                f'{SHARED_MEMORY} or memory is full, or processes are limited. A container gets more of '
-                'the one by docker run --shm-size=1g; training.workers=0 needs neither') from error
+                f'{SHARED_MEMORY} or memory is full, or processes are limited. A container gets '
+                'more of the first by docker run --shm-size=1g; training.workers=0 needs none '
+                'of them') from error
         finally:
             workers = set(multiprocessing.active_children()) - before
         yield items
@@ -170,7 +171,7 @@ def _prepare_worker(worker: int) -> None:
     assert parent is not None and parent.pid is not None
     die_with_parent(parent.pid)
     # What the queue's thread cannot send would be lost, and the training wait for it for ever.
-    multiprocessing.queues.Queue._on_queue_feeder_error = _end_worker  # type: ignore
+    multiprocessing.queues.Queue._on_queue_feeder_error = staticmethod(_end_worker)
     cv2.setNumThreads(0)  # a worker is one thread; more would fight for the same cores
 
 

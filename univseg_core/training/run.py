@@ -12,7 +12,7 @@ import logging
 from pathlib import Path
 
 from univseg_core.batches.dataset import check_files, DomainData, load_data
-from univseg_core.batches.splits import write_splits
+from univseg_core.batches.splits import read_splits, write_splits
 from univseg_core.batches.stores import prepare_stores
 from univseg_core.machine.resources import choose_workers
 from univseg_core.measuring.evaluation import DomainResult
@@ -53,11 +53,14 @@ def train(config: RunConfig, run: Path, *, devices: int = 1,
     longer finite, DataError and ImageError for files that are not as they should be, EngineError
     for a device that is not there.
     """
-    data = load_data(config)
     fabric = new_fabric(config.training, devices, nodes)
+    is_first = fabric.node_rank == fabric.local_rank == 0
+    if not is_first:
+        logging.getLogger('univseg_core').setLevel(logging.ERROR)
+    data = load_data(config, read_splits(run / 'splits.json'))
     check_shares(config, devices * nodes)
     with ExitStack() as held:
-        if fabric.node_rank == fabric.local_rank == 0:
+        if is_first:
             # Before further processes are started, so that none waits for one that has failed.
             check_files(data)
             check_label_embeddings(config, data)
@@ -70,8 +73,6 @@ def train(config: RunConfig, run: Path, *, devices: int = 1,
             write_splits(run / 'splits.json', {name: d.parts for name, d in data.items()})
         held.enter_context(launched(fabric))
         held.enter_context(advice(config, str(run)))
-        if not fabric.is_global_zero:
-            logging.getLogger('univseg_core').setLevel(logging.ERROR)
         for name, d in data.items():
             log.info('%s: %d classes, %d labelled, %d unlabelled, %d validation images', name,
                      len(d.domain.classes), len(d.labelled), len(d.unlabelled),

@@ -23,6 +23,7 @@ from univseg_core.models.model_file import load_model, save_model
 from univseg_core.models.tensor_files import save_tensors
 from univseg_core.models.universal import UniversalSegmenter
 from univseg_core.settings.config import ObjectiveSection, RunConfig
+from univseg_core.training.checkpoint import what_to_do
 from univseg_core.training.networks import network_with_weights, new_network, start_from
 from univseg_core.training.processes import others_waiting
 from univseg_core.training.run_context import RunContext
@@ -175,5 +176,6 @@ def _foreign_label_embeddings(config: RunConfig,
 def _read_label_embeddings(path: Path) -> dict[str, torch.Tensor]:
     try:
         return load_file(path)
-    except SafetensorError as error:
-        raise TrainingError(f'{path}: damaged ({error}); remove it to make it again') from None
+    except (SafetensorError, OSError) as error:
+        raise TrainingError(f'{path}: cannot be read ({error}); '
+                            + what_to_do(error, 'make it again')) from None

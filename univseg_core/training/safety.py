@@ -69,7 +69,9 @@ def advice(config: RunConfig, where: str) -> Iterator[None]:
     except Exception as error:
         reason = str(error).partition('\n')[0] or type(error).__name__
         if isinstance(error, RuntimeError) and reason.startswith(WORKER):
-            raise TrainingError(_lost_worker(config, where, reason)) from error
+            if str(error.__cause__).startswith(WORKER):  # which knows more
+                reason = str(error.__cause__).partition('\n')[0]
+            raise TrainingError(_lost_worker(where, reason)) from error
         if not is_out_of_memory(error):
             raise
         data, training = config.data, config.training
@@ -83,7 +85,7 @@ def advice(config: RunConfig, where: str) -> Iterator[None]:
             f'({training.precision}) or fewer training.workers. {ANOTHER_FOLDER}') from error
 
 
-def _lost_worker(config: RunConfig, where: str, reason: str) -> str:
+def _lost_worker(where: str, reason: str) -> str:
     """Return what is known of a worker's end, and no more."""
     if 'signal: Killed' in reason:
         advice = ('Who killed it is not known: mostly the system, when memory ran out. Fewer '

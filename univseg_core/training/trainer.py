@@ -11,7 +11,8 @@ import torch
 from tqdm import tqdm
 from univseg_core.batches.curriculum import curriculum
 from univseg_core.batches.dataset import DomainData
-from univseg_core.batches.mixture import Batch, FaultCount, MixtureDataset
+from univseg_core.batches.faults import FaultCount
+from univseg_core.batches.mixture import Batch, MixtureDataset
 from univseg_core.batches.transforms import Augmentation
 from univseg_core.measuring.evaluation import DomainResult
 from univseg_core.method.collapse import CollapseMonitor
@@ -116,6 +117,7 @@ class Trainer:
                                  self._network.stride)
         self._faults = FaultCount(len({sample.image for d in task.data.values()
                                        for sample in [*d.labelled, *d.unlabelled]}))
+        self._faults.add(context.stores.faults)  # which were told when they were found
         self._collapse = CollapseMonitor(config.label_embeddings.centroids)
         self._log: RunLog | None = None  # of the first process alone
         self._miou = ''
