@@ -98,8 +98,11 @@ def _as_begun(name: str, samples: Sequence[Sample], images: Sequence[str]) -> li
             place += 1
         elif samples:
             gone.append(image)
-            near = samples[max(0, place - 1)]
-            folder = near.root or near.image.parent
+            folders = [each.root or each.image.parent
+                       for each in samples[max(0, place - 1):place + 1]]
+            # There may be one of its name in the folder of the one before it, or behind it.
+            folder = next((each for each in folders if not (each / image).exists()),
+                          folders[0] / 'gone')
             result.append(Sample(folder / image, root=folder))
     if not gone or place < len(samples):
         return list(samples)
