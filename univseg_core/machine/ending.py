@@ -1,6 +1,7 @@
 """The end of a process that nothing can put off, and of those that must not outlive it."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 import ctypes
 import os
 import select
@@ -34,8 +35,9 @@ def end_by_force(status: int, reason: str) -> None:
     Nothing is cleaned up. A standard error that takes nothing, as its reader is stuck, is done
     without.
     """
-    if select.select([], [2], [], 0)[1]:
-        os.write(2, f'\n{reason}\n'.encode()[:select.PIPE_BUF])
+    with suppress(OSError):  # of one that is closed
+        if select.select([], [2], [], 0)[1]:
+            os.write(2, f'\n{reason}\n'.encode()[:select.PIPE_BUF])
     kill_all(further)
     os._exit(status)
 

@@ -151,7 +151,9 @@ class Trainer:
                     self._validate(step, interrupted, bar)
                 last = step == task.steps or totals.stop
                 if last or step % settings.checkpoint_every == 0:
+                    saved_from = time.monotonic()
                     self._save(step)
+                    interrupted.allow(time.monotonic() - saved_from)
                 if totals.stop:
                     fabric.barrier()  # none ends before the checkpoint is written
                     raise self._interrupted(step, interrupted, bar)
