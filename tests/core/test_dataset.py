@@ -141,6 +141,13 @@ def test_new_images_and_labelled_ones_that_have_gone_are_left_to_be_refused(begu
             name: d.parts for name, d in load_data(config, splits).items()})
 
 
+def test_of_other_folders_than_those_of_a_run_images_are_chosen_as_ever(load):
+    """So that what is wrong is told by the settings that differ."""
+    config, gone = load('domains.outdoor.validation_from_train=2'), {'images': ['none.png']}
+    splits = {'outdoor': dict.fromkeys(('labelled', 'unlabelled', 'validation'), gone)}
+    assert load_data(config, splits) == load_data(config)
+
+
 def test_further_folders_are_unlabelled(load, worlds):
     more = worlds / 'indoor' / 'validation' / 'image'
     d = load_data(load(f'domains.outdoor.unlabelled=["{more}"]'))['outdoor']

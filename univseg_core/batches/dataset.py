@@ -46,13 +46,11 @@ def load_data(config: RunConfig, begun: Splits | None = None) -> dict[str, Domai
     data = {}
     for name, section in config.domains.items():
         before = {part: there['images'] for part, there in (begun or {}).get(name, {}).items()}
-        aside = set(before['validation']) if 'validation' in before else None
+        aside = set(before.get('validation', []))
         train = samples_of(name, section, 'train', aside)
-        if 'labelled' in before:
-            by_name = {sample.name: sample for sample in train}
-            labelled = [by_name[image] for image in before['labelled'] if image in by_name]
-        else:
-            labelled = choose_labelled(train, section.labelled, name, config.training.seed)
+        by_name = {sample.name: sample for sample in train}
+        labelled = ([by_name[image] for image in before.get('labelled', []) if image in by_name]
+                    or choose_labelled(train, section.labelled, name, config.training.seed))
         chosen = set(labelled)
         unlabelled = [replace(sample, label=None) for sample in train
                       if section.labelled_also_unlabelled or sample not in chosen]

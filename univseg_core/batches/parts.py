@@ -12,13 +12,12 @@ from univseg_core.settings.config import DomainSection
 
 def samples_of(name: str, section: DomainSection,
                part: Literal['train', 'validation'],
-               aside: Set[str] | None = None) -> list[Sample]:
+               aside: Set[str] = frozenset()) -> list[Sample]:
     """
     List the labelled images of one part of a domain.
 
-    With `validation_from_train`, both parts come from the training images, of which those of the
-    names `aside`, where a run has chosen them already, are the validation images. Raises
-    DataError, which names the domain's key, for an incomplete download.
+    With `validation_from_train`, both parts come from the training images. Those of the names
+    `aside`, where a run has chosen some already, are then the validation images. Raises DataError, which names the domain's key, for an incomplete download.
     """
     if section.validation_from_train is None:
         return _own_samples(name, section, part)
@@ -28,8 +27,8 @@ def samples_of(name: str, section: DomainSection,
                         f'images asked for, but the training folder has {len(train)}, of which '
                         'some are to be learned from')
     # Not by the run's seed: what is chosen by these images must not have learned from them.
-    chosen = set(choose_labelled(train, section.validation_from_train, f'{name} validation', 0)
-                 if aside is None else (sample for sample in train if sample.name in aside))
+    chosen = {sample for sample in train if sample.name in aside} or set(
+        choose_labelled(train, section.validation_from_train, f'{name} validation', 0))
     return [sample for sample in train if (sample in chosen) == (part == 'validation')]
 
 
