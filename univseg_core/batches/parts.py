@@ -17,7 +17,8 @@ def samples_of(name: str, section: DomainSection,
     List the labelled images of one part of a domain.
 
     With `validation_from_train`, both parts come from the training images. Those of the names
-    `aside`, where a run has chosen some already, are then the validation images. Raises DataError, which names the domain's key, for an incomplete download.
+    `aside`, where a run has chosen some already, are then the validation images. Raises
+    DataError, which names the domain's key, for an incomplete download.
     """
     if section.validation_from_train is None:
         return _own_samples(name, section, part)
