@@ -35,7 +35,7 @@ from univseg_core.datasets.folders import DataError
 from univseg_core.models.universal import ModelSpec, UniversalSegmenter
 from univseg_core.reporting.run_tables import read_losses
 from univseg_core.settings import config
-from univseg_core.settings.config import load_config
+from univseg_core.settings.config import load_config, TrainingSection
 from univseg_core.training import (
     launching,
     trainer,
@@ -388,6 +388,34 @@ def test_a_process_that_waits_for_one_that_has_failed_is_ended_by_force(further,
     assert reason == ('univseg train: another process of this training has failed (exit status '
                       '3); what it wrote above says why')
     assert process.returncode == 3
+
+
+def test_further_processes_are_told_their_place(tmp_path, monkeypatch):
+    fabric, before = new_fabric(TrainingSection(accelerator='cpu'), 3), dict(os.environ)
+    monkeypatch.setattr(launching, 'this_program', lambda: [
+        'sh', '-c', f'echo $LOCAL_RANK $NODE_RANK $WORLD_SIZE ${launching.PARENT} '
+                    f'$MASTER_PORT > {tmp_path}/$LOCAL_RANK'])
+    with launching._environment_restored(), launching._further_processes(fabric) as further:
+        assert len(further) == 2
+        assert [process.wait(HANGS) for process in further] == [0, 0]
+        environment = fabric.strategy.cluster_environment
+        assert environment.creates_processes_externally  # Fabric starts no others
+        assert environment.local_rank() == 0
+        place = f'0 3 {os.getpid()} {environment.main_port}'
+    assert [(tmp_path / str(rank)).read_text().strip() for rank in (1, 2)] == [
+        f'1 {place}', f'2 {place}']
+    assert launching.further == []
+    assert dict(os.environ) == before
+
+
+def test_the_same_program_is_started_anew(monkeypatch):
+    main = SimpleNamespace(__spec__=SimpleNamespace(name='univseg_core.__main__'))
+    monkeypatch.setitem(sys.modules, '__main__', main)
+    monkeypatch.setattr(sys, 'argv', ['/usr/bin/univseg', 'train', 'my.yaml'])
+    assert launching.this_program() == [sys.executable, '-m', 'univseg_core.__main__', 'train',
+                                        'my.yaml']
+    main.__spec__ = None
+    assert launching.this_program() == [sys.executable, '/usr/bin/univseg', 'train', 'my.yaml']
 
 
 def test_a_further_process_ends_with_the_first(monkeypatch):
