@@ -23,6 +23,7 @@ from univseg_core.commands import (
 from univseg_core.commands.options import add_common, add_loudness
 from univseg_core.commands.output import prepare_streams
 from univseg_core.errors import UnivsegError
+from univseg_core.training.interrupts import ended_by_signals
 
 EXAMPLES = """examples:
   # to begin with, on data made here
@@ -146,11 +147,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     prepare_logging(options, progress.LogHandler())
     try:
-        with progress.quiet(options.quiet):
+        with ended_by_signals(), progress.quiet(options.quiet):
             options.run(options)
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        return 130
+            sys.stdout.flush()
+    except KeyboardInterrupt as error:
+        return getattr(error, 'status', 130)
     except BrokenPipeError:  # `univseg config explain | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141

@@ -4,11 +4,12 @@ import json
 
 from lightning_fabric.plugins import MixedPrecision, Precision
 import pytest
-from safetensors import safe_open
+from safetensors import safe_open, SafetensorError
 from safetensors.torch import save_file
 from tiny_worlds import small_network
 import torch
 from univseg_core.errors import UnivsegError
+from univseg_core.training import checkpoint as checkpoint_module
 from univseg_core.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 
 STEPS = 12
@@ -108,6 +109,30 @@ def test_a_truncated_checkpoint_is_told(saved, share):
     saved.write_bytes(data[:int(share * len(data))])
     with pytest.raises(CheckpointError, match=r'checkpoint\.safetensors: cannot be continued '
                                               r'from .*remove it to start again'):
+        Run().load(saved)
+
+
+@pytest.mark.parametrize(('error', 'advice'), [
+    (OSError(5, 'Input/output error'), 'may be good: see to its disk'),
+    (SafetensorError('Input/output error (os error 5)'), 'may be good: see to its disk'),
+    (SafetensorError('Error while deserializing header: header too small'), 'damaged: remove it'),
+    (RuntimeError('size mismatch for head_indoor.bias'), 'may be good, but is of another')])
+def test_a_file_that_may_be_good_is_not_to_be_removed(saved, monkeypatch, error, advice):
+    def fail(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr(checkpoint_module, 'safe_open', fail)
+    with pytest.raises(CheckpointError, match=f'cannot be continued from .*{advice}') as told:
+        Run().load(saved)
+    assert ('remove it' in str(told.value)) == ('remove it' in advice)
+
+
+def test_a_gpu_without_memory_for_a_checkpoint_is_no_fault_of_the_file(saved, monkeypatch):
+    def fail(*arguments, **options):
+        raise torch.OutOfMemoryError('CUDA out of memory')
+
+    monkeypatch.setattr(checkpoint_module, 'safe_open', fail)
+    with pytest.raises(torch.OutOfMemoryError):
         Run().load(saved)
 
 

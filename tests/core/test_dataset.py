@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from tiny_worlds import INDOOR, LABELLED, OUTDOOR, TRAIN, VALIDATION
 from univseg_core.batches.dataset import check_files, DomainData, load_data, load_validation
+from univseg_core.batches.splits import read_splits, write_splits
 from univseg_core.datasets.folders import DataError, labelled_samples, Sample
 from univseg_core.domains import Domain
 from univseg_core.pictures.images import ImageError, read_label, write_png
@@ -91,6 +92,60 @@ def test_no_more_can_be_set_aside_than_there_are(load):
     with pytest.raises(DataError, match=rf'domains\.outdoor\.validation_from_train: {TRAIN} '
                                         rf'images asked for, but the training folder has {TRAIN}'):
         load_data(load(f'domains.outdoor.validation_from_train={TRAIN}'))
+
+
+@pytest.fixture
+def begun(values, write_config, worlds, tmp_path):
+    """Return a configuration whose files a test may remove, and its data and splits, begun."""
+    folder = shutil.copytree(worlds, tmp_path / 'worlds')
+    train, validation = values['domains']['outdoor'], {'validation_from_train': 2}
+    for part in ('train', 'validation'):
+        train[part] = {kind: path.replace(str(worlds), str(folder))
+                       for kind, path in train[part].items()}
+    values['domains']['outdoor'] |= validation | {
+        'labelled': 3, 'unlabelled': [str(folder / 'outdoor' / 'validation' / 'image')]}
+    config = load_config(write_config(values))
+    data = load_data(config)
+    write_splits(tmp_path / 'splits.json', {name: d.parts for name, d in data.items()})
+    return config, data, read_splits(tmp_path / 'splits.json')
+
+
+@pytest.mark.parametrize('place', [0, 3, -1])
+def test_an_unlabelled_image_that_has_gone_keeps_its_place_in_a_run(begun, place):
+    """What was chosen among the images that there were stays so: labels, and those set aside."""
+    config, before, splits = begun
+    d = before['outdoor']
+    assert len(d.unlabelled) == TRAIN - 2 + VALIDATION
+    only = [sample for sample in d.unlabelled if names([sample])[0] not in names(d.labelled)
+            or sample.image.parts[-3] == 'validation']
+    only[place].image.unlink()
+    data = load_data(config, splits)
+    assert data['outdoor'].labelled == d.labelled
+    assert data['outdoor'].validation == d.validation
+    assert [s.name for s in data['outdoor'].unlabelled] == [s.name for s in d.unlabelled]
+    there = [sample.image.exists() for sample in data['outdoor'].unlabelled]
+    assert there.count(False) == 1
+    assert data['indoor'] == before['indoor']
+
+
+def test_new_images_and_labelled_ones_that_have_gone_are_left_to_be_refused(begun, tmp_path):
+    config, before, splits = begun
+    shutil.copy(before['outdoor'].labelled[0].image, before['outdoor'].unlabelled[-1].image
+                .with_name('new.png'))
+    with pytest.raises(DataError, match=r'outdoor, unlabelled: 1 new \(new\.png\)'):
+        write_splits(tmp_path / 'splits.json', {
+            name: d.parts for name, d in load_data(config, splits).items()})
+    before['outdoor'].labelled[1].image.unlink()
+    with pytest.raises(DataError, match=r'outdoor, labelled: 1 gone \(\d\d\.png\)'):
+        write_splits(tmp_path / 'splits.json', {
+            name: d.parts for name, d in load_data(config, splits).items()})
+
+
+def test_of_other_folders_than_those_of_a_run_images_are_chosen_as_ever(load):
+    """So that what is wrong is told by the settings that differ."""
+    config, gone = load('domains.outdoor.validation_from_train=2'), {'images': ['none.png']}
+    splits = {'outdoor': dict.fromkeys(('labelled', 'unlabelled', 'validation'), gone)}
+    assert load_data(config, splits) == load_data(config)
 
 
 def test_further_folders_are_unlabelled(load, worlds):

@@ -151,7 +151,7 @@ def test_images_of_one_name_are_told_apart_in_the_splits(load, tmp_path):
     split = json.loads(path.read_text())['street']
     assert split['labelled']['images'] == [
         f'leftImg8bit/train/{drive}/frame0014_leftImg8bit.png' for drive in (0, 12)]
-    assert split['unlabelled'] == split['labelled']
+    assert split['unlabelled']['images'] == split['labelled']['images']
 
 
 def test_stores_hold_a_data_sets_labels_and_workers_read_them(load, tmp_path):

@@ -1,13 +1,21 @@
 """What a run needs at least is told before it takes any of it."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from torch import nn
 from univseg_core.batches.dataset import load_data
+from univseg_core.models.light import LightEncoder
 from univseg_core.models.timm_encoder import TimmEncoder
 from univseg_core.settings.config import load_config
 from univseg_core.training import memory_need
-from univseg_core.training.memory_need import check_memory, layer_values
+from univseg_core.training.memory_need import (
+    check_memory,
+    fewest_cells,
+    fewest_crops,
+    layer_values,
+)
 from univseg_core.training.networks import new_network
 from univseg_core.training.processes import new_fabric
 from univseg_core.training.safety import TrainingError
@@ -56,3 +64,56 @@ def test_what_fits_passes_and_one_byte_less_does_not(values, write_config, monke
     monkeypatch.setattr(memory_need, 'available_memory', lambda: need - 1)
     with pytest.raises(TrainingError, match=r'data\.crop_size \(48\)'):
         check_memory(config, data, fabric)
+
+
+def test_what_workers_prepare_must_fit_too(values, write_config, monkeypatch):
+    values['training']['workers'] = 1000
+    config = load_config(write_config(values))
+    data, fabric = load_data(config), new_fabric(config.training, 1, 1)
+    # 10 crops of 48 × 48 pixels of 4 bytes, of a step, and of four more for each worker.
+    need = 4001 * 10 * 48 * 48 * 4
+    monkeypatch.setattr(memory_need, 'available_memory', lambda: need)
+    check_memory(config, data, fabric)
+    monkeypatch.setattr(memory_need, 'available_memory', lambda: need - 1)
+    with pytest.raises(TrainingError, match=r'what is prepared of batches needs at least .* lower '
+                                            r'training\.workers \(1000\)'):
+        check_memory(config, data, fabric)
+
+
+@pytest.mark.parametrize(('objective', 'accumulate', 'processes', 'crops'), [
+    ({}, 1, 1, 8), ({}, 3, 1, 2), ({}, 8, 1, 1), ({}, 4, 2, 2), ({}, 1, 2, 8),
+    # 8 labelled crops and two pairs, in turn: pieces of 2, 2, 3, 3, 1 and 1, or of 6 and 6.
+    ({'consistency': 1}, 6, 1, 1), ({'consistency': 1}, 2, 1, 6),
+    ({'alpha': 0.1}, 1, 1, 4)])  # of the network of one domain
+def test_the_crops_of_the_smallest_piece_are_counted(values, write_config, objective, accumulate,
+                                                     processes, crops):
+    values['objective'] = {'alpha': 0, 'beta': 0, 'consistency': 0} | objective
+    values['data']['unlabelled_per_domain'] = 2
+    values['training']['accumulate'] = accumulate
+    config = load_config(write_config(values))
+    assert fewest_crops(config, load_data(config), processes) == crops
+
+
+def test_the_cells_of_the_smallest_batch_norm_are_counted():
+    with torch.device('meta'):
+        network = LightEncoder(0.5)
+    assert [fewest_cells(network, side) for side in (32, 33, 64, 96)] == [1, 4, 4, 9]
+
+
+@pytest.mark.parametrize(('settings', 'fits'), [
+    ({'crop_size': 32}, False), ({'crop_size': 32, 'curriculum': [(0.5, 0.5)]}, False),
+    ({'crop_size': 64}, True),
+    ({'crop_size': 32, 'labelled_per_domain': 2}, True)])
+def test_one_value_for_a_batch_norm_is_refused_by_its_settings(values, write_config, settings,
+                                                               fits):
+    del values['domains']['indoor']
+    values['model'] = {'encoder': 'light', 'width': 0.5, 'embedding_dim': 8}
+    values['objective'] = {'consistency': 0}
+    values['data'] |= {'labelled_per_domain': 1} | settings
+    config = load_config(write_config(values))
+    refused = nullcontext() if fits else pytest.raises(
+        TrainingError, match=r'of a crop of 32 pixels, light comes down to one cell.*raise '
+                             r'data\.crop_size \(\d+\) or data\.labelled_per_domain \(1\), or '
+                             r'lower training\.accumulate \(1\)')
+    with refused:
+        check_memory(config, load_data(config), new_fabric(config.training, 1, 1))

@@ -17,7 +17,7 @@ from univseg_core.batches.cut_mix import (
     partners_of,
     random_box,
 )
-from univseg_core.batches.mixture import Batch, FaultCount, MixtureDataset
+from univseg_core.batches.mixture import Batch, MixtureDataset
 from univseg_core.batches.stores import ImageStore
 from univseg_core.batches.transforms import Augmentation
 from univseg_core.datasets.folders import DataError, Sample
@@ -438,25 +438,3 @@ def test_a_store_without_a_readable_file_is_told_by_a_name(tmp_path, workers):
     with pytest.raises(ImageError) as error:
         next(mixture.batches(0, 1, workers))
     assert str(error.value) == f'{path}: not a readable image (damaged, or of an unknown format)'
-
-
-def test_faults_are_counted_once_and_too_many_end_the_run():
-    count = FaultCount(3000)
-    assert count.add(['a: gone', 'b: gone', 'a: gone']) == ['a: gone', 'b: gone']
-    assert count.add(['b: gone', 'c: gone']) == ['c: gone']
-    assert count.add([]) == []
-    assert count.files == 3
-    count.check()  # 0.1 % is not more than 0.1 %
-    count.add(['d: gone'])
-    with pytest.raises(DataError) as error:
-        count.check()
-    assert str(error.value) == ('4 of 3000 images could not be read; more than 0.1 % is too much:'
-                                '\n  a: gone\n  b: gone\n  c: gone\n  …')
-
-
-def test_one_fault_is_too_much_for_a_small_run():
-    count = FaultCount(999)
-    count.check()
-    count.add(['a: gone'])
-    with pytest.raises(DataError, match=r'1 of 999 images .*:\n  a: gone$'):
-        count.check()

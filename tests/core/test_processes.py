@@ -5,11 +5,12 @@ Fabric starts the second process as the same program with the same arguments: th
 its own, never pytest.
 """
 
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 import json
 import os
 from pathlib import Path
+import queue
 import shutil
 import signal
 import subprocess
@@ -24,7 +25,7 @@ import tiny_worlds
 import torch
 import torch.nn.functional as F
 from univseg_core import cli
-from univseg_core.batches import stores
+from univseg_core.batches import faults, stores
 from univseg_core.batches.curriculum import Curriculum
 from univseg_core.batches.dataset import check_files, load_data
 from univseg_core.batches.mixture import MixtureDataset
@@ -34,9 +35,9 @@ from univseg_core.datasets.folders import DataError
 from univseg_core.models.universal import ModelSpec, UniversalSegmenter
 from univseg_core.reporting.run_tables import read_losses
 from univseg_core.settings import config
-from univseg_core.settings.config import load_config
+from univseg_core.settings.config import load_config, TrainingSection
 from univseg_core.training import (
-    processes,
+    launching,
     trainer,
 )
 from univseg_core.training import (
@@ -45,7 +46,8 @@ from univseg_core.training import (
 from univseg_core.training import (
     step as training_step,
 )
-from univseg_core.training.processes import EngineError, launched, new_fabric
+from univseg_core.training.launching import launched
+from univseg_core.training.processes import EngineError, new_fabric
 from univseg_core.training.run import train
 from univseg_core.training.safety import check_loss
 from univseg_core.training.step import batch_losses
@@ -278,13 +280,14 @@ def files_of_step(settings, step):
 
 
 def train_with_a_damaged_file(path, *arguments):
-    """Train by the command from images on disk, of which one is damaged after the check."""
+    """Train by the command from images on disk, one damaged after the check: one too many."""
     def check_and_damage(data):
         check_files(data)
         Path(path).write_bytes(b'no image any more')
 
     training_run.check_files = check_and_damage
     stores.available_memory = lambda: 0
+    faults.FAULTY_SHARE = faults.FAULTY_FILES = 0
     return cli.main(['train', *arguments])
 
 
@@ -335,23 +338,92 @@ def test_a_process_that_dies_ends_the_other(tiny, tmp_path):
     assert 'Traceback' not in errors
 
 
+def of_two():
+    """Return what stands for the engine of the first of two processes."""
+    return SimpleNamespace(launch=lambda: None, world_size=2, local_rank=0)
+
+
+@pytest.fixture
+def further(monkeypatch):
+    """Return a function that has a command of a shell stand for the second process."""
+    def start(command):
+        process = subprocess.Popen(['sh', '-c', command.replace('sleep', 'exec sleep')])
+        monkeypatch.setattr(launching, '_further_processes', lambda fabric: nullcontext([process]))
+        monkeypatch.setattr(launching, 'further', [process])
+        monkeypatch.setattr(launching, 'PATIENCE', 0.2 if 'sleep' in command else 60)
+        return process
+    return start
+
+
+LOST = 'gloo/transport/tcp/pair.cc:525] Connection closed by peer [127.0.0.1]:5'
+
+
 @pytest.mark.parametrize(('command', 'error', 'expected'), [
     ('sleep 600', MemoryError('mine'), 'mine'),
     ('sleep 600', RuntimeError('mine'), 'mine'),  # killed: the fault is not its own
-    ('exit 3', RuntimeError('Connection closed by peer'), 'exit status 3'),
+    ('exit 3', RuntimeError(LOST), r'failed \(exit status 3\); what it wrote above says why'),
+    ('kill -9 $$', RuntimeError(LOST), r'failed \(killed by SIGKILL\)'),
+    ('sleep 600', RuntimeError(LOST), 'connection to another process of this training is lost'),
+    ('exit 3', RuntimeError('mine'), '^mine'),
     ('exit 3', DataError('of both'), 'of both'),
     ('exit 0', RuntimeError('mine'), 'mine'),
     ('exit 130', KeyboardInterrupt('of both'), 'of both')])
-def test_no_process_outlives_a_training_that_fails(monkeypatch, command, error, expected):
-    process = subprocess.Popen(['sh', '-c', f'exec {command}' if 'sleep' in command else command])
-    watched = [process]  # by Fabric, which would kill this process
-    fabric = SimpleNamespace(launch=lambda: None, strategy=SimpleNamespace(
-        launcher=SimpleNamespace(procs=watched)))
-    monkeypatch.setattr(processes, 'PATIENCE', 0.2 if 'sleep' in command else 60)
-    with pytest.raises((type(error), EngineError), match=expected), launched(fabric):
+def test_no_process_outlives_a_training_that_fails(further, command, error, expected):
+    process = further(command)
+    with pytest.raises((type(error), EngineError), match=expected), launched(of_two()):
         raise error
     assert process.returncode is not None
-    assert watched == []
+
+
+def test_a_process_that_waits_for_one_that_has_failed_is_ended_by_force(further, monkeypatch):
+    """It may wait in a library, which never hears of it."""
+    ends = queue.Queue()
+    monkeypatch.setattr(launching, 'POLL', 0.01)
+    monkeypatch.setattr(launching, 'end_by_force', lambda *end: ends.put(end))
+    process = further('exit 3')
+    monkeypatch.setattr(launching, 'PATIENCE', 0.01)
+    with launched(of_two()):
+        status, reason = ends.get(timeout=HANGS)
+    assert status == 1
+    assert reason == ('univseg train: another process of this training has failed (exit status '
+                      '3); what it wrote above says why')
+    assert process.returncode == 3
+
+
+def test_further_processes_are_told_their_place(tmp_path, monkeypatch):
+    fabric, before = new_fabric(TrainingSection(accelerator='cpu'), 3), dict(os.environ)
+    monkeypatch.setattr(launching, 'this_program', lambda: [
+        'sh', '-c', f'echo $LOCAL_RANK $NODE_RANK $WORLD_SIZE ${launching.PARENT} '
+                    f'$MASTER_PORT > {tmp_path}/$LOCAL_RANK'])
+    with launching._environment_restored(), launching._further_processes(fabric) as further:
+        assert len(further) == 2
+        assert [process.wait(HANGS) for process in further] == [0, 0]
+        environment = fabric.strategy.cluster_environment
+        assert environment.creates_processes_externally  # Fabric starts no others
+        assert environment.local_rank() == 0
+        place = f'0 3 {os.getpid()} {environment.main_port}'
+    assert [(tmp_path / str(rank)).read_text().strip() for rank in (1, 2)] == [
+        f'1 {place}', f'2 {place}']
+    assert launching.further == []
+    assert dict(os.environ) == before
+
+
+def test_the_same_program_is_started_anew(monkeypatch):
+    main = SimpleNamespace(__spec__=SimpleNamespace(name='univseg_core.__main__'))
+    monkeypatch.setitem(sys.modules, '__main__', main)
+    monkeypatch.setattr(sys, 'argv', ['/usr/bin/univseg', 'train', 'my.yaml'])
+    assert launching.this_program() == [sys.executable, '-m', 'univseg_core.__main__', 'train',
+                                        'my.yaml']
+    main.__spec__ = None
+    assert launching.this_program() == [sys.executable, '/usr/bin/univseg', 'train', 'my.yaml']
+
+
+def test_a_further_process_ends_with_the_first(monkeypatch):
+    fault = launching._fault_of_others(SimpleNamespace(local_rank=1))
+    assert fault() is None
+    monkeypatch.setenv(launching.PARENT, '1')
+    fault = launching._fault_of_others(SimpleNamespace(local_rank=1))
+    assert fault() == 'the first process of this training has ended, and so does this one'
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='there is a CUDA device')

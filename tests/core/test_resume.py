@@ -11,19 +11,23 @@ import signal
 
 from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision
+import numpy as np
 import pytest
 from run_files import checkpoint, checkpoint_step, differing, rows, short, SUPERVISED
 from safetensors.torch import load_file
 import torch
-from univseg_core.batches.dataset import load_validation
+from univseg_core.batches.dataset import load_data, load_validation
+from univseg_core.datasets.folders import DataError
 from univseg_core.inference.segmenter import Segmenter
 from univseg_core.measuring.evaluation import evaluate
 from univseg_core.models.model_file import load_model
+from univseg_core.pictures.images import read_codes, write_png
 from univseg_core.reporting.run_tables import best_validation, read_validation
 from univseg_core.training import run as training_run
 from univseg_core.training import step as training_step
 from univseg_core.training import trainer
 from univseg_core.training.checkpoint import CheckpointError
+from univseg_core.training.interrupts import Interrupted
 from univseg_core.training.run import train
 from univseg_core.training.safety import TrainingError
 from univseg_core.training.step import batch_losses
@@ -110,6 +114,64 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(finished_run, sta
     assert (started / 'evaluation.json').read_text() == (
         undisturbed / 'evaluation.json').read_text()
     assert rows(started / 'validation.csv') == rows(undisturbed / 'validation.csv')
+
+
+def test_a_validation_that_is_cut_short_is_made_up_for(finished_run, started, monkeypatch):
+    """The steps before it are saved at once: it may take long."""
+    undisturbed, config = finished_run
+
+    def cut_short(*arguments, **options):
+        terminate()
+        raise AssertionError('a validation goes on after a signal')
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, 'validate', cut_short)
+        with pytest.raises(Interrupted, match='SIGTERM') as error:
+            train(config, started)
+    assert error.value.status == 143
+    assert checkpoint_step(started) == 10
+    assert not (started / 'validation.csv').exists()
+    train(config, started)
+    for name in ('model.univseg', 'best.univseg'):
+        assert differing(started / name, undisturbed / name) == []
+    assert rows(started / 'validation.csv') == rows(undisturbed / 'validation.csv')
+
+
+def test_a_run_goes_on_without_an_unreadable_image_that_has_been_removed(values, write_config,
+                                                                         worlds, tmp_path,
+                                                                         monkeypatch):
+    """And ends as if it had stayed."""
+    folder = shutil.copytree(worlds / 'outdoor' / 'train' / 'image', tmp_path / 'unlabelled')
+    (folder / '03.png').write_bytes((folder / '03.png').read_bytes()[:-9])
+    values['objective'] = {'consistency': 1, 'warmup_steps': 0}
+    values['data']['unlabelled_per_domain'] = 2
+    values['domains']['outdoor']['unlabelled'] = [str(folder)]
+    config = short(values, write_config)
+    train(config, tmp_path / 'undisturbed')
+    with monkeypatch.context() as patch:
+        at_call(patch, 5, before=interrupt)
+        with pytest.raises(Interrupted):
+            train(config, tmp_path / 'run')
+    splits = (tmp_path / 'run' / 'splits.json').read_bytes()
+    (folder / '03.png').unlink()
+    train(config, tmp_path / 'run')
+    assert (tmp_path / 'run' / 'splits.json').read_bytes() == splits
+    assert differing(tmp_path / 'run' / 'model.univseg',
+                     tmp_path / 'undisturbed' / 'model.univseg') == []
+
+
+def test_other_content_under_the_name_of_an_image_is_refused(values, write_config, worlds,
+                                                             tmp_path, monkeypatch):
+    for kind, path in values['domains']['outdoor']['train'].items():
+        values['domains']['outdoor']['train'][kind] = str(shutil.copytree(path, tmp_path / kind))
+    config = short(values, write_config, *SUPERVISED)
+    monkeypatch.setattr(training_run, 'fit', lambda *arguments: 'trained')
+    assert train(config, tmp_path / 'run') == 'trained'
+    chosen = load_data(config)['outdoor'].labelled[0]
+    write_png(chosen.label, np.uint8(1) - (read_codes(chosen.label) > 0))
+    with pytest.raises(DataError, match=rf'outdoor, labelled: 1 of other content '
+                                        rf'\({chosen.name}\)'):
+        train(config, tmp_path / 'run')
 
 
 def test_an_interrupt_saves_the_steps_made(finished_run, started, monkeypatch):

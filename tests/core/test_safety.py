@@ -8,10 +8,10 @@ import torch
 from torch import distributed, nn
 from univseg_core.settings.config import DomainSection, RunConfig
 from univseg_core.training.safety import (
+    advice,
     check_loss,
     EXPLODED,
     gradient_norm,
-    memory_advice,
     SMALLEST_SCALE,
     TrainingError,
 )
@@ -109,7 +109,7 @@ def too_large_a_tensor():
 ])
 def test_out_of_memory_says_which_settings_to_lower(config, exhaust, reason):
     with pytest.raises(TrainingError, match=rf'^runs/a: out of memory \({reason}\)\. Lower ') \
-            as error, memory_advice(config, 'runs/a'):
+            as error, advice(config, 'runs/a'):
         exhaust()
     for setting in ('data.crop_size (321)', 'data.labelled_per_domain (3)',
                     'data.unlabelled_per_domain (2)', 'model.width (0.5)',
@@ -124,6 +124,22 @@ def test_out_of_memory_says_which_settings_to_lower(config, exhaust, reason):
     distributed.DistNetworkError('Connection closed by peer')], ids=lambda e: type(e).__name__)
 def test_other_faults_pass_as_they_are(config, fault):
     """Some of which are RuntimeErrors, too."""
-    with pytest.raises(type(fault)) as error, memory_advice(config, 'runs/a'):
+    with pytest.raises(type(fault)) as error, advice(config, 'runs/a'):
         raise fault
     assert error.value is fault
+
+
+@pytest.mark.parametrize(('reason', 'said'), [
+    ('DataLoader worker (pid 7) is killed by signal: Killed. ', 'Who killed it is not known'),
+    ('DataLoader worker (pid 7) is killed by signal: Bus error. It is possible',
+     r'--shm-size=1g.*training\.workers=0'),
+    ('DataLoader worker (pid 7) exited unexpectedly with exit code 3.', 'What it wrote above')])
+def test_of_a_worker_that_is_lost_no_more_is_told_than_is_known(config, reason, said):
+    with pytest.raises(TrainingError, match=rf'^runs/a: a process that prepares batches has '
+                                            rf'ended \(DataLoader .*{said}.* goes on') as error, \
+            advice(config, 'runs/a'):
+        try:
+            raise RuntimeError(f'{reason}\nmore')
+        except RuntimeError as cause:  # PyTorch chains them where it was waiting
+            raise RuntimeError('DataLoader worker (pid(s) 7) exited unexpectedly') from cause
+    assert 'out of memory' not in str(error.value)

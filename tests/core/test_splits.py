@@ -6,7 +6,15 @@ import json
 from pathlib import Path
 
 import pytest
-from univseg_core.batches.splits import choose_labelled, split_hash, write_splits
+from univseg_core.batches.splits import (
+    BLOCK,
+    choose_labelled,
+    fingerprint,
+    read_splits,
+    split_hash,
+    WHOLE,
+    write_splits,
+)
 from univseg_core.datasets.folders import DataError, Sample
 
 SAMPLES = [Sample(Path(f'/data/image/{i:03}.png'), Path(f'/data/label/{i:03}.png'))
@@ -66,9 +74,11 @@ def test_splits_are_written_down(tmp_path):
     write_splits(tmp_path / 'splits.json',
                  {'outdoor': {'labelled': SAMPLES[:2], 'unlabelled': SAMPLES[2:5]}})
     assert json.loads((tmp_path / 'splits.json').read_text()) == {'outdoor': {
-        'labelled': {'hash': split_hash(SAMPLES[:2]), 'images': ['000.png', '001.png']},
+        'labelled': {'hash': split_hash(SAMPLES[:2]), 'images': ['000.png', '001.png'],
+                     'contents': [None, None]},  # there are no such files
         'unlabelled': {'hash': split_hash(SAMPLES[2:5]),
-                       'images': ['002.png', '003.png', '004.png']}}}
+                       'images': ['002.png', '003.png', '004.png'],
+                       'contents': [None, None, None]}}}
 
 
 def test_other_images_than_a_run_began_with_are_refused(tmp_path):
@@ -96,8 +106,75 @@ def test_parts_that_a_run_did_not_write_down_are_added(tmp_path):
 
 
 @pytest.mark.parametrize('text', ['', '[]', '{"outdoor": []}', '{"indoor": {"labelled": {}}}',
-                                  '{"yard": {"labelled": {"images": []}}}'])
+                                  '{"yard": {"labelled": {"images": []}}}',
+                                  '{"outdoor": {"labelled": {"images": ["a"], "contents": []}}}'])
 def test_a_damaged_file_is_told(tmp_path, text):
     (tmp_path / 'splits.json').write_text(text)
     with pytest.raises(DataError, match=r'splits\.json: damaged'):
         write_splits(tmp_path / 'splits.json', {'outdoor': {'labelled': SAMPLES[:2]}})
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Return three samples of an image and a label, which a test may change."""
+    samples = [Sample(tmp_path / f'{i}.jpg', tmp_path / f'{i}.png') for i in range(3)]
+    for sample in samples:
+        sample.image.write_bytes(b'an image, ' + sample.name.encode())
+        sample.label.write_bytes(b'its label')
+    return samples
+
+
+def test_a_fingerprint_is_that_of_the_contents(files, tmp_path):
+    expected = hashlib.sha256(b'15:an image, 0.jpg9:its label').hexdigest()[:16]
+    assert fingerprint(files[0], whole=True) == fingerprint(files[0], whole=False) == expected
+    assert fingerprint(Sample(files[0].image), whole=True) != expected
+    assert fingerprint(Sample(tmp_path / 'none.jpg'), whole=True) is None
+
+
+@pytest.mark.parametrize(('place', 'seen'), [
+    (0, True), (WHOLE, True), (2 * WHOLE - 1, True), (2 * BLOCK, False)])
+def test_of_a_large_file_without_label_three_blocks_are_looked_at(tmp_path, place, seen):
+    sample, data = Sample(tmp_path / 'large.bmp'), bytearray(2 * WHOLE)
+    sample.image.write_bytes(data)
+    before = [fingerprint(sample, whole) for whole in (True, False)]
+    data[place] = 1
+    sample.image.write_bytes(data)
+    now = [fingerprint(sample, whole) for whole in (True, False)]
+    assert now[0] != before[0]
+    assert (now[1] != before[1]) == seen
+
+
+@pytest.mark.parametrize('part', ['labelled', 'unlabelled', 'validation'])
+@pytest.mark.parametrize('which', ['image', 'label'])
+def test_other_content_under_the_same_name_is_refused(files, tmp_path, part, which):
+    path = tmp_path / 'splits.json'
+    write_splits(path, {'outdoor': {part: files}})
+    write_splits(path, {'outdoor': {part: files}})
+    before = path.read_bytes()
+    getattr(files[1], which).write_bytes(b'another')
+    with pytest.raises(DataError, match=rf'outdoor, {part}: 1 of other content \(1\.jpg\); '
+                                        'bring them back, or begin a new run'):
+        write_splits(path, {'outdoor': {part: files}})
+    assert path.read_bytes() == before
+
+
+def test_what_has_gone_keeps_its_fingerprint(files, tmp_path):
+    path, parts = tmp_path / 'splits.json', {'outdoor': {'unlabelled': files}}
+    write_splits(path, parts)
+    before = path.read_bytes()
+    files[1].image.unlink()
+    write_splits(path, parts)
+    assert path.read_bytes() == before
+
+
+def test_a_run_of_an_earlier_version_gets_fingerprints(files, tmp_path):
+    path, parts = tmp_path / 'splits.json', {'outdoor': {'labelled': files}}
+    path.write_text(json.dumps({'outdoor': {'labelled': {
+        'hash': split_hash(files), 'images': [sample.name for sample in files]}}}))
+    write_splits(path, parts)
+    assert read_splits(path)['outdoor']['labelled']['contents'] == [
+        fingerprint(sample, whole=True) for sample in files]
+
+
+def test_without_a_file_nothing_is_known_of_a_run(tmp_path):
+    assert read_splits(tmp_path / 'splits.json') == {}

@@ -197,6 +197,45 @@ def test_a_damaged_file_is_no_error_before_it_is_asked_for(data, memory, damaged
         store[2]
 
 
+@pytest.mark.parametrize('available', [10**9, 0])
+def test_unlabelled_images_that_cannot_be_read_are_left_out_named_and_counted(
+        data, memory, monkeypatch, available):
+    told = []
+    monkeypatch.setattr(stores_module.log, 'warning', lambda text, *values: told.append(
+        text % values))
+    memory(available)
+    lost = [data['outdoor'].unlabelled[index].image for index in (4, 6)]
+    lost[0].write_bytes(lost[0].read_bytes()[:-20])
+    lost[1].unlink()
+    stores = prepare_stores(data, None)
+    store = stores.unlabelled['outdoor']
+    assert len(store) == 8  # each keeps its place
+    assert set(store.left_out) == set(lost)
+    [message] = told
+    assert message.startswith('outdoor: 2 of 8 unlabelled images cannot be read, and are left '
+                              f'out:\n  {lost[0]}: not a readable image (a truncated PNG)\n'
+                              f'  {lost[1]}: ')
+    lost[0].write_bytes(store.samples[5].image.read_bytes())
+    with pytest.raises(ImageError, match=f'{lost[0]}: '):  # the run stays as it began
+        store[4]
+    assert len(stores.faults) == 2
+    mixture = MixtureDataset({}, stores.unlabelled, Curriculum((Augmentation(32),)), 1, 8, seed=0)
+    assert len(mixture[0][0].images) == 16
+
+
+@pytest.mark.parametrize(('each', 'error'), [
+    (range(3, 6), r'^6 of 16 images could not be read; more than 4 are too many:'),
+    (range(8), r'^domains\.outdoor: none of its unlabelled images can be read')])
+def test_where_too_many_cannot_be_read_nothing_begins(data, memory, each, error):
+    memory(0)
+    for d in data.values():
+        for index in each:
+            d.unlabelled[index].image.write_bytes(b'')
+    data = {name: replace(d, labelled=[]) for name, d in data.items()}
+    with pytest.raises(DataError, match=error):
+        prepare_stores(data, None)
+
+
 def test_an_images_damaged_label_leaves_the_image_to_the_unlabelled(data, memory):
     memory(10**9)
     data['outdoor'].labelled[1].label.unlink()

@@ -6,6 +6,7 @@ from functools import partial
 import logging
 
 import numpy as np
+from univseg_core.batches.faults import named
 from univseg_core.batches.overlaps import measured_by_its_own
 from univseg_core.batches.parts import (
     extra_samples,
@@ -15,7 +16,7 @@ from univseg_core.batches.parts import (
     unpaired,
     with_labels,
 )
-from univseg_core.batches.splits import choose_labelled
+from univseg_core.batches.splits import choose_labelled, Splits
 from univseg_core.datasets.folders import DataError, read_sample, Sample
 from univseg_core.domains import Domain, IGNORE_INDEX
 from univseg_core.machine.resources import in_threads
@@ -41,9 +42,12 @@ class DomainData:
                 'validation': self.validation}
 
 
-def load_data(config: RunConfig) -> dict[str, DomainData]:
+def load_data(config: RunConfig, begun: Splits | None = None) -> dict[str, DomainData]:
     """
     List every domain's files as its configuration says.
+
+    Where a run has `begun`, its images are those of its splits.json, as far as they are there: a
+    choice among others would be another one.
 
     Raises DataError where a folder has no images, a label map or another part of a download is
     missing, N is too large, or the unsupervised terms have a weight and no domain an unlabelled
@@ -51,15 +55,21 @@ def load_data(config: RunConfig) -> dict[str, DomainData]:
     """
     data = {}
     for name, section in config.domains.items():
-        train = samples_of(name, section, 'train')
-        labelled = choose_labelled(with_labels(train), section.labelled, name,
-                                   config.training.seed)
+        before = {part: there['images'] for part, there in (begun or {}).get(name, {}).items()}
+        aside = set(before.get('validation', []))
+        train = samples_of(name, section, 'train', aside)
+        paired = with_labels(train)
+        by_name = {sample.name: sample for sample in paired}
+        labelled = ([by_name[image] for image in before.get('labelled', []) if image in by_name]
+                    or choose_labelled(paired, section.labelled, name, config.training.seed))
         chosen = set(labelled)
         unlabelled = [replace(sample, label=None) for sample in train
                       if section.labelled_also_unlabelled or sample not in chosen]
         extra = extra_samples(name, section) if section.extra else []
-        validation = samples_of(name, section, 'validation')
+        validation = samples_of(name, section, 'validation', aside)
         unlabelled += [*further_unlabelled(section, validation), *extra]
+        if 'unlabelled' in before:
+            unlabelled = _as_begun(name, unlabelled, before['unlabelled'])
         parts = {'train': train, 'validation': validation} | ({'extra': extra} if extra else {})
         for warning in (*other_counts(name, section, parts), *unpaired(name, section),
                         *measured_by_its_own(name, [*labelled, *unlabelled], validation)):
@@ -67,10 +77,10 @@ def load_data(config: RunConfig) -> dict[str, DomainData]:
         data[name] = DomainData(config.domain(name), labelled, unlabelled, validation)
     objective = config.objective
     if objective.needs_unlabelled and not any(d.unlabelled for d in data.values()):
-        named = ', '.join(f'objective.{loss.setting} ({loss.weight(objective):g})'
-                          for loss in objective.active if loss.unlabelled)
+        weighed = ', '.join(f'objective.{loss.setting} ({loss.weight(objective):g})'
+                            for loss in objective.active if loss.unlabelled)
         raise DataError(
-            f'{named}: weights of what unlabelled images teach, but no domain has any: name '
+            f'{weighed}: weights of what unlabelled images teach, but no domain has any: name '
             'folders of them (domains.NAME.unlabelled), let the labelled ones serve '
             '(domains.NAME.labelled_also_unlabelled), or set them to 0')
     weights = objective.weights
@@ -80,6 +90,35 @@ def load_data(config: RunConfig) -> dict[str, DomainData]:
             'there is one domain alone, which has the within-domain one: set objective.beta, or '
             'both to 0')
     return data
+
+
+def _as_begun(name: str, samples: Sequence[Sample], images: Sequence[str]) -> list[Sample]:
+    """
+    Return a domain's unlabelled samples as the run began, whose `images` are written down.
+
+    Those that have gone since keep their places, so that the run goes on with the same batches
+    but for them: they are told, and cannot be read. Samples among which are new ones are returned
+    as they are, for `write_splits` to refuse.
+    """
+    result: list[Sample] = []
+    gone, place = [], 0
+    for image in images:
+        if place < len(samples) and samples[place].name == image:
+            result.append(samples[place])
+            place += 1
+        elif samples:
+            gone.append(image)
+            folders = [each.root or each.image.parent
+                       for each in samples[max(0, place - 1):place + 1]]
+            # There may be one of its name in the folder of the one before it, or behind it.
+            folder = next((each for each in folders if not (each / image).exists()),
+                          folders[0] / 'gone')
+            result.append(Sample(folder / image, root=folder))
+    if not gone or place < len(samples):
+        return list(samples)
+    log.warning('%s: %d unlabelled images of this run have gone, and are left out:%s', name,
+                len(gone), named(gone))
+    return result
 
 
 def check_files(data: Mapping[str, DomainData]) -> None:

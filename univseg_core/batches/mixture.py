@@ -1,30 +1,21 @@
 """One stream of batches: labelled and unlabelled crops of every domain."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
-import signal
-import sys
 
-import cv2
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 from univseg_core.batches.curriculum import Curriculum
 from univseg_core.batches.cut_mix import cut_mix, CutMix, mixing_groups, random_box
 from univseg_core.batches.stores import ImageStore
 from univseg_core.batches.transforms import as_planes
+from univseg_core.batches.workers import prepared
 from univseg_core.datasets.folders import DataError
-from univseg_core.errors import UnivsegError
 from univseg_core.pictures.images import ImageError
-
-PREFETCH = 4
-"""Steps that each worker prepares ahead."""
-
-FAULTY_SHARE = 0.001
-"""Share of a run's images that may turn out to be unreadable."""
 
 
 @dataclass(frozen=True)
@@ -47,42 +38,16 @@ class Batch:
 
     def to(self, device: torch.device | str) -> 'Batch':
         """Return the batch on a device; from pinned memory, without waiting for the copy."""
-        return self._moved(lambda tensor: tensor.to(device, non_blocking=True))
+        return self.moved(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> 'Batch':
         """Return the batch in page-locked memory (what a DataLoader asks for by this name)."""
-        return self._moved(lambda tensor: tensor.pin_memory())
+        return self.moved(lambda tensor: tensor.pin_memory())
 
-    def _moved(self, move: Callable[[torch.Tensor], torch.Tensor]) -> 'Batch':
+    def moved(self, move: Callable[[torch.Tensor], torch.Tensor]) -> 'Batch':
+        """Return it with all its tensors moved."""
         return replace(self, images=move(self.images), targets=move(self.targets),
                        mixes={name: mix.moved(move) for name, mix in self.mixes.items()})
-
-
-class FaultCount:
-    """The files of a run that could not be read, counted once each."""
-
-    def __init__(self, total_images: int):
-        self._total = total_images
-        self._messages: dict[str, None] = {}
-
-    @property
-    def files(self) -> int:
-        """Return how many files could not be read until now."""
-        return len(self._messages)
-
-    def add(self, faults: Iterable[str]) -> list[str]:
-        """Return those of some batches' faults that were not seen before."""
-        new = [fault for fault in dict.fromkeys(faults) if fault not in self._messages]
-        self._messages.update(dict.fromkeys(new))
-        return new
-
-    def check(self) -> None:
-        """Raise DataError where more than 0.1 % of the images could not be read."""
-        if self.files > FAULTY_SHARE * self._total:
-            names = list(self._messages)[:3] + ['…'] * (self.files > 3)
-            raise DataError('\n  '.join([
-                f'{self.files} of {self._total} images could not be read; more than '
-                f'{100 * FAULTY_SHARE:g} % is too much:', *names]))
 
 
 class MixtureDataset(Dataset):
@@ -194,50 +159,16 @@ class MixtureDataset(Dataset):
         raise errors[0]
 
     def batches(self, first: int, stop: int, workers: int,
-                pin_memory: bool = False) -> Iterator[list[Batch]]:
+                pin_memory: bool = False) -> Generator[list[Batch], None, None]:
         """
-        Yield the items of steps first … stop − 1, prepared by `workers` processes ahead of use.
+        Return the items of steps first … stop − 1, prepared by `workers` processes ahead of use.
 
-        Raises the error of a store of which no sample can be read.
+        Raises the error of a store of which no sample can be read, and what `prepared` raises.
+        Whoever does not take all items closes it, which ends the workers.
         """
-        # Forked workers share the images in memory; elsewhere than on Linux forks are not safe.
-        context = 'fork' if workers and sys.platform == 'linux' else None
-        loader = DataLoader(_ErrorsAsItems(self), batch_size=None, sampler=range(first, stop),
-                            num_workers=workers, prefetch_factor=PREFETCH if workers else None,
-                            collate_fn=_unchanged, pin_memory=pin_memory,
-                            multiprocessing_context=context, worker_init_fn=_prepare_worker)
-        for item in loader:
-            if isinstance(item, UnivsegError):
-                raise item
-            yield item
+        return prepared(self.__getitem__, range(first, stop), workers, pin_memory)
 
 
 @lru_cache(maxsize=64)
 def _order(seed: int, part: int, epoch: int, count: int) -> np.ndarray:
     return np.random.default_rng((seed, part, epoch)).permutation(count)
-
-
-class _ErrorsAsItems(Dataset):
-    """Hands a file's fault on as an item: a worker would wrap it into its own traceback."""
-
-    def __init__(self, mixture: MixtureDataset):
-        self._mixture = mixture
-
-    def __getitem__(self, step: int) -> list[Batch] | UnivsegError:
-        """Return the batches of a step, or the error that it met."""
-        try:
-            return self._mixture[step]
-        except UnivsegError as error:
-            return error
-
-
-def _unchanged(item: list[Batch] | UnivsegError) -> list[Batch] | UnivsegError:
-    return item
-
-
-def _prepare_worker(worker: int) -> None:
-    # Ctrl-C and a service manager's SIGTERM reach every process; the training's own ends the
-    # workers, when it has saved its state.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    cv2.setNumThreads(0)  # a worker is one thread; more would fight for the same cores

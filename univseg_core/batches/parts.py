@@ -1,6 +1,6 @@
 """A domain's images, part by part, as its configuration says where they are."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Literal
 
 from univseg_core.batches.splits import choose_labelled
@@ -14,12 +14,14 @@ NAMED = 3
 
 
 def samples_of(name: str, section: DomainSection,
-               part: Literal['train', 'validation']) -> list[Sample]:
+               part: Literal['train', 'validation'],
+               aside: Set[str] = frozenset()) -> list[Sample]:
     """
     List the images of one part of a domain; those to measure with all have a label.
 
-    With `validation_from_train`, both parts come from the training images. Raises DataError, which
-    names the domain's key, for an incomplete download.
+    With `validation_from_train`, both parts come from the training images. Those of the names
+    `aside`, where a run has chosen some already, are then the validation images. Raises
+    DataError, which names the domain's key, for an incomplete download.
     """
     if section.validation_from_train is None:
         samples = _own_samples(name, section, part)
@@ -31,11 +33,9 @@ def samples_of(name: str, section: DomainSection,
                         f'images asked for, but the training folder has {len(labelled)}, of which '
                         'some are to be learned from')
     # Not by the run's seed: what is chosen by these images must not have learned from them.
-    aside = choose_labelled(labelled, section.validation_from_train, f'{name} validation', 0)
-    if part == 'validation':
-        return aside
-    chosen = set(aside)
-    return [sample for sample in train if sample not in chosen]
+    chosen = {sample for sample in labelled if sample.name in aside} or set(
+        choose_labelled(labelled, section.validation_from_train, f'{name} validation', 0))
+    return [sample for sample in train if (sample in chosen) == (part == 'validation')]
 
 
 def with_labels(samples: Sequence[Sample]) -> list[Sample]:

@@ -1,13 +1,25 @@
 """Which N images of a domain are the labelled ones: seeded, written down, hashed."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 from univseg_core.datasets.folders import DataError, Sample
 from univseg_core.files import write_text
+from univseg_core.machine.resources import in_threads
+
+CONTENTS = 'contents'
+"""Where a part has the fingerprint of each image with its label; earlier runs lack it."""
+
+WHOLE = 1 << 18  # bytes
+BLOCK = 1 << 16  # bytes
+
+Splits = dict[str, dict[str, dict]]
+"""By domain and part: the images' names, their hash, and the fingerprints of what they hold."""
 
 
 def choose_labelled(samples: Sequence[Sample], count: int | None, domain: str,
@@ -33,34 +45,89 @@ def split_hash(samples: Sequence[Sample]) -> str:
     return hashlib.sha256('\n'.join(s.name for s in samples).encode()).hexdigest()
 
 
+def fingerprint(sample: Sample, whole: bool) -> str | None:
+    """
+    Return 16 hexadecimal digits that tell what a sample's files hold; None where one is gone.
+
+    Those of the `whole` files, or, of one beyond WHOLE bytes, of its size and three blocks: so
+    that many large files cost little.
+    """
+    digest = hashlib.sha256()
+    try:
+        for path in filter(None, (sample.image, sample.label)):
+            with path.open('rb') as file:
+                size = os.fstat(file.fileno()).st_size
+                digest.update(f'{size}:'.encode())
+                if whole or size <= WHOLE:
+                    while block := file.read(1 << 20):
+                        digest.update(block)
+                else:
+                    for place in (0, size // 2, size - BLOCK):
+                        file.seek(place)
+                        digest.update(file.read(BLOCK))
+    except OSError:
+        return None
+    return digest.hexdigest()[:16]
+
+
+def read_splits(path: Path) -> Splits:
+    """Return what a file says of a run's images, by domain and part; nothing without a file."""
+    if not path.exists():
+        return {}
+    try:
+        written = json.loads(path.read_text(encoding='utf-8'))
+        for part in (part for parts in written.values() for part in parts.values()):
+            if len(part.get(CONTENTS, part['images'])) != len(part['images']):
+                raise ValueError('not a fingerprint for each image')
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f'{path}: damaged: expected the images of the run, by domain') from error
+    return written
+
+
 def write_splits(path: Path, parts: Mapping[str, Mapping[str, Sequence[Sample]]]) -> None:
     """
-    Write the names and hash of each domain's images, part by part.
+    Write the names, their hash, and the contents' fingerprints of each domain's images, by part.
 
     `parts` has them by domain and part. Raises DataError where other ones are written there
-    already: files have come or gone since a run began.
+    already: files have come, gone or changed since a run began. A fingerprint that is written
+    stays, also where a file has gone.
     """
-    splits = {domain: {part: {'hash': split_hash(samples), 'images': [s.name for s in samples]}
-                       for part, samples in those.items()}
-              for domain, those in parts.items()}
-    if path.exists():
-        _check_same(path, splits)
+    written, splits = read_splits(path), {}
+    for domain, those in parts.items():
+        splits[domain] = {
+            part: {'hash': split_hash(samples), 'images': [s.name for s in samples],
+                   CONTENTS: list(in_threads(
+                       partial(fingerprint, whole=part != 'unlabelled'), samples,
+                       f'{domain}, {part}: note contents'))}
+            for part, samples in those.items()}
+    for domain, parts_there in written.items():
+        for part, there in parts_there.items():
+            now = splits.get(domain, {}).get(part)
+            if now is None:
+                raise DataError(f'{path}: damaged: expected the images of the run, by domain')
+            _check_same(f'{path}: this run began with other images than its folders hold now: '
+                        f'{domain}, {part}', there, now)
+            now[CONTENTS] = [before or found for before, found in zip(
+                there.get(CONTENTS, now[CONTENTS]), now[CONTENTS], strict=True)]
     write_text(path, json.dumps(splits, indent=1))
 
 
-def _check_same(path: Path, splits: Mapping[str, Mapping[str, Mapping]]) -> None:
-    """Raise DataError where a file has other images than `splits`, of the parts that it has."""
-    try:
-        written = json.loads(path.read_text(encoding='utf-8'))
-        found = [(f'{domain}, {part}', each['images'], splits[domain][part]['images'])
-                 for domain, parts in written.items() for part, each in parts.items()]
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f'{path}: damaged: expected the images of the run, by domain') from error
-    for where, before, now in found:
-        if before != now:
-            told = [f'{len(names)} {what} ({", ".join(names[:3])}{", …" * (len(names) > 3)})'
-                    for what, names in (('gone', sorted(set(before) - set(now))),
-                                        ('new', sorted(set(now) - set(before)))) if names]
-            raise DataError(
-                f'{path}: this run began with other images than its folders hold now: {where}: '
-                f'{", ".join(told) or "in another order"}; bring them back, or begin a new run')
+def _check_same(where: str, before: Mapping, now: Mapping) -> None:
+    """Raise DataError where a part of a domain has other images now, or other contents."""
+    names, names_now = before['images'], now['images']
+    differences = {}
+    if names != names_now:
+        differences = {'gone': sorted(set(names) - set(names_now)),
+                       'new': sorted(set(names_now) - set(names))}
+    elif CONTENTS in before:
+        differences = {'of other content': [
+            name for name, old, new in zip(names, before[CONTENTS], now[CONTENTS], strict=True)
+            if old and new and old != new]}
+        if not differences['of other content']:
+            return
+    else:
+        return
+    told = [f'{len(those)} {what} ({", ".join(those[:3])}{", …" * (len(those) > 3)})'
+            for what, those in differences.items() if those]
+    raise DataError(f'{where}: {", ".join(told) or "in another order"}; bring them back, or begin '
+                    'a new run')

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from univseg_core.batches.dataset import DomainData
+from univseg_core.batches.faults import FaultCount, named, seems_whole
 from univseg_core.datasets.folders import DataError, read_sample, Sample
 from univseg_core.domains import Domain
 from univseg_core.machine.resources import available_memory, in_threads
@@ -26,13 +27,14 @@ class ImageStore:
     Some samples of one domain as decoded images at the training size.
 
     `memory` has the image and label of those that are held, by the image's path; the others are
-    read at each access.
+    read at each access, but for those `left_out` because they could not be.
     """
 
     def __init__(self, samples: Sequence[Sample], domain: Domain, image_size: int | None,
                  memory: dict[Path, Arrays] | None = None):
         self.samples = list(samples)
         self.memory = {} if memory is None else memory
+        self.left_out: dict[Path, DataError | ImageError] = {}
         self._domain = domain
         self._image_size = image_size
 
@@ -46,6 +48,8 @@ class ImageStore:
         Raises ImageError or DataError for files that cannot be used.
         """
         sample = self.samples[index]
+        if sample.image in self.left_out:
+            raise self.left_out[sample.image]
         image, label = self.memory.get(sample.image) or self.read(sample)
         if sample.label is None:  # though the memory may have one
             label = np.zeros(image.shape[:2], np.uint8)
@@ -77,6 +81,12 @@ class Stores:
     unlabelled: dict[str, ImageStore]
     in_memory: bool
 
+    @property
+    def faults(self) -> list[str]:
+        """Return why images were left out, each in words that name it."""
+        return [str(error) for store in self.unlabelled.values()
+                for error in store.left_out.values()]
+
 
 def prepare_stores(data: Mapping[str, DomainData], image_size: int | None, *,
                    unlabelled: bool = True, processes: int = 1,
@@ -85,8 +95,11 @@ def prepare_stores(data: Mapping[str, DomainData], image_size: int | None, *,
     Return a run's training images, decoded into memory now if they fit, and log the decision.
 
     They fit if those of all `processes` training processes on this machine need at most half of
-    the available memory. An image that is both labelled and unlabelled is held once. One that
-    cannot be read is not held, and no error yet. `unlabelled` says whether those are wanted.
+    the available memory. An image that is both labelled and unlabelled is held once. Unlabelled
+    ones that cannot be read are left out and named: all of them where all are decoded, else those
+    whose first and last bytes tell. `unlabelled` says whether those are wanted.
+
+    Raises DataError where too many cannot be read, or none of a domain can.
     """
     stores, to_hold = Stores({}, {}, in_memory=False), []
     for name, d in data.items():
@@ -98,7 +111,35 @@ def prepare_stores(data: Mapping[str, DomainData], image_size: int | None, *,
                                                          store.memory)
             to_hold.append((store, [sample for sample in dict.fromkeys(d.unlabelled)
                                     if sample.image not in held]))
-    return replace(stores, in_memory=_hold(to_hold, processes, progress))
+    in_memory = _hold(to_hold, processes, progress)
+    further = [part for part in to_hold if part[0] in stores.unlabelled.values()]
+    _leave_out_unreadable(further, in_memory, progress)
+    for name, store in stores.unlabelled.items():
+        if store.left_out:
+            log.warning('%s: %d of %d unlabelled images cannot be read, and are left out:%s', name,
+                        len(store.left_out), len(store), named(list(map(str,
+                                                               store.left_out.values()))))
+        if all(sample.image in store.left_out for sample in store.samples):
+            raise DataError(f'domains.{name}: none of its unlabelled images can be read')
+    count = FaultCount(len({sample.image for _, samples in to_hold for sample in samples}))
+    count.add(stores.faults)
+    count.check()
+    return replace(stores, in_memory=in_memory)
+
+
+def _leave_out_unreadable(parts: Sequence[tuple[ImageStore, list[Sample]]], in_memory: bool,
+                          progress: bool) -> None:
+    """Note in some stores which samples cannot be read, as far as that is cheap to tell."""
+    doubtful = [(store, sample) for store, samples in parts for sample in samples
+                if sample.image not in store.memory]
+    if not in_memory:
+        whole = in_threads(lambda task: seems_whole(task[1].image), doubtful,
+                           'check unlabelled', progress)
+        doubtful = [task for task, is_whole in zip(doubtful, whole, strict=True) if not is_whole]
+    for (store, sample), found in zip(doubtful, in_threads(
+            _read, doubtful, 'read doubtful', progress and not in_memory), strict=True):
+        if isinstance(found, Exception):
+            store.left_out[sample.image] = found
 
 
 def _hold(parts: Sequence[tuple[ImageStore, list[Sample]]], processes: int,
@@ -116,8 +157,8 @@ def _hold(parts: Sequence[tuple[ImageStore, list[Sample]]], processes: int,
         return False
     used = 0
     for (store, sample), arrays in zip(
-            tasks, in_threads(_read_if_sound, tasks, 'decode', progress), strict=False):
-        if arrays:
+            tasks, in_threads(_read, tasks, 'decode', progress), strict=False):
+        if not isinstance(arrays, Exception):
             store.memory[sample.image] = arrays
             used += _bytes(arrays)
         if used > limit:  # the images differ much in size
@@ -133,7 +174,8 @@ def _estimate(parts: Sequence[tuple[ImageStore, list[Sample]]]) -> tuple[float, 
     need = 0
     sizes: dict[str, None] = {}
     for store, samples in parts:
-        arrays = next(filter(None, (_read_if_sound((store, sample)) for sample in samples)), None)
+        arrays = next((arrays for arrays in (_read((store, sample)) for sample in samples)
+                       if not isinstance(arrays, Exception)), None)
         if arrays:
             height, width = arrays[0].shape[:2]
             need += len(samples) * _bytes(arrays)
@@ -141,12 +183,12 @@ def _estimate(parts: Sequence[tuple[ImageStore, list[Sample]]]) -> tuple[float, 
     return need, ', '.join(sizes)
 
 
-def _read_if_sound(task: tuple[ImageStore, Sample]) -> Arrays | None:
+def _read(task: tuple[ImageStore, Sample]) -> Arrays | DataError | ImageError:
     store, sample = task
     try:
         return store.read(sample)
-    except (DataError, ImageError):
-        return None
+    except (DataError, ImageError) as error:
+        return error
 
 
 def _bytes(arrays: Arrays) -> int:

@@ -15,7 +15,7 @@ from typing import IO
 from univseg_core.files import write_text
 from univseg_core.progress import is_quiet, progress_bar, say
 from univseg_core.research.plan import ExperimentError, Run
-from univseg_core.training.interrupts import deferred_interrupts
+from univseg_core.training.interrupts import deferred_interrupts, Interrupted
 import yaml
 
 TRAIN = (sys.executable, '-m', 'univseg_core', 'train')
@@ -63,7 +63,7 @@ def execute(runs: Sequence[Run], *, jobs: int = 1, devices: int | None = None,
                 running[run] = _start(run, jobs > 1, devices, command)
             interrupted.wait(POLL_SECONDS)
             if interrupted.is_set():
-                raise KeyboardInterrupt
+                raise Interrupted(interrupted.number)
             for run in [run for run, process in running.items() if process.poll() is not None]:
                 _check(run, running.pop(run), jobs > 1)
                 finished.add(run.folder)

@@ -31,6 +31,10 @@ else:
     DatasetName = Literal[('folder', *LAYOUTS)]
 
 
+MANY = 10 ** 9
+"""More steps or images than any run has."""
+
+
 class LabelledFolder(Section):
     """Images and their label maps, paired by file name without its ending."""
 
@@ -66,13 +70,14 @@ class DomainSection(Section):
         [], description='further folders of the kind of train, such as new labels beside old ones '
                         'that stay as they are; no name may be in two of them')
     validation_from_train: StrictInt | None = Field(
-        None, ge=1, description='how many training images to set aside and measure with, in place '
-                                'of the validation images: to choose settings by, or where there '
-                                'are no others; the same ones for every seed')
+        None, ge=1, le=MANY,
+        description='how many training images to set aside and measure with, in place of the '
+                    'validation images: to choose settings by, or where there are no others; the '
+                    'same ones for every seed')
     validation: LabelledFolder | None = Field(
         None, validate_default=True, description='images to measure with')
     labelled: StrictInt | None = Field(
-        None, ge=1, description='how many training labels to use (N); all when left out')
+        None, ge=1, le=MANY, description='how many training labels to use (N); all when left out')
     unlabelled: list[Images] = Field(
         [], description='further images without labels: folders, or ROS 2 bags (BAG, or '
                         'BAG:TOPIC where it has several topics of images)')
@@ -143,8 +148,8 @@ class ModelSection(Section):
         None, description='model file (NAME.univseg) to begin with: its encoder, embedding and '
                           'the heads of its domains that are trained here, too')
     embedding_dim: StrictInt = Field(
-        128, ge=1, description="dimension D of pixel and label embeddings, at most the encoder's "
-                            'channels')
+        128, ge=1, le=2 ** 16,
+        description="dimension D of pixel and label embeddings, at most the encoder's channels")
 
     @field_validator('encoder')
     @classmethod
@@ -184,10 +189,11 @@ class DataSection(Section):
     crop_size: StrictInt = Field(
         512, ge=32, le=2 ** 16, description='side of the square training crops in pixels')
     labelled_per_domain: StrictInt = Field(
-        4, ge=1, description='labelled crops of each domain in a batch')
+        4, ge=1, le=2 ** 16, description='labelled crops of each domain in a batch')
     unlabelled_per_domain: StrictInt = Field(
-        2, ge=1, description='unlabelled crops of each domain in a batch; two or more to mix '
-                             'them, as objective.consistency does')
+        2, ge=1, le=2 ** 16,
+        description='unlabelled crops of each domain in a batch; two or more to mix them, as '
+                    'objective.consistency does')
     scale: tuple[float, float] = Field(
         (0.75, 1.5), description='range of the random scale')
     flip: StrictBool = Field(True, description='whether to mirror half of the crops')
@@ -225,8 +231,9 @@ class ObjectiveSection(LossWeights):
     """
 
     warmup_steps: StrictInt = Field(
-        1000, ge=0, description='steps over which the weights alpha, beta and consistency rise '
-                                'linearly from 0')
+        1000, ge=0, le=MANY,
+        description='steps over which the weights alpha, beta and consistency rise linearly from '
+                    '0')
     similarity: Literal['dot_product', 'cosine'] = Field(
         'dot_product', description='of pixel with label embeddings; the dot product (the paper) '
                                    'can lower the entropy by longer embeddings alone')
@@ -269,8 +276,8 @@ class LabelEmbeddingSection(Section):
     """The label embeddings (paper, appendices A and B)."""
 
     pretrain_steps: StrictInt = Field(
-        500, ge=1, description='steps of the supervised-only networks whose features they are '
-                               'made from')
+        500, ge=1, le=MANY,
+        description='steps of the supervised-only networks whose features they are made from')
     basis: Literal['pretrained', 'per_domain', 'joint', 'start'] | None = Field(
         None, description="pretrained: principal components of the pretrained encoder's own "
                           'features, without a further network; per_domain: a network and '
@@ -284,8 +291,9 @@ class LabelEmbeddingSection(Section):
         1.0, ge=0, le=1, description='share that the label embeddings keep at an update by the '
                                      "labelled images' embeddings (Eq 7); 1 keeps them fixed")
     update_every: StrictInt | None = Field(
-        None, ge=1, description='steps between these updates; an epoch, in which every image was '
-                                'seen, when left out')
+        None, ge=1, le=MANY,
+        description='steps between these updates; an epoch, in which every image was seen, when '
+                    'left out')
     networks: dict[str, ExistingFile] | None = Field(
         None, description='model files of supervised-only networks, by domain, to be used instead '
                           'of training them')
@@ -305,7 +313,7 @@ class LabelEmbeddingSection(Section):
 class TrainingSection(Section):
     """The optimisation."""
 
-    steps: StrictInt = Field(5000, ge=1, description='optimiser steps')
+    steps: StrictInt = Field(5000, ge=1, le=MANY, description='optimiser steps')
     optimizer: Literal['adamw', 'sgd'] = Field(
         'adamw', description='AdamW, or SGD with momentum (the paper)')
     learning_rate: float = Field(3e-3, gt=0, description='peak learning rate')
@@ -330,13 +338,17 @@ class TrainingSection(Section):
         '32-true', description='arithmetic of the forward and backward passes; bf16-mixed is '
                                'faster on recent GPUs, and for wide encoders on recent CPUs')
     accumulate: StrictInt = Field(
-        1, ge=1, description="pieces into which a process cuts its share of a step's batch, to "
-                             'need less memory; each has its own batch-norm statistics')
+        1, ge=1, le=2 ** 16,
+        description="pieces into which a process cuts its share of a step's batch, to need less "
+                    'memory; each has its own batch-norm statistics')
     workers: StrictInt | None = Field(
-        None, ge=0, description='processes that prepare batches, for each training process; 0 '
-                                "prepares them in the loop; by the machine's facts when left out")
-    validate_every: StrictInt = Field(500, ge=1, description='steps between validations')
-    checkpoint_every: StrictInt = Field(200, ge=1, description='steps between checkpoints')
+        None, ge=0, le=1024,
+        description='processes that prepare batches, for each training process; 0 prepares them '
+                    "in the loop; by the machine's facts when left out")
+    validate_every: StrictInt = Field(500, ge=1, le=MANY, description='steps between validations')
+    checkpoint_every: StrictInt = Field(
+        200, ge=1, le=MANY,
+        description='steps between checkpoints')
 
 
 class RunConfig(Section):

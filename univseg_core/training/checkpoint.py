@@ -14,7 +14,11 @@ from safetensors import safe_open, SafetensorError
 import torch
 from torch import nn
 from univseg_core.errors import UnivsegError
+from univseg_core.machine.memory import is_out_of_memory
 from univseg_core.models.tensor_files import save_tensors
+
+PASSING = ('I/O', 'os error')
+"""What safetensors says where a disk, and not a file, is at fault."""
 
 
 class CheckpointError(UnivsegError):
@@ -70,8 +74,24 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
         return metadata['step']
     except (SafetensorError, OSError, ArithmeticError, AttributeError, LookupError, TypeError,
             ValueError, RuntimeError) as error:
-        raise CheckpointError(f'{path}: cannot be continued from ({error}); remove it to start '
-                              'again') from error
+        if is_out_of_memory(error):  # the file may be good
+            raise
+        raise CheckpointError(f'{path}: cannot be continued from ({error}); '
+                              + what_to_do(error, 'start again')) from error
+
+
+def what_to_do(error: Exception, purpose: str) -> str:
+    """
+    Return what to do where a file of tensors could not be read, for a purpose.
+
+    It is not to be removed where it may be good: a disk may be away, the program another.
+    """
+    if isinstance(error, SafetensorError) and not any(sign in str(error) for sign in PASSING):
+        return f'it is damaged: remove it to {purpose}'
+    if isinstance(error, (OSError, SafetensorError)):
+        return 'the file may be good: see to its disk, and try again'
+    return ('the file may be good, but is of another network or version of this program: name '
+            'another --run folder')
 
 
 def _lay_out_like_parameters(optimizer: torch.optim.Optimizer) -> None:

@@ -1,12 +1,17 @@
 """What memory a training will need at least, before it takes any."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 
 from lightning_fabric import Fabric
 import torch
 from torch import nn
+from univseg_core.batches.curriculum import curriculum
+from univseg_core.batches.cut_mix import mixing_groups
 from univseg_core.batches.dataset import DomainData
-from univseg_core.machine.resources import available_memory
+from univseg_core.batches.transforms import Augmentation
+from univseg_core.batches.workers import PREFETCH
+from univseg_core.machine.resources import available_memory, MOST_WORKERS
 from univseg_core.models.batch_norm import BATCH_NORMS
 from univseg_core.pictures.images import fit_size, read_image
 from univseg_core.settings.config import RunConfig
@@ -35,6 +40,7 @@ def check_memory(config: RunConfig, data: Mapping[str, DomainData], fabric: Fabr
 
     with torch.device('meta'):
         network = new_network(config, data)
+    check_batch_norm(config, data, network.encoder, fabric.world_size)
     crops = len(data) * options.labelled_per_domain
     if config.objective.needs_unlabelled:
         crops += options.unlabelled_per_domain * sum(bool(d.unlabelled) for d in data.values())
@@ -54,6 +60,58 @@ def check_memory(config: RunConfig, data: Mapping[str, DomainData], fabric: Fabr
         _, largest = layer_values(network.encoder, height, width)
         check(f'{name}: a validation image of {width}×{height}', 4 * sharing * largest,
               f'data.image_size ({options.image_size or "null"})')
+    workers = config.training.workers
+    if workers is None:
+        workers = MOST_WORKERS if fabric.device.type == 'cuda' else 1
+    there, where = available_memory(), 'this machine'
+    # 3 bytes of image, 1 of target, 3 of what an unlabelled crop was before it was mixed.
+    pixels = options.crop_size ** 2 * (4 * crops + 3 * (
+        crops - len(data) * options.labelled_per_domain) * config.objective.needs_teacher)
+    check('what is prepared of batches', pixels * processes_here(fabric) / fabric.world_size
+          * (1 + PREFETCH * workers),
+          f'training.workers ({workers}), data.crop_size ({options.crop_size}), '
+          f'data.labelled_per_domain ({options.labelled_per_domain}) or '
+          f'data.unlabelled_per_domain ({options.unlabelled_per_domain})')
+
+
+def check_batch_norm(config: RunConfig, data: Mapping[str, DomainData], encoder: nn.Module,
+                     processes: int) -> None:
+    """Raise TrainingError where a batch norm would get but one value of a channel."""
+    if config.training.encoder_statistics == 'frozen':
+        return
+    options, training = config.data, config.training
+    full = Augmentation(options.crop_size)
+    side = min(each.crop_size for each in curriculum(
+        full, options.curriculum, training.steps).augmentations)
+    if fewest_crops(config, data, processes) == 1 and fewest_cells(encoder, side) == 1:
+        raise TrainingError(
+            f'of a crop of {side} pixels, {config.model.encoder} comes down to one cell, and '
+            'batch norm needs two of all crops that are computed together: raise data.crop_size '
+            f'({options.crop_size}) or data.labelled_per_domain '
+            f'({options.labelled_per_domain}), or lower training.accumulate '
+            f'({training.accumulate})')
+
+
+def fewest_crops(config: RunConfig, data: Mapping[str, DomainData], processes: int) -> int:
+    """Return how many crops are computed together in the smallest piece of any step."""
+    options, accumulate, objective = config.data, config.training.accumulate, config.objective
+    alone = objective.needs_label_embeddings and config.basis == 'per_domain'
+    sizes = [1] * (options.labelled_per_domain * (1 if alone else len(data)))
+    if objective.needs_unlabelled and not alone:
+        count = options.unlabelled_per_domain
+        groups = mixing_groups(count) if objective.needs_teacher else range(count)
+        sizes += list(Counter(groups).values()) * sum(bool(d.unlabelled) for d in data.values())
+    of = processes * accumulate
+    return min(sum(sum(sizes[first + rank::of]) for rank in range(processes))
+               for first in range(0, of, processes))
+
+
+def fewest_cells(encoder: nn.Module, side: int) -> int:
+    """Return how many values of a channel the smallest batch norm gets of a square crop."""
+    cells = []
+    _with_hooks(encoder, side, side, lambda module, inputs, output: cells.append(
+        output[0, 0].numel()) if isinstance(module, BATCH_NORMS) else None)
+    return min(cells, default=2)
 
 
 def layer_values(encoder: nn.Module, height: int, width: int) -> tuple[int, int]:
@@ -74,12 +132,17 @@ def layer_values(encoder: nn.Module, height: int, width: int) -> tuple[int, int]
         if isinstance(module, nn.Conv2d):
             largest = max(largest, inputs[0].numel() + output.numel())
 
-    hooks = [module.register_forward_hook(count) for module in encoder.modules()
+    _with_hooks(encoder, height, width, count)
+    return kept, largest
+
+
+def _with_hooks(encoder: nn.Module, height: int, width: int, hook: Callable) -> None:
+    """Run an encoder on the meta device for one image, and a hook after each of its layers."""
+    hooks = [module.register_forward_hook(hook) for module in encoder.modules()
              if not list(module.children()) or hasattr(module, 'act')]
     try:
         with torch.no_grad():
             encoder.eval()(torch.zeros(1, 3, height, width, device='meta'))
     finally:
-        for hook in hooks:
-            hook.remove()
-    return kept, largest
+        for each in hooks:
+            each.remove()

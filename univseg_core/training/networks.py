@@ -120,8 +120,8 @@ def renewed_label_embeddings(context: RunContext, network: UniversalSegmenter,
                              names: Sequence[str]) -> Iterator[None]:
     """Let a network in training have its label embeddings made anew, for as long as it lasts."""
     learned_with = {name: network.label_embeddings(name) for name in names}
-    renew_label_embeddings(context, network, names, several=True)
     try:
+        renew_label_embeddings(context, network, names, several=True)
         yield
     finally:
         for name, vectors in learned_with.items():

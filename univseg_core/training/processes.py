@@ -5,10 +5,9 @@ They share each step's batch. Sums over all of them are divided by counts over a
 a run's losses do not depend on how many there are.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-import subprocess
-import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
 from typing import TypeVar
 
 from lightning_fabric import Fabric
@@ -21,8 +20,8 @@ from univseg_core.measuring.evaluation import DomainResult
 from univseg_core.models.batch_norm import CpuSyncBatchNorm, ModuleT, shared_by_devices
 from univseg_core.settings.config import TrainingSection
 
-PATIENCE = 5.0
-"""Seconds in which a further process can end by itself, when this one has failed."""
+ALONE = timedelta(days=1)
+"""How long the other processes wait for what the first one does alone."""
 
 Key = TypeVar('Key')
 
@@ -54,59 +53,27 @@ def new_fabric(settings: TrainingSection, devices: int = 1, nodes: int = 1) -> F
                           f'{settings.precision!r}, {devices} devices: {error}') from error
 
 
-@contextmanager
-def launched(fabric: Fabric) -> Iterator[None]:
-    """
-    Start the further processes of this machine, which run the same program, and join them all.
-
-    Where the block ends with an error, they have ended, too, when this passes it on. Raises
-    EngineError where one of them had failed before.
-    """
-    further = _further_processes(fabric)
-    try:
-        fabric.launch()
-        yield
-    except BaseException as error:
-        # Fabric, which watches this list, would kill this process as soon as another has ended.
-        processes = further.copy()
-        further.clear()
-        statuses = _end(processes)
-        if any(statuses) and isinstance(error, RuntimeError):  # the connection is lost
-            raise EngineError('another process of this training has failed (exit status '
-                              f'{", ".join(map(str, filter(None, statuses)))}); what it wrote '
-                              'above says why') from error
-        raise
-
-
-def _further_processes(fabric: Fabric) -> list[subprocess.Popen]:
-    """
-    Return the list in which Fabric holds the processes that it starts: empty before it does.
-
-    It is not of Fabric's documented interface: tried with lightning-fabric 2.6. With a version
-    that has no such list, processes end as torchrun's do: when their connection to this one is
-    lost.
-    """
-    return getattr(fabric.strategy.launcher, 'procs', [])
-
-
-def _end(processes: Sequence[subprocess.Popen]) -> list[int | None]:
-    """Return the exit statuses of processes that end by themselves; kill those that do not."""
-    until = time.monotonic() + PATIENCE
-    try:
-        for each in processes:
-            with suppress(subprocess.TimeoutExpired):
-                each.wait(max(0.0, until - time.monotonic()))
-        return [each.poll() for each in processes]
-    finally:
-        for each in processes:
-            each.kill()
-            each.wait()
-
-
 def processes_here(fabric: Fabric) -> int:
     """Return how many of the training's processes run on this machine."""
     strategy = fabric.strategy
     return strategy.num_processes if isinstance(strategy, DDPStrategy) else 1
+
+
+@contextmanager
+def others_waiting(fabric: Fabric) -> Iterator[None]:
+    """
+    Let the first process do something alone in the block; the others wait for it, for ALONE.
+
+    An ordinary collective gives up after 10 or 30 minutes, which the label embeddings of a large
+    data set can take. Who waits for a process that has gone is told at once.
+    """
+    if fabric.world_size == 1:
+        yield
+        return
+    group = distributed.new_group(backend='gloo', timeout=ALONE)
+    yield
+    distributed.barrier(group)
+    distributed.destroy_process_group(group)
 
 
 def start_scaling_anew(fabric: Fabric) -> None:

@@ -12,14 +12,15 @@ import logging
 from pathlib import Path
 
 from univseg_core.batches.dataset import check_files, DomainData, load_data
-from univseg_core.batches.splits import write_splits
+from univseg_core.batches.splits import read_splits, write_splits
 from univseg_core.batches.stores import prepare_stores
 from univseg_core.machine.resources import choose_workers
 from univseg_core.measuring.evaluation import DomainResult
 from univseg_core.settings.config import ObjectiveSection, RunConfig
+from univseg_core.training.launching import launched
 from univseg_core.training.memory_need import check_memory
 from univseg_core.training.networks import network_with_weights
-from univseg_core.training.processes import launched, new_fabric, processes_here
+from univseg_core.training.processes import new_fabric, processes_here
 from univseg_core.training.run_context import RunContext
 from univseg_core.training.run_folder import claimed_run_folder
 from univseg_core.training.run_label_embeddings import (
@@ -27,7 +28,7 @@ from univseg_core.training.run_label_embeddings import (
     JOINT_START,
     label_embeddings_of_run,
 )
-from univseg_core.training.safety import memory_advice, TrainingError
+from univseg_core.training.safety import advice, TrainingError
 from univseg_core.training.start_model import check_start, measured_start
 from univseg_core.training.trainer import fit, Task
 
@@ -52,11 +53,14 @@ def train(config: RunConfig, run: Path, *, devices: int = 1,
     longer finite, DataError and ImageError for files that are not as they should be, EngineError
     for a device that is not there.
     """
-    data = load_data(config)
     fabric = new_fabric(config.training, devices, nodes)
+    is_first = fabric.node_rank == fabric.local_rank == 0
+    if not is_first:
+        logging.getLogger('univseg_core').setLevel(logging.ERROR)
+    data = load_data(config, read_splits(run / 'splits.json'))
     check_shares(config, devices * nodes)
     with ExitStack() as held:
-        if fabric.node_rank == fabric.local_rank == 0:
+        if is_first:
             # Before further processes are started, so that none waits for one that has failed.
             check_files(data)
             check_label_embeddings(config, data)
@@ -68,9 +72,7 @@ def train(config: RunConfig, run: Path, *, devices: int = 1,
             held.enter_context(claimed_run_folder(run, config))
             write_splits(run / 'splits.json', {name: d.parts for name, d in data.items()})
         held.enter_context(launched(fabric))
-        held.enter_context(memory_advice(config, str(run)))
-        if not fabric.is_global_zero:
-            logging.getLogger('univseg_core').setLevel(logging.ERROR)
+        held.enter_context(advice(config, str(run)))
         for name, d in data.items():
             log.info('%s: %d classes, %d labelled, %d unlabelled, %d validation images', name,
                      len(d.domain.classes), len(d.labelled), len(d.unlabelled),

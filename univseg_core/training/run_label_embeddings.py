@@ -23,7 +23,9 @@ from univseg_core.models.model_file import load_model, save_model
 from univseg_core.models.tensor_files import save_tensors
 from univseg_core.models.universal import UniversalSegmenter
 from univseg_core.settings.config import ObjectiveSection, RunConfig
+from univseg_core.training.checkpoint import what_to_do
 from univseg_core.training.networks import network_with_weights, new_network, start_from
+from univseg_core.training.processes import others_waiting
 from univseg_core.training.run_context import RunContext
 from univseg_core.training.safety import TrainingError
 from univseg_core.training.trainer import fit, Task
@@ -59,11 +61,12 @@ def label_embeddings_of_run(context: RunContext, data: Mapping[str, DomainData],
             log.info('%s: supervised-only network for the label embeddings', name)
             fit(context, Task({name: data[name]}, run / 'supervised' / name, SUPERVISED_ONLY,
                               section.pretrain_steps))
-    if not made and fabric.is_global_zero:
-        embeddings = _new_label_embeddings(context, data, run)
-        _warn_of_missing_classes(embeddings, data)
-        save_tensors(path, embeddings, {CLASSES: json.dumps(
-            {name: d.domain.classes for name, d in data.items()})})
+    with others_waiting(fabric):
+        if not made and fabric.is_global_zero:
+            embeddings = _new_label_embeddings(context, data, run)
+            _warn_of_missing_classes(embeddings, data)
+            save_tensors(path, embeddings, {CLASSES: json.dumps(
+                {name: d.domain.classes for name, d in data.items()})})
     return fabric.broadcast(_read_label_embeddings(path) if fabric.is_global_zero else {})
 
 
@@ -173,5 +176,6 @@ def _foreign_label_embeddings(config: RunConfig,
 def _read_label_embeddings(path: Path) -> dict[str, torch.Tensor]:
     try:
         return load_file(path)
-    except SafetensorError as error:
-        raise TrainingError(f'{path}: damaged ({error}); remove it to make it again') from None
+    except (SafetensorError, OSError) as error:
+        raise TrainingError(f'{path}: cannot be read ({error}); '
+                            + what_to_do(error, 'make it again')) from None

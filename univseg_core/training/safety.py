@@ -17,8 +17,8 @@ EXPLODED = 1000.0
 SMALLEST_SCALE = 2.0 ** -14
 """Of fp16's gradients: with a smaller one no step has been taken for long."""
 
-KILLED = ('signal: Killed', 'Bus error', 'exited unexpectedly')
-"""What PyTorch's errors say of a worker that the system has killed: mostly, memory ran out."""
+WORKER = 'DataLoader worker'
+"""What PyTorch's errors name of a process that prepares batches and has ended."""
 
 ANOTHER_FOLDER = ('Other settings need another --run folder; label_embeddings.file='
                   'RUN/label_embeddings.safetensors spares it the first part.')
@@ -62,16 +62,19 @@ def gradient_norm(network: nn.Module, scale: float | None) -> float:
 
 
 @contextmanager
-def memory_advice(config: RunConfig, where: str) -> Iterator[None]:
-    """Turn running out of memory into a TrainingError that says which settings to lower."""
+def advice(config: RunConfig, where: str) -> Iterator[None]:
+    """Turn running out of memory, or the loss of a worker, into a TrainingError that advises."""
     try:
         yield
     except Exception as error:
-        killed = isinstance(error, RuntimeError) and any(sign in str(error) for sign in KILLED)
-        if not killed and not is_out_of_memory(error):
+        reason = str(error).partition('\n')[0] or type(error).__name__
+        if isinstance(error, RuntimeError) and reason.startswith(WORKER):
+            if str(error.__cause__).startswith(WORKER):  # which knows more
+                reason = str(error.__cause__).partition('\n')[0]
+            raise TrainingError(_lost_worker(where, reason)) from error
+        if not is_out_of_memory(error):
             raise
         data, training = config.data, config.training
-        reason = str(error).partition('\n')[0] or type(error).__name__
         raise TrainingError(
             f'{where}: out of memory ({reason}). Lower data.crop_size '
             f'({data.crop_size}), data.labelled_per_domain ({data.labelled_per_domain}), '
@@ -80,3 +83,17 @@ def memory_advice(config: RunConfig, where: str) -> Iterator[None]:
             f'raise training.accumulate ({training.accumulate}), which cuts the batch into '
             'pieces; set training.precision=bf16-mixed '
             f'({training.precision}) or fewer training.workers. {ANOTHER_FOLDER}') from error
+
+
+def _lost_worker(where: str, reason: str) -> str:
+    """Return what is known of a worker's end, and no more."""
+    if 'signal: Killed' in reason:
+        advice = ('Who killed it is not known: mostly the system, when memory ran out. Fewer '
+                  'training.workers need less of it')
+    elif 'Bus error' in reason:
+        advice = ('Shared memory or a disk has failed under it: docker run --shm-size=1g gives a '
+                  'container more of the one, training.workers=0 needs none')
+    else:
+        advice = 'What it wrote above may say why'
+    return (f'{where}: a process that prepares batches has ended ({reason}). {advice}. The same '
+            'command goes on from the last checkpoint.')

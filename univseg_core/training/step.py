@@ -8,6 +8,7 @@ from typing import Any
 from lightning_fabric import Fabric
 import torch
 from univseg_core.batches.mixture import Batch
+from univseg_core.method.collapse import perplexities
 from univseg_core.method.losses import Counts, entropy_pixels, StepTensors, total_loss
 from univseg_core.method.objectives import (
     cell_targets,
@@ -91,6 +92,33 @@ def forward_and_backward(fabric: Fabric, model: UniversalSegmenter, pieces: Sequ
         for key, value in share.items():
             values[key] = values[key] + value
     return dict(values)
+
+
+@dataclass(frozen=True)
+class StepTotals:
+    """
+    What all processes have of a step together.
+
+    Its values that are logged, `scalars`, and `vectors` of shares; whether one is asked to `stop`;
+    and how many images could not be read.
+    """
+
+    scalars: dict[str, float]
+    vectors: dict[str, torch.Tensor]
+    stop: bool
+    unreadable: int
+
+
+def step_totals(fabric: Fabric, values: Mapping[str, torch.Tensor], stop: bool,
+                unreadable: int) -> StepTotals:
+    """Return the sums of the processes' shares of a step, by one exchange among them."""
+    asked, lost = ('', 'stop'), ('', 'unreadable')
+    totals = summed(fabric, {('value', key): value for key, value in values.items()} | {
+        asked: torch.tensor(stop), lost: torch.tensor(unreadable)})
+    stop, unreadable = bool(totals.pop(asked) > 0), int(totals.pop(lost).item())
+    scalars = {key: value.item() for (_, key), value in totals.items() if not value.ndim}
+    vectors = {key: value for (_, key), value in totals.items() if value.ndim}
+    return StepTotals(scalars | perplexities(vectors), vectors, stop, unreadable)
 
 
 def batch_losses(model: UniversalSegmenter, batch: Batch, counts: Counts,

@@ -1,30 +1,29 @@
 """The training of one network, step by step."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 import logging
 from pathlib import Path
-import threading
 import time
-from typing import TypeVar
 
-from lightning_fabric import Fabric
 import torch
 from univseg_core.batches.curriculum import curriculum
 from univseg_core.batches.dataset import DomainData
-from univseg_core.batches.mixture import Batch, FaultCount, MixtureDataset
+from univseg_core.batches.faults import FaultCount
+from univseg_core.batches.mixture import Batch, MixtureDataset
 from univseg_core.batches.transforms import Augmentation
 from univseg_core.measuring.evaluation import DomainResult
-from univseg_core.method.collapse import CollapseMonitor, perplexities
+from univseg_core.method.collapse import CollapseMonitor
 from univseg_core.method.losses import LOSSES
 from univseg_core.models.encoders import pretrained_part
 from univseg_core.progress import Bar, progress_bar
 from univseg_core.reporting.run_log import RunLog
+from univseg_core.reporting.run_tables import read_validation
 from univseg_core.settings.config import ObjectiveSection
 from univseg_core.training.checkpoint import load_checkpoint, save_checkpoint
 from univseg_core.training.class_balance import class_weights
-from univseg_core.training.interrupts import deferred_interrupts
+from univseg_core.training.interrupts import deferred_interrupts, Interrupted, Request
 from univseg_core.training.networks import (
     complete_label_embeddings,
     prepared_network,
@@ -37,12 +36,17 @@ from univseg_core.training.processes import (
     EngineError,
     gathered,
     gradient_scale,
+    others_waiting,
     start_scaling_anew,
-    summed,
 )
 from univseg_core.training.run_context import RunContext
 from univseg_core.training.safety import check_loss, gradient_norm
-from univseg_core.training.step import forward_and_backward, Supervision
+from univseg_core.training.step import (
+    forward_and_backward,
+    step_totals,
+    StepTotals,
+    Supervision,
+)
 from univseg_core.training.teacher import MeanTeacher
 from univseg_core.training.validation import (
     BEST,
@@ -51,8 +55,6 @@ from univseg_core.training.validation import (
     validate,
     write_results,
 )
-
-Item = TypeVar('Item')
 
 log = logging.getLogger(__name__)
 
@@ -82,52 +84,13 @@ class Task:
         return self.folder / 'checkpoint.safetensors'
 
 
-@dataclass(frozen=True)
-class StepTotals:
-    """
-    What all processes have of a step together.
-
-    Its values that are logged, `scalars`, and `vectors` of shares; whether one is asked to `stop`;
-    and how many images could not be read.
-    """
-
-    scalars: dict[str, float]
-    vectors: dict[str, torch.Tensor]
-    stop: bool
-    unreadable: int
-
-
-def step_totals(fabric: Fabric, values: Mapping[str, torch.Tensor], stop: bool,
-                unreadable: int) -> StepTotals:
-    """Return the sums of the processes' shares of a step, by one exchange among them."""
-    asked, lost = ('', 'stop'), ('', 'unreadable')
-    totals = summed(fabric, {('value', key): value for key, value in values.items()} | {
-        asked: torch.tensor(stop), lost: torch.tensor(unreadable)})
-    stop, unreadable = bool(totals.pop(asked) > 0), int(totals.pop(lost).item())
-    scalars = {key: value.item() for (_, key), value in totals.items() if not value.ndim}
-    vectors = {key: value for (_, key), value in totals.items() if value.ndim}
-    return StepTotals(scalars | perplexities(vectors), vectors, stop, unreadable)
-
-
-def timed(items: Iterable[Item]) -> Iterator[tuple[Item, float]]:
-    """Yield each item with the seconds that were waited for it."""
-    iterator = iter(items)
-    while True:
-        asked_at = time.monotonic()
-        try:
-            item = next(iterator)
-        except StopIteration:
-            return
-        yield item, time.monotonic() - asked_at
-
-
 def fit(context: RunContext, task: Task) -> dict[str, DomainResult]:
     """
     Train one network, or go on from its checkpoint; return each domain's validation result.
 
     Raises TrainingError where the loss is no longer finite, EngineError where processes see
-    different checkpoints, and KeyboardInterrupt, when it has saved its state, where it was asked
-    to stop.
+    different checkpoints, and Interrupted, when it has saved its state, where it was asked to
+    stop.
     """
     return Trainer(context, task).run()
 
@@ -154,6 +117,7 @@ class Trainer:
                                  self._network.stride)
         self._faults = FaultCount(len({sample.image for d in task.data.values()
                                        for sample in [*d.labelled, *d.unlabelled]}))
+        self._faults.add(context.stores.faults)  # which were told when they were found
         self._collapse = CollapseMonitor(config.label_embeddings.centroids)
         self._log: RunLog | None = None  # of the first process alone
         self._miou = ''
@@ -167,23 +131,52 @@ class Trainer:
                                         pin_memory=fabric.device.type == 'cuda')
         fabric.barrier()  # no process writes before all have read
         self._log = RunLog(task.folder, first) if fabric.is_global_zero else None
+        cut_short = self._is_validation_missing(first)
         self._network.train()
-        with deferred_interrupts() as interrupted, progress_bar(
+        with deferred_interrupts() as interrupted, closing(batches), progress_bar(
                 total=task.steps, initial=first, unit='step', title=task.folder.name,
                 smoothing=0.05, dynamic_ncols=True, disable=not fabric.is_global_zero) as bar:
-            for step, (pieces, waited) in enumerate(timed(batches), first + 1):
+            if cut_short:
+                self._validate(first, interrupted, bar)
+            for step in range(first + 1, task.steps + 1):
+                asked_at = time.monotonic()
+                pieces = self._next(batches, step, interrupted, bar)
+                taken_at = time.monotonic()
                 totals = self._learn(step, pieces, interrupted, bar)
                 if update_every and step % update_every == 0:
                     update_label_embeddings(self._context, self._network, self._names)
-                self._note(step, totals, waited, bar)
+                self._note(step, totals, taken_at - asked_at, bar)
+                interrupted.allow(time.monotonic() - taken_at)
                 if step % settings.validate_every == 0 and step < task.steps:
-                    self._validate(step, bar)
+                    self._validate(step, interrupted, bar)
                 last = step == task.steps or totals.stop
                 if last or step % settings.checkpoint_every == 0:
+                    saved_from = time.monotonic()
                     self._save(step)
+                    interrupted.allow(time.monotonic() - saved_from)
                 if totals.stop:
-                    self._end_early(step, bar)
+                    fabric.barrier()  # none ends before the checkpoint is written
+                    raise self._interrupted(step, interrupted, bar)
         return self._finish()
+
+    def _next(self, batches: Iterator[list[Batch]], step: int, interrupted: Request,
+              bar: Bar) -> list[Batch]:
+        """Return the pieces of a step, unless an interrupt comes before they do."""
+        if self._fabric.world_size > 1:  # all stop after the same step
+            return next(batches)
+        with self._saved_where_interrupted(step - 1, interrupted, bar):
+            return next(batches)
+
+    @contextmanager
+    def _saved_where_interrupted(self, step: int, interrupted: Request,
+                                 bar: Bar) -> Iterator[None]:
+        """Save the state after a step where an interrupt comes: the block does not change it."""
+        try:
+            with interrupted.at_once():
+                yield
+        except Interrupted:
+            self._save(step)
+            raise self._interrupted(step, interrupted, bar) from None
 
     def _resumed_step(self) -> int:
         """Return the step that the checkpoint is of, whose state is taken; 0 without one."""
@@ -211,7 +204,7 @@ class Trainer:
                         self._task.folder, every, steps)
         return every
 
-    def _learn(self, step: int, pieces: Sequence[Batch], interrupted: threading.Event,
+    def _learn(self, step: int, pieces: Sequence[Batch], interrupted: Request,
                bar: Bar) -> StepTotals:
         """Take one step, and return what all processes have of it."""
         self._engine_optimizer.zero_grad()
@@ -243,30 +236,41 @@ class Trainer:
         if self._log and (means := self._log.losses(step, values)):
             bar.set_postfix_str(progress(means, self._miou))
 
-    def _validate(self, step: int, bar: Bar) -> None:
+    def _is_validation_missing(self, step: int) -> bool:
+        """Return whether the validation after a step that was saved has been cut short."""
+        due = 0 < step < self._task.steps and (
+            step % self._context.config.training.validate_every == 0)
+        noted = self._log is not None and any(
+            row.step == step for row in read_validation(self._task.folder))
+        return due and not self._fabric.broadcast(noted)
+
+    def _validate(self, step: int, interrupted: Request, bar: Bar) -> None:
         """Measure the network in training as it would be deployed."""
         config, task = self._context.config, self._task
         renewed = (renewed_label_embeddings(self._context, self._network, self._names)
                    if task.label_embeddings else nullcontext())
-        with renewed:
+        with self._saved_where_interrupted(step, interrupted, bar), renewed:
             measured = validate(self._fabric, config, self._network, task.data,
                                 label_embeddings=bool(task.label_embeddings))
             self._miou = summary(measured.results)
-            if self._log:
-                note_validation(self._log, config, self._network, task.data, step, task.folder,
-                                measured)
-                log.info('%s, step %d: %s', task.folder.name, step, self._miou)
+            with interrupted.later():
+                if self._log:
+                    note_validation(self._log, config, self._network, task.data, step,
+                                    task.folder, measured)
+                    log.info('%s, step %d: %s', task.folder.name, step, self._miou)
 
     def _save(self, step: int) -> None:
         if self._fabric.is_global_zero:
             save_checkpoint(self._task.checkpoint, step, self._network, self._optimizer,
                             self._scheduler, self._fabric.strategy.precision, self._averaged)
 
-    def _end_early(self, step: int, bar: Bar) -> None:
-        self._fabric.barrier()  # none ends before the checkpoint is written
+    def _interrupted(self, step: int, interrupted: Request, bar: Bar) -> Interrupted:
+        """Tell of an interrupt after a step that is saved; return it."""
+        error = Interrupted(interrupted.number)
         if self._log:
-            bar.write(f'Interrupted; step {step} is saved. The same command goes on there.')
-        raise KeyboardInterrupt
+            bar.write(f'Interrupted; step {step} is saved ({error}). The same command goes on '
+                      'there.')
+        return error
 
     def _finish(self) -> dict[str, DomainResult]:
         """Measure the network and write what a finished training leaves; return the results."""
@@ -278,13 +282,13 @@ class Trainer:
         measured = replace(measured, results={
             name: replace(result, before=task.before.get(name))
             for name, result in measured.results.items()})
-        if self._log:
-            note_validation(self._log, config, self._network, task.data, task.steps, task.folder,
-                            measured)
-            self._log.close()
-            complete_label_embeddings(self._context, task.folder / BEST, names)
-            write_results(task.folder, config, self._network, task.data, measured)
-        self._fabric.barrier()
+        with others_waiting(self._fabric):
+            if self._log:
+                note_validation(self._log, config, self._network, task.data, task.steps,
+                                task.folder, measured)
+                self._log.close()
+                complete_label_embeddings(self._context, task.folder / BEST, names)
+                write_results(task.folder, config, self._network, task.data, measured)
         return measured.results
 
 

@@ -1,0 +1,152 @@
+"""Processes that prepare batches: what they send arrives, and none outlives its training."""
+
+from contextlib import closing
+import errno
+import multiprocessing
+import os
+from pathlib import Path
+import signal
+import time
+
+import pytest
+import torch
+from univseg_core.batches import workers
+from univseg_core.batches.workers import prepared
+from univseg_core.datasets.folders import DataError
+
+HANGS = 600
+"""Seconds after which a process counts as hanging."""
+
+
+class Numbers:
+    """What a step is made into: the step, and the process that did it."""
+
+    def __init__(self, values, other=None):
+        self.values, self.other = values, other
+
+    def moved(self, move):
+        return Numbers(move(self.values), self.other)
+
+
+def batches_of(step):
+    return [Numbers(torch.tensor([step, os.getpid()])), Numbers(torch.empty(0, 3))]
+
+
+def processes_of(items):
+    return {pieces[0].values[1].item() for pieces in items}
+
+
+def is_there(pid):
+    """Return whether a process has not ended; one that has may wait for its parent to look."""
+    try:
+        stat = Path(f'/proc/{pid}/stat').read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(')')[2].split()[0] != 'Z'
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """Return the list of warnings from now on."""
+    messages = []
+    monkeypatch.setattr(workers.log, 'warning', lambda text, *values: messages.append(
+        text % values))
+    return messages
+
+
+@pytest.mark.parametrize('count', [0, 2])
+def test_steps_come_in_their_order(count, told):
+    items = list(prepared(batches_of, range(3, 9), count))
+    assert [pieces[0].values[0].item() for pieces in items] == list(range(3, 9))
+    assert len(processes_of(items)) == max(1, count)
+    assert (os.getpid() in processes_of(items)) == (count == 0)
+    assert told == []
+
+
+@pytest.mark.parametrize('error', [RuntimeError, OSError])
+def test_without_room_in_shared_memory_batches_come_all_the_same(monkeypatch, told, error):
+    def full(tensor):
+        raise error('unable to allocate shared memory(shm): No space left on device (28)')
+
+    monkeypatch.setattr(torch.Tensor, 'share_memory_', full)
+    items = list(prepared(batches_of, range(4), 1))
+    assert [pieces[0].values[0].item() for pieces in items] == list(range(4))
+    assert [pieces[1].values.shape for pieces in items] == 4 * [(0, 3)]
+    [message] = told
+    assert message.startswith('/dev/shm is full: batches come through pipes')
+    assert 'docker run --shm-size=1g' in message
+
+
+@pytest.mark.parametrize('end', ['close', 'error'])
+def test_no_worker_outlives_the_iteration(end):
+    handler = signal.getsignal(signal.SIGCHLD)
+    with pytest.raises(KeyError), closing(prepared(batches_of, range(100), 2)) as items:
+        pids = processes_of([next(items), next(items)])
+        assert len(pids) == 2
+        assert all(map(is_there, pids))
+        if end == 'close':
+            items.close()
+        raise KeyError
+    assert not any(map(is_there, pids))
+    assert multiprocessing.active_children() == []
+    assert handler in (signal.SIG_DFL, signal.getsignal(signal.SIGCHLD))
+
+
+def test_a_worker_that_is_killed_is_told_and_ends_the_others():
+    with pytest.raises(RuntimeError, match=r'^DataLoader worker .*') as error, \
+            closing(prepared(batches_of, range(10 ** 6), 2)) as items:
+        pids = processes_of([next(items), next(items)])
+        os.kill(min(pids), signal.SIGKILL)
+        for _ in items:
+            pass
+    assert 'is killed by signal: Killed' in f'{error.value} {error.value.__cause__}'
+    assert not any(map(is_there, pids))
+
+
+def test_what_cannot_be_sent_ends_the_iteration_and_is_not_waited_for(capfd):
+    def unsendable(step):
+        return [Numbers(torch.zeros(1), other=lambda: None)]  # which no pickle can hold
+
+    with pytest.raises(RuntimeError, match='exited unexpectedly'):
+        list(prepared(unsendable, range(3), 1))
+    assert 'lambda' in capfd.readouterr().err
+
+
+def test_without_room_for_workers_it_is_told_what_to_do(monkeypatch):
+    def full(loader):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr(workers.DataLoader, '__iter__', full)
+    with pytest.raises(DataError, match=r'^training\.workers: no worker process can be started '
+                                        r'\(No space left on device\).*--shm-size=1g.*'
+                                        r'training\.workers=0'):
+        next(prepared(batches_of, range(3), 1))
+
+
+def start_workers_and_wait(connection):
+    with closing(prepared(batches_of, range(100), 2)) as items:
+        connection.send(sorted(processes_of([next(items), next(items)])))
+        time.sleep(HANGS)
+
+
+def test_workers_end_with_a_parent_that_is_killed():
+    """Though they take no notice of signals that reach all processes of a terminal."""
+    context = multiprocessing.get_context('fork')
+    ours, others = context.Pipe()
+    process = context.Process(target=start_workers_and_wait, args=(others,))
+    process.start()
+    try:
+        assert ours.poll(HANGS)
+        pids = ours.recv()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            for pid in pids:
+                os.kill(pid, number)
+        time.sleep(0.1)
+        assert all(map(is_there, pids))
+    finally:
+        process.kill()
+        process.join()
+    deadline = time.monotonic() + HANGS
+    while any(map(is_there, pids)):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

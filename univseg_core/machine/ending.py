@@ -1,0 +1,50 @@
+"""The end of a process that nothing can put off, and of those that must not outlive it."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+import ctypes
+import os
+import select
+import signal
+import subprocess
+import sys
+
+PR_SET_PDEATHSIG = 1  # of linux/prctl.h
+
+further: list[subprocess.Popen] = []
+"""Processes that this one has started, and that end with it also where it ends by force."""
+
+
+def die_with_parent(parent: int) -> None:
+    """
+    Have the kernel kill this process as soon as its parent, of that process id, has ended.
+
+    However it ended: a SIGKILL leaves it no time to tell. Linux alone can do that.
+    """
+    if sys.platform != 'linux':
+        return
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it had ended before
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def end_by_force(status: int, reason: str) -> None:
+    """
+    Tell why on standard error, kill `further`, and end this process at once, from any thread.
+
+    Nothing is cleaned up. A standard error that takes nothing, as its reader is stuck, is done
+    without.
+    """
+    with suppress(OSError):  # of one that is closed
+        if select.select([], [2], [], 0)[1]:
+            os.write(2, f'\n{reason}\n'.encode()[:select.PIPE_BUF])
+    kill_all(further)
+    os._exit(status)
+
+
+def kill_all(processes: Sequence[subprocess.Popen]) -> None:
+    """Kill processes, and wait for them."""
+    for each in processes:
+        each.kill()
+    for each in processes:
+        each.wait()

@@ -1,0 +1,157 @@
+"""The processes of a training on this machine: they start together, and end together."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+import os
+from pathlib import Path
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+from lightning_fabric import Fabric
+from torch import distributed
+from univseg_core.machine.ending import end_by_force, further, kill_all
+from univseg_core.training.processes import EngineError, processes_here
+
+PATIENCE = 5.0
+"""Seconds in which a process can end by itself, when another one has failed."""
+
+POLL = 0.5
+"""Seconds between two looks at the other processes."""
+
+LOST = ('Connection closed', 'Connection reset', 'Connection refused', 'Broken pipe', 'gloo',
+        'Application timeout', 'NCCL')
+"""What errors say of a connection to a process that has gone."""
+
+PARENT = 'UNIVSEG_FIRST_PROCESS'
+"""The environment variable that tells further processes the process id of the first."""
+
+FOR_FURTHER = ('MASTER_ADDR', 'MASTER_PORT', 'NODE_RANK', 'WORLD_SIZE', 'LOCAL_RANK', PARENT)
+"""The environment variables that tell a process its place among the others."""
+
+
+@contextmanager
+def launched(fabric: Fabric) -> Iterator[None]:
+    """
+    Start the further processes of this machine, which run the same program, and join them all.
+
+    They have ended when this does, and so does this one when one of them fails, or their first
+    one ends: within PATIENCE by itself, else by force. Raises EngineError where another one had
+    failed before, or the connection to the others is lost.
+    """
+    with _environment_restored(), _further_processes(fabric) as further:
+        ended = threading.Event()
+        threading.Thread(target=_watch, args=(_fault_of_others(fabric), ended), daemon=True,
+                         name='processes of this training').start()
+        try:
+            fabric.launch()
+            yield
+        except BaseException as error:
+            statuses = _end(further)
+            if not (fabric.world_size > 1 and is_lost_connection(error)):
+                raise
+            if any(statuses):
+                raise EngineError(_failed(statuses)) from error
+            reason = str(error).partition('\n')[0]
+            raise EngineError('the connection to another process of this training is lost '
+                              f'({reason})') from error
+        finally:
+            ended.set()
+
+
+@contextmanager
+def _environment_restored() -> Iterator[None]:
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in FOR_FURTHER:
+            os.environ.pop(name, None)
+        os.environ.update(before)
+
+
+@contextmanager
+def _further_processes(fabric: Fabric) -> Iterator[list[subprocess.Popen]]:
+    """
+    Start this program anew for each further process of this machine, unless torchrun or srun has.
+
+    Fabric's own launcher would do so in the same way; but it then kills this process as soon as
+    another has failed, without a word.
+    """
+    environment = getattr(fabric.strategy, 'cluster_environment', None)
+    count = processes_here(fabric)
+    if environment is not None and not environment.creates_processes_externally:
+        os.environ |= {'MASTER_ADDR': environment.main_address,
+                       'MASTER_PORT': str(environment.main_port),
+                       'NODE_RANK': str(environment.node_rank()),
+                       'WORLD_SIZE': str(count * fabric.strategy.num_nodes),
+                       PARENT: str(os.getpid())}
+        for rank in range(1, count):
+            further.append(subprocess.Popen(
+                this_program(), env={**os.environ, 'LOCAL_RANK': str(rank)}))
+        os.environ['LOCAL_RANK'] = '0'  # by which Fabric knows that they are started
+    try:
+        yield further
+    finally:
+        _end(further)
+        further.clear()
+
+
+def this_program() -> list[str]:
+    """Return the command line that runs this program anew."""
+    spec = getattr(sys.modules['__main__'], '__spec__', None)
+    program = ['-m', spec.name] if spec else [str(Path(sys.argv[0]).absolute())]
+    return [sys.executable, *program, *sys.argv[1:]]
+
+
+def _fault_of_others(fabric: Fabric) -> Callable[[], str | None]:
+    """Return what says that this process cannot go on without another one, and why."""
+    if fabric.local_rank == 0:
+        def failed() -> str | None:
+            statuses = [each.poll() for each in further]
+            return _failed(statuses) if any(statuses) else None
+        return failed
+    parent = int(os.environ.get(PARENT, os.getppid()))
+    return lambda: (None if os.getppid() == parent else
+                    'the first process of this training has ended, and so does this one')
+
+
+def _failed(statuses: Sequence[int | None]) -> str:
+    return (f'another process of this training has failed '
+            f'({", ".join(map(_ending, filter(None, statuses)))}); what it wrote above says why')
+
+
+def _ending(status: int) -> str:
+    """Return an exit status in words."""
+    if status > 0:
+        return f'exit status {status}'
+    with suppress(ValueError):
+        return f'killed by {signal.Signals(-status).name}'
+    return f'killed by signal {-status}'
+
+
+def is_lost_connection(error: BaseException) -> bool:
+    """Say whether an error means that another process of a training has gone."""
+    return isinstance(error, distributed.DistError) or (
+        isinstance(error, RuntimeError) and any(sign in str(error) for sign in LOST))
+
+
+def _watch(fault: Callable[[], str | None], ended: threading.Event) -> None:
+    """End this process by force where it has a fault for longer than PATIENCE."""
+    while not ended.wait(POLL):
+        if (reason := fault()) and not ended.wait(PATIENCE):
+            end_by_force(1, f'univseg train: {reason}')
+
+
+def _end(processes: Sequence[subprocess.Popen]) -> list[int | None]:
+    """Return the exit statuses of processes that end by themselves; kill those that do not."""
+    until = time.monotonic() + PATIENCE
+    try:
+        for each in processes:
+            with suppress(subprocess.TimeoutExpired):
+                each.wait(max(0.0, until - time.monotonic()))
+        return [each.poll() for each in processes]
+    finally:
+        kill_all(processes)
