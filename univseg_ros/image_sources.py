@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from builtin_interfaces.msg import Time
 import cv2
 import numpy as np
 from sensor_msgs.msg import CompressedImage, Image
@@ -236,12 +235,13 @@ def jpeg_message(image: np.ndarray, header: Header) -> CompressedImage:
 def _ros_message(recorded: Message) -> Image | CompressedImage:
     """Return a recorded message as ROS has it; raise BagError where `univseg frames` does."""
     there, type_ = deserialise(recorded), TYPES[recorded.msgtype]
-    stamp = Time(sec=there.header.stamp.sec, nanosec=there.header.stamp.nanosec)
+    header = Header(frame_id=there.header.frame_id)
+    header.stamp.sec, header.stamp.nanosec = there.header.stamp.sec, there.header.stamp.nanosec
     data = array.array('B')
     data.frombytes(there.data)
     others = {name: getattr(there, name) for name in type_.get_fields_and_field_types()
               if name not in ('header', 'data')}
-    return type_(header=Header(stamp=stamp, frame_id=there.header.frame_id), data=data, **others)
+    return type_(header=header, data=data, **others)
 
 
 def _message(type_: type, image: np.ndarray, header: Header) -> Image | CompressedImage:

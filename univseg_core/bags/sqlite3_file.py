@@ -59,7 +59,9 @@ class Sqlite3File:
         except apsw.Error as error:
             raise ValueError(str(error)) from error
         self._topics = {number: (topic.decode(errors='replace'), type_.decode(errors='replace'))
-                        for number, topic, type_ in rows if isinstance(number, int)}
+                        for number, topic, type_ in rows
+                        if isinstance(number, int) and isinstance(topic, bytes)
+                        and isinstance(type_, bytes)}
         self.topics = dict(self._topics.values())
 
     def begin(self) -> int | None:

@@ -31,5 +31,5 @@ def checksum(tensors: Mapping[str, torch.Tensor], text: str) -> str:
     for key in sorted(tensors):
         value = tensors[key].detach().cpu().contiguous()
         digest.update(f'\0{key}\0{value.dtype}\0{tuple(value.shape)}\0'.encode())
-        digest.update(value.reshape(-1).view(torch.uint8).numpy())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
