@@ -3,7 +3,6 @@
 from functools import partial
 from importlib import import_module
 import os
-import platform
 import signal
 import sys
 
