@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable
 import time
+from typing import Any
 
 from rclpy.subscription import Subscription, SubscriptionEventCallbacks
 
@@ -46,11 +47,13 @@ class Losses:
         """
         try:
             return subscribe(SubscriptionEventCallbacks(
-                message_lost=lambda event: self.add(event.total_count_change),
-                incompatible_qos=incompatible_qos))
+                message_lost=self._note, incompatible_qos=incompatible_qos))
         except RuntimeError:  # a middleware that has no such event
             self.total = None
             return subscribe(SubscriptionEventCallbacks(incompatible_qos=incompatible_qos))
+
+    def _note(self, event: Any) -> None:  # of a type that rclpy has from C++
+        self.add(event.total_count_change)
 
 
 def total(losses: Iterable[Losses]) -> str:

@@ -8,7 +8,7 @@ from contextlib import suppress
 import functools
 import sys
 import traceback
-from typing import Any, TypeVar
+from typing import Any, cast, TypeVar
 
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
@@ -200,7 +200,7 @@ class ManagedNode(ABC, LifecycleNodeMixin, Node):
                 response.success = False
                 return response
 
-        service.callback = answer
+        service.callback = cast(Any, answer)  # rclpy awaits coroutines, whatever it declares
 
     # rclpy holds a parameter to the type of its default, which no annotation of its own tells.
 

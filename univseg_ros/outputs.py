@@ -3,7 +3,6 @@
 import json
 
 import numpy as np
-from rclpy.lifecycle import LifecycleNodeMixin
 from rclpy.qos import QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import Image
@@ -11,6 +10,7 @@ from std_msgs.msg import Header, String
 from univseg_core.domains import Domain, IGNORE_INDEX
 from univseg_core.inference.segmenter import Segmentation
 from univseg_core.pictures.overlay import overlay_with_legend
+from univseg_ros.managed_node import ManagedNode
 from univseg_ros.messages import mask_message, rgb_message
 from univseg_ros.qos import LATCHED_QOS
 
@@ -30,7 +30,7 @@ class DomainOutputs:
     no label_info.
     """
 
-    def __init__(self, node: LifecycleNodeMixin, domain: Domain):
+    def __init__(self, node: ManagedNode, domain: Domain):
         self._node = node
         self._domain = domain
         self._publishers = {}

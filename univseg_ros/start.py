@@ -3,7 +3,6 @@
 from functools import partial
 from importlib import import_module
 import os
-import platform
 import signal
 import sys
 
@@ -45,7 +44,7 @@ def end_while_starting(*_: object) -> None:
 def _missing(error: ImportError | OSError) -> str:
     name = isinstance(error, ModuleNotFoundError) and (error.name or '').partition('.')[0]
     what = f'{name} is not installed for' if name else f'{error}: this cannot be imported by'
-    return (f'{what} {sys.executable} (Python {platform.python_version()}), which this command '
+    return (f'{what} {sys.executable} (Python {sys.version.split()[0]}), which this command '
             'was built with; install it there, or build with `python3 -m colcon build` inside the '
             'environment that has it (docs/ros.md, Install)')
 
