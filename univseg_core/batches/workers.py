@@ -5,6 +5,7 @@ from contextlib import contextmanager
 import logging
 import multiprocessing
 from multiprocessing.process import BaseProcess
+from multiprocessing.queues import Queue
 import os
 import signal
 import sys
@@ -171,7 +172,8 @@ def _prepare_worker(worker: int) -> None:
     assert parent is not None and parent.pid is not None
     die_with_parent(parent.pid)
     # What the queue's thread cannot send would be lost, and the training wait for it for ever.
-    multiprocessing.queues.Queue._on_queue_feeder_error = staticmethod(_end_worker)
+    queue: Any = Queue  # a method that is not of its documented interface
+    queue._on_queue_feeder_error = staticmethod(_end_worker)
     cv2.setNumThreads(0)  # a worker is one thread; more would fight for the same cores
 
 

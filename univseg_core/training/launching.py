@@ -11,9 +11,10 @@ import threading
 import time
 
 from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
 from torch import distributed
 from univseg_core.machine.ending import end_by_force, further, kill_all
-from univseg_core.training.processes import EngineError, processes_here
+from univseg_core.training.processes import EngineError
 
 PATIENCE = 5.0
 """Seconds in which a process can end by itself, when another one has failed."""
@@ -80,15 +81,16 @@ def _further_processes(fabric: Fabric) -> Iterator[list[subprocess.Popen]]:
     Fabric's own launcher would do so in the same way; but it then kills this process as soon as
     another has failed, without a word.
     """
-    environment = getattr(fabric.strategy, 'cluster_environment', None)
-    count = processes_here(fabric)
-    if environment is not None and not environment.creates_processes_externally:
+    strategy = fabric.strategy
+    environment = strategy.cluster_environment if isinstance(strategy, DDPStrategy) else None
+    if isinstance(strategy, DDPStrategy) and environment and (
+            not environment.creates_processes_externally):
         os.environ |= {'MASTER_ADDR': environment.main_address,
                        'MASTER_PORT': str(environment.main_port),
                        'NODE_RANK': str(environment.node_rank()),
-                       'WORLD_SIZE': str(count * fabric.strategy.num_nodes),
+                       'WORLD_SIZE': str(strategy.num_processes * strategy.num_nodes),
                        PARENT: str(os.getpid())}
-        for rank in range(1, count):
+        for rank in range(1, strategy.num_processes):
             further.append(subprocess.Popen(
                 this_program(), env={**os.environ, 'LOCAL_RANK': str(rank)}))
         os.environ['LOCAL_RANK'] = '0'  # by which Fabric knows that they are started

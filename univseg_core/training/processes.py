@@ -71,6 +71,7 @@ def others_waiting(fabric: Fabric) -> Iterator[None]:
         yield
         return
     group = distributed.new_group(backend='gloo', timeout=ALONE)
+    assert isinstance(group, distributed.ProcessGroup)  # as each process is a member
     yield
     distributed.barrier(group)
     distributed.destroy_process_group(group)
