@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageOps
 import pytest
 from tiny_worlds import OUTDOOR, random_image
+from univseg_core.files.limits import LimitError
 from univseg_core.pictures.images import (
     decode_image,
     fit_size,
@@ -287,7 +288,7 @@ def test_a_picture_of_more_pixels_than_the_limit_is_not_decoded(tmp_path, monkey
     assert read_image(path).shape == (6, 5, 3)
     monkeypatch.setenv('UNIVSEG_MAX_PIXELS', '29')
     monkeypatch.setattr(cv2, 'imdecode', None)
-    with pytest.raises(ImageError, match=rf'a\{suffix}: 30 pixels, more than 29 .*UNIVSEG_MAX_PI'):
+    with pytest.raises(ImageError, match=rf'a\{suffix}: 30 pixels, more than 29 pixels, whic'):
         read_image(path)
 
 
@@ -305,7 +306,7 @@ def test_the_usual_limit_is_two_pictures_of_8k(tmp_path, monkeypatch):
 
 def test_a_limit_that_is_no_number_is_told(tmp_path, monkeypatch):
     monkeypatch.setenv('UNIVSEG_MAX_PIXELS', '64M')
-    with pytest.raises(ImageError, match=r"UNIVSEG_MAX_PIXELS: expected .* got '64M'"):
+    with pytest.raises(LimitError, match='UNIVSEG_MAX_PIXELS=64M: expected a whole number'):
         read_image(save(tmp_path / 'a.png', random_image(2, 2)))
 
 

@@ -53,7 +53,7 @@ def decode_image(data: bytes) -> np.ndarray:
 
     An orientation in its EXIF data is applied, here and nowhere else. Opacity is left out, and
     the lower 8 of 16 bits. Raises ImageError for what is not a whole image, before it is decoded
-    for one of more than `max_pixels`.
+    for one of more than limits.PIXELS.
     """
     return cv2.cvtColor(_decoded(data, COLOURS_IN_PLACE), cv2.COLOR_BGR2RGB)
 

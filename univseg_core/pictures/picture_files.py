@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 import io
-import os
 from pathlib import Path
 import stat
 import warnings
 
 from PIL import Image
 from univseg_core.errors import UnivsegError
+from univseg_core.files.limits import PIXELS
 from univseg_core.pictures.encoded import encoded_size, PNG_SIGNATURE
 
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
@@ -16,14 +16,6 @@ IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
 
 FORMATS = ('JPEG', 'PNG', 'BMP', 'TIFF', 'WEBP')
 """What is read, whatever a file's name says."""
-
-MAX_PIXELS = 2 ** 26
-"""The most pixels that a file may have (two of 8K, 200 MB decoded), unless MAX_PIXELS_VARIABLE."""
-
-MAX_PIXELS_VARIABLE = 'UNIVSEG_MAX_PIXELS'
-"""The environment variable that sets another limit."""
-
-ADJUSTABLE = f' (the environment variable {MAX_PIXELS_VARIABLE} sets another limit)'
 
 MOST_BYTES_OF_A_PIXEL = 8
 """Four channels of 16 bits, not compressed."""
@@ -72,32 +64,21 @@ def image_files(folder: Path) -> list[Path]:
     return sorted(filter(is_picture, folder.iterdir()))
 
 
-def max_pixels() -> int:
-    """Return the most pixels that a file may have; ImageError for a variable that is no number."""
-    text = os.environ.get(MAX_PIXELS_VARIABLE, '')
-    if not text:
-        return MAX_PIXELS
-    if not (text.isascii() and text.isdecimal() and 0 < len(text) < 19):
-        raise ImageError(f'the environment variable {MAX_PIXELS_VARIABLE}: expected a number of '
-                         f'pixels, such as {MAX_PIXELS}, got {text[:40]!r}')
-    return int(text)
-
-
 def file_bytes(path: Path | str) -> bytes:
     """
     Return a picture file's bytes.
 
     Raises ImageError, which names the file, where it is missing, empty, no file at all (a pipe
-    would be waited for), or larger than any picture of `max_pixels`.
+    would be waited for), or larger than any picture of limits.PIXELS.
     """
     try:
         facts = Path(path).stat()
         if not stat.S_ISREG(facts.st_mode):
             raise ImageError(f'{path}: cannot be read: expected a file')
-        most = MOST_BYTES_OF_A_PIXEL * max_pixels() + OTHER_CONTENT
+        most = MOST_BYTES_OF_A_PIXEL * PIXELS() + OTHER_CONTENT
         if facts.st_size > most:
             raise ImageError(f'{path}: {facts.st_size} bytes are more than any picture of '
-                             f'{max_pixels()} pixels has{ADJUSTABLE}')
+                             f'{PIXELS} has')
         data = Path(path).read_bytes()
     except OSError as error:
         raise ImageError(f'{path}: cannot be read: {error.strerror}') from error
@@ -110,7 +91,7 @@ def read_header(data: bytes) -> Header:
     """
     Return what a JPEG, PNG, BMP, TIFF or WebP file says of its picture; nothing is decoded.
 
-    Raises ImageError for any other file, one that is cut off, and one of more than `max_pixels`.
+    Raises ImageError for any other file, one that is cut off, and one of more than limits.PIXELS.
     """
     try:
         size = encoded_size(data)
@@ -118,15 +99,15 @@ def read_header(data: bytes) -> Header:
         raise ImageError(f'not a readable image ({error})') from None
     if size is not None:
         _check_pixels(size[0] * size[1])
-    if Image.MAX_IMAGE_PIXELS is not None and max_pixels() > Image.MAX_IMAGE_PIXELS:
-        Image.MAX_IMAGE_PIXELS = max_pixels()  # Pillow has a limit of its own
+    if Image.MAX_IMAGE_PIXELS is not None and PIXELS() > Image.MAX_IMAGE_PIXELS:
+        Image.MAX_IMAGE_PIXELS = PIXELS()  # Pillow has a limit of its own
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_pixels(image.width * image.height)
             return Header(image.width * image.height, _orientation(image, data),
                           image.format or '', _is_deep(image, data))
     except Image.DecompressionBombError:
-        raise ImageError(f'more than {max_pixels()} pixels{ADJUSTABLE}') from None
+        raise ImageError(f'more than {PIXELS}') from None
     except ImageError:
         raise
     except Exception:  # whatever a damaged file makes Pillow's parsers raise
@@ -144,8 +125,8 @@ def orientation_of(data: bytes) -> int:
 
 
 def _check_pixels(pixels: int) -> None:
-    if pixels > max_pixels():
-        raise ImageError(f'{pixels} pixels, more than {max_pixels()}{ADJUSTABLE}')
+    if pixels > PIXELS():
+        raise ImageError(f'{pixels} pixels, more than {PIXELS}')
 
 
 def _orientation(image: Image.Image, data: bytes) -> int:

@@ -8,10 +8,10 @@ import os
 from pathlib import Path
 
 from univseg_core.files import remove_leftovers, write_text
+from univseg_core.files.yaml_text import parse_yaml, read_yaml
 from univseg_core.settings.config import dump_config, RunConfig
 from univseg_core.training.run_settings import differing_settings
 from univseg_core.training.safety import TrainingError
-import yaml
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ def claimed_run_folder(run: Path, config: RunConfig) -> Iterator[None]:
     if not path.exists():
         write_text(path, text)
     with path.open('r+', encoding='utf-8') as file:
-        if differences := differing_settings(yaml.safe_load(file), yaml.safe_load(text)):
+        if differences := differing_settings(read_yaml(path), parse_yaml(text)):
             raise TrainingError(f'{run} holds a run with other settings:\n  '
                                 + '\n  '.join(differences) + '\nName another --run folder.')
         try:
