@@ -7,7 +7,7 @@ from univseg_core.batches.splits import choose_labelled
 from univseg_core.datasets.folders import DataError, labelled_samples, Sample, stray_labels
 from univseg_core.datasets.layouts import LAYOUTS
 from univseg_core.datasets.unlabelled import unlabelled_samples
-from univseg_core.settings.config import DomainSection
+from univseg_core.settings.config import DomainSection, LabelledFolder
 
 NAMED = 3
 """How many names a sentence gives."""
@@ -116,20 +116,26 @@ def other_counts(name: str, section: DomainSection,
 def unpaired(name: str, section: DomainSection,
              parts: Sequence[str] = ('train', 'validation')) -> Iterator[str]:
     """Yield a sentence for what has no counterpart in plain folders: images, and label maps."""
-    for part in parts:
-        folders = getattr(section, part)
-        if folders is None or (part == 'validation' and section.validation_from_train):
-            continue
+    for part, folders in _folders(section, parts):
         samples = labelled_samples(folders.images, folders.labels)
         missing = [sample.name for sample in samples if sample.label is None]
         if missing:
             yield (f'domains.{name}.{part}: {len(missing)} of {len(samples)} images have no label '
                    f'map ({_first(missing)}) and '
-                   + ('count as unlabelled' if part == 'train' else 'are left out'))
+                   + ('count as unlabelled' if part != 'validation' else 'are left out'))
         strays = [label.name for label in stray_labels(folders.images, folders.labels)]
         if strays and folders.labels != folders.images:
             yield (f'domains.{name}.{part}: {len(strays)} label maps have no image of the same '
                    f'name ({_first(strays)}) and are left out')
+
+
+def _folders(section: DomainSection, parts: Sequence[str]) -> Iterator[tuple[str, LabelledFolder]]:
+    """Yield the name of a part and each of its plain folders."""
+    for part in parts:
+        own = getattr(section, part)
+        if own is not None and not (part == 'validation' and section.validation_from_train):
+            yield part, own
+            yield from (('train_also', each) for each in section.train_also if part == 'train')
 
 
 def _first(names: Sequence[str]) -> str:
