@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 import hashlib
 import itertools
+import json
 import logging
 from pathlib import Path
 import resource
@@ -148,15 +149,16 @@ def models(folder: Path) -> list[bytes]:
     from safetensors import safe_open
     from safetensors.torch import load_file, save_file
     from univseg_core.domains import Domain
-    from univseg_core.models.model_file import METADATA_KEY, ModelCard, save_model
+    from univseg_core.models.model_file import CHECKSUM_KEY, METADATA_KEY, ModelCard, save_model
     from univseg_core.models.universal import ModelSpec, UniversalSegmenter
 
     network = UniversalSegmenter(ModelSpec('light', 1 / 16, 4), [Domain.create('d', ['a', 'b'])])
     path = folder / 'a.univseg'
     save_model(path, network, ModelCard(240, {'d': 0.5}, {'config': {}}))
     with safe_open(path, framework='pt') as file:
-        text = file.metadata()[METADATA_KEY]
-    save_file(load_file(path), folder / 'b.univseg', {METADATA_KEY: text})
+        description = json.loads(file.metadata()[METADATA_KEY])
+    del description[CHECKSUM_KEY]
+    save_file(load_file(path), folder / 'b.univseg', {METADATA_KEY: json.dumps(description)})
     return [path.read_bytes(), (folder / 'b.univseg').read_bytes()]
 
 

@@ -31,8 +31,11 @@ FORMAT_VERSION = 3
 these networks had another neck.
 """
 
-METADATA_KEY, CHECKSUM_KEY = 'univseg', 'sha256'
-"""Of the file's metadata: the description, and what tells whether it or a tensor is damaged."""
+METADATA_KEY = 'univseg'
+"""Of the file's metadata, which has nothing else: safetensors has no order of several."""
+
+CHECKSUM_KEY = 'sha256'
+"""Of the description: what tells whether the rest of it or a tensor is damaged."""
 
 LARGEST_SIDE = 2**13
 """Pixels of the longest side at which a model may say that it sees images."""
@@ -76,8 +79,9 @@ def save_model(path: Path | str, model: UniversalSegmenter, card: ModelCard) -> 
         'began_with': model.began_with.to_dict() if model.began_with else None,
         'training': card.training,
     }
-    text, tensors = json.dumps(metadata), model.state_dict()
-    save_tensors(path, tensors, {METADATA_KEY: text, CHECKSUM_KEY: checksum(tensors, text)})
+    tensors = model.state_dict()
+    metadata[CHECKSUM_KEY] = checksum(tensors, json.dumps(metadata))
+    save_tensors(path, tensors, {METADATA_KEY: json.dumps(metadata)})
 
 
 def load_model(path: Path | str) -> tuple[UniversalSegmenter, ModelCard]:
@@ -104,14 +108,10 @@ def load_model(path: Path | str) -> tuple[UniversalSegmenter, ModelCard]:
         raise ModelFileError(
             f'{path}: a safetensors file, but not a univseg model (no {METADATA_KEY!r} entry in '
             'its metadata)')
-    if CHECKSUM_KEY not in metadata:
-        log.warning('%s: made before model files had a checksum: whether it is damaged cannot be '
-                    'told', path)
-    elif metadata[CHECKSUM_KEY] != checksum(tensors, text):
-        raise ModelFileError(f'{path}: damaged: its content is not what was written (its checksum '
-                             'differs); copy it again from where it was made')
     try:
-        return _built(path, json.loads(text), tensors)
+        description = json.loads(text)
+        _check(path, description, tensors)
+        return _built(path, description, tensors)
     except ModelFileError:
         raise
     except EncoderError as error:
@@ -119,6 +119,16 @@ def load_model(path: Path | str) -> tuple[UniversalSegmenter, ModelCard]:
     except Exception as error:  # whatever a damaged description leads to
         raise ModelFileError(
             f'{path}: its description is damaged: {shortened(repr(error))}') from error
+
+
+def _check(path: Path, description: dict, tensors: Mapping[str, torch.Tensor]) -> None:
+    told = description.pop(CHECKSUM_KEY, None)
+    if told is None:
+        log.warning('%s: made before model files had a checksum: whether it is damaged cannot be '
+                    'told', path)
+    elif told != checksum(tensors, json.dumps(description)):
+        raise ModelFileError(f'{path}: damaged: its content is not what was written (its checksum '
+                             'differs); copy it again from where it was made')
 
 
 def _built(path: Path, metadata: dict, tensors: Mapping[str, torch.Tensor]

@@ -11,7 +11,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, get_args, get_origin, Literal, NamedTuple, Union
 
 from pydantic.fields import FieldInfo
-from univseg_core.settings.config import RunConfig
+from univseg_core.settings.config import MANY, RunConfig
 from univseg_core.settings.file import ConfigError, Section, section_of
 from univseg_core.settings.kinds import ExistingFile, Folder, Images, Weights
 import yaml
@@ -123,8 +123,10 @@ def _summary(section: type[Section]) -> str:
 
 def _values(field: FieldInfo) -> str:
     """Return a field's type and range in a user's words: 'int ≥ 1, or null'."""
+    # MANY keeps out what nobody means.
     limits = ', '.join(f'{sign} {getattr(limit, name)}' for limit in field.metadata
-                       for name, sign in LIMITS.items() if hasattr(limit, name))
+                       for name, sign in LIMITS.items()
+                       if getattr(limit, name, MANY) != MANY)
     kinds = _kinds(field.annotation, field.metadata)
     optional = ', or null' if kinds[-1] == 'null' and len(kinds) > 1 else ''
     text = ' or '.join(kinds[:-1] if optional else kinds)

@@ -96,7 +96,7 @@ def test_import_knows_the_domain_from_a_configuration_too(values, write_config, 
     assert main([*command, 'indoor', '--json']) == 0
     assert json.loads(capsys.readouterr().out) == {
         'folder': str(tmp_path / 'out'), 'added': [], 'replaced': [], 'unchanged': ['a'],
-        'empty': []}
+        'empty': [], 'turned': []}
 
 
 @pytest.mark.parametrize(('pixels', 'question', 'answer', 'expected'), [
