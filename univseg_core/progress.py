@@ -63,10 +63,6 @@ class Lines(Generic[Item]):
         """Change what stands beside the count from the next line on."""
         self._beside = text
 
-    def write(self, text: str) -> None:
-        """Print a message to standard output."""
-        print(text, flush=True)
-
     def clear(self) -> None:
         """Do nothing: a line is not in the way of what is written after it."""
 

@@ -144,6 +144,7 @@ class BagRecorder(ManagedNode):
 
     def destroy_node(self) -> None:
         """Finish the bag, then destroy the node."""
+        self._end_bond()
         self._stop()
         self._release()
         super().destroy_node()

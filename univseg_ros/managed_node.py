@@ -91,7 +91,10 @@ class ManagedNode(ABC, LifecycleNodeMixin, Node):
     async def autostart_while_spinning(self) -> None:
         """Do as `autostart`, as a task of an executor, which answers services meanwhile."""
         if self.get_parameter('autostart').value:
-            await self._when_prepared(self.autostart)
+            try:
+                await self._when_prepared(self.autostart)
+            except RuntimeError as error:  # it was shut down meanwhile
+                self.get_logger().warning(f'not started: {error}')
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Make the bond that Nav2's lifecycle manager waits for; a subclass calls this last."""
@@ -136,9 +139,9 @@ class ManagedNode(ABC, LifecycleNodeMixin, Node):
 
     def destroy_node(self) -> None:
         """Wait for what `_prepare` returned, if it is at work, then destroy the node."""
+        self._end_bond()
         if self._prepared is not None:
             finished(self._prepared, PATIENCE)
-        self._end_bond()
         super().destroy_node()
 
     def _prepare(self) -> Callable[[], object] | None:

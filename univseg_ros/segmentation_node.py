@@ -136,6 +136,7 @@ class SegmentationNode(ManagedNode):
 
     def destroy_node(self) -> None:
         """Let the worker finish its frame, then destroy the node."""
+        self._end_bond()
         self._stop()
         self._close_outputs()
         super().destroy_node()

@@ -71,8 +71,13 @@ def test_a_jpeg_of_many_passes_is_not_decoded():
     assert decode_file(data).shape == (64, 64, 3)
     last = data.rindex(b'\xff\xda')
     more = data[:-2] + MOST_SCANS * data[last:-2] + data[-2:]
-    with pytest.raises(ImageError, match=r'a JPEG of \d+ scans; expected 100 at most'):
+    with pytest.raises(ImageError, match='a JPEG of more than 100 scans'):
         decode_file(more)
+
+
+def test_a_video_behind_a_jpeg_is_none_of_its_scans():
+    data = cv2.imencode('.jpg', np.zeros((64, 64), np.uint8))[1].tobytes()
+    assert decode_file(data + 200 * b'\xff\xda\x00\x08').shape == (64, 64, 1)
 
 
 def test_the_limit_of_pixels_is_the_environments(monkeypatch):

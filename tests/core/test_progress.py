@@ -83,13 +83,6 @@ def test_an_unknown_total_and_an_error_end_with_a_line(clock, capsys):
     assert told(capsys)[0].startswith('some: 4frame ')
 
 
-def test_messages_go_between_the_lines(capsys):
-    with progress_bar(total=2, title='tiny') as bar:
-        bar.clear()
-        bar.write('one of them is damaged')
-    assert capsys.readouterr().out == 'one of them is damaged\n'
-
-
 def test_nothing_is_shown_within_quiet_or_where_disabled(capsys):
     with quiet(False):
         assert not is_quiet()

@@ -18,8 +18,8 @@ ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / 'config' / 'ros'
 MANIFEST = ElementTree.parse(ROOT / 'package.xml').getroot()
 
-KEYS = {'cv2': 'python3-opencv', 'numpy': 'python3-numpy', 'pytest': 'python3-pytest',
-        'tqdm': 'python3-tqdm', 'yaml': 'python3-yaml'}
+KEYS = {'PIL': 'python3-pil', 'cv2': 'python3-opencv', 'numpy': 'python3-numpy',
+        'pytest': 'python3-pytest', 'tqdm': 'python3-tqdm', 'yaml': 'python3-yaml'}
 """The rosdep keys of modules that are no ROS packages."""
 
 FROM_PIP = {'torch', 'torchvision', 'timm', 'safetensors', 'rosbags'}

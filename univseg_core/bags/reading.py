@@ -10,6 +10,7 @@ from contextlib import contextmanager, ExitStack, suppress
 from dataclasses import replace
 from functools import cache
 import logging
+import os
 from pathlib import Path
 import re
 import shutil
@@ -174,14 +175,15 @@ class Bag:
 
     def _named(self, name: Path) -> Path | None:
         """Return the file that metadata.yaml names, packed or unpacked; None if there is none."""
-        folder = self.path.resolve()
+        folder = os.path.normpath(self.path)
         with suppress(OSError, ValueError):  # of a name that cannot be one
             # Paths were once relative to the folder's parent.
             for path in (self.path / name, self.path / name.name):
                 plain = path.with_name(path.name.removesuffix(COMPRESSED))
                 for file in (plain, _packed(plain)):
+                    # Where it lies counts, not where a link of the user's leads.
                     if (_is_storage(file) and file.exists()
-                            and file.resolve().parent.is_relative_to(folder)):
+                            and Path(os.path.normpath(file)).parent.is_relative_to(folder)):
                         return file
         return None
 

@@ -95,4 +95,5 @@ class Domain:
 
 def void_colour(palette: Collection[tuple[int, int, int]]) -> tuple[int, int, int]:
     """Return the colour of pixels without a class: black, unless a class of a palette has it."""
-    return next(colour for colour in VOID_COLOURS if colour not in palette)
+    others = ((value, value, value) for value in range(256))
+    return next(colour for colour in (*VOID_COLOURS, *others) if colour not in palette)

@@ -17,6 +17,7 @@ from univseg_core.pictures.palette_png import COLOUR_TYPE, decode_palette_png
 from univseg_core.pictures.picture_files import (
     file_bytes,
     ImageError,
+    PNG_BIT_DEPTH,
     read_header,
 )
 
@@ -156,8 +157,9 @@ class LabelDecoder:
         image = opencv_image(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
         if image is not None and data[COLOUR_TYPE] == GREY_WITH_OPACITY:
             image = self._opaque(image)[..., 0]
-        if image is not None and image.ndim == 2 and image.max() < 256:
-            # Of fewer than 8 bits, the greys that any viewer shows, as those who pack PNGs mean.
+        # Of 1 bit, black and white; of 2 or 4, nobody can tell whether greys or indices are meant.
+        if (image is not None and image.ndim == 2 and image.max() < 256
+                and data[PNG_BIT_DEPTH] not in (2, 4)):
             return self._by_grey(upright(image.astype(np.uint8), orientation))
         if image is None or image.ndim == 2:
             return self._by_grey(decode_codes(data))  # or why they are none
@@ -192,6 +194,11 @@ class LabelDecoder:
     def _by_palette(self, indices: np.ndarray, palette: np.ndarray) -> np.ndarray:
         if self.palette_by == 'colours':
             return self._by_colour(palette[indices])
+        found = np.unique(indices).tolist()
+        if self._is_of_one_class(found, palette):
+            return self._by_grey(np.where(indices, np.uint8(IGNORE_INDEX), np.uint8(0)))
+        if self.painted not in (None, VOID):
+            return self._by_grey(indices)  # which is told
         colours = [tuple(colour) for colour in palette.tolist()]
         table = self._classes_of_indices()
         for index in np.unique(indices).tolist() if self.palette_by == 'auto' else ():
@@ -208,6 +215,13 @@ class LabelDecoder:
                 f'and 1 {self.domain.classes[0]}? Say --background {VOID}; if 0 is a class, '
                 f'--background CLASS, such as {self.domain.classes[0]}')
         return self._by_index(indices)
+
+    def _is_of_one_class(self, found: list[int], palette: np.ndarray) -> bool:
+        """Return whether the indices that were found are nothing and what was painted."""
+        black_and_white = [[0] * 3, [255] * 3]
+        return found == [0, IGNORE_INDEX] or (len({0, *found}) <= 2 and (
+            self.painted is not None
+            or (found == [0, 1] and palette[:2].tolist() == black_and_white)))
 
     def _by_index(self, indices: np.ndarray) -> np.ndarray:
         """Return the classes of indices (H, W) uint8: their own, or those behind a background."""

@@ -38,7 +38,11 @@ def end_by_force(status: int, reason: str) -> None:
     with suppress(OSError):  # of one that is closed
         if select.select([], [2], [], 0)[1]:
             os.write(2, f'\n{reason}\n'.encode()[:select.PIPE_BUF])
-    kill_all(further)
+    for each in further:
+        each.kill()
+    for each in further:  # one that waits for a dead disk may not even end by a kill
+        with suppress(subprocess.TimeoutExpired):
+            each.wait(1)
     os._exit(status)
 
 

@@ -110,6 +110,7 @@ def load_model(path: Path | str) -> tuple[UniversalSegmenter, ModelCard]:
             'its metadata)')
     try:
         description = json.loads(text)
+        _check_version(path, description['format_version'])
         _check(path, description, tensors)
         return _built(path, description, tensors)
     except ModelFileError:
@@ -119,6 +120,15 @@ def load_model(path: Path | str) -> tuple[UniversalSegmenter, ModelCard]:
     except Exception as error:  # whatever a damaged description leads to
         raise ModelFileError(
             f'{path}: its description is damaged: {shortened(repr(error))}') from error
+
+
+def _check_version(path: Path, version: object) -> None:
+    if not isinstance(version, int) or version < 1:
+        raise ModelFileError(f'{path}: format version {version!r}: expected an integer')
+    if version > FORMAT_VERSION:
+        raise ModelFileError(
+            f'{path}: format version {version} is newer than {FORMAT_VERSION}, the newest '
+            'that this univseg reads; update univseg')
 
 
 def _check(path: Path, description: dict, tensors: Mapping[str, torch.Tensor]) -> None:
@@ -133,15 +143,8 @@ def _check(path: Path, description: dict, tensors: Mapping[str, torch.Tensor]) -
 
 def _built(path: Path, metadata: dict, tensors: Mapping[str, torch.Tensor]
            ) -> tuple[UniversalSegmenter, ModelCard]:
-    version = metadata['format_version']
-    if not isinstance(version, int) or version < 1:
-        raise ModelFileError(f'{path}: format version {version!r}: expected an integer')
-    if version > FORMAT_VERSION:
-        raise ModelFileError(
-            f'{path}: format version {version} is newer than {FORMAT_VERSION}, the newest '
-            'that this univseg reads; update univseg')
     spec = ModelSpec(**metadata['model'])
-    if version < 3 and is_of_timm(spec.encoder):
+    if metadata['format_version'] < 3 and is_of_timm(spec.encoder):
         raise ModelFileError(
             f'{path}: was made by a univseg in which {spec.encoder} was another network: '
             'train again, or run it by the version that it was made with')

@@ -23,13 +23,14 @@ Of a JPEG: each is a pass over all of its pixels, whose few bytes may stand for 
 write one to three, of progressive pictures ten to twenty.
 """
 
-JPEG_SCAN = b'\xff\xda'
+MARKER = re.compile(rb'\xff[^\x00\xff\xd0-\xd7]', re.DOTALL)
+"""Of a segment; in the pixels of a scan there are others."""
 
 FILLING = re.compile(rb'\xff{2,}')
 """What may precede a marker of a JPEG, with the marker's own first byte."""
 
 # Markers of a JPEG's segments, the second byte after 0xff.
-START_OF_SCAN = 0xda
+START_OF_SCAN, END_OF_IMAGE = 0xda, 0xd9
 START_OF_FRAME = set(range(0xc0, 0xd0)) - {0xc4, 0xc8, 0xcc}
 
 
@@ -88,8 +89,8 @@ def _jpeg_size(data: bytes) -> tuple[int, int]:
             # stands behind the end is of no matter: usb_cam sends the whole of its buffer.
             if data.find(JPEG_END, at) < 0:
                 raise ValueError('a truncated JPEG')
-            if (scans := data.count(JPEG_SCAN, at)) > MOST_SCANS:
-                raise ValueError(f'a JPEG of {scans} scans; expected {MOST_SCANS} at most')
+            if _scans(data, at) > MOST_SCANS:
+                raise ValueError(f'a JPEG of more than {MOST_SCANS} scans')
             if size[0] * size[1] > JPEG_PIXELS_PER_BYTE * len(data):
                 raise ValueError(f'too few bytes for {size[1]}x{size[0]} pixels')
             return size
@@ -101,3 +102,15 @@ def _jpeg_size(data: bytes) -> tuple[int, int]:
         else:
             at += 2 + int.from_bytes(data[at + 2:at + 4], 'big')
     raise ValueError('a JPEG that is damaged at its beginning, or truncated')
+
+
+def _scans(data: bytes, at: int) -> int:
+    """Return how many scans a JPEG has from its first one on, counted to one above MOST_SCANS."""
+    scans = 0
+    while scans <= MOST_SCANS and (marker := MARKER.search(data, at)):
+        at, kind = marker.end(), marker[0][1]
+        if kind == END_OF_IMAGE:  # what stands behind is no part of it, such as a phone's video
+            break
+        scans += kind == START_OF_SCAN
+        at += int.from_bytes(data[at:at + 2], 'big')
+    return scans

@@ -27,6 +27,9 @@ OUTPUT = 'output.log'
 LOCK = '.experiment.lock'
 """What a command holds in the folder of an N and seed."""
 
+RUNS_SAVE = 3600
+"""Seconds within which the runs, which have limits of their own, surely have ended."""
+
 POLL_SECONDS = 0.2
 LAST_LINES = 8
 
@@ -48,6 +51,7 @@ def execute(runs: Sequence[Run], *, jobs: int = 1, devices: int | None = None,
     finished = {run.folder for run in runs if run.is_finished}
     running: dict[Run, subprocess.Popen] = {}
     with deferred_interrupts() as interrupted, ExitStack() as stack:
+        interrupted.allow(RUNS_SAVE)
         for folder in sorted({run.seed_folder for run in runs}):
             stack.enter_context(_claimed(folder))
         bar = progress_bar(total=len(runs), initial=len(finished), unit='run', smoothing=0,

@@ -17,6 +17,9 @@ from types import FrameType
 
 from univseg_core.machine.ending import end_by_force
 
+END = b'\0'
+"""What ends the watch of signals, in place of a signal's number."""
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 GRACE = 8.0
@@ -102,6 +105,11 @@ def deferred_interrupts() -> Iterator[Request]:
             _requests.pop()
 
 
+def is_ending() -> bool:
+    """Say whether a signal has come that the process ends by."""
+    return any(request.is_set() for request in _requests)
+
+
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
     """
@@ -127,8 +135,9 @@ def ended_by_signals() -> Iterator[None]:
             yield
         finally:
             signal.set_wakeup_fd(before)
-            os.close(writer)
+            os.write(writer, END)  # forked children may hold the pipe open
             watch.join()
+            os.close(writer)
 
 
 @contextmanager
@@ -153,7 +162,7 @@ def _watch(reader: int) -> None:
             end_by_force(128 + first, f'univseg: {name}: something did not end in time: ended by '
                                       'force. What was saved before is whole')
         numbers = os.read(reader, 64)
-        if not numbers:
+        if END in numbers:
             os.close(reader)
             return
         for number in numbers:

@@ -14,6 +14,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
 from torch import distributed
 from univseg_core.machine.ending import end_by_force, further, kill_all
+from univseg_core.training.interrupts import is_ending
 from univseg_core.training.processes import EngineError
 
 PATIENCE = 5.0
@@ -143,7 +144,8 @@ def is_lost_connection(error: BaseException) -> bool:
 def _watch(fault: Callable[[], str | None], ended: threading.Event) -> None:
     """End this process by force where it has a fault for longer than PATIENCE."""
     while not ended.wait(POLL):
-        if (reason := fault()) and not ended.wait(PATIENCE):
+        # After a signal, that of others are ending, too, and its own watch limits its end.
+        if not is_ending() and (reason := fault()) and not ended.wait(PATIENCE):
             end_by_force(1, f'univseg train: {reason}')
 
 

@@ -137,18 +137,18 @@ class Trainer:
                 total=task.steps, initial=first, unit='step', title=task.folder.name,
                 smoothing=0.05, dynamic_ncols=True, disable=not fabric.is_global_zero) as bar:
             if cut_short:
-                self._validate(first, interrupted, bar)
+                self._validate(first, interrupted)
             for step in range(first + 1, task.steps + 1):
                 asked_at = time.monotonic()
-                pieces = self._next(batches, step, interrupted, bar)
+                pieces = self._next(batches, step, interrupted)
                 taken_at = time.monotonic()
-                totals = self._learn(step, pieces, interrupted, bar)
+                totals = self._learn(step, pieces, interrupted)
                 if update_every and step % update_every == 0:
                     update_label_embeddings(self._context, self._network, self._names)
                 self._note(step, totals, taken_at - asked_at, bar)
                 interrupted.allow(time.monotonic() - taken_at)
                 if step % settings.validate_every == 0 and step < task.steps:
-                    self._validate(step, interrupted, bar)
+                    self._validate(step, interrupted)
                 last = step == task.steps or totals.stop
                 if last or step % settings.checkpoint_every == 0:
                     saved_from = time.monotonic()
@@ -156,27 +156,26 @@ class Trainer:
                     interrupted.allow(time.monotonic() - saved_from)
                 if totals.stop:
                     fabric.barrier()  # none ends before the checkpoint is written
-                    raise self._interrupted(step, interrupted, bar)
+                    raise self._interrupted(step, interrupted)
         return self._finish()
 
-    def _next(self, batches: Iterator[list[Batch]], step: int, interrupted: Request,
-              bar: Bar) -> list[Batch]:
+    def _next(self, batches: Iterator[list[Batch]], step: int,
+              interrupted: Request) -> list[Batch]:
         """Return the pieces of a step, unless an interrupt comes before they do."""
         if self._fabric.world_size > 1:  # all stop after the same step
             return next(batches)
-        with self._saved_where_interrupted(step - 1, interrupted, bar):
+        with self._saved_where_interrupted(step - 1, interrupted):
             return next(batches)
 
     @contextmanager
-    def _saved_where_interrupted(self, step: int, interrupted: Request,
-                                 bar: Bar) -> Iterator[None]:
+    def _saved_where_interrupted(self, step: int, interrupted: Request) -> Iterator[None]:
         """Save the state after a step where an interrupt comes: the block does not change it."""
         try:
             with interrupted.at_once():
                 yield
         except Interrupted:
             self._save(step)
-            raise self._interrupted(step, interrupted, bar) from None
+            raise self._interrupted(step, interrupted) from None
 
     def _resumed_step(self) -> int:
         """Return the step that the checkpoint is of, whose state is taken; 0 without one."""
@@ -204,8 +203,7 @@ class Trainer:
                         self._task.folder, every, steps)
         return every
 
-    def _learn(self, step: int, pieces: Sequence[Batch], interrupted: Request,
-               bar: Bar) -> StepTotals:
+    def _learn(self, step: int, pieces: Sequence[Batch], interrupted: Request) -> StepTotals:
         """Take one step, and return what all processes have of it."""
         self._engine_optimizer.zero_grad()
         values = forward_and_backward(self._fabric, self._model, pieces, self._task.objective,
@@ -215,7 +213,7 @@ class Trainer:
         if totals.unreadable:
             for fault in self._faults.add(gathered(self._fabric, unreadable)):
                 if self._log:
-                    bar.write(f'{fault}; another image takes its place')
+                    log.warning('%s; another image takes its place', fault)
             self._faults.check()
         check_loss(totals.scalars['loss'],
                    gradient_norm(self._network, gradient_scale(self._fabric)),
@@ -244,12 +242,12 @@ class Trainer:
             row.step == step for row in read_validation(self._task.folder))
         return due and not self._fabric.broadcast(noted)
 
-    def _validate(self, step: int, interrupted: Request, bar: Bar) -> None:
+    def _validate(self, step: int, interrupted: Request) -> None:
         """Measure the network in training as it would be deployed."""
         config, task = self._context.config, self._task
         renewed = (renewed_label_embeddings(self._context, self._network, self._names)
                    if task.label_embeddings else nullcontext())
-        with self._saved_where_interrupted(step, interrupted, bar), renewed:
+        with self._saved_where_interrupted(step, interrupted), renewed:
             measured = validate(self._fabric, config, self._network, task.data,
                                 label_embeddings=bool(task.label_embeddings))
             self._miou = summary(measured.results)
@@ -264,12 +262,12 @@ class Trainer:
             save_checkpoint(self._task.checkpoint, step, self._network, self._optimizer,
                             self._scheduler, self._fabric.strategy.precision, self._averaged)
 
-    def _interrupted(self, step: int, interrupted: Request, bar: Bar) -> Interrupted:
+    def _interrupted(self, step: int, interrupted: Request) -> Interrupted:
         """Tell of an interrupt after a step that is saved; return it."""
         error = Interrupted(interrupted.number)
         if self._log:
-            bar.write(f'Interrupted; step {step} is saved ({error}). The same command goes on '
-                      'there.')
+            log.warning('Interrupted; step %d is saved (%s). The same command goes on there.',
+                        step, error)
         return error
 
     def _finish(self) -> dict[str, DomainResult]:

@@ -1,6 +1,8 @@
 """What the pixels of a label map that comes back mean, by index, palette or colour."""
 
 from pathlib import Path
+import struct
+import zlib
 
 import cv2
 from label_maps import DECODER, MASK, save, YARD
@@ -16,6 +18,7 @@ from univseg_core.labelling.returned_labels import (
     LabelDecoder,
     read_labelmap,
 )
+from univseg_core.pictures.encoded import PNG_SIGNATURE
 from univseg_core.pictures.images import ImageError
 
 
@@ -171,6 +174,31 @@ def test_a_picture_of_0_and_255_is_asked_about(tmp_path, mode, painted, expected
         DECODER.read(path)
     decoder = LabelDecoder(YARD, class_colours(YARD), painted=painted)
     assert decoder.read(path).tolist() == [expected]
+
+
+@pytest.mark.parametrize(('indices', 'palette'), [
+    ([0, 0, 255], [9, 9, 9] * 256), ([0, 0, 1], [0, 0, 0, 255, 255, 255])])
+def test_a_palette_does_not_hide_that_one_class_was_painted(tmp_path, indices, palette):
+    image = Image.fromarray(np.uint8([indices]), 'P')
+    image.putpalette(palette)
+    image.save(tmp_path / 'mask.png')
+    with pytest.raises(ImageError, match=r'0 and 255 alone.*--painted CLASS'):
+        DECODER.read(tmp_path / 'mask.png')
+    decoder = LabelDecoder(YARD, class_colours(YARD), painted='car')
+    assert decoder.read(tmp_path / 'mask.png').tolist() == [[255, 255, 2]]
+
+
+@pytest.mark.parametrize('bits', [2, 4])
+def test_grey_of_2_or_4_bits_may_be_indices_and_is_refused(tmp_path, bits):
+    def chunk(name, content):
+        return (struct.pack('>I', len(content)) + name + content
+                + struct.pack('>I', zlib.crc32(name + content)))
+
+    (tmp_path / 'mask.png').write_bytes(
+        PNG_SIGNATURE + chunk(b'IHDR', struct.pack('>IIBBBBB', 8, 1, bits, 0, 0, 0, 0))
+        + chunk(b'IDAT', zlib.compress(bytes([0, *[0b00010001] * bits]))) + chunk(b'IEND', b''))
+    with pytest.raises(ImageError, match=f'expected .*8.*{bits}'):
+        DECODER.read(tmp_path / 'mask.png')
 
 
 def test_what_was_painted_is_of_0_and_255_alone(tmp_path):
