@@ -14,7 +14,7 @@ last line counts them, the exit status is 1 if one is not. Filling /dev/shm need
 
 import argparse
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 import ctypes
 from dataclasses import dataclass
 import os
@@ -191,7 +191,8 @@ def started(program: list[str], top: Path, output: Path) -> Iterator[subprocess.
         yield process
     finally:
         for pid in of_session(process.pid):
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it ends meanwhile
+                os.kill(pid, signal.SIGKILL)
         process.wait()
 
 
@@ -223,7 +224,8 @@ def send(kind: Kind, first: int, marker: Path) -> None:
         targets = [int(pid) for pid in marker.read_text(encoding='ascii').split()][:1]
     for number in kind.signals:
         for pid in targets:
-            os.kill(pid, number)
+            with suppress(ProcessLookupError):  # of one that the signal before has ended
+                os.kill(pid, number)
         time.sleep(0.2)
 
 

@@ -66,7 +66,7 @@ def configurations(_: Path) -> list[bytes]:
             b'{images: ., labels: .}, labelled: 1}}\ntraining: {steps: 3, learning_rate: 0.1}\n',
             b'domains:\n  d:\n    classes: &c [a, b]\n    palette: [[0, 0, 0], [1, 2, 3]]\n'
             b'    train: {images: ., labels: .}\n    validation: {images: ., labels: .}\n'
-            b'    unlabelled: [., "x.mcap:/front"]\n  e: {classes: *c, root: ., layout: camvid}\n'
+            b'    unlabelled: [., "x.mcap:/front"]\n  e: {classes: *c, root: ., dataset: camvid}\n'
             b'data: {scale: [0.5, 2], crop_size: 64}\nobjective: {alpha: 1e-2}\n']
 
 

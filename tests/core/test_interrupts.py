@@ -111,13 +111,14 @@ import ctypes, os, signal, subprocess, sys
 from univseg_core.machine import ending
 from univseg_core.training import interrupts
 interrupts.GRACE = 0.1
-ending.further.append(subprocess.Popen(['sleep', '600']))
+ending.further.append(subprocess.Popen(['sleep', '600'], stdout=-3, stderr=-3))
 with interrupts.ended_by_signals():
-    print(ending.further[0].pid, flush=True)
-    mutex = ctypes.create_string_buffer(64)
-    while True:  # the second call waits for ever; a signal may come before it does
+    lock, mutex = ctypes.CDLL(None).pthread_mutex_lock, ctypes.create_string_buffer(64)
+    while True:  # the second lock waits for ever; a signal may come before it does
         try:
-            ctypes.CDLL(None).pthread_mutex_lock(mutex)
+            print(ending.further[0].pid, flush=True)
+            lock(mutex)
+            lock(mutex)
         except interrupts.Interrupted:
             pass
 """
