@@ -1,4 +1,6 @@
-"""The one thing that all of univseg's own errors have in common."""
+"""What all of univseg's own errors have in common, and how much of a thing they quote."""
+
+from collections.abc import Sequence
 
 LONGEST_MESSAGE = 10_000
 """Characters of an error's message: what it quotes of a file may be as long as the file."""
@@ -19,3 +21,8 @@ class UnivsegError(ValueError):
 def shortened(text: str, length: int = 300) -> str:
     """Return a text, or its beginning and that it goes on where it is longer than `length`."""
     return text if len(text) <= length else f'{text[:length]}… ({len(text)} characters)'
+
+
+def first_few(texts: Sequence[str], most: int = 3) -> str:
+    """Return the first of some names or the like in one line, and whether there are more."""
+    return ', '.join(texts[:most]) + (', …' if len(texts) > most else '')

@@ -8,12 +8,9 @@ import numpy as np
 from univseg_core.batches.overlaps import Look, look_of
 from univseg_core.datasets.folders import read_sample, Sample
 from univseg_core.domains import Domain, IGNORE_INDEX, void_colour
-from univseg_core.errors import UnivsegError
+from univseg_core.errors import first_few, UnivsegError
 from univseg_core.pictures.palette_png import decode_palette_png
 from univseg_core.pictures.picture_files import file_bytes, read_header
-
-NAMED = 3
-"""How many files a sentence names."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +54,8 @@ def remarks(part: str, seen: Sequence[Seen], domain: Domain) -> Iterator[str]:
     def told(holds: Callable[[Seen], object], text: str) -> Iterator[str]:
         files = [each for each in seen if holds(each)]
         if files:
-            names = ', '.join(each.sample.name for each in files[:NAMED])
-            yield (f'domains.{domain.name}, {part}: {len(files)} of {len(seen)} {text} ({names}'
-                   f'{", …" if len(files) > NAMED else ""})')
+            names = first_few([each.sample.name for each in files])
+            yield f'domains.{domain.name}, {part}: {len(files)} of {len(seen)} {text} ({names})'
 
     yield from told(lambda each: each.orientation > 1,
                     'images are turned upright by the orientation in their EXIF data; label maps '

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from univseg_core.datasets.folders import Sample
+from univseg_core.errors import first_few
 
 ALIKE_GREYS = 3.0
 """Of 255, the mean difference of near duplicates' thumbnails at most …"""
@@ -15,9 +16,6 @@ ALIKE_SHARE = 0.15
 
 THUMBNAIL = 16
 """Pixels a side of a thumbnail."""
-
-NAMED = 3
-"""How many pairs a sentence names."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +82,8 @@ def _near(training: Sequence[Look], validation: Sequence[Look]
 def _sentence(name: str, pairs: Sequence[tuple[Sample, Sample]], of: int,
               what: str) -> Iterator[str]:
     if pairs:
-        named = ', '.join(f'{held_out.image} and {trained.image}'
-                          for held_out, trained in pairs[:NAMED])
+        named = first_few([f'{held_out.image} and {trained.image}'
+                           for held_out, trained in pairs])
         yield (f'domains.{name}: {len(pairs)} of {of} validation images are training images, too '
-               f'({what}: {named}{", …" if len(pairs) > NAMED else ""}): what is measured with '
+               f'({what}: {named}): what is measured with '
                'them says little of other images')

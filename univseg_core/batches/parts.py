@@ -7,10 +7,8 @@ from univseg_core.batches.splits import choose_labelled
 from univseg_core.datasets.folders import DataError, labelled_samples, Sample, stray_labels
 from univseg_core.datasets.layouts import LAYOUTS
 from univseg_core.datasets.unlabelled import unlabelled_samples
+from univseg_core.errors import first_few
 from univseg_core.settings.config import DomainSection, LabelledFolder
-
-NAMED = 3
-"""How many names a sentence gives."""
 
 
 def samples_of(name: str, section: DomainSection,
@@ -121,12 +119,12 @@ def unpaired(name: str, section: DomainSection,
         missing = [sample.name for sample in samples if sample.label is None]
         if missing:
             yield (f'domains.{name}.{part}: {len(missing)} of {len(samples)} images have no label '
-                   f'map ({_first(missing)}) and '
+                   f'map ({first_few(missing)}) and '
                    + ('count as unlabelled' if part != 'validation' else 'are left out'))
         strays = [label.name for label in stray_labels(folders.images, folders.labels)]
         if strays and folders.labels != folders.images:
             yield (f'domains.{name}.{part}: {len(strays)} label maps have no image of the same '
-                   f'name ({_first(strays)}) and are left out')
+                   f'name ({first_few(strays)}) and are left out')
 
 
 def _folders(section: DomainSection, parts: Sequence[str]) -> Iterator[tuple[str, LabelledFolder]]:
@@ -136,10 +134,6 @@ def _folders(section: DomainSection, parts: Sequence[str]) -> Iterator[tuple[str
         if own is not None and not (part == 'validation' and section.validation_from_train):
             yield part, own
             yield from (('train_also', each) for each in section.train_also if part == 'train')
-
-
-def _first(names: Sequence[str]) -> str:
-    return ', '.join(names[:NAMED]) + (', …' if len(names) > NAMED else '')
 
 
 def _own_part(section: DomainSection, part: str) -> str:

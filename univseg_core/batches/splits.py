@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from univseg_core.datasets.folders import DataError, Sample
+from univseg_core.errors import first_few
 from univseg_core.files import write_text
 from univseg_core.machine.resources import in_threads
 
@@ -127,7 +128,7 @@ def _check_same(where: str, before: Mapping, now: Mapping) -> None:
             return
     else:
         return
-    told = [f'{len(those)} {what} ({", ".join(those[:3])}{", …" * (len(those) > 3)})'
+    told = [f'{len(those)} {what} ({first_few(those)})'
             for what, those in differences.items() if those]
     raise DataError(f'{where}: {", ".join(told) or "in another order"}; bring them back, or begin '
                     'a new run')

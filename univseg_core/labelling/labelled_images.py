@@ -5,10 +5,10 @@ from pathlib import Path
 
 from univseg_core.batches.parts import samples_of
 from univseg_core.datasets.folders import DataError
+from univseg_core.errors import first_few
 from univseg_core.settings.config import load_config
 
 SPLITS = 'splits.json'
-NAMED = 3
 
 
 def labelled_images(run: Path, domain: str) -> list[Path]:
@@ -30,6 +30,5 @@ def labelled_images(run: Path, domain: str) -> list[Path]:
     files = {sample.name: sample.image for sample in samples_of(domain, section, 'train')}
     if gone := [name for name in names if name not in files]:
         raise DataError(f'{path}: {len(gone)} of {len(names)} labelled images of {domain} are no '
-                        f'longer in its training folder: {", ".join(gone[:NAMED])}'
-                        f'{", …" * (len(gone) > NAMED)}')
+                        f'longer in its training folder: {first_few(gone)}')
     return [files[name] for name in names]

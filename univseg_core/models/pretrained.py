@@ -11,6 +11,7 @@ from pathlib import Path
 from safetensors.torch import load_file
 import torch
 from torch import nn
+from univseg_core.errors import first_few
 from univseg_core.models.dense_encoder import DenseEncoder
 from univseg_core.models.encoders import build_encoder, ENCODERS, pretrained_part
 from univseg_core.models.timm_encoder import (
@@ -182,7 +183,7 @@ def _fitted(part: nn.Module, name: str, tensors: Mapping[str, torch.Tensor]
                 if key in expected and value.shape != expected[key].shape]
     kinds = {'missing': missing, 'unexpected': unexpected, 'of another shape': reshaped}
     return dict(tensors), [
-        f'{len(keys)} {kind}: {", ".join(keys[:5])}{", …" if len(keys) > 5 else ""}'
+        f'{len(keys)} {kind}: {first_few(keys, 5)}'
         for kind, keys in kinds.items() if keys]
 
 
