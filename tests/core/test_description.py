@@ -41,7 +41,7 @@ def test_a_model_tells_all_about_itself(finished_run):
     assert told['kind'] == 'model'
     assert told['sha256'] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert told['bytes'] == path.stat().st_size
-    assert (told['encoder'], told['width'], told['embedding_dim']) == ('drn_d_22', 1 / 16, 8)
+    assert (told['encoder'], told['width'], told['embedding_dim']) == ('light', 1 / 8, 8)
     assert told['parameters'] == sum(p.numel() for p in small_network().parameters())
     assert told['image_size'] == 64
     assert told['settings'] == config.model_dump(mode='json')
@@ -58,7 +58,7 @@ def test_a_model_tells_all_about_itself(finished_run):
 def test_a_models_text_has_what_a_person_asks(finished_run):
     path = finished_run[0] / 'model.univseg'
     told, text = describe(path), as_text(describe(path))
-    for part in (str(path), 'drn_d_22, width 0.0625', f'{told["parameters"]:,}', told['sha256'],
+    for part in (str(path), 'light, width 0.125', f'{told["parameters"]:,}', told['sha256'],
                  'scaled to 64 pixels', '3 classes', 'ground, box, ball', '2 classes', '1 a class',
                  told['domains']['indoor']['labelled_images_hash'], 'steps 30',
                  f'{100 * told["domains"]["indoor"]["miou"]:.1f} %'):

@@ -44,11 +44,11 @@ def noise(*size, seed=0):
 
 
 # Further networks of timm: patches that do not overlap, windows, a vision transformer of one map.
-FURTHER = ('timm/convnext_atto', 'timm/swin_tiny_patch4_window7_224',
-           'timm/vit_tiny_patch16_224', 'timm/vit_small_patch14_dinov2')
+FURTHER = ('timm/test_convnext', 'timm/swin_tiny_patch4_window7_224',
+           'timm/test_vit', 'timm/vit_small_patch14_dinov2')
 # Of the same blocks as resnet18, resnet50 and efficientnet_lite0, more or wider ones.
 LARGER = ('resnet34', 'resnet101', 'efficientnet_lite1', 'efficientnet_lite2')
-STRIDE_4 = ('efficientnet_lite0', 'resnet18', 'timm/convnext_atto', 'timm/vit_tiny_patch16_224')
+STRIDE_4 = ('efficientnet_lite0', 'resnet18', 'timm/test_convnext', 'timm/test_vit')
 CASES = [*((name, 8) for name in (*ENCODERS, *FURTHER)), *((name, 4) for name in STRIDE_4)]
 
 
@@ -82,6 +82,7 @@ def test_features_are_those_of_the_stride_rounded_up(model, size):
     assert features.any()
 
 
+@pytest.mark.usefixtures('_blocks_of_its_own')
 def test_every_parameter_gets_a_gradient(model):
     encoder = copy.deepcopy(model.encoder).train()
     # Of a single crop, the coarsest maps need more than one cell.
@@ -96,6 +97,7 @@ def test_every_parameter_gets_a_gradient(model):
         assert parameter.grad.any() or 'swin' in model.spec.encoder, key
 
 
+@pytest.mark.usefixtures('_blocks_of_its_own')
 def test_a_saved_model_gives_the_same_bits(model, tmp_path):
     save_model(tmp_path / 'a.univseg', model, ModelCard())
     loaded, _ = load_model(tmp_path / 'a.univseg')

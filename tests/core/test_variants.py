@@ -171,10 +171,10 @@ def test_a_training_starts_from_the_network_of_another_domain(finished_run, valu
 
 
 @pytest.mark.parametrize(('spec', 'domain', 'reason'), [
-    (ModelSpec('light', 1 / 8, 8), OUTDOOR,
-     'its encoder is light, but model.encoder drn_d_22, its width is 0.125, but model.width 0.06'),
-    (ModelSpec('drn_d_22', 1 / 16, 4), OUTDOOR, 'embedding_dim is 4, but model.embedding_dim 8'),
-    (ModelSpec('drn_d_22', 1 / 16, 8), Domain.create('outdoor', ['a', 'b', 'c']),
+    (ModelSpec('drn_d_22', 1 / 16, 8), OUTDOOR,
+     'its encoder is drn_d_22, but model.encoder light, its width is 0.0625, but model.width'),
+    (ModelSpec('light', 1 / 8, 4), OUTDOOR, 'embedding_dim is 4, but model.embedding_dim 8'),
+    (ModelSpec('light', 1 / 8, 8), Domain.create('outdoor', ['a', 'b', 'c']),
      'outdoor: expected the classes ground, box, ball, got a, b, c')])
 def test_a_start_of_another_shape_is_refused(tmp_path, spec, domain, reason):
     save_model(tmp_path / 'a.univseg', UniversalSegmenter(spec, [domain]), ModelCard())
