@@ -269,7 +269,7 @@ def test_numbers_of_another_kind_are_refused(values, write_config, key, value):
 
 def test_an_embedding_wider_than_the_features_is_told_before_anything_runs(values, write_config):
     assert_refused(values, write_config,
-                   lambda v: v['model'].update(width=0.125, embedding_dim=128),
+                   lambda v: v['model'].update(width=0.5, embedding_dim=128),
                    'model.embedding_dim: expected at most 64')
 
 

@@ -95,7 +95,7 @@ def test_a_model_runs_with_what_a_robot_has(left):
 def test_predict_and_info_need_none_of_the_trainings_packages(left):
     folder, printed = left
     assert len(list((folder / 'masks').glob('*_mask.png'))) == 3
-    assert 'drn_d_22' in printed
+    assert 'light' in printed
 
 
 def test_the_loop_of_labelling_needs_none_of_the_trainings_packages(left):

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 from safetensors.torch import save_file
-from tiny_worlds import INDOOR, OUTDOOR, small_network
+from tiny_worlds import INDOOR, OUTDOOR, small_network, TRAINED
 import torch
 from univseg_core.cli import main
 from univseg_core.models.model_file import ModelCard, save_model
@@ -41,8 +41,8 @@ def test_a_model_tells_all_about_itself(finished_run):
     assert told['kind'] == 'model'
     assert told['sha256'] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert told['bytes'] == path.stat().st_size
-    assert (told['encoder'], told['width'], told['embedding_dim']) == ('light', 1 / 8, 8)
-    assert told['parameters'] == sum(p.numel() for p in small_network().parameters())
+    assert (told['encoder'], told['width'], told['embedding_dim']) == tuple(TRAINED.values())
+    assert told['parameters'] == sum(p.numel() for p in small_network(**TRAINED).parameters())
     assert told['image_size'] == 64
     assert told['settings'] == config.model_dump(mode='json')
     evaluation = json.loads((folder / 'evaluation.json').read_text())
@@ -196,7 +196,7 @@ def test_a_checkpoint(finished_run):
     told = describe(path)
     assert (told['kind'], told['step']) == ('checkpoint', 30)
     assert sorted(told['domains']) == ['indoor', 'outdoor']
-    assert told['values'] == sum(v.numel() for v in small_network().state_dict().values())
+    assert told['values'] == sum(v.numel() for v in small_network(**TRAINED).state_dict().values())
     assert 'step       30' in as_text(told)
 
 

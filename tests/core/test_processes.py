@@ -433,7 +433,7 @@ def test_pieces_of_a_batch_have_their_own_batch_norm(tiny, tmp_path, monkeypatch
 
     data = load_data(settings)
     torch.manual_seed(settings.training.seed)
-    network = UniversalSegmenter(ModelSpec('light', 1 / 8, 8),
+    network = UniversalSegmenter(ModelSpec(**tiny_worlds.TRAINED),
                                  [d.domain for d in data.values()]).train()
     options = settings.data
     mixture = partial(

@@ -5,7 +5,7 @@ import json
 import pytest
 from run_files import broken_off_at_step, short, SUPERVISED
 from safetensors.torch import load_file
-from tiny_worlds import small_network
+from tiny_worlds import small_network, TRAINED
 import torch
 from univseg_core.batches.dataset import load_data
 from univseg_core.models.model_file import load_model, ModelCard, save_model
@@ -64,7 +64,7 @@ def test_before_is_measured_once(finished_run, values, write_config, tmp_path):
     config = short(values, write_config, *SUPERVISED, f'model.start={start}')
     with broken_off_at_step(8):
         train(config, run)
-    save_model(start, small_network(seed=1), ModelCard(64))
+    save_model(start, small_network(seed=1, **TRAINED), ModelCard(64))
     train(config, run)
     assert figures(run)['outdoor']['before']['miou'] == figures(
         finished_run[0])['outdoor']['miou']
@@ -131,7 +131,7 @@ def test_an_embedding_that_nothing_has_taught_is_told(values, write_config, tmp_
                                                       anchor):
     start = tmp_path / 'start.univseg'
     objective = {'alpha': 0.0, 'beta': 0.0, 'anchor': float(anchor)}
-    save_model(start, small_network(), ModelCard(64, training={
+    save_model(start, small_network(**TRAINED), ModelCard(64, training={
         'config': {'objective': objective}}))
     config = short(values, write_config, f'model.start={start}', 'label_embeddings.basis=start')
     start_model.check_start(config, load_data(config), tmp_path / 'run')

@@ -5,7 +5,7 @@ import json
 import pytest
 from run_files import differing, rows, short, SUPERVISED
 from safetensors.torch import load_file, save_file
-from tiny_worlds import LABELLED, small_network
+from tiny_worlds import LABELLED, small_network, TRAINED
 import torch
 from univseg_core.batches.dataset import load_data, load_validation
 from univseg_core.batches.splits import split_hash
@@ -138,9 +138,9 @@ def test_label_embeddings_of_something_else_are_refused(values, write_config, tm
 
 
 def test_a_training_starts_from_pretrained_weights(values, write_config, tmp_path):
-    encoder = small_network(seed=5).encoder
-    torch.save(encoder.state_dict() | {'fc.weight': torch.zeros(3)}, tmp_path / 'drn.pth')
-    train(short(values, write_config, *SUPERVISED, f'model.pretrained={tmp_path / "drn.pth"}',
+    encoder = small_network(seed=5, **TRAINED).encoder
+    torch.save(encoder.state_dict() | {'fc.weight': torch.zeros(3)}, tmp_path / 'encoder.pth')
+    train(short(values, write_config, *SUPERVISED, f'model.pretrained={tmp_path / "encoder.pth"}',
                 'training.learning_rate=1e-9', 'training.steps=1'), tmp_path / 'run')
     network, _ = load_model(tmp_path / 'run' / 'model.univseg')
     for (name, value), start in zip(network.encoder.named_parameters(), encoder.parameters(),

@@ -5,7 +5,7 @@ import json
 import pytest
 from run_files import broken_off_at_step, differing, rows, short, SUPERVISED
 from safetensors.torch import load_file
-from tiny_worlds import INDOOR, OUTDOOR, small_network
+from tiny_worlds import INDOOR, OUTDOOR, small_network, TRAINED
 import torch
 from univseg_core.batches.dataset import load_data
 from univseg_core.datasets.folders import DataError
@@ -173,13 +173,14 @@ def test_a_training_starts_from_the_network_of_another_domain(finished_run, valu
 @pytest.mark.parametrize(('spec', 'domain', 'reason'), [
     (ModelSpec('drn_d_22', 1 / 16, 8), OUTDOOR,
      'its encoder is drn_d_22, but model.encoder light, its width is 0.0625, but model.width'),
-    (ModelSpec('light', 1 / 8, 4), OUTDOOR, 'embedding_dim is 4, but model.embedding_dim 8'),
-    (ModelSpec('light', 1 / 8, 8), Domain.create('outdoor', ['a', 'b', 'c']),
+    (ModelSpec(**TRAINED | {'embedding_dim': 4}), OUTDOOR,
+     'embedding_dim is 4, but model.embedding_dim 8'),
+    (ModelSpec(**TRAINED), Domain.create('outdoor', ['a', 'b', 'c']),
      'outdoor: expected the classes ground, box, ball, got a, b, c')])
 def test_a_start_of_another_shape_is_refused(tmp_path, spec, domain, reason):
     save_model(tmp_path / 'a.univseg', UniversalSegmenter(spec, [domain]), ModelCard())
     with pytest.raises(TrainingError, match=reason) as error:
-        start_from(tmp_path / 'a.univseg', small_network())
+        start_from(tmp_path / 'a.univseg', small_network(**TRAINED))
     assert str(error.value).startswith(f'model.start: {tmp_path / "a.univseg"}: ')
 
 

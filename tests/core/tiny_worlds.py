@@ -17,6 +17,7 @@ COLOURS = {
 }
 HEIGHT, WIDTH = 48, 64
 TRAIN, VALIDATION, LABELLED = 8, 4, 6
+TRAINED = {'encoder': 'light', 'width': 1 / 8, 'embedding_dim': 8}
 
 
 def draw(colours: tuple, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -56,7 +57,7 @@ def configuration(root: Path) -> dict:
                 'validation': folders(domain.name, 'validation'),
                 'labelled': LABELLED,
             } for domain in (OUTDOOR, INDOOR)},
-        'model': {'encoder': 'light', 'width': 1 / 8, 'embedding_dim': 8},
+        'model': dict(TRAINED),
         'data': {'image_size': 64, 'crop_size': 48, 'labelled_per_domain': 4,
                  'unlabelled_per_domain': 1},
         'objective': {'alpha': 0.1, 'beta': 0.1, 'warmup_steps': 5, 'consistency': 0,
@@ -67,11 +68,11 @@ def configuration(root: Path) -> dict:
     }
 
 
-def small_network(*domains: Domain, seed: int = 0, width: float = 1 / 8,
-                  embedding_dim: int = 8) -> UniversalSegmenter:
+def small_network(*domains: Domain, seed: int = 0, encoder: str = 'drn_d_22',
+                  width: float = 1 / 16, embedding_dim: int = 8) -> UniversalSegmenter:
     """Return a random network in evaluation mode, with running statistics as after training."""
     torch.manual_seed(seed)
-    network = UniversalSegmenter(ModelSpec('light', width, embedding_dim),
+    network = UniversalSegmenter(ModelSpec(encoder, width, embedding_dim),
                                  domains or (OUTDOOR, INDOOR))
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
