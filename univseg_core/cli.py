@@ -80,7 +80,7 @@ class Version(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, *unused: object) -> None:
         from importlib.metadata import version  # where it is asked for: it takes a while
-        print(f'univseg {version("univseg_ros")}')
+        print(f'univseg {version("univseg_ros")}', flush=True)
         parser.exit()
 
 
@@ -134,7 +134,8 @@ def prepare_logging(options: argparse.Namespace, handler: logging.Handler) -> No
     level = logging.WARNING if options.quiet else logging.INFO
     form = '%(asctime)s %(name)s: %(message)s' if options.verbose else '%(message)s'
     logging.basicConfig(level=level, format=form, handlers=[handler])
-    logging.getLogger('lightning_fabric').setLevel(logging.WARNING)
+    for library in ('lightning_fabric', 'torch'):
+        logging.getLogger(library).setLevel(logging.WARNING)
     if options.verbose:
         logging.getLogger('univseg_core').setLevel(logging.DEBUG)
 
@@ -142,13 +143,11 @@ def prepare_logging(options: argparse.Namespace, handler: logging.Handler) -> No
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status. What the user can mend prints no traceback."""
     prepare_streams()
-    options = parse(arguments)
-    from univseg_core import progress  # not for --help: it takes a while
-
-    prepare_logging(options, progress.LogHandler())
+    options = argparse.Namespace(command='')
     try:
-        with ended_by_signals(), progress.quiet(options.quiet):
-            options.run(options)
+        with ended_by_signals():
+            options = parse(arguments)
+            run(options)
             sys.stdout.flush()
     except KeyboardInterrupt as error:
         return getattr(error, 'status', 130)
@@ -157,6 +156,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 141
     except (UnivsegError, OSError) as error:
         log.debug('what led to it:', exc_info=True)
-        print(f'univseg {options.command}: {error}', file=sys.stderr)
+        print(f'univseg {options.command}'.rstrip() + f': {error}', file=sys.stderr)
         return 1
     return 0
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run the command that the options are of."""
+    from univseg_core import progress  # not for --help: it takes a while
+
+    prepare_logging(options, progress.LogHandler())
+    with progress.quiet(options.quiet):
+        options.run(options)

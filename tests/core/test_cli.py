@@ -1,5 +1,6 @@
 """The `univseg` command: what it writes and prints, and how it says that something is wrong."""
 
+from argparse import Namespace
 from importlib.metadata import entry_points, version
 import io
 import json
@@ -14,6 +15,7 @@ import pytest
 from tiny_worlds import INDOOR, random_image, TRAIN, VALIDATION
 from univseg_core.cli import main
 from univseg_core.commands import labelling, options, training
+from univseg_core.commands.output import report
 from univseg_core.inference.segmenter import Segmenter
 from univseg_core.models.model_file import load_model
 from univseg_core.pictures import images
@@ -197,13 +199,39 @@ def test_the_package_runs_as_a_module():
     assert result.stdout.startswith('usage: univseg train')
 
 
-def test_a_reader_that_stops_reading_gets_no_traceback(monkeypatch, capsys):
+@pytest.mark.parametrize('arguments', [['config', 'explain'], ['--version']])
+def test_a_reader_that_stops_reading_gets_no_traceback(monkeypatch, capsys, arguments):
     reading, writing = os.pipe()
     os.close(reading)
     with open(writing, 'w') as pipe:  # noqa: PTH123 - of a descriptor
         monkeypatch.setattr(sys, 'stdout', pipe)
-        assert main(['config', 'explain']) == 141
+        assert main(arguments) == 141
     assert capsys.readouterr().err == ''
+
+
+@pytest.mark.parametrize('closed', ['stdout', 'stderr'])
+@pytest.mark.parametrize('arguments', [['config', 'explain', 'training.steps', '--json'],
+                                       ['info', 'none']])
+def test_a_stream_that_is_closed_leads_nowhere(monkeypatch, capsys, closed, arguments):
+    """Not into the other one, as Python has it: `2>&-` is no part of the JSON."""
+    monkeypatch.setattr(sys, closed, None)
+    status = main(arguments)
+    assert status == (arguments[0] == 'info')
+    other = capsys.readouterr()
+    if closed == 'stderr' and not status:
+        assert len(json.loads(other.out)) == 1
+    elif closed == 'stderr':
+        assert other.out == ''
+    else:
+        assert other.out == ''
+        assert bool(other.err) == status
+
+
+def test_json_has_no_word_for_what_is_no_number(capsys):
+    values = {'a': [float('nan'), {'b': float('inf')}, 1.5, True, None], 'c': (-float('inf'), 'x')}
+    report(Namespace(json=True), values, None)
+    assert json.loads(capsys.readouterr().out) == {'a': [None, {'b': None}, 1.5, True, None],
+                                                   'c': [None, 'x']}
 
 
 def test_train_refuses_another_runs_folder(finished_run, values, write_config, capsys):
