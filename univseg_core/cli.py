@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 import re
 import sys
+import warnings
 
 from univseg_core.commands import (
     data,
@@ -136,6 +137,8 @@ def prepare_logging(options: argparse.Namespace, handler: logging.Handler) -> No
     logging.basicConfig(level=level, format=form, handlers=[handler])
     for library in ('lightning_fabric', 'torch'):
         logging.getLogger(library).setLevel(logging.WARNING)
+    # Python's own way shows a line of the library that warns, too.
+    warnings.showwarning = lambda message, *_: log.warning('%s', message)
     if options.verbose:
         logging.getLogger('univseg_core').setLevel(logging.DEBUG)
 
