@@ -131,6 +131,9 @@ def test_train_is_told_of_its_processes(monkeypatch, values, write_config, tmp_p
     (['evaluate', 'run', '--protocol', 'papr'], 'did you mean paper?'),
     (['train', 'my.yaml', '--devics', '2'], 'did you mean --devices?'),
     (['train', 'my.yaml', '--devics=2'], 'did you mean --devices?'),
+    (['predict', 'a.png', '--modle', 'runs/b', '--domain', 'yard'], 'did you mean --model?'),
+    (['predict', 'a.png', '--model', 'runs/b', '--domian=yard'], 'did you mean --domain?'),
+    (['--quite', 'info', 'runs/b'], 'did you mean --quiet?'),
 ])
 def test_what_is_mistyped_gets_a_question(capsys, arguments, question):
     with pytest.raises(SystemExit) as stopped:
@@ -302,6 +305,15 @@ def test_predict_skips_and_counts_what_it_cannot_read(worlds, finished_run, tmp_
     assert len(told['images']) == VALIDATION - 1
 
 
+def test_predict_does_not_write_among_the_images(worlds, model, tmp_path, capsys):
+    folder = tmp_path / 'images'
+    shutil.copytree(worlds / 'indoor' / 'validation' / 'image', folder)
+    for out in (folder, folder / '..' / 'images'):
+        assert_fails(capsys, ['predict', folder, '--model', model, '--domain', 'indoor', '--out',
+                              out], 'the images are here')
+    assert len(list(folder.iterdir())) == VALIDATION
+
+
 def test_predict_of_images_none_of_which_can_be_read_fails(model, tmp_path, capsys):
     (tmp_path / 'a.png').write_bytes(b'')
     assert main(['predict', str(tmp_path), '--model', str(model), '--domain', 'indoor']) == 1
@@ -402,6 +414,35 @@ def test_settings_that_are_wrong_are_all_named(capsys, values, write_config):
     assert error.startswith('univseg train: ')
     assert 'training.step: unknown key; did you mean steps?' in error
     assert 'model.width: ' in error
+
+
+@pytest.mark.parametrize(('arguments', 'question'), [
+    (['predict', 'a.png', '--model', '{model}', '--domain', 'Indor'], 'indoor'),
+    (['import-labels', 'a', '--frames', 'b', '--model', '{model}', '--domain', 'outdor', '--out',
+      'c'], 'outdoor'),
+    (['rank', '{images}', '--model', '{model}', '--domain', 'indoor', '--labelled', '{twin}'],
+     'indoors'),
+    (['train', 'scnes'], 'scenes'), (['train', 'train/scnes.yaml'], 'train/scenes.yaml'),
+    (['train', '{config}l'], '{config}'), (['experiment', 'tabel2'], 'table2'),
+    (['experiment', 'table2', '--only', 'univ_baisc'], 'univ_basic'),
+    (['train', '{config}', 'training.optimizer=adam'], 'adamw'),
+    (['train', '{config}', 'model.encoder=drn_d_2'], 'drn_d_22'),
+    (['figure', 'tsne', '{run}', '--classes', 'Lmap'], 'lamp'),
+    (['figure', 'cost', '{costs}', '--variants', 'univ_bsic'], 'univ_basic'),
+])
+def test_a_name_that_is_mistyped_gets_a_question(capsys, tmp_path, values, write_config, worlds,
+                                                 finished_run, arguments, question):
+    twin = tmp_path / 'twin'
+    twin.mkdir()
+    (twin / 'splits.json').write_text('{"indoors": {"labelled": {"images": []}}}')
+    costs = tmp_path / 'a_runs.csv'
+    costs.write_text('labelled,seed,variant,domain,seconds,miou/indoor\n'
+                     '2,0,univ_basic,,9,0.5\n')
+    places = {'model': finished_run[0] / 'model.univseg', 'run': finished_run[0], 'twin': twin,
+              'config': write_config(values), 'costs': costs,
+              'images': worlds / 'indoor' / 'validation' / 'image'}
+    assert main([argument.format(**places) for argument in arguments]) == 1
+    assert f'; did you mean {question.format(**places)}?' in capsys.readouterr().err
 
 
 @pytest.fixture

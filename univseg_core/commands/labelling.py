@@ -18,7 +18,7 @@ from univseg_core.commands.options import (
     whole,
 )
 from univseg_core.commands.output import report
-from univseg_core.errors import UnivsegError
+from univseg_core.errors import did_you_mean, UnivsegError
 
 if TYPE_CHECKING:
     from univseg_core.domains import Domain
@@ -238,5 +238,5 @@ def _domain(options: argparse.Namespace) -> 'Domain':
         domains = {name: config.domain(name) for name in config.domains}
     if options.domain not in domains:
         raise DomainError(f'{source}: unknown domain {options.domain!r}; there are '
-                          f'{", ".join(domains)}')
+                          f'{", ".join(domains)}{did_you_mean(options.domain, domains)}')
     return domains[options.domain]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from univseg_core.commands.options import add_device, add_model, Command, model_file
 from univseg_core.commands.output import report
+from univseg_core.errors import UnivsegError
 
 PREDICT_EXAMPLES = """examples:
   univseg predict photo.jpg --model yard.univseg --domain outdoor
@@ -42,6 +43,9 @@ def _predict(options: argparse.Namespace) -> None:
     domain = segmenter.domains[name]
     paths: list[Path] = []
     if options.images.is_dir():
+        if options.images.resolve() == options.out.resolve():
+            raise UnivsegError(f'{options.out}: the images are here; expected another --out: the '
+                               'next time, masks would be taken for images')
         paths = frames_of(options.images)
         images = readable_images(paths, 'predict')
     else:
