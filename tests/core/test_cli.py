@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from tiny_worlds import INDOOR, random_image, TRAIN, VALIDATION
 from univseg_core.cli import main
-from univseg_core.commands import labelling, options, training
+from univseg_core.commands import labelling, options, prediction, training
 from univseg_core.commands.output import report
 from univseg_core.inference.segmenter import Segmenter
 from univseg_core.models.model_file import load_model
@@ -148,13 +148,14 @@ def test_what_is_like_nothing_gets_none(capsys):
     assert 'did you mean' not in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('command', ['rank', 'prelabel'])
+@pytest.mark.parametrize('command', ['rank', 'prelabel', 'predict'])
 @pytest.mark.parametrize('arguments', [
     ['frames', '--model', 'a.univseg'], ['--model', 'a.univseg', 'frames'],
     ['a.univseg', 'frames'], ['a.univseg', '--out', 'x', 'frames']])
 def test_a_model_is_named_by_an_option_or_before_the_frames(monkeypatch, command, arguments):
     seen = []
-    monkeypatch.setattr(labelling, f'_{command}', seen.append)
+    module = prediction if command == 'predict' else labelling
+    monkeypatch.setattr(module, f'_{command}', seen.append)
     assert main([command, '--domain', 'yard', '--out', 'x', *arguments]) == 0
     assert options.model_and_frames(seen[0]) == (Path('a.univseg'), Path('frames'))
 
@@ -163,6 +164,7 @@ def test_a_model_is_named_by_an_option_or_before_the_frames(monkeypatch, command
     ['rank', 'frames', '--domain', 'yard'],
     ['rank', 'a', 'b', 'c', '--domain', 'yard'],
     ['rank', 'a', 'b', '--model', 'c', '--domain', 'yard'],
+    ['predict', 'a.png', '--domain', 'yard'], ['figure', 'tsne'], ['figure', 'panels'],
     ['evaluate'], ['evaluate', 'run', '--model', 'a'], ['info'], ['info', 'a', '--model', 'b'],
 ])
 def test_a_model_is_named_once(capsys, arguments):

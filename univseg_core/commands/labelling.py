@@ -158,6 +158,9 @@ def _labelled(path: Path, domain: str) -> list[Path]:
         from univseg_core.labelling.labelled_images import labelled_images
 
         return labelled_images(path, domain)
+    if any((path / name).is_file() for name in ('validation.csv', 'checkpoint.safetensors')):
+        raise UnivsegError(f'{path}: a training without splits.json; expected a run folder, or a '
+                           'folder of labelled images')
     return frames_of(path)
 
 
