@@ -376,6 +376,12 @@ def test_baselines_prints_a_row_for_each_domain(values, write_config, capsys):
     assert [row[0] for row in rows] == ['domain', '---', 'outdoor', 'indoor']
     for _, prior, forest in rows[2:]:
         assert 0 < float(prior) < float(forest) <= 100
+    assert main(['baselines', str(write_config(values)), 'domains.outdoor.labelled=2', '--json',
+                 '--quiet']) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [[name, *(f'{100 * told[name][key]["miou"]:.1f}' for key in (
+        'location_prior', 'random_forest'))] for name in told] == rows[2:]
+    assert list(told['indoor']['location_prior']['iou']) == ['wall', 'lamp']
 
 
 @pytest.mark.parametrize(('arguments', 'messages'), [

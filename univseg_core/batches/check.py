@@ -134,7 +134,8 @@ def _check_domain(config: RunConfig, name: str, section: DomainSection,
 
 def alike_colours(domain: Domain) -> list[str]:
     """Return a warning where eyes can hardly tell the masks of two classes apart, or none."""
-    lab = cv2.cvtColor(np.float32([domain.palette]) / 255, cv2.COLOR_RGB2LAB)[0]
+    colours = np.array([domain.palette], np.float32) / 255
+    lab = cv2.cvtColor(colours, cv2.COLOR_RGB2LAB)[0]
     alike = [f'{a} and {b}' for (a, one), (b, other) in combinations(
         zip(domain.classes, lab, strict=True), 2) if np.linalg.norm(one - other) < ALIKE]
     return [f'domains.{domain.name}.palette: colours that are hardly told apart: '
