@@ -1,13 +1,13 @@
 """The `univseg` command."""
 
 import argparse
-from collections.abc import Callable, Iterable, Sequence
-import difflib
+from collections.abc import Callable, Sequence
 import logging
 import os
 from pathlib import Path
-import re
 import sys
+from typing import NoReturn
+import warnings
 
 from univseg_core.commands import (
     data,
@@ -22,7 +22,7 @@ from univseg_core.commands import (
 )
 from univseg_core.commands.options import add_common, add_loudness
 from univseg_core.commands.output import prepare_streams
-from univseg_core.errors import UnivsegError
+from univseg_core.errors import did_you_mean, UnivsegError
 from univseg_core.training.interrupts import ended_by_signals
 
 EXAMPLES = """examples:
@@ -60,6 +60,22 @@ class Grammar(argparse.ArgumentParser):
     """A grammar that says what may have been meant."""
 
     suggest_on_error = False  # Python 3.14's own suggestions
+    given: Sequence[str] = ()
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def,override]
+        """Parse as any grammar does; remember what was given."""
+        self.given = sys.argv[1:] if args is None else args
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """End with the usage, an error, and what an option that is not known may have meant."""
+        options = [text for text in self._option_string_actions if text.startswith('--')]
+        for text in self.given:
+            name = text.partition('=')[0]
+            if name.startswith('--') and not any(each.startswith(name) for each in options):
+                message += did_you_mean(name, options)
+                break
+        super().error(message)
 
     def _check_value(self, action: argparse.Action, value: object) -> None:
         try:
@@ -69,18 +85,12 @@ class Grammar(argparse.ArgumentParser):
             raise
 
 
-def did_you_mean(text: str, known: Iterable[str]) -> str:
-    """Return a question after what is most like a text, '' where nothing is."""
-    near = difflib.get_close_matches(text.lower(), [*known], 1)
-    return f'; did you mean {near[0]}?' if near else ''
-
-
 class Version(argparse.Action):
     """Prints which univseg this is, and ends the program."""
 
     def __call__(self, parser: argparse.ArgumentParser, *unused: object) -> None:
         from importlib.metadata import version  # where it is asked for: it takes a while
-        print(f'univseg {version("univseg_ros")}')
+        print(f'univseg {version("univseg_ros")}', flush=True)
         parser.exit()
 
 
@@ -116,10 +126,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Return the options; settings (KEY=VALUE) and paths may stand before and after others."""
     options, rest = parser().parse_known_args(arguments)
     if any(text.startswith('-') for text in rest):
-        unknown = next(text for text in rest if text.startswith('-')).partition('=')[0]
-        known = re.findall(r'--[\w-]+', options.grammar.format_usage())
-        options.grammar.error(
-            f'unrecognized arguments: {" ".join(rest)}{did_you_mean(unknown, known)}')
+        options.grammar.given = rest
+        options.grammar.error(f'unrecognized arguments: {" ".join(rest)}')
     if rest and 'paths' in options:
         options.paths += map(Path, rest)
     elif rest and 'overrides' in options and all('=' in text for text in rest):
@@ -134,7 +142,10 @@ def prepare_logging(options: argparse.Namespace, handler: logging.Handler) -> No
     level = logging.WARNING if options.quiet else logging.INFO
     form = '%(asctime)s %(name)s: %(message)s' if options.verbose else '%(message)s'
     logging.basicConfig(level=level, format=form, handlers=[handler])
-    logging.getLogger('lightning_fabric').setLevel(logging.WARNING)
+    for library in ('lightning_fabric', 'torch'):
+        logging.getLogger(library).setLevel(logging.WARNING)
+    # Python's own way shows a line of the library that warns, too.
+    warnings.showwarning = lambda message, *_: log.warning('%s', message)
     if options.verbose:
         logging.getLogger('univseg_core').setLevel(logging.DEBUG)
 
@@ -142,13 +153,11 @@ def prepare_logging(options: argparse.Namespace, handler: logging.Handler) -> No
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status. What the user can mend prints no traceback."""
     prepare_streams()
-    options = parse(arguments)
-    from univseg_core import progress  # not for --help: it takes a while
-
-    prepare_logging(options, progress.LogHandler())
+    options = argparse.Namespace(command='')
     try:
-        with ended_by_signals(), progress.quiet(options.quiet):
-            options.run(options)
+        with ended_by_signals():
+            options = parse(arguments)
+            run(options)
             sys.stdout.flush()
     except KeyboardInterrupt as error:
         return getattr(error, 'status', 130)
@@ -157,6 +166,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 141
     except (UnivsegError, OSError) as error:
         log.debug('what led to it:', exc_info=True)
-        print(f'univseg {options.command}: {error}', file=sys.stderr)
+        print(f'univseg {options.command}'.rstrip() + f': {error}', file=sys.stderr)
         return 1
     return 0
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run the command that the options are of."""
+    from univseg_core import progress  # not for --help: it takes a while
+
+    prepare_logging(options, progress.LogHandler())
+    with progress.quiet(options.quiet):
+        options.run(options)

@@ -1,9 +1,13 @@
 """What all of univseg's own errors have in common, and how much of a thing they quote."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+import difflib
 
 LONGEST_MESSAGE = 10_000
 """Characters of an error's message: what it quotes of a file may be as long as the file."""
+
+ALIKE = 0.7
+"""How alike a name has to be to one that is asked about (difflib's ratio, 0..1)."""
 
 
 class UnivsegError(ValueError):
@@ -21,6 +25,13 @@ class UnivsegError(ValueError):
 def shortened(text: str, length: int = 300) -> str:
     """Return a text, or its beginning and that it goes on where it is longer than `length`."""
     return text if len(text) <= length else f'{text[:length]}… ({len(text)} characters)'
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a question after the known name that is most like another, '' where none is."""
+    names = {each.lower(): each for each in known}
+    near = difflib.get_close_matches(name.lower(), names, 1, ALIKE)
+    return f'; did you mean {names[near[0]]}?' if near else ''
 
 
 def first_few(texts: Sequence[str], most: int = 3) -> str:

@@ -1,5 +1,6 @@
 """The `univseg` command: what it writes and prints, and how it says that something is wrong."""
 
+from argparse import Namespace
 from importlib.metadata import entry_points, version
 import io
 import json
@@ -13,7 +14,8 @@ import numpy as np
 import pytest
 from tiny_worlds import INDOOR, random_image, TRAIN, VALIDATION
 from univseg_core.cli import main
-from univseg_core.commands import labelling, options, training
+from univseg_core.commands import labelling, options, prediction, training
+from univseg_core.commands.output import report
 from univseg_core.inference.segmenter import Segmenter
 from univseg_core.models.model_file import load_model
 from univseg_core.pictures import images
@@ -129,6 +131,9 @@ def test_train_is_told_of_its_processes(monkeypatch, values, write_config, tmp_p
     (['evaluate', 'run', '--protocol', 'papr'], 'did you mean paper?'),
     (['train', 'my.yaml', '--devics', '2'], 'did you mean --devices?'),
     (['train', 'my.yaml', '--devics=2'], 'did you mean --devices?'),
+    (['predict', 'a.png', '--modle', 'runs/b', '--domain', 'yard'], 'did you mean --model?'),
+    (['predict', 'a.png', '--model', 'runs/b', '--domian=yard'], 'did you mean --domain?'),
+    (['--quite', 'info', 'runs/b'], 'did you mean --quiet?'),
 ])
 def test_what_is_mistyped_gets_a_question(capsys, arguments, question):
     with pytest.raises(SystemExit) as stopped:
@@ -143,13 +148,14 @@ def test_what_is_like_nothing_gets_none(capsys):
     assert 'did you mean' not in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('command', ['rank', 'prelabel'])
+@pytest.mark.parametrize('command', ['rank', 'prelabel', 'predict'])
 @pytest.mark.parametrize('arguments', [
     ['frames', '--model', 'a.univseg'], ['--model', 'a.univseg', 'frames'],
     ['a.univseg', 'frames'], ['a.univseg', '--out', 'x', 'frames']])
 def test_a_model_is_named_by_an_option_or_before_the_frames(monkeypatch, command, arguments):
     seen = []
-    monkeypatch.setattr(labelling, f'_{command}', seen.append)
+    module = prediction if command == 'predict' else labelling
+    monkeypatch.setattr(module, f'_{command}', seen.append)
     assert main([command, '--domain', 'yard', '--out', 'x', *arguments]) == 0
     assert options.model_and_frames(seen[0]) == (Path('a.univseg'), Path('frames'))
 
@@ -158,6 +164,7 @@ def test_a_model_is_named_by_an_option_or_before_the_frames(monkeypatch, command
     ['rank', 'frames', '--domain', 'yard'],
     ['rank', 'a', 'b', 'c', '--domain', 'yard'],
     ['rank', 'a', 'b', '--model', 'c', '--domain', 'yard'],
+    ['predict', 'a.png', '--domain', 'yard'], ['figure', 'tsne'], ['figure', 'panels'],
     ['evaluate'], ['evaluate', 'run', '--model', 'a'], ['info'], ['info', 'a', '--model', 'b'],
 ])
 def test_a_model_is_named_once(capsys, arguments):
@@ -197,13 +204,39 @@ def test_the_package_runs_as_a_module():
     assert result.stdout.startswith('usage: univseg train')
 
 
-def test_a_reader_that_stops_reading_gets_no_traceback(monkeypatch, capsys):
+@pytest.mark.parametrize('arguments', [['config', 'explain'], ['--version']])
+def test_a_reader_that_stops_reading_gets_no_traceback(monkeypatch, capsys, arguments):
     reading, writing = os.pipe()
     os.close(reading)
     with open(writing, 'w') as pipe:  # noqa: PTH123 - of a descriptor
         monkeypatch.setattr(sys, 'stdout', pipe)
-        assert main(['config', 'explain']) == 141
+        assert main(arguments) == 141
     assert capsys.readouterr().err == ''
+
+
+@pytest.mark.parametrize('closed', ['stdout', 'stderr'])
+@pytest.mark.parametrize('arguments', [['config', 'explain', 'training.steps', '--json'],
+                                       ['info', 'none']])
+def test_a_stream_that_is_closed_leads_nowhere(monkeypatch, capsys, closed, arguments):
+    """Not into the other one, as Python has it: `2>&-` is no part of the JSON."""
+    monkeypatch.setattr(sys, closed, None)
+    status = main(arguments)
+    assert status == (arguments[0] == 'info')
+    other = capsys.readouterr()
+    if closed == 'stderr' and not status:
+        assert len(json.loads(other.out)) == 1
+    elif closed == 'stderr':
+        assert other.out == ''
+    else:
+        assert other.out == ''
+        assert bool(other.err) == status
+
+
+def test_json_has_no_word_for_what_is_no_number(capsys):
+    values = {'a': [float('nan'), {'b': float('inf')}, 1.5, True, None], 'c': (-float('inf'), 'x')}
+    report(Namespace(json=True), values, None)
+    assert json.loads(capsys.readouterr().out) == {'a': [None, {'b': None}, 1.5, True, None],
+                                                   'c': [None, 'x']}
 
 
 def test_train_refuses_another_runs_folder(finished_run, values, write_config, capsys):
@@ -274,6 +307,15 @@ def test_predict_skips_and_counts_what_it_cannot_read(worlds, finished_run, tmp_
     assert len(told['images']) == VALIDATION - 1
 
 
+def test_predict_does_not_write_among_the_images(worlds, model, tmp_path, capsys):
+    folder = tmp_path / 'images'
+    shutil.copytree(worlds / 'indoor' / 'validation' / 'image', folder)
+    for out in (folder, folder / '..' / 'images'):
+        assert_fails(capsys, ['predict', folder, '--model', model, '--domain', 'indoor', '--out',
+                              out], 'the images are here')
+    assert len(list(folder.iterdir())) == VALIDATION
+
+
 def test_predict_of_images_none_of_which_can_be_read_fails(model, tmp_path, capsys):
     (tmp_path / 'a.png').write_bytes(b'')
     assert main(['predict', str(tmp_path), '--model', str(model), '--domain', 'indoor']) == 1
@@ -334,6 +376,12 @@ def test_baselines_prints_a_row_for_each_domain(values, write_config, capsys):
     assert [row[0] for row in rows] == ['domain', '---', 'outdoor', 'indoor']
     for _, prior, forest in rows[2:]:
         assert 0 < float(prior) < float(forest) <= 100
+    assert main(['baselines', str(write_config(values)), 'domains.outdoor.labelled=2', '--json',
+                 '--quiet']) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [[name, *(f'{100 * told[name][key]["miou"]:.1f}' for key in (
+        'location_prior', 'random_forest'))] for name in told] == rows[2:]
+    assert list(told['indoor']['location_prior']['iou']) == ['wall', 'lamp']
 
 
 @pytest.mark.parametrize(('arguments', 'messages'), [
@@ -374,6 +422,35 @@ def test_settings_that_are_wrong_are_all_named(capsys, values, write_config):
     assert error.startswith('univseg train: ')
     assert 'training.step: unknown key; did you mean steps?' in error
     assert 'model.width: ' in error
+
+
+@pytest.mark.parametrize(('arguments', 'question'), [
+    (['predict', 'a.png', '--model', '{model}', '--domain', 'Indor'], 'indoor'),
+    (['import-labels', 'a', '--frames', 'b', '--model', '{model}', '--domain', 'outdor', '--out',
+      'c'], 'outdoor'),
+    (['rank', '{images}', '--model', '{model}', '--domain', 'indoor', '--labelled', '{twin}'],
+     'indoors'),
+    (['train', 'scnes'], 'scenes'), (['train', 'train/scnes.yaml'], 'train/scenes.yaml'),
+    (['train', '{config}l'], '{config}'), (['experiment', 'tabel2'], 'table2'),
+    (['experiment', 'table2', '--only', 'univ_baisc'], 'univ_basic'),
+    (['train', '{config}', 'training.optimizer=adam'], 'adamw'),
+    (['train', '{config}', 'model.encoder=drn_d_2'], 'drn_d_22'),
+    (['figure', 'tsne', '{run}', '--classes', 'Lmap'], 'lamp'),
+    (['figure', 'cost', '{costs}', '--variants', 'univ_bsic'], 'univ_basic'),
+])
+def test_a_name_that_is_mistyped_gets_a_question(capsys, tmp_path, values, write_config, worlds,
+                                                 finished_run, arguments, question):
+    twin = tmp_path / 'twin'
+    twin.mkdir()
+    (twin / 'splits.json').write_text('{"indoors": {"labelled": {"images": []}}}')
+    costs = tmp_path / 'a_runs.csv'
+    costs.write_text('labelled,seed,variant,domain,seconds,miou/indoor\n'
+                     '2,0,univ_basic,,9,0.5\n')
+    places = {'model': finished_run[0] / 'model.univseg', 'run': finished_run[0], 'twin': twin,
+              'config': write_config(values), 'costs': costs,
+              'images': worlds / 'indoor' / 'validation' / 'image'}
+    assert main([argument.format(**places) for argument in arguments]) == 1
+    assert f'; did you mean {question.format(**places)}?' in capsys.readouterr().err
 
 
 @pytest.fixture

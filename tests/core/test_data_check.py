@@ -11,11 +11,12 @@ import numpy as np
 from PIL import Image
 import pytest
 import tiny_worlds
-from univseg_core.batches.check import as_text, check_data
+from univseg_core.batches.check import alike_colours, as_text, check_data
 from univseg_core.batches.dataset import load_data, load_validation
 from univseg_core.batches.overlaps import look_of, overlaps
 from univseg_core.cli import main
 from univseg_core.datasets.folders import Sample
+from univseg_core.domains import Domain
 from univseg_core.pictures.images import read_label, write_png
 from univseg_core.pictures.palette_png import write_palette_png
 from univseg_core.settings.config import load_config
@@ -88,6 +89,14 @@ def test_a_class_that_no_labelled_image_shows_is_a_warning(root, path):
     assert not result.problems
     assert 'domains.street: no labelled image shows Pedestrian, Bicyclist' in result.warnings
     assert [warning for warning in result.warnings if 'published with 367' in warning]
+
+
+def test_colours_that_are_hardly_told_apart_are_a_warning():
+    """(100, 100, 100) and (104, 104, 104): L* of 42.4 and 44.0; a* and b* are 0."""
+    grey, colours = (100, 100, 100), ((104, 104, 104), (200, 0, 0), (200, 30, 30))
+    assert alike_colours(Domain.create('yard', ['a', 'b', 'c', 'd'], [grey, *colours])) == [
+        'domains.yard.palette: colours that are hardly told apart: a and b']
+    assert alike_colours(Domain.create('yard', [f'class {i}' for i in range(40)])) == []
 
 
 def test_labels_that_are_all_void_are_a_problem(root, path):

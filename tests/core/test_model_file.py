@@ -90,7 +90,7 @@ def test_a_card_without_figures_comes_back(tmp_path):
 
 def test_a_missing_file_is_named(tmp_path):
     assert_refused(tmp_path / 'none.univseg', 'no such model file')
-    assert_refused(tmp_path, 'no such model file')
+    assert_refused(tmp_path, 'a folder; expected a model file')
 
 
 @pytest.mark.parametrize('keep', [1, 7, 8, 100, 0.3, 0.7, -1])

@@ -1,6 +1,7 @@
 """What all figures share: files, legends, texts that keep apart, runs and their names."""
 
 import re
+from xml.etree import ElementTree
 
 from figure_runs import write_run
 import numpy as np
@@ -33,6 +34,17 @@ def test_a_figure_is_a_png_and_an_svg_with_text(tmp_path):
     svg = paths[1].read_text()
     assert '<text' in svg
     assert 'road and floor' in svg
+
+
+@pytest.mark.parametrize('name', ['$x$ a_b', r'\frac{$', '$', 'a$b^', '<b>&'])
+def test_names_are_drawn_as_they_are(tmp_path, name):
+    """Not as formulae."""
+    figure = new_figure(4, 1)
+    domain = Domain.create('yard', [name, f'{name}{name}'])
+    add_legend(figure, '', swatches(domain, [0, 1]), 0.1)
+    svg = ElementTree.fromstring(write_figure(figure, tmp_path / 'a')[1].read_text())
+    assert [text.text for text in svg.iter('{http://www.w3.org/2000/svg}text')
+            ] == [*domain.classes]
 
 
 def test_the_same_figure_gives_the_same_bytes(tmp_path):

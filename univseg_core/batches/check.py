@@ -4,8 +4,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import combinations
 from typing import Any
 
+import cv2
 import numpy as np
 from univseg_core.batches.dataset import black_and_white, is_black_and_white
 from univseg_core.batches.inspection import inspect, remarks, Seen
@@ -22,11 +24,15 @@ from univseg_core.batches.parts import (
 from univseg_core.batches.splits import choose_labelled
 from univseg_core.datasets.folders import DataError, Sample
 from univseg_core.domains import Domain, IGNORE_INDEX
+from univseg_core.errors import first_few
 from univseg_core.machine.resources import in_threads
 from univseg_core.settings.config import DomainSection, RunConfig
 
 PARTS = ('labelled', 'unlabelled', 'validation')
 SIZES_SHOWN = 4
+
+ALIKE = 5.0
+"""A distance in CIELAB below which two colours are hardly told apart."""
 
 
 @dataclass
@@ -118,11 +124,22 @@ def _check_domain(config: RunConfig, name: str, section: DomainSection,
             for part, samples in zip(PARTS, (labelled, unlabelled, validation), strict=True)}
     for part, each in seen.items():
         check.warnings += remarks(part, each, domain)
+    check.warnings += alike_colours(check.domain)
     check.warnings += overlaps(name, *([one.look for one in each] for each in (
         [*seen['labelled'], *seen['unlabelled']], seen['validation'])))
     for part in ('labelled', 'validation'):
         _judge(check, part, [one.sample for one in seen[part]])
     return check
+
+
+def alike_colours(domain: Domain) -> list[str]:
+    """Return a warning where eyes can hardly tell the masks of two classes apart, or none."""
+    colours = np.array([domain.palette], np.float32) / 255
+    lab = cv2.cvtColor(colours, cv2.COLOR_RGB2LAB)[0]
+    alike = [f'{a} and {b}' for (a, one), (b, other) in combinations(
+        zip(domain.classes, lab, strict=True), 2) if np.linalg.norm(one - other) < ALIKE]
+    return [f'domains.{domain.name}.palette: colours that are hardly told apart: '
+            f'{first_few(alike)}'] if alike else []
 
 
 def _judge(check: DomainCheck, part: str, samples: Sequence[Sample]) -> None:

@@ -5,10 +5,14 @@ from collections.abc import Sequence
 from itertools import combinations
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from univseg_core.commands.options import add_device, Command, whole
 from univseg_core.commands.output import report
 from univseg_core.errors import UnivsegError
+
+if TYPE_CHECKING:
+    from univseg_core.measuring.finished_runs import FinishedRun
 
 EXAMPLES = {
     'tsne': """\
@@ -83,8 +87,10 @@ def _examples(*kinds: str) -> str:
 
 
 def _add_runs(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument('runs', nargs='+', type=Path, metavar='RUN',
-                     help='the folder of a finished run, or a model file')
+    sub.add_argument('runs', nargs='*', type=Path, metavar='RUN',
+                     help='the folder of a finished run, or a model file; or named with --model')
+    sub.add_argument('--model', nargs='+', action='extend', default=[], type=Path, metavar='MODEL',
+                     help='the same, named as in other commands')
     sub.add_argument('--config', metavar='FILE',
                      help='the configuration that names the validation images (default: each run '
                           "folder's own)")
@@ -97,11 +103,19 @@ def _add_out(sub: argparse.ArgumentParser) -> None:
                      help='folder for the files, PNG and SVG (default: figures)')
 
 
-def _tsne(options: argparse.Namespace) -> None:
+def _load_runs(options: argparse.Namespace) -> 'list[FinishedRun]':
     from univseg_core.measuring.finished_runs import load_runs
+
+    runs = [*options.runs, *options.model]
+    if not runs:
+        options.grammar.error('expected a RUN, or --model')
+    return load_runs(runs, options.config, options.device)
+
+
+def _tsne(options: argparse.Namespace) -> None:
     from univseg_core.reporting.plots.tsne import draw_tsne
 
-    runs = load_runs(options.runs, options.config, options.device)
+    runs = _load_runs(options)
     name = 'tsne' if options.space == 'features' else 'tsne_embedding'
     _report(options, draw_tsne(runs, options.out / name, space=options.space,
                                per_class=options.pixels, names=options.classes,
@@ -109,10 +123,9 @@ def _tsne(options: argparse.Namespace) -> None:
 
 
 def _panels(options: argparse.Namespace) -> None:
-    from univseg_core.measuring.finished_runs import load_runs
     from univseg_core.reporting.plots.comparison import draw_comparison
 
-    runs = load_runs(options.runs, options.config, options.device)
+    runs = _load_runs(options)
     _report(options, draw_comparison(runs, options.out / 'panels', count=options.count,
                                      names=options.images))
 
@@ -126,13 +139,12 @@ def _curves(options: argparse.Namespace) -> None:
 def _correspondences(options: argparse.Namespace) -> None:
     from univseg_core.files import write_text
     from univseg_core.measuring.correspondences import measure_correspondences
-    from univseg_core.measuring.finished_runs import load_runs
     from univseg_core.reporting.correspondence_report import as_csv, as_dict, as_markdown
     from univseg_core.reporting.plots.correspondences import draw_correspondence
     from univseg_core.reporting.plots.drawing import FigureError
 
     paths = []
-    for run in load_runs(options.runs, options.config, options.device):
+    for run in _load_runs(options):
         try:
             results = measure_correspondences(run.segmenter, run.samples)
         except UnivsegError as error:

@@ -18,7 +18,7 @@ from univseg_core.commands.options import (
     whole,
 )
 from univseg_core.commands.output import report
-from univseg_core.errors import UnivsegError
+from univseg_core.errors import did_you_mean, UnivsegError
 
 if TYPE_CHECKING:
     from univseg_core.domains import Domain
@@ -158,6 +158,9 @@ def _labelled(path: Path, domain: str) -> list[Path]:
         from univseg_core.labelling.labelled_images import labelled_images
 
         return labelled_images(path, domain)
+    if any((path / name).is_file() for name in ('validation.csv', 'checkpoint.safetensors')):
+        raise UnivsegError(f'{path}: a training without splits.json; expected a run folder, or a '
+                           'folder of labelled images')
     return frames_of(path)
 
 
@@ -238,5 +241,5 @@ def _domain(options: argparse.Namespace) -> 'Domain':
         domains = {name: config.domain(name) for name in config.domains}
     if options.domain not in domains:
         raise DomainError(f'{source}: unknown domain {options.domain!r}; there are '
-                          f'{", ".join(domains)}')
+                          f'{", ".join(domains)}{did_you_mean(options.domain, domains)}')
     return domains[options.domain]

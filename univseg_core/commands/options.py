@@ -28,17 +28,17 @@ def add_loudness(sub: argparse.ArgumentParser, unless_given: object = False) -> 
                      help='say more on the way: when, from where, and what led to an error')
 
 
-def add_model(sub: argparse.ArgumentParser, *, required: bool = False) -> None:
+def add_model(sub: argparse.ArgumentParser) -> None:
     """Add the model that a command uses, which all commands name alike."""
-    sub.add_argument('--model', type=Path, metavar='MODEL', required=required,
+    sub.add_argument('--model', type=Path, metavar='MODEL',
                      help='a model file (NAME.univseg), or the folder of a finished run')
 
 
-def add_model_and_frames(sub: argparse.ArgumentParser) -> None:
-    """Add a model, and the frames that it is to look at."""
-    sub.add_argument('paths', nargs='+', type=Path, metavar='FRAMES',
-                     help='a folder of images (where --model is not given, the model comes '
-                          'before it)')
+def add_model_and_frames(sub: argparse.ArgumentParser, metavar: str = 'FRAMES',
+                         text: str = 'a folder of images') -> None:
+    """Add a model, and the frames that it is to look at, which `text` describes."""
+    sub.add_argument('paths', nargs='+', type=Path, metavar=metavar,
+                     help=f'{text} (where --model is not given, the model comes before it)')
     add_model(sub)
 
 
@@ -46,7 +46,7 @@ def model_and_frames(options: argparse.Namespace) -> tuple[Path, Path]:
     """Return what `add_model_and_frames` has read; end with the usage where one is missing."""
     paths = [*filter(None, [options.model]), *options.paths]
     if len(paths) != 2:
-        options.grammar.error('expected one folder of images, and --model')
+        options.grammar.error('expected --model, and one thing that it is to look at')
     return model_file(paths[0]), paths[1]
 
 

@@ -3,6 +3,9 @@
 import argparse
 import codecs
 import json
+import math
+import os
+from pathlib import Path
 import sys
 from typing import Any
 import unicodedata
@@ -18,7 +21,17 @@ SPELT_OUT = 'univseg_spelt_out'
 
 
 def prepare_streams() -> None:
-    """Let standard output and error spell out what their encoding has not, and raise nothing."""
+    """
+    Let standard output and error spell out what their encoding has not, and raise nothing.
+
+    One that is closed (`>&-`) leads nowhere: Python would print on the other one in its place, and
+    a file that is opened later would have its number.
+    """
+    for name in ('stdin', 'stdout', 'stderr'):
+        if getattr(sys, name) is None:
+            file = Path(os.devnull).open(  # noqa: SIM115 - as long as the process lasts
+                'r' if name == 'stdin' else 'w')
+            setattr(sys, name, file)
     codecs.register_error(SPELT_OUT, _spelt_out)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, 'reconfigure'):  # others are a program's own
@@ -53,12 +66,23 @@ def report(options: argparse.Namespace, values: Any, text: str | None) -> None:
     """
     Print what a command has to report: `values` with --json, otherwise `text` unless it is None.
 
-    `values` are of plain types. JSON loses no character, whatever the terminal's encoding.
+    `values` are of plain types. JSON loses no character, whatever the terminal's encoding; what is
+    no finite number, for which it has no word, is null.
     """
     if options.json:
+        values = _finite(values)
         print(json.dumps(values, indent=1, ensure_ascii=not _is_plain(values)))
     elif text is not None:
         print(text)
+
+
+def _finite(values: Any) -> Any:
+    """Return plain values with None in the place of NaN and the infinities."""
+    if isinstance(values, dict):
+        return {key: _finite(value) for key, value in values.items()}
+    if isinstance(values, list | tuple):
+        return [_finite(value) for value in values]
+    return None if isinstance(values, float) and not math.isfinite(values) else values
 
 
 def _is_plain(values: Any) -> bool:

@@ -3,8 +3,14 @@
 import argparse
 from pathlib import Path
 
-from univseg_core.commands.options import add_device, add_model, Command, model_file
+from univseg_core.commands.options import (
+    add_device,
+    add_model_and_frames,
+    Command,
+    model_and_frames,
+)
 from univseg_core.commands.output import report
+from univseg_core.errors import UnivsegError
 
 PREDICT_EXAMPLES = """examples:
   univseg predict photo.jpg --model yard.univseg --domain outdoor
@@ -16,9 +22,8 @@ PREDICT_EXAMPLES = """examples:
 def add_to(command: Command) -> None:
     """Add the command to the command line's grammar."""
     sub = command('predict', _predict, 'write the masks and overlays of images', PREDICT_EXAMPLES)
-    sub.add_argument('images', type=Path, help='an image, or a folder of images, of which those '
-                                                   'that cannot be read are skipped and counted')
-    add_model(sub, required=True)
+    add_model_and_frames(sub, 'IMAGES', 'an image, or a folder of images, of which those that '
+                         'cannot be read are skipped and counted')
     of = sub.add_mutually_exclusive_group(required=True)
     of.add_argument('--domain', metavar='NAME', help='the domain whose head labels the pixels')
     of.add_argument('--label-space', metavar='NAME',
@@ -36,16 +41,20 @@ def _predict(options: argparse.Namespace) -> None:
     from univseg_core.pictures.images import read_image, write_png
     from univseg_core.pictures.overlay import overlay, with_legend
 
-    segmenter = Segmenter.load(model_file(options.model), device=options.device)
+    model, source = model_and_frames(options)
+    segmenter = Segmenter.load(model, device=options.device)
     name = options.domain or options.label_space
     segmenter.check_domains([name])
     domain = segmenter.domains[name]
     paths: list[Path] = []
-    if options.images.is_dir():
-        paths = frames_of(options.images)
+    if source.is_dir():
+        if source.resolve() == options.out.resolve():
+            raise UnivsegError(f'{options.out}: the images are here; expected another --out: the '
+                               'next time, masks would be taken for images')
+        paths = frames_of(source)
         images = readable_images(paths, 'predict')
     else:
-        images = iter([(options.images, read_image(options.images))])
+        images = iter([(source, read_image(source))])
     done: list[str] = []
     for path, image in images:
         encoded = segmenter.encode(image)

@@ -20,7 +20,7 @@ from univseg_core.datasets.frame_choice import (
 )
 from univseg_core.datasets.frame_files import Writer
 from univseg_core.datasets.manifest import KEPT, Manifest, Row
-from univseg_core.errors import UnivsegError
+from univseg_core.errors import did_you_mean, UnivsegError
 from univseg_core.files import write_text
 from univseg_core.pictures.video import refusal, video_format, video_topics
 from univseg_core.progress import progress_bar
@@ -131,7 +131,8 @@ def _chosen_topics(bag: Bag, topics: Sequence[str], report: Report) -> list[str]
         return images
     for topic in dict.fromkeys(topics):
         if topic not in types:
-            report.problems.append(f'{bag.path}: has no topic {topic}; {listed}')
+            report.problems.append(f'{bag.path}: has no topic {topic}; {listed}'
+                                   f'{did_you_mean(topic, images)}')
         elif topic not in images:
             report.problems.append(f'{bag.path}: {topic} is of type {types[topic]}; {listed}')
     return [topic for topic in dict.fromkeys(topics) if topic in images]

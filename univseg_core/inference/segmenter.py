@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from univseg_core.domains import Domain, DomainError, IGNORE_INDEX
-from univseg_core.errors import UnivsegError
+from univseg_core.errors import did_you_mean, UnivsegError
 from univseg_core.inference.backends import build_backend
 from univseg_core.inference.full_resolution import top_classes
 from univseg_core.models.model_file import load_model, ModelCard
@@ -143,7 +143,8 @@ class Segmenter:
         for name in names:
             if name not in self.domains:
                 raise DomainError(
-                    f'unknown domain {name!r}; this model has {", ".join(self.domains)}')
+                    f'unknown domain {name!r}; this model has {", ".join(self.domains)}'
+                    f'{did_you_mean(name, self.domains)}')
 
     @torch.inference_mode()
     def encode(self, image: np.ndarray) -> Encoded:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from univseg_core.batches.parts import samples_of
 from univseg_core.datasets.folders import DataError
-from univseg_core.errors import first_few
+from univseg_core.errors import did_you_mean, first_few
 from univseg_core.settings.config import load_config
 
 SPLITS = 'splits.json'
@@ -25,7 +25,8 @@ def labelled_images(run: Path, domain: str) -> list[Path]:
     except (LookupError, TypeError, ValueError) as error:
         raise DataError(f'{path}: damaged: expected the images of the run, by domain') from error
     if names is None:
-        raise DataError(f'{path}: the run has no domain {domain!r}, but {", ".join(splits)}')
+        raise DataError(f'{path}: the run has no domain {domain!r}, but {", ".join(splits)}'
+                        f'{did_you_mean(domain, splits)}')
     section = load_config(str(run / 'config.yaml')).domains[domain]
     files = {sample.name: sample.image for sample in samples_of(domain, section, 'train')}
     if gone := [name for name in names if name not in files]:

@@ -12,6 +12,7 @@ from functools import partial
 
 import torch
 from torch import nn
+from univseg_core.errors import did_you_mean
 from univseg_core.models.dense_encoder import DenseEncoder
 from univseg_core.models.drn import DRN, drn_channels, DRN_SPECS
 from univseg_core.models.light import light_channels, LightEncoder
@@ -68,7 +69,7 @@ def encoder_of(name: str) -> Encoder:
         spec_of(name)  # whether timm has it
         return _of_timm(name)
     raise ValueError(f'encoder {name!r}: expected one of {", ".join(ENCODERS)}, or {PREFIX}NAME '
-                     'for any network of timm')
+                     f'for any network of timm{did_you_mean(name, ENCODERS)}')
 
 
 def encoder_channels(name: str, width: float = 1.0) -> int:

@@ -94,6 +94,9 @@ def load_model(path: Path | str) -> tuple[UniversalSegmenter, ModelCard]:
     without a checksum, as they were made once, that damage in it could not be told.
     """
     path = Path(path)
+    if path.is_dir():
+        raise ModelFileError(f'{path}: a folder; expected a model file, as a finished run has '
+                             f'{path / "model.univseg"}')
     if not path.is_file():
         raise ModelFileError(f'{path}: no such model file')
     try:

@@ -30,6 +30,9 @@ LOCK = '.experiment.lock'
 RUNS_SAVE = 3600
 """Seconds within which the runs, which have limits of their own, surely have ended."""
 
+STDERR = 2
+"""The number of standard error, which a child process can be given."""
+
 POLL_SECONDS = 0.2
 LAST_LINES = 8
 
@@ -97,18 +100,21 @@ def _start(run: Run, to_file: bool, devices: int | None,
         arguments += ['--devices', str(devices)]
     if is_quiet() and not to_file:
         arguments.append('--quiet')
-    assert sys.__stderr__ is not None  # progress has been told there
-    output: IO | int = sys.__stderr__.fileno()  # standard output is the table's
+    if log.isEnabledFor(logging.DEBUG):
+        arguments.append('--verbose')
+    results: IO | int = subprocess.DEVNULL if is_quiet() else STDERR  # stdout is the table's
+    notes: IO | int = STDERR
     environment = dict(os.environ)
     with ExitStack() as stack:
         if to_file:
             environment.setdefault('OMP_NUM_THREADS', '1')
             run.folder.mkdir(parents=True, exist_ok=True)
-            output = stack.enter_context((run.folder / OUTPUT).open('a', encoding='utf-8'))
-            print(f'--- {time.strftime("%Y-%m-%d %H:%M:%S")}', file=output, flush=True)
+            file = stack.enter_context((run.folder / OUTPUT).open('a', encoding='utf-8'))
+            print(f'--- {time.strftime("%Y-%m-%d %H:%M:%S")}', file=file, flush=True)
+            results = notes = file
         # In a session of its own: a terminal's Ctrl-C reaches it through us alone, and once.
-        return subprocess.Popen(arguments, env=environment, stdout=output, start_new_session=True,
-                                stderr=subprocess.STDOUT)
+        return subprocess.Popen(arguments, env=environment, stdout=results, stderr=notes,
+                                start_new_session=True)
 
 
 def _check(run: Run, process: subprocess.Popen, to_file: bool) -> None:

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from univseg_core.batches.dataset import load_data
-from univseg_core.errors import UnivsegError
+from univseg_core.errors import did_you_mean, UnivsegError
 from univseg_core.reporting.description import describe
 from univseg_core.research.settings import Experiment, Labelled, merged
 from univseg_core.research.variants import SUPERVISED_ONLY, Variant, VARIANTS
@@ -81,7 +81,8 @@ def plan(experiment: Experiment, root: Path, only: Sequence[str] = (), *,
     section = experiment.section
     if unknown := [name for name in only if name not in section.variants]:
         raise ExperimentError(f'{experiment.source}: has no variant {unknown[0]}; it has '
-                              f'{", ".join(section.variants)}')
+                              f'{", ".join(section.variants)}'
+                              f'{did_you_mean(unknown[0], section.variants)}')
     asked = [VARIANTS[name] for name in only or section.variants]
     variants = [variant for variant in VARIANTS.values() if variant in asked or (
         variant is SUPERVISED_ONLY and any(other.supervised_only for other in asked))]

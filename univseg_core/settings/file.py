@@ -6,16 +6,16 @@ Reading, changes from the command line, and what is wrong in a user's words.
 
 from collections.abc import Sequence
 from contextlib import suppress
-import difflib
 from importlib import resources
 from itertools import islice
 from pathlib import Path
+import re
 import reprlib
 from typing import Any, get_args, get_origin, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
-from univseg_core.errors import shortened, UnivsegError
+from univseg_core.errors import did_you_mean, shortened, UnivsegError
 from univseg_core.files.yaml_text import parse_yaml, read_yaml, YamlError
 
 SHIPPED = resources.files('univseg_core') / 'config_files'
@@ -55,8 +55,12 @@ def read_settings(source: Path | str, kind: str) -> tuple[Path, dict[str, Any]]:
                 break
     else:
         names = sorted(f'{kind}/{file.name}' for file in shipped.iterdir())
+        beside: list[str] = []
+        with suppress(OSError, ValueError):
+            beside = [str(path) for path in Path(source).parent.glob('*.y*ml')]
+        near = did_you_mean(str(source), [*beside, *names, *(Path(name).stem for name in names)])
         raise ConfigError(f'{source}: no such file; configurations that ship: '
-                          f'{", ".join(names)}')
+                          f'{", ".join(names)}{near}')
     path = Path(str(path))  # a resource's, too
     try:
         values = read_yaml(path)
@@ -106,15 +110,18 @@ def _explain(problem: ErrorDetails, model: type[Section]) -> str:
     key = '.'.join(str(part) for part in problem['loc'])
     if problem['type'] == 'extra_forbidden':
         valid = _valid_keys(problem['loc'][:-1], model)
-        close = difflib.get_close_matches(str(problem['loc'][-1]), valid, n=1)
-        hint = f'; did you mean {close[0]}?' if close else ''
+        hint = did_you_mean(str(problem['loc'][-1]), valid)
         return f'{key}: unknown key{hint} (valid keys: {", ".join(valid)})'
     if problem['type'] == 'missing':
         return f'{key}: this key is missing'
     if problem['type'] == 'value_error':
         # Those of the whole configuration name their key themselves.
         return ': '.join(filter(None, [key, str(problem['ctx']['error'])]))
-    return f'{key}: {problem["msg"]}, got {_quoted.repr(problem["input"])}'
+    hint = ''
+    if problem['type'] == 'literal_error':
+        choices = re.findall("'(.*?)'", problem['ctx']['expected'])
+        hint = did_you_mean(str(problem['input']), choices)
+    return f'{key}: {problem["msg"]}, got {_quoted.repr(problem["input"])}{hint}'
 
 
 def _valid_keys(location: Sequence[str | int], model: type[Section]) -> list[str]:

@@ -12,6 +12,7 @@ from plans import calls, planned
 import pytest
 from univseg_core.cli import main
 from univseg_core.models.model_file import load_model
+from univseg_core.progress import quiet
 from univseg_core.research import execution
 from univseg_core.research.execution import execute
 from univseg_core.research.plan import check_settings, ExperimentError, listing
@@ -46,6 +47,14 @@ def test_the_configuration_of_a_run_is_written_beside_its_folder(write, root, fa
         path = root / 'n2' / 'seed0' / f'{name}.yaml'
         assert yaml.safe_load(path.read_text()) == run.config
         assert load_config(path).model_dump(mode='json') == run.config  # as training will have it
+
+
+def test_of_a_quiet_experiment_a_run_says_its_errors_alone(write, root, fake, capfd, tmp_path):
+    with quiet():
+        execute(planned(write(variants=['univ_basic']), root),
+                command=fake('print("an error", file=sys.stderr)'))
+    assert capfd.readouterr() == ('', 'an error\n')
+    assert '--quiet' in calls(tmp_path)[0]
 
 
 def test_several_at_a_time(write, root, fake, tmp_path, capfd):

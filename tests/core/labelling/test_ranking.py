@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -317,6 +318,11 @@ def test_the_labelled_images_of_a_run_are_not_chosen_again(model, values, tmp_pa
     (run / 'splits.json').write_text('{"outdoor": []}')
     with pytest.raises(DataError, match='damaged'):
         labelled_images(run, 'outdoor')
+    (run / 'splits.json').unlink()  # as in RUN/supervised/DOMAIN, whose pictures are no images
+    (run / 'validation.csv').touch()
+    shutil.copy(labelled[0], run / 'outdoor.png')
+    assert main([*command, str(run)]) == 1
+    assert 'a training without splits.json' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(('text', 'message'), [

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from univseg_core.domains import Domain, IGNORE_INDEX
+from univseg_core.errors import did_you_mean
 from univseg_core.measuring.finished_runs import FinishedRun
 from univseg_core.method.pixel_statistics import class_shares
 from univseg_core.pictures.images import read_image, resize_label
@@ -101,7 +102,9 @@ def named_classes(domains: Mapping[str, Domain], names: Sequence[str]) -> dict[s
         if not any(name in domain.classes for domain in domains.values()):
             known = '; '.join(f'{each.name}: {", ".join(each.classes)}'
                               for each in domains.values())
-            raise FigureError(f'no domain has a class {name!r}; they have {known}')
+            raise FigureError(f'no domain has a class {name!r}; they have {known}'
+                              + did_you_mean(name, [each for domain in domains.values()
+                                                    for each in domain.classes]))
     found = {key: sorted(domain.classes.index(name) for name in set(names) & set(domain.classes))
              for key, domain in domains.items()}
     return {key: classes for key, classes in found.items() if classes}

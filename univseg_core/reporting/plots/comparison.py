@@ -16,6 +16,7 @@ from univseg_core.reporting.plots.drawing import (
     add_legend,
     FigureError,
     INK,
+    literal,
     MARGIN,
     new_figure,
     swatch,
@@ -133,7 +134,7 @@ def _figure(sections: Sequence[Section]) -> 'Figure':
                          for i, picture in enumerate(row)]
             y += height + GAP
         for i, title in enumerate(section.titles):
-            write(MARGIN + i * (COLUMN + GAP), y + 0.04, title)
+            write(MARGIN + i * (COLUMN + GAP), y + 0.04, literal(title))
         write(MARGIN, y + TITLE, section.domain.name, 'bold')
         y += TITLE + HEADING
     figure.set_size_inches(width, y)

@@ -9,6 +9,7 @@ from univseg_core.measuring.correspondences import Correspondence
 from univseg_core.reporting.plots.drawing import (
     EDGE,
     INK,
+    literal,
     MARGIN,
     new_figure,
     palette,
@@ -55,8 +56,8 @@ def draw_correspondence(there: Correspondence, back: Correspondence, path: Path,
     heights = [max(sizes[0][1], sizes[1][1]), max(sizes[2][1], sizes[3][1])]
     width, height = 2 * half + 2 * MARGIN, sum(heights) + 0.35 + 2 * MARGIN
     figure.set_size_inches(width, height)
-    figure.text(MARGIN / width, 1 - MARGIN / height, f'{title}: classes of {rows.name} and '
-                f'{columns.name} (framed: the largest of a row; grey: absent)', va='top',
+    figure.text(MARGIN / width, 1 - MARGIN / height, f'{literal(title)}: classes of {rows.name} '
+                f'and {columns.name} (framed: the largest of a row; grey: absent)', va='top',
                 fontsize=11, color=INK)
     for i, (heading, r, c, values) in enumerate(maps):
         left = MARGIN + (i % 2) * half + label[r.name]
@@ -71,7 +72,7 @@ def draw_correspondence(there: Correspondence, back: Correspondence, path: Path,
 
 def _text_width(figure: 'Figure', text: str) -> float:
     """Return the width of a class name in inches."""
-    drawn = figure.text(0, 0, text, fontsize=9)
+    drawn = figure.text(0, 0, literal(text), fontsize=9)
     width = drawn.get_window_extent().width / figure.dpi
     drawn.remove()
     return width
@@ -102,8 +103,9 @@ def _heat_map(axis: 'Axes', rows: Domain, columns: Domain, values: np.ndarray, *
         if framed and not np.isnan(row).all():
             axis.add_patch(Rectangle((np.nanargmax(row) - 0.47, i - 0.47), 0.94, 0.94,
                                      fill=False, edgecolor=INK, linewidth=1.4))
-    axis.set_xticks(range(len(columns.classes)), columns.classes, rotation=90, fontsize=9)
-    axis.set_yticks(range(len(rows.classes)), rows.classes, fontsize=9)
+    axis.set_xticks(range(len(columns.classes)), [*map(literal, columns.classes)], rotation=90,
+                    fontsize=9)
+    axis.set_yticks(range(len(rows.classes)), [*map(literal, rows.classes)], fontsize=9)
     axis.tick_params(length=0, pad=14, colors=INK)
     axis.set_xlabel(columns.name, fontsize=9, color=INK)
     for spine in axis.spines.values():

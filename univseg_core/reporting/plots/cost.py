@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from univseg_core.errors import did_you_mean
 from univseg_core.reporting.plots.drawing import (
     add_key,
     COLOURS,
@@ -71,10 +72,15 @@ def load_costs(path: Path, variants: Sequence[str] = ()) -> tuple[list[RunCost],
     found = [_cost(path, key, parts, domains) for key, parts in runs.items()
              if not variants or key[2] in variants]
     costs = [cost for cost in found if cost is not None]
-    absent = [f' of {name}' for name in variants if name not in {cost.variant for cost in costs}]
+    there = {cost.variant for cost in costs}
+    absent = [name for name in variants if name not in there]
     if absent or not costs:
-        raise FigureError(f'{path}: no run{absent[0] if absent else ""} has a time and the mIoU '
-                          f'of each domain ({", ".join(domains)})')
+        of = question = ''
+        if absent:
+            of = f' of {absent[0]}'
+            question = did_you_mean(absent[0], {key[2] for key in runs} - {absent[0]})
+        raise FigureError(f'{path}: no run{of} has a time and the mIoU of each domain '
+                          f'({", ".join(domains)}){question}')
     return costs, domains
 
 

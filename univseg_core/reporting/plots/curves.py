@@ -8,7 +8,14 @@ import numpy as np
 from univseg_core.errors import UnivsegError
 from univseg_core.files import replacing
 from univseg_core.method.losses import LOSSES
-from univseg_core.reporting.plots.drawing import COLOURS, INK, new_panels, set_range, style_axis
+from univseg_core.reporting.plots.drawing import (
+    COLOURS,
+    INK,
+    literal,
+    new_panels,
+    set_range,
+    style_axis,
+)
 from univseg_core.reporting.run_log import tag
 from univseg_core.reporting.run_tables import (
     best_validation,
@@ -125,7 +132,7 @@ def _finish(axis: 'Axes', title: str) -> None:
 def _headline(folder: Path, columns: Mapping[str, np.ndarray],
               validations: list[Validation]) -> str:
     last = max([*columns.get('step', [])[-1:], *(v.step for v in validations[-1:])])
-    text = f'{folder.resolve().name}, step {last:.0f}'
+    text = f'{literal(folder.resolve().name)}, step {last:.0f}'
     if best := best_validation(validations):
         text += f'; best at step {best.step}: sum of mIoUs {100 * best.total:.1f} %'
     return text

@@ -62,13 +62,19 @@ def new_panels(count: int, entries: int = 0, *, size: tuple[float, float] = (4.6
     return figure, axes[:count]
 
 
+def literal(name: str) -> str:
+    """Return a name of the user's as matplotlib draws it: what is between two $ is no formula."""
+    return name.replace('$', r'\$')
+
+
 def add_key(figure: 'Figure', styles: Mapping[str, Style]) -> None:
     """Add a legend of lines or markers above the panels of `new_panels`, by their names."""
     from matplotlib.lines import Line2D
 
     grid = figure.axes[0].get_gridspec()
     assert grid is not None  # panels are subplots
-    figure.legend(handles=[Line2D([], [], label=name, **style) for name, style in styles.items()],
+    figure.legend(handles=[Line2D([], [], label=literal(name), **style)
+                           for name, style in styles.items()],
                   loc='outside upper left', ncols=grid.ncols, frameon=False, fontsize=10,
                   handlelength=3, labelcolor=INK)
 
@@ -105,7 +111,7 @@ def swatch(label: str, colour: tuple[float, float, float], marker: str = 's') ->
     """Return a legend's entry: a marker of a colour, edged, as white is a colour, too."""
     from matplotlib.lines import Line2D
 
-    return Line2D([], [], linestyle='', marker=marker, markersize=8, label=label,
+    return Line2D([], [], linestyle='', marker=marker, markersize=8, label=literal(label),
                   markerfacecolor=colour, markeredgecolor=EDGE, markeredgewidth=0.5)
 
 

@@ -23,6 +23,7 @@ from univseg_core.reporting.plots.drawing import (
     GLYPHS,
     GRID,
     INK,
+    literal,
     MARGIN,
     MARKERS,
     new_figure,
@@ -124,7 +125,7 @@ def _figure(runs: Sequence[FinishedRun], classes: dict[str, list[int]], panels: 
         x = MARGIN + (i % across) * (side + gap)
         y = bottom + (down - 1 - i // across) * (side + heading)
         axis = figure.add_axes((x / width, y / height, side / width, side / height))
-        axis.set_title(run.name, color=INK, fontsize=11, fontweight='bold')
+        axis.set_title(literal(run.name), color=INK, fontsize=11, fontweight='bold')
         _panel(axis, panel, domains, markers)
     return figure
 
@@ -139,7 +140,7 @@ def _panel(axis: 'Axes', panel: Mapping, domains: Mapping[str, Domain], markers:
             here = places[labels == c]
             from_median = np.linalg.norm(here - np.median(here, axis=0), axis=1)
             anchors.append(here[from_median.argmin()])
-            texts.append(f'{glyph} {domains[name].classes[c]}')
+            texts.append(f'{glyph} {literal(domains[name].classes[c])}')
             edges.append(colours[c])
     axis.set(xticks=[], yticks=[])
     axis.margins(0.04)
