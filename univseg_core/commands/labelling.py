@@ -108,7 +108,8 @@ def add_to(command: Command) -> None:
                           'colour of void')
     sub.add_argument('--painted', metavar='void|CLASS',
                      help='what 255 is in label maps of 0 and 255 alone: void, or the class that '
-                          'was painted (0 is void then). Asked for where there are such')
+                          'was painted (0 is void then, or what --background says). Asked for '
+                          'where there are such')
 
 
 def _rank(options: argparse.Namespace) -> None:

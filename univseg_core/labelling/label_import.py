@@ -103,9 +103,9 @@ def _check(label: Path, of_frame: dict[str, Path], there: dict[str, Path],
         return f'{label}: no frame is called {label.stem}'
     try:
         classes, image = decoder.read(label), read_image(frame)
-        if wrong := misfit(classes.shape, frame, image.shape[:2]):
-            return f'{label}: {wrong}'
         orientation = orientation_of(file_bytes(frame))
+        if wrong := misfit(classes.shape, image.shape[:2], orientation):
+            return f'{label}: {wrong}'
     except UnivsegError as error:
         return str(error)
     old = there.get(name_key(frame))

@@ -50,3 +50,12 @@ def decode_palette_png(data: bytes) -> tuple[np.ndarray, np.ndarray] | None:
     if indices.max() >= len(colours):
         raise ImageError(f'a damaged PNG: index {indices.max()} of a palette of {len(colours)}')
     return indices, colours
+
+
+def png_palette(data: bytes) -> np.ndarray | None:
+    """Return the palette (n, 3) uint8 RGB of a whole PNG file; None of one without, or another."""
+    if not data.startswith(PNG_SIGNATURE) or data[COLOUR_TYPE] != INDEXED:
+        return None
+    with Image.open(io.BytesIO(data), formats=['PNG']) as image:
+        palette = bytes(image.palette.palette)
+    return np.frombuffer(palette, np.uint8).reshape(-1, 3)

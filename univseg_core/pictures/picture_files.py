@@ -38,6 +38,10 @@ class ImageError(UnivsegError):
     """A file that is not the image or label map that it should be."""
 
 
+class NotCodesError(ImageError):
+    """A whole image whose values are no class indices."""
+
+
 @dataclass(frozen=True)
 class Header:
     """

@@ -18,7 +18,12 @@ def differing_settings(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[s
     keys = [key for key in dict.fromkeys([*before, *now])
             if key not in {f'training.{name}' for name in MAY_CHANGE}]
     return [f'{key}: {before.get(key, "nothing")} there, {now.get(key, "nothing")} now'
-            for key in keys if before.get(key, []) != now.get(key, [])]
+            for key in keys if _named(before.get(key)) != _named(now.get(key))]
+
+
+def _named(value: Any) -> Any:
+    """Return what a setting names; None where it names nothing."""
+    return None if value == [] else value
 
 
 def flat(values: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:

@@ -211,7 +211,7 @@ def test_what_was_painted_is_of_0_and_255_alone(tmp_path):
 
 @pytest.mark.parametrize('option', ['background', 'painted'])
 def test_an_answer_that_is_no_class_is_told(option):
-    with pytest.raises(UnivsegError, match=rf"--{option}: expected void or a class of yard "
+    with pytest.raises(UnivsegError, match=rf"--{option}: expected void or one of the classes "
                        r"\(grass, wall, car\), got 'roof'"):
         LabelDecoder(YARD, class_colours(YARD), **{option: 'roof'})
 
