@@ -1,5 +1,6 @@
 """`univseg data check`: what it tells of a configuration's files, and every fault at once."""
 
+from functools import partial
 import json
 from pathlib import Path
 import shutil
@@ -221,6 +222,27 @@ def test_copies_and_near_duplicates_across_the_parts_are_told(own, tmp_path):
            f'{held_out}/00.png and {train}/03.png)' in same
     assert f'1 of 4 validation images are training images, too (near duplicates: ' \
            f'{held_out}/01.jpg and {train}/05.png)' in near
+
+
+@pytest.mark.parametrize('change', [
+    lambda picture: picture.resize((96, 72)),
+    lambda picture: picture.point(lambda value: 0.8 * value + 20),
+    lambda picture: picture.point(lambda value: 255 * (value / 255) ** 1.1),
+    lambda picture: picture.convert('L').convert('RGB'),
+    *[partial(Image.Image.transpose, method=method) for method in Image.Transpose]])
+def test_pictures_in_another_light_or_turned_are_near_duplicates(change):
+    colours = np.random.default_rng(0).integers(0, 256, (5, 2, 6, 8, 3), np.uint8)
+    training, held_out = (
+        [look_of(Sample(Path(f'{part}{i}.png')), bytes([i, part]), np.array(
+            change(Image.fromarray(image).resize((64, 48)))))
+         for i, image in enumerate(colours[:, min(part, 1)])]
+        for part, change in ((0, lambda picture: picture), (1, change)))
+    assert not list(overlaps('a', training, held_out))
+    image = Image.fromarray(colours[3, 0]).resize((64, 48))
+    again = look_of(Sample(Path('again.png')), b'', np.array(change(image)))
+    (told,) = overlaps('a', training, [*held_out, again])
+    assert '1 of 6 validation images' in told
+    assert '(near duplicates: again.png and 03.png)' in told
 
 
 def test_unlabelled_images_are_trained_on_as_well(own, tmp_path):
