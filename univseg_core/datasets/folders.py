@@ -9,7 +9,7 @@ import unicodedata
 
 import numpy as np
 from univseg_core.domains import Domain, IGNORE_INDEX
-from univseg_core.errors import UnivsegError
+from univseg_core.errors import first_few, UnivsegError
 from univseg_core.pictures.images import read_codes, read_image, read_label
 from univseg_core.pictures.picture_files import (
     file_bytes,
@@ -68,8 +68,10 @@ def list_images(folder: Path) -> list[Path]:
         others = Counter(path.suffix.lower() for path in folder.iterdir()
                          if path.suffix and not path.name.startswith('.') and path.is_file())
         there = ', '.join(f'{count} {ending}' for ending, count in others.most_common(3))
+        inside = sorted(path.name for path in folder.iterdir() if path.is_dir())
         raise DataError(f'{folder}: no images ({", ".join(IMAGE_SUFFIXES)}) in this folder'
-                        + (f'; it has {there}' if there else ''))
+                        + (f'; it has {there}' if there else '')
+                        + (f'; the folders in it are {first_few(inside, 10)}' if inside else ''))
     by_name(images)
     return images
 

@@ -15,6 +15,7 @@ from univseg_core.pictures.encoded import PNG_SIGNATURE
 from univseg_core.pictures.images import decode_codes, opencv_image, upright
 from univseg_core.pictures.label_meaning import (
     begins_with_background,
+    is_background,
     is_black_and_white,
     LabelMeaning,
 )
@@ -186,8 +187,11 @@ class LabelDecoder:
         colours = [tuple(colour) for colour in palette.tolist()]
         first = self.colours.get(colours[0])
         found = np.unique(indices).tolist()
+        # Of a background and void alone, there are label maps, too.
+        says_nothing = self.background is None and first != 0 and not is_background(
+            self.domain.classes[0])
         if self.painted is None and (is_black_and_white(indices, palette) or (
-                found == [0, IGNORE_INDEX] and first != 0)):
+                found == [0, IGNORE_INDEX] and says_nothing)):
             raise self.meaning.question_of_mask(self.domain.classes)
         if self.meaning.is_mask:
             return self.meaning.of_palette(indices, palette, self.domain)

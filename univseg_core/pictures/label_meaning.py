@@ -154,6 +154,11 @@ def is_black_and_white(indices: np.ndarray, palette: np.ndarray) -> bool:
     return np.unique(indices).tolist() in [[0, index] for index in white]
 
 
+def is_background(name: str) -> bool:
+    """Return whether a class is a background by its name."""
+    return ''.join(filter(str.isalpha, name)).lower() in BACKGROUNDS
+
+
 def begins_with_background(palette: np.ndarray, domain: Domain,
                            voids: Collection[tuple[int, int, int]] = ()) -> bool:
     """
@@ -164,9 +169,8 @@ def begins_with_background(palette: np.ndarray, domain: Domain,
     its name, and in a palette of greys in their order, which is as good as none.
     """
     first = _colour(palette, 0)
-    name = ''.join(filter(str.isalpha, domain.classes[0])).lower()
     is_grey = (palette == np.arange(len(palette))[:, None]).all()
-    if is_grey or first == domain.palette[0] or name in BACKGROUNDS:
+    if is_grey or first == domain.palette[0] or is_background(domain.classes[0]):
         return False
     behind = tuple(_colour(palette, index + 1) for index in range(len(domain.classes)))
     return first in (BLACK, void_colour(domain.palette), *voids) or behind == domain.palette
