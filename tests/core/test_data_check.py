@@ -203,6 +203,19 @@ def test_images_without_labels_are_counted_as_unlabelled(own, tmp_path):
     assert not result.problems
 
 
+def test_pictures_of_kinds_that_are_not_read_are_told(own, tmp_path):
+    more = tmp_path / 'more'
+    shutil.copytree(folder(tmp_path, kind='image'), more)
+    for path in (folder(tmp_path, kind='image') / 'IMG.HEIC', more / 'a.gif', more / 'b.jfif',
+                 more / '.c.gif', more / 'notes.txt'):
+        path.write_bytes(b'')
+    first, second = own(f'domains.indoor.unlabelled=[{more}]').warnings
+    assert first.startswith(f'domains.indoor.train: 1 pictures of {tmp_path}/indoor/train/image '
+                            'are of a kind that is not read (IMG.HEIC; read are .png, ')
+    assert second.startswith(f'domains.indoor.unlabelled: 2 pictures of {more} are of a kind that '
+                             'is not read (a.gif, b.jfif; ')
+
+
 def test_the_same_folder_to_train_and_to_measure_is_told(own, tmp_path):
     images = folder(tmp_path, kind='image')
     (warning,) = own(f'domains.indoor.validation.images={images}',
