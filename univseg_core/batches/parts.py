@@ -1,7 +1,6 @@
 """A domain's images, part by part, as its configuration says where they are."""
 
 from collections.abc import Iterator, Mapping, Sequence, Set
-from pathlib import Path
 from typing import Literal
 
 from univseg_core.batches.splits import choose_labelled
@@ -11,13 +10,13 @@ from univseg_core.datasets.folders import (
     labelled_samples,
     Sample,
     stray_labels,
+    unread_pictures,
 )
 from univseg_core.datasets.layouts import LAYOUTS
 from univseg_core.datasets.unlabelled import unlabelled_samples
 from univseg_core.errors import first_few
 from univseg_core.pictures.images import PlainLabels
 from univseg_core.pictures.label_meaning import WHERE_TO_SAY
-from univseg_core.pictures.picture_files import IMAGE_SUFFIXES, unread_files
 from univseg_core.settings.config import DomainSection, LabelledFolder
 
 
@@ -126,7 +125,8 @@ def unpaired(name: str, section: DomainSection,
              parts: Sequence[str] = ('train', 'validation')) -> Iterator[str]:
     """Yield a sentence for what plain folders have in vain: what has no pair, or is not read."""
     for part, folders in _folders(section, parts):
-        yield from _unread(f'{name}.{part}', folders.images)
+        if unread := unread_pictures(folders.images):
+            yield f'domains.{name}.{part}: {unread}'
         samples = labelled_samples(folders.images, folders.labels)
         missing = [sample.name for sample in samples if sample.label is None]
         if missing:
@@ -138,15 +138,8 @@ def unpaired(name: str, section: DomainSection,
             yield (f'domains.{name}.{part}: {len(strays)} label maps have no image of the same '
                    f'name ({first_few(strays)}) and are left out')
     for source in section.unlabelled if 'train' in parts else ():
-        if source.is_dir():
-            yield from _unread(f'{name}.unlabelled', source)
-
-
-def _unread(name: str, folder: Path) -> Iterator[str]:
-    names = [path.name for path in unread_files(folder)]
-    if names:
-        yield (f'domains.{name}: {len(names)} pictures of {folder} are of a kind that is not read '
-               f'({first_few(names)}; read are {", ".join(IMAGE_SUFFIXES)})')
+        if source.is_dir() and (unread := unread_pictures(source)):
+            yield f'domains.{name}.unlabelled: {unread}'
 
 
 def questions(name: str, section: DomainSection,

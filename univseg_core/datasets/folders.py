@@ -17,6 +17,7 @@ from univseg_core.pictures.picture_files import (
     IMAGE_SUFFIXES,
     ImageError,
     orientation_of,
+    unread_files,
 )
 
 LABEL_SUFFIX = '.png'
@@ -74,6 +75,15 @@ def list_images(folder: Path) -> list[Path]:
                         + (f'; the folders in it are {first_few(inside, 10)}' if inside else ''))
     by_name(images)
     return images
+
+
+def unread_pictures(folder: Path) -> str:
+    """Return a sentence of a folder's pictures of kinds that are not read; '' without any."""
+    names = [path.name for path in unread_files(folder)]
+    if not names:
+        return ''
+    return (f'{len(names)} pictures of {folder} are of a kind that is not read '
+            f'({first_few(names)}; read are {", ".join(IMAGE_SUFFIXES)})')
 
 
 def by_name(files: Iterable[Path]) -> dict[str, Path]:
