@@ -292,3 +292,6 @@ def test_a_setting_that_names_nothing_is_none_to_a_run_that_began_without_it():
     assert differing_settings(old, new) == differing_settings(new, old) == []
     assert differing_settings(old, new | {'painted': 'a'}) == ['painted: nothing there, a now']
     assert differing_settings(old, {'steps': 5}) == ['rate: 0 there, nothing now']
+    old, new = {'also': [{'labels': 'a'}]}, {'also': [{'labels': 'a', 'painted': None}]}
+    assert differing_settings(old, new) == differing_settings(new, old) == []
+    assert differing_settings(old, {'also': [{'labels': 'b'}]})

@@ -22,8 +22,12 @@ def differing_settings(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[s
 
 
 def _named(value: Any) -> Any:
-    """Return what a setting names; None where it names nothing."""
-    return None if value == [] else value
+    """Return what a setting names, without the keys that name nothing; None where it does not."""
+    if isinstance(value, list):
+        return [_named(each) for each in value] or None
+    if isinstance(value, Mapping):
+        return {key: each for key, each in value.items() if _named(each) is not None}
+    return value
 
 
 def flat(values: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
