@@ -237,6 +237,27 @@ def test_copies_and_near_duplicates_across_the_parts_are_told(own, tmp_path):
            f'{held_out}/01.jpg and {train}/05.png)' in near
 
 
+def test_pictures_of_one_colour_are_near_duplicates_by_that():
+    def look(name, *colour):
+        return look_of(Sample(Path(name)), name.encode(), np.full((9, 12, 3), colour, np.uint8))
+
+    training = [look('red.png', 200, 0, 0), look('blue.png', 0, 0, 200)]
+    (told,) = overlaps('a', training, [look('green.png', 0, 200, 0), look('a.jpg', 1, 0, 199)])
+    assert '1 of 2 validation images' in told
+    assert 'near duplicates: a.jpg and blue.png' in told
+
+
+def test_pictures_of_noise_alone_are_no_duplicates():
+    """Though the mean of each, and of many of their pixels, is about the same."""
+    noise = np.random.default_rng(0).integers(0, 256, (2, 480, 640, 3), np.uint8)
+    one, other = (look_of(Sample(Path(f'{i}.png')), bytes([i]), image)
+                  for i, image in enumerate(noise))
+    again = look_of(Sample(Path('again.jpg')), b'', cv2.GaussianBlur(noise[0], (3, 3), 0))
+    assert not list(overlaps('a', [one], [other]))
+    (told,) = overlaps('a', [one, other], [again])
+    assert 'near duplicates: again.jpg and 0.png' in told
+
+
 @pytest.mark.parametrize('change', [
     lambda picture: picture.resize((96, 72)),
     lambda picture: picture.point(lambda value: 0.8 * value + 20),
