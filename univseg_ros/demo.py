@@ -21,6 +21,7 @@ from univseg_core.measuring.evaluation import table
 from univseg_core.pictures.image_messages import decode
 from univseg_core.pictures.images import read_image, write_png
 from univseg_core.pictures.overlay import overlay
+from univseg_core.pictures.picture_files import image_files
 from univseg_core.reporting.panels import panel
 from univseg_core.settings.config import load_config, RunConfig
 from univseg_core.training.run import train
@@ -82,7 +83,7 @@ def choose_frames(config: RunConfig, folder: Path) -> dict[bytes, str]:
     folder.mkdir(parents=True)
     for name, section in config.domains.items():
         assert section.validation is not None  # as the demo's configuration has them
-        for path in sorted(section.validation.images.iterdir())[:FRAMES]:
+        for path in image_files(section.validation.images)[:FRAMES]:
             # Sorted by name, the two worlds take turns.
             shutil.copy(path, folder / f'{path.stem}_{name}{path.suffix}')
             worlds[read_image(path).tobytes()] = name

@@ -16,6 +16,7 @@ from univseg_core.inference.segmenter import Segmentation, Segmenter
 from univseg_core.machine.memory import is_out_of_memory
 from univseg_core.pictures.grey_in_yuv import grey_in_yuv
 from univseg_core.pictures.image_messages import decode, MessageError, nanoseconds
+from univseg_core.pictures.picture_files import orientation_of
 from univseg_ros.mailbox import Mailbox
 from univseg_ros.outputs import DomainOutputs
 from univseg_ros.statistics import FrameStatistics, FrameTimes
@@ -64,6 +65,7 @@ class FrameWorker:
         self._outputs = outputs
         self._settings = settings
         self._last_turn = -np.inf
+        self._orientation_seen = False
         self._mailbox: Mailbox[Arrival] = Mailbox()
         self._thread = threading.Thread(target=self._work, name='inference')
         self._thread.start()
@@ -127,6 +129,7 @@ class FrameWorker:
             return
         image = decode(arrival.message)
         self.grey = grey_in_yuv(arrival.message)
+        self._tell_orientation(arrival.message)
         decoded = time.monotonic()
         segmentations = self._segment(image, watched, settings.confidence_threshold)
         segmented = time.monotonic()
@@ -141,6 +144,18 @@ class FrameWorker:
         self.statistics.note('published', times=FrameTimes(
             latency=end - arrival.time, inference=inference, own_cost=end - begin - inference,
             age=self._age(header)))
+
+    def _tell_orientation(self, message: Image | CompressedImage) -> None:
+        """Say, of the first picture file that comes, that its orientation is not applied."""
+        if self._orientation_seen or isinstance(message, Image):
+            return
+        self._orientation_seen = True
+        orientation = orientation_of(bytes(message.data))
+        if orientation > 1:
+            self._node.get_logger().warning(
+                f'the pictures have an orientation in their EXIF data ({orientation}), which is '
+                'not applied: masks lie on the pixels that are sent. Frames, from which models '
+                "learn, are upright: let the camera's driver turn the pictures")
 
     def _age(self, header: Header) -> float:
         """Return a frame's age in seconds of the node's clock; nan for a stamp of zero."""

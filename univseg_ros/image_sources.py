@@ -13,8 +13,8 @@ from std_msgs.msg import Header
 from univseg_core.bags.mcap import Message
 from univseg_core.bags.reading import Bag, BagError, deserialise, is_bag
 from univseg_core.errors import UnivsegError
-from univseg_core.pictures.image_messages import decode, MessageError
-from univseg_core.pictures.images import LARGEST_JPEG, read_image, upright
+from univseg_core.pictures.image_messages import decode, MessageError, turned_upright
+from univseg_core.pictures.images import LARGEST_JPEG, read_image
 from univseg_core.pictures.picture_files import (
     file_bytes,
     image_files,
@@ -188,7 +188,7 @@ class BagSource:
             return message
         picture = decode(message)
         if self.type is Image:  # which has no EXIF data to say how it lies
-            picture = upright(picture, orientation_of(bytes(message.data)))
+            picture = turned_upright(message, picture)
         return _message(self.type, picture, message.header)
 
 

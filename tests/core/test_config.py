@@ -7,6 +7,7 @@ import pytest
 from univseg_core.settings.config import dump_config, load_config
 from univseg_core.settings.file import ConfigError, SHIPPED
 from univseg_core.settings.kinds import Folder
+from univseg_core.training.run_settings import differing_settings
 import yaml
 
 SHIPPED_RUNS = sorted(f'train/{file.name}' for file in (SHIPPED / 'train').iterdir())
@@ -284,3 +285,13 @@ def test_a_variable_may_hold_a_dollar(tmp_path, monkeypatch):
     folder.mkdir()
     monkeypatch.setenv('DOLLARS', str(folder))
     assert TypeAdapter(Folder).validate_python('${DOLLARS}') == folder
+
+
+def test_a_setting_that_names_nothing_is_none_to_a_run_that_began_without_it():
+    old, new = {'steps': 5, 'rate': 0}, {'steps': 5, 'rate': 0, 'also': [], 'painted': None}
+    assert differing_settings(old, new) == differing_settings(new, old) == []
+    assert differing_settings(old, new | {'painted': 'a'}) == ['painted: nothing there, a now']
+    assert differing_settings(old, {'steps': 5}) == ['rate: 0 there, nothing now']
+    old, new = {'also': [{'labels': 'a'}]}, {'also': [{'labels': 'a', 'painted': None}]}
+    assert differing_settings(old, new) == differing_settings(new, old) == []
+    assert differing_settings(old, {'also': [{'labels': 'b'}]})

@@ -1,5 +1,6 @@
 """`univseg data check`: what it tells of a configuration's files, and every fault at once."""
 
+from functools import partial
 import json
 from pathlib import Path
 import shutil
@@ -211,6 +212,19 @@ def test_images_without_labels_are_counted_as_unlabelled(own, tmp_path):
     assert not result.problems
 
 
+def test_pictures_of_kinds_that_are_not_read_are_told(own, tmp_path):
+    more = tmp_path / 'more'
+    shutil.copytree(folder(tmp_path, kind='image'), more)
+    for path in (folder(tmp_path, kind='image') / 'IMG.HEIC', more / 'a.gif', more / 'b.jfif',
+                 more / '.c.gif', more / 'notes.txt'):
+        path.write_bytes(b'')
+    first, second = own(f'domains.indoor.unlabelled=[{more}]').warnings
+    assert first.startswith(f'domains.indoor.train: 1 pictures of {tmp_path}/indoor/train/image '
+                            'are of a kind that is not read (IMG.HEIC; read are .png, ')
+    assert second.startswith(f'domains.indoor.unlabelled: 2 pictures of {more} are of a kind that '
+                             'is not read (a.gif, b.jfif; ')
+
+
 def test_the_same_folder_to_train_and_to_measure_is_told(own, tmp_path):
     images = folder(tmp_path, kind='image')
     (warning,) = own(f'domains.indoor.validation.images={images}',
@@ -230,6 +244,48 @@ def test_copies_and_near_duplicates_across_the_parts_are_told(own, tmp_path):
            f'{held_out}/00.png and {train}/03.png)' in same
     assert f'1 of 4 validation images are training images, too (near duplicates: ' \
            f'{held_out}/01.jpg and {train}/05.png)' in near
+
+
+def test_pictures_of_one_colour_are_near_duplicates_by_that():
+    def look(name, *colour):
+        return look_of(Sample(Path(name)), name.encode(), np.full((9, 12, 3), colour, np.uint8))
+
+    training = [look('red.png', 200, 0, 0), look('blue.png', 0, 0, 200)]
+    (told,) = overlaps('a', training, [look('green.png', 0, 200, 0), look('a.jpg', 1, 0, 199)])
+    assert '1 of 2 validation images' in told
+    assert 'near duplicates: a.jpg and blue.png' in told
+
+
+def test_pictures_of_noise_alone_are_no_duplicates():
+    """Though the mean of each, and of many of their pixels, is about the same."""
+    noise = np.random.default_rng(0).integers(0, 256, (2, 480, 640, 3), np.uint8)
+    one, other = (look_of(Sample(Path(f'{i}.png')), bytes([i]), image)
+                  for i, image in enumerate(noise))
+    again = look_of(Sample(Path('again.jpg')), b'', cv2.GaussianBlur(noise[0], (3, 3), 0))
+    assert not list(overlaps('a', [one], [other]))
+    (told,) = overlaps('a', [one, other], [again])
+    assert 'near duplicates: again.jpg and 0.png' in told
+
+
+@pytest.mark.parametrize('change', [
+    lambda picture: picture.resize((96, 72)),
+    lambda picture: picture.point(lambda value: 0.8 * value + 20),
+    lambda picture: picture.point(lambda value: 255 * (value / 255) ** 1.1),
+    lambda picture: picture.convert('L').convert('RGB'),
+    *[partial(Image.Image.transpose, method=method) for method in Image.Transpose]])
+def test_pictures_in_another_light_or_turned_are_near_duplicates(change):
+    colours = np.random.default_rng(0).integers(0, 256, (5, 2, 6, 8, 3), np.uint8)
+    training, held_out = (
+        [look_of(Sample(Path(f'{part}{i}.png')), bytes([i, part]), np.array(
+            change(Image.fromarray(image).resize((64, 48)))))
+         for i, image in enumerate(colours[:, min(part, 1)])]
+        for part, change in ((0, lambda picture: picture), (1, change)))
+    assert not list(overlaps('a', training, held_out))
+    image = Image.fromarray(colours[3, 0]).resize((64, 48))
+    again = look_of(Sample(Path('again.png')), b'', np.array(change(image)))
+    (told,) = overlaps('a', training, [*held_out, again])
+    assert '1 of 6 validation images' in told
+    assert '(near duplicates: again.png and 03.png)' in told
 
 
 def test_unlabelled_images_are_trained_on_as_well(own, tmp_path):
@@ -262,7 +318,7 @@ def test_orientation_depth_and_what_labels_are_like_are_told(own, tmp_path):
     write_png(labels / '04.png', np.where(np.arange(64) < 9, 255, 0).astype(np.uint8)[None]
               .repeat(48, axis=0))
     label = read_label(labels / '05.png', tiny_worlds.INDOOR)
-    write_palette_png(labels / '05.png', label, [(0, 0, 0)] * 256)
+    write_palette_png(labels / '05.png', label, [(7, 7, 7)] * 256)
     other = [tiny_worlds.INDOOR.palette[1], *[(1, 1, 1)] * 255]
     write_palette_png(labels / '06.png', label, other)
     result = own()
@@ -274,7 +330,6 @@ def test_orientation_depth_and_what_labels_are_like_are_told(own, tmp_path):
         '1 of 8 label maps are void': '(03.png)',
         '1 of 8 label maps have the values 0 and 255 alone, that is wall': '(04.png)',
         '2 of 8 label maps have a palette;': '(05.png, 06.png)',
-        '1 of 8 label maps with a palette have the colour of a background': '(05.png)',
         '1 of 8 label maps have a palette in which an index': '(06.png)'}
     assert len(result.warnings) == len(expected)
     for warning, (begin, end) in zip(result.warnings, expected.items(), strict=True):
@@ -288,8 +343,46 @@ def test_masks_of_0_and_255_are_a_problem(own, tmp_path, part):
         write_png(label, np.where(read_label(label, tiny_worlds.INDOOR) == 1, 255, 0)
                   .astype(np.uint8))
     (problem,) = own().problems
-    assert 'label maps have the values 0 and 255 alone, that is wall and void; ' in problem
-    assert '--painted CLASS' in problem
+    count = 8 if part == 'train' else 4
+    assert problem.startswith(f'domains.indoor.{part}: {folder(tmp_path, part)}: each of the '
+                              f'{count} label maps has the values 0 and 255 alone. Was 255 paint')
+    result = own(f'domains.indoor.{part}.painted=lamp', f'domains.indoor.{part}.background=wall')
+    assert not result.problems
+    assert not any('0 and 255' in warning for warning in result.warnings)
+
+
+def test_a_question_about_palettes_is_told_once_a_folder(own, tmp_path):
+    """What else there is to tell of their images is told all the same."""
+    black = [(0, 0, 0), *[(i, 0, 255 - i) for i in range(1, 256)]]
+    for name in ('01.png', '03.png', '06.png'):
+        path = folder(tmp_path) / name
+        write_palette_png(path, read_label(path, tiny_worlds.INDOOR), black)
+    shutil.copy(folder(tmp_path, kind='image') / '03.png',
+                folder(tmp_path, 'validation', 'image') / '00.png')
+    result = own()
+    (problem,) = result.problems
+    assert problem.startswith(f'{folder(tmp_path)}/01.png: its palette gives index 0 the colour')
+    assert problem.endswith('; the same of 2 more in this folder')
+    assert result.parts['labelled'].sizes == {'64×48': 8}
+    assert 'the same content' in result.warnings[-1]
+    answered = own('domains.indoor.train.background=wall')
+    assert not answered.problems
+    assert np.array_equal(answered.parts['labelled'].pixels, own_pixels(tmp_path))
+
+
+def own_pixels(tmp_path):
+    """Return the pixels of each class and of void by another reader."""
+    labels = np.stack([np.array(Image.open(path)) for path in folder(tmp_path).iterdir()])
+    return [(labels == value).sum() for value in (0, 1, 255)]
+
+
+def test_each_file_is_read_once(own, monkeypatch):
+    read = []
+    real = Path.read_bytes
+    monkeypatch.setattr(Path, 'read_bytes', lambda path: read.append(path) or real(path))
+    own()
+    images = [path for path in read if path.parent.name == 'image']
+    assert len(images) == len(set(images)) == tiny_worlds.TRAIN + tiny_worlds.VALIDATION
 
 
 def test_a_class_that_no_validation_image_shows_is_told(own, tmp_path):

@@ -1,5 +1,6 @@
 """What a configuration's folders become: labelled, unlabelled and validation samples."""
 
+import pickle
 import shutil
 
 import numpy as np
@@ -9,7 +10,7 @@ from univseg_core.batches.dataset import check_files, DomainData, load_data, loa
 from univseg_core.batches.splits import read_splits, write_splits
 from univseg_core.datasets.folders import DataError, labelled_samples, Sample
 from univseg_core.domains import Domain
-from univseg_core.pictures.images import ImageError, read_label, write_png
+from univseg_core.pictures.images import ImageError, read_codes, read_label, write_png
 from univseg_core.settings.config import load_config
 from univseg_core.settings.file import ConfigError
 
@@ -225,15 +226,70 @@ def test_a_training_by_the_images_that_it_is_measured_with_is_told(load, worlds,
             'same files') in caplog.text
 
 
+@pytest.fixture
+def masks(worlds, tmp_path):
+    """Return a folder's settings as masks of class 1, the lamp, of the tiny indoor world."""
+    for part in ('train', 'validation'):
+        for path in (worlds / 'indoor' / part / 'label').iterdir():
+            write_png(tmp_path / part / path.name,
+                      np.where(read_label(path, INDOOR) == 1, 255, 0).astype(np.uint8))
+    return lambda part: f'domains.indoor.{part}.labels={tmp_path / part}'
+
+
 @pytest.mark.parametrize('part', ['train', 'validation'])
-def test_masks_of_0_and_255_are_asked_about(own_data, part):
-    data = own_data['indoor']
-    for sample in data.labelled if part == 'train' else data.validation:
-        label = read_label(sample.label, INDOOR)
-        write_png(sample.label, np.where(label == 1, 255, 0).astype(np.uint8))
-    with pytest.raises(DataError, match=rf'domains\.indoor\.{part}: the label maps have '
-                       'the values 0 and 255 alone, that is wall and void; .*--painted CLASS'):
-        check_files(own_data)
+def test_masks_of_0_and_255_are_asked_about(load, masks, part):
+    """Also where one image alone is learned from."""
+    config = load(masks(part), 'domains.indoor.labelled=1')
+    asked = rf'domains\.indoor\.{part}: .*Was 255 painted\? Say painted: CLASS, such as lamp'
+    with pytest.raises(DataError, match=asked):
+        load_data(config)
+    if part == 'validation':
+        with pytest.raises(DataError, match=asked):
+            load_validation(config, {'indoor': INDOOR})
+
+
+@pytest.mark.parametrize(('answers', 'of_0', 'of_255'), [
+    ({'painted': 'lamp'}, 255, 1), ({'painted': 'wall'}, 255, 0), ({'painted': 'void'}, 0, 255),
+    ({'painted': 'lamp', 'background': 'wall'}, 0, 1)])
+def test_what_was_painted_can_be_said(load, masks, answers, of_0, of_255):
+    data = load_data(load(masks('train'), *(f'domains.indoor.train.{key}={value}'
+                                            for key, value in answers.items())))['indoor']
+    check_files({'indoor': data})
+    sample = pickle.loads(pickle.dumps(data.labelled[0]))
+    mask = read_codes(sample.label)
+    assert set(np.unique(mask)) == {0, 255}
+    assert np.array_equal(sample.read_label(sample.label, INDOOR), np.where(mask, of_255, of_0))
+
+
+def test_masks_are_asked_about_folder_by_folder(values, write_config, worlds, masks, tmp_path):
+    """Among the label maps of a folder, one with a third value shows that all are indices."""
+    images = tmp_path / 'more'
+    shutil.copytree(worlds / 'indoor' / 'train' / 'image', images)
+    for path in [*images.iterdir(), *(tmp_path / 'train').iterdir()]:
+        path.rename(path.with_name(f'm{path.name}'))
+    values['domains']['indoor']['train_also'] = [
+        {'images': str(images), 'labels': str(tmp_path / 'train')}]
+    with pytest.raises(DataError, match=r'domains\.indoor\.train_also: .*Was 255 painted'):
+        load_data(load_config(write_config(values)))
+    write_png(tmp_path / 'train' / 'm07.png', np.full((48, 64), 1, np.uint8))
+    load_data(load_config(write_config(values)))
+
+
+def test_masks_among_other_label_maps_are_told(own_data, caplog):
+    path = own_data['indoor'].labelled[2].label
+    write_png(path, np.where(read_label(path, INDOOR) == 1, 255, 0).astype(np.uint8))
+    check_files(own_data)
+    assert ('domains.indoor: 1 of 12 label maps have the values 0 and 255 alone, that is wall and '
+            'void; where 255 was painted') in caplog.text
+
+
+@pytest.mark.parametrize(('key', 'value'), [
+    ('train.painted', 'roof'), ('validation.background', 'roof'),
+    ('train_also', '[{images: ., labels: ., painted: roof}]')])
+def test_answers_are_classes(load, key, value):
+    with pytest.raises(ConfigError, match=r'(background|painted): expected void or one of the '
+                       r"classes \(wall, lamp\), got 'roof'"):
+        load(f'domains.indoor.{key}={value}')
 
 
 def test_a_missing_label_is_named(load, tmp_path):

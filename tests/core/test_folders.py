@@ -109,7 +109,11 @@ def test_a_name_that_no_text_file_holds_is_told(tmp_path, name):
 
 def test_a_folder_of_other_pictures_tells_which(tmp_path):
     touch(tmp_path, 'a.heic', 'b.HEIC', 'notes.txt')
-    with pytest.raises(DataError, match=r'no images .* in this folder; it has 2 \.heic, 1 \.txt'):
+    told = r'no images .* in this folder; it has 2 \.heic, 1 \.txt'
+    with pytest.raises(DataError, match=f'{told}$'):
+        list_images(tmp_path)
+    (tmp_path / 'SegmentationClass').mkdir()
+    with pytest.raises(DataError, match=f'{told}; the folders in it are SegmentationClass$'):
         list_images(tmp_path)
 
 

@@ -1,5 +1,6 @@
 """`univseg frames`: which images of bags become frames, and their manifest."""
 
+import io
 import json
 
 from bag_files import (
@@ -16,6 +17,7 @@ from bag_files import (
 )
 import cv2
 import numpy as np
+from PIL import Image
 import pytest
 from rosbags.rosbag2 import Writer
 from univseg_core.cli import main
@@ -59,6 +61,22 @@ def test_a_frame_is_read_upright_whatever_was_done_to_it(tmp_path, settings):
                           interpolation=cv2.INTER_AREA).astype(int)
     assert frame.shape == ((24, 16, 3) if settings.size else (48, 32, 3))
     assert np.abs(frame - expected).mean() < 12
+
+
+def test_a_deep_picture_is_turned_upright_too(tmp_path):
+    """One of 16 bits has to be encoded anew, without the EXIF data that said how it lies."""
+    deep = np.arange(24, dtype=np.uint16).reshape(4, 6) * 2570
+    file, exif = io.BytesIO(), Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(deep).save(file, 'PNG', exif=exif)
+    message = compressed(0, file.getvalue(), 'mono16; png')
+    bag = write_bag(tmp_path / 'bag', {COMPRESSED: [message]})
+    extract_frames([bag], tmp_path / 'out', settings=ExtractionSettings(codec='png'))
+    (row,) = read_manifest(tmp_path / 'out')
+    frame = read_image(tmp_path / 'out' / row.file)
+    assert frame.shape == (6, 4, 3)
+    assert (np.diff(frame[..., 0].astype(int), axis=0) > 0).all()
+    assert (frame[0, :-1, 0] > frame[0, 1:, 0]).all()
 
 
 def everything(folder):

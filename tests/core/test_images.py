@@ -108,13 +108,21 @@ def test_label_maps_are_one_channel_of_8_bits(tmp_path, array, message):
         read_label(path, OUTDOOR)
 
 
-def test_label_maps_of_one_bit_are_refused(tmp_path):
+def test_label_maps_of_one_bit_are_asked_about(tmp_path):
     """Decoded to 8 bits, class 1 would become 255: void, without a word."""
     path = tmp_path / 'label.png'
     label = np.array([[0, 255, 255, 0]], np.uint8)
     assert cv2.imwrite(str(path), label, [cv2.IMWRITE_PNG_BILEVEL, 1])
-    with pytest.raises(ImageError, match=r'label\.png: expected .*8 bits'):
+    with pytest.raises(ImageError, match=r'label\.png: has the values 0 and 255 alone\. Was 255'):
         read_label(path, OUTDOOR)
+
+
+@pytest.mark.parametrize('ending', ['.jpg', '.bmp', '.tif'])
+def test_a_label_map_is_a_png_whatever_its_name(tmp_path, ending):
+    """A JPEG of indices has others round every edge, of which some are classes."""
+    path = save(tmp_path / f'label{ending}', np.zeros((8, 8), np.uint8))
+    with pytest.raises(ImageError, match=r'label\.png: expected a PNG; other formats may change'):
+        read_label(path.rename(tmp_path / 'label.png'), OUTDOOR)
 
 
 @pytest.mark.parametrize('foreign', [3, 100, 254])
@@ -319,7 +327,7 @@ def test_a_pipe_is_not_waited_for(tmp_path):
 def test_a_label_map_with_a_palette_is_its_indices(tmp_path):
     label = np.array([[0, 1, 2, 255]], np.uint8)
     picture = Image.fromarray(label, 'P')
-    picture.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0, *[7] * 759])
+    picture.putpalette([9, 9, 9, 128, 0, 0, 0, 128, 0, *[7] * 759])
     picture.save(tmp_path / 'label.png')
     assert read_label(tmp_path / 'label.png', OUTDOOR).tolist() == label.tolist()
     picture = Image.fromarray(label[:, :3] % 2, 'P')

@@ -91,6 +91,7 @@ class Bench:
         self.settings = FrameSettings(['a'], 0.0, 0.0, 0.0)
         self.published = []
         self.errors = []
+        self.warnings = []
         self.now = 0
         self.ok = True
         self.camera = Camera()
@@ -101,7 +102,8 @@ class Bench:
             context=SimpleNamespace(ok=lambda: self.ok),
             get_clock=lambda: SimpleNamespace(now=lambda: SimpleNamespace(nanoseconds=self.now)),
             get_logger=lambda: SimpleNamespace(
-                error=lambda text, **_: self.errors.append(text), debug=lambda text: None))
+                error=lambda text, **_: self.errors.append(text), debug=lambda text: None,
+                warning=self.warnings.append))
         self.worker = FrameWorker(node, self.segmenter, self.outputs, lambda: self.settings)
 
     def change(self, **values):

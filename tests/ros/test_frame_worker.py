@@ -1,10 +1,12 @@
 """The thread in which frames become masks, with stand-ins for what lies around it."""
 
+import io
 import threading
 import weakref
 
 from fakes import DEADLINE, wait_until
 from frame_bench import Gate
+from PIL import Image as Picture
 import pytest
 from sensor_msgs.msg import CompressedImage, Image
 from univseg_ros import frame_worker
@@ -14,6 +16,21 @@ def test_a_frame_is_published_once_with_its_own_stamp(bench):
     assert [bench.put_and_wait() for _ in range(3)] == ['published'] * 3
     assert bench.published == [(1, 'a', 'mask', 0), (2, 'a', 'mask', 0), (3, 'a', 'mask', 0)]
     assert bench.errors == []
+
+
+@pytest.mark.parametrize('orientation', [1, 6])
+def test_pictures_stay_as_they_are_sent_and_an_orientation_is_told_once(bench, orientation):
+    exif = Picture.Exif()
+    exif[0x0112] = orientation
+    file = io.BytesIO()
+    Picture.new('RGB', (6, 4)).save(file, 'JPEG', exif=exif)
+    message = CompressedImage(format='jpeg', data=file.getvalue())
+    message.header.stamp.sec = 7
+    assert [bench.put_and_wait(message) for _ in range(2)] == ['published'] * 2
+    assert [call.size for call in bench.segmenter.calls] == [6, 6]
+    assert [text[:60] for text in bench.warnings] == (
+        [] if orientation == 1 else
+        ['the pictures have an orientation in their EXIF data (6), whic'[:60]])
 
 
 def test_only_the_newest_frame_is_segmented_when_a_slow_one_ends(bench):

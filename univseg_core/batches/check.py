@@ -9,14 +9,14 @@ from typing import Any
 
 import cv2
 import numpy as np
-from univseg_core.batches.dataset import black_and_white, is_black_and_white
-from univseg_core.batches.inspection import inspect, remarks, Seen
+from univseg_core.batches.inspection import inspect, questions_of, remarks, Seen
 from univseg_core.batches.overlaps import overlaps
 from univseg_core.batches.parts import (
     extra_samples,
     further_unlabelled,
     other_counts,
     published_counts,
+    questions,
     samples_of,
     unpaired,
     with_labels,
@@ -114,6 +114,7 @@ def _check_domain(config: RunConfig, name: str, section: DomainSection,
     check.warnings += other_counts(name, section, {p: s for p, s in found.items() if s})
     if train and validation:  # else what is wrong with the folders is told
         check.warnings += unpaired(name, section)
+        check.problems += questions(name, section)
     published = {part: () if section.validation_from_train is not None
                  else published_counts(section, part) for part in ('train', 'validation')}
     check.parts = {
@@ -124,11 +125,12 @@ def _check_domain(config: RunConfig, name: str, section: DomainSection,
             for part, samples in zip(PARTS, (labelled, unlabelled, validation), strict=True)}
     for part, each in seen.items():
         check.warnings += remarks(part, each, domain)
+        check.problems += questions_of(each)
     check.warnings += alike_colours(check.domain)
     check.warnings += overlaps(name, *([one.look for one in each] for each in (
         [*seen['labelled'], *seen['unlabelled']], seen['validation'])))
     for part in ('labelled', 'validation'):
-        _judge(check, part, [one.sample for one in seen[part]])
+        _judge(check, part)
     return check
 
 
@@ -142,19 +144,15 @@ def alike_colours(domain: Domain) -> list[str]:
             f'{first_few(alike)}'] if alike else []
 
 
-def _judge(check: DomainCheck, part: str, samples: Sequence[Sample]) -> None:
+def _judge(check: DomainCheck, part: str) -> None:
     """Add to `check` what is wrong with all label maps of a part together."""
     pixels, domain = check.parts[part].pixels, check.domain
     if pixels is None:
         return
     what, key = f'{part} image', f'domains.{domain.name}'
     absent = [c for c, count in zip(domain.classes, pixels, strict=False) if not count]
-    values = [value for value, count in zip(
-        (*range(len(domain.classes)), IGNORE_INDEX), pixels, strict=True) if count]
     if len(absent) == len(domain.classes):
         check.problems.append(f'{key}: every pixel of the {what}s is void')
-    elif is_black_and_white(values, samples, domain):
-        check.problems.append(f'{key}, {part}: {black_and_white(domain)}')
     elif absent:
         check.warnings.append(f'{key}: no {what} shows {", ".join(absent)}')
 

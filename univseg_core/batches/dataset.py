@@ -1,17 +1,19 @@
 """What a run learns from: each domain's labelled, unlabelled and validation images."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 import logging
 
 import numpy as np
 from univseg_core.batches.faults import named
+from univseg_core.batches.inspection import masks_among_others
 from univseg_core.batches.overlaps import measured_by_its_own
 from univseg_core.batches.parts import (
     extra_samples,
     further_unlabelled,
     other_counts,
+    questions,
     samples_of,
     unpaired,
     with_labels,
@@ -19,6 +21,7 @@ from univseg_core.batches.parts import (
 from univseg_core.batches.splits import choose_labelled, Splits
 from univseg_core.datasets.folders import DataError, read_sample, Sample
 from univseg_core.domains import Domain, IGNORE_INDEX
+from univseg_core.errors import first_few
 from univseg_core.machine.resources import in_threads
 from univseg_core.pictures.images import read_label
 from univseg_core.settings.config import RunConfig
@@ -50,8 +53,9 @@ def load_data(config: RunConfig, begun: Splits | None = None) -> dict[str, Domai
     choice among others would be another one.
 
     Raises DataError where a folder has no images, a label map or another part of a download is
-    missing, N is too large, or the unsupervised terms have a weight and no domain an unlabelled
-    image. A data set of which there are fewer (or more) images than published is a warning.
+    missing, N is too large, all label maps of a folder are masks of which nobody has said what
+    was painted, or the unsupervised terms have a weight and no domain an unlabelled image. A data
+    set of which there are fewer (or more) images than published is a warning.
     """
     data = {}
     for name, section in config.domains.items():
@@ -74,6 +78,8 @@ def load_data(config: RunConfig, begun: Splits | None = None) -> dict[str, Domai
         for warning in (*other_counts(name, section, parts), *unpaired(name, section),
                         *measured_by_its_own(name, [*labelled, *unlabelled], validation)):
             log.warning(warning)
+        for question in questions(name, section):
+            raise DataError(question)
         data[name] = DomainData(config.domain(name), labelled, unlabelled, validation)
     objective = config.objective
     if objective.needs_unlabelled and not any(d.unlabelled for d in data.values()):
@@ -125,21 +131,20 @@ def check_files(data: Mapping[str, DomainData]) -> None:
     """
     Read every labelled and validation sample once, with a progress bar.
 
-    So a damaged image, a label of another size or with a foreign index, a domain without a
-    single labelled pixel, or masks of 0 and 255 are told before a training has begun. Raises
-    ImageError or DataError.
+    So a damaged image, a label of another size or with a foreign index, or a domain without a
+    single labelled pixel is told before a training has begun. Raises ImageError or DataError.
     """
     for name, d in data.items():
         shown = partial(_shown, domain=d.domain)
         values = list(in_threads(shown, [*d.labelled, *d.validation], f'check {name}'))
-        labelled, held_out = (frozenset().union(*each) for each in (
-            values[:len(d.labelled)], values[len(d.labelled):]))
-        if labelled <= {IGNORE_INDEX}:
+        if set().union(*values[:len(d.labelled)]) <= {IGNORE_INDEX}:
             raise DataError(f'domains.{name}: every pixel of the labelled images is void (255)')
-        for part, samples, found in (('train', d.labelled, labelled),
-                                     ('validation', d.validation, held_out)):
-            if is_black_and_white(found, samples, d.domain):
-                raise DataError(f'domains.{name}.{part}: {black_and_white(d.domain)}')
+        masks = [sample.name for sample, found in zip([*d.labelled, *d.validation], values,
+                                                      strict=True)
+                 if found == {0, IGNORE_INDEX} and sample.read_label == read_label]
+        if masks:
+            log.warning('domains.%s: %d of %d %s (%s)', name, len(masks), len(values),
+                        masks_among_others(d.domain), first_few(masks))
 
 
 def _shown(sample: Sample, domain: Domain) -> frozenset[int]:
@@ -148,25 +153,12 @@ def _shown(sample: Sample, domain: Domain) -> frozenset[int]:
     return frozenset(np.flatnonzero(counts).tolist())
 
 
-def is_black_and_white(values: Collection[int], samples: Sequence[Sample],
-                       domain: Domain) -> bool:
-    """Return whether label maps have no value but 0 and 255, as pictures of one class have."""
-    of_own_kind = any(sample.read_label is not read_label for sample in samples)
-    return set(values) == {0, IGNORE_INDEX} and len(domain.classes) > 1 and not of_own_kind
-
-
-def black_and_white(domain: Domain) -> str:
-    """Return the question that such label maps raise, and how it is answered."""
-    return (f'the label maps have the values 0 and 255 alone, that is {domain.classes[0]} and '
-            'void; where 255 was painted, `univseg import-labels --painted CLASS` makes label '
-            'maps of them')
-
-
 def load_validation(config: RunConfig, domains: Mapping[str, Domain]) -> dict[str, list[Sample]]:
     """
     List the validation files of those of a model's domains that a configuration has, too.
 
-    Raises DataError where it has none of them, or one with other classes.
+    Raises DataError where it has none of them, or one with other classes, or with masks of which
+    nobody has said what was painted.
     """
     samples = {}
     for name in (name for name in config.domains if name in domains):
@@ -178,6 +170,9 @@ def load_validation(config: RunConfig, domains: Mapping[str, Domain]) -> dict[st
         for warning in (*other_counts(name, section, {'validation': samples[name]}),
                         *unpaired(name, section, ['validation'])):
             log.warning(warning)
+        of = 'train' if section.validation_from_train else 'validation'
+        for question in questions(name, section, [of]):
+            raise DataError(question)
     if not samples:
         raise DataError(f'the configuration has the domains {", ".join(config.domains)}, the '
                         f'model {", ".join(domains)}: none in common')

@@ -1,16 +1,19 @@
 """What one image and its label map are like, and what many of them raise as questions."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import hashlib
+from pathlib import Path
 
 import numpy as np
 from univseg_core.batches.overlaps import Look, look_of
-from univseg_core.datasets.folders import read_sample, Sample
-from univseg_core.domains import Domain, IGNORE_INDEX, void_colour
+from univseg_core.datasets.folders import DataError, misfit, Sample
+from univseg_core.domains import Domain, IGNORE_INDEX
 from univseg_core.errors import first_few, UnivsegError
-from univseg_core.pictures.palette_png import decode_palette_png
-from univseg_core.pictures.picture_files import file_bytes, read_header
+from univseg_core.pictures.images import decode_image, PlainLabels, read_label
+from univseg_core.pictures.label_meaning import QuestionError
+from univseg_core.pictures.palette_png import png_palette
+from univseg_core.pictures.picture_files import file_bytes, ImageError, read_header
 
 
 @dataclass(frozen=True)
@@ -18,35 +21,65 @@ class Seen:
     """
     A sample that could be read.
 
-    `size` is 'WIDTH×HEIGHT' as it is seen, `counts` (256,) how often its label map has each
-    value (None without one), `palette` the label map's (n, 3), where it has one; `orientation`
-    and `is_deep` are those of the image file's header.
+    `size` is 'WIDTH×HEIGHT' as it is seen, `orientation` and `is_deep` are those of the image
+    file's header. `counts` (256,) is how often its label map has each value, None where it has
+    none, or where a `question` about it is open; `palette` the label map's (n, 3), where it is a
+    plain one that has a palette.
     """
 
     sample: Sample
     size: str
-    counts: np.ndarray | None
-    palette: np.ndarray | None
     orientation: int
     is_deep: bool
     look: Look
+    counts: np.ndarray | None = None
+    palette: np.ndarray | None = None
+    question: str = ''
 
 
 def inspect(sample: Sample, domain: Domain) -> Seen | str:
-    """Return what a sample is like, or what is wrong with it."""
+    """Return what a sample is like, or what is wrong with it; each file is read once."""
     try:
         data = file_bytes(sample.image)
-        image, label = read_sample(sample, domain)
-        header = read_header(data)
-        counts, palette = None, None
-        if sample.label is not None:
-            counts = np.bincount(label.ravel(), minlength=256)
-            with_palette = decode_palette_png(file_bytes(sample.label))
-            palette = with_palette and with_palette[1]
+        try:
+            image, header = decode_image(data), read_header(data)
+        except ImageError as error:
+            raise ImageError(f'{sample.image}: {error}') from None
+        seen = Seen(sample, f'{image.shape[1]}×{image.shape[0]}', header.orientation,
+                    header.is_deep, look_of(sample, hashlib.sha256(data).digest(), image))
+        if sample.label is None:
+            return seen
+        palette = None
+        if isinstance(sample.read_label, PlainLabels):
+            data = file_bytes(sample.label)
+            label = sample.read_label.read(data, sample.label, domain)
+            palette = png_palette(data)
+        else:
+            label = sample.read_label(sample.label, domain)
+        if wrong := misfit(label.shape, image.shape[:2], header.orientation):
+            raise DataError(f'{sample.label}: {wrong}')
+        return replace(seen, counts=np.bincount(label.ravel(), minlength=256), palette=palette)
+    except QuestionError as error:
+        return replace(seen, question=str(error))
     except UnivsegError as error:
         return str(error)
-    return Seen(sample, f'{image.shape[1]}×{image.shape[0]}', counts, palette, header.orientation,
-                header.is_deep, look_of(sample, hashlib.sha256(data).digest(), image))
+
+
+def questions_of(seen: Sequence[Seen]) -> Iterator[str]:
+    """Yield the first question of each folder of label maps, and of how many it is one."""
+    of_folder: dict[Path, list[str]] = {}
+    for each in seen:
+        if each.question and each.sample.label:
+            of_folder.setdefault(each.sample.label.parent, []).append(each.question)
+    for first, *others in of_folder.values():
+        yield first + (f'; the same of {len(others)} more in this folder' if others else '')
+
+
+def masks_among_others(domain: Domain) -> str:
+    """Return what is said of label maps that look like masks, in a folder of others."""
+    return (f'label maps have the values 0 and 255 alone, that is {domain.classes[0]} and void; '
+            'where 255 was painted, `univseg import-labels --painted CLASS` makes label maps of '
+            'them')
 
 
 def remarks(part: str, seen: Sequence[Seen], domain: Domain) -> Iterator[str]:
@@ -66,16 +99,10 @@ def remarks(part: str, seen: Sequence[Seen], domain: Domain) -> Iterator[str]:
                     'label maps have one class at every pixel')
     yield from told(lambda each: _values(each.counts) == [IGNORE_INDEX],
                     'label maps are void at every pixel')
-    yield from told(lambda each: _values(each.counts) == [0, IGNORE_INDEX],
-                    f'label maps have the values 0 and 255 alone, that is {domain.classes[0]} and '
-                    'void; where 255 was painted, `univseg import-labels --painted CLASS` makes '
-                    'label maps of them')
+    yield from told(lambda each: _values(each.counts) == [0, IGNORE_INDEX]
+                    and each.sample.read_label == read_label, masks_among_others(domain))
     yield from told(lambda each: each.palette is not None,
                     'label maps have a palette; what counts is their indices')
-    yield from told(lambda each: _begins_with_background(each.palette, domain),
-                    'label maps with a palette have the colour of a background at index 0, which '
-                    f'counts as {domain.classes[0]}; where it is a background, `univseg '
-                    'import-labels --background void` makes label maps of them')
     yield from told(lambda each: _of_other_classes(each, domain),
                     'label maps have a palette in which an index has the colour of another class; '
                     '`univseg import-labels --palette colours` goes by the colours')
@@ -90,15 +117,14 @@ def _is_of_one_class(counts: np.ndarray | None) -> bool:
     return len(values) == 1 and values != [IGNORE_INDEX]
 
 
-def _begins_with_background(palette: np.ndarray | None, domain: Domain) -> bool:
-    return palette is not None and tuple(palette[0].tolist()) == void_colour(domain.palette)
-
-
 def _of_other_classes(seen: Seen, domain: Domain) -> bool:
-    if seen.palette is None:
+    reader = seen.sample.read_label
+    if seen.palette is None or not isinstance(reader, PlainLabels) or reader.meaning.is_mask:
         return False
-    for index in _values(seen.counts):
-        colour = tuple(seen.palette[index].tolist()) if index < len(seen.palette) else None
-        if domain.palette.count(colour) == 1 and domain.palette.index(colour) != index:
+    values = _values(seen.counts)
+    for index, meant in enumerate(reader.meaning.classes_of_indices(domain)[:len(seen.palette)]):
+        colour = tuple(seen.palette[index].tolist())
+        if meant in values and domain.palette.count(colour) == 1 and (
+                domain.palette.index(colour) != meant):
             return True
     return False

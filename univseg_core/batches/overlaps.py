@@ -8,11 +8,14 @@ import numpy as np
 from univseg_core.datasets.folders import Sample
 from univseg_core.errors import first_few
 
-ALIKE_GREYS = 3.0
-"""Of 255, the mean difference of near duplicates' thumbnails at most …"""
+ALIKE = 0.985
+"""The correlation of near duplicates' thumbnails at least: other light does not change it."""
 
-ALIKE_SHARE = 0.15
-"""… and as a share of their contrast, beyond half a grey: dark pictures are all alike."""
+LEAST_CONTRAST = 2.0
+"""Of 255, the deviation of a picture's pixels at least; others have a colour, but no look."""
+
+SAME_COLOUR = 2.0
+"""Of 255, how far apart the mean colours of such ones are at most that are near duplicates."""
 
 THUMBNAIL = 16
 """Pixels a side of a thumbnail."""
@@ -20,17 +23,32 @@ THUMBNAIL = 16
 
 @dataclass(frozen=True)
 class Look:
-    """A hash of an image file's bytes, and its picture as a few greys, float32."""
+    """
+    A hash of an image file's bytes, and its picture as a thumbnail.
+
+    That is (16, 16) float32, of mean 0 and length 1; zeros where there is hardly any contrast,
+    and of such a picture alone, `colour` (3,) is the mean, else NaN.
+    """
 
     sample: Sample
     digest: bytes
     thumbnail: np.ndarray
+    colour: np.ndarray
 
 
 def look_of(sample: Sample, digest: bytes, image: np.ndarray) -> Look:
     """Return the look of an image (H, W, 3) uint8."""
-    few = cv2.resize(image, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
-    return Look(sample, digest, few.mean(axis=2, dtype=np.float32).ravel())
+    step = max(1, min(image.shape[:2]) // (4 * THUMBNAIL))
+    if image[::step, ::step].std(axis=(0, 1)).max() < LEAST_CONTRAST:
+        return Look(sample, digest, np.zeros((THUMBNAIL, THUMBNAIL), np.float32),
+                    image.mean(axis=(0, 1)))
+    # In two steps: whole greys are too coarse for a mean of many pixels.
+    few = cv2.resize(image, (4 * THUMBNAIL, 4 * THUMBNAIL), interpolation=cv2.INTER_AREA)
+    greys = cv2.resize(cv2.cvtColor(few.astype(np.float32), cv2.COLOR_RGB2GRAY),
+                       (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
+    greys -= greys.mean()
+    length = np.linalg.norm(greys)
+    return Look(sample, digest, greys / length if length else greys, np.full(3, np.nan))
 
 
 def measured_by_its_own(name: str, training: Sequence[Sample],
@@ -56,8 +74,8 @@ def overlaps(name: str, training: Sequence[Look], validation: Sequence[Look]) ->
     """
     Yield a sentence for validation images that are training images, one for near duplicates.
 
-    The former have the same bytes. The latter look alike, as copies in another format or size do,
-    and neighbours in a video.
+    The former have the same bytes. The latter look alike, as copies in another format, size or
+    light do, those that are turned or mirrored, and neighbours in a video.
     """
     of_digest = {look.digest: look.sample for look in training}
     same = [(look.sample, of_digest[look.digest]) for look in validation
@@ -72,11 +90,15 @@ def _near(training: Sequence[Look], validation: Sequence[Look]
     """Yield each validation image that looks like a training image, with the first such one."""
     if not training:
         return
-    thumbnails = np.stack([look.thumbnail for look in training])
+    thumbnails = np.stack([look.thumbnail.ravel() for look in training])
+    colours = np.stack([look.colour for look in training])
     for look in validation:
-        distances = np.abs(thumbnails - look.thumbnail).mean(axis=1)
-        if distances.min() <= min(ALIKE_GREYS, 0.5 + ALIKE_SHARE * look.thumbnail.std()):
-            yield look.sample, training[distances.argmin()].sample
+        turned = [way for turns in range(4) for way in (
+            np.rot90(look.thumbnail, turns), np.rot90(look.thumbnail.T, turns))]
+        alike = (np.stack(turned).reshape(8, -1) @ thumbnails.T).max(axis=0)
+        alike[np.abs(colours - look.colour).max(axis=1) <= SAME_COLOUR] = 1
+        if alike.max() >= ALIKE:
+            yield look.sample, training[alike.argmax()].sample
 
 
 def _sentence(name: str, pairs: Sequence[tuple[Sample, Sample]], of: int,

@@ -4,10 +4,19 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Literal
 
 from univseg_core.batches.splits import choose_labelled
-from univseg_core.datasets.folders import DataError, labelled_samples, Sample, stray_labels
+from univseg_core.datasets.folders import (
+    are_masks,
+    DataError,
+    labelled_samples,
+    Sample,
+    stray_labels,
+    unread_pictures,
+)
 from univseg_core.datasets.layouts import LAYOUTS
 from univseg_core.datasets.unlabelled import unlabelled_samples
 from univseg_core.errors import first_few
+from univseg_core.pictures.images import PlainLabels
+from univseg_core.pictures.label_meaning import WHERE_TO_SAY
 from univseg_core.settings.config import DomainSection, LabelledFolder
 
 
@@ -53,7 +62,8 @@ def further_unlabelled(section: DomainSection, validation: Sequence[Sample]) -> 
 def _own_samples(name: str, section: DomainSection, part: str) -> list[Sample]:
     if section.dataset == 'folder':
         further = section.train_also if part == 'train' else []
-        return _together(name, [labelled_samples(folders.images, folders.labels)
+        return _together(name, [labelled_samples(folders.images, folders.labels,
+                                                 PlainLabels(folders.meaning))
                                 for folders in (getattr(section, part), *further)])
     assert section.root is not None
     try:
@@ -113,8 +123,10 @@ def other_counts(name: str, section: DomainSection,
 
 def unpaired(name: str, section: DomainSection,
              parts: Sequence[str] = ('train', 'validation')) -> Iterator[str]:
-    """Yield a sentence for what has no counterpart in plain folders: images, and label maps."""
+    """Yield a sentence for what plain folders have in vain: what has no pair, or is not read."""
     for part, folders in _folders(section, parts):
+        if unread := unread_pictures(folders.images):
+            yield f'domains.{name}.{part}: {unread}'
         samples = labelled_samples(folders.images, folders.labels)
         missing = [sample.name for sample in samples if sample.label is None]
         if missing:
@@ -125,6 +137,21 @@ def unpaired(name: str, section: DomainSection,
         if strays and folders.labels != folders.images:
             yield (f'domains.{name}.{part}: {len(strays)} label maps have no image of the same '
                    f'name ({first_few(strays)}) and are left out')
+    for source in section.unlabelled if 'train' in parts else ():
+        if source.is_dir() and (unread := unread_pictures(source)):
+            yield f'domains.{name}.unlabelled: {unread}'
+
+
+def questions(name: str, section: DomainSection,
+              parts: Sequence[str] = ('train', 'validation')) -> Iterator[str]:
+    """Yield a sentence for each plain folder of label maps that are all masks of one class."""
+    for part, folders in _folders(section, parts):
+        samples = labelled_samples(folders.images, folders.labels)
+        labels = [sample.label for sample in samples if sample.label is not None]
+        if folders.painted is None and are_masks(labels):
+            assert section.classes is not None  # plain folders have them
+            yield (f'domains.{name}.{part}: {folders.labels}: each of the {len(labels)} label '
+                   f'maps {folders.meaning.question_of_mask(section.classes)}{WHERE_TO_SAY}')
 
 
 def _folders(section: DomainSection, parts: Sequence[str]) -> Iterator[tuple[str, LabelledFolder]]:

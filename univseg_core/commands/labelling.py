@@ -83,7 +83,8 @@ def add_to(command: Command) -> None:
     sub = command('import-labels', _import, 'bring corrected label maps back as a labelled folder',
                   IMPORT_EXAMPLES)
     sub.add_argument('labels', type=Path,
-                     help='a folder of PNGs: class indices, indices with a palette, or colours')
+                     help='a folder of PNGs: class indices, indices with a palette, colours, or '
+                          'masks FRAME-CLASS.png of one class each')
     sub.add_argument('--frames', type=Path, required=True, metavar='DIR',
                      help='the folder of the images, of the same names but for the ending')
     of = sub.add_mutually_exclusive_group(required=True)
@@ -108,7 +109,8 @@ def add_to(command: Command) -> None:
                           'colour of void')
     sub.add_argument('--painted', metavar='void|CLASS',
                      help='what 255 is in label maps of 0 and 255 alone: void, or the class that '
-                          'was painted (0 is void then). Asked for where there are such')
+                          'was painted (0 is void then, or what --background says). Asked for '
+                          'where there are such')
 
 
 def _rank(options: argparse.Namespace) -> None:
@@ -196,6 +198,7 @@ def _prelabel(options: argparse.Namespace) -> None:
 
 
 def _import(options: argparse.Namespace) -> None:
+    from univseg_core.datasets.folders import are_masks
     from univseg_core.labelling.frame_folder import frames_of
     from univseg_core.labelling.label_import import import_labels
     from univseg_core.labelling.returned_labels import (
@@ -204,6 +207,7 @@ def _import(options: argparse.Namespace) -> None:
         LabelDecoder,
         read_labelmap,
     )
+    from univseg_core.pictures.picture_files import image_files
 
     domain = _domain(options)
     named = read_labelmap(options.labelmap) if options.labelmap else None
@@ -219,10 +223,13 @@ def _import(options: argparse.Namespace) -> None:
         log.warning('%d frames are turned upright by the orientation in their EXIF data, which '
                     'their label maps are taken to be already: %s', len(done.turned),
                     ', '.join(done.turned[:5]))
+    folder = options.out / 'label'
+    # Class 0 and void alone: a training would ask what they are.
+    masks = ', painted: void' if folder.is_dir() and are_masks(image_files(folder)) else ''
     report(options, {'folder': str(options.out), **asdict(done)},
            f'{options.out}: {len(done.added)} label maps added, {len(done.replaced)} replaced, '
            f'{len(done.unchanged)} as they were\n'
-           f'train: {{images: {options.out / "image"}, labels: {options.out / "label"}}}')
+           f'train: {{images: {options.out / "image"}, labels: {folder}{masks}}}')
 
 
 def _domain(options: argparse.Namespace) -> 'Domain':

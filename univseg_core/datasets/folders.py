@@ -8,14 +8,16 @@ import re
 import unicodedata
 
 import numpy as np
-from univseg_core.domains import Domain
-from univseg_core.errors import UnivsegError
-from univseg_core.pictures.images import read_image, read_label
+from univseg_core.domains import Domain, IGNORE_INDEX
+from univseg_core.errors import first_few, UnivsegError
+from univseg_core.pictures.images import read_codes, read_image, read_label
 from univseg_core.pictures.picture_files import (
     file_bytes,
     image_files,
     IMAGE_SUFFIXES,
+    ImageError,
     orientation_of,
+    unread_files,
 )
 
 LABEL_SUFFIX = '.png'
@@ -67,10 +69,21 @@ def list_images(folder: Path) -> list[Path]:
         others = Counter(path.suffix.lower() for path in folder.iterdir()
                          if path.suffix and not path.name.startswith('.') and path.is_file())
         there = ', '.join(f'{count} {ending}' for ending, count in others.most_common(3))
+        inside = sorted(path.name for path in folder.iterdir() if path.is_dir())
         raise DataError(f'{folder}: no images ({", ".join(IMAGE_SUFFIXES)}) in this folder'
-                        + (f'; it has {there}' if there else ''))
+                        + (f'; it has {there}' if there else '')
+                        + (f'; the folders in it are {first_few(inside, 10)}' if inside else ''))
     by_name(images)
     return images
+
+
+def unread_pictures(folder: Path) -> str:
+    """Return a sentence of a folder's pictures of kinds that are not read; '' without any."""
+    names = [path.name for path in unread_files(folder)]
+    if not names:
+        return ''
+    return (f'{len(names)} pictures of {folder} are of a kind that is not read '
+            f'({first_few(names)}; read are {", ".join(IMAGE_SUFFIXES)})')
 
 
 def by_name(files: Iterable[Path]) -> dict[str, Path]:
@@ -90,16 +103,17 @@ def by_name(files: Iterable[Path]) -> dict[str, Path]:
     return found
 
 
-def labelled_samples(images: Path, labels: Path) -> list[Sample]:
+def labelled_samples(images: Path, labels: Path,
+                     reader: LabelReader = read_label) -> list[Sample]:
     """
     Pair each image of a folder with the PNG of the same name in another; some may have none.
 
-    Raises DataError, which names the first images, where none has a label map, and for a label
-    map that is no PNG.
+    `reader` is that of the label maps. Raises DataError, which names the first images, where none
+    has a label map, and for a label map that is no PNG.
     """
     files = image_files(labels)
     maps = by_name(file for file in files if file.suffix.lower() == LABEL_SUFFIX)
-    samples = [Sample(image, maps.get(name_key(image))) for image in list_images(images)]
+    samples = [Sample(image, maps.get(name_key(image)), reader) for image in list_images(images)]
     missing = [sample.image for sample in samples if sample.label is None]
     of_no_png = {name_key(file): file for file in files if file.suffix.lower() != LABEL_SUFFIX}
     for image in missing:
@@ -113,17 +127,35 @@ def labelled_samples(images: Path, labels: Path) -> list[Sample]:
     return samples
 
 
+def are_masks(labels: Iterable[Path]) -> bool:
+    """
+    Return whether label maps have both values 0 and 255, and none has another.
+
+    The first that has one is the last that is read; those that cannot be are left to others.
+    """
+    found: set[int] = set()
+    for label in labels:
+        try:
+            found |= set(np.unique(read_codes(label)).tolist())
+        except ImageError:
+            continue
+        if not found <= {0, IGNORE_INDEX}:
+            return False
+    return len(found) == 2
+
+
 def stray_labels(images: Path, labels: Path) -> list[Path]:
     """Return the label maps of a folder that fit no image of another by name."""
     names = set(map(name_key, image_files(images)))
     return [file for file in image_files(labels) if name_key(file) not in names]
 
 
-def misfit(label_size: tuple[int, int], image: Path, image_size: tuple[int, int]) -> str | None:
+def misfit(label_size: tuple[int, ...], image_size: tuple[int, ...],
+           orientation: int) -> str | None:
     """
     Return what is wrong with a label map of another (height, width) than its image, else None.
 
-    The label map is to fit the picture as it is seen: upright, by the orientation in the image's
+    The label map is to fit the picture as it is seen: upright, by the `orientation` in the image's
     EXIF data.
     """
     if label_size == image_size:
@@ -132,7 +164,6 @@ def misfit(label_size: tuple[int, int], image: Path, image_size: tuple[int, int]
             f'{image_size[0]}')
     if label_size != image_size[::-1]:
         return text
-    orientation = orientation_of(file_bytes(image))
     if orientation < 5:
         return f'{text} (turned by 90°?)'
     return (f'{text}: the orientation in the EXIF data of the image ({orientation}) turns it '
@@ -149,6 +180,8 @@ def read_sample(sample: Sample, domain: Domain) -> tuple[np.ndarray, np.ndarray]
     if sample.label is None:
         return image, np.zeros(image.shape[:2], np.uint8)
     label = sample.read_label(sample.label, domain)
-    if wrong := misfit(label.shape, sample.image, image.shape[:2]):
+    if label.shape != image.shape[:2]:
+        orientation = orientation_of(file_bytes(sample.image))
+        wrong = misfit(label.shape, image.shape[:2], orientation)
         raise DataError(f'{sample.label}: {wrong}')
     return image, label

@@ -16,10 +16,11 @@ from univseg_core.pictures.image_messages import (
     Image,
     MessageError,
     nanoseconds,
+    turned_upright,
 )
-from univseg_core.pictures.images import fit_size, LARGEST_JPEG, upright
+from univseg_core.pictures.images import fit_size, LARGEST_JPEG
 from univseg_core.pictures.likeness import dhash, few_grey, SMALL_SIDE
-from univseg_core.pictures.picture_files import ImageError, orientation_of
+from univseg_core.pictures.picture_files import ImageError
 
 START = {'jpg': JPEG_START, 'png': PNG_SIGNATURE}
 """With which bytes a file of each format begins."""
@@ -107,9 +108,8 @@ class Judge:
             grey, size = decode_small(data, SMALL_SIDE)
             if self._fitted(size) == size:
                 return data, grey, size
-        picture = decode_bgr(image)
-        if data:  # a file that is kept as it is has its orientation in it
-            picture = upright(picture, orientation_of(data))
+        # A file that is kept as it is has its orientation in it.
+        picture = turned_upright(image, decode_bgr(image))
         size = self._fitted(picture.shape[:2])
         if self._settings.codec == 'jpg' and max(size) > LARGEST_JPEG:
             raise MessageError(f'{size[1]}x{size[0]} pixels are too many for a JPEG')

@@ -5,7 +5,7 @@ import logging
 from pathlib import Path
 
 import numpy as np
-from univseg_core.datasets.folders import DataError, list_images
+from univseg_core.datasets.folders import DataError, list_images, unread_pictures
 from univseg_core.pictures.images import ImageError, read_image
 from univseg_core.progress import progress_bar
 
@@ -34,7 +34,14 @@ def readable_images(paths: Sequence[Path], title: str) -> Iterator[tuple[Path, n
 
 
 def frames_of(path: Path) -> list[Path]:
-    """Return a folder's images; raise DataError where it is not there or has none."""
+    """
+    Return a folder's images; pictures of kinds that are not read are a warning.
+
+    Raises DataError where it is not there or has none.
+    """
     if not path.is_dir():
         raise DataError(f'{path}: no such folder')
-    return list_images(path)
+    images = list_images(path)
+    if unread := unread_pictures(path):
+        log.warning(unread)
+    return images

@@ -11,6 +11,7 @@ from univseg_core.datasets.folders import by_name, DataError, misfit, name_key
 from univseg_core.domains import IGNORE_INDEX
 from univseg_core.errors import UnivsegError
 from univseg_core.files import read_lines, replacing, temporary_folder, write_text
+from univseg_core.labelling.returned_files import by_frame, Returned
 from univseg_core.labelling.returned_labels import LabelDecoder
 from univseg_core.machine.resources import in_threads
 from univseg_core.pictures.images import read_image, write_png
@@ -37,8 +38,9 @@ class Imported:
 
 @dataclass(frozen=True)
 class _Sound:
-    """A label map and frame without fault: whether it is void throughout, how the frame lies."""
+    """A frame and label map without fault: whether that is void throughout, how the frame lies."""
 
+    frame: Path
     is_empty: bool
     orientation: int
 
@@ -48,6 +50,7 @@ def import_labels(labels: Sequence[Path], frames: Sequence[Path], out: Path,
     """
     Put label maps and the frames of the same names (but for the ending) into a labelled folder.
 
+    Of a frame, there may be a mask for each class instead, named as `by_frame` says.
     `out` gets image/ (copies of the frames), label/ (index PNGs, 255: void) and classes.txt. It
     may be one that is there already: label maps of the same frames are replaced. First all is
     read and checked; then all is written beside `out`; only then it is moved there, each label
@@ -58,17 +61,18 @@ def import_labels(labels: Sequence[Path], frames: Sequence[Path], out: Path,
     of_frame = by_name(frames)
     images = out / 'image'
     there = by_name(image_files(images)) if images.is_dir() else {}
-    check = partial(_check, of_frame=of_frame, there=there, decoder=decoder)
+    check = partial(_check, there=there, decoder=decoder)
     problems, pairs, done = _of_the_folder(out, decoder), [], Imported()
-    for label, found in zip(labels, in_threads(check, labels, 'check', progress), strict=True):
+    returned = by_frame(labels, of_frame, decoder.domain.classes)
+    for each, found in zip(returned, in_threads(check, returned, 'check', progress), strict=True):
         if isinstance(found, str):
             problems.append(found)
         elif found.is_empty:
-            done.empty.append(label.stem)
+            done.empty.append(found.frame.stem)
         else:
-            pairs.append((of_frame[name_key(label)], label))
+            pairs.append((found.frame, each))
             if found.orientation > 1:
-                done.turned.append(label.stem)
+                done.turned.append(found.frame.stem)
     if problems:
         shown = problems[:PROBLEMS_SHOWN]
         if len(problems) > len(shown):
@@ -95,31 +99,29 @@ def _of_the_folder(out: Path, decoder: LabelDecoder) -> list[str]:
     return []
 
 
-def _check(label: Path, of_frame: dict[str, Path], there: dict[str, Path],
-           decoder: LabelDecoder) -> 'str | _Sound':
+def _check(each: Returned, there: dict[str, Path], decoder: LabelDecoder) -> 'str | _Sound':
     """Return what is wrong with a label map, its frame or their place, or what they are like."""
-    frame = of_frame.get(name_key(label))
-    if frame is None:
-        return f'{label}: no frame is called {label.stem}'
+    if (frame := each.frame) is None:
+        return f'{each.label}: {each.wrong}'
     try:
-        classes, image = decoder.read(label), read_image(frame)
-        if wrong := misfit(classes.shape, frame, image.shape[:2]):
-            return f'{label}: {wrong}'
+        classes, image = each.read(decoder), read_image(frame)
         orientation = orientation_of(file_bytes(frame))
+        if wrong := misfit(classes.shape, image.shape[:2], orientation):
+            return f'{each.label}: {wrong}'
     except UnivsegError as error:
         return str(error)
     old = there.get(name_key(frame))
     if old and not (old.name == frame.name and filecmp.cmp(old, frame, shallow=False)):
         return f'{old}: another picture of this name is there already'
-    return _Sound(bool((classes == IGNORE_INDEX).all()), orientation)
+    return _Sound(frame, bool((classes == IGNORE_INDEX).all()), orientation)
 
 
-def _write(pairs: Sequence[tuple[Path, Path]], out: Path, decoder: LabelDecoder, done: Imported,
-           progress: bool) -> None:
+def _write(pairs: Sequence[tuple[Path, Returned]], out: Path, decoder: LabelDecoder,
+           done: Imported, progress: bool) -> None:
     with temporary_folder(out) as staged:
-        def stage(pair: tuple[Path, Path]) -> None:
-            frame, label = pair
-            write_png(staged / 'label' / f'{frame.stem}.png', decoder.read(label))
+        def stage(pair: tuple[Path, Returned]) -> None:
+            frame, returned = pair
+            write_png(staged / 'label' / f'{frame.stem}.png', returned.read(decoder))
             if not (out / 'image' / frame.name).exists():
                 with replacing(staged / 'image' / frame.name) as copy:
                     shutil.copyfile(frame, copy)

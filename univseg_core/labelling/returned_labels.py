@@ -13,6 +13,12 @@ from univseg_core.files import read_text
 from univseg_core.labelling.prelabels import VOID_NAME
 from univseg_core.pictures.encoded import PNG_SIGNATURE
 from univseg_core.pictures.images import decode_codes, opencv_image, upright
+from univseg_core.pictures.label_meaning import (
+    begins_with_background,
+    is_background,
+    is_black_and_white,
+    LabelMeaning,
+)
 from univseg_core.pictures.palette_png import COLOUR_TYPE, decode_palette_png
 from univseg_core.pictures.picture_files import (
     file_bytes,
@@ -28,17 +34,8 @@ PALETTE_BY = ('auto', 'indices', 'colours')
 
 COLOURS_SHOWN = 5
 
-VOID = 'void'
-"""What --background and --painted call pixels without a class."""
-
 GREY_WITH_OPACITY = 4
 """A PNG's colour type of grey pixels with a channel of opacity."""
-
-BLACK = (0, 0, 0)
-"""The colour of a background in the palettes of most tools."""
-
-FOREIGN = -1
-"""What a table holds for indices of no class."""
 
 
 def class_colours(domain: Domain, void: Colour | None = None,
@@ -116,7 +113,7 @@ class LabelDecoder:
     where a pixel has one. `palette_by`, of `PALETTE_BY`, says what counts in a PNG with a
     palette. `background` and `painted` answer what cannot be seen in a file: what index 0 is,
     with the other classes in their order behind it, and what 255 is in a map of 0 and 255 alone:
-    'void' (`VOID`) or a class. Raises UnivsegError for any other answer.
+    'void' or a class (LabelMeaning has the details). Raises UnivsegError for any other answer.
     """
 
     domain: Domain
@@ -127,10 +124,13 @@ class LabelDecoder:
     foreign: Mapping[Colour, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for option, name in (('--background', self.background), ('--painted', self.painted)):
-            if name not in (None, VOID, *self.domain.classes):
-                raise UnivsegError(f'{option}: expected {VOID} or a class of {self.domain.name} '
-                                   f'({", ".join(self.domain.classes)}), got {name!r}')
+        if wrong := self.meaning.wrong(self.domain.classes):
+            raise UnivsegError(f'--{wrong}')
+
+    @property
+    def meaning(self) -> LabelMeaning:
+        """Return the answers as those of this command."""
+        return LabelMeaning(self.background, self.painted, '--{} {}')
 
     def read(self, path: Path) -> np.ndarray:
         """
@@ -176,80 +176,42 @@ class LabelDecoder:
         return image
 
     def _by_grey(self, codes: np.ndarray) -> np.ndarray:
-        """Return the classes of a grey label map: of indices, or a picture of one class."""
-        values = set(np.unique(codes).tolist())
-        if self.painted is None and values == {0, IGNORE_INDEX}:
-            raise ImageError(
-                f'has the values 0 and 255 alone. Was 255 painted? Say --painted CLASS, such as '
-                f'{self.domain.classes[-1]} (0 is void then), or --painted {VOID}, if 255 is void '
-                f'and 0 {self.background or self.domain.classes[0]}')
-        painted = IGNORE_INDEX if self.painted is None else self._index_of(self.painted)
-        if painted == IGNORE_INDEX:
-            return self._by_index(codes)
-        if not values <= {0, IGNORE_INDEX}:
-            raise ImageError(f'has other values than 0 and 255, as {sorted(values)[:8]}, which '
-                             f'--painted {self.painted} says nothing of')
-        return np.where(codes, np.uint8(painted), np.uint8(IGNORE_INDEX))
+        """Return the classes of a grey label map: of indices, or a mask of one class."""
+        if self.painted is None and np.unique(codes).tolist() == [0, IGNORE_INDEX]:
+            raise self.meaning.question_of_mask(self.domain.classes)
+        return self.meaning.of_grey(codes, self.domain)
 
     def _by_palette(self, indices: np.ndarray, palette: np.ndarray) -> np.ndarray:
         if self.palette_by == 'colours':
             return self._by_colour(palette[indices])
-        found = np.unique(indices).tolist()
-        if self._is_of_one_class(found, palette):
-            return self._by_grey(np.where(indices, np.uint8(IGNORE_INDEX), np.uint8(0)))
-        if self.painted not in (None, VOID):
-            return self._by_grey(indices)  # which is told
         colours = [tuple(colour) for colour in palette.tolist()]
-        table = self._classes_of_indices()
-        for index in np.unique(indices).tolist() if self.palette_by == 'auto' else ():
+        first = self.colours.get(colours[0])
+        found = np.unique(indices).tolist()
+        # Of a background and void alone, there are label maps, too.
+        says_nothing = self.background is None and first != 0 and not is_background(
+            self.domain.classes[0])
+        if self.painted is None and (is_black_and_white(indices, palette) or (
+                found == [0, IGNORE_INDEX] and says_nothing)):
+            raise self.meaning.question_of_mask(self.domain.classes)
+        if self.meaning.is_mask:
+            return self.meaning.of_palette(indices, palette, self.domain)
+        self._check_colours(found, colours)
+        voids = [colour for colour, index in self.colours.items() if index == IGNORE_INDEX]
+        if self.background is None and first != 0 and begins_with_background(
+                palette, self.domain, voids):
+            raise self.meaning.question_of_background(palette, self.domain)
+        return self.meaning.of_indices(indices, self.domain)
+
+    def _check_colours(self, found: list[int], colours: list[Colour]) -> None:
+        """Raise ImageError where indices that were found have colours of other classes."""
+        table = self.meaning.classes_of_indices(self.domain)
+        for index in found if self.palette_by == 'auto' else ():
             meant = self.colours.get(colours[index], IGNORE_INDEX)
             if meant not in (table[index], IGNORE_INDEX):
                 raise ImageError(
                     f'its palette gives index {index} the colour {colours[index]} of class '
                     f'{meant}, {self.domain.classes[meant]}; say whether indices or colours '
                     'count (--palette)')
-        first = self.colours.get(colours[0], IGNORE_INDEX if colours[0] == BLACK else FOREIGN)
-        if self.background is None and first == IGNORE_INDEX:
-            raise ImageError(
-                f'its palette gives index 0 the colour {colours[0]} of a background. Is 0 void, '
-                f'and 1 {self.domain.classes[0]}? Say --background {VOID}; if 0 is a class, '
-                f'--background CLASS, such as {self.domain.classes[0]}')
-        return self._by_index(indices)
-
-    def _is_of_one_class(self, found: list[int], palette: np.ndarray) -> bool:
-        """Return whether the indices that were found are nothing and what was painted."""
-        black_and_white = [[0] * 3, [255] * 3]
-        return found == [0, IGNORE_INDEX] or (len({0, *found}) <= 2 and (
-            self.painted is not None
-            or (found == [0, 1] and palette[:2].tolist() == black_and_white)))
-
-    def _by_index(self, indices: np.ndarray) -> np.ndarray:
-        """Return the classes of indices (H, W) uint8: their own, or those behind a background."""
-        classes = self._classes_of_indices()[indices]
-        foreign = np.unique(indices[classes == FOREIGN]).tolist()
-        if foreign:
-            behind = '' if self.background else (
-                f'; where 0 is a background, and 1 {self.domain.classes[0]}, say --background '
-                f'{VOID}')
-            raise ImageError(
-                f'label indices {foreign[:8]} are outside domain {self.domain.name}, which has '
-                f'classes 0..{len(self.domain.classes) - 1}, and 255 for void{behind}')
-        return classes.astype(np.uint8)
-
-    def _classes_of_indices(self) -> np.ndarray:
-        """Return the class of each index, (256,) int: 255 of void, FOREIGN of none."""
-        names = list(self.domain.classes)
-        if self.background is not None:
-            names = [self.background, *(name for name in names if name != self.background)]
-        table = np.full(256, FOREIGN)
-        table[:len(names)] = [self._index_of(name) for name in names]
-        table[IGNORE_INDEX] = IGNORE_INDEX
-        return table
-
-    def _index_of(self, name: str) -> int:
-        """Return the index of a class, 255 of void."""
-        classes = self.domain.classes
-        return classes.index(name) if name in classes else IGNORE_INDEX
 
     def _by_colour(self, image: np.ndarray) -> np.ndarray:
         """Return the classes (H, W) uint8 of an image (H, W, 3) uint8 RGB."""

@@ -13,7 +13,8 @@ from univseg_core.errors import UnivsegError
 from univseg_core.pictures.compressed import decode_file
 from univseg_core.pictures.encoded import JPEG_START, PNG_SIGNATURE
 from univseg_core.pictures.encodings import BAYER_PATTERNS, DEPTH_ENCODINGS, Encoding, ENCODINGS
-from univseg_core.pictures.images import ImageError, PNG_BIT_DEPTH
+from univseg_core.pictures.images import ImageError, PNG_BIT_DEPTH, upright
+from univseg_core.pictures.picture_files import orientation_of
 from univseg_core.pictures.video import refusal, video_format
 
 Image: TypeAlias = Any
@@ -48,6 +49,13 @@ def decode_bgr(message: Image | CompressedImage) -> np.ndarray:
     if getattr(message, 'encoding', None) in ('bgr8', '8UC3'):
         return _planes(message, _check(message))[0]
     return cv2.cvtColor(decode(message), cv2.COLOR_RGB2BGR)
+
+
+def turned_upright(message: Image | CompressedImage, picture: np.ndarray) -> np.ndarray:
+    """Return a message's picture (H, W, …) as the EXIF data of a file inside asks for."""
+    if not hasattr(message, 'format'):
+        return picture
+    return upright(picture, orientation_of(bytes(message.data)))
 
 
 def file_inside(message: Image | CompressedImage) -> bytes | None:

@@ -1,16 +1,24 @@
 """Images and label maps: reading, sizes, writing."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
-from univseg_core.domains import Domain, IGNORE_INDEX
+from univseg_core.domains import Domain
 from univseg_core.files import replacing
 from univseg_core.pictures.encoded import PNG_SIGNATURE
+from univseg_core.pictures.label_meaning import (
+    LabelMeaning,
+    QuestionError,
+    UNSAID,
+    WHERE_TO_SAY,
+)
 from univseg_core.pictures.palette_png import decode_palette_png
 from univseg_core.pictures.picture_files import (
     file_bytes,
     ImageError,
+    NotCodesError,
     PNG_BIT_DEPTH,
     read_header,
 )
@@ -22,10 +30,6 @@ LARGEST_JPEG = 65500
 """Pixels a side that libjpeg can write."""
 
 BRING_IN = '`univseg import-labels` makes such label maps of what annotation tools write'
-
-
-class NotCodesError(ImageError):
-    """A whole image that is not of one 8-bit channel."""
 
 
 def opencv_image(data: np.ndarray, flags: int) -> np.ndarray | None:
@@ -99,6 +103,11 @@ def decode_codes(data: bytes) -> np.ndarray:
     with_palette = decode_palette_png(data)
     if with_palette is not None:
         return upright(with_palette[0], read_header(data).orientation)
+    return _grey_codes(data)
+
+
+def _grey_codes(data: bytes) -> np.ndarray:
+    """Return an encoded image of one 8-bit channel without a palette, (H, W) uint8, upright."""
     codes = _decoded(data, cv2.IMREAD_UNCHANGED)
     if data.startswith(PNG_SIGNATURE) and data[PNG_BIT_DEPTH] < 8:
         # OpenCV would spread such values over 0..255.
@@ -110,23 +119,50 @@ def decode_codes(data: bytes) -> np.ndarray:
     return codes
 
 
-def read_label(path: Path | str, domain: Domain) -> np.ndarray:
+@dataclass(frozen=True)
+class PlainLabels:
     """
-    Return a label map as (H, W) uint8 class indices of `domain`, 255 where void.
+    The reader of label maps whose values are class indices, or what a `meaning` makes of them.
 
-    Raises ImageError, which names the file, where it is missing, damaged, not a single-channel
-    8-bit image, or holds an index that is neither one of the domain's classes nor 255.
+    As a value, it can be compared and pickled: other processes need it, too.
     """
-    try:
-        label = read_codes(path)
-    except NotCodesError as error:
-        raise ImageError(f'{error}; {BRING_IN}') from None
-    if (label + np.uint8(1)).max() > len(domain.classes):  # 255 wraps round to 0
-        foreign = np.unique(label[(label >= len(domain.classes)) & (label != IGNORE_INDEX)])
-        raise ImageError(
-            f'{path}: label indices {foreign.tolist()[:8]} are outside domain {domain.name}, '
-            f'which has classes 0..{len(domain.classes) - 1}, and 255 for void; {BRING_IN}')
-    return label
+
+    meaning: LabelMeaning = UNSAID
+
+    def __call__(self, path: Path | str, domain: Domain) -> np.ndarray:
+        """
+        Return a label map as (H, W) uint8 class indices of `domain`, 255 where void.
+
+        Raises ImageError, which names the file, where it is missing, damaged, not a single-channel
+        8-bit PNG, or holds an index that is neither one of the domain's classes nor 255;
+        QuestionError where it is black and white, or has a palette that begins as one with a
+        background, and `meaning` does not say what that is.
+        """
+        return self.read(file_bytes(path), path, domain)
+
+    def read(self, data: bytes, path: Path | str, domain: Domain) -> np.ndarray:
+        """Return what a label map is whose bytes were read from a path; raise as a call does."""
+        try:
+            if not data.startswith(PNG_SIGNATURE):
+                read_header(data)  # or why it is no picture at all
+                raise ImageError('expected a PNG; other formats may change class indices')
+            with_palette = decode_palette_png(data)
+            if with_palette is not None:
+                return upright(self.meaning.of_palette(*with_palette, domain),
+                               read_header(data).orientation)
+            if data[PNG_BIT_DEPTH] == 1:
+                return self.meaning.of_mask(_decoded(data, cv2.IMREAD_UNCHANGED), domain)
+            return self.meaning.of_grey(_grey_codes(data), domain)
+        except QuestionError as error:
+            raise QuestionError(f'{path}: {error}{WHERE_TO_SAY}') from None
+        except NotCodesError as error:
+            raise ImageError(f'{path}: {error}; {BRING_IN}') from None
+        except ImageError as error:
+            raise ImageError(f'{path}: {error}') from None
+
+
+read_label = PlainLabels()
+"""The reader of label maps whose values are class indices."""
 
 
 def fit_size(height: int, width: int, longest_side: int | None) -> tuple[int, int]:

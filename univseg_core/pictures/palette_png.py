@@ -40,7 +40,7 @@ def decode_palette_png(data: bytes) -> tuple[np.ndarray, np.ndarray] | None:
         return None
     try:
         with Image.open(io.BytesIO(data), formats=['PNG']) as image:
-            palette = b'' if image.palette is None else bytes(image.palette.palette)
+            palette = _palette_of(image)
             indices = np.array(image)
     except Exception:  # whatever damage makes Pillow raise, in words of its insides
         palette, indices = b'', np.empty((0, 0), np.uint8)
@@ -50,3 +50,15 @@ def decode_palette_png(data: bytes) -> tuple[np.ndarray, np.ndarray] | None:
     if indices.max() >= len(colours):
         raise ImageError(f'a damaged PNG: index {indices.max()} of a palette of {len(colours)}')
     return indices, colours
+
+
+def png_palette(data: bytes) -> np.ndarray | None:
+    """Return the palette (n, 3) uint8 RGB of a whole PNG file; None of one without, or another."""
+    if not data.startswith(PNG_SIGNATURE) or data[COLOUR_TYPE] != INDEXED:
+        return None
+    with Image.open(io.BytesIO(data), formats=['PNG']) as image:
+        return np.frombuffer(_palette_of(image), np.uint8).reshape(-1, 3)
+
+
+def _palette_of(image: Image.Image) -> bytes:
+    return b'' if image.palette is None else bytes(image.palette.palette)

@@ -14,6 +14,10 @@ from univseg_core.pictures.encoded import encoded_size, PNG_SIGNATURE
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
 """How the names of pictures end, in lower case or not."""
 
+OTHER_SUFFIXES = ('.avif', '.cr2', '.dng', '.gif', '.heic', '.heif', '.jfif', '.jp2', '.jpe',
+                  '.jxl', '.nef', '.pgm', '.ppm')
+"""How the names of pictures end that are not read."""
+
 FORMATS = ('JPEG', 'PNG', 'BMP', 'TIFF', 'WEBP')
 """What is read, whatever a file's name says."""
 
@@ -36,6 +40,10 @@ warnings.filterwarnings('ignore', module=r'PIL\.TiffImagePlugin')
 
 class ImageError(UnivsegError):
     """A file that is not the image or label map that it should be."""
+
+
+class NotCodesError(ImageError):
+    """A whole image whose values are no class indices."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +70,12 @@ def is_picture(path: Path) -> bool:
 def image_files(folder: Path) -> list[Path]:
     """Return a folder's picture files, sorted by name so that every disk gives the same order."""
     return sorted(filter(is_picture, folder.iterdir()))
+
+
+def unread_files(folder: Path) -> list[Path]:
+    """Return a folder's picture files of kinds that are not read, sorted by name."""
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in OTHER_SUFFIXES
+                  and not path.name.startswith('.'))
 
 
 def file_bytes(path: Path | str) -> bytes:

@@ -21,6 +21,7 @@ from univseg_core.method.losses import Loss, LOSSES
 from univseg_core.models.encoders import encoder_channels, encoder_stride, ENCODERS
 from univseg_core.models.pretrained import has_imagenet_weights, weights_named
 from univseg_core.models.timm_encoder import EncoderError, is_of_timm, plan_of
+from univseg_core.pictures.label_meaning import LabelMeaning
 from univseg_core.settings.file import checked, override_setting, read_settings, Section
 from univseg_core.settings.kinds import ClassNames, ExistingFile, Folder, Images, Weights
 import yaml
@@ -41,6 +42,19 @@ class LabelledFolder(Section):
     images: Folder = Field(description='folder of images (png, jpg, …)')
     labels: Folder = Field(description='folder of label maps: PNG, one channel, class index, '
                                        '255 = void')
+    background: str | None = Field(
+        None, description='what index 0 of the label maps is: void, and 1 is the first class, or '
+                          'a class, which the others follow in their order; asked for where a '
+                          'palette begins with the colour of a background')
+    painted: str | None = Field(
+        None, description='what 255 is in label maps of 0 and 255 alone: void, or the class that '
+                          'was painted; 0 is void then, or what background says; asked for where '
+                          'there are no others')
+
+    @property
+    def meaning(self) -> LabelMeaning:
+        """Return what the label maps do not tell of themselves."""
+        return LabelMeaning(self.background, self.painted)
 
 
 class DomainSection(Section):
@@ -93,6 +107,16 @@ class DomainSection(Section):
             raise PydanticCustomError('missing', 'missing')
         if dataset in LAYOUTS and value is not None:
             raise ValueError(f'{dataset} has its own; leave it out, or the dataset')
+        return value
+
+    @field_validator('train', 'train_also', 'validation')
+    @classmethod
+    def _of_the_classes(cls, value: Any, info: ValidationInfo) -> Any:
+        for folders in value if isinstance(value, list) else [value]:
+            classes = info.data.get('classes')  # None where they are wrong themselves
+            wrong = folders and classes and folders.meaning.wrong(classes)
+            if wrong:
+                raise ValueError(wrong)
         return value
 
     @field_validator('train_also')

@@ -18,7 +18,16 @@ def differing_settings(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[s
     keys = [key for key in dict.fromkeys([*before, *now])
             if key not in {f'training.{name}' for name in MAY_CHANGE}]
     return [f'{key}: {before.get(key, "nothing")} there, {now.get(key, "nothing")} now'
-            for key in keys if before.get(key, []) != now.get(key, [])]
+            for key in keys if _named(before.get(key)) != _named(now.get(key))]
+
+
+def _named(value: Any) -> Any:
+    """Return what a setting names, without the keys that name nothing; None where it does not."""
+    if isinstance(value, list):
+        return [_named(each) for each in value] or None
+    if isinstance(value, Mapping):
+        return {key: each for key, each in value.items() if _named(each) is not None}
+    return value
 
 
 def flat(values: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:

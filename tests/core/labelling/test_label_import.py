@@ -132,8 +132,9 @@ def test_frames_that_exif_data_turns_are_told(labels, frames, tmp_path):
     assert run_import(folder, frames, tmp_path / 'out').turned == ['a', 'd']
 
 
-def test_endings_in_any_case_and_hidden_files(labels, frames, tmp_path):
+def test_endings_in_any_case_and_hidden_files(labels, frames, tmp_path, caplog):
     folder, masks = labels
+    (frames / 'e.HEIC').write_bytes(b'of a telephone')
     (folder / 'a.png').rename(folder / 'a.PNG')
     (folder / '._a.png').write_bytes(b'of a Mac')
     (frames / 'a.png').rename(frames / 'a.Png')
@@ -142,6 +143,7 @@ def test_endings_in_any_case_and_hidden_files(labels, frames, tmp_path):
                          progress=False)
     assert done.added == ['a', 'b.c', 'd']
     assert (tmp_path / 'out/image/a.Png').is_file()
+    assert f'1 pictures of {frames} are of a kind that is not read (e.HEIC; ' in caplog.text
     np.testing.assert_array_equal(read_label(tmp_path / 'out/label/a.png', YARD), masks['a'])
 
 

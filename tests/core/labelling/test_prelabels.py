@@ -101,7 +101,8 @@ def test_import_knows_the_domain_from_a_configuration_too(values, write_config, 
 
 @pytest.mark.parametrize(('pixels', 'question', 'answer', 'expected'), [
     ([0, 1, 2], '--background void', ['--background', 'void'], [255, 0, 1]),
-    ([0, 0, 255], '--painted void', ['--painted', 'lamp'], [255, 255, 1])])
+    ([0, 0, 255], '--painted void', ['--painted', 'lamp'], [255, 255, 1]),
+    ([0, 0, 255], '--painted void', ['--painted', 'wall'], [255, 255, 0])])
 def test_what_a_file_does_not_tell_is_asked(values, write_config, tmp_path, capsys, pixels,
                                             question, answer, expected):
     (tmp_path / 'labels').mkdir()
@@ -118,10 +119,13 @@ def test_what_a_file_does_not_tell_is_asked(values, write_config, tmp_path, caps
     assert question in capsys.readouterr().err
     assert not (tmp_path / 'out').exists()
     assert main([*command, answer[0], 'roof']) == 1
-    assert 'expected void or a class of indoor (wall, lamp)' in capsys.readouterr().err
+    assert 'expected void or one of the classes (wall, lamp)' in capsys.readouterr().err
     assert main([*command, *answer]) == 0
     with Image.open(tmp_path / 'out' / 'label' / 'a.png') as label:
         assert np.array(label).tolist() == [expected]
+    # A training would ask about label maps of class 0 and void alone.
+    painted = ', painted: void' if 1 not in expected else ''
+    assert capsys.readouterr().out.endswith(f'labels: {tmp_path / "out" / "label"}{painted}}}\n')
 
 
 @pytest.mark.parametrize('options', [['--void', '1,2'], ['--void', '1,2,256'],

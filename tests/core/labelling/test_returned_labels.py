@@ -188,6 +188,17 @@ def test_a_palette_does_not_hide_that_one_class_was_painted(tmp_path, indices, p
     assert decoder.read(tmp_path / 'mask.png').tolist() == [[255, 255, 2]]
 
 
+def test_a_background_and_void_alone_may_be_all_of_a_label_map(tmp_path):
+    """As of a picture of VOC without objects; and of class 0 in our own colours."""
+    path = save(tmp_path / 'mask.png', 'P', np.uint8([[0, 255]]), VOC)
+    pets = Domain.create('pets', ['background', 'cat'])
+    assert LabelDecoder(pets, class_colours(pets)).read(path).tolist() == [[0, 255]]
+    said = LabelDecoder(YARD, class_colours(YARD), background='car')
+    assert said.read(path).tolist() == [[2, 255]]
+    save(path, 'P', np.uint8([[0, 255]]), full_palette(YARD))
+    assert DECODER.read(path).tolist() == [[0, 255]]
+
+
 @pytest.mark.parametrize('bits', [2, 4])
 def test_grey_of_2_or_4_bits_may_be_indices_and_is_refused(tmp_path, bits):
     def chunk(name, content):
@@ -211,7 +222,7 @@ def test_what_was_painted_is_of_0_and_255_alone(tmp_path):
 
 @pytest.mark.parametrize('option', ['background', 'painted'])
 def test_an_answer_that_is_no_class_is_told(option):
-    with pytest.raises(UnivsegError, match=rf"--{option}: expected void or a class of yard "
+    with pytest.raises(UnivsegError, match=rf"--{option}: expected void or one of the classes "
                        r"\(grass, wall, car\), got 'roof'"):
         LabelDecoder(YARD, class_colours(YARD), **{option: 'roof'})
 
