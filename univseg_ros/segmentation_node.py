@@ -132,6 +132,7 @@ class SegmentationNode(ManagedNode):
         self._announce_active_domains()
         domains = ', '.join(self._current_settings().active_domains)
         self.get_logger().info(f'active; domains: {domains}')
+        self._begin_bond()
         return result
 
     def destroy_node(self) -> None:
