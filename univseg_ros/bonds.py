@@ -1,11 +1,14 @@
 """The bond that Nav2's lifecycle manager wants with each node it has activated."""
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
 from rclpy.node import Node
+from rclpy.publisher import Publisher
+from rclpy.subscription import Subscription
 
 TOPIC = 'bond'
 """Where the manager expects it, in the node's namespace."""
@@ -64,8 +67,8 @@ class _NodeOfBond:
 
     def __init__(self, node: Node):
         self._node = node
-        self._publishers: list = []
-        self._subscriptions: list = []
+        self._publisher: Publisher | None = None
+        self._subscription: Subscription | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._node, name)
@@ -75,25 +78,36 @@ class _NodeOfBond:
             self._node.declare_parameter(name, value)
 
     def create_publisher(self, *arguments: Any) -> SimpleNamespace:
-        publisher = self._node.create_publisher(*arguments)
-        self._publishers.append(publisher)
-
-        def publish(message: Any) -> None:
-            with suppress(RuntimeError):  # ROS was shut down
-                publisher.publish(message)
-
-        return SimpleNamespace(publish=publish, destroy=_nothing)
+        with self._unless_shut_down():
+            self._publisher = self._node.create_publisher(*arguments)
+        return SimpleNamespace(publish=self._publish, destroy=_nothing)
 
     def create_subscription(self, *arguments: Any) -> SimpleNamespace:
-        self._subscriptions.append(self._node.create_subscription(*arguments))
+        with self._unless_shut_down():
+            self._subscription = self._node.create_subscription(*arguments)
         return SimpleNamespace(destroy=_nothing)
 
     def end(self) -> None:
         """Destroy what was made for the bond."""
-        while self._subscriptions:
-            self._node.destroy_subscription(self._subscriptions.pop())
-        while self._publishers:
-            self._node.destroy_publisher(self._publishers.pop())
+        if self._subscription is not None:
+            self._node.destroy_subscription(self._subscription)
+        if self._publisher is not None:
+            self._node.destroy_publisher(self._publisher)
+        self._subscription = self._publisher = None
+
+    def _publish(self, message: Any) -> None:
+        if (publisher := self._publisher) is not None:
+            with self._unless_shut_down():
+                publisher.publish(message)
+
+    @contextmanager
+    def _unless_shut_down(self) -> Iterator[None]:
+        """Let go what cannot be done once ROS was shut down, as by Ctrl-C."""
+        try:
+            yield
+        except RuntimeError:
+            if self._node.context.ok():
+                raise
 
 
 def _nothing() -> None:

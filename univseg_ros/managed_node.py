@@ -93,7 +93,8 @@ class ManagedNode(ABC, LifecycleNodeMixin, Node):
             try:
                 await self._when_prepared(self.autostart)
             except RuntimeError as error:  # it was shut down meanwhile
-                self.get_logger().warning(f'not started: {error}')
+                if self.context.ok():
+                    self.get_logger().warning(f'not started: {error}')
 
     @reported
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:

@@ -49,8 +49,16 @@ def ros_until_signal(args: list[str] | None = None) -> Iterator[None]:
         if rclpy.ok():
             raise
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        _ignore_signals()
         rclpy.try_shutdown()
+        # Which has put back what there was before; Python would, at its end, let a further signal
+        # kill it.
+        _ignore_signals()
+
+
+def _ignore_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _interrupt_once(*_: object) -> None:

@@ -138,6 +138,7 @@ def test_a_bond_outlives_ros_without_a_word(bondpy):
     rclpy.shutdown(context=context)
     bondpy[0].publisher.publish(String(data='alive'))
     bond.end()
+    Bond(node).end()  # as of a node that is interrupted while it is activated
     node.destroy_node()
 
 
