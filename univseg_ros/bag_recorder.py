@@ -6,6 +6,8 @@ from univseg_ros import start
 
 if __name__ == '__main__':  # before what takes seconds to import
     sys.exit(start.run('bag_recorder'))
+else:
+    start.require_ros()
 
 from collections.abc import Callable, Mapping, Sequence
 import json
