@@ -20,7 +20,7 @@ from rclpy.node import Node
 from rclpy.utilities import remove_ros_args
 from univseg_ros.background import finished, in_background, next_turn
 from univseg_ros.bonds import Bond
-from univseg_ros.parameter_sources import what_was_taken
+from univseg_ros.parameter_sources import sources_of, what_was_taken
 from univseg_ros.parameter_table import listed, ParameterSpec
 from univseg_ros.signals import ros_until_signal, spin
 
@@ -250,13 +250,17 @@ def run_node(make_node: Callable[[], ManagedNode], name: str, executable: str, d
         epilog=f'parameters, set by --ros-args -p NAME:=VALUE:\n{listed(parameters)}',
         formatter_class=argparse.RawDescriptionHelpFormatter,
     ).parse_args(remove_ros_args(args)[1:])
+    arguments = sys.argv if args is None else args
     with ros_until_signal(args):
         try:
             node = make_node()
         except ParameterException as error:
-            get_logger(name).fatal(f'a parameter cannot be used: {error}')
+            # rclpy has the parameter's name at the end.
+            source = sources_of(arguments, str(error).rpartition(': ')[2])
+            get_logger(name).fatal(f'a parameter cannot be used: {error}'
+                                   f'{source and f" (from {source})"}')
             return 1
-        node.tell_sources(sys.argv if args is None else args)
+        node.tell_sources(arguments)
         try:
             rclpy.get_global_executor().create_task(node.autostart_while_spinning())
             _serve(node)
