@@ -30,8 +30,9 @@ def test_two_cameras_have_a_node_each_in_one_process(
         executor, own_peer, model_file, segmenter, pictures):
     namespace = own_peer.node.get_namespace()
     domains = {'front': 'outdoor', 'back': 'indoor'}
+    nodes = {}
     for name, domain in domains.items():
-        node = SegmentationNode(
+        node = nodes[name] = SegmentationNode(
             name, namespace=namespace, cli_args=['--ros-args', '-r', f'image:={name}/image'],
             parameter_overrides=parameters(model=model_file, precision='fp32',
                                            active_domains=[domain]))
@@ -44,19 +45,28 @@ def test_two_cameras_have_a_node_each_in_one_process(
     for name, domain in domains.items():
         masks[name] = own_peer.collect(Image, f'{namespace}/{name}/{domain}/mask', MASK_QOS)
         publishers[name] = own_peer.node.create_publisher(Image, f'{namespace}/{name}/image', 1)
-    seconds = 0
-    while not all(masks.values()):
-        for (name, publisher), picture in zip(publishers.items(), pictures, strict=False):
-            if not masks[name] and publisher.get_subscription_count():
-                publisher.publish(rgb_message(picture, own_peer.header()))
-        executor.spin_once(0.1)
-        seconds += 0.1
-        assert seconds < 180
-    executor.remove_node(own_peer.node)
+
+    def publish_until_masks_come():
+        seconds = 0
+        while not all(masks.values()):
+            for (name, publisher), picture in zip(publishers.items(), pictures, strict=False):
+                if not masks[name] and publisher.get_subscription_count():
+                    publisher.publish(rgb_message(picture, own_peer.header()))
+            executor.spin_once(0.1)
+            seconds += 0.1
+            assert seconds < 180
+
+    publish_until_masks_come()
     for (name, domain), picture in zip(domains.items(), pictures, strict=False):
         mask = masks[name][0]
         pixels = np.frombuffer(mask.data, np.uint8).reshape(mask.height, mask.width)
         assert (pixels == segmenter(picture, [domain])[domain].mask).all()
+    # One ends, the other goes on.
+    executor.remove_node(nodes['front'])
+    nodes['front'].destroy_node()
+    masks['back'].clear()
+    publish_until_masks_come()
+    executor.remove_node(own_peer.node)
 
 
 def test_recorders_have_names_and_parameters_of_their_own(executor, tmp_path):
