@@ -59,7 +59,7 @@ def require_ros() -> None:
 
 def _missing(error: Exception) -> str:
     python = f'{sys.executable} (Python {sys.version.split()[0]})'
-    name = (isinstance(error, ModuleNotFoundError) and error.name) or ''
+    name = error.name or '' if isinstance(error, ModuleNotFoundError) else ''
     if name == 'rclpy':
         return f'{NO_ROS}; this is {python}'
     package, _, part = name.partition('.')
