@@ -2,7 +2,6 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 import time
 from typing import Any
 
@@ -99,7 +98,7 @@ def with_info(receive: Callable[[Any, Info], None]) -> Callable:
     """Return a callback of a subscription that takes a message and its info."""
     if hasattr(Subscription, 'CallbackType'):
         return receive
-    return partial(receive, info=NO_INFO)  # Humble tells nothing
+    return lambda message: receive(message, NO_INFO)  # Humble tells nothing
 
 
 def total(losses: Iterable[Losses]) -> str:
