@@ -6,6 +6,8 @@ from univseg_ros import start
 
 if __name__ == '__main__':  # before what takes seconds to import
     sys.exit(start.run('bag_recorder'))
+else:
+    start.require_ros()
 
 from collections.abc import Callable, Mapping, Sequence
 import json
@@ -140,7 +142,9 @@ class BagRecorder(ManagedNode):
         self._lost.clear()
         self._watch = RecordingWatch(self._recorder, self._cameras, self._confidences)
         self.get_logger().info(f'active; policy {policy}, bags in {directory}')
-        return super().on_activate(state)
+        result = super().on_activate(state)
+        self._begin_bond()
+        return result
 
     def destroy_node(self) -> None:
         """Finish the bag, then destroy the node."""

@@ -12,7 +12,7 @@ from rclpy.topic_endpoint_info import TopicEndpointInfo
 from sensor_msgs.msg import CompressedImage, Image
 from univseg_core.pictures.video import video_topics
 from univseg_ros.camera_topics import camera_topics, COMPRESSED_IMAGE, IMAGE, TYPES
-from univseg_ros.losses import Losses
+from univseg_ros.losses import Info, Losses, with_info
 from univseg_ros.qos import is_reliable, matching_reliability, no_warning
 from univseg_ros.silence import nothing_sent, published_as, published_by, published_types
 from univseg_ros.timers import steady_timer
@@ -116,12 +116,13 @@ class ImageInput:
     def _subscribe(self, reliability: ReliabilityPolicy) -> None:
         self._subscription = self.losses.watch(
             lambda callbacks: self._node.create_subscription(
-                TYPES[self._type], self.topic, self._receive,
+                TYPES[self._type], self.topic, with_info(self._receive),
                 QoSProfile(depth=self._depth, reliability=reliability),
                 event_callbacks=callbacks),
             no_warning if self._reliability == 'auto' else None)
 
-    def _receive(self, message: Image | CompressedImage) -> None:
+    def _receive(self, message: Image | CompressedImage, info: Info) -> None:
+        self.losses.see(self._node, self.topic, info)
         self._last_message = time.monotonic()
         self._silence_explained = False
         self._on_message(message)

@@ -22,6 +22,7 @@ from univseg_core.pictures.picture_files import (
     ImageError,
     orientation_of,
 )
+from univseg_core.pictures.video import refusal, video_format, video_topics
 from univseg_ros.camera_topics import TYPES
 from univseg_ros.messages import rgb_message
 
@@ -143,14 +144,16 @@ class BagSource:
         self._damaged = damaged
         self._warned: set[str] = set()
         with _open_bag(path) as bag:
-            types = {name: type_ for name, type_ in bag.topics().items() if type_ in TYPES}
+            there = bag.topics()
+            types = {name: type_ for name, type_ in there.items() if type_ in TYPES}
             if not types:
                 for _ in bag.messages((), until=0):
                     pass  # There is none; it finds what is broken.
                 if bag.damage:
                     raise SourceError(f'{path}: not a readable ROS 2 bag: '
                                       f'{"; ".join(bag.damage)}')
-        available = ', '.join(sorted(types)) or 'none'
+        videos = video_topics(there)
+        available = f'{", ".join(sorted(types)) or "none"}{videos and f"; {videos}"}'
         if topic is None and len(types) != 1:
             advice = 'name one with --topic. ' if types else ''
             raise SourceError(
@@ -185,6 +188,8 @@ class BagSource:
     def _message(self, recorded: Message) -> Image | CompressedImage:
         message = _ros_message(recorded)
         if isinstance(message, self.type):
+            if codec := video_format(message):
+                self._warn_of([f'{self._path}: {self._topic} is sent as it is: {refusal(codec)}'])
             return message
         picture = decode(message)
         if self.type is Image:  # which has no EXIF data to say how it lies

@@ -4,7 +4,6 @@ from abc import ABC, abstractmethod
 import argparse
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
 import functools
 import sys
 import traceback
@@ -20,8 +19,8 @@ from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.utilities import remove_ros_args
 from univseg_ros.background import finished, in_background, next_turn
-from univseg_ros.bonds import make_bond
-from univseg_ros.parameter_sources import what_was_taken
+from univseg_ros.bonds import Bond
+from univseg_ros.parameter_sources import sources_of, what_was_taken
 from univseg_ros.parameter_table import listed, ParameterSpec
 from univseg_ros.signals import ros_until_signal, spin
 
@@ -68,7 +67,7 @@ class ManagedNode(ABC, LifecycleNodeMixin, Node):
         LifecycleNodeMixin.__init__(self, callback_group=ReentrantCallbackGroup())
         self._failure = ''
         self._finalized = False
-        self._bond: Any = None
+        self._bond: Bond | None = None
         self._prepared: Future | None = None
         """What `_prepare` returns, while it is at work and until the node is configured."""
         self._answer_all_requests()
@@ -94,17 +93,8 @@ class ManagedNode(ABC, LifecycleNodeMixin, Node):
             try:
                 await self._when_prepared(self.autostart)
             except RuntimeError as error:  # it was shut down meanwhile
-                self.get_logger().warning(f'not started: {error}')
-
-    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Make the bond that Nav2's lifecycle manager waits for; a subclass calls this last."""
-        result = super().on_activate(state)
-        if self.get_parameter('bond').value:
-            self._bond = make_bond(self)
-            if self._bond is None and not self.get_parameter('autostart').value:
-                self.get_logger().info("bondpy is not installed: Nav2's lifecycle manager needs "
-                                       'bond_timeout: 0.0')
-        return result
+                if self.context.ok():
+                    self.get_logger().warning(f'not started: {error}')
 
     @reported
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -148,12 +138,21 @@ class ManagedNode(ABC, LifecycleNodeMixin, Node):
         """Return what takes long in configuring, and is none of ROS; None where nothing does."""
         return None
 
+    def _begin_bond(self) -> None:
+        """Make the bond that Nav2's lifecycle manager waits for, at the end of activation."""
+        if not self.get_parameter('bond').value:
+            return
+        try:
+            self._bond = Bond(self)
+        except ImportError as error:
+            if not self.get_parameter('autostart').value:
+                self.get_logger().info(f"no bond is made, bondpy is not installed ({error}): "
+                                       "Nav2's lifecycle manager needs bond_timeout: 0.0")
+
     def _end_bond(self) -> None:
         bond, self._bond = self._bond, None
         if bond is not None:
-            # It tells the other side, which cannot be done once ROS was shut down.
-            with suppress(RuntimeError):
-                bond.shutdown()
+            bond.end()
 
     @abstractmethod
     def _stop(self) -> None:
@@ -251,13 +250,17 @@ def run_node(make_node: Callable[[], ManagedNode], name: str, executable: str, d
         epilog=f'parameters, set by --ros-args -p NAME:=VALUE:\n{listed(parameters)}',
         formatter_class=argparse.RawDescriptionHelpFormatter,
     ).parse_args(remove_ros_args(args)[1:])
+    arguments = sys.argv if args is None else args
     with ros_until_signal(args):
         try:
             node = make_node()
         except ParameterException as error:
-            get_logger(name).fatal(f'a parameter cannot be used: {error}')
+            # rclpy has the parameter's name at the end.
+            source = sources_of(arguments, str(error).rpartition(': ')[2])
+            get_logger(name).fatal(f'a parameter cannot be used: {error}'
+                                   f'{source and f" (from {source})"}')
             return 1
-        node.tell_sources(sys.argv if args is None else args)
+        node.tell_sources(arguments)
         try:
             rclpy.get_global_executor().create_task(node.autostart_while_spinning())
             _serve(node)

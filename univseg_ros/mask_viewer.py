@@ -6,6 +6,8 @@ from univseg_ros import start
 
 if __name__ == '__main__':  # before what takes seconds to import
     sys.exit(start.run('mask_viewer'))
+else:
+    start.require_ros()
 
 import argparse
 from collections.abc import Sequence

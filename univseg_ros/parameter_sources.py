@@ -63,6 +63,12 @@ def what_was_taken(arguments: Sequence[str], node: str, declared: Collection[str
     return text and f'parameters {text}', list(dict.fromkeys(filter(None, complaints)))
 
 
+def sources_of(arguments: Sequence[str], parameter: str) -> str:
+    """Say which files of a command, or its own line, give a parameter, to whatever node."""
+    return ', '.join(dict.fromkeys(_told(source) for source, _, name in
+                                   given_parameters(arguments)[0] if name == parameter))
+
+
 def fits(key: str, node: str) -> bool:
     """Return whether parameters below a key are those of a node, given with its namespace."""
     # rclpy's own rule: "/*" stands for one name, and so "/**" for any number.

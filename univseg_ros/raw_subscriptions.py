@@ -1,6 +1,6 @@
 """Subscriptions to images as serialized messages, which match the QoS of their publishers."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 import time
@@ -16,15 +16,13 @@ from univseg_core.bags.distributions import Qos
 from univseg_core.bags.topics import Topic
 from univseg_core.recording.serialized_image import SerializedImage
 from univseg_ros.camera_topics import camera_topics, TYPES
-from univseg_ros.losses import Losses
+from univseg_ros.losses import Info, Losses, with_info
 from univseg_ros.qos import matching_durability, matching_reliability, no_warning
 from univseg_ros.silence import nothing_sent, published_as, published_types
 from univseg_ros.timers import steady_timer
 
 MATCH_PERIOD = 0.25
 """Seconds between two looks at the topics and their publishers."""
-
-UNTIMED = {'received_timestamp': 0, 'source_timestamp': 0}
 
 
 @dataclass
@@ -135,17 +133,16 @@ class RawSubscriptions:
             f'{wanted.reliability.name.lower()}, {wanted.durability.name.lower()}')
 
     def _subscribe(self, name: str, type_: str, qos: QoSProfile) -> Subscription:
-        receive = partial(self._receive, name)
-        if not hasattr(Subscription, 'CallbackType'):  # Humble tells no times
-            receive = partial(receive, info=UNTIMED)
+        receive = with_info(partial(self._receive, name))
         return self.losses.setdefault(name, Losses()).watch(
             lambda callbacks: self._node.create_subscription(
                 TYPES[type_], name, receive, qos, event_callbacks=callbacks, raw=True), no_warning)
 
-    def _receive(self, name: str, data: bytes, info: Mapping[str, int]) -> None:
+    def _receive(self, name: str, data: bytes, info: Info) -> None:
         camera = self._cameras.get(name)
         if camera is None:
             return
+        self.losses[name].see(self._node, name, info)
         clock = self._node.get_clock()
         assert isinstance(clock, ROSClock)  # as that of every node
         came = clock.now().nanoseconds if clock.ros_time_is_active else (

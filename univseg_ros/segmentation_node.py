@@ -6,6 +6,8 @@ from univseg_ros import start
 
 if __name__ == '__main__':  # before what takes seconds to import
     sys.exit(start.run('segmentation_node'))
+else:
+    start.require_ros()
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -132,6 +134,7 @@ class SegmentationNode(ManagedNode):
         self._announce_active_domains()
         domains = ', '.join(self._current_settings().active_domains)
         self.get_logger().info(f'active; domains: {domains}')
+        self._begin_bond()
         return result
 
     def destroy_node(self) -> None:

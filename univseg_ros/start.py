@@ -1,10 +1,20 @@
 """The commands, from the moment at which they are called: their imports take seconds."""
 
 from functools import partial
-from importlib import import_module
+from importlib import import_module, util
 import os
 import signal
 import sys
+import textwrap
+
+NO_ROS = ("univseg_ros needs ROS 2 (rclpy): source a distribution's setup.bash, or install it "
+          "from PyPI with pip install '.[ros]'")
+
+PACKAGES = {'cv2': 'opencv-python', 'PIL': 'pillow', 'yaml': 'pyyaml'}
+"""The packages of modules that have another name."""
+
+LONGEST = 300
+"""Characters of what an import says of its failure."""
 
 _starting = False
 
@@ -22,7 +32,7 @@ def run(command: str) -> int:
         signal.signal(number, end_while_starting)
     try:
         main = import_module(f'univseg_ros.{command}').main
-    except (ImportError, OSError) as error:  # OSError: a library of torch's that is damaged
+    except Exception as error:  # packages that do not fit each other raise all kinds
         print(f'{command}: {_missing(error)}', file=sys.stderr)
         return 1
     return main()
@@ -41,12 +51,31 @@ def end_while_starting(*_: object) -> None:
         os._exit(0)
 
 
-def _missing(error: ImportError | OSError) -> str:
-    name = isinstance(error, ModuleNotFoundError) and (error.name or '').partition('.')[0]
-    what = f'{name} is not installed for' if name else f'{error}: this cannot be imported by'
-    return (f'{what} {sys.executable} (Python {sys.version.split()[0]}), which this command '
-            'was built with; install it there, or build with `python3 -m colcon build` inside the '
-            'environment that has it (docs/ros.md, Install)')
+def require_ros() -> None:
+    """Raise ModuleNotFoundError, with what to do, where there is no ROS."""
+    if util.find_spec('rclpy') is None:
+        raise ModuleNotFoundError(NO_ROS, name='rclpy')
+
+
+def _missing(error: Exception) -> str:
+    python = f'{sys.executable} (Python {sys.version.split()[0]})'
+    name = error.name or '' if isinstance(error, ModuleNotFoundError) else ''
+    if name == 'rclpy':
+        return f'{NO_ROS}; this is {python}'
+    package, _, part = name.partition('.')
+    if part:
+        what = f'{package} has no {name}, and so is damaged or of another Python than'
+    elif name:
+        alias = f' ({PACKAGES[name]})' if name in PACKAGES else ''
+        what = f'{name}{alias} is not installed for'
+    else:
+        what = f'{textwrap.shorten(str(error), LONGEST)}: this cannot be imported by'
+    text = (f'{what} {python}, which this command was built with; install it there, or build with '
+            '`python3 -m colcon build` inside the environment that has it (docs/ros.md, Install)')
+    if 'numpy' in str(error).lower():
+        text += ('; where NumPy 2 is beside modules that were built for NumPy 1, install with '
+                 '-c constraints-ros.txt')
+    return text
 
 
 segmentation_node = partial(run, 'segmentation_node')

@@ -263,7 +263,8 @@ def test_topics_that_cannot_be(tmp_path, capsys, arguments, expected):
 
 
 @pytest.mark.parametrize(('format_', 'data', 'codec'), [
-    ('h264', b'\x11', 'h264'), ('H.265', b'', 'H.265'),
+    ('h264', b'\x11', 'h264'), ('H.265', b'', 'H.265'), ('h264_nvenc', b'', 'h264_nvenc'),
+    ('libx264', b'', 'libx264'),
     ('bgr8; hevc compressed bgr8', b'', 'hevc'), ('', b'\0\0\0\1\x67', 'h264 or h265')])
 def test_packets_of_a_video_are_told_in_a_sentence(tmp_path, capsys, format_, data, codec):
     (picture,) = pictures(1)

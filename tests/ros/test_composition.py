@@ -1,14 +1,9 @@
 """Several nodes in one process."""
 
-import sys
-from types import SimpleNamespace
-from typing import ClassVar
-
 import numpy as np
 import pytest
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from robot import MASK_QOS
 from sensor_msgs.msg import Image
@@ -35,8 +30,9 @@ def test_two_cameras_have_a_node_each_in_one_process(
         executor, own_peer, model_file, segmenter, pictures):
     namespace = own_peer.node.get_namespace()
     domains = {'front': 'outdoor', 'back': 'indoor'}
+    nodes = {}
     for name, domain in domains.items():
-        node = SegmentationNode(
+        node = nodes[name] = SegmentationNode(
             name, namespace=namespace, cli_args=['--ros-args', '-r', f'image:={name}/image'],
             parameter_overrides=parameters(model=model_file, precision='fp32',
                                            active_domains=[domain]))
@@ -49,19 +45,28 @@ def test_two_cameras_have_a_node_each_in_one_process(
     for name, domain in domains.items():
         masks[name] = own_peer.collect(Image, f'{namespace}/{name}/{domain}/mask', MASK_QOS)
         publishers[name] = own_peer.node.create_publisher(Image, f'{namespace}/{name}/image', 1)
-    seconds = 0
-    while not all(masks.values()):
-        for (name, publisher), picture in zip(publishers.items(), pictures, strict=False):
-            if not masks[name] and publisher.get_subscription_count():
-                publisher.publish(rgb_message(picture, own_peer.header()))
-        executor.spin_once(0.1)
-        seconds += 0.1
-        assert seconds < 180
-    executor.remove_node(own_peer.node)
+
+    def publish_until_masks_come():
+        seconds = 0
+        while not all(masks.values()):
+            for (name, publisher), picture in zip(publishers.items(), pictures, strict=False):
+                if not masks[name] and publisher.get_subscription_count():
+                    publisher.publish(rgb_message(picture, own_peer.header()))
+            executor.spin_once(0.1)
+            seconds += 0.1
+            assert seconds < 180
+
+    publish_until_masks_come()
     for (name, domain), picture in zip(domains.items(), pictures, strict=False):
         mask = masks[name][0]
         pixels = np.frombuffer(mask.data, np.uint8).reshape(mask.height, mask.width)
         assert (pixels == segmenter(picture, [domain])[domain].mask).all()
+    # One ends, the other goes on.
+    executor.remove_node(nodes['front'])
+    nodes['front'].destroy_node()
+    masks['back'].clear()
+    publish_until_masks_come()
+    executor.remove_node(own_peer.node)
 
 
 def test_recorders_have_names_and_parameters_of_their_own(executor, tmp_path):
@@ -76,45 +81,3 @@ def test_recorders_have_names_and_parameters_of_their_own(executor, tmp_path):
     assert [node._folder.path for node in nodes.values()] == [
         tmp_path / 'day', tmp_path / 'night']
     assert rclpy.ok()
-
-
-class Bond:
-    """Stands for bondpy's."""
-
-    made: ClassVar = []
-
-    def __init__(self, node, topic, bond_id):
-        self.events = [node.get_fully_qualified_name(), topic, bond_id]
-        self.made.append(self)
-
-    def start(self):
-        self.events.append('started')
-
-    def shutdown(self):
-        self.events.append('ended')
-
-
-@pytest.mark.parametrize('wanted', [True, False])
-def test_a_bond_lasts_as_long_as_the_node_is_active(ros_domain, tmp_path, monkeypatch, wanted):
-    monkeypatch.setitem(sys.modules, 'bondpy.bondpy', SimpleNamespace(Bond=Bond))
-    monkeypatch.setattr(Bond, 'made', [])
-    node = BagRecorder('bound', namespace='/nav', parameter_overrides=parameters(
-        directory=str(tmp_path), bond=wanted))
-    node.autostart()
-    bond = ['/nav/bound', 'bond', 'bound', 'started']
-    assert [each.events for each in Bond.made] == [bond] * wanted
-    node.trigger_deactivate()
-    assert [each.events for each in Bond.made] == [[*bond, 'ended']] * wanted
-    node.trigger_activate()
-    node.destroy_node()
-    assert [each.events for each in Bond.made] == [[*bond, 'ended']] * 2 * wanted
-
-
-def test_without_bondpy_a_node_is_activated_all_the_same(ros_domain, tmp_path, monkeypatch, capfd):
-    monkeypatch.setitem(sys.modules, 'bondpy.bondpy', None)
-    node = BagRecorder('unbound', parameter_overrides=parameters(
-        directory=str(tmp_path), autostart=False))
-    node.trigger_configure()
-    assert node.trigger_activate() == TransitionCallbackReturn.SUCCESS
-    node.destroy_node()
-    assert "Nav2's lifecycle manager needs bond_timeout: 0.0" in capfd.readouterr().err

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import PIL.Image
 import pytest
+from rclpy.serialization import serialize_message
 from recordings import (
     add_images,
     pictures,
@@ -17,6 +18,7 @@ from recordings import (
     write_folder,
     write_video,
 )
+from rosbags.rosbag2 import Writer
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from univseg_core.pictures.image_messages import decode, MessageError
@@ -303,3 +305,29 @@ def test_sources_can_be_left_in_the_middle(tmp_path, images):
 def test_a_picture_that_no_jpeg_can_hold():
     with pytest.raises(MessageError, match='70000x1 pixels is too large for a JPEG'):
         jpeg_message(np.zeros((1, 70000, 3), np.uint8), Header())
+
+
+def bag_of(path, topic, type_, data):
+    """Return a bag of three messages of one topic, given as bytes in CDR."""
+    with Writer(path, version=9) as writer:
+        connection = writer.add_connection(topic, type_, msgdef='uint8[] data', rihs01='RIHS01_0')
+        for number in range(3):
+            writer.write(connection, number, data)
+    return path
+
+
+def test_packets_of_a_video_are_sent_as_they_are_with_one_word(tmp_path):
+    packet = CompressedImage(format='h264', data=array.array('B', b'\0\0\0\1g'))
+    bag = bag_of(tmp_path / 'bag', '/cam', 'sensor_msgs/msg/CompressedImage',
+                 serialize_message(packet))
+    _, frames, told = play(bag)
+    assert [frame.message for frame in frames] == [packet] * 3
+    assert len(told) == 1
+    assert told[0].startswith(f'{bag}: /cam is sent as it is: a packet of a video (h264)')
+
+
+def test_topics_of_video_packets_are_listed_with_what_to_do(tmp_path):
+    bag = bag_of(tmp_path / 'bag', '/cam', 'foxglove_msgs/msg/CompressedVideo', b'\0\1\0\0')
+    with pytest.raises(SourceError, match=r'topics: none; /cam \(foxglove_msgs/msg/Compressed'
+                       r'Video\) holds packets of a video: .* \(in_transport foxglove'):
+        open_source(bag, None, None, pytest.fail, pytest.fail)

@@ -101,3 +101,29 @@ def test_the_start_tells_it(start, ros_domain, write):
     process.wait_for('parameters from the command line: autostart')
     process.wait_for('nothing in it is for this node, /univseg: its keys are /segmentation')
     assert process.end(signal.SIGINT) == 0
+
+
+def test_a_value_that_cannot_be_used_is_told_with_its_source(start, ros_domain, write):
+    path = write('/**: {ros__parameters: {queue_size: 0}}')
+    process = start('-m', 'univseg_ros.bag_recorder', '--ros-args', '--params-file', path)
+    assert process.end() == 1
+    told = process.wait_for('a parameter cannot be used')
+    assert 'queue_size out of range. Min: 1, Max: 100000, value: 0' in told
+    assert told.endswith(f' (from {path})\n')
+
+
+@pytest.mark.parametrize(('text', 'problem'), [
+    ('/univseg: {ros_parameters: {depth: 3}}', 'Cannot have a value before ros__parameters at '),
+    (None, 'Error opening YAML file; a parameter file has'),
+])
+def test_a_file_that_ros_cannot_read_is_told_in_a_sentence(start, tmp_path, write, text, problem):
+    path = write(text) if text else str(tmp_path / 'missing.yaml')
+    process = start('-c', 'import sys\nfrom univseg_ros.signals import ros_until_signal\n'
+                    'with ros_until_signal(sys.argv): pass', '--ros-args', '--params-file', path)
+    assert process.end() == 1
+    told = process.output.splitlines()[-1]  # above it, rcl may have a line of its own
+    assert told.startswith(
+        f"ROS does not take the arguments: Couldn't parse params file: '--params-file {path}'")
+    assert problem in told
+    assert '/src/' not in told
+    assert 'Traceback' not in process.output

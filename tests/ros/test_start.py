@@ -22,16 +22,6 @@ sys.meta_path.insert(0, Slow())
 """
 """Python that makes an import wait which all commands need."""
 
-BROKEN = """\
-import sys
-class Broken:
-    def find_spec(self, name, *_):
-        if name == 'torch':
-            raise OSError('libcudart.so.12: cannot open shared object file')
-sys.meta_path.insert(0, Broken())
-"""
-
-
 def call(command):
     return f'from univseg_ros.start import {command}\nsys.exit({command}())\n'
 
@@ -60,18 +50,61 @@ def test_a_module_that_is_run_ends_as_well(command):
     assert interrupt_while_it_imports(code, signal.SIGINT) == ('', '', 0)
 
 
-@pytest.mark.parametrize(('before', 'what'), [
-    ('import sys\nsys.modules["torch"] = None\n', 'torch is not installed for'),
-    (BROKEN, 'libcudart.so.12: cannot open shared object file: this cannot be imported by'),
-], ids=['missing', 'damaged'])
-def test_what_cannot_be_imported_is_told_in_a_sentence(before, what):
+def while_importing(module, error):
+    """Return Python that raises an error where a module is imported."""
+    return ('import sys\nclass Broken:\n    def find_spec(self, name, *_):\n'
+            f'        if name == {module!r}:\n            raise {error}\n'
+            'sys.meta_path.insert(0, Broken())\n')
+
+
+NUMPY = ('; where NumPy 2 is beside modules that were built for NumPy 1, install with -c '
+         'constraints-ros.txt')
+OTHER = ' has no {}, and so is damaged or of another Python than'
+
+
+@pytest.mark.parametrize(('before', 'what', 'more'), [
+    ('import sys\nsys.modules["torch"] = None\n', 'torch is not installed for', ''),
+    ('import sys\nsys.modules["yaml"] = None\n', 'yaml (pyyaml) is not installed for', ''),
+    (while_importing('torch', 'OSError("libcudart.so.12: cannot open shared object file")'),
+     'libcudart.so.12: cannot open shared object file: this cannot be imported by', ''),
+    (while_importing('torch', 'ModuleNotFoundError("No module", name="torch._C")'),
+     f'torch{OTHER.format("torch._C")}', ''),
+    # What rclpy says of a distribution of another Python.
+    (while_importing('rclpy.node', 'ModuleNotFoundError("No module named \'rclpy._rclpy\'\\nThe C '
+                     'extension isn\'t present", name="rclpy._rclpy")'),
+     f'rclpy{OTHER.format("rclpy._rclpy")}', ''),
+    # torch and torchvision of different versions
+    (while_importing('torch', 'RuntimeError("operator torchvision::nms does not exist")'),
+     'operator torchvision::nms does not exist: this cannot be imported by', ''),
+    (while_importing('numpy', 'ImportError("numpy.core.multiarray failed to import")'),
+     'numpy.core.multiarray failed to import: this cannot be imported by', NUMPY),
+    (while_importing('numpy', 'ValueError("numpy.dtype size changed, may indicate\\nbinary '
+                     'incompatibility")'),
+     'numpy.dtype size changed, may indicate binary incompatibility: this cannot be imported by',
+     NUMPY),
+], ids=['torch', 'yaml', 'library', 'part', 'rclpy', 'versions', 'numpy', 'dtype'])
+def test_what_cannot_be_imported_is_told_in_a_sentence(before, what, more):
     process = subprocess.run([sys.executable, '-c', before + call('segmentation_node')],
                              capture_output=True, text=True, check=False)
     assert process.returncode == 1
     assert process.stderr == (
         f'segmentation_node: {what} {sys.executable} (Python {platform.python_version()}), which '
         'this command was built with; install it there, or build with `python3 -m colcon build` '
-        'inside the environment that has it (docs/ros.md, Install)\n')
+        f'inside the environment that has it (docs/ros.md, Install){more}\n')
+
+
+@pytest.mark.parametrize('command', ['segmentation_node', 'image_player'])
+def test_without_ros_a_command_says_so_in_a_sentence(command):
+    code = ('from importlib import util\n'
+            'find = util.find_spec\n'
+            'util.find_spec = lambda name: None if name == "rclpy" else find(name)\n'
+            'import sys\n')
+    process = subprocess.run([sys.executable, '-c', code + call(command)], capture_output=True,
+                             text=True, check=False)
+    assert process.returncode == 1
+    assert process.stderr.startswith(f'{command}: univseg_ros needs ROS 2 (rclpy): source')
+    assert process.stderr.endswith(f'{sys.executable} (Python {platform.python_version()})\n')
+    assert process.stderr.count('\n') == 1
 
 
 def test_setup_py_runs_by_a_link_from_a_folder_of_links(tmp_path):

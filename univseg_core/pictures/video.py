@@ -11,9 +11,9 @@ TRANSPORTS = {
 }
 """The types of such messages, and the plugin of image_transport that reads them."""
 
-FORMAT = re.compile(r'\b(h\.?26[45]|x26[45]|avc1?|hevc|av1|vp[89]|mpeg[124]?|mp4|theora)\b',
-                    re.IGNORECASE)
-"""What the format of a CompressedImage names where it is one."""
+FORMAT = re.compile(r'(?<![a-z0-9])(h\.?26[45]|(lib)?x26[45]|avc1?|hevc|av1|vp[89]|mpeg[124]?|mp4'
+                    r'|theora)(?![a-z0-9])', re.IGNORECASE)
+"""What the format of a CompressedImage names where it is one; h264_nvenc is one, too."""
 
 START_CODES = (b'\0\0\0\1', b'\0\0\1')
 """With what a packet of H.264 or H.265 begins, whatever its message says."""
