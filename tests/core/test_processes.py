@@ -8,6 +8,7 @@ its own, never pytest.
 from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 import json
+import logging
 import os
 from pathlib import Path
 import queue
@@ -351,6 +352,7 @@ def further(monkeypatch):
         monkeypatch.setattr(launching, '_further_processes', lambda fabric: nullcontext([process]))
         monkeypatch.setattr(launching, 'further', [process])
         monkeypatch.setattr(launching, 'PATIENCE', 0.2 if 'sleep' in command else 60)
+        monkeypatch.setattr(launching, 'HASTE', launching.PATIENCE)
         return process
     return start
 
@@ -393,7 +395,7 @@ def test_a_process_that_waits_for_one_that_has_failed_is_ended_by_force(further,
 def test_further_processes_are_told_their_place(tmp_path, monkeypatch):
     fabric, before = new_fabric(TrainingSection(accelerator='cpu'), 3), dict(os.environ)
     monkeypatch.setattr(launching, 'this_program', lambda: [
-        'sh', '-c', f'echo $LOCAL_RANK $NODE_RANK $WORLD_SIZE ${launching.PARENT} '
+        'sh', '-c', f'echo $LOCAL_RANK $NODE_RANK $WORLD_SIZE ${launching.STARTED_BY} '
                     f'$MASTER_PORT > {tmp_path}/$LOCAL_RANK'])
     with launching._environment_restored(), launching._further_processes(fabric) as further:
         assert len(further) == 2
@@ -421,9 +423,28 @@ def test_the_same_program_is_started_anew(monkeypatch):
 def test_a_further_process_ends_with_the_first(monkeypatch):
     fault = launching._fault_of_others(SimpleNamespace(local_rank=1))
     assert fault() is None
-    monkeypatch.setenv(launching.PARENT, '1')
-    fault = launching._fault_of_others(SimpleNamespace(local_rank=1))
+    monkeypatch.setattr(os, 'getppid', lambda: 10 ** 9)  # of another one than before
     assert fault() == 'the first process of this training has ended, and so does this one'
+
+
+@pytest.mark.parametrize(('rank', 'number'), [(0, signal.SIGTERM), (1, signal.SIGKILL)])
+def test_a_process_ends_with_its_starter_also_while_it_lists_its_files(tiny, tmp_path,
+                                                                       monkeypatch, rank, number):
+    """That may take minutes on a network disk."""
+    order = []
+
+    def listed(*arguments):
+        raise DataError('listed')
+
+    monkeypatch.setattr(training_run, 'new_fabric', lambda *arguments: SimpleNamespace(
+        node_rank=0, local_rank=rank))
+    monkeypatch.setattr(training_run, 'end_with_starter', order.append)
+    monkeypatch.setattr(training_run, 'load_data', listed)
+    level = logging.getLogger('univseg_core').level
+    with pytest.raises(DataError, match='listed'):
+        train(load_config(tiny), tmp_path / 'run')
+    logging.getLogger('univseg_core').setLevel(level)
+    assert order == [number]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='there is a CUDA device')

@@ -27,7 +27,7 @@ FEED_FAILED = 70
 """Exit status of a worker that could not send what it has made."""
 
 PATIENCE = 2.0
-"""Seconds in which the kernel ends a worker that was killed, unless a disk holds it."""
+"""Seconds in which a worker that was killed ends, unless a disk holds it, or a thread does."""
 
 SHARED_MEMORY = '/dev/shm'
 
@@ -83,6 +83,7 @@ def _killed_afterwards(loader: DataLoader) -> Iterator[Iterable]:
     """Start a loader's workers; kill them in the end, since they do not listen to SIGTERM."""
     before = set(multiprocessing.active_children())
     workers: set[BaseProcess] = set()
+    items: Iterable = ()
     try:
         try:
             items = iter(loader)
@@ -96,7 +97,29 @@ def _killed_afterwards(loader: DataLoader) -> Iterator[Iterable]:
             workers = set(multiprocessing.active_children()) - before
         yield items
     finally:
-        _kill(workers)
+        try:
+            _end_pinning(items)
+        finally:
+            _kill(workers)
+
+
+def _end_pinning(items: Iterable) -> None:
+    """
+    End the thread that takes a loader's batches to page-locked memory, if there is one.
+
+    It may be reading what a worker that was killed has sent but half. PyTorch, which knows the
+    thread by an attribute of no documented interface, would wait for it without a limit.
+    """
+    parts: Any = getattr(items, '__dict__', {})
+    thread = parts.pop('_pin_memory_thread', None)
+    if thread is not None:
+        parts['_pin_memory_thread_done_event'].set()
+        results = parts['_worker_result_queue']
+        results.cancel_join_thread()
+        results.put((None, None))  # it wakes up and sees that
+        thread.join(PATIENCE)
+        if not thread.is_alive():  # that closes what it reads from
+            results.close()
 
 
 def _kill(workers: set[BaseProcess]) -> None:

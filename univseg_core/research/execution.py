@@ -13,6 +13,7 @@ import time
 from typing import IO
 
 from univseg_core.files import write_text
+from univseg_core.machine.ending import STARTED_BY
 from univseg_core.progress import is_quiet, progress_bar, say
 from univseg_core.research.plan import ExperimentError, Run
 from univseg_core.training.interrupts import deferred_interrupts, Interrupted
@@ -44,6 +45,7 @@ def execute(runs: Sequence[Run], *, jobs: int = 1, devices: int | None = None,
     One alone shows its own progress; of several, each prints to output.log in its run folder, and
     has one CPU thread unless OMP_NUM_THREADS says otherwise. Ctrl-C, SIGTERM and a closed terminal
     let each save where it stands and raise KeyboardInterrupt; a second one stops them at once.
+    A SIGKILL of this process, too, lets them save and end.
     Where a run fails, the others are stopped in the same way and ExperimentError says why; so it
     does, before anything runs, where another command executes runs of the same N and seed.
     """
@@ -99,7 +101,7 @@ def _start(run: Run, to_file: bool, devices: int | None,
         arguments.append('--quiet')
     assert sys.__stderr__ is not None  # progress has been told there
     output: IO | int = sys.__stderr__.fileno()  # standard output is the table's
-    environment = dict(os.environ)
+    environment = os.environ | {STARTED_BY: str(os.getpid())}
     with ExitStack() as stack:
         if to_file:
             environment.setdefault('OMP_NUM_THREADS', '1')

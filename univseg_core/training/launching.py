@@ -13,12 +13,15 @@ import time
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
 from torch import distributed
-from univseg_core.machine.ending import end_by_force, further, kill_all
+from univseg_core.machine.ending import end_by_force, further, kill_all, STARTED_BY
 from univseg_core.training.interrupts import is_ending
 from univseg_core.training.processes import EngineError
 
 PATIENCE = 5.0
-"""Seconds in which a process can end by itself, when another one has failed."""
+"""Seconds in which a process can end by itself, and say why, when another one has failed."""
+
+HASTE = 3.0
+"""Seconds that the others have where it is known why: by this process's own fault."""
 
 POLL = 0.5
 """Seconds between two looks at the other processes."""
@@ -27,10 +30,7 @@ LOST = ('Connection closed', 'Connection reset', 'Connection refused', 'Broken p
         'Application timeout', 'NCCL')
 """What errors say of a connection to a process that has gone."""
 
-PARENT = 'UNIVSEG_FIRST_PROCESS'
-"""The environment variable that tells further processes the process id of the first."""
-
-FOR_FURTHER = ('MASTER_ADDR', 'MASTER_PORT', 'NODE_RANK', 'WORLD_SIZE', 'LOCAL_RANK', PARENT)
+FOR_FURTHER = ('MASTER_ADDR', 'MASTER_PORT', 'NODE_RANK', 'WORLD_SIZE', 'LOCAL_RANK', STARTED_BY)
 """The environment variables that tell a process its place among the others."""
 
 
@@ -40,8 +40,8 @@ def launched(fabric: Fabric) -> Iterator[None]:
     Start the further processes of this machine, which run the same program, and join them all.
 
     They have ended when this does, and so does this one when one of them fails, or their first
-    one ends: within PATIENCE by itself, else by force. Raises EngineError where another one had
-    failed before, or the connection to the others is lost.
+    one ends: within PATIENCE or HASTE by itself, else by force. Raises EngineError where another
+    one had failed before, or the connection to the others is lost.
     """
     with _environment_restored(), _further_processes(fabric) as further:
         ended = threading.Event()
@@ -51,8 +51,9 @@ def launched(fabric: Fabric) -> Iterator[None]:
             fabric.launch()
             yield
         except BaseException as error:
-            statuses = _end(further)
-            if not (fabric.world_size > 1 and is_lost_connection(error)):
+            lost = fabric.world_size > 1 and is_lost_connection(error)
+            statuses = _end(further, PATIENCE if lost else HASTE)
+            if not lost:
                 raise
             if any(statuses):
                 raise EngineError(_failed(statuses)) from error
@@ -90,7 +91,7 @@ def _further_processes(fabric: Fabric) -> Iterator[list[subprocess.Popen]]:
                        'MASTER_PORT': str(environment.main_port),
                        'NODE_RANK': str(environment.node_rank()),
                        'WORLD_SIZE': str(strategy.num_processes * strategy.num_nodes),
-                       PARENT: str(os.getpid())}
+                       STARTED_BY: str(os.getpid())}
         for rank in range(1, strategy.num_processes):
             further.append(subprocess.Popen(
                 this_program(), env={**os.environ, 'LOCAL_RANK': str(rank)}))
@@ -98,7 +99,7 @@ def _further_processes(fabric: Fabric) -> Iterator[list[subprocess.Popen]]:
     try:
         yield further
     finally:
-        _end(further)
+        _end(further, PATIENCE)
         further.clear()
 
 
@@ -116,7 +117,7 @@ def _fault_of_others(fabric: Fabric) -> Callable[[], str | None]:
             statuses = [each.poll() for each in further]
             return _failed(statuses) if any(statuses) else None
         return failed
-    parent = int(os.environ.get(PARENT, os.getppid()))
+    parent = os.getppid()
     return lambda: (None if os.getppid() == parent else
                     'the first process of this training has ended, and so does this one')
 
@@ -149,9 +150,9 @@ def _watch(fault: Callable[[], str | None], ended: threading.Event) -> None:
             end_by_force(1, f'univseg train: {reason}')
 
 
-def _end(processes: Sequence[subprocess.Popen]) -> list[int | None]:
-    """Return the exit statuses of processes that end by themselves; kill those that do not."""
-    until = time.monotonic() + PATIENCE
+def _end(processes: Sequence[subprocess.Popen], seconds: float) -> list[int | None]:
+    """Return the exit statuses of processes that end in some seconds; kill those that do not."""
+    until = time.monotonic() + seconds
     try:
         for each in processes:
             with suppress(subprocess.TimeoutExpired):
