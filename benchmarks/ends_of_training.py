@@ -26,7 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from typing import Any
+from typing import Any, NoReturn
 
 LIMIT = 10.0
 """Seconds in which all processes must have ended."""
@@ -111,7 +111,7 @@ def main() -> int:
     """Run all trainings and print the table; return the exit status."""
     options = parse()
     if options.child:
-        return child(options.child, options.marker, options.arguments)
+        child(options.child, options.marker, options.arguments)
     from univseg_core.demo.scenes.worlds import write_worlds
 
     wrong = rows = 0
@@ -233,7 +233,7 @@ def send(kind: Kind, first: int, marker: Path) -> None:
         time.sleep(0.2)
 
 
-def child(name: str, marker: Path, arguments: list[str]) -> int:
+def child(name: str, marker: Path, arguments: list[str]) -> NoReturn:
     """Train by the command, with the fault of a kind in it."""
     from univseg_core import cli
     from univseg_core.batches.stores import ImageStore
@@ -319,7 +319,7 @@ def child(name: str, marker: Path, arguments: list[str]) -> int:
         trainer.validate = around(trainer.validate, slowly)
     if kind.within == 'slow start':
         run.prepare_stores = around(run.prepare_stores, slowly)
-    return cli.main(arguments)
+    cli.run(arguments)
 
 
 if __name__ == '__main__':

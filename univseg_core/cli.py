@@ -1,13 +1,16 @@
 """The `univseg` command."""
 
 import argparse
+import atexit
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 import difflib
 import logging
 import os
 from pathlib import Path
 import re
 import sys
+from typing import NoReturn
 
 from univseg_core.commands import (
     data,
@@ -160,3 +163,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f'univseg {options.command}: {error}', file=sys.stderr)
         return 1
     return 0
+
+
+def run(arguments: Sequence[str] | None = None) -> NoReturn:
+    """
+    Run the command as this process, which ends with its exit status as soon as it is done.
+
+    What Python would do beyond `atexit`, the taking to pieces of PyTorch, takes a second of each
+    process, can wait for ever for what a library has begun, and does nothing for anybody.
+    """
+    try:
+        status = main(arguments)
+    except Exception:  # that nobody has foreseen
+        sys.excepthook(*sys.exc_info())
+        status = 1
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # of one that is closed
+            stream.flush()
+    os._exit(status)

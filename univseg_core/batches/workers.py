@@ -86,6 +86,8 @@ def _killed_afterwards(loader: DataLoader) -> Iterator[Iterable]:
     items: Iterable = ()
     try:
         try:
+            if loader.num_workers:
+                multiprocessing.Queue()  # a loader without room for one leaves a traceback
             items = iter(loader)
         except OSError as error:
             raise DataError(
