@@ -23,6 +23,7 @@ import pytest
 from safetensors.torch import load_file
 import tiny_worlds
 import torch
+from torch import distributed
 import torch.nn.functional as F
 from univseg_core import cli
 from univseg_core.batches import faults, stores
@@ -375,6 +376,15 @@ def test_no_process_outlives_a_training_that_fails(further, command, error, expe
     with pytest.raises((type(error), EngineError), match=expected), launched(of_two()):
         raise error
     assert process.returncode is not None
+
+
+def test_a_port_of_another_program_is_no_lost_connection(further, monkeypatch):
+    further('sleep 600')
+    monkeypatch.setenv('MASTER_PORT', '29500')
+    with pytest.raises(EngineError, match=r'cannot meet at port 29500 \(MASTER_PORT\), which '
+                                          'another program has'), launched(of_two()):
+        raise distributed.DistNetworkError('The server socket has failed to listen on any local '
+                                           'network address. port: 29500, name: EADDRINUSE')
 
 
 def test_a_process_that_waits_for_one_that_has_failed_is_ended_by_force(further, monkeypatch):

@@ -30,6 +30,9 @@ LOST = ('Connection closed', 'Connection reset', 'Connection refused', 'Broken p
         'Application timeout', 'NCCL')
 """What errors say of a connection to a process that has gone."""
 
+IN_USE = 'EADDRINUSE'
+"""What errors say of a port that another program listens on."""
+
 FOR_FURTHER = ('MASTER_ADDR', 'MASTER_PORT', 'NODE_RANK', 'WORLD_SIZE', 'LOCAL_RANK', STARTED_BY)
 """The environment variables that tell a process its place among the others."""
 
@@ -58,6 +61,10 @@ def launched(fabric: Fabric) -> Iterator[None]:
             if any(statuses):
                 raise EngineError(_failed(statuses)) from error
             reason = str(error).partition('\n')[0]
+            if IN_USE in reason:
+                raise EngineError('the processes of this training cannot meet at port '
+                                  f'{os.environ["MASTER_PORT"]} (MASTER_PORT), which another '
+                                  'program has: name another one, or none') from error
             raise EngineError('the connection to another process of this training is lost '
                               f'({reason})') from error
         finally:
