@@ -146,12 +146,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status. What the user can mend prints no traceback."""
     prepare_streams()
     options = parse(arguments)
-    from univseg_core import progress  # not for --help: it takes a while
-
-    prepare_logging(options, progress.LogHandler())
     try:
-        with ended_by_signals(), progress.quiet(options.quiet):
-            options.run(options)
+        with ended_by_signals():
+            from univseg_core import progress  # not for --help: it takes a while
+
+            prepare_logging(options, progress.LogHandler())
+            with progress.quiet(options.quiet):
+                options.run(options)
             sys.stdout.flush()
     except KeyboardInterrupt as error:
         return getattr(error, 'status', 130)
@@ -174,6 +175,10 @@ def run(arguments: Sequence[str] | None = None) -> NoReturn:
     """
     try:
         status = main(arguments)
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
     except Exception:  # that nobody has foreseen
         sys.excepthook(*sys.exc_info())
         status = 1

@@ -47,11 +47,12 @@ def test_the_command_is_installed():
 
 
 @pytest.mark.parametrize(('work', 'status', 'said'), [
-    ('print("done", end=" ") or 7', 7, ''), ('1 / 0', 1, 'ZeroDivisionError: division by zero')])
+    ('print("done", end=" ") or 7', 7, ''), ('1 / 0', 1, 'ZeroDivisionError: division by zero'),
+    ('sys.exit(3)', 3, ''), ('sys.exit("why")', 1, 'why'), ('sys.exit()', 0, '')])
 def test_a_command_that_is_done_ends_whatever_else_goes_on(work, status, said):
     """Python itself would wait for the thread."""
     code = f"""
-import atexit, threading
+import atexit, sys, threading
 from univseg_core import cli
 atexit.register(print, 'bye')
 threading.Thread(target=threading.Event().wait).start()
@@ -62,7 +63,7 @@ cli.run()
                           timeout=600, check=False,
                           env=os.environ | {'PYTHONPATH': str(Path(__file__).parents[2])})
     assert done.returncode == status
-    assert done.stdout == ('bye\n' if said else 'done bye\n')
+    assert done.stdout == ('done bye\n' if status == 7 else 'bye\n')
     assert said in done.stderr
 
 
