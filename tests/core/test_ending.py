@@ -4,7 +4,7 @@ import os
 import signal
 
 import pytest
-from univseg_core.machine.ending import end_with_starter, STARTED_BY
+from univseg_core.machine.ending import end_with_starter, STARTED_BY, status_in_words
 
 pytestmark = pytest.mark.skipif(not hasattr(os, 'pidfd_open'), reason='Linux alone can do that')
 
@@ -36,3 +36,10 @@ def test_a_process_gets_its_signal_when_its_starter_is_killed(number):
 def test_a_process_that_nobody_is_to_end_gets_none(monkeypatch):
     monkeypatch.delenv(STARTED_BY, raising=False)
     end_with_starter(signal.SIGKILL)
+
+
+@pytest.mark.parametrize(('status', 'words'), [
+    (0, 'exit status 0'), (3, 'exit status 3'), (-9, 'killed by SIGKILL'),
+    (-250, 'killed by signal 250')])
+def test_an_exit_status_is_told_in_words(status, words):
+    assert status_in_words(status) == words

@@ -342,7 +342,7 @@ def test_a_process_that_dies_ends_the_other(tiny, tmp_path):
 
 def of_two():
     """Return what stands for the engine of the first of two processes."""
-    return SimpleNamespace(launch=lambda: None, world_size=2, local_rank=0)
+    return SimpleNamespace(launch=lambda: None, world_size=2, local_rank=0, strategy=None)
 
 
 @pytest.fixture
@@ -438,8 +438,8 @@ def test_a_further_process_ends_with_the_first(monkeypatch):
 
 
 @pytest.mark.parametrize(('rank', 'number'), [(0, signal.SIGTERM), (1, signal.SIGKILL)])
-def test_a_process_ends_with_its_starter_also_while_it_lists_its_files(tiny, tmp_path,
-                                                                       monkeypatch, rank, number):
+def test_a_process_ends_with_its_starter_also_while_it_lists_its_files(
+        values, write_config, tmp_path, monkeypatch, rank, number):
     """That may take minutes on a network disk."""
     order = []
 
@@ -452,7 +452,7 @@ def test_a_process_ends_with_its_starter_also_while_it_lists_its_files(tiny, tmp
     monkeypatch.setattr(training_run, 'load_data', listed)
     level = logging.getLogger('univseg_core').level
     with pytest.raises(DataError, match='listed'):
-        train(load_config(tiny), tmp_path / 'run')
+        train(load_config(write_config(values)), tmp_path / 'run')
     logging.getLogger('univseg_core').setLevel(level)
     assert order == [number]
 

@@ -63,3 +63,12 @@ def kill_all(processes: Sequence[subprocess.Popen]) -> None:
         each.kill()
     for each in processes:
         each.wait()
+
+
+def status_in_words(status: int) -> str:
+    """Return what a process's exit status says, as `subprocess` gives it."""
+    if status >= 0:
+        return f'exit status {status}'
+    with suppress(ValueError):
+        return f'killed by {signal.Signals(-status).name}'
+    return f'killed by signal {-status}'

@@ -13,7 +13,7 @@ import time
 from typing import IO
 
 from univseg_core.files import write_text
-from univseg_core.machine.ending import STARTED_BY
+from univseg_core.machine.ending import STARTED_BY, status_in_words
 from univseg_core.progress import is_quiet, progress_bar, say
 from univseg_core.research.plan import ExperimentError, Run
 from univseg_core.training.interrupts import deferred_interrupts, Interrupted
@@ -117,7 +117,7 @@ def _check(run: Run, process: subprocess.Popen, to_file: bool) -> None:
     """Raise ExperimentError, with what the run said last, where it did not end well."""
     if process.returncode == 0 and run.is_finished:
         return
-    what = (f'failed (exit status {process.returncode})' if process.returncode
+    what = (f'failed ({status_in_words(process.returncode)})' if process.returncode
             else 'ended without model.univseg and evaluation.json')
     if not to_file:
         raise ExperimentError(f'{run.folder} {what}; what it wrote above says why')

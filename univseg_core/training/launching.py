@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+import logging
 import os
 from pathlib import Path
-import signal
 import subprocess
 import sys
 import threading
@@ -13,7 +13,13 @@ import time
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
 from torch import distributed
-from univseg_core.machine.ending import end_by_force, further, kill_all, STARTED_BY
+from univseg_core.machine.ending import (
+    end_by_force,
+    further,
+    kill_all,
+    STARTED_BY,
+    status_in_words,
+)
 from univseg_core.training.interrupts import is_ending
 from univseg_core.training.processes import EngineError
 
@@ -36,6 +42,8 @@ IN_USE = 'EADDRINUSE'
 FOR_FURTHER = ('MASTER_ADDR', 'MASTER_PORT', 'NODE_RANK', 'WORLD_SIZE', 'LOCAL_RANK', STARTED_BY)
 """The environment variables that tell a process its place among the others."""
 
+log = logging.getLogger(__name__)
+
 
 @contextmanager
 def launched(fabric: Fabric) -> Iterator[None]:
@@ -50,6 +58,10 @@ def launched(fabric: Fabric) -> Iterator[None]:
         ended = threading.Event()
         threading.Thread(target=_watch, args=(_fault_of_others(fabric), ended), daemon=True,
                          name='processes of this training').start()
+        if isinstance(fabric.strategy, DDPStrategy) and fabric.strategy.num_nodes > 1:
+            log.info('waiting for the processes of all %d machines at %s:%s',
+                     fabric.strategy.num_nodes, os.environ.get('MASTER_ADDR'),
+                     os.environ.get('MASTER_PORT'))
         try:
             fabric.launch()
             yield
@@ -130,17 +142,8 @@ def _fault_of_others(fabric: Fabric) -> Callable[[], str | None]:
 
 
 def _failed(statuses: Sequence[int | None]) -> str:
-    return (f'another process of this training has failed '
-            f'({", ".join(map(_ending, filter(None, statuses)))}); what it wrote above says why')
-
-
-def _ending(status: int) -> str:
-    """Return an exit status in words."""
-    if status > 0:
-        return f'exit status {status}'
-    with suppress(ValueError):
-        return f'killed by {signal.Signals(-status).name}'
-    return f'killed by signal {-status}'
+    told = ', '.join(map(status_in_words, filter(None, statuses)))
+    return f'another process of this training has failed ({told}); what it wrote above says why'
 
 
 def is_lost_connection(error: BaseException) -> bool:
