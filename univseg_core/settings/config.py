@@ -351,7 +351,7 @@ class TrainingSection(Section):
         description="pieces into which a process cuts its share of a step's batch, to need less "
                     'memory; each has its own batch-norm statistics')
     workers: StrictInt | None = Field(
-        None, ge=0, le=1024,
+        None, ge=0, le=128,
         description='processes that prepare batches, for each training process; 0 prepares them '
                     "in the loop; by the machine's facts when left out")
     validate_every: StrictInt = Field(500, ge=1, le=MANY, description='steps between validations')
