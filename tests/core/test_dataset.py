@@ -128,7 +128,7 @@ def test_an_unlabelled_image_that_has_gone_keeps_its_place_in_a_run(begun, place
     assert data['indoor'] == before['indoor']
 
 
-@pytest.mark.parametrize('gone', [[0], [2], [3], [0, 1], [1, 3]])
+@pytest.mark.parametrize('gone', [[0], [2], [3], [0, 1], [1, 3], [0, 1, 2], [3, 4, 5]])
 def test_of_two_folders_with_images_of_one_name_those_that_are_there_keep_their_places(
         values, write_config, worlds, tmp_path, gone):
     """What they hold tells of which folder an image is."""
