@@ -153,7 +153,8 @@ def parse() -> argparse.Namespace:
 
 def measured(kind: Kind, top: Path, workers: int, processes: int) -> list[Any]:
     """End a training; return the row of the table, and whether all is as it should be."""
-    run = top / f'{kind.name.replace("/", " ")}-{workers}-{processes}'.replace(' ', '_')
+    run = top / f'{kind.name.replace("/", " ").replace(".", "")}-{workers}-{processes}'.replace(
+        ' ', '_')
     marker = run.with_suffix('.marker')
     command = ['train', 'train/scenes.yaml', '--run', str(run), f'training.workers={workers}',
                *SETTINGS]
