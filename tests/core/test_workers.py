@@ -104,6 +104,29 @@ def test_a_worker_that_is_killed_is_told_and_ends_the_others():
     assert not any(map(is_there, pids))
 
 
+@pytest.mark.parametrize(('end', 'said'), [
+    (lambda: os.kill(os.getpid(), signal.SIGKILL),
+     r'^DataLoader worker \(pid \d+\) is killed by signal: Killed$'),
+    (lambda: os._exit(3), 'exited unexpectedly with exit code 3'), (lambda: None, None)])
+def test_a_worker_that_ends_while_it_is_read_from_is_told_as_such(monkeypatch, end, said):
+    """Not by the connection that is lost with it, which may be noticed first."""
+    def reset(loader):
+        worker = multiprocessing.get_context('fork').Process(
+            target=lambda: (end(), time.sleep(HANGS)))
+        worker.start()
+        return map(lost, [1])
+
+    def lost(step):
+        raise ConnectionResetError(104, 'Connection reset by peer')
+
+    monkeypatch.setattr(workers.DataLoader, '__iter__', reset)
+    monkeypatch.setattr(workers, 'PATIENCE', HANGS if said else 0.05)
+    error = RuntimeError if said else ConnectionResetError
+    with pytest.raises(error, match=said or 'reset by peer'):
+        next(prepared(batches_of, range(3), 1))
+    assert multiprocessing.active_children() == []
+
+
 def test_a_thread_that_reads_what_a_killed_worker_sent_but_half_is_not_waited_for(monkeypatch):
     """It is there with a GPU alone, whose place is taken by the memory of the machine."""
     for name, value in (('is_available', True), ('current_device_index', 0),

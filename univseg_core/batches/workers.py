@@ -4,6 +4,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 import logging
 import multiprocessing
+from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from multiprocessing.queues import Queue
 import os
@@ -97,12 +98,27 @@ def _killed_afterwards(loader: DataLoader) -> Iterator[Iterable]:
                 'of them') from error
         finally:
             workers = set(multiprocessing.active_children()) - before
-        yield items
+        try:
+            yield items
+        except (OSError, EOFError) as error:  # what came from it was cut off
+            raise (_lost(workers) or error) from error
     finally:
         try:
             _end_pinning(items)
         finally:
             _kill(workers)
+
+
+def _lost(workers: set[BaseProcess]) -> RuntimeError | None:
+    """Return an error in PyTorch's words about a worker that has ended, if one has."""
+    ending = wait([worker.sentinel for worker in workers], PATIENCE)
+    for worker in (worker for worker in workers if worker.sentinel in ending):
+        worker.join(PATIENCE)
+        if worker.exitcode is not None:
+            end = (f'exited unexpectedly with exit code {worker.exitcode}' if worker.exitcode >= 0
+                   else f'is killed by signal: {signal.strsignal(-worker.exitcode)}')
+            return RuntimeError(f'DataLoader worker (pid {worker.pid}) {end}')
+    return None
 
 
 def _end_pinning(items: Iterable) -> None:
