@@ -76,7 +76,7 @@ setup(
     },
     entry_points={
         'console_scripts': [
-            'univseg = univseg_core.cli:main',
+            'univseg = univseg_core.cli:run',
             'segmentation_node = univseg_ros.start:segmentation_node',
             'image_player = univseg_ros.start:image_player',
             'mask_viewer = univseg_ros.start:mask_viewer',

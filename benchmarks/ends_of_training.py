@@ -26,7 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from typing import Any
+from typing import Any, NoReturn
 
 LIMIT = 10.0
 """Seconds in which all processes must have ended."""
@@ -39,8 +39,8 @@ EVENT_STEP = 5
 SETTINGS = (
     'model.encoder=drn_d_22', 'model.width=0.0625', 'model.stride=8', 'model.embedding_dim=16',
     'data.image_size=96', 'data.crop_size=64', 'data.labelled_per_domain=2',
-    'objective.consistency=0', 'training.steps=40', 'training.accelerator=cpu',
-    'training.validate_every=20', 'training.checkpoint_every=2')
+    'objective.consistency=0', 'training.steps=20', 'training.accelerator=cpu',
+    'training.validate_every=10', 'training.checkpoint_every=2')
 
 
 @dataclass(frozen=True)
@@ -111,10 +111,13 @@ def main() -> int:
     """Run all trainings and print the table; return the exit status."""
     options = parse()
     if options.child:
-        return child(options.child, options.marker, options.arguments)
+        child(options.child, options.marker, options.arguments)
     from univseg_core.demo.scenes.worlds import write_worlds
 
     wrong = rows = 0
+    # A shell lets what it starts in the background ignore them, and so would the trainings.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     with tempfile.TemporaryDirectory() as folder:
         top = Path(folder)
         write_worlds(top / 'worlds', train=6, labelled=4, validation=4, width=96, height=72,
@@ -150,13 +153,14 @@ def parse() -> argparse.Namespace:
 
 def measured(kind: Kind, top: Path, workers: int, processes: int) -> list[Any]:
     """End a training; return the row of the table, and whether all is as it should be."""
-    run = top / f'{kind.name.replace("/", " ")}-{workers}-{processes}'.replace(' ', '_')
+    run = top / f'{kind.name.replace("/", " ").replace(".", "")}-{workers}-{processes}'.replace(
+        ' ', '_')
     marker = run.with_suffix('.marker')
-    command = ['train', 'train/scenes.yaml', '--run', str(run), '--devices', str(processes),
-               f'training.workers={workers}', *SETTINGS]
+    command = ['train', 'train/scenes.yaml', '--run', str(run), f'training.workers={workers}',
+               *SETTINGS]
     output = run.with_suffix('.txt')
     program = [sys.executable, __file__, '--child', kind.name, '--marker', str(marker), '--',
-               *command]
+               *command, '--devices', str(processes)]
     if kind.within == 'shm':
         program = ['unshare', '-m', 'sh', '-c',
                    'mount -t tmpfs -o size=4k tmpfs /dev/shm && exec "$@"', 'sh', *program]
@@ -165,11 +169,12 @@ def measured(kind: Kind, top: Path, workers: int, processes: int) -> list[Any]:
             time.sleep(0.02)
         since = time.monotonic()
         send(kind, process.pid, marker)
-        while (left := of_session(process.pid)) and time.monotonic() - since < HANGS:
-            process.poll()  # what has ended is not left
+        left = True
+        while left and time.monotonic() - since < HANGS:
             time.sleep(0.02)
+            status = process.poll()
+            left = status is None or bool(of_session(process.pid))
         seconds = time.monotonic() - since
-        status = process.poll()
     text = output.read_text(encoding='utf-8', errors='replace')
     named = re.search(kind.cause, text) is not None
     with started([sys.executable, '-m', 'univseg_core', *command], top,
@@ -229,7 +234,7 @@ def send(kind: Kind, first: int, marker: Path) -> None:
         time.sleep(0.2)
 
 
-def child(name: str, marker: Path, arguments: list[str]) -> int:
+def child(name: str, marker: Path, arguments: list[str]) -> NoReturn:
     """Train by the command, with the fault of a kind in it."""
     from univseg_core import cli
     from univseg_core.batches.stores import ImageStore
@@ -268,7 +273,7 @@ def child(name: str, marker: Path, arguments: list[str]) -> int:
     def at_step() -> None:
         steps.append(1)
         if len(steps) > EVENT_STEP:
-            time.sleep(0.1)  # that signals find it at work
+            time.sleep(0.3)  # that signals find it at work
         if len(steps) != EVENT_STEP:
             return
         if rank == 0 and kind.within not in ('slow validation', 'slow start', 'shm'):
@@ -315,7 +320,7 @@ def child(name: str, marker: Path, arguments: list[str]) -> int:
         trainer.validate = around(trainer.validate, slowly)
     if kind.within == 'slow start':
         run.prepare_stores = around(run.prepare_stores, slowly)
-    return cli.main(arguments)
+    cli.run(arguments)
 
 
 if __name__ == '__main__':

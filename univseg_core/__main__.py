@@ -1,8 +1,6 @@
 """`python -m univseg_core`: the `univseg` command, for launchers of processes."""
 
-import sys
-
-from univseg_core.cli import main
+from univseg_core.cli import run
 
 if __name__ == '__main__':
-    sys.exit(main())
+    run()

@@ -1,7 +1,9 @@
 """The `univseg` command."""
 
 import argparse
+import atexit
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 import logging
 import os
 from pathlib import Path
@@ -157,7 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with ended_by_signals():
             options = parse(arguments)
-            run(options)
+            _run(options)
             sys.stdout.flush()
     except KeyboardInterrupt as error:
         return getattr(error, 'status', 130)
@@ -171,10 +173,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def run(options: argparse.Namespace) -> None:
+def _run(options: argparse.Namespace) -> None:
     """Run the command that the options are of."""
     from univseg_core import progress  # not for --help: it takes a while
 
     prepare_logging(options, progress.LogHandler())
     with progress.quiet(options.quiet):
         options.run(options)
+
+
+def run(arguments: Sequence[str] | None = None) -> NoReturn:
+    """
+    Run the command as this process, which ends with its exit status as soon as it is done.
+
+    What Python would do beyond `atexit`, the taking to pieces of PyTorch, takes a second of each
+    process, can wait for ever for what a library has begun, and does nothing for anybody.
+    """
+    try:
+        status = main(arguments)
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+    except Exception:  # that nobody has foreseen
+        sys.excepthook(*sys.exc_info())
+        status = 1
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # of one that is closed
+            stream.flush()
+    os._exit(status)

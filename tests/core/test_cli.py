@@ -13,7 +13,7 @@ import sys
 import numpy as np
 import pytest
 from tiny_worlds import INDOOR, random_image, TRAIN, VALIDATION
-from univseg_core.cli import main
+from univseg_core.cli import main, run
 from univseg_core.commands import labelling, options, prediction, training
 from univseg_core.commands.output import report
 from univseg_core.inference.segmenter import Segmenter
@@ -45,7 +45,28 @@ def assert_fails(capsys, arguments, *messages):
 
 def test_the_command_is_installed():
     (command,) = entry_points(group='console_scripts', name='univseg')
-    assert command.load() is main
+    assert command.load() in (run, main)  # this of an earlier installation
+
+
+@pytest.mark.parametrize(('work', 'status', 'said'), [
+    ('print("done", end=" ") or 7', 7, ''), ('1 / 0', 1, 'ZeroDivisionError: division by zero'),
+    ('sys.exit(3)', 3, ''), ('sys.exit("why")', 1, 'why'), ('sys.exit()', 0, '')])
+def test_a_command_that_is_done_ends_whatever_else_goes_on(work, status, said):
+    """Python itself would wait for the thread."""
+    code = f"""
+import atexit, sys, threading
+from univseg_core import cli
+atexit.register(print, 'bye')
+threading.Thread(target=threading.Event().wait).start()
+cli.main = lambda arguments: {work}
+cli.run()
+"""
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True,
+                          timeout=600, check=False,
+                          env=os.environ | {'PYTHONPATH': str(Path(__file__).parents[2])})
+    assert done.returncode == status
+    assert done.stdout == ('done bye\n' if status == 7 else 'bye\n')
+    assert said in done.stderr
 
 
 @pytest.mark.parametrize('arguments', [[], *([command] for command in COMMANDS),

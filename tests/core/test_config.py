@@ -1,11 +1,20 @@
 """Configurations: those that ship, and every way in which one can be wrong."""
 
+from copy import deepcopy
+from pathlib import Path
 import re
+from typing import get_args
 
 from pydantic import TypeAdapter
 import pytest
-from univseg_core.settings.config import dump_config, load_config
-from univseg_core.settings.file import ConfigError, SHIPPED
+from univseg_core.settings.config import dump_config, load_config, RunConfig
+from univseg_core.settings.file import (
+    checked,
+    ConfigError,
+    override_setting,
+    section_of,
+    SHIPPED,
+)
 from univseg_core.settings.kinds import Folder
 from univseg_core.training.run_settings import differing_settings
 import yaml
@@ -262,10 +271,48 @@ def test_a_configuration_does_not_change_after_reading(values, write_config):
 
 
 @pytest.mark.parametrize(('key', 'value'), [('steps', True), ('steps', '100'), ('steps', 1.5),
-                                            ('seed', 2**64), ('learning_rate', float('inf'))])
+                                            ('seed', 2**64)])
 def test_numbers_of_another_kind_are_refused(values, write_config, key, value):
     assert_refused(values, write_config, lambda v: v['training'].update({key: value}),
                    f'training.{key}: ')
+
+
+def numbers_of(section, prefix=''):
+    """Yield the dotted key of each setting that is a number."""
+    for name, field in section.model_fields.items():
+        if below := section_of(field.annotation):
+            yield from numbers_of(below, f'{prefix}{name}.')
+        elif {int, float} & {field.annotation, *(get_args(part)[0] if get_args(part) else part
+                                                 for part in get_args(field.annotation))}:
+            yield f'{prefix}{name}'
+
+
+NUMBERS = [*numbers_of(RunConfig), 'domains.outdoor.labelled',
+           'domains.outdoor.validation_from_train']
+
+
+def test_the_settings_that_are_numbers_are_found():
+    assert {'model.width', 'data.image_size', 'objective.alpha', 'label_embeddings.theta',
+            'training.steps', 'training.workers'} < set(NUMBERS)
+    assert len(NUMBERS) == 32
+
+
+@pytest.mark.parametrize('key', NUMBERS)
+def test_numbers_that_nobody_means_are_refused_by_the_settings_name(values, key):
+    for value in ('1e12', '1000000000000', '-1', '.nan', '.inf', '1e400', '"1_000"', 'true',
+                  'few', '"٣"', '[1]', f'1{"0" * 299}'):
+        changed = deepcopy(values)
+        with pytest.raises(ConfigError) as error:
+            override_setting(changed, f'{key}={value}')
+            checked(RunConfig, changed, Path('tiny.yaml'))
+        assert key in str(error.value), value
+
+
+@pytest.mark.parametrize(('text', 'value'), [
+    ('1e-3', 0.001), ('0.001', 0.001), ('.001', 0.001), ('1', 1), ('2.', 2), ('"5e-1"', 0.5)])
+def test_numbers_may_be_written_in_any_usual_way(values, write_config, text, value):
+    config = load_config(write_config(values), [f'training.learning_rate={text}'])
+    assert config.training.learning_rate == value
 
 
 def test_an_embedding_wider_than_the_features_is_told_before_anything_runs(values, write_config):

@@ -74,8 +74,8 @@ def test_the_table_has_a_line_for_each_key():
 
 @pytest.mark.parametrize(('name', 'values', 'default'), [
     ('training.steps', 'int ≥ 1', '5000'),
-    ('training.learning_rate', 'float > 0', '0.003'),
-    ('training.workers', 'int ≥ 0, ≤ 1024, or null', 'null'),
+    ('training.learning_rate', 'float > 0, ≤ 10', '0.003'),
+    ('training.workers', 'int ≥ 0, ≤ 128, or null', 'null'),
     ('training.precision', '32-true, bf16-mixed, 16-mixed', '32-true'),
     ('training.seed', 'int ≥ 0, < 4294967296', '0'),
     ('data.scale', '[float, float]', '[0.75, 1.5]'),

@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from tiny_worlds import INDOOR, LABELLED, OUTDOOR, TRAIN, VALIDATION
+from tiny_worlds import INDOOR, LABELLED, OUTDOOR, random_image, TRAIN, VALIDATION
 from univseg_core.batches.dataset import check_files, DomainData, load_data, load_validation
 from univseg_core.batches.splits import read_splits, write_splits
 from univseg_core.datasets.folders import DataError, labelled_samples, Sample
@@ -127,6 +127,30 @@ def test_an_unlabelled_image_that_has_gone_keeps_its_place_in_a_run(begun, place
     there = [sample.image.exists() for sample in data['outdoor'].unlabelled]
     assert there.count(False) == 1
     assert data['indoor'] == before['indoor']
+
+
+@pytest.mark.parametrize('gone', [[0], [2], [3], [0, 1], [1, 3], [0, 1, 2], [3, 4, 5]])
+def test_of_two_folders_with_images_of_one_name_those_that_are_there_keep_their_places(
+        values, write_config, worlds, tmp_path, gone):
+    """What they hold tells of which folder an image is."""
+    for seed, file in enumerate(('a/0.png', 'a/1.png', 'a/also.png', 'b/0.png', 'b/1.png',
+                                 'b/2.png')):
+        write_png(tmp_path / file, random_image(8, 8, seed))
+    values['domains']['outdoor'] |= {'labelled_also_unlabelled': False, 'labelled': TRAIN,
+                                     'unlabelled': [str(tmp_path / 'a'), str(tmp_path / 'b')]}
+    config, path = load_config(write_config(values)), tmp_path / 'splits.json'
+    before = load_data(config)
+    write_splits(path, {name: d.parts for name, d in before.items()})
+    images = before['outdoor'].unlabelled
+    assert names(images) == ['0.png', '1.png', 'also.png', '0.png', '1.png', '2.png']
+    for place in gone:
+        images[place].image.unlink()
+    after = load_data(config, read_splits(path))
+    for place, (sample, old) in enumerate(zip(after['outdoor'].unlabelled, images, strict=True)):
+        assert sample.name == old.name
+        assert sample.image.exists() == (place not in gone)
+        assert sample.image == old.image or place in gone
+    write_splits(path, {name: d.parts for name, d in after.items()})  # is not refused
 
 
 def test_new_images_and_labelled_ones_that_have_gone_are_left_to_be_refused(begun, tmp_path):

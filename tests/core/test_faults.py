@@ -1,5 +1,7 @@
 """Images that cannot be read: which seem whole, and how many a run can do without."""
 
+import os
+
 import cv2
 import pytest
 from tiny_worlds import random_image
@@ -45,3 +47,5 @@ def test_a_file_seems_whole_by_its_beginning_and_end(tmp_path):
         path.write_bytes(data)
         assert seems_whole(path) == seems
     assert not seems_whole(tmp_path / 'none.png')
+    os.mkfifo(tmp_path / 'pipe.png')
+    assert not seems_whole(tmp_path / 'pipe.png')

@@ -349,3 +349,17 @@ def test_a_png_that_claims_a_huge_chunk_is_refused_before_memory_is_taken(monkey
     monkeypatch.setattr(cv2, 'imdecode', None)  # it would take 2 GB
     with pytest.raises(ImageError, match='truncated PNG'):
         decode_image(data)
+
+
+def test_a_picture_that_there_is_no_memory_for_is_not_called_damaged(tmp_path, monkeypatch):
+    path = tmp_path / 'a.png'
+    write_png(path, np.zeros((4, 5, 3), np.uint8))
+
+    def fail(*arguments):
+        error = cv2.error('Insufficient memory')
+        error.code = cv2.Error.StsNoMem
+        raise error
+
+    monkeypatch.setattr(cv2, 'imdecode', fail)
+    with pytest.raises(MemoryError, match='Insufficient memory'):
+        read_image(path)

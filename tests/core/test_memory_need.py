@@ -67,16 +67,31 @@ def test_what_fits_passes_and_one_byte_less_does_not(values, write_config, monke
 
 
 def test_what_workers_prepare_must_fit_too(values, write_config, monkeypatch):
-    values['training']['workers'] = 1000
+    values['training']['workers'] = 100
     config = load_config(write_config(values))
     data, fabric = load_data(config), new_fabric(config.training, 1, 1)
     # 10 crops of 48 × 48 pixels of 4 bytes, of a step, and of four more for each worker.
-    need = 4001 * 10 * 48 * 48 * 4
+    need = 401 * 10 * 48 * 48 * 4
+    monkeypatch.setattr(memory_need, 'WORKER', 0)
     monkeypatch.setattr(memory_need, 'available_memory', lambda: need)
     check_memory(config, data, fabric)
     monkeypatch.setattr(memory_need, 'available_memory', lambda: need - 1)
     with pytest.raises(TrainingError, match=r'what is prepared of batches needs at least .* lower '
-                                            r'training\.workers \(1000\)'):
+                                            r'training\.workers \(100\)'):
+        check_memory(config, data, fabric)
+
+
+def test_processes_must_fit_too(values, write_config, monkeypatch):
+    values['training']['workers'] = 10
+    values['data']['labelled_per_domain'] = 20
+    config = load_config(write_config(values))
+    data, fabric = load_data(config), new_fabric(config.training, 20, 1)
+    need = 19 * memory_need.PROCESS + 199 * memory_need.WORKER
+    monkeypatch.setattr(memory_need, 'available_memory', lambda: need)
+    check_memory(config, data, fabric)
+    monkeypatch.setattr(memory_need, 'available_memory', lambda: need - 1)
+    with pytest.raises(TrainingError, match=r'the processes need at least 7\.78 GB .* lower '
+                                            r'--devices \(20\) or training\.workers \(10\)'):
         check_memory(config, data, fabric)
 
 

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from tiny_worlds import INDOOR, OUTDOOR, small_network
 import torch
 from univseg_core.errors import UnivsegError
-from univseg_core.models import tensor_files
+from univseg_core.models import model_file, tensor_files
 from univseg_core.models.model_file import (
     load_model,
     ModelCard,
@@ -250,6 +250,25 @@ def test_a_full_disk_is_told_without_a_traceback(saved, full_disk):
         save_model(saved, small_network(seed=1), ModelCard())
     assert saved.read_bytes() == before
     assert list(saved.parent.iterdir()) == [saved]
+
+
+@pytest.mark.parametrize('error', [
+    MemoryError(), torch.OutOfMemoryError('CUDA out of memory'),
+    RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+def test_a_file_that_there_is_no_memory_for_is_not_called_damaged(saved, monkeypatch, error):
+    def fail(*arguments):
+        raise error
+
+    monkeypatch.setattr(model_file, '_built', fail)
+    assert_refused(saved, 'no memory is left to read it', 'the file may be good')
+
+
+def test_a_file_whose_disk_is_away_is_not_called_damaged(saved, monkeypatch):
+    def fail(*arguments, **options):
+        raise OSError(5, 'Input/output error')
+
+    monkeypatch.setattr(model_file, 'safe_open', fail)
+    assert_refused(saved, 'cannot be read: Input/output error')
 
 
 def test_a_save_takes_the_place_of_an_older_file(saved):

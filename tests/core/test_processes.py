@@ -8,6 +8,7 @@ its own, never pytest.
 from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 import json
+import logging
 import os
 from pathlib import Path
 import queue
@@ -22,6 +23,7 @@ import pytest
 from safetensors.torch import load_file
 import tiny_worlds
 import torch
+from torch import distributed
 import torch.nn.functional as F
 from univseg_core import cli
 from univseg_core.batches import faults, stores
@@ -324,7 +326,7 @@ def test_a_process_that_dies_ends_the_other(tiny, tmp_path):
 
 def of_two():
     """Return what stands for the engine of the first of two processes."""
-    return SimpleNamespace(launch=lambda: None, world_size=2, local_rank=0)
+    return SimpleNamespace(launch=lambda: None, world_size=2, local_rank=0, strategy=None)
 
 
 @pytest.fixture
@@ -335,6 +337,7 @@ def further(monkeypatch):
         monkeypatch.setattr(launching, '_further_processes', lambda fabric: nullcontext([process]))
         monkeypatch.setattr(launching, 'further', [process])
         monkeypatch.setattr(launching, 'PATIENCE', 0.2 if 'sleep' in command else 60)
+        monkeypatch.setattr(launching, 'HASTE', launching.PATIENCE)
         return process
     return start
 
@@ -359,6 +362,15 @@ def test_no_process_outlives_a_training_that_fails(further, command, error, expe
     assert process.returncode is not None
 
 
+def test_a_port_of_another_program_is_no_lost_connection(further, monkeypatch):
+    further('sleep 600')
+    monkeypatch.setenv('MASTER_PORT', '29500')
+    with pytest.raises(EngineError, match=r'cannot meet at port 29500 \(MASTER_PORT\), which '
+                                          'another program has'), launched(of_two()):
+        raise distributed.DistNetworkError('The server socket has failed to listen on any local '
+                                           'network address. port: 29500, name: EADDRINUSE')
+
+
 def test_a_process_that_waits_for_one_that_has_failed_is_ended_by_force(further, monkeypatch):
     """It may wait in a library, which never hears of it."""
     ends = queue.Queue()
@@ -377,7 +389,7 @@ def test_a_process_that_waits_for_one_that_has_failed_is_ended_by_force(further,
 def test_further_processes_are_told_their_place(tmp_path, monkeypatch):
     fabric, before = new_fabric(TrainingSection(accelerator='cpu'), 3), dict(os.environ)
     monkeypatch.setattr(launching, 'this_program', lambda: [
-        'sh', '-c', f'echo $LOCAL_RANK $NODE_RANK $WORLD_SIZE ${launching.PARENT} '
+        'sh', '-c', f'echo $LOCAL_RANK $NODE_RANK $WORLD_SIZE ${launching.STARTED_BY} '
                     f'$MASTER_PORT > {tmp_path}/$LOCAL_RANK'])
     with launching._environment_restored(), launching._further_processes(fabric) as further:
         assert len(further) == 2
@@ -405,9 +417,28 @@ def test_the_same_program_is_started_anew(monkeypatch):
 def test_a_further_process_ends_with_the_first(monkeypatch):
     fault = launching._fault_of_others(SimpleNamespace(local_rank=1))
     assert fault() is None
-    monkeypatch.setenv(launching.PARENT, '1')
-    fault = launching._fault_of_others(SimpleNamespace(local_rank=1))
+    monkeypatch.setattr(os, 'getppid', lambda: 10 ** 9)  # of another one than before
     assert fault() == 'the first process of this training has ended, and so does this one'
+
+
+@pytest.mark.parametrize(('rank', 'number'), [(0, signal.SIGTERM), (1, signal.SIGKILL)])
+def test_a_process_ends_with_its_starter_also_while_it_lists_its_files(
+        values, write_config, tmp_path, monkeypatch, rank, number):
+    """That may take minutes on a network disk."""
+    order = []
+
+    def listed(*arguments):
+        raise DataError('listed')
+
+    monkeypatch.setattr(training_run, 'new_fabric', lambda *arguments: SimpleNamespace(
+        node_rank=0, local_rank=rank))
+    monkeypatch.setattr(training_run, 'end_with_starter', order.append)
+    monkeypatch.setattr(training_run, 'load_data', listed)
+    level = logging.getLogger('univseg_core').level
+    with pytest.raises(DataError, match='listed'):
+        train(load_config(write_config(values)), tmp_path / 'run')
+    logging.getLogger('univseg_core').setLevel(level)
+    assert order == [number]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='there is a CUDA device')

@@ -143,3 +143,10 @@ def test_of_a_worker_that_is_lost_no_more_is_told_than_is_known(config, reason, 
         except RuntimeError as cause:  # PyTorch chains them where it was waiting
             raise RuntimeError('DataLoader worker (pid(s) 7) exited unexpectedly') from cause
     assert 'out of memory' not in str(error.value)
+
+
+def test_a_worker_may_take_the_thread_with_it_that_reads_from_it(config):
+    with pytest.raises(TrainingError, match=r'^runs/a: a process that prepares batches has ended '
+                                            r'\(Pin memory thread .*above may say why'), \
+            advice(config, 'runs/a'):
+        raise RuntimeError('Pin memory thread exited unexpectedly')

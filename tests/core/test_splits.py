@@ -3,6 +3,7 @@
 import hashlib
 from itertools import pairwise
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,13 @@ def test_other_images_than_a_run_began_with_are_refused(tmp_path):
     assert path.read_text(encoding='utf-8') == before
 
 
+def test_of_images_of_one_name_in_two_folders_those_that_have_gone_are_counted(tmp_path):
+    began, path = [*SAMPLES[:3], *SAMPLES[:2]], tmp_path / 'splits.json'
+    write_splits(path, {'outdoor': {'unlabelled': began}})
+    with pytest.raises(DataError, match=r'unlabelled: 1 gone \(000\.png\); bring'):
+        write_splits(path, {'outdoor': {'unlabelled': [*SAMPLES[:3], SAMPLES[1]]}})
+
+
 def test_parts_that_a_run_did_not_write_down_are_added(tmp_path):
     path = tmp_path / 'splits.json'
     write_splits(path, {'outdoor': {'labelled': SAMPLES[:2]}})
@@ -165,6 +173,12 @@ def test_what_has_gone_keeps_its_fingerprint(files, tmp_path):
     files[1].image.unlink()
     write_splits(path, parts)
     assert path.read_bytes() == before
+
+
+def test_a_pipe_in_the_place_of_an_image_is_not_waited_for(files):
+    files[0].image.unlink()
+    os.mkfifo(files[0].image)
+    assert fingerprint(files[0], whole=True) is None
 
 
 def test_a_run_of_an_earlier_version_gets_fingerprints(files, tmp_path):

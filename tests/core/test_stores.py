@@ -218,7 +218,8 @@ def test_unlabelled_images_that_cannot_be_read_are_left_out_named_and_counted(
     lost[0].write_bytes(store.samples[5].image.read_bytes())
     with pytest.raises(ImageError, match=f'{lost[0]}: '):  # the run stays as it began
         store[4]
-    assert len(stores.faults) == 2
+    assert len(stores.faults(data)) == len(stores.faults(['outdoor'])) == 2
+    assert stores.faults(['indoor']) == []
     mixture = MixtureDataset({}, stores.unlabelled, Curriculum((Augmentation(32),)), 1, 8, seed=0)
     assert len(mixture[0][0].images) == 16
 

@@ -137,6 +137,20 @@ def test_label_embeddings_of_something_else_are_refused(values, write_config, tm
     assert not (tmp_path / 'run' / 'label_embeddings.safetensors').exists()
 
 
+def test_a_file_of_the_users_own_is_never_to_be_removed(values, write_config, tmp_path):
+    file = tmp_path / 'mine.safetensors'
+    file.write_bytes(b'damaged')
+    with pytest.raises(TrainingError, match=r'mine\.safetensors: cannot be read .*it is damaged: '
+                                            r'name another in label_embeddings\.file, or none$'):
+        train(short(values, write_config, f'label_embeddings.file={file}'), tmp_path / 'run')
+    tensors = {'outdoor': torch.eye(8, dtype=torch.int64)[:3], 'indoor': torch.eye(8)[:2]}
+    for classes in ('[', '[1]', '{"outdoor": 1}'):
+        save_file(tensors, file, {'classes': classes})
+        with pytest.raises(TrainingError, match=r'mine\.safetensors: expected class names of each '
+                                                'domain, got'):
+            train(short(values, write_config, f'label_embeddings.file={file}'), tmp_path / 'run')
+
+
 def test_a_training_starts_from_pretrained_weights(values, write_config, tmp_path):
     encoder = small_network(seed=5, **TRAINED).encoder
     torch.save(encoder.state_dict() | {'fc.weight': torch.zeros(3)}, tmp_path / 'encoder.pth')

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 from pathlib import Path
 import signal
+import threading
 import time
 
 import pytest
@@ -101,6 +102,52 @@ def test_a_worker_that_is_killed_is_told_and_ends_the_others():
             pass
     assert 'is killed by signal: Killed' in f'{error.value} {error.value.__cause__}'
     assert not any(map(is_there, pids))
+
+
+@pytest.mark.parametrize(('end', 'said'), [
+    (lambda: os.kill(os.getpid(), signal.SIGKILL),
+     r'^DataLoader worker \(pid \d+\) is killed by signal: Killed$'),
+    (lambda: os._exit(3), 'exited unexpectedly with exit code 3'), (lambda: None, None)])
+def test_a_worker_that_ends_while_it_is_read_from_is_told_as_such(monkeypatch, end, said):
+    """Not by the connection that is lost with it, which may be noticed first."""
+    def reset(loader):
+        worker = multiprocessing.get_context('fork').Process(
+            target=lambda: (end(), time.sleep(HANGS)))
+        worker.start()
+        return map(lost, [1])
+
+    def lost(step):
+        raise ConnectionResetError(104, 'Connection reset by peer')
+
+    monkeypatch.setattr(workers.DataLoader, '__iter__', reset)
+    monkeypatch.setattr(workers, 'PATIENCE', HANGS if said else 0.05)
+    error = RuntimeError if said else ConnectionResetError
+    with pytest.raises(error, match=said or 'reset by peer'):
+        next(prepared(batches_of, range(3), 1))
+    assert multiprocessing.active_children() == []
+
+
+def test_a_thread_that_reads_what_a_killed_worker_sent_but_half_is_not_waited_for(monkeypatch):
+    """It is there with a GPU alone, whose place is taken by the memory of the machine."""
+    for name, value in (('is_available', True), ('current_device_index', 0),
+                        ('set_device_index', None)):
+        monkeypatch.setattr(torch.accelerator, name, lambda *_, value=value: value)
+    monkeypatch.setattr(workers, 'PATIENCE', 0.1)
+
+    def cut_off(step):
+        if step == 1:  # the first bytes of a message of 1000
+            results = multiprocessing.current_process()._args[3]
+            os.write(results._writer.fileno(), (1000).to_bytes(4, 'big') + b'half')
+            os.kill(os.getpid(), signal.SIGKILL)
+        return batches_of(step)
+
+    before = set(threading.enumerate())
+    with pytest.raises(RuntimeError, match='DataLoader worker'), \
+            closing(prepared(cut_off, range(9), 1, pin_memory=True)) as items:
+        assert next(items)[0].values[0] == 0
+        assert [each for each in {*threading.enumerate()} - before if '_pin' in each.name]
+        list(items)
+    assert multiprocessing.active_children() == []
 
 
 def test_what_cannot_be_sent_ends_the_iteration_and_is_not_waited_for(capfd):

@@ -1,9 +1,11 @@
 """What a run learns from: each domain's labelled, unlabelled and validation images."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 import logging
+from typing import Any
 
 import numpy as np
 from univseg_core.batches.faults import named
@@ -18,7 +20,7 @@ from univseg_core.batches.parts import (
     unpaired,
     with_labels,
 )
-from univseg_core.batches.splits import choose_labelled, Splits
+from univseg_core.batches.splits import choose_labelled, CONTENTS, fingerprint, Splits
 from univseg_core.datasets.folders import DataError, read_sample, Sample
 from univseg_core.domains import Domain, IGNORE_INDEX
 from univseg_core.errors import first_few
@@ -59,7 +61,8 @@ def load_data(config: RunConfig, begun: Splits | None = None) -> dict[str, Domai
     """
     data = {}
     for name, section in config.domains.items():
-        before = {part: there['images'] for part, there in (begun or {}).get(name, {}).items()}
+        written = (begun or {}).get(name, {})
+        before = {part: there['images'] for part, there in written.items()}
         aside = set(before.get('validation', []))
         train = samples_of(name, section, 'train', aside)
         paired = with_labels(train)
@@ -71,9 +74,10 @@ def load_data(config: RunConfig, begun: Splits | None = None) -> dict[str, Domai
                       if section.labelled_also_unlabelled or sample not in chosen]
         extra = extra_samples(name, section) if section.extra else []
         validation = samples_of(name, section, 'validation', aside)
-        unlabelled += [*further_unlabelled(section, validation), *extra]
+        unlabelled += [*further_unlabelled(section, validation, 'unlabelled' in before),
+                       *extra]
         if 'unlabelled' in before:
-            unlabelled = _as_begun(name, unlabelled, before['unlabelled'])
+            unlabelled = _as_begun(name, unlabelled, written['unlabelled'])
         parts = {'train': train, 'validation': validation} | ({'extra': extra} if extra else {})
         for warning in (*other_counts(name, section, parts), *unpaired(name, section),
                         *measured_by_its_own(name, [*labelled, *unlabelled], validation)):
@@ -98,18 +102,25 @@ def load_data(config: RunConfig, begun: Splits | None = None) -> dict[str, Domai
     return data
 
 
-def _as_begun(name: str, samples: Sequence[Sample], images: Sequence[str]) -> list[Sample]:
+def _as_begun(name: str, samples: Sequence[Sample], begun: Mapping[str, Any]) -> list[Sample]:
     """
-    Return a domain's unlabelled samples as the run began, whose `images` are written down.
+    Return a domain's unlabelled samples as the run has `begun`, whose images are written down.
 
     Those that have gone since keep their places, so that the run goes on with the same batches
     but for them: they are told, and cannot be read. Samples among which are new ones are returned
     as they are, for `write_splits` to refuse.
     """
+    images = begun['images']
+    if [sample.name for sample in samples] == images:
+        return list(samples)
+    contents = dict(enumerate(begun.get(CONTENTS, [])))
+    several = {image for image, count in Counter(images).items() if count > 1}
     result: list[Sample] = []
     gone, place = [], 0
-    for image in images:
-        if place < len(samples) and samples[place].name == image:
+    for number, image in enumerate(images):
+        if place < len(samples) and samples[place].name == image and (
+                image not in several  # of two folders: what it holds tells which
+                or contents.get(number) in (None, fingerprint(samples[place], whole=False))):
             result.append(samples[place])
             place += 1
         elif samples:

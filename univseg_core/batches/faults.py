@@ -58,8 +58,11 @@ def seems_whole(path: Path) -> bool:
     """
     Say whether a file begins and ends as an image does, of which it reads a few bytes.
 
-    False for what only a decoder can tell, such as a camera's JPEG with more behind its end.
+    False for what only a decoder can tell, such as a camera's JPEG with more behind its end, and
+    for what is no file: a pipe would be waited for.
     """
+    if not path.is_file():
+        return False
     try:
         with path.open('rb') as file:
             start = file.read(len(PNG_SIGNATURE))

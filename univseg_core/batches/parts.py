@@ -50,9 +50,14 @@ def with_labels(samples: Sequence[Sample]) -> list[Sample]:
     return [sample for sample in samples if sample.label is not None]
 
 
-def further_unlabelled(section: DomainSection, validation: Sequence[Sample]) -> list[Sample]:
-    """List the images of the folders and bags that `unlabelled` names, but for those set aside."""
-    samples = unlabelled_samples(section.unlabelled)
+def further_unlabelled(section: DomainSection, validation: Sequence[Sample],
+                       begun: bool = False) -> list[Sample]:
+    """
+    List the images of the folders and bags that `unlabelled` names, but for those set aside.
+
+    A folder of a run that has `begun` may have lost all of its images.
+    """
+    samples = unlabelled_samples(section.unlabelled, may_be_empty=begun)
     if section.validation_from_train is None:
         return samples
     aside = {sample.image.resolve() for sample in validation}

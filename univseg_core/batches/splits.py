@@ -1,5 +1,6 @@
 """Which N images of a domain are the labelled ones: seeded, written down, hashed."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 import hashlib
@@ -48,7 +49,7 @@ def split_hash(samples: Sequence[Sample]) -> str:
 
 def fingerprint(sample: Sample, whole: bool) -> str | None:
     """
-    Return 16 hexadecimal digits that tell what a sample's files hold; None where one is gone.
+    Return 16 hexadecimal digits that tell what a sample's files hold; None where one is none.
 
     Those of the `whole` files, or, of one beyond WHOLE bytes, of its size and three blocks: so
     that many large files cost little.
@@ -56,6 +57,8 @@ def fingerprint(sample: Sample, whole: bool) -> str | None:
     digest = hashlib.sha256()
     try:
         for path in filter(None, (sample.image, sample.label)):
+            if not path.is_file():  # gone, or a pipe, which would be waited for
+                return None
             with path.open('rb') as file:
                 size = os.fstat(file.fileno()).st_size
                 digest.update(f'{size}:'.encode())
@@ -118,8 +121,10 @@ def _check_same(where: str, before: Mapping, now: Mapping) -> None:
     names, names_now = before['images'], now['images']
     differences = {}
     if names != names_now:
-        differences = {'gone': sorted(set(names) - set(names_now)),
-                       'new': sorted(set(names_now) - set(names))}
+        # Of two folders, two images may have one name.
+        counts, counts_now = Counter(names), Counter(names_now)
+        differences = {'gone': sorted((counts - counts_now).elements()),
+                       'new': sorted((counts_now - counts).elements())}
     elif CONTENTS in before:
         differences = {'of other content': [
             name for name, old, new in zip(names, before[CONTENTS], now[CONTENTS], strict=True)

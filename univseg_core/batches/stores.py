@@ -1,6 +1,6 @@
 """Decoded images at the training size: held in memory where they fit, else read each time."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 import logging
 from pathlib import Path
@@ -81,11 +81,10 @@ class Stores:
     unlabelled: dict[str, ImageStore]
     in_memory: bool
 
-    @property
-    def faults(self) -> list[str]:
-        """Return why images were left out, each in words that name it."""
-        return [str(error) for store in self.unlabelled.values()
-                for error in store.left_out.values()]
+    def faults(self, domains: Iterable[str]) -> list[str]:
+        """Return why unlabelled images of some domains were left out, in words that name each."""
+        return [str(error) for name in domains if name in self.unlabelled
+                for error in self.unlabelled[name].left_out.values()]
 
 
 def prepare_stores(data: Mapping[str, DomainData], image_size: int | None, *,
@@ -122,7 +121,7 @@ def prepare_stores(data: Mapping[str, DomainData], image_size: int | None, *,
         if all(sample.image in store.left_out for sample in store.samples):
             raise DataError(f'domains.{name}: none of its unlabelled images can be read')
     count = FaultCount(len({sample.image for _, samples in to_hold for sample in samples}))
-    count.add(stores.faults)
+    count.add(stores.faults(data))
     count.check()
     return replace(stores, in_memory=in_memory)
 

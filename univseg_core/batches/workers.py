@@ -4,6 +4,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 import logging
 import multiprocessing
+from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from multiprocessing.queues import Queue
 import os
@@ -27,7 +28,7 @@ FEED_FAILED = 70
 """Exit status of a worker that could not send what it has made."""
 
 PATIENCE = 2.0
-"""Seconds in which the kernel ends a worker that was killed, unless a disk holds it."""
+"""Seconds in which a worker that was killed ends, unless a disk holds it, or a thread does."""
 
 SHARED_MEMORY = '/dev/shm'
 
@@ -83,8 +84,11 @@ def _killed_afterwards(loader: DataLoader) -> Iterator[Iterable]:
     """Start a loader's workers; kill them in the end, since they do not listen to SIGTERM."""
     before = set(multiprocessing.active_children())
     workers: set[BaseProcess] = set()
+    items: Iterable = ()
     try:
         try:
+            if loader.num_workers:
+                multiprocessing.Queue()  # a loader without room for one leaves a traceback
             items = iter(loader)
         except OSError as error:
             raise DataError(
@@ -94,9 +98,46 @@ def _killed_afterwards(loader: DataLoader) -> Iterator[Iterable]:
                 'of them') from error
         finally:
             workers = set(multiprocessing.active_children()) - before
-        yield items
+        try:
+            yield items
+        except (OSError, EOFError) as error:  # what came from it was cut off
+            raise (_lost(workers) or error) from error
     finally:
-        _kill(workers)
+        try:
+            _end_pinning(items)
+        finally:
+            _kill(workers)
+
+
+def _lost(workers: set[BaseProcess]) -> RuntimeError | None:
+    """Return an error in PyTorch's words about a worker that has ended, if one has."""
+    ending = wait([worker.sentinel for worker in workers], PATIENCE)
+    for worker in (worker for worker in workers if worker.sentinel in ending):
+        worker.join(PATIENCE)
+        if worker.exitcode is not None:
+            end = (f'exited unexpectedly with exit code {worker.exitcode}' if worker.exitcode >= 0
+                   else f'is killed by signal: {signal.strsignal(-worker.exitcode)}')
+            return RuntimeError(f'DataLoader worker (pid {worker.pid}) {end}')
+    return None
+
+
+def _end_pinning(items: Iterable) -> None:
+    """
+    End the thread that takes a loader's batches to page-locked memory, if there is one.
+
+    It may be reading what a worker that was killed has sent but half. PyTorch, which knows the
+    thread by an attribute of no documented interface, would wait for it without a limit.
+    """
+    parts: Any = getattr(items, '__dict__', {})
+    thread = parts.pop('_pin_memory_thread', None)
+    if thread is not None:
+        parts['_pin_memory_thread_done_event'].set()
+        results = parts['_worker_result_queue']
+        results.cancel_join_thread()
+        results.put((None, None))  # it wakes up and sees that
+        thread.join(PATIENCE)
+        if not thread.is_alive():  # that closes what it reads from
+            results.close()
 
 
 def _kill(workers: set[BaseProcess]) -> None:

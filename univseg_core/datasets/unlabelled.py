@@ -10,19 +10,23 @@ from univseg_core.datasets.folders import DataError, list_images, Sample
 from univseg_core.datasets.frames import extract_frames
 from univseg_core.datasets.manifest import KEPT
 from univseg_core.files import write_text
+from univseg_core.pictures.picture_files import image_files
 
 COMPLETE = 'complete'
 
 log = logging.getLogger(__name__)
 
 
-def unlabelled_samples(sources: Sequence[Path]) -> list[Sample]:
+def unlabelled_samples(sources: Sequence[Path], may_be_empty: bool = False) -> list[Sample]:
     """
     Return the images of some folders, or bags (BAG or BAG:TOPIC), as samples without labels.
 
-    The frames of a bag are extracted once, into the cache. Raises DataError where there are none.
+    The frames of a bag are extracted once, into the cache. Raises DataError where there are none,
+    unless a folder `may_be_empty`.
     """
-    return [Sample(image) for source in sources for image in list_images(frames_folder(source))]
+    folders = [frames_folder(source) for source in sources]
+    return [Sample(image) for folder in folders if not may_be_empty or image_files(folder)
+            for image in list_images(folder)]
 
 
 def frames_folder(source: Path) -> Path:

@@ -15,17 +15,28 @@ further: list[subprocess.Popen] = []
 """Processes that this one has started, and that end with it also where it ends by force."""
 
 
-def die_with_parent(parent: int) -> None:
+STARTED_BY = 'UNIVSEG_STARTED_BY'
+"""The environment variable that tells a process the id of the one that it is to end with."""
+
+
+def die_with_parent(parent: int, number: int = signal.SIGKILL) -> None:
     """
-    Have the kernel kill this process as soon as its parent, of that process id, has ended.
+    Have the kernel send this process a signal when its parent, of that process id, has ended.
 
     However it ended: a SIGKILL leaves it no time to tell. Linux alone can do that.
     """
     if sys.platform != 'linux':
         return
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
     if os.getppid() != parent:  # it had ended before
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), number)
+
+
+def end_with_starter(number: int) -> None:
+    """Get a signal when the process has ended that STARTED_BY names, if it names one."""
+    starter = os.environ.pop(STARTED_BY, None)  # what this one starts has another
+    if starter is not None:
+        die_with_parent(int(starter), number)
 
 
 def end_by_force(status: int, reason: str) -> None:
@@ -52,3 +63,12 @@ def kill_all(processes: Sequence[subprocess.Popen]) -> None:
         each.kill()
     for each in processes:
         each.wait()
+
+
+def status_in_words(status: int) -> str:
+    """Return what a process's exit status says, as `subprocess` gives it."""
+    if status >= 0:
+        return f'exit status {status}'
+    with suppress(ValueError):
+        return f'killed by {signal.Signals(-status).name}'
+    return f'killed by signal {-status}'

@@ -19,6 +19,7 @@ import torch
 from torch.nn.modules.module import register_module_parameter_registration_hook
 from univseg_core.domains import Domain
 from univseg_core.errors import shortened, UnivsegError
+from univseg_core.machine.memory import is_out_of_memory
 from univseg_core.models.normalisation import Normalisation
 from univseg_core.models.tensor_files import checksum, save_tensors
 from univseg_core.models.timm_encoder import EncoderError, is_of_timm
@@ -103,7 +104,9 @@ def load_model(path: Path | str) -> tuple[UniversalSegmenter, ModelCard]:
         with safe_open(path, framework='pt') as file:
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+    except OSError as error:
+        raise ModelFileError(f'{path}: cannot be read: {error.strerror or error}') from error
+    except SafetensorError as error:
         raise ModelFileError(
             f'{path}: truncated, damaged or not a model file ({error})') from error
     text = metadata.get(METADATA_KEY)
@@ -121,6 +124,9 @@ def load_model(path: Path | str) -> tuple[UniversalSegmenter, ModelCard]:
     except EncoderError as error:
         raise ModelFileError(f'{path}: {error}') from error
     except Exception as error:  # whatever a damaged description leads to
+        if is_out_of_memory(error):
+            raise ModelFileError(f'{path}: no memory is left to read it ({error!r}); the file may '
+                                 'be good') from error
         raise ModelFileError(
             f'{path}: its description is damaged: {shortened(repr(error))}') from error
 

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 import torch
 from torch import nn
 from univseg_core.errors import first_few
+from univseg_core.machine.memory import is_out_of_memory
 from univseg_core.models.dense_encoder import DenseEncoder
 from univseg_core.models.encoders import build_encoder, ENCODERS, pretrained_part
 from univseg_core.models.timm_encoder import (
@@ -159,6 +160,9 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
     except OSError as error:
         raise EncoderError(f'{path}: cannot be read: {error.strerror or error}') from error
     except Exception as error:  # a damaged file can make its reader stumble anywhere
+        if is_out_of_memory(error):
+            raise EncoderError(f'{path}: no memory is left to read it ({error!r}); the file may '
+                               'be good') from error
         # Not in PyTorch's own words: these tell how to run the file's code.
         raise EncoderError(f'{path}: damaged, not a file of weights, or one with code in it, '
                            'which is never run') from error

@@ -36,7 +36,9 @@ def opencv_image(data: np.ndarray, flags: int) -> np.ndarray | None:
     """Return what OpenCV makes of an encoded image, uint8 bytes (N,); None of what it cannot."""
     try:
         return cv2.imdecode(data, flags)
-    except cv2.error:
+    except cv2.error as error:
+        if error.code == cv2.Error.StsNoMem:  # the picture may be good
+            raise MemoryError(str(error)) from error
         return None
 
 

@@ -42,6 +42,8 @@ def decode_palette_png(data: bytes) -> tuple[np.ndarray, np.ndarray] | None:
         with Image.open(io.BytesIO(data), formats=['PNG']) as image:
             palette = _palette_of(image)
             indices = np.array(image)
+    except MemoryError:
+        raise
     except Exception:  # whatever damage makes Pillow raise, in words of its insides
         palette, indices = b'', np.empty((0, 0), np.uint8)
     if not palette or len(palette) % 3 or indices.ndim != 2 or not indices.size:

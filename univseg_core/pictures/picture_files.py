@@ -122,7 +122,7 @@ def read_header(data: bytes) -> Header:
                           image.format or '', _is_deep(image, data))
     except Image.DecompressionBombError:
         raise ImageError(f'more than {PIXELS}') from None
-    except ImageError:
+    except (ImageError, MemoryError):
         raise
     except Exception:  # whatever a damaged file makes Pillow's parsers raise
         if size is None:

@@ -13,6 +13,7 @@ import time
 from typing import IO
 
 from univseg_core.files import write_text
+from univseg_core.machine.ending import STARTED_BY, status_in_words
 from univseg_core.progress import is_quiet, progress_bar, say
 from univseg_core.research.plan import ExperimentError, Run
 from univseg_core.training.interrupts import deferred_interrupts, Interrupted
@@ -47,6 +48,7 @@ def execute(runs: Sequence[Run], *, jobs: int = 1, devices: int | None = None,
     One alone shows its own progress; of several, each prints to output.log in its run folder, and
     has one CPU thread unless OMP_NUM_THREADS says otherwise. Ctrl-C, SIGTERM and a closed terminal
     let each save where it stands and raise KeyboardInterrupt; a second one stops them at once.
+    A SIGKILL of this process, too, lets them save and end.
     Where a run fails, the others are stopped in the same way and ExperimentError says why; so it
     does, before anything runs, where another command executes runs of the same N and seed.
     """
@@ -104,7 +106,7 @@ def _start(run: Run, to_file: bool, devices: int | None,
         arguments.append('--verbose')
     results: IO | int = subprocess.DEVNULL if is_quiet() else STDERR  # stdout is the table's
     notes: IO | int = STDERR
-    environment = dict(os.environ)
+    environment = os.environ | {STARTED_BY: str(os.getpid())}
     with ExitStack() as stack:
         if to_file:
             environment.setdefault('OMP_NUM_THREADS', '1')
@@ -121,7 +123,7 @@ def _check(run: Run, process: subprocess.Popen, to_file: bool) -> None:
     """Raise ExperimentError, with what the run said last, where it did not end well."""
     if process.returncode == 0 and run.is_finished:
         return
-    what = (f'failed (exit status {process.returncode})' if process.returncode
+    what = (f'failed ({status_in_words(process.returncode)})' if process.returncode
             else 'ended without model.univseg and evaluation.json')
     if not to_file:
         raise ExperimentError(f'{run.folder} {what}; what it wrote above says why')

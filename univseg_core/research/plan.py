@@ -183,8 +183,8 @@ def check_settings(runs: Sequence[Run]) -> None:
                                          *differences]))
     if problems:
         raise ExperimentError('\n'.join([
-            *problems, 'Nothing was changed. Bring the settings back, name another folder '
-                       '(--runs, or folder=NAME), or remove these.']))
+            *problems, 'Nothing was changed. Bring the settings back, or name another folder '
+                       '(--runs, or folder=NAME).']))
 
 
 def progress_of(run: Run) -> dict[str, Any]:

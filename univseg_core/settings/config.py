@@ -23,7 +23,14 @@ from univseg_core.models.pretrained import has_imagenet_weights, weights_named
 from univseg_core.models.timm_encoder import EncoderError, is_of_timm, plan_of
 from univseg_core.pictures.label_meaning import LabelMeaning
 from univseg_core.settings.file import checked, override_setting, read_settings, Section
-from univseg_core.settings.kinds import ClassNames, ExistingFile, Folder, Images, Weights
+from univseg_core.settings.kinds import (
+    ClassNames,
+    ExistingFile,
+    Folder,
+    Images,
+    Number,
+    Weights,
+)
 import yaml
 
 if TYPE_CHECKING:  # a type checker cannot know what is in LAYOUTS
@@ -157,7 +164,7 @@ class ModelSection(Section):
     encoder: str = Field(
         'efficientnet_lite0', description='the encoder, by its name (docs/encoders.md has a '
                                           'table), or timm/NAME for any network of timm')
-    width: float = Field(
+    width: Number = Field(
         1.0, ge=1 / 16, le=4, description="multiplier of the channels of a DRN or light; timm's "
                                           'networks have no other than 1')
     stride: Literal[4, 8] | None = Field(
@@ -218,13 +225,13 @@ class DataSection(Section):
         2, ge=1, le=2 ** 16,
         description='unlabelled crops of each domain in a batch; two or more to mix them, as '
                     'objective.consistency does')
-    scale: tuple[float, float] = Field(
+    scale: tuple[Number, Number] = Field(
         (0.75, 1.5), description='range of the random scale')
     flip: StrictBool = Field(True, description='whether to mirror half of the crops')
-    curriculum: list[tuple[float, float]] = Field(
+    curriculum: list[tuple[Number, Number]] = Field(
         [], description='stages before the full size, each as [share of the steps, scale of '
                         'images and crops]: [[0.6, 0.5]] has the first 60 % at half the size')
-    colour: float = Field(
+    colour: Number = Field(
         0.3, ge=0, lt=1, description='strength of random brightness, contrast and saturation')
 
     @model_validator(mode='after')
@@ -241,7 +248,7 @@ class DataSection(Section):
 
 
 _weight_fields: dict[str, Any] = {
-    loss.setting: (float, Field(loss.default, ge=0, description=loss.meaning))
+    loss.setting: (Number, Field(loss.default, ge=0, le=1000, description=loss.meaning))
     for loss in LOSSES if loss.setting}
 LossWeights = create_model('LossWeights', __base__=Section, **_weight_fields)
 """The weights of all terms of the loss that have one; each term's entry says which it is."""
@@ -261,9 +268,10 @@ class ObjectiveSection(LossWeights):
     similarity: Literal['dot_product', 'cosine'] = Field(
         'dot_product', description='of pixel with label embeddings; the dot product (the paper) '
                                    'can lower the entropy by longer embeddings alone')
-    temperature: float = Field(
-        1.0, gt=0, description='what similarities are divided by; about 0.1 suits cosine')
-    class_balance: float = Field(
+    temperature: Number = Field(
+        1.0, ge=1e-3, le=1000,
+        description='what similarities are divided by; about 0.1 suits cosine')
+    class_balance: Number = Field(
         0.5, ge=0, le=1, description='power of the inverse class frequency by which labelled '
                                      'pixels are weighed: 0 not at all, 1 all classes alike')
     full_resolution: StrictBool = Field(
@@ -311,7 +319,7 @@ class LabelEmbeddingSection(Section):
                           'where the encoder has such weights, else per_domain')
     centroids: StrictInt = Field(
         1, ge=1, le=1000, description='label embeddings of each class (K): its mean, or K-means')
-    theta: float = Field(
+    theta: Number = Field(
         1.0, ge=0, le=1, description='share that the label embeddings keep at an update by the '
                                      "labelled images' embeddings (Eq 7); 1 keeps them fixed")
     update_every: StrictInt | None = Field(
@@ -340,20 +348,21 @@ class TrainingSection(Section):
     steps: StrictInt = Field(5000, ge=1, le=MANY, description='optimiser steps')
     optimizer: Literal['adamw', 'sgd'] = Field(
         'adamw', description='AdamW, or SGD with momentum (the paper)')
-    learning_rate: float = Field(3e-3, gt=0, description='peak learning rate')
-    encoder_rate: float = Field(
+    learning_rate: Number = Field(3e-3, gt=0, le=10, description='peak learning rate')
+    encoder_rate: Number = Field(
         0.3, gt=0, le=10, description='factor of the learning rate for the part of the encoder '
                                       'that has pretrained weights')
     encoder_statistics: Literal['free', 'frozen'] = Field(
         'free', description="whether batch norm of timm's pretrained networks goes by the crops "
                             'of a step in training, or keeps the statistics that it came with')
-    momentum: float = Field(0.9, ge=0, lt=1, description='momentum of SGD; AdamW has its own')
-    weight_decay: float = Field(
-        1e-2, ge=0, description='weight decay: decoupled for AdamW, an L2 term for SGD')
+    momentum: Number = Field(0.9, ge=0, lt=1, description='momentum of SGD; AdamW has its own')
+    weight_decay: Number = Field(
+        1e-2, ge=0, le=10,
+        description='weight decay: decoupled for AdamW, an L2 term for SGD')
     schedule: Literal['one_cycle', 'polynomial'] = Field(
         'one_cycle', description='learning rate over the steps: up to its peak and down to 0, or '
                                  '(1 − step/steps)^power (the paper)')
-    power: float = Field(0.9, gt=0, description='power of the polynomial schedule')
+    power: Number = Field(0.9, gt=0, le=100, description='power of the polynomial schedule')
     seed: StrictInt = Field(
         0, ge=0, lt=2**32, description='decides splits, initial weights and batches')
     accelerator: Literal['auto', 'cpu', 'cuda'] = Field(
@@ -366,7 +375,7 @@ class TrainingSection(Section):
         description="pieces into which a process cuts its share of a step's batch, to need less "
                     'memory; each has its own batch-norm statistics')
     workers: StrictInt | None = Field(
-        None, ge=0, le=1024,
+        None, ge=0, le=128,
         description='processes that prepare batches, for each training process; 0 prepares them '
                     "in the loop; by the machine's facts when left out")
     validate_every: StrictInt = Field(500, ge=1, le=MANY, description='steps between validations')

@@ -1,4 +1,4 @@
-"""Paths and class names as settings give them: expanded, found, or refused with the reason."""
+"""Paths, names and numbers as settings give them: expanded, found, or refused with the reason."""
 
 from collections.abc import Callable
 import os
@@ -10,6 +10,16 @@ from pydantic import AfterValidator, BeforeValidator
 from univseg_core.bags.reading import is_bag
 from univseg_core.errors import shortened
 from univseg_core.files import read_lines
+
+NUMBER = re.compile(r'[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?', re.ASCII)
+"""What YAML may take for a text, such as 1e-3, and is a number all the same."""
+
+
+def _number(value: object) -> object:
+    """Return what is a number; a float would be made of `true` and of '1_000', too."""
+    if isinstance(value, bool) or (isinstance(value, str) and not NUMBER.fullmatch(value)):
+        raise ValueError(f'expected a number, got {shortened(repr(value))}')
+    return value
 
 
 def _expand(path: Path) -> Path:
@@ -71,6 +81,7 @@ def _weights(value: str) -> str:
     return value if value in ('imagenet', 'none') else str(_file(Path(value)))
 
 
+Number = Annotated[float, BeforeValidator(_number)]
 Folder = Annotated[Path, AfterValidator(_folder)]
 ExistingFile = Annotated[Path, AfterValidator(_file)]
 Weights = Annotated[str, AfterValidator(_weights)]

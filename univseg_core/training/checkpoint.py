@@ -77,17 +77,17 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
         if is_out_of_memory(error):  # the file may be good
             raise
         raise CheckpointError(f'{path}: cannot be continued from ({error}); '
-                              + what_to_do(error, 'start again')) from error
+                              + what_to_do(error, 'remove it to start again')) from error
 
 
-def what_to_do(error: Exception, purpose: str) -> str:
+def what_to_do(error: Exception, cure: str) -> str:
     """
-    Return what to do where a file of tensors could not be read, for a purpose.
+    Return what to do where a file of tensors could not be read, with a cure for a damaged one.
 
     It is not to be removed where it may be good: a disk may be away, the program another.
     """
     if isinstance(error, SafetensorError) and not any(sign in str(error) for sign in PASSING):
-        return f'it is damaged: remove it to {purpose}'
+        return f'it is damaged: {cure}'
     if isinstance(error, (OSError, SafetensorError)):
         return 'the file may be good: see to its disk, and try again'
     return ('the file may be good, but is of another network or version of this program: name '

@@ -22,7 +22,7 @@ END = b'\0'
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-GRACE = 8.0
+GRACE = 7.0
 """Seconds in which a process can end after a signal before it is ended by force."""
 
 IMPATIENCE = 2.0

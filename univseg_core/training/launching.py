@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+import logging
 import os
 from pathlib import Path
-import signal
 import subprocess
 import sys
 import threading
@@ -13,12 +13,21 @@ import time
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
 from torch import distributed
-from univseg_core.machine.ending import end_by_force, further, kill_all
+from univseg_core.machine.ending import (
+    end_by_force,
+    further,
+    kill_all,
+    STARTED_BY,
+    status_in_words,
+)
 from univseg_core.training.interrupts import is_ending
 from univseg_core.training.processes import EngineError
 
 PATIENCE = 5.0
-"""Seconds in which a process can end by itself, when another one has failed."""
+"""Seconds in which a process can end by itself, and say why, when another one has failed."""
+
+HASTE = 3.0
+"""Seconds that the others have where it is known why: by this process's own fault."""
 
 POLL = 0.5
 """Seconds between two looks at the other processes."""
@@ -27,11 +36,13 @@ LOST = ('Connection closed', 'Connection reset', 'Connection refused', 'Broken p
         'Application timeout', 'NCCL')
 """What errors say of a connection to a process that has gone."""
 
-PARENT = 'UNIVSEG_FIRST_PROCESS'
-"""The environment variable that tells further processes the process id of the first."""
+IN_USE = 'EADDRINUSE'
+"""What errors say of a port that another program listens on."""
 
-FOR_FURTHER = ('MASTER_ADDR', 'MASTER_PORT', 'NODE_RANK', 'WORLD_SIZE', 'LOCAL_RANK', PARENT)
+FOR_FURTHER = ('MASTER_ADDR', 'MASTER_PORT', 'NODE_RANK', 'WORLD_SIZE', 'LOCAL_RANK', STARTED_BY)
 """The environment variables that tell a process its place among the others."""
+
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -40,23 +51,32 @@ def launched(fabric: Fabric) -> Iterator[None]:
     Start the further processes of this machine, which run the same program, and join them all.
 
     They have ended when this does, and so does this one when one of them fails, or their first
-    one ends: within PATIENCE by itself, else by force. Raises EngineError where another one had
-    failed before, or the connection to the others is lost.
+    one ends: within PATIENCE or HASTE by itself, else by force. Raises EngineError where another
+    one had failed before, or the connection to the others is lost.
     """
     with _environment_restored(), _further_processes(fabric) as further:
         ended = threading.Event()
         threading.Thread(target=_watch, args=(_fault_of_others(fabric), ended), daemon=True,
                          name='processes of this training').start()
+        if isinstance(fabric.strategy, DDPStrategy) and fabric.strategy.num_nodes > 1:
+            log.info('waiting for the processes of all %d machines at %s:%s',
+                     fabric.strategy.num_nodes, os.environ.get('MASTER_ADDR'),
+                     os.environ.get('MASTER_PORT'))
         try:
             fabric.launch()
             yield
         except BaseException as error:
-            statuses = _end(further)
-            if not (fabric.world_size > 1 and is_lost_connection(error)):
+            lost = fabric.world_size > 1 and is_lost_connection(error)
+            statuses = _end(further, PATIENCE if lost else HASTE)
+            if not lost:
                 raise
             if any(statuses):
                 raise EngineError(_failed(statuses)) from error
             reason = str(error).partition('\n')[0]
+            if IN_USE in reason:
+                raise EngineError('the processes of this training cannot meet at port '
+                                  f'{os.environ["MASTER_PORT"]} (MASTER_PORT), which another '
+                                  'program has: name another one, or none') from error
             raise EngineError('the connection to another process of this training is lost '
                               f'({reason})') from error
         finally:
@@ -90,7 +110,7 @@ def _further_processes(fabric: Fabric) -> Iterator[list[subprocess.Popen]]:
                        'MASTER_PORT': str(environment.main_port),
                        'NODE_RANK': str(environment.node_rank()),
                        'WORLD_SIZE': str(strategy.num_processes * strategy.num_nodes),
-                       PARENT: str(os.getpid())}
+                       STARTED_BY: str(os.getpid())}
         for rank in range(1, strategy.num_processes):
             further.append(subprocess.Popen(
                 this_program(), env={**os.environ, 'LOCAL_RANK': str(rank)}))
@@ -98,7 +118,7 @@ def _further_processes(fabric: Fabric) -> Iterator[list[subprocess.Popen]]:
     try:
         yield further
     finally:
-        _end(further)
+        _end(further, PATIENCE)
         further.clear()
 
 
@@ -116,23 +136,14 @@ def _fault_of_others(fabric: Fabric) -> Callable[[], str | None]:
             statuses = [each.poll() for each in further]
             return _failed(statuses) if any(statuses) else None
         return failed
-    parent = int(os.environ.get(PARENT, os.getppid()))
+    parent = os.getppid()
     return lambda: (None if os.getppid() == parent else
                     'the first process of this training has ended, and so does this one')
 
 
 def _failed(statuses: Sequence[int | None]) -> str:
-    return (f'another process of this training has failed '
-            f'({", ".join(map(_ending, filter(None, statuses)))}); what it wrote above says why')
-
-
-def _ending(status: int) -> str:
-    """Return an exit status in words."""
-    if status > 0:
-        return f'exit status {status}'
-    with suppress(ValueError):
-        return f'killed by {signal.Signals(-status).name}'
-    return f'killed by signal {-status}'
+    told = ', '.join(map(status_in_words, filter(None, statuses)))
+    return f'another process of this training has failed ({told}); what it wrote above says why'
 
 
 def is_lost_connection(error: BaseException) -> bool:
@@ -149,9 +160,9 @@ def _watch(fault: Callable[[], str | None], ended: threading.Event) -> None:
             end_by_force(1, f'univseg train: {reason}')
 
 
-def _end(processes: Sequence[subprocess.Popen]) -> list[int | None]:
-    """Return the exit statuses of processes that end by themselves; kill those that do not."""
-    until = time.monotonic() + PATIENCE
+def _end(processes: Sequence[subprocess.Popen], seconds: float) -> list[int | None]:
+    """Return the exit statuses of processes that end in some seconds; kill those that do not."""
+    until = time.monotonic() + seconds
     try:
         for each in processes:
             with suppress(subprocess.TimeoutExpired):

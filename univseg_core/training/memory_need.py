@@ -19,13 +19,17 @@ from univseg_core.training.networks import new_network
 from univseg_core.training.processes import processes_here
 from univseg_core.training.safety import TrainingError
 
+PROCESS, WORKER = 2e8, 2e7
+"""Bytes that a further process takes for itself at least, and one that prepares batches."""
+
 
 def check_memory(config: RunConfig, data: Mapping[str, DomainData], fabric: Fabric) -> None:
     """
     Raise TrainingError, with the settings to lower, where a run cannot fit into the memory.
 
     What its largest step and its largest validation image need at least is counted layer by
-    layer, without computing anything; a run that passes may still need more.
+    layer, without computing anything, and so are its processes; a run that passes may still need
+    more.
     """
     options = config.data
     if fabric.device.type == 'cuda':
@@ -35,7 +39,7 @@ def check_memory(config: RunConfig, data: Mapping[str, DomainData], fabric: Fabr
 
     def check(what: str, need: float, advice: str) -> None:
         if need > there:
-            raise TrainingError(f'{what} needs at least {need / 1e9:.3g} GB of memory, of which '
+            raise TrainingError(f'{what} at least {need / 1e9:.3g} GB of memory, of which '
                                 f'{where} has {there / 1e9:.3g} GB: lower {advice}')
 
     with torch.device('meta'):
@@ -49,7 +53,7 @@ def check_memory(config: RunConfig, data: Mapping[str, DomainData], fabric: Fabr
         len(d.domain.classes) for d in data.values())
     share = fabric.world_size * config.training.accumulate
     size = 2 if config.training.precision.endswith('mixed') else 4  # bytes of a value
-    check('a step', sharing * (crops * of_crop * size + 4 * logits) / share,
+    check('a step needs', sharing * (crops * of_crop * size + 4 * logits) / share,
           f'data.crop_size ({options.crop_size}), data.labelled_per_domain '
           f'({options.labelled_per_domain}) or data.unlabelled_per_domain '
           f'({options.unlabelled_per_domain}), or raise training.accumulate '
@@ -58,7 +62,8 @@ def check_memory(config: RunConfig, data: Mapping[str, DomainData], fabric: Fabr
         image = read_image(d.validation[0].image)
         height, width = fit_size(image.shape[0], image.shape[1], options.image_size)
         _, largest = layer_values(network.encoder, height, width)
-        check(f'{name}: a validation image of {width}×{height}', 4 * sharing * largest,
+        check(f'{name}: a validation image of {width}×{height} needs',
+              4 * sharing * largest,
               f'data.image_size ({options.image_size or "null"})')
     workers = config.training.workers
     if workers is None:
@@ -67,11 +72,14 @@ def check_memory(config: RunConfig, data: Mapping[str, DomainData], fabric: Fabr
     # 3 bytes of image, 1 of target, 3 of what an unlabelled crop was before it was mixed.
     pixels = options.crop_size ** 2 * (4 * crops + 3 * (
         crops - len(data) * options.labelled_per_domain) * config.objective.needs_teacher)
-    check('what is prepared of batches', pixels * processes_here(fabric) / fabric.world_size
+    check('what is prepared of batches needs', pixels * processes_here(fabric) / fabric.world_size
           * (1 + PREFETCH * workers),
           f'training.workers ({workers}), data.crop_size ({options.crop_size}), '
           f'data.labelled_per_domain ({options.labelled_per_domain}) or '
           f'data.unlabelled_per_domain ({options.unlabelled_per_domain})')
+    processes = processes_here(fabric)
+    check('the processes need', PROCESS * (processes - 1) + WORKER * (processes * workers - 1),
+          f'--devices ({processes}) or training.workers ({workers})')
 
 
 def check_batch_norm(config: RunConfig, data: Mapping[str, DomainData], encoder: nn.Module,

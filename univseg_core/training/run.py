@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 import logging
 from pathlib import Path
+import signal
 
 from univseg_core.batches.dataset import check_files, DomainData, load_data
 from univseg_core.batches.splits import read_splits, write_splits
 from univseg_core.batches.stores import prepare_stores
+from univseg_core.machine.ending import end_with_starter
 from univseg_core.machine.resources import choose_workers
 from univseg_core.measuring.evaluation import DomainResult
 from univseg_core.settings.config import ObjectiveSection, RunConfig
@@ -55,6 +57,8 @@ def train(config: RunConfig, run: Path, *, devices: int = 1,
     """
     fabric = new_fabric(config.training, devices, nodes)
     is_first = fabric.node_rank == fabric.local_rank == 0
+    # An experiment's run has something to save when that has been killed; a further process, none.
+    end_with_starter(signal.SIGTERM if is_first else signal.SIGKILL)
     if not is_first:
         logging.getLogger('univseg_core').setLevel(logging.ERROR)
     data = load_data(config, read_splits(run / 'splits.json'))

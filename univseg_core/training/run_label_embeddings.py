@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 import torch
 from univseg_core.batches.dataset import DomainData
 from univseg_core.batches.splits import split_hash
+from univseg_core.errors import shortened
 from univseg_core.method.label_embeddings import (
     absent_classes,
     embedded_label_embeddings,
@@ -67,7 +68,8 @@ def label_embeddings_of_run(context: RunContext, data: Mapping[str, DomainData],
             _warn_of_missing_classes(embeddings, data)
             save_tensors(path, embeddings, {CLASSES: json.dumps(
                 {name: d.domain.classes for name, d in data.items()})})
-    return fabric.broadcast(_read_label_embeddings(path) if fabric.is_global_zero else {})
+    return fabric.broadcast(_read_label_embeddings(path, 'remove it to make it again')
+                            if fabric.is_global_zero else {})
 
 
 def _new_label_embeddings(context: RunContext, data: Mapping[str, DomainData],
@@ -151,21 +153,21 @@ def _foreign_label_embeddings(config: RunConfig,
                               data: Mapping[str, DomainData]) -> dict[str, torch.Tensor]:
     path, per_class = config.label_embeddings.file, config.label_embeddings.centroids
     assert path is not None
-    embeddings, where = _read_label_embeddings(path), f'label_embeddings.file: {path}'
+    where = f'label_embeddings.file: {path}'
+    embeddings = _read_label_embeddings(path, 'name another in label_embeddings.file, or none')
     dim = config.model.embedding_dim
     expected = {name: (len(d.domain.classes) * per_class, dim) for name, d in data.items()}
     found = {name: tuple(value.shape) for name, value in embeddings.items()}
     if found != expected:
         raise TrainingError(f'{where}: expected (classes × label_embeddings.centroids, '
                             f'dimensions) {expected}, got {found}')
-    with safe_open(path, framework='pt') as file:
-        classes = json.loads((file.metadata() or {}).get(CLASSES, '{}'))
+    classes = _classes_of(path)
     for name, d in data.items():
         if classes.get(name, list(d.domain.classes)) != list(d.domain.classes):
             raise TrainingError(f'{where}: {name}: expected those of the classes '
                                 f'{", ".join(d.domain.classes)}, got those of '
-                                f'{", ".join(classes[name])}')
-        norms = embeddings[name].norm(dim=1)
+                                f'{", ".join(map(str, classes[name]))}')
+        norms = embeddings[name].float().norm(dim=1)
         if not norms.any() or not torch.all((norms == 0) | ((norms - 1).abs() < 1e-3)):
             raise TrainingError(f'{where}: {name}: expected rows of norm 1, or 0 for classes '
                                 'that no labelled image showed, and not all 0; got norms from '
@@ -173,9 +175,21 @@ def _foreign_label_embeddings(config: RunConfig,
     return embeddings
 
 
-def _read_label_embeddings(path: Path) -> dict[str, torch.Tensor]:
+def _read_label_embeddings(path: Path, cure: str) -> dict[str, torch.Tensor]:
+    """Return a file's tensors; TrainingError, with the cure for a damaged one, where it cannot."""
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
         raise TrainingError(f'{path}: cannot be read ({error}); '
-                            + what_to_do(error, 'make it again')) from None
+                            + what_to_do(error, cure)) from None
+
+
+def _classes_of(path: Path) -> dict[str, list[str]]:
+    """Return the class names that a file of label embeddings has of each domain, if it has any."""
+    try:
+        with safe_open(path, framework='pt') as file:
+            return {name: list(classes) for name, classes in json.loads(
+                (file.metadata() or {}).get(CLASSES, '{}')).items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise TrainingError(f'label_embeddings.file: {path}: expected class names of each domain, '
+                            f'got {shortened(repr(error))}') from None

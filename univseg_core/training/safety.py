@@ -20,6 +20,9 @@ SMALLEST_SCALE = 2.0 ** -14
 WORKER = 'DataLoader worker'
 """What PyTorch's errors name of a process that prepares batches and has ended."""
 
+PINNING = 'Pin memory thread exited'
+"""What they say where the thread that reads from it met its end first."""
+
 ANOTHER_FOLDER = ('Other settings need another --run folder; label_embeddings.file='
                   'RUN/label_embeddings.safetensors spares it the first part.')
 
@@ -68,7 +71,7 @@ def advice(config: RunConfig, where: str) -> Iterator[None]:
         yield
     except Exception as error:
         reason = str(error).partition('\n')[0] or type(error).__name__
-        if isinstance(error, RuntimeError) and reason.startswith(WORKER):
+        if isinstance(error, RuntimeError) and reason.startswith((WORKER, PINNING)):
             if str(error.__cause__).startswith(WORKER):  # which knows more
                 reason = str(error.__cause__).partition('\n')[0]
             raise TrainingError(_lost_worker(where, reason)) from error

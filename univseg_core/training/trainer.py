@@ -117,7 +117,8 @@ class Trainer:
                                  self._network.stride)
         self._faults = FaultCount(len({sample.image for d in task.data.values()
                                        for sample in [*d.labelled, *d.unlabelled]}))
-        self._faults.add(context.stores.faults)  # which were told when they were found
+        if task.objective.needs_unlabelled:  # these were told when they were found
+            self._faults.add(context.stores.faults(task.data))
         self._collapse = CollapseMonitor(config.label_embeddings.centroids)
         self._log: RunLog | None = None  # of the first process alone
         self._miou = ''

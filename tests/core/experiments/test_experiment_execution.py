@@ -11,12 +11,14 @@ import threading
 from plans import calls, planned
 import pytest
 from univseg_core.cli import main
+from univseg_core.machine.ending import STARTED_BY
 from univseg_core.models.model_file import load_model
 from univseg_core.progress import quiet
 from univseg_core.research import execution
 from univseg_core.research.execution import execute
 from univseg_core.research.plan import check_settings, ExperimentError, listing
 from univseg_core.settings.config import load_config
+from univseg_core.training import interrupts
 import yaml
 
 
@@ -182,6 +184,26 @@ def test_runs_save_also_where_a_script_started_it_in_the_background(write, root,
     finally:
         signal.signal(signal.SIGINT, handler)
     assert (runs[0].folder / 'saved').exists()
+
+
+def test_runs_may_save_for_longer_than_a_process_has_to_end(write, root, fake, monkeypatch):
+    """They have limits of their own."""
+    forced = []
+    monkeypatch.setattr(interrupts, 'GRACE', 0.01)
+    monkeypatch.setattr(interrupts, 'end_by_force', lambda *end: forced.append(end))
+    runs = planned(write(variants=['univ_basic']), root)
+    command = fake(SAVING.replace('saved.touch()', 'time.sleep(0.3), saved.touch()'))
+    with pytest.raises(KeyboardInterrupt), interrupts.ended_by_signals(), interrupted_when(
+            [runs[0].folder / 'waiting'], signal.SIGTERM):
+        execute(runs, command=command)
+    assert (runs[0].folder / 'saved').exists()
+    assert forced == []
+
+
+def test_a_run_is_told_whom_it_ends_with(write, root, fake):
+    runs = planned(write(variants=['univ_basic']), root)
+    execute(runs, command=fake(f"(folder / 'starter').write_text(os.environ['{STARTED_BY}'])"))
+    assert (runs[0].folder / 'starter').read_text() == str(os.getpid())
 
 
 def test_a_second_interrupt_does_not_wait_for_it(write, root, fake):

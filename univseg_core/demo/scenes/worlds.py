@@ -61,7 +61,7 @@ def write_worlds(folder: Path, *, train: int, validation: int, width: int = 240,
     labelled = train if labelled is None else min(labelled, train)
     for world in WORLDS:
         if (Path(folder) / world).exists():
-            raise UnivsegError(f'{Path(folder) / world} is already there: remove it first')
+            raise UnivsegError(f'{Path(folder) / world} is already there: name another folder')
     for world, domain in WORLDS.items():
         write_text(Path(folder) / world / 'classes.txt', '\n'.join(domain.classes) + '\n')
     first = 2 * MOST * seed
