@@ -120,6 +120,21 @@ def test_a_file_that_is_too_large_unpacked_is_read_up_to_the_limit(tmp_path, lit
     assert 'more than 100000 bytes (100000 bytes, which UNIVSEG_MAX_UNPACKED' in damage[0]
 
 
+def test_all_chunks_of_a_file_together_are_held_against_the_limit(tmp_path, little):
+    chunks = [chunk(message(bytes(9000), time)) for time in range(20)]
+    found, _, damage = read(mcap(tmp_path / 'bag.mcap', *chunks))
+    assert [time for time, _ in found] == list(range(11))  # of 9031 bytes each
+    assert 'its chunks are more than 100000 bytes (100000 bytes, which UNIVSEG_MAX' in damage[0]
+
+
+def test_all_packed_messages_of_a_file_together_are_held_against_the_limit(tmp_path, little):
+    packed = zstd().compress(bytes(9000))
+    found, _, damage = read(mcap(
+        tmp_path / 'bag.mcap', *[message(packed, time) for time in range(20)]))
+    assert [(time, len(data)) for time, data in found] == [(time, 9000) for time in range(11)]
+    assert 'its messages are more than 100000 bytes (100000 bytes, which' in damage[0]
+
+
 def test_a_large_file_may_grow_by_compression(tmp_path, little):
     random = os.urandom(9000)
     plain = mcap(tmp_path / 'plain.mcap', *[message(random, time) for time in range(40)])

@@ -16,6 +16,9 @@ MAPPED = 2**40
 NEAR = 1000
 """Numbers behind damage that are tried one by one: there may be several holes."""
 
+MOST_HOLES = 100
+"""Places of damage behind which messages are looked for: each may take many queries."""
+
 LONGEST_NAME = 1000
 """Characters of a topic or type."""
 
@@ -103,7 +106,7 @@ class Sqlite3File:
     def _rows(self, connection: apsw.Connection) -> Iterator[tuple[int, int, int]]:
         """Yield the number, topic and time of all messages."""
         number = 1
-        while number < LARGEST:
+        for _ in range(MOST_HOLES):
             try:
                 for found, topic, time in connection.execute(ROWS_FROM, (number,)):
                     if found < number:
@@ -125,6 +128,10 @@ class Sqlite3File:
             except apsw.Error as error:
                 note(self.damage, f'{self.path}: broken after message {number - 1}: {error}')
                 number = _behind_damage(connection, number)
+                if number >= LARGEST:
+                    return
+        note(self.damage, f'{self.path}: given up after message {number - 1}: it is damaged in '
+                          f'{MOST_HOLES} places')
 
     def _check_tables(self, connection: apsw.Connection) -> None:
         """Raise ValueError where what is to be read is computed, not stored."""

@@ -6,11 +6,12 @@ import json
 import logging
 from pathlib import Path
 
-from safetensors import safe_open, SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError
 import torch
 from univseg_core.batches.dataset import DomainData
 from univseg_core.batches.splits import split_hash
+from univseg_core.errors import shortened
+from univseg_core.files.records import parse_json
 from univseg_core.method.label_embeddings import (
     absent_classes,
     embedded_label_embeddings,
@@ -20,7 +21,7 @@ from univseg_core.method.label_embeddings import (
 )
 from univseg_core.method.losses import LOSSES
 from univseg_core.models.model_file import load_model, save_model
-from univseg_core.models.tensor_files import save_tensors
+from univseg_core.models.tensor_files import read_tensors, save_tensors, TensorFileError
 from univseg_core.models.universal import UniversalSegmenter
 from univseg_core.settings.config import ObjectiveSection, RunConfig
 from univseg_core.training.checkpoint import what_to_do
@@ -67,7 +68,7 @@ def label_embeddings_of_run(context: RunContext, data: Mapping[str, DomainData],
             _warn_of_missing_classes(embeddings, data)
             save_tensors(path, embeddings, {CLASSES: json.dumps(
                 {name: d.domain.classes for name, d in data.items()})})
-    return fabric.broadcast(_read_label_embeddings(path) if fabric.is_global_zero else {})
+    return fabric.broadcast(_read_label_embeddings(path)[0] if fabric.is_global_zero else {})
 
 
 def _new_label_embeddings(context: RunContext, data: Mapping[str, DomainData],
@@ -151,20 +152,22 @@ def _foreign_label_embeddings(config: RunConfig,
                               data: Mapping[str, DomainData]) -> dict[str, torch.Tensor]:
     path, per_class = config.label_embeddings.file, config.label_embeddings.centroids
     assert path is not None
-    embeddings, where = _read_label_embeddings(path), f'label_embeddings.file: {path}'
+    (embeddings, texts), where = _read_label_embeddings(path), f'label_embeddings.file: {path}'
     dim = config.model.embedding_dim
     expected = {name: (len(d.domain.classes) * per_class, dim) for name, d in data.items()}
     found = {name: tuple(value.shape) for name, value in embeddings.items()}
     if found != expected:
         raise TrainingError(f'{where}: expected (classes × label_embeddings.centroids, '
                             f'dimensions) {expected}, got {found}')
-    with safe_open(path, framework='pt') as file:
-        classes = json.loads((file.metadata() or {}).get(CLASSES, '{}'))
+    try:
+        classes = dict(parse_json(texts.get(CLASSES, '{}')))
+    except (TypeError, ValueError) as error:
+        raise TrainingError(f'{where}: damaged: expected the classes of each domain') from error
     for name, d in data.items():
         if classes.get(name, list(d.domain.classes)) != list(d.domain.classes):
             raise TrainingError(f'{where}: {name}: expected those of the classes '
                                 f'{", ".join(d.domain.classes)}, got those of '
-                                f'{", ".join(classes[name])}')
+                                f'{shortened(str(classes[name]))}')
         norms = embeddings[name].norm(dim=1)
         if not norms.any() or not torch.all((norms == 0) | ((norms - 1).abs() < 1e-3)):
             raise TrainingError(f'{where}: {name}: expected rows of norm 1, or 0 for classes '
@@ -173,9 +176,9 @@ def _foreign_label_embeddings(config: RunConfig,
     return embeddings
 
 
-def _read_label_embeddings(path: Path) -> dict[str, torch.Tensor]:
+def _read_label_embeddings(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
+        return read_tensors(path)
+    except (SafetensorError, OSError, TensorFileError) as error:
         raise TrainingError(f'{path}: cannot be read ({error}); '
                             + what_to_do(error, 'make it again')) from None
