@@ -482,8 +482,9 @@ def main() -> None:
     """Search for so long, and tell what was found."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--seconds', type=float, default=60, help='(default: %(default)s)')
-    parser.add_argument('--files', type=int, help='how many of each kind, instead of --seconds')
+    parser.add_argument('--seconds', type=float,
+                        help='(default: 60, or as long as --files takes)')
+    parser.add_argument('--files', type=int, help='how many of each kind (default: any number)')
     parser.add_argument('--kinds', nargs='+', default=list(KINDS), choices=list(KINDS),
                         metavar='KIND', help=f'of {", ".join(KINDS)} (default: all)')
     parser.add_argument('--found', type=Path, help='folder for what is found (default: none)')
@@ -500,10 +501,10 @@ def main() -> None:
                 path = folder / f'sound{KINDS[name].suffix}'
                 path.write_bytes(seeds[name][0])
                 KINDS[name].read(path)
-        end = time.monotonic() + (math.inf if options.files else options.seconds)
+        end = time.monotonic() + (options.seconds or (math.inf if options.files else 60))
         left = list(options.kinds)
         while left and time.monotonic() < end:
-            for name in left:
+            for name in [name for name in left if time.monotonic() < end]:
                 for place, data in search(name, KINDS[name], seeds[name], folder, 100, known):
                     found[name] += 1
                     print(f'{name}: {place}: {data[:100]!r}, {len(data)} bytes', flush=True)
