@@ -266,6 +266,13 @@ def test_values_of_another_kind_cost_their_own_message_alone(tmp_path, change, t
     assert bool(told) == bool(damage)
 
 
+def test_messages_may_be_numbered_from_any_number(tmp_path):
+    path = database(tmp_path / 'bag.db3', "INSERT INTO messages VALUES (0, 1, 8, 'x'), "
+                    "(-7, 1, 9, 'y'), (1000000000000, 1, 7, 'z')")
+    found, _, damage = read(path)
+    assert ([time for time, _ in found], damage) == ([9, 8, 1, 2, 3, 7], [])
+
+
 def test_a_message_larger_than_the_limit_in_a_database(tmp_path, little):
     path = database(tmp_path / 'bag.db3', 'UPDATE messages SET data = zeroblob(10001) '
                     'WHERE id = 2')

@@ -105,14 +105,15 @@ class Sqlite3File:
 
     def _rows(self, connection: apsw.Connection) -> Iterator[tuple[int, int, int]]:
         """Yield the number, topic and time of all messages."""
-        number = 1
+        broken = f'{self.path}: broken after message'
+        number = -LARGEST  # the recorder's begin with 1, others' may not
         for _ in range(MOST_HOLES):
             try:
                 for found, topic, time in connection.execute(ROWS_FROM, (number,)):
                     if found < number:
                         # One page in several places could make the table endless.
-                        note(self.damage, f'{self.path}: broken after message {number - 1}: its '
-                                          'numbers do not grow')
+                        note(self.damage, f'{broken} {max(number, 1) - 1}: its numbers do not '
+                                          'grow')
                         return
                     number = found + 1
                     if isinstance(time, int):
@@ -122,15 +123,14 @@ class Sqlite3File:
                                           'time')
                 return
             except apsw.InterruptError:
-                note(self.damage, f'{self.path}: broken after message {number - 1}: the table '
-                                  'does not end')
+                note(self.damage, f'{broken} {max(number, 1) - 1}: the table does not end')
                 return
             except apsw.Error as error:
-                note(self.damage, f'{self.path}: broken after message {number - 1}: {error}')
-                number = _behind_damage(connection, number)
+                note(self.damage, f'{broken} {max(number, 1) - 1}: {error}')
+                number = _behind_damage(connection, max(number, 1))
                 if number >= LARGEST:
                     return
-        note(self.damage, f'{self.path}: given up after message {number - 1}: it is damaged in '
+        note(self.damage, f'{broken} {max(number, 1) - 1}: given up, for it is so in '
                           f'{MOST_HOLES} places')
 
     def _check_tables(self, connection: apsw.Connection) -> None:
