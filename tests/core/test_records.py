@@ -2,9 +2,12 @@
 
 import os
 
+import numpy as np
 import pytest
+from scipy.io import savemat
 from univseg_core.batches.splits import read_splits
 from univseg_core.datasets.folders import DataError
+from univseg_core.datasets.layouts.matlab import load_small
 from univseg_core.files import records
 from univseg_core.files.records import parse_json, read_json, read_rows, RecordError
 
@@ -39,6 +42,14 @@ def test_a_file_is_not_read_beyond_the_limit(tmp_path, monkeypatch):
             read(path)
     with pytest.raises(DataError, match=r'splits\.json: .*UNIVSEG_MAX_RECORDS'):
         read_splits(path)
+
+
+def test_an_array_of_matlab_is_not_unpacked_beyond_the_limit(tmp_path, monkeypatch):
+    savemat(tmp_path / 'a.mat', {'x': np.zeros((50, 20)), 'y': np.ones(3)}, do_compression=True)
+    monkeypatch.setenv('UNIVSEG_MAX_RECORDS', '7999')
+    with pytest.raises(DataError, match=r'a\.mat: x: 1000 values, more than 7999 bytes'):
+        load_small(tmp_path / 'a.mat', 'x')
+    assert load_small(tmp_path / 'a.mat', 'y').tolist() == [1, 1, 1]
 
 
 @pytest.mark.parametrize('read', [read_json, read_rows])

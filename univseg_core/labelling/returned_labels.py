@@ -279,11 +279,13 @@ class LabelDecoder:
             codes, counts = np.unique(unknown[0], return_counts=True)
         else:  # of many pixels, faster and in less memory than by sorting
             counts = np.zeros(COLOURS, np.int64)
-            for some in unknown:
+            for some in filter(len, unknown):
                 counts += np.bincount(some, minlength=COLOURS)
             codes = np.flatnonzero(counts)
             counts = counts[codes]
-        first = np.argsort(-counts, kind='stable')[:COLOURS_SHOWN]
+        least = np.partition(counts, -min(COLOURS_SHOWN, len(counts)))[-COLOURS_SHOWN:].min()
+        often = np.flatnonzero(counts >= least)
+        first = often[np.argsort(-counts[often], kind='stable')[:COLOURS_SHOWN]]
         texts = []
         for code, count in zip(codes[first].tolist(), counts[first].tolist(), strict=True):
             colour = code >> 16, code >> 8 & 255, code & 255
