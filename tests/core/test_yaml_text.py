@@ -124,3 +124,11 @@ def test_the_first_of_many_problems_are_told(tmp_path):
 def test_an_override_of_a_date_that_is_none(tmp_path):
     text = error_of(tmp_path, f'domains: {{d: {FOLDERS}}}', ['training.steps=2024-02-30'])
     assert "'2024-02-30' is not a YAML value" in text
+
+
+def test_a_list_of_very_many_class_names_is_refused_at_once(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'names.txt').write_text('a\n' * 100_000)
+    (tmp_path / 'my.yaml').write_text(f"domains: {{d: {FOLDERS.replace('[a, b]', 'names.txt')}}}")
+    with pytest.raises(ConfigError, match=r'classes: 100000 class names, more than a label map'):
+        load_config(tmp_path / 'my.yaml')
