@@ -2,11 +2,13 @@
 Change sound files of each kind at random, and look for what reading them must not do.
 
     python benchmarks/fuzz.py --seconds 240 --found found
+    python benchmarks/fuzz.py --files 100000 --found found
 
-Reading ends well or in the error that is documented, within 5 s of CPU time, and without 1 GB more
-memory than before. What does not is shrunk, told and kept in the folder --found as KIND-HASH; such
-files are tests, in tests/core/corpus/KIND, and seeds of further searches. The engine is
-Hypothesis.
+Reading ends well or in the error that is documented, within 5 s of CPU time, and with at most
+768 MB more memory than before. What does not is shrunk, told and kept in the folder --found as
+KIND-HASH; such files are tests, in tests/core/corpus/KIND, and seeds of further searches. The
+engine is Hypothesis: each of its examples is some changes of a sound file, which are made at many
+places of it.
 """
 
 import argparse
@@ -14,23 +16,34 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 import hashlib
+import io
 import itertools
 import json
 import logging
+import math
 from pathlib import Path
-import resource
+import re
 import signal
+import struct
 import tempfile
 import time
 import traceback
 from types import SimpleNamespace
+from typing import Any
+import zlib
 
 import cv2
 import numpy as np
 
 CORPUS = Path(__file__).parents[1] / 'tests' / 'core' / 'corpus'
-LONGEST, MOST_MEMORY, LONGEST_MESSAGE = 5.0, 1 << 20, 10_100
-"""Seconds and kB that one file may take, and characters of its error."""
+LONGEST, MOST_MEMORY, LONGEST_MESSAGE = 5.0, 768, 10_100
+"""Seconds and MB (of three of the largest messages) of one file, characters of its error."""
+
+EACH = 32
+"""Files that an example stands for."""
+
+WHERE = 1 << 16
+"""Places of a file that are told apart."""
 
 EXTREMES = [0, 1, 2, 7, 0x7f, 0x80, 0xff, 0x7fff, 0xffff, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1,
             2**63, 2**64 - 1]
@@ -41,16 +54,24 @@ WORDS = [
     '~nobody/x', '$NOTHING', '/dev/zero', 'x' * 5000, '\0', '"\\ud800"', 'null', 'yes', '-1',
     '1e400', '', '- ', ': ', '\t', '\n', '#', '{}', '[]', "''", '../..', '1.5', '[1, 2]', '7']
 
+TOKEN = re.compile(rb'[^\s,:\[\]{}]+')
+"""A key or value of YAML, as a rule."""
+
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of files: its suffix, sound ones, how it is read, and which errors that may have."""
+    """
+    A kind of files: its suffix, sound ones, how it is read, and which errors that may have.
+
+    `repaired` mends what would have a reader look no further, such as a checksum.
+    """
 
     suffix: str
     seeds: Callable[[Path], list[bytes]]
     read: Callable[[Path], object]
     errors: Callable[[], tuple[type[Exception], ...]]
     is_text: bool = False
+    repaired: Callable[[bytes], bytes] = bytes
 
 
 class FindingError(Exception):
@@ -108,8 +129,27 @@ def bags(storage: str) -> Callable[[Path], list[bytes]]:
                         writer.write(connection, moment,
                                      store.serialize_cdr(message, message.__msgtype__))
             found += [file.read_bytes() for file in path.iterdir() if file.suffix != '.yaml']
-        return found
+        return found + (chunked_mcap(store.serialize_cdr(raw, raw.__msgtype__))
+                        if storage == 'mcap' else [])
     return make
+
+
+def chunked_mcap(image: bytes) -> list[bytes]:
+    """Return MCAP files with chunks that have no checksum, as they are and packed."""
+    from mcap.writer import CompressionType, Writer
+
+    found = []
+    for compression in CompressionType:
+        file = io.BytesIO()
+        writer = Writer(file, compression=compression, enable_crcs=False)
+        writer.start()
+        schema = writer.register_schema('sensor_msgs/msg/Image', 'ros2msg', b'')
+        channel = writer.register_channel('/raw', 'cdr', schema)
+        for moment in (5, 6):
+            writer.add_message(channel, moment, image, moment)
+        writer.finish()
+        found.append(file.getvalue())
+    return found
 
 
 def metadata(folder: Path) -> list[bytes]:
@@ -168,43 +208,88 @@ def read_model(path: Path) -> None:
     load_model(path)
 
 
+def with_its_length(data: bytes) -> bytes:
+    """Return a model file that tells how long its header is, if the end of that can be seen."""
+    end = data.find(b'}}') + 2
+    return struct.pack('<Q', end - 8) + data[8:] if end > 8 else data
+
+
 def png(picture: np.ndarray | None = None) -> bytes:
     """Return a picture's PNG."""
     picture = np.arange(72, dtype=np.uint8).reshape(4, 6, 3) if picture is None else picture
     return cv2.imencode('.png', picture)[1].tobytes()
 
 
+def with_checksums(data: bytes) -> bytes:
+    """Return a PNG whose chunks have their checksums; any other file as it is."""
+    at, fixed = 8, bytearray(data)
+    while data.startswith(b'\x89PNG') and at + 12 <= len(data):
+        end = at + 8 + int.from_bytes(data[at:at + 4], 'big')
+        fixed[end:end + 4] = zlib.crc32(data[at + 4:end]).to_bytes(4, 'big')[:len(data) - end]
+        at = end + 4
+    return bytes(fixed)
+
+
+def of_pillow(picture: np.ndarray, format_: str, mode: str = 'RGB', **options: Any) -> bytes:
+    """Return a picture's file as Pillow writes it."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(picture).convert(mode).save(file, format_, **options)
+    return file.getvalue()
+
+
 def pictures(_: Path) -> list[bytes]:
-    """Return small PNG and JPEG files of several kinds."""
+    """Return small files of all formats, and several kinds."""
+    from PIL import Image
+
     colours = np.random.default_rng(0).integers(0, 256, (24, 40, 3), np.uint8)
+    turned = Image.Exif()
+    turned[0x0112] = 6
     grey = colours[..., 0].astype(np.uint16) * 257
-    found = [png(colours), png(grey), png(np.dstack([colours, colours[..., 0]]))]
+    found = [png(colours), png(grey), png(np.dstack([colours, colours[..., 0]])),
+             of_pillow(colours, 'PNG', 'P', exif=turned), of_pillow(colours, 'PNG', '1')]
     for progressive in (0, 1):
-        options = [cv2.IMWRITE_JPEG_PROGRESSIVE, progressive]
+        options = [cv2.IMWRITE_JPEG_PROGRESSIVE, progressive, cv2.IMWRITE_JPEG_RST_INTERVAL, 3]
         found.append(cv2.imencode('.jpg', colours, options)[1].tobytes())
+    found += [of_pillow(colours, 'JPEG', 'CMYK', exif=turned), of_pillow(colours, 'BMP'),
+              of_pillow(colours, 'BMP', 'P'), of_pillow(colours, 'WEBP'),
+              of_pillow(colours, 'WEBP', lossless=True, exif=turned)]
+    found += [of_pillow(colours, 'TIFF', compression=name) for name in
+              ('raw', 'tiff_lzw', 'tiff_adobe_deflate', 'packbits', 'jpeg')]
     return found
 
 
 def read_picture(path: Path) -> None:
-    """Decode a picture as one of a camera's messages."""
+    """Decode a picture as one of a camera's messages, and as a file."""
     from univseg_core.pictures.compressed import decode_small
     from univseg_core.pictures.image_messages import decode
+    from univseg_core.pictures.images import read_image
 
-    data = path.read_bytes()
-    decode(SimpleNamespace(format='jpeg', data=data))
-    decode_small(data, 9)
+    for read in (lambda: decode(SimpleNamespace(format='jpeg', data=path.read_bytes())),
+                 lambda: decode_small(path.read_bytes(), 9)):
+        with suppress(*KINDS['picture'].errors()):
+            read()
+    read_image(path)
 
 
 def labels(_: Path) -> list[bytes]:
     """Return label maps."""
-    return [png(np.zeros((8, 8), np.uint8)), png(np.full((8, 8), 255, np.uint8))]
+    codes = np.arange(64, dtype=np.uint8).reshape(8, 8) % 3
+    return [png(codes), png(np.full((8, 8), 255, np.uint8)), of_pillow(codes, 'PNG', 'P'),
+            png(np.dstack([codes] * 3)), png(np.dstack([codes] * 4)), of_pillow(codes, 'TIFF')]
 
 
 def read_labels(path: Path) -> None:
-    """Read a label map."""
+    """Read a label map, and as one that an annotation tool gave back."""
     from univseg_core.domains import Domain
+    from univseg_core.labelling.returned_labels import class_colours, LabelDecoder
     from univseg_core.pictures.images import read_label
-    read_label(path, Domain.create('d', ['a', 'b']))
+
+    domain = Domain.create('d', ['a', 'b', 'c'])
+    with suppress(*KINDS['label'].errors()):
+        LabelDecoder(domain, class_colours(domain)).read(path)
+    read_label(path, domain)
 
 
 def messages(_: Path) -> list[bytes]:
@@ -243,10 +328,13 @@ KINDS = {
     'mcap': Kind('.mcap', bags('mcap'), read_bag, BAG_ERRORS),
     'sqlite3': Kind('.db3', bags('sqlite3'), read_bag, BAG_ERRORS),
     'metadata': Kind('.yaml', metadata, read_metadata, BAG_ERRORS, is_text=True),
-    'model': Kind('.univseg', models, read_model, documented('models.model_file:ModelFileError')),
+    'model': Kind('.univseg', models, read_model, documented('models.model_file:ModelFileError'),
+                  repaired=with_its_length),
     'picture': Kind('.png', pictures, read_picture, documented(
-        'pictures.images:ImageError', 'pictures.image_messages:MessageError')),
-    'label': Kind('.png', labels, read_labels, documented('pictures.images:ImageError')),
+        'pictures.images:ImageError', 'pictures.image_messages:MessageError'),
+                    repaired=with_checksums),
+    'label': Kind('.png', labels, read_labels, documented('pictures.images:ImageError'),
+                  repaired=with_checksums),
     'message': Kind('.raw', messages, read_message,
                     documented('pictures.image_messages:MessageError')),
 }
@@ -266,7 +354,7 @@ def attempt(kind: Kind, data: bytes, folder: Path) -> None:
     """Read a file; raise FindingError, or the error that is not documented."""
     path = folder / f'file{kind.suffix}'
     path.write_bytes(data)
-    before, start = memory(), time.process_time()
+    before, start = memory(forget=True), time.process_time()
     signal.setitimer(signal.ITIMER_PROF, 4 * LONGEST)
     try:
         kind.read(path)
@@ -276,8 +364,8 @@ def attempt(kind: Kind, data: bytes, folder: Path) -> None:
         signal.setitimer(signal.ITIMER_PROF, 0)
     if (seconds := time.process_time() - start) > LONGEST:
         raise FindingError(f'took {seconds:.1f} s')
-    if memory() - before > MOST_MEMORY:
-        raise FindingError(f'took {(memory() - before) // 1024} MB')
+    if (more := memory() - before) > MOST_MEMORY:
+        raise FindingError(f'took {more} MB')
 
 
 def never_ends(*_: object) -> None:
@@ -285,9 +373,12 @@ def never_ends(*_: object) -> None:
     raise FindingError('does not end')
 
 
-def memory() -> int:
-    """Return the most kB of memory that this process has had."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def memory(forget: bool = False) -> int:
+    """Return the most memory that this process has had, in MB, or has now where it forgets."""
+    process = Path('/proc/self')
+    if forget:
+        (process / 'clear_refs').write_bytes(b'5')
+    return int(re.search(rb'VmHWM:\s+(\d+)', (process / 'status').read_bytes())[1]) // 1024
 
 
 def where(error: Exception) -> str:
@@ -302,22 +393,24 @@ def search(name: str, kind: Kind, seeds: list[bytes], folder: Path, examples: in
     """Yield what is found in some changed files, and the file; `known` is not told again."""
     from hypothesis import given, HealthCheck, Phase, settings, strategies, Verbosity
 
-    change = changed_text if kind.is_text else changed
     last: list[tuple[str, bytes]] = []
 
     @settings(max_examples=examples, deadline=None, database=None, report_multiple_bugs=False,
               phases=(Phase.generate, Phase.shrink), suppress_health_check=list(HealthCheck),
               verbosity=Verbosity.quiet)
-    @given(change(strategies, seeds))
-    def read(data: bytes) -> None:
-        counts[name] += 1
-        try:
-            attempt(kind, data, folder)
-        except Exception as error:
-            if (place := where(error)) in known:
-                return
-            last[:] = [(place, data)]
-            raise
+    @given(strategies.sampled_from(seeds), changes(strategies, kind.is_text))
+    def read(seed: bytes, some: list[Change]) -> None:
+        for number in range(EACH):
+            data = changed(seed, some, number)
+            data = kind.repaired(data) if number % 2 else data
+            counts[name] += 1
+            try:
+                attempt(kind, data, folder)
+            except Exception as error:
+                if (place := where(error)) in known:
+                    continue
+                last[:] = [(place, data)]
+                raise
 
     try:
         read()
@@ -328,56 +421,68 @@ def search(name: str, kind: Kind, seeds: list[bytes], folder: Path, examples: in
 
 counts: dict[str, int] = dict.fromkeys(KINDS, 0)
 
-
-def changed(strategies, seeds):
-    """Return the strategy of changed bytes."""
-    @strategies.composite
-    def change(draw):
-        data = bytearray(draw(strategies.sampled_from(seeds)))
-        for _ in range(draw(strategies.integers(1, 4))):
-            at = draw(strategies.integers(0, len(data)))
-            size = draw(strategies.integers(1, 64))
-            what = draw(strategies.sampled_from(['set', 'number', 'cut', 'copy', 'zero', 'end']))
-            if what == 'set':
-                new = draw(strategies.binary(min_size=1, max_size=8))
-                data[at:at + len(new)] = new
-            elif what == 'number':
-                width = draw(strategies.sampled_from([1, 2, 4, 8]))
-                order = draw(strategies.sampled_from(['little', 'big']))
-                number = draw(strategies.sampled_from(EXTREMES)) % 256**width
-                data[at:at + width] = number.to_bytes(width, order)
-            elif what == 'cut':
-                del data[at:at + size]
-            elif what == 'copy':
-                start = draw(strategies.integers(0, len(data)))
-                data[at:at] = data[start:start + size]
-            elif what == 'zero':
-                data[at:at + size] = bytes(len(data[at:at + size]))
-            else:
-                del data[at:]
-        return bytes(data)
-    return change()
+Change = tuple[str, int, int, Any]
+"""What is done, where (of WHERE), to how many bytes, and with what."""
 
 
-def changed_text(strategies, seeds):
-    """Return the strategy of texts with words put in their place, and of changed bytes."""
-    @strategies.composite
-    def change(draw):
-        text = draw(strategies.sampled_from(seeds)).decode(errors='surrogateescape')
-        for _ in range(draw(strategies.integers(1, 3))):
-            at = draw(strategies.integers(0, len(text)))
-            size = draw(strategies.integers(0, 20))
-            word = draw(strategies.sampled_from(WORDS) | strategies.text(max_size=6))
-            text = text[:at] + word + text[at + size:]
-        return text.encode(errors='surrogatepass')
-    return strategies.one_of(change(), changed(strategies, seeds))
+def changes(strategies: Any, is_text: bool) -> Any:
+    """Return the strategy of one to four changes."""
+    place = strategies.integers(0, WHERE - 1)
+
+    def change(what: str, value: Any, most: int = 64) -> Any:
+        return strategies.tuples(strategies.just(what), place, strategies.integers(1, most), value)
+
+    some = [change('set', strategies.binary(min_size=1, max_size=8)),
+            change('number', strategies.tuples(
+                strategies.integers(0, len(EXTREMES) - 1), strategies.sampled_from([1, 2, 4, 8]),
+                strategies.sampled_from(['little', 'big']))),
+            *(change(what, strategies.none()) for what in ('cut', 'copy', 'zero', 'end'))]
+    if is_text:
+        some += 3 * [change('word', strategies.integers(0, len(WORDS) - 1), 20),
+                     change('token', strategies.integers(0, len(WORDS) - 1)),
+                     change('text', strategies.text(min_size=1, max_size=6), 20)]
+    return strategies.lists(strategies.one_of(some), min_size=1, max_size=4)
+
+
+def changed(seed: bytes, some: list[Change], number: int) -> bytes:
+    """Return a file with some changes; a further `number` makes them at other places."""
+    data = bytearray(seed)
+    for step, (what, place, size, value) in enumerate(some, 1):
+        place = (place + 40503 * number * step) % WHERE  # a golden section further each time
+        at = place * (len(data) + 1) // WHERE
+        if what == 'set':
+            data[at:at + len(value)] = value
+        elif what == 'number':
+            which, width, order = value
+            extreme = EXTREMES[(which + number) % len(EXTREMES)] % 256**width
+            data[at:at + width] = extreme.to_bytes(width, order)
+        elif what == 'cut':
+            del data[at:at + size]
+        elif what == 'copy':
+            start = (place * 7 + number) % (len(data) + 1)
+            data[at:at] = data[start:start + size]
+        elif what == 'zero':
+            data[at:at + size] = bytes(len(data[at:at + size]))
+        elif what == 'end':
+            del data[at:]
+        elif what == 'text':
+            data[at:at + size] = value.encode(errors='surrogatepass')
+        else:
+            if what == 'token' and (tokens := list(TOKEN.finditer(data))):
+                at, end = tokens[place * len(tokens) // WHERE].span()
+                size = end - at
+            word = WORDS[(value + number) % len(WORDS)]
+            data[at:at + size] = word.encode(errors='surrogatepass')
+    return bytes(data)
 
 
 def main() -> None:
     """Search for so long, and tell what was found."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--seconds', type=float, default=60, help='(default: %(default)s)')
+    parser.add_argument('--seconds', type=float,
+                        help='(default: 60, or as long as --files takes)')
+    parser.add_argument('--files', type=int, help='how many of each kind (default: any number)')
     parser.add_argument('--kinds', nargs='+', default=list(KINDS), choices=list(KINDS),
                         metavar='KIND', help=f'of {", ".join(KINDS)} (default: all)')
     parser.add_argument('--found', type=Path, help='folder for what is found (default: none)')
@@ -394,17 +499,18 @@ def main() -> None:
                 path = folder / f'sound{KINDS[name].suffix}'
                 path.write_bytes(seeds[name][0])
                 KINDS[name].read(path)
-        end = time.monotonic() + options.seconds
-        for name in itertools.cycle(options.kinds):
-            if time.monotonic() > end:
-                break
-            for place, data in search(name, KINDS[name], seeds[name], folder, 200, known):
-                found[name] += 1
-                print(f'{name}: {place}: {data[:100]!r}, {len(data)} bytes', flush=True)
-                if options.found:
-                    options.found.mkdir(parents=True, exist_ok=True)
-                    digest = hashlib.sha256(data).hexdigest()[:8]
-                    (options.found / f'{name}-{digest}').write_bytes(data)
+        end = time.monotonic() + (options.seconds or (math.inf if options.files else 60))
+        left = list(options.kinds)
+        while left and time.monotonic() < end:
+            for name in [name for name in left if time.monotonic() < end]:
+                for place, data in search(name, KINDS[name], seeds[name], folder, 100, known):
+                    found[name] += 1
+                    print(f'{name}: {place}: {data[:100]!r}, {len(data)} bytes', flush=True)
+                    if options.found:
+                        options.found.mkdir(parents=True, exist_ok=True)
+                        digest = hashlib.sha256(data).hexdigest()[:8]
+                        (options.found / f'{name}-{digest}').write_bytes(data)
+            left = [name for name in left if counts[name] < (options.files or math.inf)]
     print('\n| files | read | found |\n|---|--:|--:|')
     for name in options.kinds:
         print(f'| {name} | {counts[name]} | {found[name]} |')

@@ -1,10 +1,9 @@
 """Which domains the segmentation nodes say they publish."""
 
-import json
-
 from rclpy.node import Node
 from rclpy.subscription import Subscription, SubscriptionEventCallbacks
 from std_msgs.msg import String
+from univseg_core.files.records import parse_json
 from univseg_ros.qos import LATCHED_QOS, no_warning
 
 
@@ -36,6 +35,6 @@ class ActiveDomains:
 
     def _note(self, owner: str, message: String) -> None:
         try:
-            self._domains[owner] = list(json.loads(message.data))
+            self._domains[owner] = list(parse_json(message.data))
         except (ValueError, TypeError):  # not from a node of ours
             self._domains.pop(owner, None)

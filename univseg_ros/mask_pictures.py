@@ -1,7 +1,6 @@
 """Pairs of images and masks, and the pictures that are written of them."""
 
 from collections import Counter, OrderedDict
-import json
 from pathlib import Path
 import threading
 
@@ -9,6 +8,7 @@ from rclpy.logging import get_logger
 from rclpy.task import Future
 from sensor_msgs.msg import CompressedImage, Image
 from univseg_core.domains import Domain
+from univseg_core.files.records import parse_json
 from univseg_core.pictures.image_messages import decode, MessageError, nanoseconds
 from univseg_core.pictures.images import write_png
 from univseg_core.pictures.overlay import overlay, with_legend
@@ -164,7 +164,7 @@ def domain_of(label_map: str) -> Domain:
     Raises ValueError where it describes none.
     """
     try:
-        values = json.loads(label_map)
+        values = parse_json(label_map)
         classes = sorted(values['classes'], key=lambda item: item['index'])
         if [item['index'] for item in classes] != list(range(len(classes))):
             raise ValueError('expected the indices 0, 1, 2, …')

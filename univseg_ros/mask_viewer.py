@@ -12,7 +12,6 @@ else:
 import argparse
 from collections.abc import Sequence
 from functools import partial
-import json
 from pathlib import Path
 import re
 import time
@@ -26,6 +25,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 from univseg_core.commands.options import whole
 from univseg_core.domains import Domain, NAME_PATTERN
+from univseg_core.files.records import parse_json
 from univseg_core.pictures.image_messages import nanoseconds
 from univseg_ros.arguments import matching
 from univseg_ros.camera_topics import segmentation_nodes
@@ -95,7 +95,7 @@ class MaskViewer(Node):
 
     def _follow_domains(self, message: String) -> None:
         try:
-            names = json.loads(message.data)
+            names = parse_json(message.data)
             if not all(NAME_PATTERN.fullmatch(name) for name in names):
                 raise ValueError('expected names of domains')
         except (TypeError, ValueError) as error:

@@ -6,7 +6,7 @@ from pathlib import Path
 import re
 from typing import Any
 
-import yaml
+from univseg_core.files.yaml_text import read_yaml
 
 ALL_NODES = '/**'
 COMMAND_LINE = 'the command line'
@@ -92,8 +92,8 @@ def _ros_options(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 def _in_file(path: Path) -> list[tuple[str, str]]:
     try:
-        document = yaml.safe_load(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError, yaml.YAMLError):  # ROS itself has complained of it
+        document = read_yaml(path)
+    except (OSError, ValueError):  # ROS itself has complained of it
         return []
     return list(_below('', document))
 

@@ -120,6 +120,21 @@ def test_a_file_that_is_too_large_unpacked_is_read_up_to_the_limit(tmp_path, lit
     assert 'more than 100000 bytes (100000 bytes, which UNIVSEG_MAX_UNPACKED' in damage[0]
 
 
+def test_all_chunks_of_a_file_together_are_held_against_the_limit(tmp_path, little):
+    chunks = [chunk(message(bytes(9000), time)) for time in range(20)]
+    found, _, damage = read(mcap(tmp_path / 'bag.mcap', *chunks))
+    assert [time for time, _ in found] == list(range(11))  # of 9031 bytes each
+    assert 'its chunks are more than 100000 bytes (100000 bytes, which UNIVSEG_MAX' in damage[0]
+
+
+def test_all_packed_messages_of_a_file_together_are_held_against_the_limit(tmp_path, little):
+    packed = zstd().compress(bytes(9000))
+    found, _, damage = read(mcap(
+        tmp_path / 'bag.mcap', *[message(packed, time) for time in range(20)]))
+    assert [(time, len(data)) for time, data in found] == [(time, 9000) for time in range(11)]
+    assert 'its messages are more than 100000 bytes (100000 bytes, which' in damage[0]
+
+
 def test_a_large_file_may_grow_by_compression(tmp_path, little):
     random = os.urandom(9000)
     plain = mcap(tmp_path / 'plain.mcap', *[message(random, time) for time in range(40)])
@@ -249,6 +264,13 @@ def test_values_of_another_kind_cost_their_own_message_alone(tmp_path, change, t
     assert all(len(name) <= 1000 for name in topics)
     assert damage is None or told[0].startswith(f'{tmp_path / "bag.db3"}: {damage}')
     assert bool(told) == bool(damage)
+
+
+def test_messages_may_be_numbered_from_any_number(tmp_path):
+    path = database(tmp_path / 'bag.db3', "INSERT INTO messages VALUES (0, 1, 8, 'x'), "
+                    "(-7, 1, 9, 'y'), (1000000000000, 1, 7, 'z')")
+    found, _, damage = read(path)
+    assert ([time for time, _ in found], damage) == ([9, 8, 1, 2, 3, 7], [])
 
 
 def test_a_message_larger_than_the_limit_in_a_database(tmp_path, little):

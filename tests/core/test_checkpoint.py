@@ -121,7 +121,7 @@ def test_a_file_that_may_be_good_is_not_to_be_removed(saved, monkeypatch, error,
     def fail(*arguments, **options):
         raise error
 
-    monkeypatch.setattr(checkpoint_module, 'safe_open', fail)
+    monkeypatch.setattr(checkpoint_module, 'read_tensors', fail)
     with pytest.raises(CheckpointError, match=f'cannot be continued from .*{advice}') as told:
         Run().load(saved)
     assert ('remove it' in str(told.value)) == ('remove it' in advice)
@@ -131,7 +131,7 @@ def test_a_gpu_without_memory_for_a_checkpoint_is_no_fault_of_the_file(saved, mo
     def fail(*arguments, **options):
         raise torch.OutOfMemoryError('CUDA out of memory')
 
-    monkeypatch.setattr(checkpoint_module, 'safe_open', fail)
+    monkeypatch.setattr(checkpoint_module, 'read_tensors', fail)
     with pytest.raises(torch.OutOfMemoryError):
         Run().load(saved)
 

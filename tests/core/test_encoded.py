@@ -6,6 +6,7 @@ import zlib
 import cv2
 import numpy as np
 import pytest
+from univseg_core.pictures import encoded
 from univseg_core.pictures.compressed import decode_file
 from univseg_core.pictures.encoded import encoded_size, MOST_SCANS, PNG_SIGNATURE
 from univseg_core.pictures.images import ImageError
@@ -73,6 +74,16 @@ def test_a_jpeg_of_many_passes_is_not_decoded():
     more = data[:-2] + MOST_SCANS * data[last:-2] + data[-2:]
     with pytest.raises(ImageError, match='a JPEG of more than 100 scans'):
         decode_file(more)
+
+
+@pytest.mark.parametrize(('scanned', 'most'), [(64 * 64 * 40, 40), (64 * 64, 30)])
+def test_a_large_jpeg_may_have_fewer_passes(monkeypatch, scanned, most):
+    monkeypatch.setattr(encoded, 'SCANNED', scanned)
+    data = cv2.imencode('.jpg', np.zeros((64, 64), np.uint8))[1].tobytes()
+    scan = data[data.rindex(b'\xff\xda'):-2]
+    assert encoded_size(data[:-2] + (most - 1) * scan + data[-2:]) == (64, 64)
+    with pytest.raises(ValueError, match=f'a JPEG of more than {most} scans'):
+        encoded_size(data[:-2] + most * scan + data[-2:])
 
 
 def test_a_video_behind_a_jpeg_is_none_of_its_scans():

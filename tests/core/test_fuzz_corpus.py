@@ -59,7 +59,7 @@ def test_the_search_finds_what_it_is_to_find_once(fuzz, tmp_path):
             raise ZeroDivisionError
 
     kind, known = fuzz.Kind('.x', list, read, lambda: (UnicodeError,)), set()
-    (place, data), = fuzz.search('label', kind, [b'\1'], tmp_path, 50, known)
+    (place, data), = fuzz.search('label', kind, [b'\1'], tmp_path, 5, known)
     assert place.startswith('ZeroDivisionError test_fuzz_corpus.py:')
     assert 0 in data
-    assert list(fuzz.search('label', kind, [b'\1'], tmp_path, 50, known)) == []
+    assert list(fuzz.search('label', kind, [b'\1'], tmp_path, 5, known)) == []

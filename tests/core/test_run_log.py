@@ -168,11 +168,18 @@ def test_a_row_that_is_not_written_to_its_end_is_not_read(tmp_path):
     ('step,loss\n10\n', r"got \['10', None\]"), ('step,loss\n10,1,2\n', 'damaged'),
     ('a,b\n1,2\n', 'expected a step'), ('step,loss\nten,1\n', 'damaged'),
     ('step,loss\n10,low\n', "loss at step 10: expected a number, got 'low'"),
+    ('step\n' + '9' * 5000 + '\n', 'damaged'), ('step\n' + 'x' * 200_000 + '\n', 'field larger'),
     ('\x00\x01\nz\n', 'damaged')])
 def test_a_damaged_log_is_named(tmp_path, text, message):
     (tmp_path / 'log.csv').write_text(text)
     with pytest.raises(RunLogError, match=rf'log\.csv.*{message}'):
         read_losses(tmp_path)
+
+
+def test_a_damaged_validation_is_named(tmp_path):
+    (tmp_path / 'validation.csv').write_text('step,domain,miou,iou\n1,a,0.5,0.5 x\n')
+    with pytest.raises(RunLogError, match=r"validation\.csv.*iou at step 1: .* got '0\.5 x'"):
+        read_validation(tmp_path)
 
 
 def test_no_log_has_no_columns(tmp_path):

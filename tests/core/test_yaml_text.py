@@ -51,9 +51,11 @@ def test_plain_values(text, expected):
     ('9' * 5000, 'a number of 5000 characters'), ('0x' + 'f' * 2000, 'a number of 2002'),
     ('1' + ':59' * 100_000, 'a number of 300001 characters'),
     ('[' * (DEEPEST + 1) + ']' * (DEEPEST + 1), f'values more than {DEEPEST} deep'),
+    ('[' + 'a,' * 200_000 + ']', 'more than 200000 values.*column 4'),
+    (f'{{{2**61}: 1}}', 'a number of 19 characters as a key'),
     ('[' * 100_000, 'nesting depth|deep in each other'), ('- ' * 3000 + 'x', 'depth|deep'),
     ('&a [*a]', 'a value that holds itself'), ('&a {k: [*a]}', 'a value that holds itself'),
-    (aliases(6), 'it stands for 2111111 values; expected 500000 at most'),
+    (aliases(6), 'it stands for 211111 values; expected 200000 at most'),
     (aliases(60), 'it stands for'), (merged(60), 'it stands for'),
     ('a: \ud800', 'surrogates'), ('\0', 'control characters'), ('[1', "expected ',' or ']'"),
 ])
@@ -122,3 +124,11 @@ def test_the_first_of_many_problems_are_told(tmp_path):
 def test_an_override_of_a_date_that_is_none(tmp_path):
     text = error_of(tmp_path, f'domains: {{d: {FOLDERS}}}', ['training.steps=2024-02-30'])
     assert "'2024-02-30' is not a YAML value" in text
+
+
+def test_a_list_of_very_many_class_names_is_refused_at_once(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'names.txt').write_text('a\n' * 100_000)
+    (tmp_path / 'my.yaml').write_text(f"domains: {{d: {FOLDERS.replace('[a, b]', 'names.txt')}}}")
+    with pytest.raises(ConfigError, match=r'classes: 100000 class names, more than a label map'):
+        load_config(tmp_path / 'my.yaml')

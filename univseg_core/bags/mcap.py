@@ -14,6 +14,7 @@ from typing import BinaryIO
 import zlib
 
 from univseg_core.bags.compression import decompress
+from univseg_core.files.limits import beyond_unpacked, most_unpacked
 from univseg_core.files.limits import MESSAGE as LARGEST_MESSAGE
 
 MAGIC = b'\x89MCAP0\r\n'
@@ -110,6 +111,7 @@ class McapFile:
         with self.path.open('rb') as file:
             size = file.seek(0, io.SEEK_END)
             file.seek(0)
+            left = most_unpacked(size)
             if file.read(len(MAGIC)) != MAGIC:
                 self._broken(0, 'the beginning is not that of an MCAP file')
                 return
@@ -133,6 +135,10 @@ class McapFile:
                 try:
                     if opcode == CHUNK:
                         content = self._chunk(file, min(end, size), since, until)
+                        left -= len(content)
+                        if left < 0:
+                            self._broken(at, f'unpacked, its chunks are {beyond_unpacked(size)}')
+                            return
                         for number, (inner, record) in enumerate(records(content)):
                             if number > RECORDS_PER_BYTE * min(length, size - at):
                                 raise ValueError('a chunk of more records than it can have')

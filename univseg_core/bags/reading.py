@@ -27,7 +27,7 @@ from univseg_core.bags.compression import (
 )
 from univseg_core.bags.mcap import McapFile, Message, note
 from univseg_core.errors import shortened, UnivsegError
-from univseg_core.files.limits import MESSAGE, RATIO, UNPACKED
+from univseg_core.files.limits import beyond_unpacked, MESSAGE, most_unpacked
 from univseg_core.files.yaml_text import read_yaml
 
 if TYPE_CHECKING:
@@ -125,8 +125,22 @@ class Bag:
         """
         for file in self._files:
             with self._damage_of(file):
-                yield from map(_unpacked_message, file.messages(topics, since, until))
+                yield from self._unpacked_messages(file, file.messages(topics, since, until))
             self.damage += file.damage
+
+    def _unpacked_messages(self, file: 'McapFile | Sqlite3File',
+                           messages: Iterator[Message]) -> Iterator[Message]:
+        """Yield messages unpacked, until they are more than the file may unpack to."""
+        unpacked = 0
+        for packed in messages:
+            message = _unpacked_message(packed)
+            if message is not packed:
+                unpacked += len(message.data)
+                if unpacked > most_unpacked(size := file.path.stat().st_size):
+                    note(self.damage, f'{file.path}: not read to its end: unpacked, its messages '
+                                      f'are {beyond_unpacked(size)}')
+                    return
+            yield message
 
     @contextmanager
     def _damage_of(self, file: 'McapFile | Sqlite3File') -> Iterator[None]:
@@ -207,7 +221,8 @@ class Bag:
         unpacked = Path(folder) / path.stem
         try:
             room = max(0, shutil.disk_usage(folder).free - ROOM)
-            most = max(UNPACKED(), RATIO * path.stat().st_size)
+            packed = path.stat().st_size
+            most = most_unpacked(packed)
             with path.open('rb') as source, unpacked.open('wb') as target:
                 told = size_unpacked(source.read(ZSTD_HEAD)) or 0
                 source.seek(0)
@@ -218,7 +233,7 @@ class Bag:
                     raise BagError(f'{path}: cannot be unpacked into {folder}, which has room '
                                    f'for {room} bytes; TMPDIR may name another disk')
                 if problem == TOO_LARGE:
-                    problem = f'more than {most} bytes ({UNPACKED}; or {RATIO} times the file)'
+                    problem = beyond_unpacked(packed)
                 if problem:
                     self.damage.append(f'{path}: broken after {target.tell()} unpacked bytes: '
                                        f'{problem}')

@@ -16,6 +16,9 @@ MAPPED = 2**40
 NEAR = 1000
 """Numbers behind damage that are tried one by one: there may be several holes."""
 
+MOST_HOLES = 100
+"""Places of damage behind which messages are looked for: each may take many queries."""
+
 LONGEST_NAME = 1000
 """Characters of a topic or type."""
 
@@ -102,14 +105,15 @@ class Sqlite3File:
 
     def _rows(self, connection: apsw.Connection) -> Iterator[tuple[int, int, int]]:
         """Yield the number, topic and time of all messages."""
-        number = 1
-        while number < LARGEST:
+        broken = f'{self.path}: broken after message'
+        number = -LARGEST  # the recorder's begin with 1, others' may not
+        for _ in range(MOST_HOLES):
             try:
                 for found, topic, time in connection.execute(ROWS_FROM, (number,)):
                     if found < number:
                         # One page in several places could make the table endless.
-                        note(self.damage, f'{self.path}: broken after message {number - 1}: its '
-                                          'numbers do not grow')
+                        note(self.damage, f'{broken} {max(number, 1) - 1}: its numbers do not '
+                                          'grow')
                         return
                     number = found + 1
                     if isinstance(time, int):
@@ -119,12 +123,15 @@ class Sqlite3File:
                                           'time')
                 return
             except apsw.InterruptError:
-                note(self.damage, f'{self.path}: broken after message {number - 1}: the table '
-                                  'does not end')
+                note(self.damage, f'{broken} {max(number, 1) - 1}: the table does not end')
                 return
             except apsw.Error as error:
-                note(self.damage, f'{self.path}: broken after message {number - 1}: {error}')
-                number = _behind_damage(connection, number)
+                note(self.damage, f'{broken} {max(number, 1) - 1}: {error}')
+                number = _behind_damage(connection, max(number, 1))
+                if number >= LARGEST:
+                    return
+        note(self.damage, f'{broken} {max(number, 1) - 1}: given up, for it is so in '
+                          f'{MOST_HOLES} places')
 
     def _check_tables(self, connection: apsw.Connection) -> None:
         """Raise ValueError where what is to be read is computed, not stored."""

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 from univseg_core.datasets.folders import DataError, Sample
-from univseg_core.errors import first_few
+from univseg_core.errors import first_few, shortened
 from univseg_core.files import write_text
+from univseg_core.files.records import read_json
 from univseg_core.machine.resources import in_threads
 
 CONTENTS = 'contents'
@@ -79,12 +80,13 @@ def read_splits(path: Path) -> Splits:
     if not path.exists():
         return {}
     try:
-        written = json.loads(path.read_text(encoding='utf-8'))
+        written = read_json(path)
         for part in (part for parts in written.values() for part in parts.values()):
             if len(part.get(CONTENTS, part['images'])) != len(part['images']):
                 raise ValueError('not a fingerprint for each image')
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f'{path}: damaged: expected the images of the run, by domain') from error
+        raise DataError(f'{path}: damaged: expected the images of the run, by domain '
+                        f'({shortened(repr(error))})') from error
     return written
 
 

@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 from univseg_core.files import remove_leftovers, write_text
+from univseg_core.files.records import read_json
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ def extracted_once(name: str, source: Path,
         with claimed(folder):
             if not done.is_file():
                 write_text(done, json.dumps(extract(folder)))
-    return folder, json.loads(done.read_text(encoding='utf-8'))
+    return folder, read_json(done)
 
 
 @contextmanager

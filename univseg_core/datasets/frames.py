@@ -22,6 +22,7 @@ from univseg_core.datasets.frame_files import Writer
 from univseg_core.datasets.manifest import KEPT, Manifest, Row
 from univseg_core.errors import did_you_mean, UnivsegError
 from univseg_core.files import write_text
+from univseg_core.files.records import read_json
 from univseg_core.pictures.video import refusal, video_format, video_topics
 from univseg_core.progress import progress_bar
 
@@ -107,7 +108,7 @@ def _settle(folder: Path, settings: ExtractionSettings, manifest: Manifest) -> N
         write_text(path, json.dumps(asdict(settings), indent=1) + '\n')
         return
     try:
-        there = json.loads(path.read_text(encoding='utf-8'))
+        there = read_json(path)
         other = {name: there.get(name) for name, value in asdict(settings).items()
                  if there.get(name) != value}
     except (ValueError, AttributeError) as error:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from univseg_core.errors import UnivsegError
+from univseg_core.files.records import record_bytes, RecordError
 
 MANIFEST = 'manifest.csv'
 KEPT = 'kept'
@@ -87,17 +88,24 @@ class Manifest:
 
 def read_manifest(folder: Path) -> list[Row]:
     """Return the rows of a folder's manifest; raise ManifestError where it is damaged."""
-    return _parse(folder / MANIFEST, (folder / MANIFEST).read_bytes())
+    return _parse(folder / MANIFEST, _bytes(folder / MANIFEST))
 
 
 def _read(path: Path) -> list[Row]:
-    data = path.read_bytes()
+    data = _bytes(path)
     whole = data.rfind(b'\n') + 1
     rows = _parse(path, data[:whole])
     if whole < len(data):
         with path.open('rb+') as file:
             file.truncate(whole)
     return rows
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return record_bytes(path)
+    except RecordError as error:
+        raise ManifestError(f'{path}: not a manifest of frames: {error}') from error
 
 
 def _parse(path: Path, data: bytes) -> list[Row]:

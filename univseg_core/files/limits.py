@@ -43,9 +43,24 @@ MESSAGE = Limit('UNIVSEG_MAX_MESSAGE', 2**28, 'bytes',
                 'a message, chunk or summary of a bag, as it is stored and unpacked: the largest '
                 'picture with four bytes a pixel')
 UNPACKED = Limit('UNIVSEG_MAX_UNPACKED', 2**30, 'bytes',
-                 "a bag's file that is unpacked as a whole into the folder for temporary files "
-                 f'(TMPDIR); {RATIO} times the packed file where that is more')
+                 "all that a bag's file unpacks to, as a whole into the folder for temporary "
+                 f'files (TMPDIR), or by chunks or messages; {RATIO} times the packed file where '
+                 'that is more')
 TEXT = Limit('UNIVSEG_MAX_TEXT', 2**22, 'bytes',
              "a configuration, a bag's metadata.yaml, a list of class names")
+RECORDS = Limit('UNIVSEG_MAX_RECORDS', 2**28, 'bytes',
+                'what runs and frames note: splits.json, log.csv, manifest.csv and the like')
+MODEL = Limit('UNIVSEG_MAX_MODEL', 2**32, 'bytes',
+              'a file of tensors: a model, checkpoint, label embeddings, pretrained weights')
 
-LIMITS = (PIXELS, MESSAGE, UNPACKED, TEXT)
+LIMITS = (PIXELS, MESSAGE, UNPACKED, TEXT, RECORDS, MODEL)
+
+
+def most_unpacked(packed: int) -> int:
+    """Return how many bytes a bag's file of `packed` bytes may unpack to."""
+    return max(UNPACKED(), RATIO * packed)
+
+
+def beyond_unpacked(packed: int) -> str:
+    """Say that a bag's file of `packed` bytes unpacks to more than it may."""
+    return f'more than {most_unpacked(packed)} bytes ({UNPACKED}; or {RATIO} times the file)'

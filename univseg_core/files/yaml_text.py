@@ -10,11 +10,14 @@ import yaml
 DEEPEST = 50
 """Levels of values within values."""
 
-MOST_VALUES = 500_000
-"""Values that a text stands for, each of an alias counted."""
+MOST_VALUES = 200_000
+"""Values that a text has, and that it stands for, each of an alias counted."""
 
 MOST_DIGITS, LONGEST_NUMBER = 300, 1000
 """Digits of a whole number (more do not fit a float), and characters of one as it is written."""
+
+LONGEST_KEY = 15
+"""Characters of a number that is a key: of larger ones, Python's hashes can be made alike."""
 
 
 class YamlError(UnivsegError):
@@ -43,6 +46,7 @@ def parse_yaml(text: str) -> Any:
     that is none, or values so deep or, by aliases, so many that they cannot be meant.
     """
     try:
+        _count_written(text)
         loader = _Loader(text)
         try:
             node = loader.get_single_node()
@@ -69,6 +73,8 @@ class _Loader(getattr(yaml, 'CSafeLoader', yaml.SafeLoader)):  # type: ignore[mi
         for key in (key for key, _ in pairs if isinstance(key, yaml.ScalarNode)):
             if key.value in seen:
                 raise _error(key, f'the key {shortened(key.value)!r} is there twice')
+            if _kind(key) == 'int' and len(key.value) > LONGEST_KEY:
+                raise _error(key, f'a number of {len(key.value)} characters as a key')
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
@@ -85,6 +91,19 @@ class _Loader(getattr(yaml, 'CSafeLoader', yaml.SafeLoader)):  # type: ignore[mi
         if isinstance(value, int) and abs(value) >= 10**MOST_DIGITS:
             raise _error(node, f'a number of more than {MOST_DIGITS} digits')
         return value
+
+
+def _count_written(text: str) -> None:
+    """Raise where a text has too many values to make any of them."""
+    loader, count = _Loader(text), 0
+    try:
+        while (event := loader.get_event()) is not None:
+            count += isinstance(event, yaml.NodeEvent)
+            if count > MOST_VALUES:
+                raise yaml.MarkedYAMLError(problem=f'more than {MOST_VALUES} values',
+                                           problem_mark=event.start_mark)
+    finally:
+        loader.dispose()
 
 
 def _count(node: yaml.Node, known: dict[int, int | None], depth: int) -> int:

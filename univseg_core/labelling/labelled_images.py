@@ -1,11 +1,11 @@
 """The images that a run learned from with their labels."""
 
-import json
 from pathlib import Path
 
 from univseg_core.batches.parts import samples_of
 from univseg_core.datasets.folders import DataError
-from univseg_core.errors import did_you_mean, first_few
+from univseg_core.errors import did_you_mean, first_few, shortened
+from univseg_core.files.records import read_json
 from univseg_core.settings.config import load_config
 
 SPLITS = 'splits.json'
@@ -20,10 +20,11 @@ def labelled_images(run: Path, domain: str) -> list[Path]:
     """
     path = run / SPLITS
     try:
-        splits = json.loads(path.read_text(encoding='utf-8'))
+        splits = read_json(path)
         names = splits[domain]['labelled']['images'] if domain in splits else None
     except (LookupError, TypeError, ValueError) as error:
-        raise DataError(f'{path}: damaged: expected the images of the run, by domain') from error
+        raise DataError(f'{path}: damaged: expected the images of the run, by domain '
+                        f'({shortened(repr(error))})') from error
     if names is None:
         raise DataError(f'{path}: the run has no domain {domain!r}, but {", ".join(splits)}'
                         f'{did_you_mean(domain, splits)}')

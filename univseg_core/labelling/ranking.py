@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from univseg_core.domains import Domain, DomainError, IGNORE_INDEX
 from univseg_core.errors import UnivsegError
-from univseg_core.files import read_text, write_text
+from univseg_core.files import write_text
+from univseg_core.files.records import read_rows
 from univseg_core.inference.segmenter import Encoded, Segmenter
 from univseg_core.pictures.images import fit_size
 
@@ -287,8 +288,8 @@ def read_ranking(path: Path) -> list[str]:
     Raises UnivsegError where it is missing or no such file.
     """
     try:
-        rows = list(csv.DictReader(io.StringIO(read_text(path), newline='')))
-    except (OSError, ValueError, csv.Error) as error:
+        _, rows = read_rows(path, strict=True)
+    except (OSError, ValueError) as error:
         raise UnivsegError(f'{path}: cannot be read: {error}') from error
     if not rows or not all(row.get('file') for row in rows):
         raise UnivsegError(f'{path}: expected a rank.csv, with a column file')

@@ -15,6 +15,7 @@ from univseg_core.pictures.encoded import PNG_SIGNATURE
 from univseg_core.pictures.images import decode_codes, opencv_image, upright
 from univseg_core.pictures.label_meaning import (
     begins_with_background,
+    FOREIGN,
     is_background,
     is_black_and_white,
     LabelMeaning,
@@ -37,6 +38,11 @@ COLOURS_SHOWN = 5
 GREY_WITH_OPACITY = 4
 """A PNG's colour type of grey pixels with a channel of opacity."""
 
+
+COLOURS = 256**3
+
+AT_A_TIME = 1 << 22
+"""Pixels of which classes are looked up at a time: some bytes are taken for each."""
 
 def class_colours(domain: Domain, void: Colour | None = None,
                   named: Mapping[str, Colour] | None = None) -> dict[Colour, int]:
@@ -215,21 +221,42 @@ class LabelDecoder:
 
     def _by_colour(self, image: np.ndarray) -> np.ndarray:
         """Return the classes (H, W) uint8 of an image (H, W, 3) uint8 RGB."""
-        codes = image.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
-        found, inverse, counts = np.unique(codes, return_inverse=True, return_counts=True)
-        colours = [(code >> 16, code >> 8 & 255, code & 255) for code in found.tolist()]
-        unknown = sorted((-count, colour) for colour, count
-                         in zip(colours, counts.tolist(), strict=True)
-                         if colour not in self.colours)
-        if unknown:
-            texts = [f'{colour}{self._named(colour)} in {-count} pixels'
-                     for count, colour in unknown[:COLOURS_SHOWN]]
-            if len(unknown) > COLOURS_SHOWN:
-                texts.append(f'and {len(unknown) - COLOURS_SHOWN} more colours')
-            raise ImageError(f'colours that stand for no class of {self.domain.name} or for '
-                             f'several: {", ".join(texts)}')
-        classes = np.array([self.colours[colour] for colour in colours], np.uint8)
-        return classes[inverse].reshape(codes.shape)
+        table = np.full(COLOURS, FOREIGN, np.int16)
+        for (red, green, blue), index in self.colours.items():
+            table[red << 16 | green << 8 | blue] = index
+        classes, unknown = np.empty(image.shape[:2], np.uint8), []
+        rows = max(1, AT_A_TIME // max(1, image.shape[1]))
+        for top in range(0, len(image), rows):
+            red, green, blue = np.moveaxis(image[top:top + rows].astype(np.int32), -1, 0)
+            codes = red << 16 | green << 8 | blue
+            found = table[codes]
+            classes[top:top + rows] = found
+            unknown.append(codes[found == FOREIGN])
+        if any(map(len, unknown)):
+            self._refuse_colours(unknown)
+        return classes
+
+    def _refuse_colours(self, unknown: list[np.ndarray]) -> None:
+        """Raise ImageError for pixels, red·65536 + green·256 + blue, of no class."""
+        if len(unknown) == 1:
+            codes, counts = np.unique(unknown[0], return_counts=True)
+        else:  # of many pixels, faster and in less memory than by sorting
+            counts = np.zeros(COLOURS, np.int64)
+            for some in filter(len, unknown):
+                counts += np.bincount(some, minlength=COLOURS)
+            codes = np.flatnonzero(counts)
+            counts = counts[codes]
+        least = np.partition(counts, -min(COLOURS_SHOWN, len(counts)))[-COLOURS_SHOWN:].min()
+        often = np.flatnonzero(counts >= least)
+        first = often[np.argsort(-counts[often], kind='stable')[:COLOURS_SHOWN]]
+        texts = []
+        for code, count in zip(codes[first].tolist(), counts[first].tolist(), strict=True):
+            colour = code >> 16, code >> 8 & 255, code & 255
+            texts.append(f'{colour}{self._named(colour)} in {count} pixels')
+        if len(codes) > len(texts):
+            texts.append(f'and {len(codes) - len(texts)} more colours')
+        raise ImageError(f'colours that stand for no class of {self.domain.name} or for '
+                         f'several: {", ".join(texts)}')
 
     def _named(self, colour: Colour) -> str:
         return f', {self.foreign[colour]} of the labelmap,' if colour in self.foreign else ''

@@ -14,14 +14,20 @@ import logging
 from pathlib import Path
 from threading import get_ident
 
-from safetensors import safe_open, SafetensorError
+from safetensors import SafetensorError
 import torch
 from torch.nn.modules.module import register_module_parameter_registration_hook
 from univseg_core.domains import Domain
 from univseg_core.errors import shortened, UnivsegError
+from univseg_core.files.records import parse_json
 from univseg_core.machine.memory import is_out_of_memory
 from univseg_core.models.normalisation import Normalisation
-from univseg_core.models.tensor_files import checksum, save_tensors
+from univseg_core.models.tensor_files import (
+    checksum,
+    read_tensors,
+    save_tensors,
+    TensorFileError,
+)
 from univseg_core.models.timm_encoder import EncoderError, is_of_timm
 from univseg_core.models.universal import ModelSpec, UniversalSegmenter
 from univseg_core.models.weights import Weights
@@ -101,9 +107,9 @@ def load_model(path: Path | str) -> tuple[UniversalSegmenter, ModelCard]:
     if not path.is_file():
         raise ModelFileError(f'{path}: no such model file')
     try:
-        with safe_open(path, framework='pt') as file:
-            metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        tensors, metadata = read_tensors(path)
+    except TensorFileError as error:
+        raise ModelFileError(f'{path}: {error}') from error
     except OSError as error:
         raise ModelFileError(f'{path}: cannot be read: {error.strerror or error}') from error
     except SafetensorError as error:
@@ -115,7 +121,7 @@ def load_model(path: Path | str) -> tuple[UniversalSegmenter, ModelCard]:
             f'{path}: a safetensors file, but not a univseg model (no {METADATA_KEY!r} entry in '
             'its metadata)')
     try:
-        description = json.loads(text)
+        description = parse_json(text)
         _check_version(path, description['format_version'])
         _check(path, description, tensors)
         return _built(path, description, tensors)

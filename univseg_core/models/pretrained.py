@@ -7,14 +7,16 @@ from importlib import metadata
 from importlib.util import find_spec
 import logging
 from pathlib import Path
+import zipfile
 
-from safetensors.torch import load_file
 import torch
 from torch import nn
 from univseg_core.errors import first_few
+from univseg_core.files.limits import MODEL
 from univseg_core.machine.memory import is_out_of_memory
 from univseg_core.models.dense_encoder import DenseEncoder
 from univseg_core.models.encoders import build_encoder, ENCODERS, pretrained_part
+from univseg_core.models.tensor_files import read_tensors, TensorFileError
 from univseg_core.models.timm_encoder import (
     build_backbone,
     EncoderError,
@@ -154,11 +156,14 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
         raise EncoderError(f'{path}: expected a file of weights: .pth, .pt or .safetensors')
     try:
         if path.suffix == '.safetensors':
-            tensors = load_file(path)
+            tensors, _ = read_tensors(path)
         else:
+            _check_pickled(path)
             tensors = torch.load(path, map_location='cpu', weights_only=True)
     except OSError as error:
         raise EncoderError(f'{path}: cannot be read: {error.strerror or error}') from error
+    except TensorFileError as error:
+        raise EncoderError(f'{path}: {error}') from error
     except Exception as error:  # a damaged file can make its reader stumble anywhere
         if is_out_of_memory(error):
             raise EncoderError(f'{path}: no memory is left to read it ({error!r}); the file may '
@@ -172,6 +177,16 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
         raise EncoderError(f'{path}: expected a state dict: names and tensors, nothing else')
     tensors = {key.removeprefix('module.'): value for key, value in tensors.items()}
     return {key: value for key, value in tensors.items() if not key.startswith(CLASSIFIERS)}
+
+
+def _check_pickled(path: Path) -> None:
+    """Raise TensorFileError for a file of torch.save that has, or unpacks to, too many bytes."""
+    size = path.stat().st_size
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as file:
+            size = max(size, sum(part.file_size for part in file.infolist()))
+    if size > MODEL():
+        raise TensorFileError(f'{size} bytes, more than {MODEL}')
 
 
 def _fitted(part: nn.Module, name: str, tensors: Mapping[str, torch.Tensor]

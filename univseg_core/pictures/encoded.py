@@ -17,10 +17,11 @@ PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 ANIMATION = (b'acTL', b'fcTL', b'fdAT')
 """Chunks of an animated PNG."""
 
-MOST_SCANS = 100
+MOST_SCANS, FEW_SCANS, SCANNED = 100, 30, 2**31
 """
 Of a JPEG: each is a pass over all of its pixels, whose few bytes may stand for none. Encoders
-write one to three, of progressive pictures ten to twenty.
+write one to three, of progressive pictures ten to twenty. More than FEW_SCANS may have SCANNED
+pixels together.
 """
 
 MARKER = re.compile(rb'\xff[^\x00\xff\xd0-\xd7]', re.DOTALL)
@@ -89,8 +90,9 @@ def _jpeg_size(data: bytes) -> tuple[int, int]:
             # stands behind the end is of no matter: usb_cam sends the whole of its buffer.
             if data.find(JPEG_END, at) < 0:
                 raise ValueError('a truncated JPEG')
-            if _scans(data, at) > MOST_SCANS:
-                raise ValueError(f'a JPEG of more than {MOST_SCANS} scans')
+            most = min(MOST_SCANS, max(FEW_SCANS, SCANNED // max(1, size[0] * size[1])))
+            if _scans(data, at) > most:
+                raise ValueError(f'a JPEG of more than {most} scans')
             if size[0] * size[1] > JPEG_PIXELS_PER_BYTE * len(data):
                 raise ValueError(f'too few bytes for {size[1]}x{size[0]} pixels')
             return size

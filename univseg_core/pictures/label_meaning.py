@@ -20,7 +20,7 @@ WHERE_TO_SAY = ' (in the configuration, beside the folders `images` and `labels`
 """What follows where a question is about label maps that a configuration names."""
 
 FOREIGN = -1
-"""What a table holds for indices of no class."""
+"""What a table holds for indices and colours of no class."""
 
 
 class QuestionError(ImageError):
@@ -96,15 +96,15 @@ class LabelMeaning:
         """Return the classes of indices (H, W) uint8: their own, or those behind a background."""
         if self.background is None and (indices + np.uint8(1)).max() <= len(domain.classes):
             return indices  # 255 wraps round to 0
-        classes = self.classes_of_indices(domain)[indices]
-        if foreign := np.unique(indices[classes == FOREIGN]).tolist():
+        table = self.classes_of_indices(domain)
+        if foreign := [index for index in np.unique(indices).tolist() if table[index] == FOREIGN]:
             behind = '' if self.background else (
                 f'; where 0 is a background, and 1 {domain.classes[0]}, say '
                 f'{self._say("background", VOID)}')
             raise NotCodesError(
                 f'label indices {foreign[:8]} are outside domain {domain.name}, which has '
                 f'classes 0..{len(domain.classes) - 1}, and 255 for void{behind}')
-        return classes.astype(np.uint8)
+        return table.astype(np.uint8)[indices]
 
     def classes_of_indices(self, domain: Domain) -> np.ndarray:
         """Return the class of each index, (256,) int: 255 of void, FOREIGN of none."""

@@ -1,20 +1,21 @@
 """What a model file, a run folder or another file of a training holds, in plain values."""
 
 from collections.abc import Mapping
-import json
 import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import safe_open, SafetensorError
-from univseg_core.errors import UnivsegError
+from safetensors import SafetensorError
+from univseg_core.errors import shortened, UnivsegError
 from univseg_core.files import sha256_of
+from univseg_core.files.records import parse_json
 from univseg_core.files.yaml_text import read_yaml, YamlError
 from univseg_core.method.label_embeddings import absent_classes, default_basis
 from univseg_core.method.losses import LOSSES
 from univseg_core.models.model_file import load_model, METADATA_KEY
 from univseg_core.models.pretrained import weights_named
+from univseg_core.models.tensor_files import read_shapes, Shapes, TensorFileError
 from univseg_core.reporting.run_tables import best_validation, read_losses, read_validation
 
 CHECKPOINT_KEY = 'checkpoint'
@@ -59,7 +60,8 @@ def describe(path: Path) -> dict[str, Any]:
     except UnivsegError:
         raise
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise DescriptionError(f'{path}: its description is damaged: {error!r}') from error
+        raise DescriptionError(f'{path}: its description is damaged: '
+                               f'{shortened(repr(error))}') from error
 
 
 def _describe(path: Path) -> dict[str, Any]:
@@ -80,12 +82,13 @@ def _describe(path: Path) -> dict[str, Any]:
     raise DescriptionError(f'{path}: a safetensors file, but not one that univseg wrote')
 
 
-def _open(path: Path) -> tuple[dict[str, str], dict[str, tuple[int, ...]]]:
+def _open(path: Path) -> tuple[dict[str, str], Shapes]:
     """Return a safetensors file's metadata and the shapes of its tensors, which are not read."""
     try:
-        with safe_open(path, framework='pt') as file:
-            return file.metadata() or {}, {key: tuple(file.get_slice(key).get_shape())
-                                           for key in file.keys()}  # noqa: SIM118
+        shapes, metadata = read_shapes(path)
+        return metadata, shapes
+    except TensorFileError as error:
+        raise DescriptionError(f'{path}: {error}') from None
     except (SafetensorError, OSError) as error:
         raise DescriptionError(
             f'{path}: expected a model file (NAME.univseg), a checkpoint, label embeddings or a '
@@ -108,7 +111,7 @@ def _describe_model(path: Path, metadata: Mapping[str, str]) -> dict:
             'labelled_images_hash': card.training.get('labelled', {}).get(name),
         }
     return {
-        'format_version': json.loads(metadata[METADATA_KEY])['format_version'],
+        'format_version': parse_json(metadata[METADATA_KEY])['format_version'],
         'encoder': model.spec.encoder, 'width': model.spec.width,
         'embedding_dim': model.spec.embedding_dim, 'stride': model.stride,
         'normalisation': model.normalisation.to_dict(),
@@ -123,11 +126,11 @@ def _describe_model(path: Path, metadata: Mapping[str, str]) -> dict:
 def _describe_checkpoint(path: Path, metadata: Mapping[str, str],
                          shapes: Mapping[str, tuple[int, ...]]) -> dict:
     try:
-        state = json.loads(metadata[CHECKPOINT_KEY])
+        state = parse_json(metadata[CHECKPOINT_KEY])
         step, group = state['step'], state['groups'][-1]  # a pretrained part comes before it
     except (IndexError, KeyError, TypeError, ValueError) as error:
         raise DescriptionError(f'{path}: damaged: its description is not as a checkpoint has it '
-                               f'({error!r})') from None
+                               f'({shortened(repr(error))})') from None
     return {
         'step': step,
         'steps': state.get('scheduler', {}).get('total_steps'),

@@ -7,15 +7,18 @@ A row is appended as a line. A kill, or a power cut, may leave the last one cut 
 from collections.abc import Mapping, Sequence
 import csv
 from dataclasses import dataclass
-import io
 import math
 from pathlib import Path
+import re
 
 import numpy as np
-from univseg_core.errors import UnivsegError
+from univseg_core.errors import first_few, shortened, UnivsegError
 from univseg_core.files import replacing
+from univseg_core.files.records import read_rows, RecordError
 
 LOSSES_FILE, VALIDATION_FILE = 'log.csv', 'validation.csv'
+
+STEP = re.compile('[0-9]{1,15}')
 
 
 class RunLogError(UnivsegError):
@@ -63,7 +66,8 @@ def read_validation(folder: Path) -> list[Validation]:
         step, name = int(row['step']), row.get('domain', '')
         validation = validations.setdefault(step, Validation(step, {}, {}))
         validation.miou[name] = _number(path, row, 'miou')
-        validation.iou[name] = [float(value) for value in row.get('iou', '').split()]
+        validation.iou[name] = [_number(path, row, 'iou', value)
+                                for value in row.get('iou', '').split()]
     return [validations[step] for step in sorted(validations)]
 
 
@@ -105,26 +109,25 @@ def _read(path: Path, until_damaged: bool = False) -> tuple[list[str], list[dict
     """
     if not path.exists():
         return [], []
-    whole, newline, _ = path.read_bytes().rpartition(b'\n')
-    text = (whole + newline).decode('utf-8', errors='replace').replace('\0', '?')
-    reader = csv.DictReader(io.StringIO(text, newline=''), restkey='', restval=None)
-    rows = list(reader)
-    names = list(reader.fieldnames or [])
+    try:
+        names, rows = read_rows(path, whole_lines=True)
+    except RecordError as error:
+        raise RunLogError(f'{path}: damaged: {error}') from error
     for i, row in enumerate(rows):
-        if None in row.values() or '' in row or not row.get('step', '').isdecimal():
+        if None in row.values() or '' in row or not STEP.fullmatch(row.get('step', '')):
             if until_damaged:
                 return names, rows[:i]
             raise RunLogError(f'{path}: damaged: expected a step and a value for each of '
-                              f'{", ".join(names)}, got {list(row.values())}')
+                              f'{first_few(names, 20)}, got {shortened(str(list(row.values())))}')
     return names, rows
 
 
-def _number(path: Path, row: Mapping[str, str], name: str) -> float:
+def _number(path: Path, row: Mapping[str, str], name: str, value: str | None = None) -> float:
     try:
-        return float(row.get(name) or 'nan')
+        return float(value or row.get(name) or 'nan')
     except ValueError:
         raise RunLogError(f'{path}: damaged: {name} at step {row["step"]}: expected a number, '
-                          f'got {row[name]!r}') from None
+                          f'got {shortened(row[name])!r}') from None
 
 
 def _write(path: Path, names: Sequence[str], rows: Sequence[Mapping]) -> None:

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Mapping
 from itertools import product
-import json
 from pathlib import Path
 from typing import Any
 
+from univseg_core.files.records import read_json
 from univseg_core.files.yaml_text import read_yaml
 from univseg_core.reporting.run_tables import read_losses
 from univseg_core.research.plan import ExperimentError, folder_of, is_finished
@@ -143,7 +143,7 @@ class Results:
     def _read(self, path: Path) -> Mapping[str, Any]:
         if path not in self._files:
             try:
-                values = json.loads(path.read_text(encoding='utf-8'))
+                values = read_json(path)
                 for part in values.values():
                     if isinstance(part, dict):
                         part['miou'], part['iou'].items()

@@ -42,6 +42,8 @@ else:
 MANY = 10 ** 9
 """More steps or images than any run has."""
 
+MOST_DOMAINS, MOST_FOLDERS = 1000, 10_000
+
 
 class LabelledFolder(Section):
     """Images and their label maps, paired by file name without its ending."""
@@ -100,8 +102,9 @@ class DomainSection(Section):
     labelled: StrictInt | None = Field(
         None, ge=1, le=MANY, description='how many training labels to use (N); all when left out')
     unlabelled: list[Images] = Field(
-        [], description='further images without labels: folders, or ROS 2 bags (BAG, or '
-                        'BAG:TOPIC where it has several topics of images)')
+        [], max_length=MOST_FOLDERS,
+        description='further images without labels: folders, or ROS 2 bags (BAG, or BAG:TOPIC '
+                    'where it has several topics of images)')
     labelled_also_unlabelled: StrictBool = Field(
         True, description='whether the N labelled images serve the unsupervised terms too')
 
@@ -388,7 +391,7 @@ class RunConfig(Section):
     """Everything that decides a training run."""
 
     domains: dict[str, DomainSection] = Field(
-        min_length=1, description='the places, by name')
+        min_length=1, max_length=MOST_DOMAINS, description='the places, by name')
     model: ModelSection = ModelSection()
     data: DataSection = DataSection()
     objective: ObjectiveSection = ObjectiveSection()

@@ -11,6 +11,9 @@ from univseg_core.bags.reading import is_bag
 from univseg_core.errors import shortened
 from univseg_core.files import read_lines
 
+MOST_NAMES = 1000
+"""Class names that are looked at, to say which are wrong; a domain has fewer."""
+
 NUMBER = re.compile(r'[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?', re.ASCII)
 """What YAML may take for a text, such as 1e-3, and is a number all the same."""
 
@@ -43,8 +46,13 @@ def _is_there(path: Path, kind: Callable[[Path], bool]) -> bool:
 
 def _names(value: object) -> object:
     """Return class names, read from a file where a path is given."""
-    if not isinstance(value, str):
-        return value
+    names = _names_of_file(value) if isinstance(value, str) else value
+    if isinstance(names, list) and len(names) > MOST_NAMES:
+        raise ValueError(f'{len(names)} class names, more than a label map has indices')
+    return names
+
+
+def _names_of_file(value: str) -> list[str]:
     path = _expand(Path(value))
     try:
         return read_lines(path)

@@ -10,12 +10,13 @@ import json
 from pathlib import Path
 
 from lightning_fabric.plugins import Precision
-from safetensors import safe_open, SafetensorError
+from safetensors import SafetensorError
 import torch
 from torch import nn
-from univseg_core.errors import UnivsegError
+from univseg_core.errors import shortened, UnivsegError
+from univseg_core.files.records import parse_json
 from univseg_core.machine.memory import is_out_of_memory
-from univseg_core.models.tensor_files import save_tensors
+from univseg_core.models.tensor_files import read_tensors, save_tensors, TensorFileError
 
 PASSING = ('I/O', 'os error')
 """What safetensors says where a disk, and not a file, is at fault."""
@@ -54,12 +55,12 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
     Raises CheckpointError where the file is damaged or of another model.
     """
     try:
-        with safe_open(path, framework='pt') as file:
-            metadata = json.loads(file.metadata()['checkpoint'])
-            parts: dict[str, dict[str, torch.Tensor]] = defaultdict(dict)
-            for key in file.keys():  # noqa: SIM118
-                part, name = key.split('.', 1)
-                parts[part][name] = file.get_tensor(key)
+        tensors, texts = read_tensors(path)
+        metadata = parse_json(texts['checkpoint'])
+        parts: dict[str, dict[str, torch.Tensor]] = defaultdict(dict)
+        for key, value in tensors.items():
+            part, name = key.split('.', 1)
+            parts[part][name] = value
         moments: dict[int, dict[str, torch.Tensor]] = defaultdict(dict)
         for key, value in parts['optimizer'].items():
             index, name = key.split('.')
@@ -76,7 +77,7 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
             ValueError, RuntimeError) as error:
         if is_out_of_memory(error):  # the file may be good
             raise
-        raise CheckpointError(f'{path}: cannot be continued from ({error}); '
+        raise CheckpointError(f'{path}: cannot be continued from ({shortened(str(error), 2000)}); '
                               + what_to_do(error, 'remove it to start again')) from error
 
 
@@ -88,6 +89,8 @@ def what_to_do(error: Exception, cure: str) -> str:
     """
     if isinstance(error, SafetensorError) and not any(sign in str(error) for sign in PASSING):
         return f'it is damaged: {cure}'
+    if isinstance(error, TensorFileError):
+        return 'the file may be good: set another limit, or name another --run folder'
     if isinstance(error, (OSError, SafetensorError)):
         return 'the file may be good: see to its disk, and try again'
     return ('the file may be good, but is of another network or version of this program: name '

@@ -6,12 +6,12 @@ import json
 import logging
 from pathlib import Path
 
-from safetensors import safe_open, SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError
 import torch
 from univseg_core.batches.dataset import DomainData
 from univseg_core.batches.splits import split_hash
 from univseg_core.errors import shortened
+from univseg_core.files.records import parse_json
 from univseg_core.method.label_embeddings import (
     absent_classes,
     embedded_label_embeddings,
@@ -21,7 +21,7 @@ from univseg_core.method.label_embeddings import (
 )
 from univseg_core.method.losses import LOSSES
 from univseg_core.models.model_file import load_model, save_model
-from univseg_core.models.tensor_files import save_tensors
+from univseg_core.models.tensor_files import read_tensors, save_tensors, TensorFileError
 from univseg_core.models.universal import UniversalSegmenter
 from univseg_core.settings.config import ObjectiveSection, RunConfig
 from univseg_core.training.checkpoint import what_to_do
@@ -68,7 +68,7 @@ def label_embeddings_of_run(context: RunContext, data: Mapping[str, DomainData],
             _warn_of_missing_classes(embeddings, data)
             save_tensors(path, embeddings, {CLASSES: json.dumps(
                 {name: d.domain.classes for name, d in data.items()})})
-    return fabric.broadcast(_read_label_embeddings(path, 'remove it to make it again')
+    return fabric.broadcast(_read_label_embeddings(path, 'remove it to make it again')[0]
                             if fabric.is_global_zero else {})
 
 
@@ -154,19 +154,20 @@ def _foreign_label_embeddings(config: RunConfig,
     path, per_class = config.label_embeddings.file, config.label_embeddings.centroids
     assert path is not None
     where = f'label_embeddings.file: {path}'
-    embeddings = _read_label_embeddings(path, 'name another in label_embeddings.file, or none')
+    embeddings, texts = _read_label_embeddings(
+        path, 'name another in label_embeddings.file, or none')
     dim = config.model.embedding_dim
     expected = {name: (len(d.domain.classes) * per_class, dim) for name, d in data.items()}
     found = {name: tuple(value.shape) for name, value in embeddings.items()}
     if found != expected:
         raise TrainingError(f'{where}: expected (classes × label_embeddings.centroids, '
                             f'dimensions) {expected}, got {found}')
-    classes = _classes_of(path)
+    classes = _classes_of(texts, where)
     for name, d in data.items():
         if classes.get(name, list(d.domain.classes)) != list(d.domain.classes):
             raise TrainingError(f'{where}: {name}: expected those of the classes '
                                 f'{", ".join(d.domain.classes)}, got those of '
-                                f'{", ".join(map(str, classes[name]))}')
+                                f'{shortened(", ".join(map(str, classes[name])))}')
         norms = embeddings[name].float().norm(dim=1)
         if not norms.any() or not torch.all((norms == 0) | ((norms - 1).abs() < 1e-3)):
             raise TrainingError(f'{where}: {name}: expected rows of norm 1, or 0 for classes '
@@ -175,21 +176,25 @@ def _foreign_label_embeddings(config: RunConfig,
     return embeddings
 
 
-def _read_label_embeddings(path: Path, cure: str) -> dict[str, torch.Tensor]:
-    """Return a file's tensors; TrainingError, with the cure for a damaged one, where it cannot."""
+def _read_label_embeddings(path: Path, cure: str) -> tuple[dict[str, torch.Tensor],
+                                                          dict[str, str]]:
+    """
+    Return a file's tensors and metadata.
+
+    Raises TrainingError, with the cure for a damaged one, where it cannot be read.
+    """
     try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
+        return read_tensors(path)
+    except (SafetensorError, OSError, TensorFileError) as error:
         raise TrainingError(f'{path}: cannot be read ({error}); '
                             + what_to_do(error, cure)) from None
 
 
-def _classes_of(path: Path) -> dict[str, list[str]]:
-    """Return the class names that a file of label embeddings has of each domain, if it has any."""
+def _classes_of(texts: Mapping[str, str], where: str) -> dict[str, list[str]]:
+    """Return the class names that a file's metadata has of each domain, if it has any."""
     try:
-        with safe_open(path, framework='pt') as file:
-            return {name: list(classes) for name, classes in json.loads(
-                (file.metadata() or {}).get(CLASSES, '{}')).items()}
+        return {name: list(classes)
+                for name, classes in parse_json(texts.get(CLASSES, '{}')).items()}
     except (AttributeError, TypeError, ValueError) as error:
-        raise TrainingError(f'label_embeddings.file: {path}: expected class names of each domain, '
+        raise TrainingError(f'{where}: expected class names of each domain, '
                             f'got {shortened(repr(error))}') from None

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from univseg_core.batches.dataset import DomainData
 from univseg_core.files import write_text
+from univseg_core.files.records import read_json
 from univseg_core.inference.segmenter import Segmenter
 from univseg_core.measuring.evaluation import DomainResult, evaluate
 from univseg_core.method.losses import LOSSES
@@ -81,7 +82,7 @@ def measured_start(context: RunContext, data: Mapping[str, DomainData],
 def _read(path: Path, data: Mapping[str, DomainData]) -> dict[str, DomainResult]:
     try:
         results = {}
-        for name, rows in json.loads(path.read_text(encoding='utf-8')).items():
+        for name, rows in read_json(path).items():
             classes = len(data[name].domain.classes)
             matrix = np.array(rows, np.int64).reshape(classes, classes + 1)
             results[name] = DomainResult(data[name].domain, matrix)

@@ -11,6 +11,7 @@ from PIL import Image
 import pytest
 from univseg_core.domains import Domain, void_colour
 from univseg_core.errors import UnivsegError
+from univseg_core.labelling import returned_labels
 from univseg_core.labelling.prelabels import full_palette, labelmap
 from univseg_core.labelling.returned_labels import (
     class_colours,
@@ -236,6 +237,18 @@ def test_unknown_colours_are_named_with_their_pixels_most_frequent_first(tmp_pat
         DECODER.read(path)
     assert str(path) in str(told.value)
     assert '(1, 2, 3) in 2 pixels, (0, 201, 0) in 1 pixels' in str(told.value)
+
+
+def test_pictures_in_several_steps_are_read_as_in_one(tmp_path, monkeypatch):
+    image = np.repeat(YARD.colourise(MASK), 5, axis=0)
+    path = save(tmp_path / 'mask.png', 'RGB', image)
+    whole = DECODER.read(path)
+    monkeypatch.setattr(returned_labels, 'AT_A_TIME', 2 * image.shape[1])
+    assert np.array_equal(DECODER.read(path), whole)
+    image[0, :2] = image[-1, 0] = (1, 2, 3)
+    image[1, 3] = (0, 201, 0)
+    with pytest.raises(ImageError, match=r': \(1, 2, 3\) in 3 pixels, \(0, 201, 0\) in 1 pixels$'):
+        DECODER.read(save(path, 'RGB', image))
 
 
 def test_two_classes_of_one_colour_cannot_be_told_by_it(tmp_path):

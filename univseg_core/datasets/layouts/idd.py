@@ -4,13 +4,16 @@ IDD, the India Driving Dataset, segmentation part I and II: the 26 classes of le
 https://idd.insaan.iiit.ac.in; labels and levels: https://github.com/AutoNUE/public-code.
 """
 
-import json
+from collections.abc import Sequence
+import math
 from pathlib import Path
 
 import numpy as np
 from univseg_core.datasets.folders import DataError, LabelReader, Sample
 from univseg_core.datasets.layouts.layout import complete, files_below, Layout, samples_beside
 from univseg_core.domains import Domain, IGNORE_INDEX
+from univseg_core.files.limits import PIXELS
+from univseg_core.files.records import read_json
 from univseg_core.pictures.images import ImageError, read_label
 
 CLASSES = {  # name: its colour, and the labels of the polygons that level 3 groups in it
@@ -50,9 +53,11 @@ POLYGONS, LEVEL_3 = '_gtFine_polygons.json', '_gtFine_labellevel3Ids.png'
 PIECES = ('', 'IDD_Segmentation', 'idd20kII')
 """The folder itself, or what the archives of part I and part II unpack in it."""
 
-LONGEST_SIDE = 20_000
 FARTHEST = 1_000_000
-"""In pixels: what is beyond is no image, or no point of one."""
+"""In pixels: what is beyond is no point of an image."""
+
+MOST_LAYERS = 100
+"""How many times an image's polygons may cost what all of its pixels do."""
 
 
 def samples(root: Path, part: str) -> list[Sample]:
@@ -79,16 +84,21 @@ def read_polygons(path: Path, domain: Domain) -> np.ndarray:
     from PIL import Image, ImageDraw
 
     try:
-        values = json.loads(path.read_bytes())
+        values = read_json(path)
         size = int(values['imgWidth']), int(values['imgHeight'])
-        if not all(0 < side <= LONGEST_SIDE for side in size):
-            raise ImageError(f'{path}: the image would have {size[0]}×{size[1]} pixels')
+        if min(size) < 1 or size[0] * size[1] > PIXELS():
+            raise ImageError(f'{path}: the image would have {size[0]}×{size[1]} pixels; expected '
+                             f'{PIXELS} at most')
         image = Image.new('L', size, IGNORE_INDEX)
-        draw = ImageDraw.Draw(image)
+        draw, drawn = ImageDraw.Draw(image), 0.0
         for thing in values['objects']:
             points = [(float(x), float(y)) for x, y in thing['polygon']]
             if not all(abs(value) <= FARTHEST for point in points for value in point):
                 raise ImageError(f'{path}: a polygon lies far outside the image')
+            drawn += _cost(points, size)
+            if drawn > MOST_LAYERS * size[0] * size[1]:
+                raise ImageError(f'{path}: its polygons cover the image, or have points, more '
+                                 'often than can be meant')
             if len(points) >= 3 and not thing.get('deleted'):
                 draw.polygon(points, fill=_index(path, thing['label']))
     except OSError as error:
@@ -99,6 +109,13 @@ def read_polygons(path: Path, domain: Domain) -> np.ndarray:
         raise ImageError(f'{path}: not a file of labelled polygons (damaged?): '
                          f'{type(error).__name__}: {error}') from error
     return np.array(image)
+
+
+def _cost(points: Sequence[tuple[float, float]], size: tuple[int, int]) -> float:
+    """Return what a polygon costs: the pixels round it, and each of its edges in each row."""
+    sides = [max(0.0, min(max(values), most) - max(min(values), 0.0) + 1)
+             for values, most in zip(zip(*points, strict=True), size, strict=True)]
+    return math.prod(sides) + len(points) * size[1] if points else 0.0
 
 
 def _index(path: Path, label: str) -> int:

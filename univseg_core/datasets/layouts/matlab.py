@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from univseg_core.datasets.folders import DataError
+from univseg_core.files.limits import RECORDS
 
 if TYPE_CHECKING:
     import h5py
@@ -38,10 +40,15 @@ def opened(path: Path) -> Iterator['h5py.File']:
 
 def load_small(path: Path, name: str) -> np.ndarray:
     """Return an array of a file of version 5, structures as objects; raise DataError."""
-    from scipy.io import loadmat  # comes with scikit-learn
+    from scipy.io import loadmat, whosmat  # comes with scikit-learn
 
     try:
+        sizes = {key: math.prod(shape) for key, shape, _ in whosmat(path)}
+        if 8 * sizes.get(name, 0) > RECORDS():
+            raise DataError(f'{path}: {name}: {sizes[name]} values, more than {RECORDS}')
         return loadmat(path, squeeze_me=True, struct_as_record=False, variable_names=[name])[name]
+    except DataError:
+        raise
     except FileNotFoundError as error:
         raise DataError(f'{path}: no such file') from error
     except Exception as error:  # SciPy raises whatever a damaged file leads it to

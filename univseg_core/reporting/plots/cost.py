@@ -1,7 +1,6 @@
 """What the runs of an experiment came to, over the computing time that they took."""
 
 from collections.abc import Mapping, Sequence
-import csv
 from dataclasses import dataclass
 import math
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from univseg_core.errors import did_you_mean
+from univseg_core.files.records import read_rows, RecordError
 from univseg_core.reporting.plots.drawing import (
     add_key,
     COLOURS,
@@ -53,10 +53,8 @@ def load_costs(path: Path, variants: Sequence[str] = ()) -> tuple[list[RunCost],
     some. Raises FigureError, which names the file, the run and what was expected.
     """
     try:
-        with path.open(newline='', encoding='utf-8-sig') as file:
-            reader = csv.DictReader(file, strict=True)
-            rows, columns = list(reader), reader.fieldnames or []
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        columns, rows = read_rows(path, strict=True)
+    except (OSError, RecordError) as error:
         raise FigureError(f'{path}: cannot be read as CSV: {error}') from error
     domains = [name.removeprefix(MIOU) for name in columns if name.startswith(MIOU)]
     if not domains or not {*KEYS, 'seconds'} <= set(columns):
