@@ -267,7 +267,7 @@ def test_a_file_whose_disk_is_away_is_not_called_damaged(saved, monkeypatch):
     def fail(*arguments, **options):
         raise OSError(5, 'Input/output error')
 
-    monkeypatch.setattr(model_file, 'safe_open', fail)
+    monkeypatch.setattr(model_file, 'read_tensors', fail)
     assert_refused(saved, 'cannot be read: Input/output error')
 
 

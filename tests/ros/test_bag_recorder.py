@@ -168,7 +168,7 @@ def test_policies_count_what_they_leave_out(record, peer):
     assert values['images not kept, rate'] == '2'
     assert re.fullmatch(r'recording \d+\.\d images a second', message)
     robot.finish()
-    assert 'images: 3 kept, 2 rate' in robot.said()
+    robot.wait_for('images: 3 kept, 2 rate')
     peer.stop_publishing(f'{robot.namespace}/front')
 
 

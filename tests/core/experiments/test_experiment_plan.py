@@ -87,8 +87,8 @@ def test_each_variant_changes_what_its_name_says_alone(write, root, worlds):
         assert expected.items() <= flat(configs[name]).items()
     joint = configs['univ_full_joint']
     assert difference(full, joint) == {
-        'label_embeddings.basis', 'label_embeddings.networks',
-        'label_embeddings.networks.outdoor', 'label_embeddings.networks.indoor'}
+        'label_embeddings.basis', 'label_embeddings.networks.outdoor',
+        'label_embeddings.networks.indoor'}
     assert joint['label_embeddings']['basis'] == 'joint'
 
     basic = configs['univ_basic']
