@@ -10,8 +10,12 @@ import pytest
 from run_files import SUPERVISED
 from tiny_worlds import small_network
 import torch
+from univseg_core.batches.dataset import load_data
+from univseg_core.errors import UnivsegError
 from univseg_core.labelling.labelled_images import labelled_images
 from univseg_core.measuring.finished_runs import load_runs
+from univseg_core.models.normalisation import Normalisation
+from univseg_core.models.weights import Weights
 from univseg_core.settings.config import load_config
 from univseg_core.settings.file import ConfigError
 from univseg_core.training.checkpoint import Beginning, save_checkpoint
@@ -21,6 +25,8 @@ from univseg_core.training.named_files import (
     named_files,
     note_named_files,
 )
+from univseg_core.training.networks import prepared_network
+from univseg_core.training.processes import new_fabric
 from univseg_core.training.safety import TrainingError
 
 SETTINGS = ('model.start', 'model.pretrained', 'label_embeddings.file',
@@ -79,7 +85,7 @@ def test_a_run_that_has_begun_goes_on_with_what_it_took(named, file, run, settin
     assert f'{setting}: {file} is not what it was' in caplog.text
     file.unlink()
     check_named_files(config, run, begun=True)
-    assert f'{setting}: {file} has gone' in caplog.text
+    assert f'{setting}: {file}: no such file; the run goes on' in caplog.text
     note_named_files(config, run)
     assert (run / 'files.json').read_bytes() == noted
     with pytest.raises(TrainingError, match=f'{setting}: {file}: no such file'):
@@ -153,6 +159,19 @@ def test_a_run_has_begun_when_all_is_in_its_folder(named, run):
     assert has_begun(config, run)
     (run / 'before.json').unlink()  # as a damaged one is to be removed: it is measured again
     assert not has_begun(config, run)
+
+
+@pytest.mark.parametrize('setting', ['model.start', 'model.pretrained'])
+def test_a_network_that_goes_on_reads_none_of_them(named, file, setting):
+    config = named(setting)
+    data, fabric = load_data(config), new_fabric(config.training, 1, 1)
+    with pytest.raises(UnivsegError, match=str(file)):
+        prepared_network(config, data, {}, config.model.start, fabric)
+    beginning = Beginning(Weights('a package', 'abc'), Normalisation((0, 0.5, 1), (1, 0.5, 1)))
+    network = prepared_network(config, data, {}, config.model.start, fabric, beginning)
+    assert (network.began_with, network.normalisation) == (
+        beginning.began_with, beginning.normalisation)
+    assert network.std.flatten().tolist() == [255, 127.5, 255]
 
 
 @pytest.mark.parametrize('setting', SETTINGS)

@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from tiny_worlds import small_network, TRAINED
 import torch
 from univseg_core.batches.dataset import load_data
+from univseg_core.cli import main
 from univseg_core.models.model_file import load_model, ModelCard, save_model
 from univseg_core.settings.config import load_config
 from univseg_core.settings.file import ConfigError
@@ -62,7 +63,8 @@ def test_a_run_that_has_begun_needs_no_start_model(finished_run, values, write_c
     """It goes on to the same figures, whatever has become of the file; before, it is refused."""
     start, run = tmp_path / 'start.univseg', tmp_path / 'run'
     start.write_bytes((finished_run[0] / 'model.univseg').read_bytes())
-    config = short(values, write_config, *SUPERVISED, f'model.start={start}')
+    overrides = (*SUPERVISED, f'model.start={start}')
+    config = short(values, write_config, *overrides)
     with broken_off_at_step(2):  # there is a checkpoint at every fifth
         train(config, run)
     save_model(start, small_network(seed=1, **TRAINED), ModelCard(64))
@@ -75,7 +77,8 @@ def test_a_run_that_has_begun_needs_no_start_model(finished_run, values, write_c
     shutil.copytree(run, undisturbed)
     train(config, undisturbed)
     start.unlink()
-    train(config, run)
+    assert main(['train', str(write_config(values)), 'training.steps=10', *overrides,
+                 '--run', str(run)]) == 0
     assert figures(run)['outdoor']['before']['miou'] == figures(
         finished_run[0])['outdoor']['miou']
     assert differing(run / 'model.univseg', undisturbed / 'model.univseg') == []

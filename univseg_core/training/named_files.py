@@ -72,10 +72,10 @@ def check_named_files(config: RunConfig, run: Path, begun: bool) -> None:
             other = before is not None and before.path == str(path) and (
                 path.stat().st_size != before.bytes or sha256_of(path) != before.sha256)
         except OSError as error:
+            what = f'{setting}: {path}: {error.strerror or error}'
             if not begun:
-                raise TrainingError(f'{setting}: {path}: {error.strerror or error}') from None
-            log.warning('%s: %s has gone; the run goes on with what it took from it', setting,
-                        path)
+                raise TrainingError(what) from None
+            log.warning('%s; the run goes on with what it took from it', what)
             continue
         if other and not begun:
             raise TrainingError(f'{setting}: {path} is not what it was when the run in {run} '
