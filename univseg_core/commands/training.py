@@ -85,8 +85,8 @@ def _train(options: argparse.Namespace) -> None:
                  if (value := getattr(options, name)) is not None}
     # What a training says on its way is no part of its JSON.
     with redirect_stdout(sys.stderr) if options.json else nullcontext():
-        config = load_config(options.config, options.overrides,
-                             files_needed=not (folder / CHECKPOINT).exists())
+        files_needed = not (folder / CHECKPOINT).exists()
+        config = load_config(options.config, options.overrides, files_needed)
         results = train(config, folder, **processes)
     if not results or _rank():
         return
