@@ -9,8 +9,16 @@ from safetensors.torch import save_file
 from tiny_worlds import small_network
 import torch
 from univseg_core.errors import UnivsegError
+from univseg_core.models.normalisation import IMAGENET, Normalisation
+from univseg_core.models.weights import Weights
 from univseg_core.training import checkpoint as checkpoint_module
-from univseg_core.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from univseg_core.training.checkpoint import (
+    Beginning,
+    CheckpointError,
+    load_checkpoint,
+    read_beginning,
+    save_checkpoint,
+)
 
 STEPS = 12
 ROWS = {'outdoor': slice(0, 2), 'indoor': slice(2, 4)}
@@ -59,6 +67,15 @@ def saved(tmp_path):
     return Run().train(0, 5).save(tmp_path / 'checkpoint.safetensors', 5)
 
 
+def change(path, by):
+    """Write a checkpoint anew with what `by` makes of its tensors and metadata, in place."""
+    with safe_open(path, framework='pt') as file:
+        metadata = json.loads(file.metadata()['checkpoint'])
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    by(tensors, metadata)
+    save_file(tensors, path, metadata={'checkpoint': json.dumps(metadata)})
+
+
 def assert_equal(run, other):
     (tensors, *rates), (other_tensors, *other_rates) = run.state(), other.state()
     assert tensors.keys() == other_tensors.keys()
@@ -103,13 +120,34 @@ def test_sgd_without_momentum_has_no_state_to_keep(tmp_path):
     assert_equal(continued.train(2, 4), run.train(2, 4))
 
 
+def test_a_checkpoint_says_what_a_training_began_with(tmp_path):
+    run, path = Run(), tmp_path / 'checkpoint.safetensors'
+    assert read_beginning(path) is None
+    beginning = Beginning(Weights('a package', 'abc'), Normalisation((0, 0.5, 1), (1, 0.5, 1)))
+    for each in (beginning, Beginning(None, IMAGENET)):
+        save_checkpoint(path, 0, run.network, run.optimizer, run.scheduler, run.precision,
+                        beginning=each)
+        assert read_beginning(path) == each
+
+
+def test_a_checkpoint_of_an_earlier_version_says_nothing_of_it(saved):
+    change(saved, lambda tensors, metadata: metadata.pop('beginning'))
+    assert read_beginning(saved) is None
+    assert Run().load(saved) == 5
+    change(saved, lambda tensors, metadata: metadata.update(beginning={'began_with': {}}))
+    with pytest.raises(CheckpointError, match=r'normalisation.*may be good'):
+        read_beginning(saved)
+
+
 @pytest.mark.parametrize('share', [0, 0.01, 0.5, 0.999])
 def test_a_truncated_checkpoint_is_told(saved, share):
     data = saved.read_bytes()
     saved.write_bytes(data[:int(share * len(data))])
-    with pytest.raises(CheckpointError, match=r'checkpoint\.safetensors: cannot be continued '
-                                              r'from .*remove it to start again'):
+    message = r'checkpoint\.safetensors: cannot be continued from .*remove it to start again'
+    with pytest.raises(CheckpointError, match=message):
         Run().load(saved)
+    with pytest.raises(CheckpointError, match=message):
+        read_beginning(saved)
 
 
 @pytest.mark.parametrize(('error', 'advice'), [
@@ -141,7 +179,7 @@ def test_a_missing_checkpoint_is_told(tmp_path):
         Run().load(tmp_path / 'none.safetensors')
 
 
-@pytest.mark.parametrize('change', [
+@pytest.mark.parametrize('damage', [
     lambda t, m: t.pop('model.head_indoor.bias'),
     lambda t, m: t.update({'model.head_indoor.bias': torch.zeros(3)}),
     lambda t, m: t.update({'model.head_attic.bias': torch.zeros(3)}),
@@ -152,12 +190,8 @@ def test_a_missing_checkpoint_is_told(tmp_path):
     lambda t, m: m.pop('step'),
     lambda t, m: m['groups'][0]['params'].pop(),
 ])
-def test_a_checkpoint_of_something_else_is_told(saved, change):
-    with safe_open(saved, framework='pt') as file:
-        metadata = json.loads(file.metadata()['checkpoint'])
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    change(tensors, metadata)
-    save_file(tensors, saved, metadata={'checkpoint': json.dumps(metadata)})
+def test_a_checkpoint_of_something_else_is_told(saved, damage):
+    change(saved, damage)
     with pytest.raises(CheckpointError, match=r'checkpoint\.safetensors: cannot be continued'):
         Run().load(saved)
 

@@ -1,5 +1,6 @@
 """What a configuration's folders become: labelled, unlabelled and validation samples."""
 
+from dataclasses import replace
 import pickle
 import shutil
 
@@ -248,6 +249,31 @@ def test_a_training_by_the_images_that_it_is_measured_with_is_told(load, worlds,
                    f'domains.indoor.validation.labels={folder / "label"}'))
     assert (f'domains.indoor: {TRAIN} of {TRAIN} validation images are training images, too (the '
             'same files') in caplog.text
+
+
+def test_copies_that_a_training_is_measured_with_are_told(own_data, tmp_path, caplog):
+    data, (held_out, linked, *_) = own_data['indoor'], own_data['indoor'].validation
+    check_files(own_data)
+    assert not caplog.text
+    sizes = {sample.image.stat().st_size for sample in data.labelled}
+    shutil.copy(data.labelled[3].image, held_out.image)
+    shutil.copy(data.labelled[3].label, held_out.label)
+    linked.image.unlink()
+    linked.image.symlink_to(data.labelled[1].image)  # told when the files are listed
+    check_files(own_data)
+    assert (f'domains.indoor: 1 of 4 validation images are training images, too (the same '
+            f'content: {held_out.image} and {data.labelled[3].image})') in caplog.text
+    caplog.clear()
+    other = bytearray(held_out.image.read_bytes())
+    other[-1] ^= 1  # of the same size, and behind the picture's end
+    held_out.image.write_bytes(other)
+    assert held_out.image.stat().st_size in sizes
+    check_files(own_data)
+    assert not caplog.text
+    copy = tmp_path / 'elsewhere.png'
+    shutil.copy(held_out.image, copy)
+    check_files({'indoor': replace(data, unlabelled=[Sample(copy), Sample(tmp_path / 'gone')])})
+    assert f'{held_out.image} and {copy})' in caplog.text
 
 
 @pytest.fixture

@@ -1,13 +1,15 @@
 """Trainings that start from a model file: what they take, measure, warn of and refuse."""
 
 import json
+import shutil
 
 import pytest
-from run_files import broken_off_at_step, short, SUPERVISED
+from run_files import broken_off_at_step, differing, short, SUPERVISED
 from safetensors.torch import load_file
 from tiny_worlds import small_network, TRAINED
 import torch
 from univseg_core.batches.dataset import load_data
+from univseg_core.cli import main
 from univseg_core.models.model_file import load_model, ModelCard, save_model
 from univseg_core.settings.config import load_config
 from univseg_core.settings.file import ConfigError
@@ -57,17 +59,29 @@ def test_a_further_domain_has_no_before(finished_run, values, write_config, tmp_
     assert list(load_model(run / 'model.univseg')[0].domains) == ['outdoor', 'indoor']
 
 
-def test_before_is_measured_once(finished_run, values, write_config, tmp_path):
-    """An interrupted run goes on to the same figures, though its start model is another now."""
+def test_a_run_that_has_begun_needs_no_start_model(finished_run, values, write_config, tmp_path):
+    """It goes on to the same figures, whatever has become of the file; before, it is refused."""
     start, run = tmp_path / 'start.univseg', tmp_path / 'run'
     start.write_bytes((finished_run[0] / 'model.univseg').read_bytes())
-    config = short(values, write_config, *SUPERVISED, f'model.start={start}')
-    with broken_off_at_step(8):
+    overrides = (*SUPERVISED, f'model.start={start}')
+    config = short(values, write_config, *overrides)
+    with broken_off_at_step(2):  # there is a checkpoint at every fifth
         train(config, run)
     save_model(start, small_network(seed=1, **TRAINED), ModelCard(64))
-    train(config, run)
+    with pytest.raises(TrainingError, match=f'model.start: {start} is not what it was'):
+        train(config, run)
+    start.write_bytes((finished_run[0] / 'model.univseg').read_bytes())
+    with broken_off_at_step(8):
+        train(config, run)
+    undisturbed = tmp_path / 'undisturbed'
+    shutil.copytree(run, undisturbed)
+    train(config, undisturbed)
+    start.unlink()
+    assert main(['train', str(write_config(values)), 'training.steps=10', *overrides,
+                 '--run', str(run)]) == 0
     assert figures(run)['outdoor']['before']['miou'] == figures(
         finished_run[0])['outdoor']['miou']
+    assert differing(run / 'model.univseg', undisturbed / 'model.univseg') == []
 
 
 @pytest.mark.parametrize('text', ['{"outdoor": [[1, 2', '{"outdoor": [[1, 2]]}', '[]',

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from univseg_core.batches.faults import named
 from univseg_core.batches.inspection import masks_among_others
-from univseg_core.batches.overlaps import measured_by_its_own
+from univseg_core.batches.overlaps import measured_by_copies, measured_by_its_own
 from univseg_core.batches.parts import (
     extra_samples,
     further_unlabelled,
@@ -143,9 +143,12 @@ def check_files(data: Mapping[str, DomainData]) -> None:
     Read every labelled and validation sample once, with a progress bar.
 
     So a damaged image, a label of another size or with a foreign index, or a domain without a
-    single labelled pixel is told before a training has begun. Raises ImageError or DataError.
+    single labelled pixel is told before a training has begun, and copies of training images that
+    are measured with. Raises ImageError or DataError.
     """
     for name, d in data.items():
+        for warning in measured_by_copies(name, [*d.labelled, *d.unlabelled], d.validation):
+            log.warning(warning)
         shown = partial(_shown, domain=d.domain)
         values = list(in_threads(shown, [*d.labelled, *d.validation], f'check {name}'))
         if set().union(*values[:len(d.labelled)]) <= {IGNORE_INDEX}:

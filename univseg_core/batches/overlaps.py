@@ -1,10 +1,13 @@
 """Images to measure with that are trained on as well, or look like some that are."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+import os
 
 import cv2
 import numpy as np
+from univseg_core.batches.splits import fingerprint
 from univseg_core.datasets.folders import Sample
 from univseg_core.errors import first_few
 
@@ -54,20 +57,46 @@ def look_of(sample: Sample, digest: bytes, image: np.ndarray) -> Look:
 def measured_by_its_own(name: str, training: Sequence[Sample],
                         validation: Sequence[Sample]) -> Iterator[str]:
     """Yield a sentence where files of a domain are trained on and measured with, by any name."""
-    trained = dict(zip(map(_file, training), training, strict=True))
-    trained.pop(None, None)
-    yield from _sentence(name, [(sample, trained[file]) for sample in validation
-                                if (file := _file(sample)) in trained],
-                         len(validation), 'the same files')
+    trained = {_node(facts): sample for sample, facts in _there(training)}
+    yield from _sentence(name, [(sample, trained[_node(facts)])
+                                for sample, facts in _there(validation)
+                                if _node(facts) in trained], len(validation), 'the same files')
 
 
-def _file(sample: Sample) -> tuple[int, int] | None:
-    """Return what a file is to the disk, whatever links lead to it; None where it is not there."""
-    try:
-        facts = sample.image.stat()
-    except OSError:
-        return None
+def measured_by_copies(name: str, training: Sequence[Sample],
+                       validation: Sequence[Sample]) -> Iterator[str]:
+    """
+    Yield a sentence where copies of files of a domain are trained on and measured with.
+
+    Their contents are compared as fingerprints tell them, of files of one size alone, which are
+    few. The same files are left to `measured_by_its_own`.
+    """
+    trained, held_out = list(_there(training)), list(_there(validation))
+    nodes = {_node(facts) for _, facts in trained}
+    sizes = {facts.st_size for _, facts in trained} & {
+        facts.st_size for _, facts in held_out if _node(facts) not in nodes}
+    of_content = {_content(sample): sample for sample, facts in trained if facts.st_size in sizes}
+    of_content.pop(None, None)
+    yield from _sentence(name, [(sample, of_content[content]) for sample, facts in held_out
+                                if facts.st_size in sizes and _node(facts) not in nodes
+                                and (content := _content(sample)) in of_content],
+                         len(validation), 'the same content')
+
+
+def _there(samples: Sequence[Sample]) -> Iterator[tuple[Sample, os.stat_result]]:
+    """Yield each sample whose image is there, and what the disk knows of that."""
+    for sample in samples:
+        with suppress(OSError):
+            yield sample, sample.image.stat()
+
+
+def _node(facts: os.stat_result) -> tuple[int, int]:
+    """Return what a file is to the disk, whatever links lead to it."""
     return facts.st_dev, facts.st_ino
+
+
+def _content(sample: Sample) -> str | None:
+    return fingerprint(replace(sample, label=None), whole=False)
 
 
 def overlaps(name: str, training: Sequence[Look], validation: Sequence[Look]) -> Iterator[str]:

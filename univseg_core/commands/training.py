@@ -77,6 +77,7 @@ def add_to(command: Command) -> None:
 def _train(options: argparse.Namespace) -> None:
     from univseg_core.measuring import evaluation
     from univseg_core.settings.config import load_config
+    from univseg_core.training.checkpoint import CHECKPOINT
     from univseg_core.training.run import train
 
     folder = options.folder or Path('runs') / Path(options.config).stem
@@ -84,7 +85,9 @@ def _train(options: argparse.Namespace) -> None:
                  if (value := getattr(options, name)) is not None}
     # What a training says on its way is no part of its JSON.
     with redirect_stdout(sys.stderr) if options.json else nullcontext():
-        results = train(load_config(options.config, options.overrides), folder, **processes)
+        files_needed = not (folder / CHECKPOINT).exists()
+        config = load_config(options.config, options.overrides, files_needed)
+        results = train(config, folder, **processes)
     if not results or _rank():
         return
     meanings = {'model.univseg': 'model of the last step',

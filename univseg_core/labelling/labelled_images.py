@@ -28,7 +28,7 @@ def labelled_images(run: Path, domain: str) -> list[Path]:
     if names is None:
         raise DataError(f'{path}: the run has no domain {domain!r}, but {", ".join(splits)}'
                         f'{did_you_mean(domain, splits)}')
-    section = load_config(str(run / 'config.yaml')).domains[domain]
+    section = load_config(run / 'config.yaml', files_needed=False).domains[domain]
     files = {sample.name: sample.image for sample in samples_of(domain, section, 'train')}
     if gone := [name for name in names if name not in files]:
         raise DataError(f'{path}: {len(gone)} of {len(names)} labelled images of {domain} are no '

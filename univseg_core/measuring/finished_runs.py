@@ -56,8 +56,8 @@ def load_runs(paths: Sequence[Path], config: str | None = None,
             raise FinishedRunError(f'{path}: a model file alone does not say where the validation '
                               'images are: name a configuration with --config')
         segmenter = Segmenter.load(model, device=device, precision='fp32')
-        runs.append(FinishedRun(name, segmenter,
-                                load_validation(load_config(source), segmenter.domains)))
+        settings = load_config(source, files_needed=False)
+        runs.append(FinishedRun(name, segmenter, load_validation(settings, segmenter.domains)))
     _check_label_spaces(runs)
     return runs
 

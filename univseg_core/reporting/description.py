@@ -25,6 +25,7 @@ RECENT = 10
 
 FILES = {
     'config.yaml': 'the configuration, every default written out',
+    'files.json': 'what the model and weight files held that the configuration names',
     'splits.json': 'labelled, unlabelled and validation images of each domain',
     'supervised': 'networks trained on one domain alone',
     'joint': 'network trained on all labels alone',

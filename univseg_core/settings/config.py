@@ -26,6 +26,7 @@ from univseg_core.settings.file import checked, override_setting, read_settings,
 from univseg_core.settings.kinds import (
     ClassNames,
     ExistingFile,
+    FILES_NEEDED,
     Folder,
     Images,
     Number,
@@ -465,19 +466,22 @@ class RunConfig(Section):
             raise DomainError(f'domains.{name}: {error}') from None
 
 
-def load_config(source: Path | str, overrides: Sequence[str] = ()) -> RunConfig:
+def load_config(source: Path | str, overrides: Sequence[str] = (),
+                files_needed: bool = True) -> RunConfig:
     """
     Read a configuration file and change it by `overrides` such as 'training.steps=100'.
 
     `source` is a path, or the name of one that ships with the package, such as
-    'train/camvid_nyuv2.yaml'. Paths in it may hold environment variables.
+    'train/camvid_nyuv2.yaml'. Paths in it may hold environment variables. `files_needed` says
+    whether the model and weight files that it names have to be there, which a run that has begun
+    does without.
 
     Raises ConfigError, which names the file, each offending key's path and what was expected.
     """
     path, values = read_settings(source, 'train')
     for override in overrides:
         override_setting(values, override)
-    return checked(RunConfig, values, path)
+    return checked(RunConfig, values, path, {FILES_NEEDED: files_needed})
 
 
 def dump_config(config: RunConfig) -> str:

@@ -73,10 +73,15 @@ def read_settings(source: Path | str, kind: str) -> tuple[Path, dict[str, Any]]:
     return path, values
 
 
-def checked(model: type[SettingsT], values: dict[str, Any], source: Path) -> SettingsT:
-    """Return plain values as a section; ConfigError names `source` and every key at fault."""
+def checked(model: type[SettingsT], values: dict[str, Any], source: Path,
+            context: dict[str, Any] | None = None) -> SettingsT:
+    """
+    Return plain values as a section; ConfigError names `source` and every key at fault.
+
+    The `context` is what validators may go by besides a value.
+    """
     try:
-        return model.model_validate(values)
+        return model.model_validate(values, context=context)
     except ValidationError as error:
         problems = [f'  {shortened(_explain(problem, model), LONGEST_PROBLEM)}'
                     for problem in islice(error.errors(), MOST_PROBLEMS)]

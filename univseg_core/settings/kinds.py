@@ -6,13 +6,16 @@ from pathlib import Path
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, ValidationInfo
 from univseg_core.bags.reading import is_bag
 from univseg_core.errors import shortened
 from univseg_core.files import read_lines
 
 MOST_NAMES = 1000
 """Class names that are looked at, to say which are wrong; a domain has fewer."""
+
+FILES_NEEDED = 'files_needed'
+"""In a validation's context: whether model and weight files that are named have to be there."""
 
 NUMBER = re.compile(r'[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?', re.ASCII)
 """What YAML may take for a text, such as 1e-3, and is a number all the same."""
@@ -67,9 +70,9 @@ def _folder(path: Path) -> Path:
     return path.resolve()
 
 
-def _file(path: Path) -> Path:
+def _file(path: Path, info: ValidationInfo) -> Path:
     path = _expand(path)
-    if not _is_there(path, Path.is_file):
+    if (info.context or {}).get(FILES_NEEDED, True) and not _is_there(path, Path.is_file):
         raise ValueError(f'no such file: {path}')
     return path.resolve()
 
@@ -85,8 +88,8 @@ def _images(path: Path) -> Path:
     return path.resolve()
 
 
-def _weights(value: str) -> str:
-    return value if value in ('imagenet', 'none') else str(_file(Path(value)))
+def _weights(value: str, info: ValidationInfo) -> str:
+    return value if value in ('imagenet', 'none') else str(_file(Path(value), info))
 
 
 Number = Annotated[float, BeforeValidator(_number)]

@@ -6,6 +6,9 @@ step alone, and the network has no random layer.
 """
 
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 import json
 from pathlib import Path
 
@@ -16,7 +19,17 @@ from torch import nn
 from univseg_core.errors import shortened, UnivsegError
 from univseg_core.files.records import parse_json
 from univseg_core.machine.memory import is_out_of_memory
-from univseg_core.models.tensor_files import read_tensors, save_tensors, TensorFileError
+from univseg_core.models.normalisation import Normalisation
+from univseg_core.models.tensor_files import (
+    read_shapes,
+    read_tensors,
+    save_tensors,
+    TensorFileError,
+)
+from univseg_core.models.weights import Weights
+
+CHECKPOINT = 'checkpoint.safetensors'
+"""The name of a checkpoint in the folder of a training."""
 
 PASSING = ('I/O', 'os error')
 """What safetensors says where a disk, and not a file, is at fault."""
@@ -26,13 +39,35 @@ class CheckpointError(UnivsegError):
     """A checkpoint that cannot be continued from."""
 
 
+@dataclass(frozen=True)
+class Beginning:
+    """What a network has, besides its state, of the files that its training began with."""
+
+    began_with: Weights | None
+    normalisation: Normalisation
+
+    def to_dict(self) -> dict:
+        """Return it as plain JSON values."""
+        return {'began_with': self.began_with.to_dict() if self.began_with else None,
+                'normalisation': self.normalisation.to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: dict) -> 'Beginning':
+        """Return it from what to_dict gives; KeyError, TypeError or ValueError for others."""
+        weights = values['began_with']
+        return cls(Weights(**weights) if weights else None,
+                   Normalisation.from_dict(values['normalisation']))
+
+
 def save_checkpoint(path: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer,
                     scheduler: torch.optim.lr_scheduler.LRScheduler,
-                    precision: Precision, teacher: nn.Module | None = None) -> None:
+                    precision: Precision, teacher: nn.Module | None = None,
+                    beginning: Beginning | None = None) -> None:
     """
     Write the state after `step` optimiser steps, whole or not at all.
 
-    `precision` is the engine's, which holds the gradient scale of fp16.
+    `precision` is the engine's, which holds the gradient scale of fp16. With the `beginning`, no
+    file that the training began with is needed any more.
     """
     state = optimizer.state_dict()
     tensors = {f'model.{key}': value for key, value in model.state_dict().items()}
@@ -42,7 +77,8 @@ def save_checkpoint(path: Path, step: int, model: nn.Module, optimizer: torch.op
     if teacher is not None:
         tensors |= {f'teacher.{key}': value for key, value in teacher.state_dict().items()}
     metadata = {'step': step, 'groups': state['param_groups'],
-                'scheduler': scheduler.state_dict(), 'precision': precision.state_dict()}
+                'scheduler': scheduler.state_dict(), 'precision': precision.state_dict(),
+                'beginning': beginning.to_dict() if beginning else None}
     save_tensors(path, tensors, {'checkpoint': json.dumps(metadata)})
 
 
@@ -54,7 +90,7 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
 
     Raises CheckpointError where the file is damaged or of another model.
     """
-    try:
+    with _damage_told(path):
         tensors, texts = read_tensors(path)
         metadata = parse_json(texts['checkpoint'])
         parts: dict[str, dict[str, torch.Tensor]] = defaultdict(dict)
@@ -73,6 +109,27 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
         scheduler.load_state_dict(metadata['scheduler'])
         precision.load_state_dict(metadata['precision'])
         return metadata['step']
+
+
+def read_beginning(path: Path) -> Beginning | None:
+    """
+    Return what a checkpoint has of the files that its training began with.
+
+    None where there is no checkpoint, or one of an earlier version, which lacks it: then these
+    files are needed again. Raises CheckpointError where it is damaged.
+    """
+    if not path.exists():
+        return None
+    with _damage_told(path):
+        values = parse_json(read_shapes(path)[1]['checkpoint']).get('beginning')
+        return None if values is None else Beginning.from_dict(values)
+
+
+@contextmanager
+def _damage_told(path: Path) -> Iterator[None]:
+    """Raise CheckpointError, with what to do, where a checkpoint cannot be read in the block."""
+    try:
+        yield
     except (SafetensorError, OSError, ArithmeticError, AttributeError, LookupError, TypeError,
             ValueError, RuntimeError) as error:
         if is_out_of_memory(error):  # the file may be good

@@ -14,6 +14,7 @@ from univseg_core.models.pretrained import load_imagenet, load_weights
 from univseg_core.models.timm_encoder import is_of_timm, TimmEncoder
 from univseg_core.models.universal import ModelSpec, UniversalSegmenter
 from univseg_core.settings.config import RunConfig
+from univseg_core.training.checkpoint import Beginning
 from univseg_core.training.processes import share_batch_norm, summed
 from univseg_core.training.run_context import RunContext
 from univseg_core.training.safety import TrainingError
@@ -75,14 +76,20 @@ def start_from(path: Path, network: UniversalSegmenter) -> tuple[UniversalSegmen
 
 def prepared_network(config: RunConfig, data: Mapping[str, DomainData],
                      label_embeddings: Mapping[str, torch.Tensor], start: Path | None,
-                     fabric: Fabric) -> UniversalSegmenter:
+                     fabric: Fabric, beginning: Beginning | None = None) -> UniversalSegmenter:
     """
     Return the network that a training begins with, for all its processes.
 
     Its weights are those of the model file `start`, where it has them, or without it ImageNet's
-    as the configuration says, or random. Without label embeddings, nothing learns the embedding.
+    as the configuration says, or random. A training that goes on has a `beginning`, needs none of
+    these, and gets random ones, to be replaced by its checkpoint's. Without label embeddings,
+    nothing learns the embedding.
     """
-    if start is None:
+    if beginning is not None:
+        network = new_network(config, data)
+        network.normalise_as(beginning.normalisation)
+        network.began_with = beginning.began_with
+    elif start is None:
         network = network_with_weights(config, data)
     else:
         network = new_network(config, data)

@@ -21,6 +21,7 @@ from univseg_core.measuring.evaluation import DomainResult
 from univseg_core.settings.config import ObjectiveSection, RunConfig
 from univseg_core.training.launching import launched
 from univseg_core.training.memory_need import check_memory
+from univseg_core.training.named_files import check_named_files, has_begun, note_named_files
 from univseg_core.training.networks import network_with_weights
 from univseg_core.training.processes import new_fabric, processes_here
 from univseg_core.training.run_context import RunContext
@@ -45,15 +46,16 @@ def train(config: RunConfig, run: Path, *, devices: int = 1,
     The folder gets config.yaml, splits.json, label_embeddings.safetensors, supervised/DOMAIN/,
     log.csv, validation.csv, tensorboard/, checkpoint.safetensors, and at the end model.univseg,
     best.univseg, evaluation.json, curves.png and one panel of pictures a domain; with model.start
-    also before.json, how good that model was.
+    also before.json, how good that model was, and with any model or weight file that the
+    configuration names files.json, what these held.
 
     With more than one of `devices` on this machine, or of `nodes`, this program is started again
     for each further process, and a step's batch is shared among them; what a run learns does not
     depend on their number. Returns each domain's validation result, in all processes.
 
-    Raises TrainingError where the folder holds a run with other settings or the loss is no
-    longer finite, DataError and ImageError for files that are not as they should be, EngineError
-    for a device that is not there.
+    Raises TrainingError where the folder holds a run with other settings, a file that it has still
+    to read is not what it was, or the loss is no longer finite, DataError and ImageError for files
+    that are not as they should be, EngineError for a device that is not there.
     """
     fabric = new_fabric(config.training, devices, nodes)
     is_first = fabric.node_rank == fabric.local_rank == 0
@@ -66,14 +68,18 @@ def train(config: RunConfig, run: Path, *, devices: int = 1,
     with ExitStack() as held:
         if is_first:
             # Before further processes are started, so that none waits for one that has failed.
+            begun = has_begun(config, run)
             check_files(data)
-            check_label_embeddings(config, data)
+            check_named_files(config, run, begun)
+            if not begun:
+                check_label_embeddings(config, data)
             check_memory(config, data, fabric)
-            if config.model.start is not None:
+            if config.model.start is not None and not begun:
                 check_start(config, data, run)
-            if config.loads_weights:
+            if config.loads_weights and not begun:
                 network_with_weights(config, data)  # an error now, or a download, once
             held.enter_context(claimed_run_folder(run, config))
+            note_named_files(config, run)
             write_splits(run / 'splits.json', {name: d.parts for name, d in data.items()})
         held.enter_context(launched(fabric))
         held.enter_context(advice(config, str(run)))

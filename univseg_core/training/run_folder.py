@@ -13,6 +13,8 @@ from univseg_core.settings.config import dump_config, RunConfig
 from univseg_core.training.run_settings import differing_settings
 from univseg_core.training.safety import TrainingError
 
+CONFIG = 'config.yaml'
+
 log = logging.getLogger(__name__)
 
 
@@ -25,7 +27,7 @@ def claimed_run_folder(run: Path, config: RunConfig) -> Iterator[None]:
     first start. Raises TrainingError where it holds a run with other settings, or one that is
     going on.
     """
-    path, text = run / 'config.yaml', dump_config(config)
+    path, text = run / CONFIG, dump_config(config)
     if not path.exists():
         write_text(path, text)
     with path.open('r+', encoding='utf-8') as file:

@@ -34,6 +34,9 @@ from univseg_core.training.trainer import fit, Task
 SUPERVISED_ONLY = ObjectiveSection.model_validate(
     {loss.setting: 0 for loss in LOSSES if loss.setting} | {'class_balance': 0})
 
+LABEL_EMBEDDINGS = 'label_embeddings.safetensors'
+"""Where a run keeps those that it learns with."""
+
 JOINT_START = 'start.univseg'
 """What a run with label_embeddings.basis joint starts from."""
 
@@ -47,7 +50,7 @@ def label_embeddings_of_run(context: RunContext, data: Mapping[str, DomainData],
                             run: Path) -> dict[str, torch.Tensor]:
     """Return every domain's label embeddings (C·K, D), from a file or made now."""
     section, fabric = context.config.label_embeddings, context.fabric
-    path = run / 'label_embeddings.safetensors'
+    path = run / LABEL_EMBEDDINGS
     basis = context.config.basis
     made = fabric.broadcast(path.exists())  # what one process sees, all go by
     if not made and basis == 'joint':

@@ -20,6 +20,9 @@ from univseg_core.training.run_context import RunContext
 from univseg_core.training.safety import TrainingError
 from univseg_core.training.validation import summary
 
+BEFORE = 'before.json'
+"""Where a run keeps how good the model was that it starts from."""
+
 log = logging.getLogger(__name__)
 
 
@@ -61,7 +64,7 @@ def measured_start(context: RunContext, data: Mapping[str, DomainData],
     confusion matrices. Domains that it lacks are left out. Raises TrainingError where that file is
     damaged or of other classes.
     """
-    fabric, start, path = context.fabric, context.config.model.start, run / 'before.json'
+    fabric, start, path = context.fabric, context.config.model.start, run / BEFORE
     assert start is not None
     if not fabric.broadcast(path.exists()):  # what one process sees, all go by
         network, card = load_model(start)

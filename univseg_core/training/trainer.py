@@ -21,7 +21,13 @@ from univseg_core.progress import Bar, progress_bar
 from univseg_core.reporting.run_log import RunLog
 from univseg_core.reporting.run_tables import read_validation
 from univseg_core.settings.config import ObjectiveSection
-from univseg_core.training.checkpoint import load_checkpoint, save_checkpoint
+from univseg_core.training.checkpoint import (
+    Beginning,
+    CHECKPOINT,
+    load_checkpoint,
+    read_beginning,
+    save_checkpoint,
+)
 from univseg_core.training.class_balance import class_weights
 from univseg_core.training.interrupts import deferred_interrupts, Interrupted, Request
 from univseg_core.training.networks import (
@@ -81,7 +87,7 @@ class Task:
     @property
     def checkpoint(self) -> Path:
         """Return where the state of the training is kept."""
-        return self.folder / 'checkpoint.safetensors'
+        return self.folder / CHECKPOINT
 
 
 def fit(context: RunContext, task: Task) -> dict[str, DomainResult]:
@@ -103,7 +109,7 @@ class Trainer:
         self._context, self._task, self._fabric = context, task, fabric
         self._names = list(task.data)
         self._network = prepared_network(config, task.data, task.label_embeddings, task.start,
-                                         fabric)
+                                         fabric, read_beginning(task.checkpoint))
         pretrained = pretrained_part(self._network.encoder) if self._network.began_with else None
         self._optimizer = new_optimizer(config.training, self._network, pretrained)
         self._scheduler = new_scheduler(config.training, self._optimizer, task.steps)
@@ -261,7 +267,8 @@ class Trainer:
     def _save(self, step: int) -> None:
         if self._fabric.is_global_zero:
             save_checkpoint(self._task.checkpoint, step, self._network, self._optimizer,
-                            self._scheduler, self._fabric.strategy.precision, self._averaged)
+                            self._scheduler, self._fabric.strategy.precision, self._averaged,
+                            Beginning(self._network.began_with, self._network.normalisation))
 
     def _interrupted(self, step: int, interrupted: Request) -> Interrupted:
         """Tell of an interrupt after a step that is saved; return it."""
