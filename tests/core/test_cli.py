@@ -186,6 +186,7 @@ def test_a_model_is_named_by_an_option_or_before_the_frames(monkeypatch, command
     ['rank', 'a', 'b', 'c', '--domain', 'yard'],
     ['rank', 'a', 'b', '--model', 'c', '--domain', 'yard'],
     ['predict', 'a.png', '--domain', 'yard'], ['figure', 'tsne'], ['figure', 'panels'],
+    ['figure', 'curves'],
     ['evaluate'], ['evaluate', 'run', '--model', 'a'], ['info'], ['info', 'a', '--model', 'b'],
 ])
 def test_a_model_is_named_once(capsys, arguments):
@@ -267,6 +268,13 @@ def test_train_refuses_another_runs_folder(finished_run, values, write_config, c
     assert 'univseg train: ' in error
     assert 'holds a run with other settings' in error
     assert 'Traceback' not in error
+
+
+def test_train_refuses_a_run_of_damaged_settings(values, write_config, tmp_path, capsys):
+    (tmp_path / 'run').mkdir()
+    (tmp_path / 'run' / 'config.yaml').touch()
+    assert_fails(capsys, ['train', write_config(values), '--run', tmp_path / 'run'],
+                 'config.yaml: damaged: expected the settings of the run')
 
 
 def test_evaluate_prints_the_figures_of_the_run(finished_run, tmp_path, capsys):

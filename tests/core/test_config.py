@@ -342,3 +342,16 @@ def test_a_setting_that_names_nothing_is_none_to_a_run_that_began_without_it():
     old, new = {'also': [{'labels': 'a'}]}, {'also': [{'labels': 'a', 'painted': None}]}
     assert differing_settings(old, new) == differing_settings(new, old) == []
     assert differing_settings(old, {'also': [{'labels': 'b'}]})
+
+
+def test_an_answer_that_leaves_label_maps_as_they_were_is_none_to_a_run_without_it():
+    def config(**answers):
+        folder = {'labels': 'a', **answers}
+        return {'domains': {'yard': {'classes': ['grass', 'wall'], 'train': folder,
+                                     'train_also': [folder]}}}
+    for answers in ({'background': 'grass'}, {'painted': 'void'}):
+        assert differing_settings(config(), config(**answers)) == []
+    for answers in ({'background': 'wall'}, {'background': 'void'}, {'painted': 'grass'}):
+        differences = differing_settings(config(), config(**answers))
+        assert {line.split(':')[0] for line in differences} == {
+            f'domains.yard.train.{next(iter(answers))}', 'domains.yard.train_also'}

@@ -96,6 +96,13 @@ def test_masks_behind_a_palette_are_asked_about(data):
         read(data)
     assert read(data, painted='car') == [255, 2, 255]
     assert read(data, painted='car', background='grass') == [0, 2, 0]
+    assert read(data, painted='void') == [0, 255, 0]
+
+
+def test_a_mask_behind_a_palette_of_one_colour_is_read_as_the_others():
+    palette = [(0, 0, 0), (255, 255, 255)]
+    assert read(png([0, 0], palette, bits=1), painted='void') == [0, 0]
+    assert read(png([1, 1], palette, bits=1), painted='void') == [255, 255]
 
 
 def test_masks_of_one_bit_are_read_where_it_is_said_what_was_painted():

@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from univseg_core.files.limits import LimitError
 from univseg_core.files.yaml_text import DEEPEST, parse_yaml, read_yaml, YamlError
 from univseg_core.settings.config import load_config
 from univseg_core.settings.file import ConfigError, MOST_PROBLEMS
@@ -73,6 +74,13 @@ def test_a_file_is_not_read_beyond_the_limit(tmp_path, monkeypatch):
     os.truncate(path, 2**40)
     with pytest.raises(YamlError, match='more than 7 bytes, which UNIVSEG_MAX_TEXT changes'):
         read_yaml(path)
+
+
+def test_a_limit_that_is_none_is_no_fault_of_the_file(tmp_path, monkeypatch):
+    (tmp_path / 'a.yaml').touch()
+    monkeypatch.setenv('UNIVSEG_MAX_TEXT', '4M')
+    with pytest.raises(LimitError, match=r'^UNIVSEG_MAX_TEXT=4M: expected a whole number'):
+        load_config(tmp_path / 'a.yaml')
 
 
 def error_of(tmp_path, text, overrides=()):

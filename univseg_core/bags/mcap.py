@@ -137,7 +137,9 @@ class McapFile:
                         content = self._chunk(file, min(end, size), since, until)
                         left -= len(content)
                         if left < 0:
-                            self._broken(at, f'unpacked, its chunks are {beyond_unpacked(size)}')
+                            note(self.damage, f'{self.path}: not read to its end, but to byte '
+                                              f'{at}: unpacked, its chunks are '
+                                              f'{beyond_unpacked(size)}')
                             return
                         for number, (inner, record) in enumerate(records(content)):
                             if number > RECORDS_PER_BYTE * min(length, size - at):

@@ -101,7 +101,9 @@ def _killed_afterwards(loader: DataLoader) -> Iterator[Iterable]:
         try:
             yield items
         except (OSError, EOFError) as error:  # what came from it was cut off
-            raise (_lost(workers) or error) from error
+            if lost := _lost(workers):
+                raise lost from error
+            raise
     finally:
         try:
             _end_pinning(items)

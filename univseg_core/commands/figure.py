@@ -66,7 +66,7 @@ def add_to(command: Command) -> None:
 
     sub = command('curves', _curves, 'draw mIoU and losses of several runs in one picture',
                   _examples('curves'), kinds)
-    sub.add_argument('runs', nargs='+', type=Path, metavar='RUN', help='a run folder')
+    _add_named(sub, 'a run folder')
     _add_out(sub)
 
     sub = command('correspondences', _correspondences, 'report which classes of one domain lie '
@@ -86,11 +86,15 @@ def _examples(*kinds: str) -> str:
     return 'examples:\n' + ''.join(EXAMPLES[kind] for kind in kinds)
 
 
-def _add_runs(sub: argparse.ArgumentParser) -> None:
+def _add_named(sub: argparse.ArgumentParser, what: str) -> None:
     sub.add_argument('runs', nargs='*', type=Path, metavar='RUN',
-                     help='the folder of a finished run, or a model file; or named with --model')
+                     help=f'{what}; or named with --model')
     sub.add_argument('--model', nargs='+', action='extend', default=[], type=Path, metavar='MODEL',
                      help='the same, named as in other commands')
+
+
+def _add_runs(sub: argparse.ArgumentParser) -> None:
+    _add_named(sub, 'the folder of a finished run, or a model file')
     sub.add_argument('--config', metavar='FILE',
                      help='the configuration that names the validation images (default: each run '
                           "folder's own)")
@@ -103,13 +107,17 @@ def _add_out(sub: argparse.ArgumentParser) -> None:
                      help='folder for the files, PNG and SVG (default: figures)')
 
 
-def _load_runs(options: argparse.Namespace) -> 'list[FinishedRun]':
-    from univseg_core.measuring.finished_runs import load_runs
-
+def _named(options: argparse.Namespace) -> list[Path]:
     runs = [*options.runs, *options.model]
     if not runs:
         options.grammar.error('expected a RUN, or --model')
-    return load_runs(runs, options.config, options.device)
+    return runs
+
+
+def _load_runs(options: argparse.Namespace) -> 'list[FinishedRun]':
+    from univseg_core.measuring.finished_runs import load_runs
+
+    return load_runs(_named(options), options.config, options.device)
 
 
 def _tsne(options: argparse.Namespace) -> None:
@@ -133,7 +141,7 @@ def _panels(options: argparse.Namespace) -> None:
 def _curves(options: argparse.Namespace) -> None:
     from univseg_core.reporting.plots.learning_curves import draw_learning_curves, load_courses
 
-    _report(options, draw_learning_curves(load_courses(options.runs), options.out / 'curves'))
+    _report(options, draw_learning_curves(load_courses(_named(options)), options.out / 'curves'))
 
 
 def _correspondences(options: argparse.Namespace) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from univseg_core.errors import shortened, UnivsegError
 from univseg_core.files import read_text
+from univseg_core.files.limits import LimitError
 import yaml
 
 DEEPEST = 50
@@ -28,11 +29,13 @@ def read_yaml(path: Path) -> Any:
     """
     Return the plain values of a YAML file in UTF-8, with or without a byte order mark.
 
-    Raises YamlError as `parse_yaml` does, and for a file of more than limits.TEXT bytes; OSError
-    where it cannot be read.
+    Raises YamlError as `parse_yaml` does, and for a file of more than limits.TEXT bytes;
+    LimitError where that is no number; OSError where it cannot be read.
     """
     try:
         text = read_text(path)
+    except LimitError:  # of the environment, not of the file
+        raise
     except ValueError as error:
         raise YamlError(str(error).removeprefix(f'{path}: ')) from error
     return parse_yaml(text)

@@ -17,8 +17,8 @@ from univseg_core.pictures.label_meaning import (
     begins_with_background,
     FOREIGN,
     is_background,
-    is_black_and_white,
     LabelMeaning,
+    values_in_black_and_white,
 )
 from univseg_core.pictures.palette_png import COLOUR_TYPE, decode_palette_png
 from univseg_core.pictures.picture_files import (
@@ -196,10 +196,11 @@ class LabelDecoder:
         # Of a background and void alone, there are label maps, too.
         says_nothing = self.background is None and first != 0 and not is_background(
             self.domain.classes[0])
-        if self.painted is None and (is_black_and_white(indices, palette) or (
+        black_and_white = values_in_black_and_white(indices, palette)
+        if self.painted is None and (len(black_and_white) == 2 or (
                 found == [0, IGNORE_INDEX] and says_nothing)):
             raise self.meaning.question_of_mask(self.domain.classes)
-        if self.meaning.is_mask:
+        if self.meaning.is_mask or (self.painted and black_and_white):
             return self.meaning.of_palette(indices, palette, self.domain)
         self._check_colours(found, colours)
         voids = [colour for colour, index in self.colours.items() if index == IGNORE_INDEX]

@@ -82,11 +82,12 @@ class LabelMeaning:
         Raises NotCodesError for indices that stand for nothing, QuestionError where nobody has
         said what they stand for.
         """
-        if self.is_mask:
+        black_and_white = values_in_black_and_white(indices, palette)
+        if self.is_mask or (self.painted and black_and_white):
             mask = as_mask(indices)
             return self.of_grey(indices if mask is None else mask, domain)
         if self.background is None:
-            if self.painted is None and is_black_and_white(indices, palette):
+            if len(black_and_white) == 2:
                 raise self.question_of_mask(domain.classes)
             if begins_with_background(palette, domain):
                 raise self.question_of_background(palette, domain)
@@ -146,12 +147,13 @@ def as_mask(indices: np.ndarray) -> np.ndarray | None:
     return np.where(indices, np.uint8(IGNORE_INDEX), np.uint8(0)) if others.size <= 1 else None
 
 
-def is_black_and_white(indices: np.ndarray, palette: np.ndarray) -> bool:
-    """Return whether there are a black 0 and one other index, 1 or 255, which is white."""
+def values_in_black_and_white(indices: np.ndarray, palette: np.ndarray) -> list[int]:
+    """Return the values of a map of a black 0 and one other, 1 or 255, in white; else none."""
     white = [index for index in (1, IGNORE_INDEX) if _colour(palette, index) == WHITE]
     if _colour(palette, 0) != BLACK or not white:
-        return False
-    return np.unique(indices).tolist() in [[0, index] for index in white]
+        return []
+    values: list[int] = np.unique(indices).tolist()
+    return values if any({*values} <= {0, index} for index in white) else []
 
 
 def is_background(name: str) -> bool:

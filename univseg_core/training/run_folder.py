@@ -31,7 +31,10 @@ def claimed_run_folder(run: Path, config: RunConfig) -> Iterator[None]:
     if not path.exists():
         write_text(path, text)
     with path.open('r+', encoding='utf-8') as file:
-        if differences := differing_settings(read_yaml(path), parse_yaml(text)):
+        there = read_yaml(path)
+        if not isinstance(there, dict):
+            raise TrainingError(f'{path}: damaged: expected the settings of the run')
+        if differences := differing_settings(there, parse_yaml(text)):
             raise TrainingError(f'{run} holds a run with other settings:\n  '
                                 + '\n  '.join(differences) + '\nName another --run folder.')
         try:
