@@ -22,10 +22,11 @@ from univseg_core.bags.compression import (
     size_unpacked,
     TOO_LARGE,
     unpack_file,
+    unpacked_in_vain,
     ZSTD_HEAD,
     ZSTD_MAGIC,
 )
-from univseg_core.bags.mcap import McapFile, Message, note
+from univseg_core.bags.mcap import FOREVER, McapFile, Message, note
 from univseg_core.errors import shortened, UnivsegError
 from univseg_core.files.limits import beyond_unpacked, MESSAGE, most_unpacked
 from univseg_core.files.yaml_text import read_yaml
@@ -117,7 +118,7 @@ class Bag:
         return sum(self._counts.get(topic, 0) for topic in topics) if self._counts else None
 
     def messages(self, topics: Collection[str], since: int = 0,
-                 until: int = 2**63 - 1) -> Iterator[Message]:
+                 until: int = FOREVER) -> Iterator[Message]:
         """
         Yield the messages of some topics with since <= time < until (ns), as they were written.
 
@@ -134,8 +135,9 @@ class Bag:
         unpacked = 0
         for packed in messages:
             message = _unpacked_message(packed)
-            if message is not packed:
-                unpacked += len(message.data)
+            if packed.data[:4] == ZSTD_MAGIC:
+                unpacked += (len(message.data) if message is not packed
+                             else unpacked_in_vain(packed.data, MESSAGE()))
                 if unpacked > most_unpacked(size := file.path.stat().st_size):
                     note(self.damage, f'{file.path}: not read to its end: unpacked, its messages '
                                       f'are {beyond_unpacked(size)}')
@@ -157,7 +159,7 @@ class Bag:
         there: dict[str, Path] = {}
         for path in sorted(filter(_is_storage, self.path.iterdir()), key=in_order):
             # A file may have been unpacked, with the compressed one still beside it.
-            there.setdefault(path.name.removesuffix(COMPRESSED), path)
+            there.setdefault(_plain_name(path), path)
         metadata = self.path / METADATA
         if not metadata.is_file():
             log.info('%s: has no %s; its %d files are read', self.path, METADATA, len(there))
@@ -193,8 +195,8 @@ class Bag:
         with suppress(OSError, ValueError):  # of a name that cannot be one
             # Paths were once relative to the folder's parent.
             for path in (self.path / name, self.path / name.name):
-                plain = path.with_name(path.name.removesuffix(COMPRESSED))
-                for file in (plain, _packed(plain)):
+                plain = path.with_name(_plain_name(path))
+                for file in (plain, _packed(plain), path):
                     # Where it lies counts, not where a link of the user's leads.
                     if (_is_storage(file) and file.exists()
                             and Path(os.path.normpath(file)).parent.is_relative_to(folder)):
@@ -206,11 +208,11 @@ class Bag:
         if not path.is_file():
             self.damage.append(f'{path}: not a file')
             return None
-        if path.suffix == COMPRESSED:
+        if path.suffix.lower() == COMPRESSED:
             kind = path.with_suffix('')
             path = self._unpacked(path)
         try:
-            return McapFile(path) if kind.suffix == '.mcap' else _sqlite3_file(path)
+            return McapFile(path) if kind.suffix.lower() == '.mcap' else _sqlite3_file(path)
         except (OSError, ValueError) as error:
             self.damage.append(f'{path}: cannot be opened: {shortened(str(error))}')
             return None
@@ -250,6 +252,11 @@ def _unpacked_message(message: Message) -> Message:
     return message
 
 
+def _plain_name(path: Path) -> str:
+    """Return the name of a file that may be packed as it is unpacked."""
+    return path.stem if path.suffix.lower() == COMPRESSED else path.name
+
+
 def _packed(path: Path) -> Path:
     return path.with_name(path.name + COMPRESSED)
 
@@ -263,8 +270,7 @@ def _sqlite3_file(path: Path) -> 'Sqlite3File':
 
 
 def _is_storage(path: Path) -> bool:
-    name = path.name.removesuffix(COMPRESSED)
-    return not name.startswith('.') and name.endswith(STORAGES)
+    return not path.name.startswith('.') and _plain_name(path).lower().endswith(STORAGES)
 
 
 def in_order(path: Path) -> list[tuple[int, str]]:

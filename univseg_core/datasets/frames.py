@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from univseg_core.bags.mcap import Message
+from univseg_core.bags.mcap import FOREVER, Message
 from univseg_core.bags.reading import Bag, BagError, deserialise, IMAGE_TYPES
 from univseg_core.datasets.cache import claimed
 from univseg_core.datasets.frame_choice import (
@@ -180,5 +180,5 @@ def _video_format(message: Message) -> str:
 
 def _window(bag: Bag, settings: ExtractionSettings) -> tuple[int, int]:
     begin = bag.begin() or 0
-    end = 2**63 - 1 if settings.end is None else begin + round(settings.end * 1e9)
+    end = FOREVER if settings.end is None else begin + round(settings.end * 1e9)
     return begin + round(settings.start * 1e9) if settings.start else 0, end
