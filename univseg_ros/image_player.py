@@ -26,7 +26,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CompressedImage, Image
 from univseg_core.commands.options import whole
-from univseg_core.errors import in_one_line
+from univseg_core.errors import in_one_line, UnivsegError
 from univseg_ros.arguments import positive
 from univseg_ros.image_sources import FOLDER_RATE, open_source, PlayedImage, Source, SourceError
 from univseg_ros.signals import ros_until_signal
@@ -321,7 +321,7 @@ def main(args: list[str] | None = None) -> int:
             raise SourceError(f'{options.source}: not a bag, and so without stamps to keep')
         with ros_until_signal(args):
             play(source, options)
-    except SourceError as error:  # some damage shows only while it is played
+    except UnivsegError as error:  # some damage shows only while it is played
         logger.fatal(in_one_line(str(error)))
         return 1
     return 0

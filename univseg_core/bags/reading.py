@@ -27,7 +27,7 @@ from univseg_core.bags.compression import (
     ZSTD_MAGIC,
 )
 from univseg_core.bags.mcap import FOREVER, McapFile, Message, note
-from univseg_core.errors import shortened, UnivsegError
+from univseg_core.errors import first_few, shortened, UnivsegError
 from univseg_core.files.limits import beyond_unpacked, MESSAGE, most_unpacked
 from univseg_core.files.yaml_text import read_yaml
 
@@ -77,8 +77,12 @@ class Bag:
             if not path.exists():
                 raise BagError(f'{path}: no such bag')
             if not is_bag(path):
+                inside = (sorted(each.name for each in path.iterdir() if each.is_dir())
+                          if path.is_dir() else [])
                 raise BagError(f'{path}: not a ROS 2 bag; expected a folder with {METADATA}, or '
-                               f'with files {", ".join(STORAGES)}, or such a file')
+                               f'with files {", ".join(STORAGES)}, or such a file'
+                               + (f'; the folders in it are {first_few(inside, 10)}' if inside
+                                  else ''))
             self._paths = self._listed() if path.is_dir() else [path]
         except OSError as error:
             raise BagError(f'{path}: cannot be read: {error.strerror}') from error

@@ -169,6 +169,8 @@ def _extract(bag: Bag, folder: Path, topics: Sequence[str], settings: Extraction
                     writer.write_anew(row, afresh.judge(bag.name, message)[1])
             else:
                 writer.write(*judge.judge(bag.name, message))
+    for topic in {*chosen} - seen:
+        report.counts[bag.name, topic]  # told, too: that there are none
 
 
 def _video_format(message: Message) -> str:
