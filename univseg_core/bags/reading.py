@@ -27,7 +27,7 @@ from univseg_core.bags.compression import (
     ZSTD_MAGIC,
 )
 from univseg_core.bags.mcap import FOREVER, McapFile, Message, note
-from univseg_core.errors import first_few, shortened, UnivsegError
+from univseg_core.errors import first_few, in_one_line, shortened, UnivsegError
 from univseg_core.files.limits import beyond_unpacked, MESSAGE, most_unpacked
 from univseg_core.files.yaml_text import read_yaml
 
@@ -69,7 +69,7 @@ class Bag:
 
     def __init__(self, path: Path):
         self.path = path
-        self.name = path.resolve().name
+        self.name = in_one_line(path.resolve().name)
         self._stack = ExitStack()
         self.damage: list[str] = []
         self._counts: dict[str, int] = {}
