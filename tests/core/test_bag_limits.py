@@ -12,7 +12,8 @@ from types import SimpleNamespace
 import zlib
 
 import pytest
-from univseg_core.bags import mcap as mcap_files, reading
+from univseg_core.bags import mcap as mcap_files
+from univseg_core.bags import reading
 from univseg_core.bags.compression import BLOCK, decompress, TOO_LARGE, unpack_file, zstd
 from univseg_core.bags.mcap import MAGIC, McapFile
 from univseg_core.bags.reading import Bag, BagError, deserialise
