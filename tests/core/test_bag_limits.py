@@ -151,6 +151,14 @@ def test_what_is_unpacked_in_vain_counts(tmp_path, little):
         assert len(damage) == (count < 20)
 
 
+@pytest.mark.parametrize('name', ['bag.mcap.zstd', 'bag.db3.zstd'])
+def test_damage_of_a_packed_file_names_it(tmp_path, name):
+    (tmp_path / name).write_bytes(zstd().compress(b'neither'))
+    _, _, damage = read(tmp_path / name)
+    assert damage
+    assert all(text.startswith(f'{tmp_path / name}: ') for text in damage)
+
+
 def test_a_file_without_messages_is_read_through_once(tmp_path, monkeypatch):
     passes, scan = [], McapFile._scan
     monkeypatch.setattr(McapFile, '_scan',

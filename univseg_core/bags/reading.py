@@ -71,7 +71,8 @@ class Bag:
         self.path = path
         self.name = in_one_line(path.resolve().name)
         self._stack = ExitStack()
-        self.damage: list[str] = []
+        self._damage: list[str] = []
+        self._packed_as: dict[Path, Path] = {}
         self._counts: dict[str, int] = {}
         try:
             if not path.exists():
@@ -98,6 +99,14 @@ class Bag:
     def __exit__(self, *_: object) -> None:
         """Remove what was unpacked."""
         self._stack.close()
+
+    @property
+    def damage(self) -> list[str]:
+        """Return what was found to be broken or missing so far, each with the bag's own file."""
+        texts = self._damage
+        for unpacked, packed in self._packed_as.items():
+            texts = [text.replace(str(unpacked), str(packed)) for text in texts]
+        return texts
 
     def topics(self) -> dict[str, str]:
         """Return the type of each topic; an unfinished MCAP file is read through for them."""
@@ -131,7 +140,7 @@ class Bag:
         for file in self._files:
             with self._damage_of(file):
                 yield from self._unpacked_messages(file, file.messages(topics, since, until))
-            self.damage += file.damage
+            self._damage += file.damage
 
     def _unpacked_messages(self, file: 'McapFile | Sqlite3File',
                            messages: Iterator[Message]) -> Iterator[Message]:
@@ -143,7 +152,7 @@ class Bag:
                 unpacked += (len(message.data) if message is not packed
                              else unpacked_in_vain(packed.data, MESSAGE()))
                 if unpacked > most_unpacked(size := file.path.stat().st_size):
-                    note(self.damage, f'{file.path}: not read to its end: unpacked, its messages '
+                    note(self._damage, f'{file.path}: not read to its end: unpacked, its messages '
                                       f'are {beyond_unpacked(size)}')
                     return
             yield message
@@ -156,7 +165,7 @@ class Bag:
         except Exception as error:  # beside the system's: whatever damaged bytes lead to
             kind = '' if isinstance(error, OSError) else f'{type(error).__name__}: '
             text = f'{file.path}: cannot be read: {kind}{shortened(str(error))}'
-            self.damage += [text] if text not in self.damage else []
+            self._damage += [text] if text not in self._damage else []
 
     def _listed(self) -> list[Path]:
         """Return the paths of the folder's files in order, and note what metadata.yaml tells."""
@@ -175,7 +184,7 @@ class Bag:
             self._counts = {topic['topic_metadata']['name']: int(topic['message_count'])
                             for topic in facts['topics_with_message_count']}
         except (ArithmeticError, KeyError, OSError, TypeError, ValueError) as error:
-            self.damage.append(f'{metadata}: cannot be read ({type(error).__name__}); the files '
+            self._damage.append(f'{metadata}: cannot be read ({type(error).__name__}); the files '
                                'beside it were')
             return list(there.values())
         paths = []
@@ -183,7 +192,7 @@ class Bag:
             if file := self._named(name):
                 paths.append(file)
             else:
-                note(self.damage, f'{self.path / shortened(name.name)}: this file of the bag is '
+                note(self._damage, f'{self.path / shortened(name.name)}: this file of the bag is '
                                   'missing')
         paths = list(dict.fromkeys(paths))
         unnamed = [path for path in there.values() if not {path, _packed(path)} & {*paths}]
@@ -210,7 +219,7 @@ class Bag:
     def _open(self, path: Path) -> 'McapFile | Sqlite3File | None':
         kind = path
         if not path.is_file():
-            self.damage.append(f'{path}: not a file')
+            self._damage.append(f'{path}: not a file')
             return None
         if path.suffix.lower() == COMPRESSED:
             kind = path.with_suffix('')
@@ -218,13 +227,14 @@ class Bag:
         try:
             return McapFile(path) if kind.suffix.lower() == '.mcap' else _sqlite3_file(path)
         except (OSError, ValueError) as error:
-            self.damage.append(f'{path}: cannot be opened: {shortened(str(error))}')
+            self._damage.append(f'{path}: cannot be opened: {shortened(str(error))}')
             return None
 
     def _unpacked(self, path: Path) -> Path:
         """Return the unpacked copy of a file, as far as it goes and the limits allow."""
         folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix='univseg-bag-'))
         unpacked = Path(folder) / path.stem
+        self._packed_as[unpacked] = path
         try:
             room = max(0, shutil.disk_usage(folder).free - ROOM)
             packed = path.stat().st_size
@@ -241,7 +251,7 @@ class Bag:
                 if problem == TOO_LARGE:
                     problem = beyond_unpacked(packed)
                 if problem:
-                    self.damage.append(f'{path}: broken after {target.tell()} unpacked bytes: '
+                    self._damage.append(f'{path}: broken after {target.tell()} unpacked bytes: '
                                        f'{problem}')
         except OSError as error:
             raise BagError(f'{path}: cannot be unpacked into {folder}: {error.strerror}; '
