@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 import difflib
+import os
 
 LONGEST_MESSAGE = 10_000
 """Characters of an error's message: what it quotes of a file may be as long as the file."""
@@ -25,6 +26,12 @@ class UnivsegError(ValueError):
 def shortened(text: str, length: int = 300) -> str:
     """Return a text, or its beginning and that it goes on where it is longer than `length`."""
     return text if len(text) <= length else f'{text[:length]}… ({len(text)} characters)'
+
+
+def in_one_line(text: str | os.PathLike[str]) -> str:
+    r"""Return a text with a path's bytes that are no UTF-8, and ends of lines, as \xff and \n."""
+    text = os.fsencode(text).decode(errors='backslashreplace')
+    return text.replace('\n', r'\n').replace('\r', r'\r')
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -26,6 +26,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CompressedImage, Image
 from univseg_core.commands.options import whole
+from univseg_core.errors import in_one_line, UnivsegError
 from univseg_ros.arguments import positive
 from univseg_ros.image_sources import FOLDER_RATE, open_source, PlayedImage, Source, SourceError
 from univseg_ros.signals import ros_until_signal
@@ -45,6 +46,9 @@ LOOK_PERIOD = 0.05
 
 PATIENCE = 5.0
 """Seconds without subscribers after which it is said where there are some."""
+
+LONG_WAIT = 60.0
+"""Seconds between two images that are told, as a damaged time may make them years."""
 
 DELIVERY = Duration(seconds=2)
 """How long the last images may take to reach slow subscribers."""
@@ -156,6 +160,9 @@ class ImagePlayer(Node):
         begin = last_log = time.monotonic()
         while frame is not None:
             due = begin + frame.seconds
+            if (wait := due - time.monotonic()) > LONG_WAIT:
+                self.get_logger().warning(f'the next image was recorded {wait:.0f} s later, and '
+                                          'is waited for; --rate sets a rate instead')
             self._handle_until(due)
             now = time.monotonic()
             if now - due > CATCH_UP:
@@ -195,9 +202,9 @@ class ImagePlayer(Node):
     def _handle_until(self, moment: float) -> None:
         """Handle what comes until a moment of the monotonic clock, at least once."""
         remaining = moment - time.monotonic()
-        self._executor.spin_once(timeout_sec=max(0, remaining))
+        self._executor.spin_once(timeout_sec=min(max(0, remaining), LONG_WAIT))
         while (remaining := moment - time.monotonic()) > 0:
-            self._executor.spin_once(timeout_sec=remaining)
+            self._executor.spin_once(timeout_sec=min(remaining, LONG_WAIT))
 
     def _send(self, message: Image | CompressedImage) -> None:
         header = message.header
@@ -300,17 +307,21 @@ def main(args: list[str] | None = None) -> int:
     options = parse_arguments(remove_ros_args(args)[1:])
     logger = get_logger(NODE_NAME)
 
+    # What a name has of bytes that are no text, ROS's log does not take.
     def skipped(reason: str) -> None:
-        logger.error(f'skipped: {reason}', throttle_duration_sec=LOG_PERIOD)
+        logger.error(f'skipped: {in_one_line(reason)}', throttle_duration_sec=LOG_PERIOD)
+
+    def damaged(reason: str) -> None:
+        logger.warning(in_one_line(reason))
 
     try:
         source = open_source(options.source, options.topic, options.compressed, skipped,
-                             logger.warning)
+                             damaged)
         if options.keep_stamps and not source.has_stamps:
             raise SourceError(f'{options.source}: not a bag, and so without stamps to keep')
         with ros_until_signal(args):
             play(source, options)
-    except SourceError as error:  # some damage shows only while it is played
-        logger.fatal(str(error))
+    except UnivsegError as error:  # some damage shows only while it is played
+        logger.fatal(in_one_line(str(error)))
         return 1
     return 0

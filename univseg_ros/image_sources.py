@@ -13,6 +13,7 @@ from std_msgs.msg import Header
 from univseg_core.bags.mcap import Message
 from univseg_core.bags.reading import Bag, BagError, deserialise, is_bag
 from univseg_core.errors import UnivsegError
+from univseg_core.files.limits import PIXELS
 from univseg_core.pictures.image_messages import decode, MessageError, turned_upright
 from univseg_core.pictures.images import LARGEST_JPEG, read_image
 from univseg_core.pictures.picture_files import (
@@ -100,7 +101,8 @@ class VideoSource:
     """
     The pictures of a video that OpenCV can decode, upright, at the video's own rate.
 
-    Raises SourceError, which names the file, where it cannot.
+    Raises SourceError, which names the file, where it cannot, and where the video says that its
+    pictures are of more than limits.PIXELS.
     """
 
     has_stamps = False
@@ -257,6 +259,8 @@ def _message(type_: type, image: np.ndarray, header: Header) -> Image | Compress
 
 @contextmanager
 def _open_video(video: Path) -> Iterator[cv2.VideoCapture]:
+    if video.is_fifo():  # which would be waited for
+        raise SourceError(f'{video}: cannot be read: expected a file')
     capture = cv2.VideoCapture(str(video))
     try:
         # FFmpeg renders a text file as pictures of its text.
@@ -265,6 +269,10 @@ def _open_video(video: Path) -> Iterator[cv2.VideoCapture]:
             raise SourceError(
                 f'{video}: not a readable video; expected a folder of images, a video that OpenCV '
                 'can decode, or a ROS 2 bag')
+        pixels = round(capture.get(cv2.CAP_PROP_FRAME_WIDTH)
+                       * capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
+        if pixels > PIXELS():
+            raise SourceError(f'{video}: pictures of {pixels} pixels, more than {PIXELS}')
         yield capture
     finally:
         capture.release()

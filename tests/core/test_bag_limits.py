@@ -12,9 +12,10 @@ from types import SimpleNamespace
 import zlib
 
 import pytest
+from univseg_core.bags import mcap as mcap_files
 from univseg_core.bags import reading
 from univseg_core.bags.compression import BLOCK, decompress, TOO_LARGE, unpack_file, zstd
-from univseg_core.bags.mcap import MAGIC
+from univseg_core.bags.mcap import MAGIC, McapFile
 from univseg_core.bags.reading import Bag, BagError, deserialise
 
 TOPIC, TYPE = '/cam', 'sensor_msgs/msg/Image'
@@ -120,19 +121,82 @@ def test_a_file_that_is_too_large_unpacked_is_read_up_to_the_limit(tmp_path, lit
     assert 'more than 100000 bytes (100000 bytes, which UNIVSEG_MAX_UNPACKED' in damage[0]
 
 
-def test_all_chunks_of_a_file_together_are_held_against_the_limit(tmp_path, little):
+@pytest.fixture
+def loose(monkeypatch):
+    """Let no ratio of packing raise the limit of what is unpacked in steps."""
+    for module in (mcap_files, reading):
+        monkeypatch.setattr(module, 'IN_STEPS', 0)
+
+
+def test_a_file_of_well_packed_messages_is_read_to_its_end(tmp_path, little):
+    """As one of nothing but masks is, which are packed to a 200th."""
+    packed = zstd().compress(bytes(9000))
+    chunks = [chunk(message(bytes(9000), time)) for time in range(20)]
+    for records in (chunks, [message(packed, time) for time in range(20)]):
+        found, _, damage = read(mcap(tmp_path / 'bag.mcap', *records))
+        assert (len(found), damage) == (20, [])
+
+
+@pytest.mark.usefixtures('little', 'loose')
+def test_all_chunks_of_a_file_together_are_held_against_the_limit(tmp_path):
     chunks = [chunk(message(bytes(9000), time)) for time in range(20)]
     found, _, damage = read(mcap(tmp_path / 'bag.mcap', *chunks))
     assert [time for time, _ in found] == list(range(11))  # of 9031 bytes each
-    assert 'its chunks are more than 100000 bytes (100000 bytes, which UNIVSEG_MAX' in damage[0]
+    assert 'its chunks are unpacked more than 100000 bytes (100000 bytes, which UNIVSEG_MAX' in damage[0]
 
 
-def test_all_packed_messages_of_a_file_together_are_held_against_the_limit(tmp_path, little):
+@pytest.mark.usefixtures('little', 'loose')
+def test_all_packed_messages_of_a_file_together_are_held_against_the_limit(tmp_path):
     packed = zstd().compress(bytes(9000))
     found, _, damage = read(mcap(
         tmp_path / 'bag.mcap', *[message(packed, time) for time in range(20)]))
     assert [(time, len(data)) for time, data in found] == [(time, 9000) for time in range(11)]
     assert 'its messages are more than 100000 bytes (100000 bytes, which' in damage[0]
+
+
+@pytest.mark.usefixtures('little', 'loose')
+def test_what_is_unpacked_in_vain_counts(tmp_path):
+    """It takes as long as what is whole."""
+    chunks = 20 * [chunk(b'', size=9000, packed=without_size(bytes(9001)))]
+    found, _, damage = read(mcap(tmp_path / 'chunks.mcap', *chunks, message(b'behind')))
+    assert found == []
+    assert len(damage) == 12  # 11 are tried
+    assert 'its chunks are unpacked more than 100000 bytes' in damage[-1]
+    # Of 10 000 bytes each, as far as the limit; of none, where they say that they have more.
+    for pack, count in ((without_size, 10), (zstd().compress, 20)):
+        packed = pack(bytes(10001))
+        found, _, damage = read(mcap(tmp_path / 'messages.mcap', *20 * [message(packed)]))
+        assert len(found) == count
+        assert len(damage) == (count < 20)
+
+
+@pytest.mark.parametrize('name', ['bag.mcap.zstd', 'bag.db3.zstd'])
+def test_damage_of_a_packed_file_names_it(tmp_path, name):
+    (tmp_path / name).write_bytes(zstd().compress(b'neither'))
+    _, _, damage = read(tmp_path / name)
+    assert damage
+    assert all(text.startswith(f'{tmp_path / name}: ') for text in damage)
+
+
+def test_a_file_without_messages_is_read_through_once(tmp_path, monkeypatch):
+    passes, scan = [], McapFile._scan
+    monkeypatch.setattr(McapFile, '_scan',
+                        lambda *arguments: passes.append(1) or scan(*arguments))
+    found, topics, damage = read(mcap(tmp_path / 'bag.mcap', 3 * chunk(b''), chunk(b'', size=1)))
+    assert (found, topics, len(passes)) == ([], {TOPIC: TYPE}, 1)
+    assert len(damage) == 1
+
+
+def test_topics_have_names_of_a_length_and_are_not_endless(tmp_path, monkeypatch):
+    def channel(number, name):
+        return record(4, struct.pack('<HH', number, 1) + text(name) + text('cdr') + bytes(4))
+
+    monkeypatch.setattr(mcap_files, 'MOST_TOPICS', 5)
+    path = mcap(tmp_path / 'bag.mcap', message(b'x'), channel(2, 1001 * 'x'),
+                channel(3, 1000 * 'x'), *[channel(4, f'/{number}') for number in range(9)])
+    found, topics, damage = read(path)
+    assert (found, damage) == ([(1, b'x')], [])
+    assert list(topics) == [TOPIC, 1000 * 'x', '/0', '/1', '/2']
 
 
 def test_a_large_file_may_grow_by_compression(tmp_path, little):

@@ -250,6 +250,10 @@ def test_no_bag(tmp_path):
         Bag(tmp_path / 'none')
     with pytest.raises(BagError, match='not a ROS 2 bag'):
         Bag(tmp_path)
+    for name in ('drive_2', 'drive_1'):
+        (tmp_path / name).mkdir()
+    with pytest.raises(BagError, match=r'the folders in it are drive_1, drive_2$'):
+        Bag(tmp_path)
 
 
 @pytest.mark.parametrize('data', [b'', b'\0\1\0\0', raw(0, pictures(1)[0])[:-1], b'\7' * 99])

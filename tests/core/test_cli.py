@@ -322,17 +322,23 @@ def test_predict_skips_and_counts_what_it_cannot_read(worlds, finished_run, tmp_
     shutil.copytree(worlds / 'indoor' / 'validation' / 'image', folder)
     (folder / '01.png').write_bytes(b'no image')
     (folder / '99.jpg').write_bytes(b'')
+    no_text = [folder / os.fsdecode(name) for name in (b'stra\xdfe.png', b'two\nlines.png')]
+    for path in no_text:  # whose masks no list could name
+        shutil.copy(folder / '00.png', path)
     command = ['predict', str(folder), '--model', str(finished_run[0]), '--domain', 'indoor',
                '--out', str(out), '--device', 'cpu']
     assert main(command) == 0
     assert capsys.readouterr().out == (
-        f'{VALIDATION - 1} masks and overlays in {out}; 2 images cannot be read and are '
+        f'{VALIDATION - 1} masks and overlays in {out}; 4 images cannot be read and are '
         'skipped\n')
     assert f'{folder / "01.png"}: not a readable image' in caplog.text
+    for name in (r'stra\xdfe.png', r'two\nlines.png'):
+        assert f'{folder / name}: a file name that is not in UTF-8, or of several' in caplog.text
     assert len(list(out.iterdir())) == 2 * (VALIDATION - 1)
     assert main([*command, '--json']) == 0
     told = json.loads(capsys.readouterr().out)
-    assert told['skipped'] == [str(folder / '01.png'), str(folder / '99.jpg')]
+    assert told['skipped'] == [str(folder / '01.png'), str(folder / '99.jpg'),
+                               *map(str, no_text)]
     assert len(told['images']) == VALIDATION - 1
 
 
@@ -523,7 +529,7 @@ def test_what_may_become_a_file_loses_nothing(run_printing_in, values, write_con
 def test_a_name_that_is_no_text_is_told(run_printing_in):
     """Linux's names are bytes; this one is no UTF-8."""
     assert run_printing_in('utf-8', 'info', os.fsdecode(b'no\xff.univseg')) == (
-        1, b'', b'univseg info: no?.univseg: no such file or folder\n')
+        1, b'', b'univseg info: no\\xff.univseg: no such file or folder\n')
 
 
 def test_quiet_leaves_results_and_errors(tmp_path, capsys):

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 
 from bag_files import (
     BEGIN,
@@ -260,6 +261,18 @@ def test_topics_that_cannot_be(tmp_path, capsys, arguments, expected):
                                        COMPRESSED: [compressed(0, jpeg(picture))]})
     assert extract([bag], tmp_path / 'out', *arguments) == 1
     assert f'univseg frames: {bag}: {expected}' in capsys.readouterr().err
+
+
+def test_a_topic_without_messages_is_told(tmp_path, capsys):
+    bag = write_bag(tmp_path / 'bag', {TOPIC: [], '/text': [b'\0\1\0\0']})
+    assert extract([bag], tmp_path / 'out') == 0
+    assert f'bag {TOPIC}: kept 0 of 0 frames' in capsys.readouterr().out
+
+
+def test_a_bag_whose_name_is_no_text(tmp_path, bag):
+    bag = bag.rename(tmp_path / os.fsdecode(b'no\xdf'))
+    assert extract([bag], tmp_path / 'out', '--topic', TOPIC) == 0
+    assert {row.bag for row in read_manifest(tmp_path / 'out')} == {r'no\xdf'}
 
 
 @pytest.mark.parametrize(('format_', 'data', 'codec'), [

@@ -1,6 +1,7 @@
 """The player in a process of its own: folders, videos and bags become a camera."""
 
 import itertools
+import os
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from univseg_ros.image_player import (
     AHEAD,
     CATCH_UP,
     ImagePlayer,
+    LONG_WAIT,
     parse_arguments,
     ReadAhead,
     schedule,
@@ -110,13 +112,14 @@ def test_an_unfinished_bag_as_far_as_it_goes(start, peer, tmp_path, pictures):
 
 
 def test_a_damaged_image_is_skipped(start, peer, folder, pictures):
-    (folder / 'aa.png').write_bytes((folder / 'a.png').read_bytes()[:40])
+    name = os.fsdecode(b'a\xdf.png')  # which ROS's log does not take
+    (folder / name).write_bytes((folder / 'a.png').read_bytes()[:40])
     received = peer.collect(Image, '/damaged/camera/image_raw', QOS)
     player = run_player(start, 'damaged', folder)
     assert player.end() == 0
     peer.wait_until(lambda: len(received) == 3, 'three images')
     assert_are(received, pictures)
-    assert 'aa.png: not a readable image' in player.output
+    assert r'a\xdf.png: not a readable image' in player.output
 
 
 def test_nothing_is_sent_until_there_are_enough_subscribers(start, peer, folder):
@@ -351,6 +354,25 @@ def test_after_a_long_wait_the_schedule_moves(ros_domain, capfd):
     assert all(later - earlier > 0.4 * interval
                for earlier, later in itertools.pairwise(sent[1:]))
     assert 'later than it should have' in capfd.readouterr().err
+
+
+def test_a_wait_of_years_is_told(ros_domain, capfd, monkeypatch):
+    """As of a damaged time of recording; ROS has no timer so long."""
+    player = ImagePlayer(Image, QOS, frame_id='', keep_stamps=False)
+    player._publisher = PublisherStandIn([])
+
+    def spin_once(timeout_sec):
+        assert timeout_sec <= LONG_WAIT
+        if timeout_sec:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(player._executor, 'spin_once', spin_once)
+    message = rgb_message(recordings.pictures(1)[0], Header())
+    frames = LateFrames([PlayedImage(seconds, message) for seconds in (0, 1e10)], [0, 0])
+    with pytest.raises(KeyboardInterrupt):
+        player.play(frames, 0)
+    player.destroy_node()
+    assert 'the next image was recorded 10000000000 s later' in capfd.readouterr().err
 
 
 class PublisherStandIn:

@@ -2,6 +2,7 @@
 
 import array
 import itertools
+import os
 import shutil
 import sqlite3
 
@@ -138,6 +139,21 @@ def test_a_video_can_be_played_again(tmp_path):
     source = open_source(write_video(tmp_path / 'a.avi', [10, 200]), None, None, pytest.fail,
                          pytest.fail)
     assert_are(list(source), [decode(frame.message) for frame in source])
+
+
+def test_a_video_larger_than_the_limit_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
+    video = write_video(tmp_path / 'a.avi', [10])
+    monkeypatch.setenv('UNIVSEG_MAX_PIXELS', '3072')  # 64x48
+    assert len(play(video)[1]) == 1
+    monkeypatch.setenv('UNIVSEG_MAX_PIXELS', '3071')
+    monkeypatch.setattr(cv2.VideoCapture, 'read', None)
+    assert refusal(video) == (f'{video}: pictures of 3072 pixels, more than 3071 pixels, which '
+                              'UNIVSEG_MAX_PIXELS changes')
+
+
+def test_a_pipe_is_no_video(tmp_path):
+    os.mkfifo(tmp_path / 'a.mp4')
+    assert refusal(tmp_path / 'a.mp4').endswith('a.mp4: cannot be read: expected a file')
 
 
 @pytest.mark.parametrize('name', ['notes.txt', 'notes.mp4', 'notes.avi', 'notes'])

@@ -1,5 +1,6 @@
 """Compressed chunks, messages and files of bags, unpacked as far as a limit and no further."""
 
+from functools import cache
 from types import ModuleType
 from typing import BinaryIO
 
@@ -17,6 +18,7 @@ PACKED_BLOCK = 1 << 15
 BLOCK = 1 << 20
 
 
+@cache  # Python looks for a module that is missing afresh each time.
 def zstd() -> ModuleType:
     """Return Python's module for Zstandard, which came with 3.14, or its backport."""
     try:
@@ -36,8 +38,10 @@ def decompress(data: bytes | memoryview, compression: str, most: int) -> bytes:
     if not compression:
         return bytes(data)
     if compression == 'zstd':
-        if (size_unpacked(data[:ZSTD_HEAD]) or 0) > most:
+        told = size_unpacked(data[:ZSTD_HEAD])
+        if told is not None and told > most:
             raise ValueError(f'zstd: more than {most} bytes unpacked')
+        most = most if told is None else told
         decompressor, errors = zstd().ZstdDecompressor(), zstd().ZstdError
     elif compression == 'lz4':
         import lz4.frame
@@ -51,6 +55,15 @@ def decompress(data: bytes | memoryview, compression: str, most: int) -> bytes:
     if len(content) > most:
         raise ValueError(f'{compression}: more than {most} bytes unpacked')
     return content
+
+
+def unpacked_in_vain(data: bytes | memoryview, most: int) -> int:
+    """Return how many bytes `decompress` unpacked of zstd data, at most, before it failed."""
+    try:
+        told = zstd().get_frame_info(data[:ZSTD_HEAD]).decompressed_size
+    except zstd().ZstdError:
+        return 0
+    return most if told is None else told if told <= most else 0
 
 
 def unpack_file(source: BinaryIO, target: BinaryIO, most: int) -> str | None:

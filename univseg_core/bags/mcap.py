@@ -14,7 +14,7 @@ from typing import BinaryIO
 import zlib
 
 from univseg_core.bags.compression import decompress
-from univseg_core.files.limits import beyond_unpacked, most_unpacked
+from univseg_core.files.limits import beyond_unpacked, IN_STEPS, most_unpacked
 from univseg_core.files.limits import MESSAGE as LARGEST_MESSAGE
 
 MAGIC = b'\x89MCAP0\r\n'
@@ -26,6 +26,15 @@ MOST_DAMAGE = 50
 
 RECORDS_PER_BYTE = 8
 """Of a chunk as it is stored, at most: no two messages are alike in time and number."""
+
+LONGEST_NAME = 1000
+"""Characters of a topic or type."""
+
+MOST_TOPICS = 2**16
+"""As many as have numbers of their own."""
+
+FOREVER = 2**64
+"""Behind the last moment, in nanoseconds, that a message may have been recorded at."""
 
 RECORD, MESSAGE_HEAD, CHUNK_HEAD = map(struct.Struct, ('<BQ', '<HIQQ', '<QQQII'))
 
@@ -55,28 +64,36 @@ class McapFile:
         self._types: dict[int, str] = {}
         self._channels: dict[int, tuple[str, str]] = {}
         self._begin: int | None = None
+        self._scanned: list[str] | None = None
+        self._most = LARGEST_MESSAGE()
+        self._left = 0
         self.has_summary = False
         with path.open('rb') as file, suppress(ValueError, struct.error, OSError):
             self._read_summary(file)  # The messages are read without it, too.
 
     def begin(self) -> int | None:
         """Return the time of the first message in nanoseconds; None where there is none."""
-        if self._begin is None:
-            first = next(self._scan(None, 0, 2**63), None)
+        if self._begin is None and self._scanned is None:
+            first = next(self._scan(None, 0, FOREVER), None)
             self._begin = first.time if first else None
             self.damage.clear()  # It will be found again.
         return self._begin
 
     def messages(self, topics: Collection[str], since: int, until: int) -> Iterator[Message]:
         """Yield the messages of some topics that were recorded in since <= time < until."""
-        yield from self._scan(topics, since, until)
+        if self._scanned is not None and self._begin is None:
+            self.damage += self._scanned  # There is none: it is not searched again.
+        else:
+            yield from self._scan(topics, since, until)
 
     def scan_topics(self) -> None:
         """Read the whole file for its topics, where no summary has told them."""
-        if not self.has_summary:
-            for _ in self._scan((), 0, 2**63):
-                pass
-            self.damage.clear()
+        if not self.has_summary and self._scanned is None:
+            for message in self._scan(None, 0, FOREVER):
+                if self._begin is None:
+                    self._begin = message.time
+            self._scanned = self.damage[:]
+            self.damage.clear()  # It will be found again.
 
     def _read_summary(self, file: BinaryIO) -> None:
         size = file.seek(0, io.SEEK_END)
@@ -88,7 +105,7 @@ class McapFile:
         if not start:
             return
         file.seek(start)
-        for opcode, content in records(file.read(_bounded(size - FOOTER_BYTES - start))):
+        for opcode, content in records(file.read(self._bounded(size - FOOTER_BYTES - start))):
             self._learn(opcode, content)
             if opcode == STATISTICS:
                 messages, _, _, _, _, _, begin = struct.unpack_from('<QHIIIIQ', content)
@@ -99,19 +116,21 @@ class McapFile:
         """Note a schema (a type) or a channel (a topic of a type)."""
         if opcode == SCHEMA:
             (number,) = struct.unpack_from('<H', content)
-            self._types[number] = text_at(content, 2)
+            self._types[number] = text_at(content, 2)[:LONGEST_NAME]
         elif opcode == CHANNEL:
             number, schema = struct.unpack_from('<HH', content)
             topic, type_ = text_at(content, 4), self._types.get(schema, '')
-            self._channels[number] = topic, type_
-            self.topics[topic] = type_
+            if len(topic) <= LONGEST_NAME and (
+                    len(self.topics) < MOST_TOPICS or topic in self.topics):
+                self._channels[number] = topic, type_
+                self.topics[topic] = type_
 
     def _scan(self, topics: Collection[str] | None, since: int, until: int) -> Iterator[Message]:
         """Yield the messages of some topics, or of all."""
         with self.path.open('rb') as file:
             size = file.seek(0, io.SEEK_END)
             file.seek(0)
-            left = most_unpacked(size)
+            self._left = most_unpacked(size, IN_STEPS)
             if file.read(len(MAGIC)) != MAGIC:
                 self._broken(0, 'the beginning is not that of an MCAP file')
                 return
@@ -135,22 +154,20 @@ class McapFile:
                 try:
                     if opcode == CHUNK:
                         content = self._chunk(file, min(end, size), since, until)
-                        left -= len(content)
-                        if left < 0:
-                            note(self.damage, f'{self.path}: not read to its end, but to byte '
-                                              f'{at}: unpacked, its chunks are '
-                                              f'{beyond_unpacked(size)}')
-                            return
                         for number, (inner, record) in enumerate(records(content)):
                             if number > RECORDS_PER_BYTE * min(length, size - at):
                                 raise ValueError('a chunk of more records than it can have')
                             yield from self._message(inner, record, topics, since, until)
                     elif opcode in (SCHEMA, CHANNEL, MESSAGE) and end <= size:
-                        record = memoryview(file.read(_bounded(length)))
+                        record = memoryview(file.read(self._bounded(length)))
                         yield from self._message(opcode, record, topics, since, until)
                 except (ValueError, struct.error, RuntimeError, EOFError, OSError) as error:
                     if end <= size:
                         self._broken(at, str(error))
+                if self._left < 0:
+                    note(self.damage, f'{self.path}: not read to its end, but to byte {at}: its '
+                                      f'chunks are unpacked {beyond_unpacked(size, IN_STEPS)}')
+                    return
                 if end > size:
                     self._broken(at, f'{end - size} bytes of a record are missing')
                     return
@@ -172,14 +189,23 @@ class McapFile:
         # A chunk that nothing else tells the topics of is read for these.
         if self.has_summary and not (begin < until and since <= last):
             return b''
-        compression = file.read(_bounded(length)).decode()
+        compression = file.read(self._bounded(length)).decode()
         (length,) = struct.unpack('<Q', file.read(8))
         whole = file.tell() + length <= end
-        stored = file.read(_bounded(min(length, end - file.tell())))
-        content = decompress(stored, compression, _bounded(size))
+        stored = file.read(self._bounded(min(length, end - file.tell())))
+        self._left -= self._bounded(size)  # of which no more is unpacked, and may be in vain
+        if self._left < 0:
+            return b''
+        content = decompress(stored, compression, size)
         if whole and (len(content) != size or (checksum and zlib.crc32(content) != checksum)):
             raise ValueError('a chunk does not have the bytes that were written')
         return content
+
+    def _bounded(self, size: int) -> int:
+        """Return a size of which memory may be taken; ValueError for a larger one."""
+        if not 0 <= size <= self._most:
+            raise ValueError(f'{size} bytes; expected {LARGEST_MESSAGE} at most')
+        return size
 
     def _broken(self, at: int, what: str) -> None:
         note(self.damage, f'{self.path}: broken at byte {at}: {what}')
@@ -191,13 +217,6 @@ def note(damage: list[str], text: str) -> None:
         damage.append(text)
     elif len(damage) == MOST_DAMAGE:
         damage.append('and more of that kind')
-
-
-def _bounded(size: int) -> int:
-    """Return a size of which memory may be taken; ValueError for a larger one."""
-    if not 0 <= size <= LARGEST_MESSAGE():
-        raise ValueError(f'{size} bytes; expected {LARGEST_MESSAGE} at most')
-    return size
 
 
 def records(content: bytes) -> Iterator[tuple[int, memoryview]]:

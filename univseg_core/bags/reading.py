@@ -22,12 +22,13 @@ from univseg_core.bags.compression import (
     size_unpacked,
     TOO_LARGE,
     unpack_file,
+    unpacked_in_vain,
     ZSTD_HEAD,
     ZSTD_MAGIC,
 )
-from univseg_core.bags.mcap import McapFile, Message, note
-from univseg_core.errors import shortened, UnivsegError
-from univseg_core.files.limits import beyond_unpacked, MESSAGE, most_unpacked
+from univseg_core.bags.mcap import FOREVER, McapFile, Message, note
+from univseg_core.errors import first_few, in_one_line, shortened, UnivsegError
+from univseg_core.files.limits import beyond_unpacked, IN_STEPS, MESSAGE, most_unpacked
 from univseg_core.files.yaml_text import read_yaml
 
 if TYPE_CHECKING:
@@ -68,16 +69,21 @@ class Bag:
 
     def __init__(self, path: Path):
         self.path = path
-        self.name = path.resolve().name
+        self.name = in_one_line(path.resolve().name)
         self._stack = ExitStack()
-        self.damage: list[str] = []
+        self._damage: list[str] = []
+        self._packed_as: dict[Path, Path] = {}
         self._counts: dict[str, int] = {}
         try:
             if not path.exists():
                 raise BagError(f'{path}: no such bag')
             if not is_bag(path):
+                inside = (sorted(each.name for each in path.iterdir() if each.is_dir())
+                          if path.is_dir() else [])
                 raise BagError(f'{path}: not a ROS 2 bag; expected a folder with {METADATA}, or '
-                               f'with files {", ".join(STORAGES)}, or such a file')
+                               f'with files {", ".join(STORAGES)}, or such a file'
+                               + (f'; the folders in it are {first_few(inside, 10)}' if inside
+                                  else ''))
             self._paths = self._listed() if path.is_dir() else [path]
         except OSError as error:
             raise BagError(f'{path}: cannot be read: {error.strerror}') from error
@@ -93,6 +99,14 @@ class Bag:
     def __exit__(self, *_: object) -> None:
         """Remove what was unpacked."""
         self._stack.close()
+
+    @property
+    def damage(self) -> list[str]:
+        """Return what was found to be broken or missing so far, each with the bag's own file."""
+        texts = self._damage
+        for unpacked, packed in self._packed_as.items():
+            texts = [text.replace(str(unpacked), str(packed)) for text in texts]
+        return texts
 
     def topics(self) -> dict[str, str]:
         """Return the type of each topic; an unfinished MCAP file is read through for them."""
@@ -117,7 +131,7 @@ class Bag:
         return sum(self._counts.get(topic, 0) for topic in topics) if self._counts else None
 
     def messages(self, topics: Collection[str], since: int = 0,
-                 until: int = 2**63 - 1) -> Iterator[Message]:
+                 until: int = FOREVER) -> Iterator[Message]:
         """
         Yield the messages of some topics with since <= time < until (ns), as they were written.
 
@@ -126,7 +140,7 @@ class Bag:
         for file in self._files:
             with self._damage_of(file):
                 yield from self._unpacked_messages(file, file.messages(topics, since, until))
-            self.damage += file.damage
+            self._damage += file.damage
 
     def _unpacked_messages(self, file: 'McapFile | Sqlite3File',
                            messages: Iterator[Message]) -> Iterator[Message]:
@@ -134,11 +148,13 @@ class Bag:
         unpacked = 0
         for packed in messages:
             message = _unpacked_message(packed)
-            if message is not packed:
-                unpacked += len(message.data)
-                if unpacked > most_unpacked(size := file.path.stat().st_size):
-                    note(self.damage, f'{file.path}: not read to its end: unpacked, its messages '
-                                      f'are {beyond_unpacked(size)}')
+            if packed.data[:4] == ZSTD_MAGIC:
+                unpacked += (len(message.data) if message is not packed
+                             else unpacked_in_vain(packed.data, MESSAGE()))
+                size = file.path.stat().st_size
+                if unpacked > most_unpacked(size, IN_STEPS):
+                    note(self._damage, f'{file.path}: not read to its end: unpacked, its messages '
+                                      f'are {beyond_unpacked(size, IN_STEPS)}')
                     return
             yield message
 
@@ -150,14 +166,14 @@ class Bag:
         except Exception as error:  # beside the system's: whatever damaged bytes lead to
             kind = '' if isinstance(error, OSError) else f'{type(error).__name__}: '
             text = f'{file.path}: cannot be read: {kind}{shortened(str(error))}'
-            self.damage += [text] if text not in self.damage else []
+            self._damage += [text] if text not in self._damage else []
 
     def _listed(self) -> list[Path]:
         """Return the paths of the folder's files in order, and note what metadata.yaml tells."""
         there: dict[str, Path] = {}
         for path in sorted(filter(_is_storage, self.path.iterdir()), key=in_order):
             # A file may have been unpacked, with the compressed one still beside it.
-            there.setdefault(path.name.removesuffix(COMPRESSED), path)
+            there.setdefault(_plain_name(path), path)
         metadata = self.path / METADATA
         if not metadata.is_file():
             log.info('%s: has no %s; its %d files are read', self.path, METADATA, len(there))
@@ -169,7 +185,7 @@ class Bag:
             self._counts = {topic['topic_metadata']['name']: int(topic['message_count'])
                             for topic in facts['topics_with_message_count']}
         except (ArithmeticError, KeyError, OSError, TypeError, ValueError) as error:
-            self.damage.append(f'{metadata}: cannot be read ({type(error).__name__}); the files '
+            self._damage.append(f'{metadata}: cannot be read ({type(error).__name__}); the files '
                                'beside it were')
             return list(there.values())
         paths = []
@@ -177,7 +193,7 @@ class Bag:
             if file := self._named(name):
                 paths.append(file)
             else:
-                note(self.damage, f'{self.path / shortened(name.name)}: this file of the bag is '
+                note(self._damage, f'{self.path / shortened(name.name)}: this file of the bag is '
                                   'missing')
         paths = list(dict.fromkeys(paths))
         unnamed = [path for path in there.values() if not {path, _packed(path)} & {*paths}]
@@ -193,8 +209,8 @@ class Bag:
         with suppress(OSError, ValueError):  # of a name that cannot be one
             # Paths were once relative to the folder's parent.
             for path in (self.path / name, self.path / name.name):
-                plain = path.with_name(path.name.removesuffix(COMPRESSED))
-                for file in (plain, _packed(plain)):
+                plain = path.with_name(_plain_name(path))
+                for file in (plain, _packed(plain), path):
                     # Where it lies counts, not where a link of the user's leads.
                     if (_is_storage(file) and file.exists()
                             and Path(os.path.normpath(file)).parent.is_relative_to(folder)):
@@ -204,21 +220,22 @@ class Bag:
     def _open(self, path: Path) -> 'McapFile | Sqlite3File | None':
         kind = path
         if not path.is_file():
-            self.damage.append(f'{path}: not a file')
+            self._damage.append(f'{path}: not a file')
             return None
-        if path.suffix == COMPRESSED:
+        if path.suffix.lower() == COMPRESSED:
             kind = path.with_suffix('')
             path = self._unpacked(path)
         try:
-            return McapFile(path) if kind.suffix == '.mcap' else _sqlite3_file(path)
+            return McapFile(path) if kind.suffix.lower() == '.mcap' else _sqlite3_file(path)
         except (OSError, ValueError) as error:
-            self.damage.append(f'{path}: cannot be opened: {shortened(str(error))}')
+            self._damage.append(f'{path}: cannot be opened: {shortened(str(error))}')
             return None
 
     def _unpacked(self, path: Path) -> Path:
         """Return the unpacked copy of a file, as far as it goes and the limits allow."""
         folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix='univseg-bag-'))
         unpacked = Path(folder) / path.stem
+        self._packed_as[unpacked] = path
         try:
             room = max(0, shutil.disk_usage(folder).free - ROOM)
             packed = path.stat().st_size
@@ -235,7 +252,7 @@ class Bag:
                 if problem == TOO_LARGE:
                     problem = beyond_unpacked(packed)
                 if problem:
-                    self.damage.append(f'{path}: broken after {target.tell()} unpacked bytes: '
+                    self._damage.append(f'{path}: broken after {target.tell()} unpacked bytes: '
                                        f'{problem}')
         except OSError as error:
             raise BagError(f'{path}: cannot be unpacked into {folder}: {error.strerror}; '
@@ -248,6 +265,11 @@ def _unpacked_message(message: Message) -> Message:
         with suppress(ValueError):  # It is told as a message that cannot be deserialised.
             return replace(message, data=decompress(message.data, 'zstd', MESSAGE()))
     return message
+
+
+def _plain_name(path: Path) -> str:
+    """Return the name of a file that may be packed as it is unpacked."""
+    return path.stem if path.suffix.lower() == COMPRESSED else path.name
 
 
 def _packed(path: Path) -> Path:
@@ -263,8 +285,7 @@ def _sqlite3_file(path: Path) -> 'Sqlite3File':
 
 
 def _is_storage(path: Path) -> bool:
-    name = path.name.removesuffix(COMPRESSED)
-    return not name.startswith('.') and name.endswith(STORAGES)
+    return not path.name.startswith('.') and _plain_name(path).lower().endswith(STORAGES)
 
 
 def in_order(path: Path) -> list[tuple[int, str]]:

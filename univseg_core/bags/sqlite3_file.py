@@ -7,7 +7,7 @@ from itertools import count
 from pathlib import Path
 
 import apsw
-from univseg_core.bags.mcap import Message, note
+from univseg_core.bags.mcap import LONGEST_NAME, Message, MOST_TOPICS, note
 from univseg_core.files.limits import MESSAGE
 
 MAPPED = 2**40
@@ -18,9 +18,6 @@ NEAR = 1000
 
 MOST_HOLES = 100
 """Places of damage behind which messages are looked for: each may take many queries."""
-
-LONGEST_NAME = 1000
-"""Characters of a topic or type."""
 
 LARGEST = 2**62
 """Above every message's number."""
@@ -57,7 +54,8 @@ class Sqlite3File:
                 self._check_tables(connection)
                 rows = connection.execute(
                     'SELECT id, CAST(name AS BLOB), CAST(type AS BLOB) FROM topics '
-                    f'WHERE length(name) <= {LONGEST_NAME} AND length(type) <= {LONGEST_NAME}'
+                    f'WHERE length(name) <= {LONGEST_NAME} AND length(type) <= {LONGEST_NAME} '
+                    f'LIMIT {MOST_TOPICS}'
                 ).fetchall()
         except apsw.Error as error:
             raise ValueError(str(error)) from error

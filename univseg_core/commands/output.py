@@ -51,7 +51,9 @@ def _spelt_out(error: UnicodeError) -> tuple[str, int]:
 
 
 def _ascii(character: str) -> str:
-    """Return what stands for a character in ASCII: a name's é is e, and ? what has nothing."""
+    r"""Return what stands for a character in ASCII: é is e, a byte of a name \xff, or else ?."""
+    if '\udc80' <= character <= '\udcff':  # how Python has a byte that is no UTF-8
+        return f'\\x{ord(character) - 0xdc00:02x}'
     if character in ASCII:
         return ASCII[character]
     return unicodedata.normalize('NFKD', character).encode('ascii', 'ignore').decode() or '?'

@@ -9,7 +9,7 @@ import unicodedata
 
 import numpy as np
 from univseg_core.domains import Domain, IGNORE_INDEX
-from univseg_core.errors import first_few, UnivsegError
+from univseg_core.errors import first_few, in_one_line, UnivsegError
 from univseg_core.pictures.images import read_codes, read_image, read_label
 from univseg_core.pictures.picture_files import (
     file_bytes,
@@ -22,6 +22,8 @@ from univseg_core.pictures.picture_files import (
 
 LABEL_SUFFIX = '.png'
 """How the names of label maps end, in lower case or not."""
+
+NO_TEXT_NAME = 'a file name that is not in UTF-8, or of several lines; rename it'
 
 
 class DataError(UnivsegError):
@@ -64,6 +66,13 @@ def list_images(folder: Path) -> list[Path]:
     Raises DataError where there is none, where two differ only in their ending, and for a name
     that no text file could hold.
     """
+    images = some_images(folder)
+    by_name(images)
+    return images
+
+
+def some_images(folder: Path) -> list[Path]:
+    """Return what `list_images` does, whatever the names; raise DataError where there is none."""
     images = image_files(folder)
     if not images:
         others = Counter(path.suffix.lower() for path in folder.iterdir()
@@ -73,7 +82,6 @@ def list_images(folder: Path) -> list[Path]:
         raise DataError(f'{folder}: no images ({", ".join(IMAGE_SUFFIXES)}) in this folder'
                         + (f'; it has {there}' if there else '')
                         + (f'; the folders in it are {first_few(inside, 10)}' if inside else ''))
-    by_name(images)
     return images
 
 
@@ -86,6 +94,11 @@ def unread_pictures(folder: Path) -> str:
             f'({first_few(names)}; read are {", ".join(IMAGE_SUFFIXES)})')
 
 
+def has_text_name(file: Path) -> bool:
+    """Return whether a file's name is one that a text file can hold: one line, in UTF-8."""
+    return not re.search('[\n\r\ud800-\udfff]', file.name)  # bytes that are no text
+
+
 def by_name(files: Iterable[Path]) -> dict[str, Path]:
     """
     Return files by `name_key`.
@@ -94,9 +107,8 @@ def by_name(files: Iterable[Path]) -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     for file in files:
-        if re.search('[\n\r\ud800-\udfff]', file.name):  # bytes that are no text
-            raise DataError(f'{str(file)!r}: a file name that is not in UTF-8, or of several '
-                            'lines; rename it')
+        if not has_text_name(file):
+            raise DataError(f'{in_one_line(file)}: {NO_TEXT_NAME}')
         other = found.setdefault(name_key(file), file)
         if other is not file:
             raise DataError(f'{file}: has the same name as {other.name}')

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from univseg_core.bags.mcap import Message
+from univseg_core.bags.mcap import FOREVER, Message
 from univseg_core.bags.reading import Bag, BagError, deserialise, IMAGE_TYPES
 from univseg_core.datasets.cache import claimed
 from univseg_core.datasets.frame_choice import (
@@ -169,6 +169,8 @@ def _extract(bag: Bag, folder: Path, topics: Sequence[str], settings: Extraction
                     writer.write_anew(row, afresh.judge(bag.name, message)[1])
             else:
                 writer.write(*judge.judge(bag.name, message))
+    for topic in {*chosen} - seen:
+        report.counts[bag.name, topic]  # told, too: that there are none
 
 
 def _video_format(message: Message) -> str:
@@ -180,5 +182,5 @@ def _video_format(message: Message) -> str:
 
 def _window(bag: Bag, settings: ExtractionSettings) -> tuple[int, int]:
     begin = bag.begin() or 0
-    end = 2**63 - 1 if settings.end is None else begin + round(settings.end * 1e9)
+    end = FOREVER if settings.end is None else begin + round(settings.end * 1e9)
     return begin + round(settings.start * 1e9) if settings.start else 0, end

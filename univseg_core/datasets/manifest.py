@@ -4,7 +4,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterable
 from contextlib import suppress
 import csv
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 import io
 from pathlib import Path
 from typing import Any
@@ -82,7 +82,7 @@ class Manifest:
 
     def append(self, row: Row) -> None:
         """Write a row at the end."""
-        self._writer.writerow(asdict(row))
+        self._writer.writerow(vars(row))
         self._file.flush()
 
 

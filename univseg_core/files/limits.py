@@ -34,8 +34,11 @@ class Limit:
         return f'{self()} {self.unit}, which {self.variable} changes'
 
 
-RATIO = 50
-"""How many times its own size a packed file of a bag may always have unpacked."""
+AS_A_WHOLE, IN_STEPS = 50, 500
+"""
+How many times its own size a file of a bag may always have unpacked: as a whole, onto a disk, or
+by chunks or messages, of which one at a time is in memory. Masks alone are packed to a 200th.
+"""
 
 PIXELS = Limit('UNIVSEG_MAX_PIXELS', 2**26, 'pixels',
                'a picture: two of 8K. It is held against what the file says before it is decoded')
@@ -44,8 +47,8 @@ MESSAGE = Limit('UNIVSEG_MAX_MESSAGE', 2**28, 'bytes',
                 'picture with four bytes a pixel')
 UNPACKED = Limit('UNIVSEG_MAX_UNPACKED', 2**30, 'bytes',
                  "all that a bag's file unpacks to, as a whole into the folder for temporary "
-                 f'files (TMPDIR), or by chunks or messages; {RATIO} times the packed file where '
-                 'that is more')
+                 f'files (TMPDIR), or by chunks or messages; {AS_A_WHOLE} or {IN_STEPS} times the '
+                 'packed file where that is more')
 TEXT = Limit('UNIVSEG_MAX_TEXT', 2**22, 'bytes',
              "a configuration, a bag's metadata.yaml, a list of class names")
 RECORDS = Limit('UNIVSEG_MAX_RECORDS', 2**28, 'bytes',
@@ -56,11 +59,12 @@ MODEL = Limit('UNIVSEG_MAX_MODEL', 2**32, 'bytes',
 LIMITS = (PIXELS, MESSAGE, UNPACKED, TEXT, RECORDS, MODEL)
 
 
-def most_unpacked(packed: int) -> int:
+def most_unpacked(packed: int, ratio: int = AS_A_WHOLE) -> int:
     """Return how many bytes a bag's file of `packed` bytes may unpack to."""
-    return max(UNPACKED(), RATIO * packed)
+    return max(UNPACKED(), ratio * packed)
 
 
-def beyond_unpacked(packed: int) -> str:
+def beyond_unpacked(packed: int, ratio: int = AS_A_WHOLE) -> str:
     """Say that a bag's file of `packed` bytes unpacks to more than it may."""
-    return f'more than {most_unpacked(packed)} bytes ({UNPACKED}; or {RATIO} times the file)'
+    return (f'more than {most_unpacked(packed, ratio)} bytes ({UNPACKED}; or {ratio} times the '
+            'file)')

@@ -5,7 +5,15 @@ import logging
 from pathlib import Path
 
 import numpy as np
-from univseg_core.datasets.folders import DataError, list_images, unread_pictures
+from univseg_core.datasets.folders import (
+    by_name,
+    DataError,
+    has_text_name,
+    NO_TEXT_NAME,
+    some_images,
+    unread_pictures,
+)
+from univseg_core.errors import in_one_line
 from univseg_core.pictures.images import ImageError, read_image
 from univseg_core.progress import progress_bar
 
@@ -16,11 +24,15 @@ def readable_images(paths: Sequence[Path], title: str) -> Iterator[tuple[Path, n
     """
     Yield each image file that can be read with its image; say of the others why not.
 
+    One of a name that no list of results could hold counts as such.
+
     A progress bar counts them. Raises DataError in the end where none can be read.
     """
     skipped = 0
     for path in progress_bar(paths, title):
         try:
+            if not has_text_name(path):
+                raise ImageError(f'{in_one_line(path)}: {NO_TEXT_NAME}')
             image = read_image(path)
         except ImageError as error:
             skipped += 1
@@ -37,11 +49,13 @@ def frames_of(path: Path) -> list[Path]:
     """
     Return a folder's images; pictures of kinds that are not read are a warning.
 
-    Raises DataError where it is not there or has none.
+    Raises DataError where it is not there or has none, and where two names differ only in their
+    ending.
     """
     if not path.is_dir():
         raise DataError(f'{path}: no such folder')
-    images = list_images(path)
+    images = some_images(path)
+    by_name(filter(has_text_name, images))
     if unread := unread_pictures(path):
         log.warning(unread)
     return images

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from univseg_core.domains import Domain, DomainError, IGNORE_INDEX
-from univseg_core.errors import UnivsegError
+from univseg_core.errors import in_one_line, UnivsegError
 from univseg_core.files import write_text
 from univseg_core.files.records import read_rows
 from univseg_core.inference.segmenter import Encoded, Segmenter
@@ -263,14 +263,15 @@ def write_ranking(path: Path, ranked: Sequence[RankedFrame]) -> None:
     """
     Write rank.csv, whole or not at all: one row a frame, its columns `COLUMNS`.
 
-    The distance of a frame that was chosen before any other is left empty.
+    The distance of a frame that was chosen before any other is left empty. What of a folder's name
+    is no text stands there as `in_one_line` has it.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator='\n')
     writer.writerow(COLUMNS)
     for each in map(as_row, ranked):
         writer.writerow([f'{value:.6f}' if isinstance(value, float) else value
-                         for value in each.values()])
+                         for value in (each | {'file': in_one_line(each['file'])}).values()])
     write_text(path, text.getvalue())
 
 

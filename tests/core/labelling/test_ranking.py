@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 
 import numpy as np
@@ -273,11 +274,15 @@ def test_rank_writes_a_table_and_a_contact_sheet(model, frames, tmp_path, capsys
 def test_frames_that_cannot_be_read_are_named(model, frames, tmp_path, caplog):
     for name in 'abcd':
         (frames / f'{name}.png').write_bytes(b'')
+    shutil.copy(frames / 'e.png', frames / os.fsdecode(b'stra\xdfe.png'))
+    frames = frames.rename(tmp_path / os.fsdecode(b'no\xdf'))
     assert main(['rank', str(model), str(frames), '--domain', 'indoor', '--out',
                  str(tmp_path / 'ranking')]) == 0
     assert 'a.png: the file is empty' in caplog.text
-    assert '4 of 5 images cannot be read and are skipped' in caplog.text
+    assert r'stra\xdfe.png: a file name that is not in UTF-8' in caplog.text
+    assert '5 of 6 images cannot be read and are skipped' in caplog.text
     assert read_ranking(tmp_path / 'ranking' / 'rank.csv') == ['e.png']
+    assert r'no\xdf/e.png' in (tmp_path / 'ranking' / 'rank.csv').read_text()
 
 
 def test_labelled_frames_are_not_chosen_again(model, frames, tmp_path, capsys):
