@@ -142,7 +142,7 @@ def test_all_chunks_of_a_file_together_are_held_against_the_limit(tmp_path):
     chunks = [chunk(message(bytes(9000), time)) for time in range(20)]
     found, _, damage = read(mcap(tmp_path / 'bag.mcap', *chunks))
     assert [time for time, _ in found] == list(range(11))  # of 9031 bytes each
-    assert 'its chunks are unpacked more than 100000 bytes (100000 bytes, which UNIVSEG_MAX' in damage[0]
+    assert 'chunks are unpacked more than 100000 bytes (100000 bytes, which UNIV' in damage[0]
 
 
 @pytest.mark.usefixtures('little', 'loose')
