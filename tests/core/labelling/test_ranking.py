@@ -275,13 +275,18 @@ def test_frames_that_cannot_be_read_are_named(model, frames, tmp_path, caplog):
     for name in 'abcd':
         (frames / f'{name}.png').write_bytes(b'')
     shutil.copy(frames / 'e.png', frames / os.fsdecode(b'stra\xdfe.png'))
-    frames = frames.rename(tmp_path / os.fsdecode(b'no\xdf'))
-    assert main(['rank', str(model), str(frames), '--domain', 'indoor', '--out',
-                 str(tmp_path / 'ranking')]) == 0
+    command = ['rank', str(model), '--domain', 'indoor', '--out', str(tmp_path / 'ranking')]
+    assert main([*command, str(frames)]) == 0
     assert 'a.png: the file is empty' in caplog.text
     assert r'stra\xdfe.png: a file name that is not in UTF-8' in caplog.text
     assert '5 of 6 images cannot be read and are skipped' in caplog.text
     assert read_ranking(tmp_path / 'ranking' / 'rank.csv') == ['e.png']
+
+
+def test_a_folder_whose_name_is_not_in_utf_8_is_ranked(model, frames, tmp_path):
+    frames = frames.rename(tmp_path / os.fsdecode(b'no\xdf'))
+    assert main(['rank', str(model), str(frames), '--domain', 'indoor', '--out',
+                 str(tmp_path / 'ranking')]) == 0
     assert r'no\xdf/e.png' in (tmp_path / 'ranking' / 'rank.csv').read_text()
 
 
