@@ -3,12 +3,16 @@
 import importlib.util
 import os
 from pathlib import Path
+import signal
 
 import pytest
 
 # The networks are tiny, and so is what a test's own processes compute: more threads only get in
 # each other's way.
 os.environ.setdefault('OMP_NUM_THREADS', '1')
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a script's shell has it of `... &`
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_pycollect_makemodule(module_path, parent):
