@@ -1,8 +1,7 @@
 """Files that once cost too much or ended in a traceback; and the search that finds such files."""
 
-from importlib.util import module_from_spec, spec_from_file_location
+from importlib import import_module
 from pathlib import Path
-import sys
 
 import pytest
 
@@ -13,11 +12,9 @@ FILES = sorted(path for path in CORPUS.glob('*/*'))
 @pytest.fixture(scope='module')
 def fuzz():
     """Return the benchmark of that name as a module."""
-    path = Path(__file__).parents[2] / 'benchmarks' / 'fuzz.py'
-    spec = spec_from_file_location('fuzz', path)
-    sys.modules['fuzz'] = module = module_from_spec(spec)  # its dataclass looks itself up
-    spec.loader.exec_module(module)
-    return module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(Path(__file__).parents[2] / 'benchmarks')
+        yield import_module('fuzz')
 
 
 @pytest.mark.parametrize('path', FILES, ids=lambda path: f'{path.parent.name}-{path.name}')
