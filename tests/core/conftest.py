@@ -55,6 +55,12 @@ def finished_run(worlds, tmp_path_factory):
 
 
 @pytest.fixture
+def model(finished_run):
+    """Return the path of a trained model file."""
+    return finished_run[0] / 'model.univseg'
+
+
+@pytest.fixture
 def no_curves(monkeypatch):
     """Leave out the picture at the end of a training, which takes as long as its steps."""
     monkeypatch.setattr('univseg_core.training.validation.draw_curves',
