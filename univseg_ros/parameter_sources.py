@@ -1,20 +1,17 @@
 """Where the values come from that a node's parameters have at start, and which came to nothing."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 import re
 from typing import Any
 
+from univseg_core.errors import did_you_mean
 from univseg_core.files.yaml_text import read_yaml
 
 ALL_NODES = '/**'
 COMMAND_LINE = 'the command line'
 MOST_KEYS = 5
 """Keys of a file that are named where none of them is the node's."""
-
-SIMILAR = 0.8
-"""How alike (difflib's ratio) a name must be to one that there is to be taken for a slip."""
 
 Given = tuple[str, str, str]
 """A source, the key of its nodes as ROS has it (a name, with * and ** for others), a parameter."""
@@ -126,11 +123,10 @@ def _no_key(path: str, keys: Collection[str], node: str) -> str:
 
 
 def _no_parameter(source: str, key: str, name: str, declared: Collection[str]) -> str:
-    alike = get_close_matches(name, declared, 1, SIMILAR)
-    if '*' in key and source != COMMAND_LINE and not alike:
+    question = did_you_mean(name, declared)
+    if '*' in key and source != COMMAND_LINE and not question:
         return ''  # it may well be another node's
-    return (f'{_told(source)}: there is no parameter {name}'
-            f'{f"; did you mean {alike[0]}?" if alike else ""}')
+    return f'{_told(source)}: there is no parameter {name}{question}'
 
 
 def _is_of_ros(name: str) -> bool:
