@@ -34,6 +34,7 @@ def test_help(path, tmp_path, monkeypatch, capsys):
         pytest.importorskip('rclpy', reason='needs ROS 2 (rclpy)')
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv('COLUMNS', '100')
+    monkeypatch.syspath_prepend(FOLDER)  # as of a program that is started
     monkeypatch.setattr(sys, 'argv', [str(path), '--help'])
     with pytest.raises(SystemExit) as end:
         run_path(str(path), run_name='__main__')
