@@ -34,7 +34,7 @@ $(INSTALLED): setup.py pyproject.toml
 	  { echo 'Python lacks its venv module; on Debian and Ubuntu: apt install python3-venv'; exit 1; }
 	@echo 'Installing into $(VENV) (about 6 GB, most of it PyTorch; a few minutes) ...'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --editable '.[train,ros,test,dev]'
+	$(BIN)/python -m pip install --editable '.[train,export,ros,test,dev]'
 	@touch $@
 
 clean:

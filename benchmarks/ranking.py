@@ -83,18 +83,18 @@ def _measures_and_errors(segmenter: Segmenter, name: str, sample: Sample) -> lis
     domain = segmenter.domains[name]
     image, label = read_sample(sample, domain)
     encoded = segmenter.encode(image)
-    probabilities = segmenter.logits(encoded, name)[0].softmax(0)
+    probabilities = torch.from_numpy(segmenter.logits(encoded, name)).softmax(0)
     first, second = probabilities.topk(2, dim=0).values
     scores, present = segmenter.label_embedding_scores(encoded, name)
-    differs = torch.tensor(present)[scores.argmax(0).cpu()] != probabilities.argmax(0).cpu()
-    ratio = (second / first).cpu()
+    differs = np.array(present)[scores.argmax(0)] != probabilities.argmax(0).numpy()
+    ratio = (second / first).numpy()
     entropy = torch.special.entr(probabilities).sum(0)
     valid = label != IGNORE_INDEX
     mask, label = segmenter.head_mask(encoded, name)[valid], label[valid]
     ious = [((mask == c) & (label == c)).sum() / ((mask == c) | (label == c)).sum()
             for c in np.unique(label)]
     return [float(entropy.mean()), float((1 - first).mean()), float((ratio ** 2).mean()),
-            float(differs.float().mean()), float(cell_uncertainty(ratio, differs).mean()),
+            float(differs.mean()), float(cell_uncertainty(ratio, differs).mean()),
             float((mask != label).mean()), 1 - float(np.mean(ious))]
 
 

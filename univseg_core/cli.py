@@ -14,6 +14,7 @@ import warnings
 from univseg_core.commands import (
     data,
     experiment,
+    exporting,
     figure,
     frames,
     inspection,
@@ -46,6 +47,9 @@ EXAMPLES = """examples:
   univseg prelabel frames/ --model yard.univseg --domain outdoor --out to_correct
   univseg import-labels to_correct/labels --frames frames/ --model yard.univseg \\
     --domain outdoor --out yard/train                   when a person has corrected them
+
+  # onto the robot
+  univseg export runs/b --to onnx                       one file that CPUs run faster
 
   # research
   univseg experiment table2                             the paper's Table 2
@@ -118,8 +122,8 @@ def parser() -> argparse.ArgumentParser:
 
     # What a command needs beyond its options is imported when it runs: a robot, which has none of
     # the training's packages, can still predict.
-    for module in (training, prediction, inspection, frames, labelling, figure, experiment, data,
-                   scenes):
+    for module in (training, prediction, exporting, inspection, frames, labelling, figure,
+                   experiment, data, scenes):
         module.add_to(command)
     return top
 
@@ -144,7 +148,7 @@ def prepare_logging(options: argparse.Namespace, handler: logging.Handler) -> No
     level = logging.WARNING if options.quiet else logging.INFO
     form = '%(asctime)s %(name)s: %(message)s' if options.verbose else '%(message)s'
     logging.basicConfig(level=level, format=form, handlers=[handler])
-    for library in ('lightning_fabric', 'torch'):
+    for library in ('lightning_fabric', 'nncf', 'onnx_ir', 'onnxscript', 'torch'):
         logging.getLogger(library).setLevel(logging.WARNING)
     # Python's own way shows a line of the library that warns, too.
     warnings.showwarning = lambda message, *_: log.warning('%s', message)

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 import resource
+import sys
 
 from diagnostic_msgs.msg import DiagnosticStatus
-from torch import cuda
 from univseg_core.inference.segmenter import Segmenter
 from univseg_ros.findings import Finding, StatusPublisher
 from univseg_ros.statistics import Summary, WINDOW
@@ -73,8 +73,11 @@ def model_values(segmenter: Segmenter, path: str, sha256: str) -> dict[str, str]
         'model sha256': sha256,
         'domains': ', '.join(segmenter.domains),
         **{f'mIoU of {name} [%]': f'{100 * value:.1f}' for name, value in miou.items()},
-        'device': str(segmenter.device),
+        'device': segmenter.device,
+        'backend': segmenter.backend,
         'precision': segmenter.precision,
+        **{f'encoder by {name}, when compared [ms]': f'{value:.1f}'
+           for name, value in segmenter.measured.items()},
         'inference size': str(segmenter.inference_size or "the image's own"),
     }
 
@@ -86,6 +89,8 @@ def memory_values(segmenter: Segmenter | None) -> dict[str, str]:
     if statm.exists():
         resident = int(statm.read_text().split()[1]) * resource.getpagesize()
         values['memory [MB]'] = f'{resident / 1e6:.0f}'
-    if segmenter is not None and segmenter.device.type == 'cuda':
-        values['GPU memory [MB]'] = f'{cuda.memory_reserved(segmenter.device) / 1e6:.0f}'
+    torch = sys.modules.get('torch')
+    if torch is not None and segmenter is not None and segmenter.device.startswith('cuda'):
+        reserved = torch.cuda.memory_reserved(segmenter.device)
+        values['GPU memory [MB]'] = f'{reserved / 1e6:.0f}'
     return values

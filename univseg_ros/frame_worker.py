@@ -11,9 +11,8 @@ import numpy as np
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
-import torch
 from univseg_core.inference.segmenter import Segmentation, Segmenter
-from univseg_core.machine.memory import is_out_of_memory
+from univseg_core.machine.memory import is_out_of_memory, release_gpu_memory
 from univseg_core.pictures.grey_in_yuv import grey_in_yuv
 from univseg_core.pictures.image_messages import decode, MessageError, nanoseconds
 from univseg_core.pictures.picture_files import orientation_of
@@ -186,7 +185,7 @@ class FrameWorker:
                 if gives_up:
                     raise
             tried = segmenter.inference_size
-            torch.cuda.empty_cache()  # does nothing where CUDA was not used
+            release_gpu_memory()
         if tried != asked and segmenter.inference_size == tried:
             self._node.get_logger().error(
                 f'out of memory at inference_size {asked or max(image.shape[:2])}; from now on it '

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from univseg_core.domains import NAME_PATTERN
-from univseg_core.inference.torch_backend import PRECISIONS
+from univseg_core.inference.backends import BACKENDS, PRECISIONS
 from univseg_ros.image_input import RELIABILITIES, TRANSPORTS
 from univseg_ros.parameter_table import BOND, ParameterSpec, table_objection
 
@@ -14,13 +14,19 @@ FIRST_DOMAIN = ['']
 
 PARAMETERS = {
     'model': ParameterSpec(
-        '', 'Path of the model file (NAME.univseg).',
+        '', 'Path of the model file (NAME.univseg), or of what `univseg export` made of it '
+        '(NAME.onnx).',
         'unconfigured'),
     'device': ParameterSpec(
         'auto', 'Where the model runs: auto (a CUDA GPU where there is one), cpu, cuda, cuda:1.',
         'unconfigured'),
+    'backend': ParameterSpec(
+        'auto', 'What runs the encoder: torch a model file, onnxruntime or openvino an exported '
+        'one; auto takes the fastest that is installed, which it measures once.',
+        'unconfigured', choices=('auto', *BACKENDS)),
     'precision': ParameterSpec(
-        'auto', 'Arithmetic of the convolutions; auto takes bf16 where the device is good at it.',
+        'auto', 'Arithmetic of the convolutions; auto takes bf16 where the device is good at it, '
+        'and else what the file was made for.',
         'unconfigured', choices=PRECISIONS),
     'inference_size': ParameterSpec(
         0, "Longest side in pixels at which the network sees an image; 0: the model's own. Masks "

@@ -95,8 +95,12 @@ class SegmentationNode(ManagedNode):
             domains = self._first_domains(segmenter)
             # It may have been set while the model was loaded.
             segmenter.inference_size = self._integer('inference_size') or None
-            self.get_logger().info(f'loaded {self._text("model")} on {segmenter.device}; it has '
-                                   f'{", ".join(segmenter.domains)}')
+            measured = ''.join(f', {name} {value:.1f} ms'
+                               for name, value in segmenter.measured.items())
+            self.get_logger().info(
+                f'loaded {self._text("model")} on {segmenter.device}; it has '
+                f'{", ".join(segmenter.domains)}; {segmenter.backend} runs it in '
+                f'{segmenter.precision}{measured and f" (its encoder, when compared{measured})"}')
             # First here and last at the end: by it, bag_recorder knows the others from cameras.
             self._active_domains_publisher = self.create_lifecycle_publisher(
                 String, '~/active_domains', LATCHED_QOS)
@@ -165,7 +169,7 @@ class SegmentationNode(ManagedNode):
     def _loading(self) -> Callable[[], tuple[Segmenter, str]]:
         """Return what loads the model that the parameters name now."""
         return partial(load, self._text('model'), self._text('device'), self._text('precision'),
-                       self._integer('inference_size'))
+                       self._integer('inference_size'), self._text('backend'))
 
     def _close_outputs(self) -> None:
         for outputs in self._outputs.values():
@@ -280,7 +284,8 @@ def _is_of_the_model(parameter: str) -> bool:
     return parameter in PARAMETERS and PARAMETERS[parameter].changes == 'unconfigured'
 
 
-def load(model: str, device: str, precision: str, inference_size: int) -> tuple[Segmenter, str]:
+def load(model: str, device: str, precision: str, inference_size: int,
+         backend: str) -> tuple[Segmenter, str]:
     """
     Return the model of a file, warmed up, and the file's SHA-256; the rest is as in PARAMETERS.
 
@@ -290,9 +295,9 @@ def load(model: str, device: str, precision: str, inference_size: int) -> tuple[
         raise ValueError('the parameter model is empty; expected the path of a model file')
     path = Path(model).expanduser()
     segmenter = Segmenter.load(path, device=device, precision=precision,
-                               inference_size=inference_size or None)
+                               inference_size=inference_size or None, backend=backend)
     digest = sha256_of(path)
-    segmenter(np.zeros((*WARM_UP_SIZE, 3), np.uint8))
+    segmenter(np.zeros((*(segmenter.only_size or WARM_UP_SIZE), 3), np.uint8))
     return segmenter, digest
 
 

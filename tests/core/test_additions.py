@@ -57,12 +57,12 @@ losses.LOSSES += (losses.Loss(doubt, 'doubt', 'Doubt', 'doubt', 'decidedness',
 """,
     'backend': """
 import numpy as np
-import torch
-from univseg_core.inference.backends import BACKENDS
+from univseg_core.inference.backends import BackendEntry, BACKENDS
+from univseg_core.inference.on_cpu import OnCpu
 
 
-class PatchesInNumpy:
-    device, precision = torch.device('cpu'), 'float32'
+class PatchesInNumpy(OnCpu):
+    precision = 'fp32'
 
     def __init__(self, model, device, precision):
         patches = model.encoder.patches
@@ -76,10 +76,10 @@ class PatchesInNumpy:
         pixels = np.pad(pixels, ((0, -height % 8), (0, -width % 8), (0, 0)))
         squares = pixels.reshape(len(pixels) // 8, 8, -1, 8, 3)
         found = np.einsum('hiwjc,kcij->khw', squares, self._weight, optimize=True)
-        return torch.from_numpy((found + self._bias[:, None, None]).clip(0))[None].float()
+        return (found + self._bias[:, None, None]).clip(0).astype(np.float32)
 
 
-BACKENDS['numpy'] = PatchesInNumpy
+BACKENDS['numpy'] = BackendEntry('backend', 'PatchesInNumpy', False, 'numpy', 'numpy')
 """,
     'policy': """
 from univseg_core.recording.policies import KEPT, POLICIES, Policy, PolicyEntry, PolicyParameter

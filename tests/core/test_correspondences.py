@@ -123,7 +123,7 @@ def test_beside_a_plain_reference(segmenter, worlds):
         for file in files:
             image, label = read_sample(file, segmenter.domains[name])
             encoded = segmenter.encode(image)
-            both = torch.cat([encoded.features[0], segmenter.embed(encoded)[0]]).double().numpy()
+            both = np.concatenate([encoded.features, segmenter.embed(encoded)]).astype(float)
             vectors.append(both.repeat(8, 1).repeat(8, 2).reshape(len(both), -1).T)
             labels.append(label.ravel())
             others.append(segmenter.label_embedding_mask(encoded, other).ravel())

@@ -30,7 +30,8 @@ def segmenter(network=None, card=None, **options):
 def full_logits(model, image, name):
     """Upsample the model's own coarse logits: ×8, cropped, and resized if it was scaled."""
     encoded = model.encode(image)
-    logits, network_size = model.logits(encoded, name), encoded.network_size
+    logits = torch.from_numpy(model.logits(encoded, name))[None]
+    network_size = encoded.network_size
     full = F.interpolate(logits, scale_factor=8, mode='bilinear', align_corners=False)
     full = full[:, :, :network_size[0], :network_size[1]]
     if network_size != image.shape[:2]:
@@ -63,11 +64,11 @@ def test_coarse_logits_are_those_of_the_trained_network(size, inference_size):
         for name in network.domains:
             encoded = model.encode(image)
             logits = model.logits(encoded, name)
-            expected = network.logits(features, name)
+            expected = network.logits(features, name)[0].numpy()
             assert encoded.network_size == network_size
             assert encoded.size == size
-            assert logits.dtype == torch.float32
-            assert (logits - expected).norm() <= 1e-4 * expected.norm()
+            assert logits.dtype == np.float32
+            assert np.linalg.norm(logits - expected) <= 1e-4 * np.linalg.norm(expected)
 
 
 def test_folding_leaves_no_batch_norm_and_equal_outputs():
@@ -258,7 +259,7 @@ def test_an_unknown_precision_is_refused(precision):
 
 
 def test_an_unknown_backend_is_refused_with_the_known_ones():
-    with pytest.raises(UnivsegError, match=r"backend 'tensors': expected one of torch$"):
+    with pytest.raises(UnivsegError, match="backend 'tensors': expected one of torch, "):
         segmenter(backend='tensors')
 
 
@@ -307,7 +308,7 @@ def test_label_embedding_masks_are_those_of_the_nearest_label_embedding(per_clas
     network, image = with_label_embeddings(per_class, absent), random_image(37, 50)
     model = segmenter(network, inference_size=inference_size)
     encoded = model.encode(image)
-    cells = model.embed(encoded)[0]
+    cells = torch.from_numpy(model.embed(encoded))
     expected, classes = {}, []
     for name, domain in network.domains.items():
         rows = network.label_embeddings(name).view(len(domain.classes), per_class, 8)
@@ -369,4 +370,5 @@ def test_an_encoder_that_cannot_be_folded_runs_as_it_is(caplog):
         torch.from_numpy(image).permute(2, 0, 1)[None].float()), 'outdoor')
     segmenter = Segmenter(model, ModelCard(), device='cpu', precision='fp32')
     assert 'cannot be folded' in caplog.text
-    torch.testing.assert_close(segmenter.logits(segmenter.encode(image), 'outdoor'), expected)
+    np.testing.assert_allclose(segmenter.logits(segmenter.encode(image), 'outdoor'),
+                               expected[0].detach().numpy(), rtol=1e-4, atol=1e-5)

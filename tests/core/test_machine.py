@@ -4,7 +4,8 @@ import os
 
 import pytest
 from univseg_core.machine import resources as machine
-from univseg_core.machine.resources import available_memory, choose_workers, cpu_cores, in_threads
+from univseg_core.machine.processors import cpu_cores
+from univseg_core.machine.resources import available_memory, choose_workers, in_threads
 
 MEMINFO = 'MemTotal:       24000 kB\nMemFree:         1000 kB\nMemAvailable:    {} kB\n'
 

@@ -101,7 +101,7 @@ def test_vectors_are_those_of_the_chosen_cells(runs, space):
         image, _ = read_sample(run.samples['outdoor'][cells.image[i]], OUTDOOR)
         encoded = run.segmenter.encode(image)
         shown = encoded.features if space == 'features' else run.segmenter.embed(encoded)
-        np.testing.assert_array_equal(vector, shown[0, :, cells.row[i], cells.column[i]])
+        np.testing.assert_array_equal(vector, shown[:, cells.row[i], cells.column[i]])
 
 
 def test_maps_are_of_the_networks_size(runs):

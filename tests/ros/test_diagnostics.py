@@ -14,7 +14,6 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from robot import CAMERA_QOS, Robot, SENSOR_QOS
 from sensor_msgs.msg import CompressedImage, Image
-import torch
 from univseg_ros.diagnostics import (
     Diagnostics,
     Finding,
@@ -110,11 +109,14 @@ def test_values_are_in_hertz_and_milliseconds():
 def test_values_of_the_model():
     segmenter = SimpleNamespace(
         card=SimpleNamespace(miou={'outdoor': 0.5049, 'indoor': 1.0}), domains={'a': 0, 'b': 1},
-        device=torch.device('cpu'), precision='bfloat16', inference_size=None)
+        device='cpu', backend='openvino', precision='bf16', inference_size=None,
+        measured={'onnxruntime': 31.04, 'openvino': 20})
     assert model_values(segmenter, '~/models/first.univseg', 'abc') == {
         'model': 'first.univseg', 'model sha256': 'abc', 'domains': 'a, b',
         'mIoU of outdoor [%]': '50.5', 'mIoU of indoor [%]': '100.0', 'device': 'cpu',
-        'precision': 'bfloat16', 'inference size': "the image's own"}
+        'backend': 'openvino', 'encoder by onnxruntime, when compared [ms]': '31.0',
+        'encoder by openvino, when compared [ms]': '20.0', 'precision': 'bf16',
+        'inference size': "the image's own"}
     segmenter.inference_size, segmenter.card.miou = 480, None
     values = model_values(segmenter, '', '')
     assert values['inference size'] == '480'
@@ -123,7 +125,7 @@ def test_values_of_the_model():
 
 def test_memory_is_that_of_the_process():
     assert 20 < float(memory_values(None)['memory [MB]']) < 1e6
-    assert 'GPU memory [MB]' not in memory_values(SimpleNamespace(device=torch.device('cpu')))
+    assert 'GPU memory [MB]' not in memory_values(SimpleNamespace(device='cpu'))
 
 
 def test_it_is_published_once_a_second_also_while_simulated_time_stands_still(ros_domain, peer):

@@ -237,10 +237,10 @@ def _domain(options: argparse.Namespace) -> 'Domain':
     from univseg_core.domains import DomainError
 
     if options.model:
-        from univseg_core.models.model_file import load_model
+        from univseg_core.inference.segmenter import load_network
 
         source = model_file(options.model)
-        domains = load_model(source)[0].domains
+        domains = load_network(source)[0].domains
     else:
         from univseg_core.settings.config import load_config
 

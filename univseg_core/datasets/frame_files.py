@@ -12,7 +12,7 @@ import numpy as np
 from univseg_core.datasets.frame_choice import ExtractionSettings
 from univseg_core.datasets.manifest import KEPT, Manifest, Row
 from univseg_core.files import replacing
-from univseg_core.machine.resources import cpu_cores
+from univseg_core.machine.processors import cpu_cores
 from univseg_core.pictures.images import resize_image
 
 LONGEST_NAME = 150

@@ -1,50 +1,118 @@
 """What may run the encoder of a model, by name, all with one contract."""
 
 from collections.abc import Callable
-from typing import Protocol
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, Protocol, TYPE_CHECKING, TypeAlias
 
 import numpy as np
-import torch
-from univseg_core.errors import UnivsegError
-from univseg_core.inference.torch_backend import TorchBackend
-from univseg_core.models.universal import UniversalSegmenter
+from univseg_core.errors import did_you_mean, UnivsegError
+from univseg_core.models.exported_file import ExportedModel
+from univseg_core.models.heads import LinearMap
+
+if TYPE_CHECKING:  # PyTorch is imported by the backend that needs it alone
+    import torch
+    from univseg_core.models.universal import UniversalSegmenter
+
+Array: TypeAlias = 'np.ndarray | torch.Tensor'
+"""Features or logits: of NumPy, or of PyTorch on another device than the CPU."""
+
+Network: TypeAlias = 'UniversalSegmenter | ExportedModel'
+"""What a backend is made of: a network of PyTorch, or what `univseg export` has made of one."""
+
+PRECISIONS = ('auto', 'fp32', 'bf16', 'fp16', 'int8')
+"""What an encoder may compute in; which of them, the backend and the file decide."""
 
 
 class Backend(Protocol):
     """
-    The encoder of one model, on one device and at one precision.
+    The encoder of one model, on one device and at one precision, and what must follow it there.
 
-    All else of a frame (its scaling, the heads, masks at its own size) is the Segmenter's, which
-    runs it in PyTorch on `device`, where the features lie. `precision` is what the encoder
-    computes in, as diagnostics tell it: float32, bfloat16.
+    `device` is cpu, cuda:0 …; `precision` what the encoder computes in, as diagnostics tell it:
+    fp32, bf16, fp16, int8.
     """
 
-    device: torch.device
+    device: str
     precision: str
 
-    def features(self, image: np.ndarray) -> torch.Tensor:
+    def features(self, image: np.ndarray) -> Array:
         """
         Return F(x) of an image (H, W, 3) uint8 RGB, of any size, contiguous and its own to change.
 
-        A tensor (1, C_F, ⌈H/stride⌉, ⌈W/stride⌉) float32 on `device`, a new one for each image: as
-        `UniversalSegmenter.features` has it but for rounding, the image being normalised here.
+        (C_F, ⌈H/stride⌉, ⌈W/stride⌉) float32, good until the next image comes: as
+        `UniversalSegmenter.features` has them but for rounding, the image being normalised here.
         """
 
+    def linear(self, each: LinearMap) -> LinearMap:
+        """Return a linear map of arrays as one of features where this backend has them."""
 
-BACKENDS: dict[str, Callable[[UniversalSegmenter, str, str], Backend]] = {
-    'torch': TorchBackend,
+    def top_classes(self, logits: Any, network_size: tuple[int, int], size: tuple[int, int],
+                    stride: int, *, confidence: bool = False, threshold: float = 0.0
+                    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return mask and confidence of logits (C, h, w), as `full_resolution` says."""
+
+
+@dataclass(frozen=True)
+class BackendEntry:
+    """
+    A backend: `module` has the class `name`, made of a Network and names of device and precision.
+
+    It runs files that were `exported`, or else model files. `package` is what it needs, `pip`
+    what is installed for it.
+
+    Of a UniversalSegmenter, the backend's own are copies; UnivsegError tells of a device or
+    precision that the backend does not have.
+    """
+
+    module: str
+    name: str
+    exported: bool
+    package: str
+    pip: str
+
+
+BACKENDS = {
+    'torch': BackendEntry('univseg_core.inference.torch_backend', 'TorchBackend', False, 'torch',
+                          'torch torchvision timm'),
+    'onnxruntime': BackendEntry('univseg_core.inference.onnxruntime_backend',
+                                'OnnxRuntimeBackend', True, 'onnxruntime', 'onnxruntime'),
+    'openvino': BackendEntry('univseg_core.inference.openvino_backend', 'OpenVinoBackend', True,
+                             'openvino', 'openvino'),
 }
-"""
-What makes each of a model, the name of a device and that of a precision.
-
-Of the model, float32 and in evaluation mode, the encoder is the backend's own, to be changed at
-will; all else is not. UnivsegError tells of a device or precision that the backend does not have.
-One that needs a package beside PyTorch imports it as it is made.
-"""
 
 
-def build_backend(name: str, model: UniversalSegmenter, device: str, precision: str) -> Backend:
-    """Return the backend of a name for a model; UnivsegError, with what there is, for another."""
+def build_backend(name: str, network: Network, device: str, precision: str) -> Backend:
+    """
+    Return the backend of a name for a network.
+
+    Raises UnivsegError for an unknown name, one that runs other files, or a package that is
+    missing or cannot be imported, with what there is and what brings it.
+    """
     if name not in BACKENDS:
-        raise UnivsegError(f'backend {name!r}: expected one of {", ".join(BACKENDS)}')
-    return BACKENDS[name](model, device, precision)
+        raise UnivsegError(f'backend {name!r}: expected one of {", ".join(BACKENDS)}'
+                           f'{did_you_mean(name, BACKENDS)}')
+    entry = BACKENDS[name]
+    if entry.exported != isinstance(network, ExportedModel):
+        fitting = ' or '.join(of_files(not entry.exported))
+        kind = 'what `univseg export` made' if not entry.exported else 'a model of PyTorch'
+        raise UnivsegError(f'backend {name!r} does not run {kind}, which is for {fitting}'
+                           + ('; `univseg export MODEL` makes one that it runs'
+                              if entry.exported else ''))
+    try:
+        import_module(entry.package)
+    except (ImportError, OSError) as error:
+        raise UnivsegError(f'backend {name!r} needs the package {entry.package}, which cannot be '
+                           f'imported ({error}): pip install {entry.pip}') from error
+    build: Callable[..., Backend] = getattr(import_module(entry.module), entry.name)
+    return build(network, device, precision)
+
+
+def of_files(exported: bool) -> list[str]:
+    """Return the names of the backends that run exported files, or else model files."""
+    return [name for name, entry in BACKENDS.items() if entry.exported == exported]
+
+
+def installed(exported: bool) -> list[str]:
+    """Return those of the backends for a kind of files whose packages are installed."""
+    return [name for name in of_files(exported) if find_spec(BACKENDS[name].package)]

@@ -1,110 +1,212 @@
-"""Logits of cells → classes and probabilities at an image's own size, tile by tile."""
+"""Logits of cells → classes and probabilities at an image's own size, on CPUs."""
 
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
 import math
+import os
 
 import numpy as np
-import torch
 from univseg_core.domains import IGNORE_INDEX
+from univseg_core.inference.cell_weights import cell_weights, REACH
+from univseg_core.machine.processors import cpu_cores
 
-CPU_TILE = 2 ** 18
-"""Logits of a tile for each thread, 1 MB: of what computes them, most stays in its cache."""
+BATCH = 2 ** 15
+"""Logits of pixels that are computed at once, 128 kB: they stay in a core's cache."""
 
-DEVICE_TILE = 2 ** 23
-"""Logits of a tile on any other device, 32 MB: few kernels, and little of a robot's memory."""
+BAND = 2 ** 18
+"""Logits around the blocks of a band, 1 MB at most, unless one row of blocks has more."""
+
+LONGEST = 32
+"""Pixels of a block's side at most, so that a batch has many blocks."""
+
+NEVER = np.float32(-1e30)
+"""A logit in place of -inf, which times a weight of 0 would be NaN."""
+
+NEGLIGIBLE = 2.0 ** -24
+"""Probability of all classes that are left out where one is computed: less than it is rounded by."""
 
 
-def top_classes(logits: torch.Tensor, network_size: tuple[int, int], size: tuple[int, int],
-                stride: int, *, confidence: bool = False, threshold: float = 0.0
-                ) -> tuple[torch.Tensor, torch.Tensor | None]:
+@dataclass(frozen=True)
+class _Runs:
+    """
+    An axis of an image as runs of pixels, each of which draws on three cells in a row.
+
+    `of` (length,) is the run of each pixel, `start` (R,) the first pixel and `last` (R,) the
+    offset of the last one of a run, `cells` (3, R) what it draws on and `weights` (3, n, R)
+    float32 how each pixel does. Runs have up to n pixels: shorter ones repeat their last one.
+    """
+
+    of: np.ndarray
+    start: np.ndarray
+    last: np.ndarray
+    cells: np.ndarray
+    weights: np.ndarray
+
+
+def top_classes(logits: np.ndarray, network_size: tuple[int, int], size: tuple[int, int],
+                stride: int, *, confidence: bool = False, threshold: float = 0.0,
+                threads: int | None = None) -> tuple[np.ndarray, np.ndarray | None]:
     """
     Return the top class of each pixel of an image, and the probability of it.
 
     `logits` (C, h, w) float32, of 1 to 255 classes at `stride`, are those of an image that the
     network saw at `network_size` (height, width) and that has `size`. They are upsampled
     bilinearly by the stride, cropped to the network's size and resized bilinearly to the
-    image's; all in one step, and only a tile at a time, so that what this takes besides its
-    results does not grow with the image. The result, on the device of the logits:
+    image's; all in one step, on as many `threads` (None: one for each CPU core). What this takes
+    besides its results does not grow with the image. The result:
 
     - the mask (H, W) uint8: the class of the largest logit, the first of equal ones; 255 where
       its softmax probability is below `threshold`, or where the logits are not numbers.
     - that probability (H, W) uint8 as 0..255, 0 where it is not a number; None unless
       `confidence` is asked for.
+
+    Weights of bilinear interpolation are positive and add up to 1. So where one class is on top
+    at all cells that a block of pixels draws on, it is in the whole block; and elsewhere only a
+    class that no other one beats at all of the cells can be.
     """
-    classes, logits = len(logits), logits.to(torch.float32)
-    mask = torch.empty(size, dtype=torch.uint8, device=logits.device)
-    probabilities = torch.empty_like(mask) if confidence else None
-    # Of the classes that are on top, the first has the largest rank; none leaves 255.
-    rank = IGNORE_INDEX - torch.arange(classes, dtype=torch.float32, device=logits.device)
-    for rows, columns, tile in _tiles(logits, network_size, size, stride):
-        top = tile.amax(0)
-        if confidence or threshold:
-            probability = tile.softmax(0).amax(0).nan_to_num_(0)
-        # In place, and in floats: so it takes a third of the time of Tensor.max on a CPU.
-        ranks = tile.eq_(top).mul_(rank[:, None, None]).amax(0)
-        mask[rows, columns] = IGNORE_INDEX - ranks
-        if threshold:
-            mask[rows, columns].masked_fill_(probability < threshold, IGNORE_INDEX)
-        if probabilities is not None:
-            probabilities[rows, columns] = probability.mul_(255).round_()
-    return mask, probabilities
+    rows = _runs(logits.shape[1], network_size[0], size[0], stride)
+    columns = _runs(logits.shape[2], network_size[1], size[1], stride)
+    image = _Image(logits, rows, columns, size, confidence, threshold)
+    height = max(1, BAND // (len(logits) * REACH ** 2 * len(columns.start)))
+    threads = threads or cpu_cores()
+    bands = [slice(start, start + height) for start in range(0, len(rows.start), height)]
+    if threads == 1 or len(bands) == 1:
+        for band in bands:
+            image.compute(band)
+    else:
+        list(_pool(threads).map(image.compute, bands))
+    return image.mask, image.probabilities
 
 
-def _tiles(logits: torch.Tensor, network_size: tuple[int, int], size: tuple[int, int],
-           stride: int) -> Iterator[tuple[slice, slice, torch.Tensor]]:
-    """Yield the rows, columns and logits (C, b, a) of the tiles of an image."""
-    classes, *cells = logits.shape
-    height, width = _tile_size(size, _tile_logits(logits.device) // classes)
-    rows = _spans(cells[0], network_size[0], size[0], stride, height, logits.device)
-    columns = _spans(cells[1], network_size[1], size[1], stride, width, logits.device)
-    for row_span, near_rows, row_weights in rows:
-        for column_span, near_columns, column_weights in columns:
-            wide = logits[:, near_rows, near_columns] @ column_weights.T
-            yield row_span, column_span, torch.bmm(row_weights.expand(classes, -1, -1), wide)
+@lru_cache(maxsize=4)
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix='top_classes')
 
 
-def _tile_logits(device: torch.device) -> int:
-    return CPU_TILE * torch.get_num_threads() if device.type == 'cpu' else DEVICE_TILE
-
-
-def _tile_size(size: tuple[int, int], pixels: int) -> tuple[int, int]:
-    """Return the (height, width) of tiles of that many pixels, nearly square where they fit."""
-    height = min(size[0], math.isqrt(pixels))
-    width = min(size[1], pixels // height)
-    return min(size[0], pixels // width), width
+if hasattr(os, 'register_at_fork'):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # a fork has none of the threads
 
 
 @lru_cache(maxsize=16)
-def _spans(cells: int, seen: int, length: int, stride: int, longest: int, device: torch.device
-           ) -> list[tuple[slice, slice, torch.Tensor]]:
-    """
-    Return an axis of an image in parts, and how they come from an axis of logits.
+def _runs(cells: int, seen: int, length: int, stride: int) -> _Runs:
+    first, weights = cell_weights(cells, seen, length, stride)
+    # No longer than most are, as shorter ones cost as much: at the edges, half a cell is added.
+    longest = max(1, min(LONGEST, math.ceil(stride * length / seen)))
+    changes = np.flatnonzero(np.diff(first)) + 1
+    starts = []
+    for start, stop in zip([0, *changes], [*changes, length]):
+        parts = -(-(stop - start) // longest)
+        starts += [start + part * (stop - start) // parts for part in range(parts)]
+    start = np.array(starts)
+    last = np.diff(start, append=length) - 1
+    offset = np.minimum(np.arange(last.max() + 1)[:, None], last)
+    return _Runs(
+        np.repeat(np.arange(len(start)), last + 1), start, last,
+        np.minimum(first[start] + np.arange(REACH)[:, None], cells - 1),
+        np.ascontiguousarray(weights[start + offset].transpose(2, 0, 1)))
 
-    Of each part: the pixels (n ≤ `longest`), the cells (k) that they lie among, and the weights
-    (n, k) of these. The axis has `cells` logits at `stride`, `seen` pixels before the network
-    and `length` in the image.
-    """
-    count = -(-length // longest)
-    edges = [i * length // count for i in range(count + 1)]
-    return [(slice(start, stop), *_weights(cells, seen, length, stride, start, stop, device))
-            for start, stop in pairwise(edges)]
+
+class _Image:
+    """The logits of an image, and its mask and probabilities, which are computed in bands."""
+
+    def __init__(self, logits: np.ndarray, rows: _Runs, columns: _Runs, size: tuple[int, int],
+                 confidence: bool, threshold: float):
+        self.rows, self.columns, self.threshold = rows, columns, threshold
+        self.mask = np.empty(size, np.uint8)
+        self.probabilities = np.empty(size, np.uint8) if confidence else None
+        classes = len(logits)
+        # Relative to each cell's top: that changes no class, no probability, and has no inf.
+        # Another class, which never is on top, fills up lists of classes.
+        self.cells = np.empty((classes + 1, *logits.shape[1:]), np.float32)
+        self.cells[-1] = NEVER
+        self.codes = (IGNORE_INDEX - np.arange(classes + 1)).astype(np.uint8)
+        self.codes[-1] = 0
+        cells = self.cells[:-1]
+        top = logits.max(0)
+        with np.errstate(invalid='ignore'):
+            np.maximum(np.subtract(logits, top, out=cells), NEVER, out=cells)
+        self.tops = _first_top(cells, np.float32(0), self.codes[:-1, None, None])
+        self.reach = 0.0
+        self.sure = self.tops > 0
+        if confidence or threshold:
+            probability = 1 / np.exp(cells).sum(0)
+            enough = max(threshold, 254.5 / 255 if confidence else 0)
+            self.sure &= probability >= enough + 1e-6
+            self.reach = math.log(NEGLIGIBLE / classes)
+
+    def compute(self, band: slice) -> None:
+        """Compute the pixels of a slice of the runs of rows."""
+        rows, columns = self.rows, self.columns
+        near_rows = rows.cells[:, band]
+        lines = slice(rows.start[band][0], rows.start[band][-1] + rows.last[band][-1] + 1)
+        lowest, highest, sure = (
+            over(over(field[near_rows], axis=0)[:, columns.cells], axis=1)
+            for over, field in ((np.min, self.tops), (np.max, self.tops), (np.all, self.sure)))
+        filled = sure & (lowest == highest)
+        self.mask[lines] = (IGNORE_INDEX - lowest)[:, columns.of][rows.of[lines] - band.start]
+        if self.probabilities is not None:
+            self.probabilities[lines] = 255
+        row, column = np.nonzero(~filled)
+        if not len(row):
+            return
+        width = self.cells.shape[2]
+        near = (near_rows[:, None, row] * width + columns.cells[:, column]).reshape(-1, len(row))
+        reach = self._within_reach(near, IGNORE_INDEX - lowest[row, column].astype(np.intp),
+                                   IGNORE_INDEX - highest[row, column].astype(np.intp))
+        row += band.start
+        counts = reach.sum(0)
+        order = np.argsort(counts)
+        while len(order):
+            n = max(1, BATCH // (counts[order[-1]] * self.columns.weights.shape[1]))
+            some, order = order[-n:], order[:-n]
+            self._compute(row[some], column[some], near[:, some], _lists(reach[:, some]))
+
+    def _within_reach(self, near, first, second) -> np.ndarray:
+        """Return which classes (C, n) two classes (n,) and their mean do not beat at all cells."""
+        cells = self.cells.reshape(len(self.cells), -1)
+        around = cells[:-1].take(near, axis=1)
+        one, two = (self.cells.take(each * cells.shape[1] + near) for each in (first, second))
+        beaten = np.zeros((len(around), near.shape[1]), bool)
+        for reference in (one, two, (one + two) / 2):
+            beaten |= (around - reference).max(1) < self.reach
+        return ~beaten
+
+    def _compute(self, row, column, near, classes) -> None:
+        """Compute blocks (n,) of pixels from lists of classes (M, n)."""
+        plane = self.cells[0].size
+        around = self.cells.take(classes[:, None] * plane + near)
+        around = around.reshape(len(classes), REACH, REACH, -1)
+        row_weights = self.rows.weights[:, :, None, None, row]
+        wide_weights = self.columns.weights[:, :, column]
+        lines = sum(row_weights[i] * around[None, :, i] for i in range(REACH))
+        codes = self.codes[classes][:, None]
+        pixel = self.columns.start[column] + np.minimum(
+            np.arange(wide_weights.shape[1])[:, None], self.columns.last[column])
+        for offset, line in enumerate(lines):
+            logits = sum(wide_weights[j] * line[:, j, None] for j in range(REACH))
+            where = (self.rows.start[row] + np.minimum(offset, self.rows.last[row])) * self.mask.shape[1] + pixel
+            top = logits.max(0)
+            found = IGNORE_INDEX - _first_top(logits, top, codes)
+            if self.reach:
+                logits -= top
+                probability = np.nan_to_num(1 / np.exp(logits, out=logits).sum(0))
+                if self.threshold:
+                    found[probability < self.threshold] = IGNORE_INDEX
+                if self.probabilities is not None:
+                    self.probabilities.put(where, np.rint(255 * probability).astype(np.uint8))
+            self.mask.put(where, found)
 
 
-def _weights(cells: int, seen: int, length: int, stride: int, start: int, stop: int,
-             device: torch.device) -> tuple[slice, torch.Tensor]:
-    """Return the cells (k) and their weights (stop − start, k) for a part of an axis."""
-    position = ((np.arange(start, stop) + 0.5) * seen / length - 0.5).clip(0, seen - 1)
-    below = np.floor(position)
-    below_cell, above_cell = (
-        ((pixel + 0.5) / stride - 0.5).clip(0, cells - 1) for pixel in (below, below + 1))
-    near = np.arange(math.floor(below_cell[0]), math.ceil(above_cell[-1]) + 1)
+def _lists(chosen: np.ndarray) -> np.ndarray:
+    """Return the rows (M, n) that are chosen (C, n) of each column, C where there are fewer."""
+    column, row = np.nonzero(chosen.T)
+    counts = chosen.sum(0)
+    lists = np.full((counts.max(), len(counts)), len(chosen))
+    lists[np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts), column] = row
+    return lists
 
-    def of_pixels(cell: np.ndarray) -> np.ndarray:
-        return (1 - abs(cell[:, None] - near)).clip(0)
 
-    share = (position - below)[:, None]
-    weights = (1 - share) * of_pixels(below_cell) + share * of_pixels(above_cell)
-    return (slice(near[0], near[-1] + 1),
-            torch.from_numpy(weights.astype(np.float32)).to(device))
+def _first_top(logits: np.ndarray, top: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Return the largest code of the classes that have the top logit; 0 where none has."""
+    return ((logits == top).view(np.uint8) * codes).max(0)

@@ -1,20 +1,19 @@
 """A model file and an image → masks."""
 
 from collections.abc import Collection, Sequence
-import copy
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from univseg_core.domains import Domain, DomainError, IGNORE_INDEX
 from univseg_core.errors import did_you_mean, UnivsegError
-from univseg_core.inference.backends import build_backend
+from univseg_core.inference.backends import Array, BACKENDS, Network
+from univseg_core.inference.choice import choose_backend
 from univseg_core.inference.full_resolution import top_classes
-from univseg_core.models.model_file import load_model, ModelCard
-from univseg_core.models.universal import UniversalSegmenter
+from univseg_core.models.exported_file import ExportedModel, is_exported, load_exported
+from univseg_core.models.heads import LinearMap
+from univseg_core.models.model_card import ModelCard
 from univseg_core.pictures.images import fit_size, resize_image
 
 
@@ -37,11 +36,12 @@ class Encoded:
     """
     An image after its encoder pass.
 
-    `features` (1, C_F, h, w) float32 at the model's stride are those of the image scaled to
-    `network_size`, (height, width); `size` is its own.
+    `features` (C_F, h, w) float32 at the model's stride are those of the image scaled to
+    `network_size`, (height, width); `size` is its own. They lie where the backend has them: on
+    a CPU, they are an array, which is good until the next image is encoded.
     """
 
-    features: torch.Tensor
+    features: Array
     network_size: tuple[int, int]
     size: tuple[int, int]
 
@@ -52,39 +52,43 @@ class Segmenter:
 
     `domains` maps names to Domain in the model's order; `card` is what the file says of itself.
     Images are scaled so that their longest side is `inference_size`, which may be set between
-    calls, and masks come back at the image's own size. `device`, of torch, is where all but the
-    encoder runs, in float32; `precision` what the encoder computes in. `stride` are the pixels,
-    of the image that the network sees, from one cell to the next.
+    calls, and masks come back at the image's own size. `backend` is the name of what runs the
+    encoder, `device` where it runs (cpu, cuda:0 …), `precision` what it computes in (fp32, bf16,
+    fp16, int8); all else is float32. `measured` are the milliseconds of an encoder pass by each
+    backend where they were compared for this choice. `stride` are the pixels, of the image that
+    the network sees, from one cell to the next; `only_size` is the (height, width) in pixels of
+    the only images that the network takes, None where it takes any.
     """
 
-    def __init__(self, model: UniversalSegmenter, card: ModelCard, *, device: str = 'auto',
+    def __init__(self, model: Network, card: ModelCard, *, device: str = 'auto',
                  precision: str = 'auto', inference_size: int | None = None,
-                 backend: str = 'torch'):
-        own = copy.deepcopy(model).float().eval()
-        self._backend = build_backend(backend, own, device, precision)
+                 backend: str = 'auto'):
+        self.card = card
+        self.stride = model.stride
+        self.domains: dict[str, Domain] = dict(model.domains)
+        self.only_size = model.export.size if isinstance(model, ExportedModel) else None
+        self.inference_size = inference_size
+        self.backend, self._backend, self.measured = choose_backend(
+            backend, model, device, precision, self.inference_size)
         self.device = self._backend.device
         self.precision = self._backend.precision
-        self.domains: dict[str, Domain] = dict(own.domains)
-        self.card = card
-        self.stride = own.stride
-        self.inference_size = inference_size
-        self._heads, self._label_embeddings = {}, {}
-        for name in self.domains:
-            self._heads[name] = own.head(name).to(self.device)
-            self._label_embeddings[name] = own.label_embeddings(name).to(self.device)
-        self._embedding = own.embedding.to(self.device)
-        self._label_embedding_heads: dict[str, tuple[torch.Tensor, torch.Tensor, list[int]]] = {}
+        heads = model.heads if isinstance(model, ExportedModel) else model.as_arrays()
+        self._heads = {name: self._backend.linear(head) for name, head in heads.heads.items()}
+        self._label_embeddings = heads.label_embeddings
+        self._embedding = heads.embedding
+        self._label_embedding_heads: dict[str, tuple[LinearMap, list[int]]] = {}
 
     @classmethod
     def load(cls, path: Path | str, *, device: str = 'auto', precision: str = 'auto',
-             inference_size: int | None = None, backend: str = 'torch') -> 'Segmenter':
+             inference_size: int | None = None, backend: str = 'auto') -> 'Segmenter':
         """
-        Load a model file; all else is as for the constructor.
+        Load a model file, or one that `univseg export` has made; else as for the constructor.
 
-        `backend` is one of BACKENDS. Raises ModelFileError where the file is not a model,
-        UnivsegError for an unknown backend, device or precision.
+        `backend` is one of BACKENDS, or auto: of those that are installed and run the file, the
+        fastest. Raises ModelFileError where the file is not a model, UnivsegError for an unknown
+        backend, device or precision, or one that does not run this file.
         """
-        return cls(*load_model(path), device=device, precision=precision,
+        return cls(*load_network(path), device=device, precision=precision,
                    inference_size=inference_size, backend=backend)
 
     @property
@@ -101,13 +105,27 @@ class Segmenter:
     def inference_size(self, size: int | None) -> None:
         if size is not None and (not isinstance(size, Integral) or size < 0):
             raise UnivsegError(f'inference size {size!r}: expected a number of pixels')
-        self._inference_size = int(size) if size else self.card.image_size
+        if size and self.only_size and size != max(self.only_size):
+            raise UnivsegError(f'inference size {size}: {self.only_size_in_words}')
+        self._inference_size = int(size) if size else self._own_size
+
+    @property
+    def _own_size(self) -> int | None:
+        return max(self.only_size) if self.only_size else self.card.image_size
+
+    @property
+    def only_size_in_words(self) -> str:
+        """Return a sentence about the only size that the network takes; '' where it takes any."""
+        if self.only_size is None:
+            return ''
+        height, width = self.only_size
+        return (f'this model was exported for images that are seen at {width}×{height} alone; '
+                'export it with another --size, or --size any')
 
     def network_size(self, height: int, width: int) -> tuple[int, int]:
         """Return the (height, width) at which the network sees an image of a size."""
         return fit_size(height, width, self.inference_size)
 
-    @torch.inference_mode()
     def __call__(self, image: np.ndarray, domains: Sequence[str] | None = None, *,
                  confidence: bool | Collection[str] = False, threshold: float = 0.0
                  ) -> dict[str, Segmentation]:
@@ -131,11 +149,9 @@ class Segmenter:
         confident = (names if confidence else ()) if isinstance(confidence, bool) else confidence
         encoded = self.encode(image)
         for name in names:
-            mask, probabilities = top_classes(
-                self.logits(encoded, name)[0], encoded.network_size, encoded.size,
-                self.stride, confidence=name in confident, threshold=threshold)
-            found[name] = Segmentation(
-                mask.cpu().numpy(), None if probabilities is None else probabilities.cpu().numpy())
+            found[name] = Segmentation(*self._backend.top_classes(
+                self._heads[name](encoded.features), encoded.network_size, encoded.size,
+                self.stride, confidence=name in confident, threshold=threshold))
         return found
 
     def check_domains(self, names: Sequence[str]) -> None:
@@ -146,44 +162,49 @@ class Segmenter:
                     f'unknown domain {name!r}; this model has {", ".join(self.domains)}'
                     f'{did_you_mean(name, self.domains)}')
 
-    @torch.inference_mode()
     def encode(self, image: np.ndarray) -> Encoded:
         """
         Run the encoder on an image (H, W, 3) uint8 RGB.
 
-        Raises ValueError for another shape or dtype.
+        Raises ValueError for another shape or dtype, UnivsegError for a shape that a network for
+        one size alone does not take.
         """
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
             raise ValueError(
                 f'expected an image of shape (H, W, 3) and dtype uint8, got {image.shape} of '
                 f'{image.dtype}')
         network_size = self.network_size(*image.shape[:2])
+        if self.only_size not in (None, network_size):
+            raise UnivsegError(f'an image of {image.shape[1]}×{image.shape[0]}: '
+                               f'{self.only_size_in_words}')
         # Smaller before it becomes floats; a copy, as an image may be read-only or a view.
         resized = np.array(resize_image(image, *network_size), order='C')
         return Encoded(self._backend.features(resized), network_size, image.shape[:2])
 
-    @torch.inference_mode()
-    def logits(self, encoded: Encoded, name: str) -> torch.Tensor:
-        """Run a domain's head: its logits, (1, C, h, w) float32, at the model's stride."""
-        return self._heads[name](encoded.features)
+    def logits(self, encoded: Encoded, name: str) -> np.ndarray:
+        """Run a domain's head: its logits, (C, h, w) float32, at the model's stride."""
+        return on_cpu(self._heads[name](encoded.features))
 
     def head_mask(self, encoded: Encoded, name: str) -> np.ndarray:
         """Return the mask (H, W) uint8 of a domain's head, as calling the segmenter does."""
-        mask, _ = top_classes(self.logits(encoded, name)[0], encoded.network_size, encoded.size,
-                              self.stride)
-        return mask.cpu().numpy()
+        mask, _ = self._backend.top_classes(
+            self._heads[name](encoded.features), encoded.network_size, encoded.size, self.stride)
+        return mask
 
-    @torch.inference_mode()
-    def embed(self, encoded: Encoded) -> torch.Tensor:
-        """Return the pixel embeddings E(F(x)), (1, D, h, w) float32, of an encoded image."""
-        return self._embedding(encoded.features)
+    def features(self, encoded: Encoded) -> np.ndarray:
+        """Return the features F(x), (C_F, h, w) float32, of an encoded image."""
+        return on_cpu(encoded.features)
+
+    def embed(self, encoded: Encoded) -> np.ndarray:
+        """Return the pixel embeddings E(F(x)), (D, h, w) float32, of an encoded image."""
+        return self._embedding(self.features(encoded))
 
     @property
     def has_label_embeddings(self) -> bool:
         """Return whether the model has label embeddings of each of its domains."""
         return all(vectors.any() for vectors in self._label_embeddings.values())
 
-    def label_embeddings(self, name: str) -> torch.Tensor:
+    def label_embeddings(self, name: str) -> np.ndarray:
         """
         Return a domain's label embeddings (C·K, D); zero for a class no labelled image showed.
 
@@ -196,7 +217,6 @@ class Segmenter:
                                'head can tell the classes of that domain')
         return vectors
 
-    @torch.inference_mode()
     def label_embedding_mask(self, encoded: Encoded, name: str,
                              among: Sequence[str] | None = None) -> np.ndarray:
         """
@@ -216,40 +236,56 @@ class Segmenter:
             classes += present if each == name else [IGNORE_INDEX] * len(present)
         if len(classes) > IGNORE_INDEX:
             raise ValueError(f'{len(classes)} classes in all: expected at most {IGNORE_INDEX}')
-        mask, _ = top_classes(torch.cat(scores), encoded.network_size, encoded.size,
+        mask, _ = top_classes(np.concatenate(scores), encoded.network_size, encoded.size,
                               self.stride)
         names = np.full(256, IGNORE_INDEX, np.uint8)
         names[:len(classes)] = classes
-        return names[mask.cpu().numpy()]
+        return names[mask]
 
-    @torch.inference_mode()
     def label_embedding_scores(self, encoded: Encoded, name: str
-                               ) -> tuple[torch.Tensor, list[int]]:
+                               ) -> tuple[np.ndarray, list[int]]:
         """
         Return how near each pixel is to each class's label embeddings, at the model's stride.
 
         That are dot products (P, h, w) float32, of a class's K the largest; and the P classes'
         indices: of those that have label embeddings. Raises as `label_embeddings` does.
         """
-        weight, bias, present = self._label_embedding_head(name)
-        similar = F.conv2d(encoded.features, weight, bias)[0]
-        return similar.view(len(present), -1, *similar.shape[1:]).amax(1), present
+        nearness, present = self._label_embedding_head(name)
+        similar = nearness(self.features(encoded))
+        return similar.reshape(len(present), -1, *similar.shape[1:]).max(1), present
 
-    def _label_embedding_head(self, name: str) -> tuple[torch.Tensor, torch.Tensor, list[int]]:
+    def _label_embedding_head(self, name: str) -> tuple[LinearMap, list[int]]:
         """
-        Return the weight (P, C_F, 1, 1) and bias (P,) of E and a domain's label embeddings in one.
+        Return E and a domain's label embeddings in one, with P = C·K outputs.
 
-        Both are linear, so that a label space costs what a head of P = C·K channels does. With
-        them, the classes that have label embeddings at all.
+        Both are linear, so that a label space costs what a head of so many channels does. With
+        it, the classes that have label embeddings at all.
         """
         if name not in self._label_embedding_heads:
             rows = self.label_embeddings(name)
-            per_class = rows.view(len(self.domains[name].classes), -1, rows.shape[1])
-            present = per_class.flatten(1).any(1)
-            rows = per_class[present].flatten(0, 1)
-            embedding = self._embedding
-            assert embedding.bias is not None
-            weight = rows @ embedding.weight.flatten(1)
-            self._label_embedding_heads[name] = (weight[:, :, None, None], rows @ embedding.bias,
-                                                 present.nonzero().flatten().tolist())
+            per_class = rows.reshape(len(self.domains[name].classes), -1, rows.shape[1])
+            present = per_class.any((1, 2))
+            rows = per_class[present].reshape(-1, rows.shape[1])
+            weight, bias = self._embedding
+            self._label_embedding_heads[name] = (
+                LinearMap(rows @ weight, rows @ bias), np.flatnonzero(present).tolist())
         return self._label_embedding_heads[name]
+
+
+def load_network(path: Path | str) -> tuple[Network, ModelCard]:
+    """Return what a model file, or one that was exported, holds; raise ModelFileError."""
+    if Path(path).is_file() and is_exported(Path(path)):
+        return load_exported(path)
+    try:
+        from univseg_core.models.model_file import load_model  # and with it PyTorch
+    except ImportError as error:
+        raise UnivsegError(
+            f'{path}: a model file is run by PyTorch, which cannot be imported ({error}): pip '
+            f'install {BACKENDS["torch"].pip}; or export it, where that is, by `univseg export`, '
+            'for ONNX Runtime or OpenVINO') from error
+    return load_model(path)
+
+
+def on_cpu(values: Array) -> np.ndarray:
+    """Return an array, of what may be a tensor of PyTorch on any device."""
+    return values if isinstance(values, np.ndarray) else values.cpu().numpy()

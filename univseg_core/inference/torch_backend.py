@@ -2,19 +2,22 @@
 
 import copy
 import logging
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 from univseg_core.errors import UnivsegError
+from univseg_core.inference import full_resolution, full_resolution_torch
+from univseg_core.machine.processors import is_good_at_bf16
 from univseg_core.models.batch_norm import fold_batch_norm, is_folded_soundly
 from univseg_core.models.encoders import ENCODERS
+from univseg_core.models.heads import LinearMap
 from univseg_core.models.universal import UniversalSegmenter
 
 log = logging.getLogger(__name__)
 
-PRECISIONS = ('auto', 'fp32', 'bf16')
+PRECISIONS = {'fp32': torch.float32, 'bf16': torch.bfloat16}
 
 
 class TorchBackend:
@@ -25,25 +28,49 @@ class TorchBackend:
     """
 
     def __init__(self, model: UniversalSegmenter, device: str = 'auto', precision: str = 'auto'):
-        if precision not in PRECISIONS:
-            raise UnivsegError(f'precision {precision!r}: expected one of {", ".join(PRECISIONS)}')
-        self.device = resolve_device(device)
-        bf16 = precision == 'bf16' or (precision == 'auto' and is_good_at_bf16(self.device))
-        self._dtype = torch.bfloat16 if bf16 else torch.float32
-        self.precision = str(self._dtype).removeprefix('torch.')
-        encoder = _folded(model.encoder, model.spec.encoder)
-        self._encoder = encoder.to(self.device, self._dtype).to(memory_format=torch.channels_last)
-        self._mean, self._std = (values.to(self.device) for values in (model.mean, model.std))
+        if precision not in ('auto', *PRECISIONS):
+            raise UnivsegError(f'precision {precision!r}: expected one of auto, '
+                               f'{", ".join(PRECISIONS)}')
+        self._device = resolve_device(device)
+        self.device = str(self._device)
+        if precision == 'auto':
+            precision = 'bf16' if good_at_bf16(self._device) else 'fp32'
+        self.precision, self._dtype = precision, PRECISIONS[precision]
+        encoder = folded(copy.deepcopy(model.encoder).float().eval(), model.spec.encoder)
+        self._encoder = encoder.to(self._device, self._dtype).to(
+            memory_format=torch.channels_last)
+        self._mean, self._std = (values.to(self._device) for values in (model.mean, model.std))
 
-    def features(self, image: np.ndarray) -> torch.Tensor:
-        """Return F(x), (1, C_F, h, w) float32, of an image (H, W, 3) uint8 RGB."""
-        pixels = torch.from_numpy(image).to(self.device)
+    @torch.inference_mode()
+    def features(self, image: np.ndarray) -> Any:
+        """Return F(x), (C_F, h, w) float32, of an image (H, W, 3) uint8 RGB."""
+        pixels = torch.from_numpy(image).to(self._device)
         pixels = pixels.permute(2, 0, 1)[None].float()  # channels_last, as the encoder is
         pixels.sub_(self._mean).div_(self._std)
-        return self._encoder(pixels.to(self._dtype)).float()
+        features = self._encoder(pixels.to(self._dtype)).float()[0]
+        return features.numpy() if self._on_cpu else features
+
+    @property
+    def _on_cpu(self) -> bool:
+        return self._device.type == 'cpu'
+
+    def linear(self, each: LinearMap) -> LinearMap:
+        """Return a linear map of arrays as one of what `features` returns."""
+        if self._on_cpu:
+            return each
+        return LinearMap(*(torch.from_numpy(values).to(self._device) for values in each))
+
+    @torch.inference_mode()
+    def top_classes(self, logits: Any, *sizes: Any, **options: Any
+                    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return mask and confidence of logits, (H, W) uint8, made where the logits lie."""
+        if self._on_cpu:
+            return full_resolution.top_classes(logits, *sizes, **options)
+        mask, probabilities = full_resolution_torch.top_classes(logits, *sizes, **options)
+        return mask.cpu().numpy(), None if probabilities is None else probabilities.cpu().numpy()
 
 
-def _folded(encoder: nn.Module, name: str) -> nn.Module:
+def folded(encoder: nn.Module, name: str) -> nn.Module:
     """Return an encoder, its own, with its batch norms folded where that is sound."""
     if name in ENCODERS:  # which tests hold to it
         return fold_batch_norm(encoder)
@@ -73,10 +100,8 @@ def resolve_device(device: str) -> torch.device:
     return resolved
 
 
-def is_good_at_bf16(device: torch.device) -> bool:
+def good_at_bf16(device: torch.device) -> bool:
     """Say whether bf16 convolutions run faster than float32 ones on a device."""
     if device.type == 'cuda':
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    # Of CPUs, only those with AMX gain: with AVX-512 BF16 alone a narrow network gets slower.
-    cpuinfo = Path('/proc/cpuinfo')
-    return device.type == 'cpu' and cpuinfo.exists() and 'amx_bf16' in cpuinfo.read_text()
+    return device.type == 'cpu' and is_good_at_bf16()

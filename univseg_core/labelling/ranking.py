@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from univseg_core.domains import Domain, DomainError, IGNORE_INDEX
 from univseg_core.errors import in_one_line, UnivsegError
 from univseg_core.files import write_text
@@ -82,7 +81,6 @@ class Choice:
     nearest: int | None
 
 
-@torch.inference_mode()
 def view_frame(segmenter: Segmenter, image: np.ndarray, name: str) -> FrameView:
     """
     Return what a domain's head and label embeddings make of an image (H, W, 3) uint8 RGB.
@@ -94,22 +92,27 @@ def view_frame(segmenter: Segmenter, image: np.ndarray, name: str) -> FrameView:
     if len(domain.classes) < 2:
         raise DomainError(f'domain {name}: with one class, a model is sure of every pixel')
     encoded = segmenter.encode(image)
-    values, indices = segmenter.logits(encoded, name)[0].softmax(0).topk(2, dim=0)
-    ratio, top = values[1] / values[0], indices[0]
+    indices, ratio = _two_likeliest(segmenter.logits(encoded, name))
+    top = indices[0]
     contradicted = _contradicted(segmenter, encoded, name, top)
     undecided = ratio >= UNDECIDED
-    share = None if contradicted is None else float((undecided & contradicted).float().mean())
-    unsure = np.bincount(top.flatten().cpu(),
-                         cell_uncertainty(ratio, contradicted).flatten().cpu(),
-                         len(domain.classes)) / top.numel()
+    share = None if contradicted is None else float((undecided & contradicted).mean())
+    unsure = np.bincount(top.ravel(), cell_uncertainty(ratio, contradicted).ravel(),
+                         len(domain.classes)) / top.size
     return FrameView(
-        unsure, float(undecided.float().mean()),
-        share, largest_confusion(indices, undecided, domain),
-        encoded.features[0].mean((1, 2)).cpu().numpy(),
-        _small_map(top.masked_fill(undecided, IGNORE_INDEX)))
+        unsure, float(undecided.mean()), share, largest_confusion(indices, undecided, domain),
+        segmenter.features(encoded).mean((1, 2)),
+        _small_map(np.where(undecided, IGNORE_INDEX, top)))
 
 
-def cell_uncertainty(ratio: torch.Tensor, contradicted: torch.Tensor | None) -> torch.Tensor:
+def _two_likeliest(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the two likeliest classes (2, h, w), and the ratio (h, w) of their probabilities."""
+    order = np.argsort(-logits, axis=0, kind='stable')[:2]
+    first, second = np.take_along_axis(logits, order, axis=0)
+    return order, np.exp(second - first)
+
+
+def cell_uncertainty(ratio: np.ndarray, contradicted: np.ndarray | None) -> np.ndarray:
     """
     Return how unsure the model is of each cell, (h, w) in 0..1.
 
@@ -122,7 +125,7 @@ def cell_uncertainty(ratio: torch.Tensor, contradicted: torch.Tensor | None) -> 
     return ratio ** 2 * (1 + contradicted) / 2
 
 
-def largest_confusion(indices: torch.Tensor, undecided: torch.Tensor, domain: Domain
+def largest_confusion(indices: np.ndarray, undecided: np.ndarray, domain: Domain
                       ) -> tuple[str, str, float] | None:
     """
     Return the two classes between which most cells are undecided, and the share of all cells.
@@ -131,7 +134,7 @@ def largest_confusion(indices: torch.Tensor, undecided: torch.Tensor, domain: Do
     that is on top more often is named first. None where no cell is undecided.
     """
     classes = len(domain.classes)
-    first, second = indices[:, undecided].cpu()
+    first, second = indices[:, undecided]
     counts = np.bincount(classes * first + second, minlength=classes ** 2)
     counts = counts.reshape(classes, classes)
     pairs = np.triu(counts + counts.T)
@@ -140,26 +143,25 @@ def largest_confusion(indices: torch.Tensor, undecided: torch.Tensor, domain: Do
     a, b = np.unravel_index(pairs.argmax(), pairs.shape)
     if counts[b, a] > counts[a, b]:
         a, b = b, a
-    return domain.classes[a], domain.classes[b], float(pairs.max() / undecided.numel())
+    return domain.classes[a], domain.classes[b], float(pairs.max() / undecided.size)
 
 
 def _contradicted(segmenter: Segmenter, encoded: Encoded, name: str,
-                  top: torch.Tensor) -> torch.Tensor | None:
+                  top: np.ndarray) -> np.ndarray | None:
     """Return where (h, w) the nearest label embedding is of another class than the top one."""
     try:
         scores, present = segmenter.label_embedding_scores(encoded, name)
     except UnivsegError:  # it has none of this domain
         return None
-    return torch.tensor(present, device=top.device)[scores.argmax(0)] != top
+    return np.array(present)[scores.argmax(0)] != top
 
 
-def _small_map(classes: torch.Tensor) -> np.ndarray:
+def _small_map(classes: np.ndarray) -> np.ndarray:
     """Return a map (h, w) uint8 of at most `MAP_SIDE` cells a side."""
     height, width = classes.shape
     down, across = fit_size(height, width, min(MAP_SIDE, max(height, width)))
-    rows = torch.arange(down) * height // down
-    columns = torch.arange(across) * width // across
-    return classes.cpu()[rows][:, columns].to(torch.uint8).numpy()
+    rows, columns = np.arange(down) * height // down, np.arange(across) * width // across
+    return classes[rows][:, columns].astype(np.uint8)
 
 
 def choose_frames(uncertain: np.ndarray, vectors: np.ndarray, budget: int,

@@ -2,9 +2,9 @@
 
 import ctypes
 import gc
+import sys
 
 import cv2
-import torch
 
 SIGNS = ('out of memory', 'allocate memory', 'not enough memory', 'Insufficient memory',
          'ALLOC_FAILED', 'bad_alloc', 'NVML_SUCCESS == r')
@@ -16,7 +16,8 @@ Jetson, which cannot ask there how much memory is left.
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Say whether an error of Python, NumPy, PyTorch or OpenCV means that memory ran out."""
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+    # PyTorch's own error by its name: it may say nothing, and PyTorch need not be there.
+    if isinstance(error, MemoryError) or type(error).__name__ == 'OutOfMemoryError':
         return True
     return isinstance(error, (RuntimeError, cv2.error)) and any(
         sign in str(error) for sign in SIGNS)
@@ -25,8 +26,14 @@ def is_out_of_memory(error: BaseException) -> bool:
 def release_memory() -> None:
     """Give the memory of what is not used any more back to the system and the GPU."""
     gc.collect()
-    torch.cuda.empty_cache()  # does nothing where CUDA was not used
+    release_gpu_memory()
     # glibc would keep it for itself: 130 MB of a model that took 150.
     malloc_trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)
     if malloc_trim is not None:
         malloc_trim(0)
+
+
+def release_gpu_memory() -> None:
+    """Give the GPU memory that PyTorch keeps for later back; nothing where it is not used."""
+    if (torch := sys.modules.get('torch')) is not None:
+        torch.cuda.empty_cache()  # does nothing where CUDA was not used

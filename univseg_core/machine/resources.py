@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import TypeVar
 
+from univseg_core.machine.processors import cpu_cores
 from univseg_core.progress import progress_bar
 
 Item = TypeVar('Item')
@@ -18,13 +19,6 @@ MOST_WORKERS = 8
 """More workers than this a training process hardly ever keeps busy."""
 
 log = logging.getLogger(__name__)
-
-
-def cpu_cores() -> int:
-    """Return the number of CPU cores that this process may run on."""
-    if hasattr(os, 'sched_getaffinity'):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def available_memory() -> int:

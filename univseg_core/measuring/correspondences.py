@@ -101,8 +101,8 @@ def measure_correspondences(segmenter: Segmenter, samples: Mapping[str, Sequence
         raise CorrespondenceError('correspondences are between domains, and there is only '
                                   f'{", ".join(samples)}')
     domains = {name: segmenter.domains[name] for name in samples}
-    labelled = {name: segmenter.label_embeddings(name).view(len(each.classes), -1).any(1).numpy(
-        force=True) for name, each in domains.items()}
+    labelled = {name: segmenter.label_embeddings(name).reshape(len(each.classes), -1).any(1)
+                for name, each in domains.items()}
     features, embedding, pixels = {}, {}, {}
     counts: dict[tuple[str, str], np.ndarray] = {}
     for name, files in samples.items():
@@ -144,13 +144,14 @@ def _count_domain(segmenter: Segmenter, domain: Domain, files: Sequence[Sample],
     for sample in progress_bar(files, domain.name, leave=False):
         image, label = read_sample(sample, domain)
         encoded = segmenter.encode(image)
-        shown, embedded = encoded.features[0], segmenter.embed(encoded)[0]
+        shown, embedded = (torch.from_numpy(each(encoded).copy())
+                           for each in (segmenter.features, segmenter.embed))
         if means is None:
             means = ClassMeans(classes, len(shown)), ClassMeans(classes, len(embedded))
         at_network_size = torch.from_numpy(resize_label(label, *encoded.network_size))
         shares = class_shares(at_network_size, classes, segmenter.stride).flatten(1)
         for each, vectors in zip(means, (shown, embedded), strict=True):
-            each.update(vectors.flatten(1).double().cpu(), shares)
+            each.update(vectors.flatten(1).double(), shares)
         pixels += np.bincount(label.ravel(), minlength=256)[:classes]
         for other, count in counts.items():
             rows, columns = count.shape  # void is beyond them

@@ -8,7 +8,6 @@ JSON text with all else. Nothing in it can run code.
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 import json
 import logging
 from pathlib import Path
@@ -18,9 +17,17 @@ from safetensors import SafetensorError
 import torch
 from torch.nn.modules.module import register_module_parameter_registration_hook
 from univseg_core.domains import Domain
-from univseg_core.errors import shortened, UnivsegError
+from univseg_core.errors import shortened
 from univseg_core.files.records import parse_json
 from univseg_core.machine.memory import is_out_of_memory
+from univseg_core.models.model_card import (
+    check_version,
+    CHECKSUM_KEY,
+    METADATA_KEY,
+    ModelCard,
+    ModelFileError,
+    ModelSpec,
+)
 from univseg_core.models.normalisation import Normalisation
 from univseg_core.models.tensor_files import (
     checksum,
@@ -29,7 +36,7 @@ from univseg_core.models.tensor_files import (
     TensorFileError,
 )
 from univseg_core.models.timm_encoder import EncoderError, is_of_timm
-from univseg_core.models.universal import ModelSpec, UniversalSegmenter
+from univseg_core.models.universal import UniversalSegmenter
 from univseg_core.models.weights import Weights
 
 FORMAT_VERSION = 3
@@ -37,15 +44,6 @@ FORMAT_VERSION = 3
 1 had no stride, no other normalisation than ImageNet's, and other networks by timm's names; of 2,
 these networks had another neck.
 """
-
-METADATA_KEY = 'univseg'
-"""Of the file's metadata, which has nothing else: safetensors has no order of several."""
-
-CHECKSUM_KEY = 'sha256'
-"""Of the description: what tells whether the rest of it or a tensor is damaged."""
-
-LARGEST_SIDE = 2**13
-"""Pixels of the longest side at which a model may say that it sees images."""
 
 MOST_VALUES = 2**24
 """
@@ -56,24 +54,6 @@ are held against it: timm builds classifiers, too, and then leaves them out.
 log = logging.getLogger(__name__)
 
 
-class ModelFileError(UnivsegError):
-    """A file that is not a model which this version can load."""
-
-
-@dataclass(frozen=True)
-class ModelCard:
-    """
-    What a model file says of its model, beside its weights.
-
-    `image_size` is the longest side in pixels of the images it learned from (None: as they
-    came); `miou` the validation mIoU (0..1) of each domain; `training` how it was made.
-    """
-
-    image_size: int | None = None
-    miou: dict[str, float] = field(default_factory=dict)
-    training: dict = field(default_factory=dict)
-
-
 def save_model(path: Path | str, model: UniversalSegmenter, card: ModelCard) -> None:
     """Write a model file, whole or not at all."""
     metadata = {
@@ -81,10 +61,8 @@ def save_model(path: Path | str, model: UniversalSegmenter, card: ModelCard) -> 
         'model': model.spec.to_dict(),
         'domains': [domain.to_dict() for domain in model.domains.values()],
         'normalisation': model.normalisation.to_dict(),
-        'image_size': card.image_size,
-        'miou': card.miou,
         'began_with': model.began_with.to_dict() if model.began_with else None,
-        'training': card.training,
+        **card.to_dict(),
     }
     tensors = model.state_dict()
     metadata[CHECKSUM_KEY] = checksum(tensors, json.dumps(metadata))
@@ -122,7 +100,7 @@ def load_model(path: Path | str) -> tuple[UniversalSegmenter, ModelCard]:
             'its metadata)')
     try:
         description = parse_json(text)
-        _check_version(path, description['format_version'])
+        check_version(path, description['format_version'], FORMAT_VERSION)
         _check(path, description, tensors)
         return _built(path, description, tensors)
     except ModelFileError:
@@ -135,15 +113,6 @@ def load_model(path: Path | str) -> tuple[UniversalSegmenter, ModelCard]:
                                  'be good') from error
         raise ModelFileError(
             f'{path}: its description is damaged: {shortened(repr(error))}') from error
-
-
-def _check_version(path: Path, version: object) -> None:
-    if not isinstance(version, int) or version < 1:
-        raise ModelFileError(f'{path}: format version {version!r}: expected an integer')
-    if version > FORMAT_VERSION:
-        raise ModelFileError(
-            f'{path}: format version {version} is newer than {FORMAT_VERSION}, the newest '
-            'that this univseg reads; update univseg')
 
 
 def _check(path: Path, description: dict, tensors: Mapping[str, torch.Tensor]) -> None:
@@ -165,7 +134,7 @@ def _built(path: Path, metadata: dict, tensors: Mapping[str, torch.Tensor]
             'train again, or run it by the version that it was made with')
     domains = [Domain.from_dict(values) for values in metadata['domains']]
     normalisation = Normalisation.from_dict(metadata['normalisation'])
-    card = _card(metadata)
+    card = ModelCard.from_dict(metadata)
     began_with = Weights(**metadata['began_with']) if metadata.get('began_with') else None
     if foreign := [domain.name for domain in domains
                    if f'head_{domain.name}.weight' not in tensors]:
@@ -176,19 +145,6 @@ def _built(path: Path, metadata: dict, tensors: Mapping[str, torch.Tensor]
     model.began_with = began_with
     _fill(path, model, tensors)
     return model.eval(), card
-
-
-def _card(metadata: dict) -> ModelCard:
-    card = ModelCard(metadata['image_size'], metadata['miou'], metadata['training'])
-    if card.image_size is not None and not (
-            type(card.image_size) is int and 0 < card.image_size <= LARGEST_SIDE):
-        raise ValueError(f'image_size {card.image_size!r}: expected pixels, 1 to {LARGEST_SIDE}, '
-                         'or null')
-    if not isinstance(card.miou, dict) or not isinstance(card.training, dict):
-        raise ValueError('miou and training: expected keys and values')
-    if not all(isinstance(value, int | float) for value in card.miou.values()):
-        raise ValueError('miou: expected numbers')
-    return card
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """The universal model: one encoder, one head a domain, one embedding for all."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
 import torch
@@ -9,27 +8,10 @@ from torch import nn
 import torch.nn.functional as F
 from univseg_core.domains import Domain
 from univseg_core.models.encoders import build_encoder, encoder_of, pretrained_features
+from univseg_core.models.heads import Heads, LinearMap
+from univseg_core.models.model_card import ModelSpec
 from univseg_core.models.normalisation import Normalisation
 from univseg_core.models.weights import Weights
-
-
-@dataclass(frozen=True)
-class ModelSpec:
-    """
-    All that decides the network's shape, besides the domains.
-
-    `encoder` is the encoder's name, `width` its channel multiplier, `embedding_dim` the D of
-    the pixel and label embeddings, `stride` that of the features.
-    """
-
-    encoder: str = 'drn_d_22'
-    width: float = 1.0
-    embedding_dim: int = 128
-    stride: int = 8
-
-    def to_dict(self) -> dict:
-        """Return the specification as plain JSON values."""
-        return asdict(self)
 
 
 class TrainingOutputs(NamedTuple):
@@ -158,6 +140,18 @@ class UniversalSegmenter(nn.Module):
                 f'{tuple(vectors.shape)}')
         old = self.label_embeddings(domain)
         setattr(self, f'label_embeddings_{domain}', vectors.detach().to(old))
+
+    def as_arrays(self) -> Heads:
+        """Return heads, embedding and label embeddings as arrays on the CPU, float32 copies."""
+        def linear(layer: nn.Conv2d) -> LinearMap:
+            assert layer.bias is not None
+            return LinearMap(*(values.detach().cpu().float().numpy().copy()
+                               for values in (layer.weight.flatten(1), layer.bias)))
+
+        return Heads({name: linear(self.head(name)) for name in self.domains},
+                     linear(self.embedding),
+                     {name: self.label_embeddings(name).cpu().float().numpy().copy()
+                      for name in self.domains})
 
     def forward(self, images: torch.Tensor, labelled: Mapping[str, slice],
                 unlabelled: Mapping[str, slice]) -> TrainingOutputs:

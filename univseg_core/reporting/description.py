@@ -1,19 +1,25 @@
 """What a model file, a run folder or another file of a training holds, in plain values."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
+import torch
+from univseg_core.domains import Domain
 from univseg_core.errors import shortened, UnivsegError
 from univseg_core.files import sha256_of
 from univseg_core.files.records import parse_json
 from univseg_core.files.yaml_text import read_yaml, YamlError
 from univseg_core.method.label_embeddings import absent_classes, default_basis
 from univseg_core.method.losses import LOSSES
-from univseg_core.models.model_file import load_model, METADATA_KEY
+from univseg_core.models.exported_file import is_exported, load_exported
+from univseg_core.models.heads import Heads
+from univseg_core.models.model_card import METADATA_KEY, ModelCard
+from univseg_core.models.model_file import load_model
 from univseg_core.models.pretrained import weights_named
 from univseg_core.models.tensor_files import read_shapes, Shapes, TensorFileError
 from univseg_core.reporting.run_tables import best_validation, read_losses, read_validation
@@ -53,8 +59,8 @@ def describe(path: Path) -> dict[str, Any]:
     """
     Return what a file or folder of a training holds, as plain JSON values.
 
-    `kind` says what it is: 'model', 'checkpoint', 'label embeddings' or 'run'. Raises
-    DescriptionError for anything else, ModelFileError or RunLogError for a damaged one.
+    `kind` says what it is: 'model', 'exported model', 'checkpoint', 'label embeddings' or 'run'.
+    Raises DescriptionError for anything else, ModelFileError or RunLogError for a damaged one.
     """
     try:
         return _describe(path)
@@ -70,8 +76,11 @@ def _describe(path: Path) -> dict[str, Any]:
         return _describe_run(path)
     if not path.is_file():
         raise DescriptionError(f'{path}: no such file or folder')
-    metadata, shapes = _open(path)
+    exported = is_exported(path)
+    metadata, shapes = ({}, {}) if exported else _open(path)
     facts = {'path': str(path), 'bytes': path.stat().st_size, 'sha256': sha256_of(path)}
+    if exported:
+        return {'kind': 'exported model', **facts, **_describe_exported(path)}
     if METADATA_KEY in metadata:
         return {'kind': 'model', **facts, **_describe_model(path, metadata)}
     if CHECKPOINT_KEY in metadata:
@@ -98,9 +107,36 @@ def _open(path: Path) -> tuple[dict[str, str], Shapes]:
 
 def _describe_model(path: Path, metadata: Mapping[str, str]) -> dict:
     model, card = load_model(path)
+    return {
+        'format_version': parse_json(metadata[METADATA_KEY])['format_version'],
+        'encoder': model.spec.encoder, 'width': model.spec.width,
+        'embedding_dim': model.spec.embedding_dim, 'stride': model.stride,
+        'normalisation': model.normalisation.to_dict(),
+        'began_with': model.began_with.to_dict() if model.began_with else None,
+        'parameters': sum(p.numel() for p in model.parameters()),
+        'image_size': card.image_size,
+        'domains': _describe_domains(model.domains, model.as_arrays(), card),
+        'settings': card.training.get('config', {}),
+    }
+
+
+def _describe_exported(path: Path) -> dict:
+    model, card = load_exported(path)
+    return {
+        **asdict(model.export),
+        'encoder': model.spec.encoder, 'width': model.spec.width,
+        'embedding_dim': model.spec.embedding_dim, 'stride': model.stride,
+        'normalisation': model.normalisation.to_dict(),
+        'image_size': card.image_size,
+        'domains': _describe_domains(model.domains, model.heads, card),
+        'settings': card.training.get('config', {}),
+    }
+
+
+def _describe_domains(of_model: Mapping[str, Domain], heads: Heads, card: ModelCard) -> dict:
     domains = {}
-    for name, domain in model.domains.items():
-        vectors = model.label_embeddings(name)
+    for name, domain in of_model.items():
+        vectors = torch.from_numpy(heads.label_embeddings[name])
         per_class = len(vectors) // len(domain.classes) if vectors.any() else 0
         absent = absent_classes(vectors, domain) if per_class else []
         domains[name] = {
@@ -111,17 +147,7 @@ def _describe_model(path: Path, metadata: Mapping[str, str]) -> dict:
             'classes_without_label_embedding': absent,
             'labelled_images_hash': card.training.get('labelled', {}).get(name),
         }
-    return {
-        'format_version': parse_json(metadata[METADATA_KEY])['format_version'],
-        'encoder': model.spec.encoder, 'width': model.spec.width,
-        'embedding_dim': model.spec.embedding_dim, 'stride': model.stride,
-        'normalisation': model.normalisation.to_dict(),
-        'began_with': model.began_with.to_dict() if model.began_with else None,
-        'parameters': sum(p.numel() for p in model.parameters()),
-        'image_size': card.image_size,
-        'domains': domains,
-        'settings': card.training.get('config', {}),
-    }
+    return domains
 
 
 def _describe_checkpoint(path: Path, metadata: Mapping[str, str],

@@ -14,23 +14,63 @@ SECTIONS = ('model', 'data', 'objective', 'label_embeddings', 'training')
 
 def as_text(description: Mapping[str, Any]) -> str:
     """Return a description of `describe`, for reading."""
-    write = {'model': _model, 'checkpoint': _checkpoint, 'run': _run,
+    write = {'model': _model, 'exported model': _exported, 'checkpoint': _checkpoint, 'run': _run,
              'label embeddings': _label_embeddings}[description['kind']]
     return '\n'.join(write(description))
 
 
 def _model(model: Mapping[str, Any]) -> Iterable[str]:
     yield f'{model["path"]}: a model, format {model["format_version"]}'
-    size = model['image_size']
     yield from _facts({
-        'encoder': f'{model["encoder"]}, width {model["width"]:g}, features at stride '
-                   f'{model["stride"]}, embeddings of {model["embedding_dim"]} dimensions',
+        'encoder': _encoder(model),
         'began with': _began_with(model['began_with']),
         'parameters': f'{model["parameters"]:,}',
-        'images': 'as they come' if size is None else f'scaled to {size} pixels, longest side',
+        'images': _images(model),
         'size': _bytes(model['bytes']),
         'SHA-256': model['sha256'],
     })
+    yield from _label_spaces(model)
+
+
+def _exported(model: Mapping[str, Any]) -> Iterable[str]:
+    yield (f'{model["path"]}: a model as an ONNX network, made for {model["target"]}, in '
+           f'{model["precision"]}')
+    yield from _facts({
+        'encoder': _encoder(model),
+        'images': _images(model),
+        'sizes': ('any' if model['size'] is None else
+                  f'{model["size"][1]}×{model["size"][0]} alone'),
+        'calibrated with': (f'{model["calibration"]["frames"]} images'
+                            if model['calibration'] else ''),
+        'size': _bytes(model['bytes']),
+        'SHA-256': model['sha256'],
+        'made of': model['made_of'],
+    })
+    yield f'\nbeside the model it was made of, by {model["compared"]["runtime"]}'
+    yield from _facts({name: _beside(result)
+                       for name, result in model['compared']['domains'].items()})
+    yield from _label_spaces(model)
+
+
+def _beside(result: Mapping[str, Any]) -> str:
+    text = (f'{100 * result["equal_pixels"]:.3f} % of the pixels of {result["images"]} images '
+            'are equal')
+    if 'miou' in result:
+        text += f', mIoU {" → ".join(map(_percent, result["miou"]))}'
+    return text
+
+
+def _encoder(model: Mapping[str, Any]) -> str:
+    return (f'{model["encoder"]}, width {model["width"]:g}, features at stride '
+            f'{model["stride"]}, embeddings of {model["embedding_dim"]} dimensions')
+
+
+def _images(model: Mapping[str, Any]) -> str:
+    size = model['image_size']
+    return 'as they come' if size is None else f'scaled to {size} pixels, longest side'
+
+
+def _label_spaces(model: Mapping[str, Any]) -> Iterable[str]:
     for name, domain in model['domains'].items():
         yield f'\n{name}'
         yield from _facts({

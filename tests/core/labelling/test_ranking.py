@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 from tiny_worlds import OUTDOOR, random_image, small_network
 import torch
 from univseg_core.batches.dataset import load_data
@@ -72,16 +73,16 @@ def on_a_line(*places):
 
 
 def test_cells_count_by_the_square_of_the_ratio_and_in_full_where_contradicted():
-    ratio = torch.tensor([[1, 0.5, 0.5, 0]])
-    contradicted = torch.tensor([[False, False, True, True]])
+    ratio = np.array([[1, 0.5, 0.5, 0]])
+    contradicted = np.array([[False, False, True, True]])
     assert cell_uncertainty(ratio, contradicted).tolist() == [[0.5, 0.125, 0.25, 0]]
     assert cell_uncertainty(ratio, None).tolist() == [[1, 0.25, 0.25, 0]]
 
 
 def test_the_largest_confusion_takes_both_orders_of_two_classes_together():
     # Six cells, the first decided; of the others, box/ball three times and ground/ball twice.
-    indices = torch.tensor([[[0, 1, 2, 2, 0, 0]], [[1, 2, 1, 1, 2, 2]]])
-    undecided = torch.tensor([[False, True, True, True, True, True]])
+    indices = np.array([[[0, 1, 2, 2, 0, 0]], [[1, 2, 1, 1, 2, 2]]])
+    undecided = np.array([[False, True, True, True, True, True]])
     assert largest_confusion(indices, undecided, OUTDOOR) == ('ball', 'box', 0.5)
     assert largest_confusion(indices, undecided & False, OUTDOOR) is None
 
@@ -168,12 +169,12 @@ def test_a_view_is_what_head_and_label_embeddings_say(segmenter):
     image = random_image(48, 64)
     view = view_frame(segmenter, image, 'outdoor')
     encoded = segmenter.encode(image)
-    probabilities = segmenter.logits(encoded, 'outdoor')[0].softmax(0).numpy()
+    probabilities = softmax(segmenter.logits(encoded, 'outdoor'), 0)
     ordered = np.sort(probabilities, 0)
     ratio = ordered[-2] / ordered[-1]
-    similar = torch.einsum('cd,dhw->chw', segmenter.label_embeddings('outdoor'),
-                           segmenter.embed(encoded)[0])
-    contradicted = similar.argmax(0).numpy() != probabilities.argmax(0)
+    similar = np.einsum('cd,dhw->chw', segmenter.label_embeddings('outdoor'),
+                        segmenter.embed(encoded))
+    contradicted = similar.argmax(0) != probabilities.argmax(0)
     assert 0 < contradicted.mean() < 1
     unsure = ratio ** 2 * (1 + contradicted) / 2
     assert view.uncertainty == pytest.approx(unsure.mean())
@@ -181,7 +182,7 @@ def test_a_view_is_what_head_and_label_embeddings_say(segmenter):
         (unsure * (probabilities.argmax(0) == c)).mean() for c in range(3)], rtol=1e-5)
     assert view.undecided == pytest.approx((ratio >= 0.5).mean())
     assert view.contradicted == pytest.approx(((ratio >= 0.5) & contradicted).mean())
-    np.testing.assert_allclose(view.vector, encoded.features[0].mean((1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(view.vector, encoded.features.mean((1, 2)), rtol=1e-5)
     np.testing.assert_array_equal(
         view.classes, np.where(ratio >= 0.5, 255, probabilities.argmax(0)))
 
@@ -189,7 +190,7 @@ def test_a_view_is_what_head_and_label_embeddings_say(segmenter):
 def test_without_label_embeddings_the_head_alone_counts(segmenter):
     image = random_image(48, 64)
     view = view_frame(segmenter, image, 'indoor')
-    ordered = segmenter.logits(segmenter.encode(image), 'indoor')[0].softmax(0).numpy()
+    ordered = softmax(segmenter.logits(segmenter.encode(image), 'indoor'), 0)
     assert view.contradicted is None
     assert view.uncertainty == pytest.approx(((ordered.min(0) / ordered.max(0)) ** 2).mean())
 

@@ -79,9 +79,9 @@ def cell_vectors(run: FinishedRun, name: str, cells: Cells, space: str) -> np.nd
     vectors = []
     for i in progress_bar(np.unique(cells.image), f'{run.name}, {name}', leave=False):
         encoded = run.segmenter.encode(read_image(run.samples[name][i].image))
-        shown = encoded.features if space == 'features' else run.segmenter.embed(encoded)
+        shown = (run.segmenter.features if space == 'features' else run.segmenter.embed)(encoded)
         here = cells.image == i
-        vectors.append(shown[0, :, cells.row[here], cells.column[here]].T.cpu().numpy())
+        vectors.append(shown[:, cells.row[here], cells.column[here]].T)
     return np.concatenate(vectors)
 
 

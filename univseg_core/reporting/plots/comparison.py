@@ -57,8 +57,8 @@ def most_different(run: FinishedRun, name: str, samples: Sequence[Sample],
         return list(samples)
     kept: MostDifferent[Sample] = MostDifferent(count)
     for sample in progress_bar(samples, f'choose of {name}', leave=False):
-        features = run.segmenter.encode(read_image(sample.image)).features
-        kept.add(features[0].mean((1, 2)).cpu().numpy(), sample)
+        features = run.segmenter.features(run.segmenter.encode(read_image(sample.image)))
+        kept.add(features.mean((1, 2)), sample)
     return kept.things
 
 

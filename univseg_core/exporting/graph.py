@@ -1,0 +1,45 @@
+"""Changes of an ONNX model: heads behind the features, half the precision."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper, TensorProto
+from univseg_core.models.exported_file import FEATURES
+from univseg_core.models.heads import LinearMap
+
+
+def logits_of(name: str) -> str:
+    """Return the name of the output that has a domain's logits."""
+    return f'logits_{name}'
+
+
+def with_heads(network: bytes, heads: Mapping[str, LinearMap]) -> bytes:
+    """
+    Return an ONNX model whose further outputs are the logits of each domain's head.
+
+    `logits_DOMAIN` (1, C, h, w) float32: so other tools have all of the model. They are not
+    computed where the features alone are asked for.
+    """
+    model = onnx.load_model_from_string(network)
+    graph = model.graph
+    for name, head in heads.items():
+        output = logits_of(name)
+        graph.initializer.extend([
+            numpy_helper.from_array(np.ascontiguousarray(head.weight[:, :, None, None]),
+                                    f'head_{name}.weight'),
+            numpy_helper.from_array(head.bias, f'head_{name}.bias')])
+        graph.node.append(helper.make_node(
+            'Conv', [FEATURES, f'head_{name}.weight', f'head_{name}.bias'], [output],
+            name=f'head_{name}', kernel_shape=[1, 1]))
+        graph.output.append(helper.make_tensor_value_info(
+            output, TensorProto.FLOAT, [1, len(head.bias), None, None]))
+    return model.SerializeToString()
+
+
+def in_half(network: bytes) -> bytes:
+    """Return an ONNX model that computes in fp16, with float32 outputs."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    model = onnx.load_model_from_string(network)
+    return convert_float_to_float16(model, keep_io_types=True).SerializeToString()

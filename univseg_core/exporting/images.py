@@ -1,0 +1,92 @@
+"""The images by which an exported model is calibrated, and compared with its original."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain, zip_longest
+import logging
+from pathlib import Path
+
+import numpy as np
+from univseg_core.batches.dataset import load_data, load_validation
+from univseg_core.datasets.folders import Sample
+from univseg_core.domains import Domain
+from univseg_core.errors import UnivsegError
+from univseg_core.exporting.network import ExportError
+from univseg_core.labelling.frame_folder import frames_of
+from univseg_core.pictures.images import ImageError, read_image, resize_image
+from univseg_core.settings.config import load_config
+
+log = logging.getLogger(__name__)
+
+
+def spread(samples: Sequence[Sample], most: int) -> list[Sample]:
+    """Return at most so many samples, evenly from all of them."""
+    if len(samples) <= most:
+        return list(samples)
+    return [samples[i * len(samples) // most] for i in range(most)]
+
+
+def given(paths: Sequence[Path]) -> list[Sample]:
+    """Return the images that paths name: files, or folders of them; raise DataError if none."""
+    return [Sample(image) for path in paths
+            for image in (frames_of(path) if path.is_dir() else [path])]
+
+
+def to_compare(paths: Sequence[Path], config: str | None, domains: Mapping[str, Domain],
+               most: int) -> dict[str, list[Sample]]:
+    """
+    Return the samples of each domain, at most so many, on which models are compared.
+
+    Those that are given are for all domains, and have no labels; otherwise they are the
+    validation images of a configuration. Raises ExportError where there are none.
+    """
+    if paths:
+        samples = spread(given(paths), most)
+        return dict.fromkeys(domains, samples)
+    if config is None:
+        raise ExportError('an export is compared with its original before it is written: name '
+                          'images for it with --frames, or the configuration that names the '
+                          'validation images with --config')
+    try:
+        found = load_validation(load_config(config, files_needed=False), domains)
+    except (UnivsegError, OSError) as error:
+        raise ExportError(f'no validation images to compare with: {error}; name others with '
+                          '--frames or --config') from error
+    return {name: spread(samples, most) for name, samples in found.items()}
+
+
+def to_calibrate(paths: Sequence[Path], config: str | None, most: int) -> list[Sample]:
+    """
+    Return images by which an int8 network finds its ranges, at most so many.
+
+    Those that are given, or else unlabelled (and, without any, labelled) training images of a
+    configuration, of all domains evenly and in turn. Raises ExportError where there are none.
+    """
+    if paths:
+        return spread(given(paths), most)
+    if config is None:
+        raise ExportError('int8 finds its ranges by images: name unlabelled ones of all domains '
+                          'with --calibrate, or the configuration that names them with --config')
+    try:
+        data = load_data(load_config(config, files_needed=False))
+    except (UnivsegError, OSError) as error:
+        raise ExportError(f'no images to calibrate with: {error}; name others with --calibrate '
+                          'or --config') from error
+    share = -(-most // len(data))
+    of_all = (spread(each.unlabelled or each.labelled, share) for each in data.values())
+    return [sample for sample in chain.from_iterable(zip_longest(*of_all)) if sample][:most]
+
+
+def readable(samples: Sequence[Sample], network_size: Callable[[int, int], tuple[int, int]]
+             ) -> Iterator[np.ndarray]:
+    """
+    Yield each image (H, W, 3) uint8 RGB as the network sees it.
+
+    `network_size` gives that size of an image's own. One that cannot be read is told and left out.
+    """
+    for sample in samples:
+        try:
+            image = read_image(sample.image)
+        except ImageError as error:
+            log.warning('%s; left out', error)
+            continue
+        yield np.ascontiguousarray(resize_image(image, *network_size(*image.shape[:2])))

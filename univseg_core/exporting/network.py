@@ -1,0 +1,78 @@
+"""A network of PyTorch → an ONNX model: an image in, features out."""
+
+import copy
+import io
+import warnings
+
+import torch
+from torch import nn
+from univseg_core.errors import UnivsegError
+from univseg_core.inference.torch_backend import folded
+from univseg_core.models.exported_file import FEATURES
+from univseg_core.models.model_card import LARGEST_SIDE
+from univseg_core.models.universal import UniversalSegmenter
+
+OPSET = 18
+"""Of ONNX: what TensorRT 8.6, OpenVINO 2023 and ONNX Runtime 1.15 read already."""
+
+TRACED_SIZE = (96, 160)
+"""Height and width in pixels of the image by which a network for any size is looked at."""
+
+
+class ExportError(UnivsegError):
+    """A network that cannot be exported, or an export that is not good enough."""
+
+
+class _Encoder(nn.Module):
+    """From an image (H, W, 3) uint8 RGB to the features (1, C_F, h, w) float32."""
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, model: UniversalSegmenter):
+        super().__init__()
+        self.encoder = folded(copy.deepcopy(model.encoder).float().eval(), model.spec.encoder)
+        self.register_buffer('mean', model.mean)
+        self.register_buffer('std', model.std)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        pixels = image.permute(2, 0, 1)[None].float()
+        return self.encoder((pixels - self.mean) / self.std)
+
+
+def encoder_to_onnx(model: UniversalSegmenter, size: tuple[int, int] | None) -> bytes:
+    """
+    Return the ONNX model of an encoder, batch norms folded, for a size (height, width) or any.
+
+    Its input is `image` (H, W, 3) uint8 RGB, its output `features` (1, C_F, ⌈H/stride⌉,
+    ⌈W/stride⌉) float32. Raises ExportError, with the pip line, where the packages are missing
+    that do it, or where the network cannot be exported, with the operator if that is why.
+    """
+    try:
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise ExportError(f'exporting needs the packages onnx and onnxscript ({error}): '
+                          'pip install onnx onnxscript') from error
+    module = _Encoder(model).eval()
+    image = torch.zeros(*(size or TRACED_SIZE), 3, dtype=torch.uint8)
+    sides = {i: torch.export.Dim(name, min=1, max=LARGEST_SIDE)
+             for i, name in enumerate(('height', 'width'))}
+    try:
+        with warnings.catch_warnings(), torch.inference_mode():
+            warnings.simplefilter('ignore')
+            program = torch.onnx.export(
+                module, (image,), dynamo=True, input_names=['image'], output_names=[FEATURES],
+                opset_version=OPSET, verbose=False,
+                dynamic_shapes=None if size else {'image': sides})
+    except Exception as error:  # whatever an encoder's layers lead to
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise ExportError(
+            f'{model.spec.encoder} cannot be exported for '
+            f'{"this size" if size else "images of any size"} '
+            f'({type(error).__name__}: {" ".join(lines)[:300]})'
+            + ('' if size else '; with --size WIDTHxHEIGHT it may be')) from error
+    assert program is not None  # of dynamo=True
+    content = io.BytesIO()
+    program.save(content)
+    return content.getvalue()

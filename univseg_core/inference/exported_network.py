@@ -1,0 +1,31 @@
+"""What all runtimes of exported networks have in common."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from univseg_core.errors import UnivsegError
+from univseg_core.models.exported_file import ExportedModel
+
+
+def choose_precision(model: ExportedModel, precision: str, faster: Sequence[str] = ()) -> str:
+    """
+    Return what a file's network computes in, as it is asked for.
+
+    That is what it was exported in, or one of the `faster` ones that a device gives what was
+    exported in fp32, which auto takes. Raises UnivsegError for another.
+    """
+    own = model.export.precision
+    also = list(faster) if own == 'fp32' else []
+    if precision not in ('auto', own, *also):
+        raise UnivsegError(f'precision {precision!r}: {model.path} was exported in {own}; export '
+                           'it again for another, or take auto')
+    return (also[0] if also else own) if precision == 'auto' else precision
+
+
+@contextmanager
+def as_error(of: str, kind: type[Exception] = RuntimeError) -> Iterator[None]:
+    """Raise what a runtime raises in the block, whatever class that has, as one of a kind."""
+    try:
+        yield
+    except Exception as error:
+        raise kind(f'{of}: {" ".join(str(error).split())[:400]}') from error
