@@ -126,11 +126,11 @@ class _Image:
         self.codes[-1] = 0
         cells = self.cells[:-1]
         top = logits.max(0)
-        with np.errstate(invalid='ignore'):
-            np.maximum(np.subtract(logits, top, out=cells), NEVER, out=cells)
+        with np.errstate(invalid='ignore'):  # inf - inf
+            np.subtract(logits, top, out=cells)
         self.tops = _first_top(cells, np.float32(0), self.codes[:-1, None, None])
         self.reach = 0.0
-        self.sure = self.tops > 0
+        self.sure = self.tops < classes
         if confidence or threshold:
             probability = 1 / np.exp(cells).sum(0)
             enough = max(threshold, 254.5 / 255 if confidence else 0)
@@ -146,7 +146,8 @@ class _Image:
             over(over(field[near_rows], axis=0)[:, columns.cells], axis=1)
             for over, field in ((np.min, self.tops), (np.max, self.tops), (np.all, self.sure)))
         filled = sure & (lowest == highest)
-        self.mask[lines] = (IGNORE_INDEX - lowest)[:, columns.of][rows.of[lines] - band.start]
+        lowest.take(columns.of, axis=1).take(rows.of[lines] - band.start, axis=0,
+                                             out=self.mask[lines], mode='clip')  # no copy
         if self.probabilities is not None:
             self.probabilities[lines] = 255
         row, column = np.nonzero(~filled)
@@ -154,50 +155,77 @@ class _Image:
             return
         width = self.cells.shape[2]
         near = (near_rows[:, None, row] * width + columns.cells[:, column]).reshape(-1, len(row))
-        reach = self._within_reach(near, IGNORE_INDEX - lowest[row, column].astype(np.intp),
-                                   IGNORE_INDEX - highest[row, column].astype(np.intp))
+        reach = self._within_reach(near, lowest[row, column], highest[row, column])
         row += band.start
         counts = reach.sum(0)
         order = np.argsort(counts)
         while len(order):
             n = max(1, BATCH // (counts[order[-1]] * self.columns.weights.shape[1]))
             some, order = order[-n:], order[:-n]
-            self._compute(row[some], column[some], near[:, some], _lists(reach[:, some]))
+            self._compute(row[some], column[some], near.take(some, axis=1), _lists(reach.take(some, axis=1)))
 
-    def _within_reach(self, near, first, second) -> np.ndarray:
-        """Return which classes (C, n) two classes (n,) and their mean do not beat at all cells."""
-        cells = self.cells.reshape(len(self.cells), -1)
-        around = cells[:-1].take(near, axis=1)
-        one, two = (self.cells.take(each * cells.shape[1] + near) for each in (first, second))
+    def _within_reach(self, near: np.ndarray, first: np.ndarray, second: np.ndarray
+                      ) -> np.ndarray:
+        """
+        Return which classes (C, n) matter in blocks (n,) that draw on the cells `near` (9, n).
+
+        A class does not if it is beaten at all cells by the class `first` (n,) or `second` (n,),
+        which are on top at some, or by the mean of both, which is nowhere above the top.
+        """
+        planes = self.cells.reshape(len(self.cells), -1)
+        around = planes[:-1].take(near, axis=1)
+        last = len(around) - 1  # where no class is on top, any will do
+        one, two = (planes.take(np.minimum(tops, last, dtype=np.intp) * planes.shape[1] + near)
+                    for tops in (first, second))
         beaten = np.zeros((len(around), near.shape[1]), bool)
         for reference in (one, two, (one + two) / 2):
             beaten |= (around - reference).max(1) < self.reach
         return ~beaten
 
-    def _compute(self, row, column, near, classes) -> None:
-        """Compute blocks (n,) of pixels from lists of classes (M, n)."""
-        plane = self.cells[0].size
-        around = self.cells.take(classes[:, None] * plane + near)
-        around = around.reshape(len(classes), REACH, REACH, -1)
-        row_weights = self.rows.weights[:, :, None, None, row]
-        wide_weights = self.columns.weights[:, :, column]
-        lines = sum(row_weights[i] * around[None, :, i] for i in range(REACH))
-        codes = self.codes[classes][:, None]
-        pixel = self.columns.start[column] + np.minimum(
-            np.arange(wide_weights.shape[1])[:, None], self.columns.last[column])
-        for offset, line in enumerate(lines):
-            logits = sum(wide_weights[j] * line[:, j, None] for j in range(REACH))
-            where = (self.rows.start[row] + np.minimum(offset, self.rows.last[row])) * self.mask.shape[1] + pixel
-            top = logits.max(0)
-            found = IGNORE_INDEX - _first_top(logits, top, codes)
-            if self.reach:
-                logits -= top
-                probability = np.nan_to_num(1 / np.exp(logits, out=logits).sum(0))
-                if self.threshold:
-                    found[probability < self.threshold] = IGNORE_INDEX
-                if self.probabilities is not None:
-                    self.probabilities.put(where, np.rint(255 * probability).astype(np.uint8))
-            self.mask.put(where, found)
+    def _compute(self, row: np.ndarray, column: np.ndarray, near: np.ndarray,
+                 classes: np.ndarray) -> None:
+        """Compute blocks (n,) from the cells (9, n) around them and lists of classes (M, n)."""
+        around = self.cells.take(classes[:, None] * self.cells[0].size + near)
+        above, *below = around.reshape(len(classes), REACH, REACH, -1).transpose(1, 0, 2, 3)
+        below = [cells - above for cells in below]
+        heights = self.rows.weights.take(row, axis=2)
+        widths = self.columns.weights.take(column, axis=2)
+        shape = (len(classes), *widths.shape[1:])
+        codes = np.broadcast_to(self.codes[classes][:, None], shape).reshape(len(classes), -1)
+        pixels = self.columns.start[column] + np.minimum(
+            np.arange(shape[1])[:, None], self.columns.last[column])
+        pixels += self.rows.start[row] * self.mask.shape[1]
+        last = self.rows.last[row]
+        drawn = widths[2].any(1)
+        third = int(drawn.argmax()) if drawn.any() else shape[1]
+        logits, more = np.empty(shape, np.float32), np.empty(shape, np.float32)
+        for line in range(heights.shape[1]):
+            cells = above + heights[1, line] * below[0]
+            if heights[2, line].any():
+                cells += heights[2, line] * below[1]
+            left, middle, right = cells.transpose(1, 0, 2)[:, :, None]
+            np.multiply(widths[1], middle - left, out=logits)
+            logits += left
+            if third < shape[1]:
+                logits[:, third:] += np.multiply(widths[2, third:], right - left,
+                                                 out=more[:, third:])
+            if line:
+                pixels += np.where(line <= last, self.mask.shape[1], 0)
+            self._fill(pixels.reshape(-1), logits.reshape(len(classes), -1), codes)
+
+    def _fill(self, pixels: np.ndarray, logits: np.ndarray, codes: np.ndarray) -> None:
+        """Set pixels (n,) of the image by logits (M, n) of classes that have codes (M, n)."""
+        top = logits.max(0)
+        found = _first_top(logits, top, codes)
+        if self.reach:
+            logits -= top
+            probability = 1 / cv2.exp(logits, logits).sum(0)
+            probability[found == IGNORE_INDEX] = 0
+            if self.threshold:
+                found[probability < self.threshold] = IGNORE_INDEX
+            if self.probabilities is not None:
+                self.probabilities.reshape(-1)[pixels] = np.rint(255 * probability)
+        self.mask.reshape(-1)[pixels] = found
 
 
 def _lists(chosen: np.ndarray) -> np.ndarray:
@@ -210,5 +238,6 @@ def _lists(chosen: np.ndarray) -> np.ndarray:
 
 
 def _first_top(logits: np.ndarray, top: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """Return the largest code of the classes that have the top logit; 0 where none has."""
-    return ((logits == top).view(np.uint8) * codes).max(0)
+    """Return the first of the classes that have the top logit; 255 where none has."""
+    return IGNORE_INDEX - ((logits == top).view(np.uint8) * codes).max(0)
+
