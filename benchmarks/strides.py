@@ -29,8 +29,8 @@ def ceiling(domain: Domain, samples: list, stride: int, longest: int | None) -> 
         seen = fit_size(*truth.shape, longest)
         label = torch.from_numpy(resize_label(truth, *seen))
         shares = class_shares(label, len(domain.classes), stride)
-        mask, _ = top_classes(shares, seen, truth.shape, stride)
-        count.add(mask.numpy(), truth)
+        mask, _ = top_classes(shares.numpy(), seen, truth.shape, stride)
+        count.add(mask, truth)
     return count.result()
 
 

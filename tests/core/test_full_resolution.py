@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch.profiler import profile, ProfilerActivity
 from univseg_core.inference import full_resolution, full_resolution_torch
 from univseg_core.inference.cell_weights import cell_weights
 

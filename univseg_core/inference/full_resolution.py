@@ -1,9 +1,8 @@
 """Logits of cells → classes and probabilities at an image's own size, on CPUs."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 import math
 import os
 
@@ -16,6 +15,9 @@ from univseg_core.machine.resources import cpu_cores
 BATCH = 2 ** 15
 """Logits of pixels that are computed at once, 128 kB: they stay in a core's cache."""
 
+FEWEST = 128
+"""Blocks of a batch at least, as NumPy's inner loops are over these."""
+
 BAND = 2 ** 18
 """Logits around the blocks of a band, 1 MB at most, unless one row of blocks has more."""
 
@@ -23,10 +25,10 @@ LONGEST = 32
 """Pixels of a block's side at most, so that a batch has many blocks."""
 
 NEVER = np.float32(-1e30)
-"""A logit in place of -inf, which times a weight of 0 would be NaN."""
+"""A logit that is never on top, and less than any other."""
 
 NEGLIGIBLE = 2.0 ** -24
-"""Probability of all classes that are left out where one is computed: less than it is rounded by."""
+"""What classes that are left out change of a probability at most: no more than rounding does."""
 
 
 @dataclass(frozen=True)
@@ -92,12 +94,13 @@ if hasattr(os, 'register_at_fork'):
 
 @lru_cache(maxsize=16)
 def _runs(cells: int, seen: int, length: int, stride: int) -> _Runs:
+    """Return the runs of an axis, which is that of `cell_weights`."""
     first, weights = cell_weights(cells, seen, length, stride)
     # No longer than most are, as shorter ones cost as much: at the edges, half a cell is added.
     longest = max(1, min(LONGEST, math.ceil(stride * length / seen)))
     changes = np.flatnonzero(np.diff(first)) + 1
     starts = []
-    for start, stop in zip([0, *changes], [*changes, length]):
+    for start, stop in zip([0, *changes], [*changes, length], strict=True):
         parts = -(-(stop - start) // longest)
         starts += [start + part * (stop - start) // parts for part in range(parts)]
     start = np.array(starts)
@@ -118,7 +121,7 @@ class _Image:
         self.mask = np.empty(size, np.uint8)
         self.probabilities = np.empty(size, np.uint8) if confidence else None
         classes = len(logits)
-        # Relative to each cell's top: that changes no class, no probability, and has no inf.
+        # Relative to each cell's top: that changes neither classes nor probabilities.
         # Another class, which never is on top, fills up lists of classes.
         self.cells = np.empty((classes + 1, *logits.shape[1:]), np.float32)
         self.cells[-1] = NEVER
@@ -137,6 +140,7 @@ class _Image:
             self.sure &= probability >= enough + 1e-6
             self.reach = math.log(NEGLIGIBLE / classes)
 
+    @np.errstate(invalid='ignore')  # what comes of inf is not a number, and is treated so
     def compute(self, band: slice) -> None:
         """Compute the pixels of a slice of the runs of rows."""
         rows, columns = self.rows, self.columns
@@ -160,9 +164,10 @@ class _Image:
         counts = reach.sum(0)
         order = np.argsort(counts)
         while len(order):
-            n = max(1, BATCH // (counts[order[-1]] * self.columns.weights.shape[1]))
+            n = max(FEWEST, BATCH // (counts[order[-1]] * columns.weights.shape[1]))
             some, order = order[-n:], order[:-n]
-            self._compute(row[some], column[some], near.take(some, axis=1), _lists(reach.take(some, axis=1)))
+            self._compute(row[some], column[some], near.take(some, axis=1),
+                          _lists(reach.take(some, axis=1)))
 
     def _within_reach(self, near: np.ndarray, first: np.ndarray, second: np.ndarray
                       ) -> np.ndarray:
@@ -229,7 +234,7 @@ class _Image:
 
 
 def _lists(chosen: np.ndarray) -> np.ndarray:
-    """Return the rows (M, n) that are chosen (C, n) of each column, C where there are fewer."""
+    """Return which rows (M, n) of `chosen` (C, n) are, in each column; C fills up its end."""
     column, row = np.nonzero(chosen.T)
     counts = chosen.sum(0)
     lists = np.full((counts.max(), len(counts)), len(chosen))
