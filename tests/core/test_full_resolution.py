@@ -55,6 +55,7 @@ def _parts(request, monkeypatch):
         monkeypatch.setattr(full_resolution_torch, 'DEVICE_TILE', 2 ** 11)
         monkeypatch.setattr(full_resolution, 'BAND', 2 ** 9)
         monkeypatch.setattr(full_resolution, 'BATCH', 2 ** 8)
+        monkeypatch.setattr(full_resolution, 'FEWEST', 3)
 
 
 def random_logits(classes, network_size, *, spread=5.0, seed=0, stride=8):
@@ -153,11 +154,13 @@ def test_where_logits_are_not_finite_nothing_is_known(top_classes, value, thresh
     assert not probabilities.any()
 
 
-def test_a_cell_that_is_not_finite_spoils_only_pixels_that_draw_on_it():
-    """Of a row of cells at stride 8, pixel 8 i + j lies among cells i - 1, i and i + 1."""
+@pytest.mark.parametrize('value', [math.nan, math.inf, -math.inf])
+def test_a_cell_that_is_not_finite_spoils_no_pixels_far_from_it(value):
     logits = random_logits(3, (8, 64))
-    logits[1, 0, 4] = math.nan
-    expected, _ = on_cpu(logits.nan_to_num(0), (8, 64), (8, 64), 8)
+    expected, _ = on_cpu(logits, (8, 64), (8, 64), 8)
+    logits[1, 0, 4] = value
+    assert torch.equal(on_cpu(logits, (8, 64), (8, 64), 8)[0],
+                       on_cpu(logits, (8, 64), (8, 64), 8, confidence=True)[0])
     mask, probabilities = on_cpu(logits, (8, 64), (8, 64), 8, confidence=True)
     assert (mask[:, 28:44] == 255).all()
     assert not probabilities[:, 28:44].any()
@@ -195,6 +198,22 @@ def test_what_is_filled_is_what_would_be_computed(network_size, size, stride, cl
             assert values[mask[y, x]] > values.max() - 1e-4
 
 
+@pytest.mark.parametrize('threshold', [0.0, 0.6, 0.99])
+def test_probabilities_of_smooth_logits(threshold):
+    """Where blocks agree, and where they do not; sides of blocks differ by a pixel."""
+    logits = random_logits(12, (100, 120), spread=60, stride=4).numpy()
+    smooth = np.stack([cv2.GaussianBlur(plane, (0, 0), 3) for plane in logits])
+    arguments = (100, 120), (267, 319), 4
+    mask, probabilities = full_resolution.top_classes(smooth, *arguments, confidence=True,
+                                                      threshold=threshold)
+    full = upsampled(torch.from_numpy(smooth), *arguments)
+    probability, expected = (part.numpy() for part in full.softmax(0).max(0))
+    assert abs(probabilities - 255 * probability).max() <= 0.501
+    decided = is_clear(full).numpy() & (abs(probability - threshold) > 1e-5)
+    expected = np.where(probability < threshold, 255, expected)
+    np.testing.assert_array_equal(mask[decided], expected[decided])
+
+
 def peak_memory(function):
     """Return how many bytes more than before NumPy held at most during a call."""
     function()
@@ -210,6 +229,7 @@ def peak_memory(function):
 def test_memory_besides_the_results_does_not_grow_with_the_image(classes, confidence, monkeypatch):
     monkeypatch.setattr(full_resolution, 'BAND', 2 ** 14)
     monkeypatch.setattr(full_resolution, 'BATCH', 2 ** 12)
+    monkeypatch.setattr(full_resolution, 'FEWEST', 8)
     logits, network_size = random_logits(classes, (24, 32)).numpy(), (24, 32)
     extra = []
     for size in ((96, 128), (480, 640), (960, 1280)):

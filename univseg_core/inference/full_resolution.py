@@ -131,6 +131,7 @@ class _Image:
         top = logits.max(0)
         with np.errstate(invalid='ignore'):  # inf - inf
             np.subtract(logits, top, out=cells)
+        cells[:, ~np.isfinite(cells.sum(0))] = np.nan
         self.tops = _first_top(cells, np.float32(0), self.codes[:-1, None, None])
         self.reach = 0.0
         self.sure = self.tops < classes
@@ -140,7 +141,6 @@ class _Image:
             self.sure &= probability >= enough + 1e-6
             self.reach = math.log(NEGLIGIBLE / classes)
 
-    @np.errstate(invalid='ignore')  # what comes of inf is not a number, and is treated so
     def compute(self, band: slice) -> None:
         """Compute the pixels of a slice of the runs of rows."""
         rows, columns = self.rows, self.columns
@@ -163,11 +163,14 @@ class _Image:
         row += band.start
         counts = reach.sum(0)
         order = np.argsort(counts)
-        while len(order):
-            n = max(FEWEST, BATCH // (counts[order[-1]] * columns.weights.shape[1]))
-            some, order = order[-n:], order[:-n]
-            self._compute(row[some], column[some], near.take(some, axis=1),
-                          _lists(reach.take(some, axis=1)))
+        agreed = ((lowest == highest) & (lowest < len(reach)))[row - band.start, column]
+        for blocks, top in ((order[~agreed[order]], None), (order[agreed[order]], lowest)):
+            while len(blocks):
+                n = max(FEWEST, BATCH // (counts[blocks[-1]] * columns.weights.shape[1]))
+                some, blocks = blocks[-n:], blocks[:-n]
+                self._compute(row[some], column[some], near.take(some, axis=1),
+                              _lists(reach.take(some, axis=1)),
+                              None if top is None else top[row[some] - band.start, column[some]])
 
     def _within_reach(self, near: np.ndarray, first: np.ndarray, second: np.ndarray
                       ) -> np.ndarray:
@@ -188,9 +191,16 @@ class _Image:
         return ~beaten
 
     def _compute(self, row: np.ndarray, column: np.ndarray, near: np.ndarray,
-                 classes: np.ndarray) -> None:
-        """Compute blocks (n,) from the cells (9, n) around them and lists of classes (M, n)."""
+                 classes: np.ndarray, top: np.ndarray | None) -> None:
+        """
+        Compute blocks (n,) from the cells (9, n) around them and lists of classes (M, n).
+
+        Where the top class (n,) of whole blocks is known, and is in the mask, only its
+        probability is.
+        """
         around = self.cells.take(classes[:, None] * self.cells[0].size + near)
+        if top is not None:
+            around -= self.cells.take(top.astype(np.intp) * self.cells[0].size + near)
         above, *below = around.reshape(len(classes), REACH, REACH, -1).transpose(1, 0, 2, 3)
         below = [cells - above for cells in below]
         heights = self.rows.weights.take(row, axis=2)
@@ -216,21 +226,29 @@ class _Image:
                                                  out=more[:, third:])
             if line:
                 pixels += np.where(line <= last, self.mask.shape[1], 0)
-            self._fill(pixels.reshape(-1), logits.reshape(len(classes), -1), codes)
+            self._fill(pixels.reshape(-1), logits.reshape(len(classes), -1),
+                       codes if top is None else None)
 
-    def _fill(self, pixels: np.ndarray, logits: np.ndarray, codes: np.ndarray) -> None:
-        """Set pixels (n,) of the image by logits (M, n) of classes that have codes (M, n)."""
-        top = logits.max(0)
-        found = _first_top(logits, top, codes)
-        if self.reach:
+    def _fill(self, pixels: np.ndarray, logits: np.ndarray, codes: np.ndarray | None) -> None:
+        """
+        Set pixels (n,) of the image by logits (M, n) of classes that have codes (M, n).
+
+        Without codes, the mask has the top class, and logits are relative to its own.
+        """
+        mask = self.mask.reshape(-1)
+        if codes is not None:
+            top = logits.max(0)
+            found = _first_top(logits, top, codes)
+            mask[pixels] = found
             logits -= top
+        if self.reach:
             probability = 1 / cv2.exp(logits, logits).sum(0)
-            probability[found == IGNORE_INDEX] = 0
-            if self.threshold:
-                found[probability < self.threshold] = IGNORE_INDEX
+            if codes is not None:
+                probability[found == IGNORE_INDEX] = 0
             if self.probabilities is not None:
                 self.probabilities.reshape(-1)[pixels] = np.rint(255 * probability)
-        self.mask.reshape(-1)[pixels] = found
+            if self.threshold:
+                mask[pixels[probability < self.threshold]] = IGNORE_INDEX
 
 
 def _lists(chosen: np.ndarray) -> np.ndarray:
