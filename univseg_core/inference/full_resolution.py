@@ -260,7 +260,8 @@ def _lists(chosen: np.ndarray) -> np.ndarray:
     return lists
 
 
-def _first_top(logits: np.ndarray, top: np.ndarray, codes: np.ndarray) -> np.ndarray:
+def _first_top(logits: np.ndarray, top: np.ndarray | np.float32, codes: np.ndarray
+               ) -> np.ndarray:
     """Return the first of the classes that have the top logit; 255 where none has."""
     return IGNORE_INDEX - ((logits == top).view(np.uint8) * codes).max(0)
 
