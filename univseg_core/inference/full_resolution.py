@@ -6,6 +6,7 @@ from functools import lru_cache
 import math
 import os
 
+import cv2
 import numpy as np
 from univseg_core.domains import IGNORE_INDEX
 from univseg_core.inference.cell_weights import cell_weights, REACH
