@@ -1,0 +1,1 @@
+"""A model as one file for another runtime than PyTorch."""
