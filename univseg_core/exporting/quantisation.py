@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 from univseg_core.errors import did_you_mean, UnivsegError
+from univseg_core.exporting.integer_pixels import take_in_normalisation, take_integers
 from univseg_core.progress import progress_bar
 
-PACKAGES = 'onnx onnxruntime sympy'
-"""What pip installs for it: ONNX Runtime's tools need the others."""
+PACKAGES = 'onnx onnxruntime'
+"""What pip installs for it."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,12 @@ def quantise(network: bytes, frames: Iterable[np.ndarray], target: str = 'onnx')
     model = onnx.load_model_from_string(network)
     metadata = {each.key: each.value for each in model.metadata_props}
     add_pre_process_metadata(model)  # its batch norm is folded: there is nothing left to do before
+    pixels = None if recipe.signed else take_in_normalisation(model)
+    options = dict(recipe.options)
+    if pixels:
+        exact = {'scale': np.array(1, np.float32),
+                 'zero_point': np.array(pixels.zero_point, np.uint8)}
+        options['TensorQuantOverrides'] = {pixels.floats: [exact]}
     image = model.graph.input[0]
     shape = [dimension.dim_value for dimension in image.type.tensor_type.shape.dim]
 
@@ -99,8 +106,10 @@ def quantise(network: bytes, frames: Iterable[np.ndarray], target: str = 'onnx')
         quantization.quantize_static(
             model, path, Reader(), per_channel=True, activation_type=kind,
             weight_type=quantization.QuantType.QInt8, op_types_to_quantize=list(recipe.operators),
-            extra_options=dict(recipe.options))
+            extra_options=options)
         quantised = onnx.load(path)
+    if pixels:
+        take_integers(quantised, pixels)
     onnx.helper.set_model_props(quantised, metadata)
     return quantised.SerializeToString()
 

@@ -160,3 +160,60 @@ def test_a_missing_package_is_told_with_the_line_that_installs_it(monkeypatch, p
     monkeypatch.setattr(builtins, '__import__', without)
     with pytest.raises(UnivsegError, match='pip install onnx onnxruntime'):
         quantise(network, [noise()])
+
+
+def normalising(weights, mean, deviation, padding=1):
+    """Return a network: image → normalised → 3×3 convolution with padding → features."""
+    nodes = [
+        helper.make_node('Transpose', ['image'], ['planes'], perm=[2, 0, 1]),
+        helper.make_node('Unsqueeze', ['planes', 'axis'], ['batch']),
+        helper.make_node('Cast', ['batch'], ['pixels'], to=TensorProto.FLOAT),
+        helper.make_node('Sub', ['pixels', 'mean'], ['centred']),
+        helper.make_node('Div', ['centred', 'deviation'], ['normal']),
+        helper.make_node('Conv', ['normal', 'weights', 'bias'], ['values'], name='convolution',
+                         pads=[padding] * 4),
+        helper.make_node('Squeeze', ['values', 'axis'], ['features'])]
+    sides = ['height', 'width']
+    constants = {'mean': mean, 'deviation': deviation, 'weights': weights,
+                 'bias': np.zeros(len(weights), np.float32), 'axis': np.array([0])}
+    graph = helper.make_graph(
+        nodes, 'normalising',
+        [helper.make_tensor_value_info('image', TensorProto.UINT8, [*sides, 3])],
+        [helper.make_tensor_value_info('features', TensorProto.FLOAT, [len(weights), *sides])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid('', 18)],
+                             ir_version=10).SerializeToString()
+
+
+def test_pixels_are_the_integers_of_the_first_convolution():
+    mean = np.array([120, 116, 105], np.float32).reshape(1, 3, 1, 1)
+    deviation = np.array([50, 60, 40], np.float32).reshape(1, 3, 1, 1)
+    weights = np.random.default_rng(1).normal(size=(4, 3, 3, 3)).astype(np.float32)
+    network = normalising(weights, mean, deviation)
+    quantised = quantise(network, [noise()])
+    kinds = {node.op_type for node in onnx.load_model_from_string(quantised).graph.node}
+    assert not kinds & {'Cast', 'Sub', 'Div'}
+    assert not {'mean', 'deviation'} & initialisers(quantised).keys()  # nobody uses them
+    got, expected = run(quantised, noise()), run(network, noise())
+    # Pixels are exact: what is left are steps of the weights, and of the features.
+    scaled = np.abs(weights / deviation).max((1, 2, 3))
+    step = 255 * 27 * scaled / 127 / 2 + np.ptp(expected) / 255
+    difference = np.abs(got - expected)
+    assert (difference[:, 1:-1, 1:-1] <= step[:, None, None]).all()
+    # At the border, 114 stands beyond it in place of each channel's mean.
+    beyond = np.abs(weights / deviation * (114 - mean)).sum((1, 2, 3))
+    assert (difference <= (step + beyond)[:, None, None]).all()
+
+
+def test_where_no_normalisation_comes_before_a_convolution_pixels_are_quantised_as_all_else():
+    names = [node.op_type for node in onnx.load_model_from_string(
+        quantise(tiny(), [noise()])).graph.node]
+    assert 'Cast' in names
+    assert 'QuantizeLinear' in names
+
+
+def test_signed_integers_keep_the_normalisation():
+    mean = np.full((1, 3, 1, 1), 127.5, np.float32)
+    network = normalising(np.ones((1, 3, 3, 3), np.float32), mean, mean)
+    nodes = onnx.load_model_from_string(quantise(network, [noise()], 'tensorrt')).graph.node
+    assert {'Cast', 'Sub', 'Div'} <= {node.op_type for node in nodes}
