@@ -2,9 +2,9 @@
 Pixels as the integers of a network's first convolution, without the floats in between.
 
 A network that normalises its image, (pixel − mean) / deviation, and is then quantised turns
-integers into floats and these into integers again: on a CPU, up to a third of the time of a small
-one. The deviation and the mean can be the convolution's instead, but for a zero point that all
-channels share, and that stands for what lies beyond the image's border.
+integers into floats and these into integers again: by ONNX Runtime on a CPU, that is a third of
+the time of a small one. The deviation and the mean can be the convolution's instead, but for a
+zero point that all channels share, and that stands for what lies beyond the image's border.
 """
 
 from collections.abc import Iterator

@@ -38,7 +38,7 @@ class Recipe:
 
 
 UNSIGNED = Recipe(signed=False)
-"""For CPUs. Ranges are those of all frames: clipped ones, and other tools', lost more mIoU."""
+"""For CPUs, whose runtimes fold activation functions into unsigned ranges that begin at 0."""
 
 SIGNED = Recipe(
     signed=True, operators=('Conv', 'ConvTranspose', 'Gemm', 'MatMul'),
