@@ -4,12 +4,12 @@ Train what users would pick instead on a finished run's own labels and budget: a
     univseg train train/camvid_nyuv2.yaml --run runs/ours
     python benchmarks/peers.py runs/ours --peers lraspp_mobilenet_v3_large
 
-A peer learns from the run's labelled images, by its batches, augmentation, class weights, steps,
-optimiser and schedule, and is measured on the run's validation images at the run's size, all by
-the same code as ours. It is one network for all domains, with as many classes as these have
-together, of which each domain's loss sees its own: a shared backbone and a classifier a domain,
-as ours is. Further runs in the command are rows to compare with, such as the same configuration
-with `model.pretrained=none`.
+A peer learns from the run's labelled images alone, by its batches, augmentation, class weights,
+steps, optimiser and schedule, and is measured on the run's validation images at the run's size,
+all by the same code as ours and in float32. It is one network for all domains, with as many
+classes as these have together, of which each domain's loss sees its own: a shared backbone and a
+classifier a domain, as ours is. Further runs in the command are rows to compare with, such as the
+same configuration with `model.pretrained=none`.
 
 `--pretrained` begins with the ImageNet weights that the peer's package downloads. Without a
 network, --lraspp-on-ours is what comes nearest: torchvision's LR-ASPP head on the backbone of the
@@ -25,6 +25,7 @@ from pathlib import Path
 import sys
 import time
 
+from lightning_fabric import Fabric
 import numpy as np
 from safetensors.torch import save_file
 import torch
@@ -41,8 +42,10 @@ from univseg_core.domains import Domain
 from univseg_core.errors import UnivsegError
 from univseg_core.inference.full_resolution import top_classes
 from univseg_core.measuring.evaluation import as_dict, DomainResult, measure
+from univseg_core.measuring.finished_runs import MODEL
 from univseg_core.method.objectives import masked_cross_entropy
 from univseg_core.models.encoders import build_encoder
+from univseg_core.models.model_file import load_model
 from univseg_core.models.normalisation import IMAGENET, Normalisation
 from univseg_core.models.pretrained import load_imagenet
 from univseg_core.models.timm_encoder import import_timm, plan_of, spec_of, timm_normalisation
@@ -67,7 +70,7 @@ class Candidate:
 
     def logits(self, images: torch.Tensor) -> torch.Tensor:
         """Return the logits (B, C, h, w) of all domains of images (B, 3, H, W), 0..255."""
-        mean, std = (255 * torch.tensor(values).view(1, 3, 1, 1)
+        mean, std = (255 * torch.tensor(values, device=images.device).view(1, 3, 1, 1)
                      for values in (self.normalisation.mean, self.normalisation.std))
         return self.network((images - mean) / std)
 
@@ -109,24 +112,25 @@ def shares(domains: Mapping[str, Domain]) -> dict[str, slice]:
             for (name, domain), stop in zip(domains.items(), stops, strict=True)}
 
 
-def train(candidate: Candidate, config: RunConfig, data: Mapping[str, DomainData], steps: int,
-          title: str) -> None:
+def train(candidate: Candidate, config: RunConfig, data: Mapping[str, DomainData],
+          fabric: Fabric, steps: int, title: str) -> None:
     """Train a peer as the run's own network was: by its labelled images' batches and settings."""
     settings, options, objective = config.training, config.data, config.objective
     stores = prepare_stores(data, options.image_size, unlabelled=False)
-    context = RunContext(config, new_fabric(settings), stores, workers=0)
+    context = RunContext(config, fabric, stores, workers=0)
     weights = class_weights(context, list(data), objective.class_balance)
     augmentation = Augmentation(options.crop_size, options.scale, options.flip, options.colour)
     mixture = MixtureDataset(stores.labelled, {}, curriculum(augmentation, options.curriculum,
                                                              steps),
                              options.labelled_per_domain, 0, settings.seed)
-    network = candidate.network.train().to(memory_format=torch.channels_last)
+    network = candidate.network.train().to(fabric.device, memory_format=torch.channels_last)
     optimizer = new_optimizer(settings, network,
                               network.backbone if candidate.pretrained else None)
     scheduler = new_scheduler(settings, optimizer, steps)
     with closing(mixture.batches(0, steps, 0)) as batches, progress_bar(
             batches, title, steps, unit='step') as bar:
-        for [batch] in bar:
+        for [piece] in bar:
+            batch = piece.to(fabric.device)
             logits = candidate.logits(batch.images)
             loss = sum(masked_cross_entropy(
                 upsample(logits[rows, candidate.channels[name]], batch.images.shape[-2:],
@@ -149,10 +153,11 @@ def masks(candidate: Candidate, data: DomainData, image_size: int | None
     for sample in progress_bar(data.validation, f'evaluate {data.domain.name}', leave=False):
         image, truth = read_sample(sample, data.domain)
         seen = fit_size(*image.shape[:2], image_size)
-        pixels = torch.from_numpy(resize_image(image, *seen)).permute(2, 0, 1)[None]
-        logits = candidate.logits(pixels.float())[0, candidate.channels[data.domain.name]]
+        pixels = torch.from_numpy(resize_image(image, *seen)).permute(2, 0, 1)[None].float()
+        device = next(candidate.network.parameters()).device
+        logits = candidate.logits(pixels.to(device))[0, candidate.channels[data.domain.name]]
         mask, _ = top_classes(logits, seen, image.shape[:2], candidate.network.stride)
-        yield mask.numpy(), truth
+        yield mask.cpu().numpy(), truth
 
 
 def evaluated(candidate: Candidate, data: Mapping[str, DomainData], image_size: int | None
@@ -170,14 +175,14 @@ def row(title: str, begins: str, parameters: int, mious: Sequence[float], minute
 
 def row_of_run(run: Path, names: Sequence[str]) -> str:
     """Return the line of a finished run of ours."""
-    from univseg_core.models.model_file import load_model
-    network, _ = load_model(run / 'model.univseg')
-    found = json.loads((run / 'evaluation.json').read_text(encoding='utf-8'))
+    network, card = load_model(run / MODEL)
+    if missing := [name for name in names if name not in card.miou]:
+        raise UnivsegError(f'{run}: its model was not measured on {", ".join(missing)}')
     heads = [network.head(name) for name in names]
     parameters = sum(p.numel() for part in (network.encoder, *heads) for p in part.parameters())
     return row(f'ours: {network.spec.encoder}, stride {network.stride}',
                'ImageNet weights' if network.began_with else 'random weights', parameters,
-               [found[name]['miou'] for name in names], '')
+               [card.miou[name] for name in names], '')
 
 
 def candidates(options: argparse.Namespace, config: RunConfig,
@@ -217,18 +222,19 @@ def main() -> None:
     run = options.runs[0]
     config = load_config(str(run / 'config.yaml'))
     data = load_data(config, read_splits(run / 'splits.json'))
-    domains = {name: d.domain for name, d in data.items()}
+    domains, fabric = {name: d.domain for name, d in data.items()}, new_fabric(config.training)
+    if options.out:
+        options.out.mkdir(parents=True, exist_ok=True)
     print(f'| network | begins with | parameters (M) | {" | ".join(data)} | sum | minutes |\n'
           f'|---|---|--:|{"--:|" * len(data)}--:|--:|')
     for each in options.runs:
         print(row_of_run(each, list(data)), flush=True)
     for title, candidate in candidates(options, config, domains):
         began = time.monotonic()
-        train(candidate, config, data, options.steps or config.training.steps, title)
+        train(candidate, config, data, fabric, options.steps or config.training.steps, title)
         minutes = (time.monotonic() - began) / 60
         results = evaluated(candidate, data, config.data.image_size)
         if options.out:
-            options.out.mkdir(parents=True, exist_ok=True)
             name = title.replace(' ', '_')
             candidate.network.to(memory_format=torch.contiguous_format)
             save_file(candidate.network.state_dict(), options.out / f'{name}.safetensors')
