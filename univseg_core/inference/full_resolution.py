@@ -17,13 +17,13 @@ from univseg_core.machine.processors import cpu_cores
 TILE = 2 ** 16
 """Logits of pixels that are computed at once, 256 kB: they stay in a core's cache."""
 
-BAND = 2 ** 17
-"""Logits of a band that is widened at once, 512 kB, unless one row of blocks has more."""
+BAND = 2 ** 18
+"""Logits of a band that is widened at once, 1 MB, unless one row of blocks has more."""
 
 TALLEST = 32
 """Pixel rows of a strip at most, so that a tile of it is not too narrow."""
 
-WIDEST = 128
+WIDEST = 64
 """Pixels that are widened by one matrix at most, as it has weights for all cells near them."""
 
 NEGLIGIBLE = 1e-6
@@ -97,9 +97,10 @@ def _strips(cells: int, seen: int, length: int, stride: int) -> list[_Strip]:
 @lru_cache(maxsize=16)
 def _columns(cells: int, seen: int, length: int, stride: int
              ) -> tuple[np.ndarray, list[tuple[slice, slice, np.ndarray]]]:
-    """Return the first cell of each pixel of a row, and the `cell_spans` that widen it."""
-    return (cell_weights(cells, seen, length, stride)[0],
-            cell_spans(cells, seen, length, stride, WIDEST))
+    """Return the first cell of each pixel of a row, and the `cell_spans` (k, n) that widen it."""
+    return cell_weights(cells, seen, length, stride)[0], [
+        (pixels, near, np.ascontiguousarray(weights.T))
+        for pixels, near, weights in cell_spans(cells, seen, length, stride, WIDEST)]
 
 
 class _Image:
@@ -148,7 +149,7 @@ class _Image:
         cells = self.cells[:, near]
         wide = np.empty((*cells.shape[:2], self.mask.shape[1]), np.float32)
         for pixels, columns, weights in self.spans:
-            np.matmul(cells[:, :, columns], weights.T, out=wide[:, :, pixels])
+            np.matmul(cells[:, :, columns], weights, out=wide[:, :, pixels])
         # Memory that is new each time costs more than what is computed in it.
         memory = np.empty(max(TILE, len(cells) * TALLEST), np.float32)
         for strip in band:
