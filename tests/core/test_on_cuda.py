@@ -7,11 +7,12 @@ Pinned memory, events and the recording are stand-ins here; tests/gpu tries the 
 import logging
 
 import pytest
+from tiny_worlds import small_network
 import torch
 from univseg_core.errors import UnivsegError
 from univseg_core.inference import on_cuda, torch_backend
 from univseg_core.inference.on_cuda import EAGER_FRAMES, GraphedPass, KEPT_SIZES
-from univseg_core.inference.torch_backend import choose_precision
+from univseg_core.inference.torch_backend import choose_precision, TorchBackend
 from univseg_core.machine.memory import is_out_of_memory
 
 
@@ -174,3 +175,15 @@ def test_auto_is_what_a_cpu_is_good_at(monkeypatch, good, expected):
 def test_precisions_that_a_cpu_lacks_are_refused(precision, message):
     with pytest.raises(UnivsegError, match=message):
         choose_precision(torch.device('cpu'), precision)
+
+
+def test_a_network_that_fp16_does_not_hold_is_refused(monkeypatch):
+    """Rather than masks of nothing but 255; a CPU computes it, more slowly, to try it here."""
+    monkeypatch.setattr(torch_backend, 'choose_precision', lambda device, precision: 'fp16')
+    network = small_network()
+    assert TorchBackend(network, 'cpu').precision == 'fp16'
+    with torch.no_grad():
+        for parameter in network.encoder.parameters():
+            parameter.mul_(30)
+    with pytest.raises(UnivsegError, match=r'^precision fp16: features of this drn_d_22 go beyo'):
+        TorchBackend(network, 'cpu')

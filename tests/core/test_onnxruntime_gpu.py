@@ -146,7 +146,7 @@ def test_a_session_that_cannot_be_made_names_the_file(machine, tmp_path):
 
 
 def test_an_engine_is_for_one_size(machine, tmp_path):
-    with pytest.raises(UnivsegError, match='yard.onnx is for TensorRT.*--size WIDTHxHEIGHT'):
+    with pytest.raises(UnivsegError, match=r'yard\.onnx is for TensorRT.*--size WIDTHxHEIGHT'):
         open_on_gpu(model(tmp_path, 'tensorrt'), 'cuda', None)
 
 

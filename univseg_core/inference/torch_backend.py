@@ -53,7 +53,7 @@ class TorchBackend:
     def _is_finite(self) -> bool:
         """Say whether features of an image of noise are numbers; it is no proof for all images."""
         noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
-        return bool(self.features(noise).isfinite().all())
+        return bool(torch.as_tensor(self.features(noise)).isfinite().all())
 
     @property
     def _on_cpu(self) -> bool:
