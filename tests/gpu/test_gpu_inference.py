@@ -19,7 +19,7 @@ DEVICE = 'cuda'
 
 SIZES = [(48, 64), (37, 50), (1, 1), (5, 90), (240, 320)]
 
-EQUAL = {'fp32': 0.999, 'fp16': 0.99, 'bf16': 0.93}
+EQUAL = {'fp32': 0.999, 'fp16': 0.99, 'bf16': 0.98}
 """The share of equal pixels; the networks are random, so that many classes are nearly alike."""
 
 
