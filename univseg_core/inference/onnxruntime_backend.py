@@ -24,6 +24,7 @@ class OnnxRuntimeBackend(OnCpu):
         self.precision = choose_precision(model, precision)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = cpu_cores()
+        options.enable_mem_pattern = False  # as fast, and tens of MB less
         options.log_severity_level = 3  # warnings are of no use to whoever runs a model
         on_gpu = None if device == 'cpu' else open_on_gpu(model, device, options)
         if on_gpu:
@@ -39,4 +40,4 @@ class OnnxRuntimeBackend(OnCpu):
         """Return F(x), (C_F, h, w) float32, of an image (H, W, 3) uint8 RGB."""
         with as_error('ONNX Runtime'):
             found, = self._session.run([FEATURES], {'image': image}, self._run_options)
-        return found[0]
+        return found[0].transpose(2, 0, 1)
