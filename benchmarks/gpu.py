@@ -19,6 +19,7 @@ with TF32, as convolutions have it. The memory is that of the GPU, of all that w
 
 import argparse
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
 import json
@@ -174,15 +175,18 @@ def load(case: Case, device: str, folder: Path) -> Segmenter:
     if case.runtime in TARGETS:
         return Segmenter(exported(case, folder), ModelCard(), device=device,
                          backend='onnxruntime')
-    on_cuda.EAGER_FRAMES = math.inf if case.runtime == 'eager' else 0
-    plain = torch_backend.folded
-    compiled = patch.object(torch_backend, 'folded',
-                            lambda *arguments: torch.compile(plain(*arguments)))
-    options = {'device': device, 'precision': case.precision, 'backend': 'torch'}
-    if case.runtime != 'compiled':
-        return Segmenter(network(case.encoder, case.stride), ModelCard(), **options)
-    with compiled:
-        return Segmenter(network(case.encoder, case.stride), ModelCard(), **options)
+    return Segmenter(network(case.encoder, case.stride), ModelCard(), device=device,
+                     precision=case.precision, backend='torch')
+
+
+@contextmanager
+def mode(runtime: str) -> Iterator[None]:
+    """Let models that are loaded in the block run without graphs, or compiled as well."""
+    plain, eager = torch_backend.folded, math.inf if runtime == 'eager' else 0
+    with patch.object(on_cuda, 'EAGER_FRAMES', eager), patch.object(
+            torch_backend, 'folded', plain if runtime != 'compiled' else
+            lambda *arguments: torch.compile(plain(*arguments))):
+        yield
 
 
 def measure(case: Case, device: torch.device, frames: int, ceiling: Callable[[str], float],
@@ -301,8 +305,9 @@ def main() -> None:
                 print(f'\n{size[1]}×{size[0]}\n\n{HEADER}')
             row = asdict(case)
             try:
-                measured = measure(case, device, 3 if options.quick else options.frames, ceiling,
-                                   Path(folder))
+                with mode(case.runtime):
+                    measured = measure(case, device, 3 if options.quick else options.frames,
+                                       ceiling, Path(folder))
                 row |= asdict(measured)
                 cells = measured.cells
             # One runtime that is missing, or an operator that it lacks, leaves the others.
