@@ -182,7 +182,8 @@ def load(case: Case, device: str, folder: Path) -> Segmenter:
 @contextmanager
 def mode(runtime: str) -> Iterator[None]:
     """Let models that are loaded in the block run without graphs, or compiled as well."""
-    plain, eager = torch_backend.folded, math.inf if runtime == 'eager' else 0
+    plain = torch_backend.folded
+    eager = {'eager': math.inf, 'compiled': 1}.get(runtime, 0)  # frames before it is recorded
     with patch.object(on_cuda, 'EAGER_FRAMES', eager), patch.object(
             torch_backend, 'folded', plain if runtime != 'compiled' else
             lambda *arguments: torch.compile(plain(*arguments))):

@@ -144,6 +144,33 @@ def test_memory_that_runs_out_while_recording_is_told_as_such(recording, led, ca
     assert len(recording.sizes) == 2
 
 
+@pytest.mark.parametrize('waits', [
+    lambda x: x * x.sum().item(), lambda x: x if x.sum() > 0 else -x, lambda x: int(x.max())],
+    ids=['item', 'if', 'int'])
+def test_a_pass_that_waits_for_its_device_is_found(waits):
+    with torch.inference_mode():
+        image = torch.ones(3)
+        with pytest.raises(RuntimeError, match=r'_local_scalar_dense.* waits for cpu'):
+            on_cuda.check(waits, image)
+        with on_cuda.NoWaiting(torch.device('cuda:0')):  # nothing of a GPU is read
+            waits(image)
+
+
+def test_what_leaves_its_device_is_found():
+    with pytest.raises(RuntimeError, match=r'_to_copy.* waits for cpu'):
+        on_cuda.check(lambda image: image.to('meta'), torch.ones(3))
+
+
+@pytest.mark.parametrize('encoder', ['light', 'drn_d_22', 'efficientnet_lite0'])
+def test_our_encoders_wait_for_nothing(encoder):
+    network = small_network(encoder=encoder, width=1 if 'lite' in encoder else 1 / 8)
+    shapes = []
+    with torch.inference_mode():
+        image = torch.zeros(1, 3, 40, 56, dtype=torch.uint8)
+        on_cuda.check(lambda image: shapes.append(network.features(image).shape[2:]), image)
+    assert shapes == [(5, 7)]
+
+
 @pytest.mark.parametrize('before', [False, True])
 def test_algorithms_are_timed_in_a_block_alone(before, monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, 'benchmark', before)

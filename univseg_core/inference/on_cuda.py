@@ -5,9 +5,11 @@ from contextlib import contextmanager
 from functools import lru_cache, partial
 import logging
 import threading
+from typing import Any
 
 import numpy as np
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from univseg_core.machine.memory import is_out_of_memory
 
 KEPT_SIZES = 3
@@ -20,6 +22,9 @@ Frames of a size before its pass is recorded.
 Recording tries the algorithms of cuDNN, which takes the time of many frames: a size that comes
 once or twice, as in a folder of photographs, is not worth it.
 """
+
+COPIES = (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default)
+"""What may bring a tensor to another device."""
 
 Pass = Callable[[torch.Tensor], torch.Tensor]
 """From an image (H, W, 3) uint8 on the device to what a network makes of it there."""
@@ -97,6 +102,7 @@ def record(run: Pass, image: torch.Tensor) -> Callable[[], torch.Tensor]:
     stream.wait_stream(torch.cuda.current_stream(image.device))
     # The outer block also leaves the stream where recording fails, as torch.cuda.graph does not.
     with torch.cuda.stream(stream), fastest_algorithms():
+        check(run, image)  # as a recording that fails leaves PyTorch's memory in disorder
         run(image)  # libraries set themselves up, and cuDNN tries its algorithms
         # Other threads may go on, such as one that loads the next model.
         with torch.cuda.graph(graph, stream=stream, capture_error_mode='thread_local'):
@@ -106,6 +112,30 @@ def record(run: Pass, image: torch.Tensor) -> Callable[[], torch.Tensor]:
         graph.replay()
         return result
     return replay
+
+
+def check(run: Pass, image: torch.Tensor) -> None:
+    """Raise RuntimeError where a pass waits for the device of its image."""
+    # In inference mode, functions of several steps would not show these.
+    with torch.inference_mode(False), torch.no_grad(), NoWaiting(image.device):
+        run(image)
+
+
+class NoWaiting(TorchDispatchMode):
+    """Raise RuntimeError where the block reads a value of a device back, and so waits for it."""
+
+    def __init__(self, device: torch.device):
+        super().__init__()
+        self._device = device
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (),
+                           kwargs: dict | None = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        reads = func is torch.ops.aten._local_scalar_dense.default or (
+            func in COPIES and result.device != self._device)
+        if reads and args[0].device == self._device:
+            raise RuntimeError(f'{func} waits for {self._device}')
+        return result
 
 
 @contextmanager
