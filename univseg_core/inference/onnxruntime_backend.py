@@ -25,6 +25,8 @@ class OnnxRuntimeBackend(OnCpu):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = cpu_cores()
         options.enable_mem_pattern = False  # as fast, and tens of MB less
+        # Threads that wait for the next image by spinning keep the masks of this one waiting.
+        options.add_session_config_entry('session.intra_op.allow_spinning', '0')
         options.log_severity_level = 3  # warnings are of no use to whoever runs a model
         on_gpu = None if device == 'cpu' else open_on_gpu(model, device, options)
         if on_gpu:
