@@ -70,13 +70,14 @@ class MeasuredSegmenter(Segmenter):
         """Return `seen_at`."""
         return self.seen_at
 
-    def masks(self, image: np.ndarray, domains: list[str]) -> None:
-        """Make the masks of some domains of an image (H, W, 3) uint8 RGB, at its own size."""
+    def masks(self, image: np.ndarray, domains: list[str]) -> list[np.ndarray]:
+        """Return the masks of some domains of an image (H, W, 3) uint8 RGB, at its own size."""
         if self.has_heads:
-            self(image, domains)
-            return
+            return [each.mask for each in self(image, domains).values()]
         encoded = self.encode(image)
-        self.timed.top_classes(encoded.features, encoded.network_size, encoded.size, self.stride)
+        mask, _ = self.timed.top_classes(encoded.features, encoded.network_size, encoded.size,
+                                         self.stride)
+        return [mask]
 
 
 class Frames:

@@ -9,7 +9,7 @@ import statistics
 from typing import Any
 
 from univseg_core.benchmarking.processes import Worker, WorkerError
-from univseg_core.errors import UnivsegError
+from univseg_core.errors import first_few, UnivsegError
 from univseg_core.machine.resources import available_memory
 from univseg_core.progress import progress_bar
 
@@ -158,8 +158,8 @@ def measure(rows: Sequence[Row], conditions: Conditions) -> Found:
         found.results = [_result(row, worker.ready, frames[row], memory[row], rates[row.threads])
                          for row, worker in workers.items()]
     if not found.results:
-        raise UnivsegError('nothing can be measured: '
-                           + '; '.join(f'{row}: {why}' for row, why in found.left_out.items()))
+        raise UnivsegError('nothing can be measured: ' + first_few(
+            [f'{row}: {why}' for row, why in found.left_out.items()], 1))
     return found
 
 

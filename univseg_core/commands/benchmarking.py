@@ -4,6 +4,7 @@ import argparse
 from collections import Counter
 from collections.abc import Iterator, Sequence
 import logging
+import os
 from pathlib import Path
 import tempfile
 from typing import TYPE_CHECKING
@@ -88,10 +89,10 @@ def _benchmark(options: argparse.Namespace) -> None:
     threads = _threads(options.threads)
     with tempfile.TemporaryDirectory(prefix='univseg-benchmark-') as folder:
         candidates = list(_candidates(options, Path(folder)))
-        found = measure([Row(candidate, count, seen) for candidate in candidates
-                         for count in threads for seen in candidate.sizes],
-                        Conditions(options.image, options.domains, options.device,
-                                   options.rounds, options.seconds))
+        rows = dict.fromkeys(Row(candidate, count, seen) for candidate in candidates
+                             for count in threads for seen in candidate.sizes)
+        found = measure(list(rows), Conditions(
+            options.image, options.domains, options.device, options.rounds, options.seconds))
     text = as_markdown(found, options.image, options.domains, options.rounds)
     if options.out:
         write_text(options.out, f'{text}\n')
@@ -107,6 +108,10 @@ def _threads(wanted: Sequence[int]) -> list[int]:
     from univseg_core.machine.processors import cpu_cores
 
     cores = cpu_cores()
+    if not hasattr(os, 'sched_setaffinity'):
+        log.warning('this system does not restrict processes to cores: measured with all %d',
+                    cores)
+        return [cores]
     for count in wanted:
         if count > cores:
             log.warning('--threads %d: this process may run on %d cores: measured with %d', count,
