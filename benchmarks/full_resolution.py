@@ -1,34 +1,37 @@
 """
-Measure the last stage of inference, logits at stride 8 → masks, as a Markdown table.
+Measure the last stage of inference, logits of cells → masks, as a Markdown table.
 
     python benchmarks/full_resolution.py --threads 1
 
 Of images of several sizes, scaled so that the network sees them with a longest side of --network
-pixels, and of one or two domains. `a → b`: a upsamples all logits by F.interpolate, then takes
-the largest; b is what the robot runs, which does so tile by tile. Times are medians in
-milliseconds; memory is the most that PyTorch held at once beyond the logits, results included.
-A good figure: at most half of the time, and memory beyond the results that is the same for
-images of any size. The logits are random: neither depends on them.
+pixels, and of several numbers of classes. `a → b → c`: a upsamples all logits by F.interpolate,
+then takes the largest; b does so tile by tile in PyTorch, as is done on GPUs; c is what a robot's
+CPU runs. Times are in milliseconds, of `smooth` logits, in areas like those of a trained network,
+and of `noise`, where every block of pixels is at a border. Memory is the most that c held at
+once beyond the logits, results included: it grows with these alone.
+
+The times of the three are interleaved, and each is the median; --cpu gives the least time of a
+CPU instead, on one thread, for machines that others use, too.
 """
 
 import argparse
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable
 import statistics
 import time
+import tracemalloc
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch.profiler import profile, ProfilerActivity
-from univseg_core.inference.full_resolution import top_classes
+from univseg_core.inference import full_resolution, full_resolution_torch
 from univseg_core.models.universal import upsample
 from univseg_core.pictures.images import fit_size
 
-STRIDE = 8
 SIZES = ((360, 480), (720, 1280), (1080, 1920), (4320, 7680))
-DOMAINS = ((11,), (13,), (11, 13))
-"""Numbers of classes."""
+CLASSES = (2, 13, 40, 150)
+MOST_PIXELS = 2 ** 28
+"""Logits at an image's size, 1 GB, beyond which a is left out."""
 
 
 def by_interpolate(logits: torch.Tensor, network_size: tuple[int, int], size: tuple[int, int],
@@ -45,40 +48,35 @@ def by_interpolate(logits: torch.Tensor, network_size: tuple[int, int], size: tu
     return mask, (255 * probability).round().to(torch.uint8)
 
 
-def masks(stage: Callable, logits: Sequence[torch.Tensor], network_size: tuple[int, int],
-          size: tuple[int, int], confidence: bool) -> list:
-    """Return what one of the two ways finds in each domain."""
-    return [stage(x, network_size, size, STRIDE, confidence=confidence) for x in logits]
+def make_logits(classes: int, cells: tuple[int, int], smooth: bool) -> np.ndarray:
+    """Return random logits (C, h, w) float32, whose standard deviation is 5."""
+    logits = np.random.default_rng(0).standard_normal((classes, *cells)).astype(np.float32)
+    if smooth:
+        blurred = np.stack([cv2.GaussianBlur(plane, (0, 0), cells[1] / 16) for plane in logits])
+        logits = blurred / blurred.std()
+    return 5 * logits
 
 
-def milliseconds(function: Callable[[], None], seconds: float, device: torch.device) -> float:
-    """Return the median time of a call, over at least three calls."""
-    def timed() -> float:
-        start = time.perf_counter()
-        function()
-        if device.type == 'cuda':
-            torch.cuda.synchronize(device)
-        return 1000 * (time.perf_counter() - start)
-
-    timed()
-    times, end = [], time.perf_counter() + seconds
-    while len(times) < 3 or time.perf_counter() < end:
-        times.append(timed())
-    return statistics.median(times)
+def milliseconds(calls: list[Callable[[], object]], seconds: float, cpu: bool) -> list[float]:
+    """Return the times of calls in turns, at least three each."""
+    clock = time.thread_time if cpu else time.perf_counter
+    times: list[list[float]] = [[] for _ in calls]
+    end = time.perf_counter() + seconds * len(calls)
+    while len(times[0]) < 4 or time.perf_counter() < end:
+        for call, taken in zip(calls, times, strict=True):
+            start = clock()
+            call()
+            taken.append(1000 * (clock() - start))
+    return [min(taken) if cpu else statistics.median(taken[1:]) for taken in times]
 
 
-def megabytes(function: Callable[[], None], device: torch.device) -> float:
-    """Return how much memory more than before PyTorch held at most during a call."""
-    if device.type == 'cuda':
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        function()
-        return (torch.cuda.max_memory_allocated(device) - before) / 1e6
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
-        function()
-    events = [e for e in profiled.profiler.kineto_results.events() if e.name() == '[memory]']
-    held = np.cumsum([e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())])
-    return held.max() / 1e6
+def megabytes(call: Callable[[], object]) -> float:
+    """Return how much memory more than before NumPy held at most during a call."""
+    tracemalloc.start()
+    call()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return peak / 1e6
 
 
 @torch.inference_mode()
@@ -88,32 +86,47 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--network', type=int, default=480,
                         help='longest side in pixels that the network sees (default: %(default)s)')
+    parser.add_argument('--stride', type=int, default=4, choices=(4, 8),
+                        help='(default: %(default)s)')
     parser.add_argument('--threads', type=int, default=1, help='(default: %(default)s)')
-    parser.add_argument('--device', type=torch.device, default='cpu',
-                        help='cpu, cuda, … (default: %(default)s)')
     parser.add_argument('--seconds', type=float, default=0.5,
                         help='how long to measure each at least (default: %(default)s)')
+    parser.add_argument('--cpu', action='store_true', help='the least time of a CPU')
     options = parser.parse_args()
+    if options.cpu and options.threads != 1:
+        parser.error('--cpu: expected --threads 1')
     torch.set_num_threads(options.threads)
-    torch.manual_seed(0)
-    print('| image | classes | mask, ms | MB | mask and confidence, ms | MB |\n'
-          '|---|---|--:|--:|--:|--:|')
+    print('| image | classes | logits | mask, ms | MB | mask and confidence, ms | MB |\n'
+          '|---|--:|---|--:|--:|--:|--:|')
     for size in SIZES:
         network_size = fit_size(*size, options.network)
-        cells = [-(-side // STRIDE) for side in network_size]
-        for domains in DOMAINS:
-            logits = [5 * torch.randn(classes, *cells, device=options.device)
-                      for classes in domains]
-            row = []
-            for confidence in (False, True):
-                times, peaks = [], []
-                for stage in (by_interpolate, top_classes):
-                    call = partial(masks, stage, logits, network_size, size, confidence)
-                    times.append(f'{milliseconds(call, options.seconds, options.device):.1f}')
-                    peaks.append(f'{megabytes(call, options.device):.1f}')
-                row += [' → '.join(times), ' → '.join(peaks)]
-            print(f'| {size[1]}×{size[0]} | {" + ".join(map(str, domains))} | '
-                  f'{" | ".join(row)} |', flush=True)
+        cells = tuple(-(-side // options.stride) for side in network_size)
+        for classes in CLASSES:
+            for smooth in (True, False):
+                row = []
+                for confidence in (False, True):
+                    logits = make_logits(classes, cells, smooth)
+                    tensor = torch.from_numpy(logits)
+                    arguments = network_size, size, options.stride
+
+                    def once(confidence=confidence, tensor=tensor, arguments=arguments):
+                        return by_interpolate(tensor, *arguments, confidence=confidence)
+
+                    def tiles(confidence=confidence, tensor=tensor, arguments=arguments):
+                        return full_resolution_torch.top_classes(tensor, *arguments,
+                                                                 confidence=confidence)
+
+                    def present(confidence=confidence, logits=logits, arguments=arguments):
+                        return full_resolution.top_classes(
+                            logits, *arguments, confidence=confidence, threads=options.threads)
+
+                    small = classes * size[0] * size[1] <= MOST_PIXELS
+                    calls = [once, tiles, present] if small else [tiles, present]
+                    times = [f'{t:.1f}' for t in milliseconds(calls, options.seconds, options.cpu)]
+                    row += [' → '.join(times if small else ['–', *times]),
+                            f'{megabytes(present):.1f}']
+                print(f'| {size[1]}×{size[0]} | {classes} | {"smooth" if smooth else "noise"} | '
+                      f'{" | ".join(row)} |', flush=True)
 
 
 if __name__ == '__main__':

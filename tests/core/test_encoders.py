@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from univseg_core.models import timm_encoder
 from univseg_core.models.batch_norm import fold_batch_norm
 from univseg_core.models.encoders import build_encoder, encoder_channels, ENCODERS
-from univseg_core.models.light import upsample_centred
+from univseg_core.models.light import parts_by_matrices, upsample_centred
 from univseg_core.models.model_file import load_model, ModelCard, save_model
 from univseg_core.models.timm_encoder import EncoderError, is_of_timm
 from univseg_core.models.universal import ModelSpec, UniversalSegmenter
@@ -247,3 +247,12 @@ def test_without_timm_its_networks_are_asked_for_and_the_others_serve(monkeypatc
     with pytest.raises(EncoderError, match=r"'resnet18' is a network of timm.*pip install timm"):
         build_encoder('resnet18')
     build_encoder('light', 0.25)
+
+
+@pytest.mark.parametrize('size', [(12, 15), (1, 1), (2, 7), (23, 40)])
+@pytest.mark.parametrize('count', [1, 2, 3, 6])
+def test_parts_by_matrices_are_those_of_adaptive_pooling(size, count):
+    """They overlap, and repeat cells, where the size does not divide by the count."""
+    x = noise(2, 3, *size).double()
+    expected = F.adaptive_avg_pool2d(x, count)
+    torch.testing.assert_close(parts_by_matrices(x, count), expected, rtol=1e-12, atol=1e-12)

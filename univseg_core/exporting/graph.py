@@ -18,7 +18,7 @@ def with_heads(network: bytes, heads: Mapping[str, LinearMap]) -> bytes:
     """
     Return an ONNX model whose further outputs are the logits of each domain's head.
 
-    `logits_DOMAIN` (1, C, h, w) float32: so other tools have all of the model. They are not
+    `logits_DOMAIN` (1, h, w, C) float32: so other tools have all of the model. They are not
     computed where the features alone are asked for.
     """
     model = onnx.load_model_from_string(network)
@@ -26,14 +26,13 @@ def with_heads(network: bytes, heads: Mapping[str, LinearMap]) -> bytes:
     for name, head in heads.items():
         output = logits_of(name)
         graph.initializer.extend([
-            numpy_helper.from_array(np.ascontiguousarray(head.weight[:, :, None, None]),
-                                    f'head_{name}.weight'),
+            numpy_helper.from_array(np.ascontiguousarray(head.weight.T), f'head_{name}.weight'),
             numpy_helper.from_array(head.bias, f'head_{name}.bias')])
-        graph.node.append(helper.make_node(
-            'Conv', [FEATURES, f'head_{name}.weight', f'head_{name}.bias'], [output],
-            name=f'head_{name}', kernel_shape=[1, 1]))
+        graph.node.extend([
+            helper.make_node('MatMul', [FEATURES, f'head_{name}.weight'], [f'head_{name}']),
+            helper.make_node('Add', [f'head_{name}', f'head_{name}.bias'], [output])])
         graph.output.append(helper.make_tensor_value_info(
-            output, TensorProto.FLOAT, [1, len(head.bias), None, None]))
+            output, TensorProto.FLOAT, [1, None, None, len(head.bias)]))
     return model.SerializeToString()
 
 

@@ -6,6 +6,7 @@ from functools import lru_cache
 import math
 import os
 
+import cv2
 import numpy as np
 from univseg_core.domains import IGNORE_INDEX
 from univseg_core.inference.cell_weights import cell_weights, REACH
@@ -14,6 +15,9 @@ from univseg_core.machine.processors import cpu_cores
 BATCH = 2 ** 15
 """Logits of pixels that are computed at once, 128 kB: they stay in a core's cache."""
 
+FEWEST = 128
+"""Blocks of a batch at least, as NumPy's inner loops are over these."""
+
 BAND = 2 ** 18
 """Logits around the blocks of a band, 1 MB at most, unless one row of blocks has more."""
 
@@ -21,10 +25,10 @@ LONGEST = 32
 """Pixels of a block's side at most, so that a batch has many blocks."""
 
 NEVER = np.float32(-1e30)
-"""A logit in place of -inf, which times a weight of 0 would be NaN."""
+"""A logit that is never on top, and less than any other."""
 
 NEGLIGIBLE = 2.0 ** -24
-"""Probability of all classes that are left out where one is computed: less than it is rounded by."""
+"""What classes that are left out change of a probability at most: no more than rounding does."""
 
 
 @dataclass(frozen=True)
@@ -90,12 +94,13 @@ if hasattr(os, 'register_at_fork'):
 
 @lru_cache(maxsize=16)
 def _runs(cells: int, seen: int, length: int, stride: int) -> _Runs:
+    """Return the runs of an axis, which is that of `cell_weights`."""
     first, weights = cell_weights(cells, seen, length, stride)
     # No longer than most are, as shorter ones cost as much: at the edges, half a cell is added.
     longest = max(1, min(LONGEST, math.ceil(stride * length / seen)))
     changes = np.flatnonzero(np.diff(first)) + 1
     starts = []
-    for start, stop in zip([0, *changes], [*changes, length]):
+    for start, stop in zip([0, *changes], [*changes, length], strict=True):
         parts = -(-(stop - start) // longest)
         starts += [start + part * (stop - start) // parts for part in range(parts)]
     start = np.array(starts)
@@ -116,7 +121,7 @@ class _Image:
         self.mask = np.empty(size, np.uint8)
         self.probabilities = np.empty(size, np.uint8) if confidence else None
         classes = len(logits)
-        # Relative to each cell's top: that changes no class, no probability, and has no inf.
+        # Relative to each cell's top: that changes neither classes nor probabilities.
         # Another class, which never is on top, fills up lists of classes.
         self.cells = np.empty((classes + 1, *logits.shape[1:]), np.float32)
         self.cells[-1] = NEVER
@@ -124,11 +129,12 @@ class _Image:
         self.codes[-1] = 0
         cells = self.cells[:-1]
         top = logits.max(0)
-        with np.errstate(invalid='ignore'):
-            np.maximum(np.subtract(logits, top, out=cells), NEVER, out=cells)
+        with np.errstate(invalid='ignore'):  # inf - inf
+            np.subtract(logits, top, out=cells)
+        cells[:, ~np.isfinite(cells.sum(0))] = np.nan
         self.tops = _first_top(cells, np.float32(0), self.codes[:-1, None, None])
         self.reach = 0.0
-        self.sure = self.tops > 0
+        self.sure = self.tops < classes
         if confidence or threshold:
             probability = 1 / np.exp(cells).sum(0)
             enough = max(threshold, 254.5 / 255 if confidence else 0)
@@ -144,7 +150,8 @@ class _Image:
             over(over(field[near_rows], axis=0)[:, columns.cells], axis=1)
             for over, field in ((np.min, self.tops), (np.max, self.tops), (np.all, self.sure)))
         filled = sure & (lowest == highest)
-        self.mask[lines] = (IGNORE_INDEX - lowest)[:, columns.of][rows.of[lines] - band.start]
+        lowest.take(columns.of, axis=1).take(rows.of[lines] - band.start, axis=0,
+                                             out=self.mask[lines], mode='clip')  # no copy
         if self.probabilities is not None:
             self.probabilities[lines] = 255
         row, column = np.nonzero(~filled)
@@ -152,54 +159,100 @@ class _Image:
             return
         width = self.cells.shape[2]
         near = (near_rows[:, None, row] * width + columns.cells[:, column]).reshape(-1, len(row))
-        reach = self._within_reach(near, IGNORE_INDEX - lowest[row, column].astype(np.intp),
-                                   IGNORE_INDEX - highest[row, column].astype(np.intp))
+        reach = self._within_reach(near, lowest[row, column], highest[row, column])
         row += band.start
         counts = reach.sum(0)
         order = np.argsort(counts)
-        while len(order):
-            n = max(1, BATCH // (counts[order[-1]] * self.columns.weights.shape[1]))
-            some, order = order[-n:], order[:-n]
-            self._compute(row[some], column[some], near[:, some], _lists(reach[:, some]))
+        agreed = ((lowest == highest) & (lowest < len(reach)))[row - band.start, column]
+        for blocks, top in ((order[~agreed[order]], None), (order[agreed[order]], lowest)):
+            while len(blocks):
+                n = max(FEWEST, BATCH // (counts[blocks[-1]] * columns.weights.shape[1]))
+                some, blocks = blocks[-n:], blocks[:-n]
+                self._compute(row[some], column[some], near.take(some, axis=1),
+                              _lists(reach.take(some, axis=1)),
+                              None if top is None else top[row[some] - band.start, column[some]])
 
-    def _within_reach(self, near, first, second) -> np.ndarray:
-        """Return which classes (C, n) two classes (n,) and their mean do not beat at all cells."""
-        cells = self.cells.reshape(len(self.cells), -1)
-        around = cells[:-1].take(near, axis=1)
-        one, two = (self.cells.take(each * cells.shape[1] + near) for each in (first, second))
+    def _within_reach(self, near: np.ndarray, first: np.ndarray, second: np.ndarray
+                      ) -> np.ndarray:
+        """
+        Return which classes (C, n) matter in blocks (n,) that draw on the cells `near` (9, n).
+
+        A class does not if it is beaten at all cells by the class `first` (n,) or `second` (n,),
+        which are on top at some, or by the mean of both, which is nowhere above the top.
+        """
+        planes = self.cells.reshape(len(self.cells), -1)
+        around = planes[:-1].take(near, axis=1)
+        last = len(around) - 1  # where no class is on top, any will do
+        one, two = (planes.take(np.minimum(tops, last, dtype=np.intp) * planes.shape[1] + near)
+                    for tops in (first, second))
         beaten = np.zeros((len(around), near.shape[1]), bool)
         for reference in (one, two, (one + two) / 2):
             beaten |= (around - reference).max(1) < self.reach
         return ~beaten
 
-    def _compute(self, row, column, near, classes) -> None:
-        """Compute blocks (n,) of pixels from lists of classes (M, n)."""
-        plane = self.cells[0].size
-        around = self.cells.take(classes[:, None] * plane + near)
-        around = around.reshape(len(classes), REACH, REACH, -1)
-        row_weights = self.rows.weights[:, :, None, None, row]
-        wide_weights = self.columns.weights[:, :, column]
-        lines = sum(row_weights[i] * around[None, :, i] for i in range(REACH))
-        codes = self.codes[classes][:, None]
-        pixel = self.columns.start[column] + np.minimum(
-            np.arange(wide_weights.shape[1])[:, None], self.columns.last[column])
-        for offset, line in enumerate(lines):
-            logits = sum(wide_weights[j] * line[:, j, None] for j in range(REACH))
-            where = (self.rows.start[row] + np.minimum(offset, self.rows.last[row])) * self.mask.shape[1] + pixel
+    def _compute(self, row: np.ndarray, column: np.ndarray, near: np.ndarray,
+                 classes: np.ndarray, top: np.ndarray | None) -> None:
+        """
+        Compute blocks (n,) from the cells (9, n) around them and lists of classes (M, n).
+
+        Where the top class (n,) of whole blocks is known, and is in the mask, only its
+        probability is.
+        """
+        around = self.cells.take(classes[:, None] * self.cells[0].size + near)
+        if top is not None:
+            around -= self.cells.take(top.astype(np.intp) * self.cells[0].size + near)
+        above, *below = around.reshape(len(classes), REACH, REACH, -1).transpose(1, 0, 2, 3)
+        below = [cells - above for cells in below]
+        heights = self.rows.weights.take(row, axis=2)
+        widths = self.columns.weights.take(column, axis=2)
+        shape = (len(classes), *widths.shape[1:])
+        codes = np.broadcast_to(self.codes[classes][:, None], shape).reshape(len(classes), -1)
+        pixels = self.columns.start[column] + np.minimum(
+            np.arange(shape[1])[:, None], self.columns.last[column])
+        pixels += self.rows.start[row] * self.mask.shape[1]
+        last = self.rows.last[row]
+        drawn = widths[2].any(1)
+        third = int(drawn.argmax()) if drawn.any() else shape[1]
+        logits, more = np.empty(shape, np.float32), np.empty(shape, np.float32)
+        for line in range(heights.shape[1]):
+            cells = above + heights[1, line] * below[0]
+            if heights[2, line].any():
+                cells += heights[2, line] * below[1]
+            left, middle, right = cells.transpose(1, 0, 2)[:, :, None]
+            np.multiply(widths[1], middle - left, out=logits)
+            logits += left
+            if third < shape[1]:
+                logits[:, third:] += np.multiply(widths[2, third:], right - left,
+                                                 out=more[:, third:])
+            if line:
+                pixels += np.where(line <= last, self.mask.shape[1], 0)
+            self._fill(pixels.reshape(-1), logits.reshape(len(classes), -1),
+                       codes if top is None else None)
+
+    def _fill(self, pixels: np.ndarray, logits: np.ndarray, codes: np.ndarray | None) -> None:
+        """
+        Set pixels (n,) of the image by logits (M, n) of classes that have codes (M, n).
+
+        Without codes, the mask has the top class, and logits are relative to its own.
+        """
+        mask = self.mask.reshape(-1)
+        if codes is not None:
             top = logits.max(0)
-            found = IGNORE_INDEX - _first_top(logits, top, codes)
-            if self.reach:
-                logits -= top
-                probability = np.nan_to_num(1 / np.exp(logits, out=logits).sum(0))
-                if self.threshold:
-                    found[probability < self.threshold] = IGNORE_INDEX
-                if self.probabilities is not None:
-                    self.probabilities.put(where, np.rint(255 * probability).astype(np.uint8))
-            self.mask.put(where, found)
+            found = _first_top(logits, top, codes)
+            mask[pixels] = found
+            logits -= top
+        if self.reach:
+            probability = 1 / cv2.exp(logits, logits).sum(0)
+            if codes is not None:
+                probability[found == IGNORE_INDEX] = 0
+            if self.probabilities is not None:
+                self.probabilities.reshape(-1)[pixels] = np.rint(255 * probability)
+            if self.threshold:
+                mask[pixels[probability < self.threshold]] = IGNORE_INDEX
 
 
 def _lists(chosen: np.ndarray) -> np.ndarray:
-    """Return the rows (M, n) that are chosen (C, n) of each column, C where there are fewer."""
+    """Return which rows (M, n) of `chosen` (C, n) are, in each column; C fills up its end."""
     column, row = np.nonzero(chosen.T)
     counts = chosen.sum(0)
     lists = np.full((counts.max(), len(counts)), len(chosen))
@@ -207,6 +260,8 @@ def _lists(chosen: np.ndarray) -> np.ndarray:
     return lists
 
 
-def _first_top(logits: np.ndarray, top: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """Return the largest code of the classes that have the top logit; 0 where none has."""
-    return ((logits == top).view(np.uint8) * codes).max(0)
+def _first_top(logits: np.ndarray, top: np.ndarray | np.float32, codes: np.ndarray
+               ) -> np.ndarray:
+    """Return the first of the classes that have the top logit; 255 where none has."""
+    return IGNORE_INDEX - ((logits == top).view(np.uint8) * codes).max(0)
+

@@ -23,6 +23,7 @@ class OnnxRuntimeBackend(OnCpu):
             raise UnivsegError(f'device {device!r}')
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = cpu_cores()
+        options.enable_mem_pattern = False  # as fast, and tens of MB less
         options.log_severity_level = 3  # warnings are of no use to whoever runs a model
         with as_error(f'{model.path}: ONNX Runtime cannot run it', UnivsegError):
             self._session = onnxruntime.InferenceSession(
@@ -34,4 +35,4 @@ class OnnxRuntimeBackend(OnCpu):
         """Return F(x), (C_F, h, w) float32, of an image (H, W, 3) uint8 RGB."""
         with as_error('ONNX Runtime'):
             found, = self._session.run([FEATURES], {'image': image}, self._run_options)
-        return found[0]
+        return found[0].transpose(2, 0, 1)

@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from univseg_core.domains import Domain, DomainError, IGNORE_INDEX
@@ -73,7 +74,8 @@ class Segmenter:
         self.device = self._backend.device
         self.precision = self._backend.precision
         heads = model.heads if isinstance(model, ExportedModel) else model.as_arrays()
-        self._heads = {name: self._backend.linear(head) for name, head in heads.heads.items()}
+        self._heads = heads.heads
+        self._together: dict[tuple[str, ...], LinearMap] = {}
         self._label_embeddings = heads.label_embeddings
         self._embedding = heads.embedding
         self._label_embedding_heads: dict[str, tuple[LinearMap, list[int]]] = {}
@@ -148,10 +150,10 @@ class Segmenter:
         found = {}
         confident = (names if confidence else ()) if isinstance(confidence, bool) else confidence
         encoded = self.encode(image)
-        for name in names:
+        for name, logits in self._all_logits(encoded, names).items():
             found[name] = Segmentation(*self._backend.top_classes(
-                self._heads[name](encoded.features), encoded.network_size, encoded.size,
-                self.stride, confidence=name in confident, threshold=threshold))
+                logits, encoded.network_size, encoded.size, self.stride,
+                confidence=name in confident, threshold=threshold))
         return found
 
     def check_domains(self, names: Sequence[str]) -> None:
@@ -181,14 +183,27 @@ class Segmenter:
         resized = np.array(resize_image(image, *network_size), order='C')
         return Encoded(self._backend.features(resized), network_size, image.shape[:2])
 
+    def _all_logits(self, encoded: Encoded, names: Sequence[str]) -> dict[str, Any]:
+        """Run the heads of some domains in one product, which reads the features once."""
+        key = tuple(dict.fromkeys(names))
+        if key not in self._together:
+            self._together[key] = self._backend.linear(LinearMap(*(
+                np.concatenate(parts) for parts in zip(*(self._heads[name] for name in key),
+                                                       strict=True))))
+        together = self._together[key](encoded.features)
+        ends = np.cumsum([len(self._heads[name].bias) for name in key])
+        return {name: together[end - len(self._heads[name].bias):end]
+                for name, end in zip(key, ends, strict=True)}
+
     def logits(self, encoded: Encoded, name: str) -> np.ndarray:
         """Run a domain's head: its logits, (C, h, w) float32, at the model's stride."""
-        return on_cpu(self._heads[name](encoded.features))
+        return on_cpu(self._all_logits(encoded, [name])[name])
 
     def head_mask(self, encoded: Encoded, name: str) -> np.ndarray:
         """Return the mask (H, W) uint8 of a domain's head, as calling the segmenter does."""
         mask, _ = self._backend.top_classes(
-            self._heads[name](encoded.features), encoded.network_size, encoded.size, self.stride)
+            self._all_logits(encoded, [name])[name], encoded.network_size, encoded.size,
+            self.stride)
         return mask
 
     def features(self, encoded: Encoded) -> np.ndarray:

@@ -2,7 +2,7 @@
 NAME.onnx: a network for other runtimes than PyTorch, with all that a model file says.
 
 It is an ONNX model like any other, which any tool may open: from `image` (H, W, 3) uint8 RGB to
-`features` (1, C_F, h, w) and `logits_DOMAIN` (1, C, h, w) float32 at the model's stride. Behind
+`features` (1, h, w, C_F) and `logits_DOMAIN` (1, h, w, C) float32 at the model's stride. Behind
 it, as two further entries of its own metadata, stand the description as JSON and the arrays of
 heads, embedding and label embeddings. Reading needs neither PyTorch nor the package onnx.
 """

@@ -49,6 +49,27 @@ class ResidualBlock(nn.Module):
         return F.relu(self.layers(x) + self.shortcut(x))
 
 
+def average_of_parts(x: torch.Tensor, count: int) -> torch.Tensor:
+    """Return the means (B, C, count, count) of as many by as many parts of maps (B, C, H, W)."""
+    # Exporters take adaptive pooling for that of one size. By matrices it costs PyTorch more.
+    exported = torch.onnx.is_in_onnx_export()
+    return parts_by_matrices(x, count) if exported else F.adaptive_avg_pool2d(x, count)
+
+
+def parts_by_matrices(x: torch.Tensor, count: int) -> torch.Tensor:
+    """Return what average_of_parts does, by operations that say it of maps of any size."""
+    rows, columns = (_in_parts(side, count).to(x.device) for side in x.shape[-2:])
+    sizes = rows.sum(1)[:, None] * columns.sum(1)
+    return rows.to(x) @ x @ columns.T.to(x) / sizes
+
+
+def _in_parts(length: int, count: int) -> torch.Tensor:
+    """Return which of the cells of an axis each part has, (count, length) bool."""
+    part, cell = torch.arange(count)[:, None], torch.arange(length)
+    first, behind = part * length // count, ((part + 1) * length + count - 1) // count
+    return (cell >= first) & (cell < behind)
+
+
 class PyramidPooling(nn.Module):
     """Tells each cell what the image shows around it, in parts of four sizes (PSPNet)."""
 
@@ -62,7 +83,7 @@ class PyramidPooling(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (B, C, H, W) to the same shape."""
-        parts = [F.interpolate(F.relu(branch(F.adaptive_avg_pool2d(x, bins))), x.shape[-2:],
+        parts = [F.interpolate(F.relu(branch(average_of_parts(x, bins))), x.shape[-2:],
                                mode='bilinear', align_corners=False)
                  for bins, branch in zip(BINS, self.branches, strict=True)]
         return self.merge(torch.cat([x, *parts], 1))
@@ -75,10 +96,21 @@ def upsample_centred(x: torch.Tensor, factor: int, size: tuple[int, int]) -> tor
     Cell i comes to lie on cell factor·i, at which its strided convolutions were centred. Beyond
     the last one its values are repeated.
     """
+    if torch.onnx.is_in_onnx_export():
+        return _resize(x, factor)[..., :size[0], :size[1]]
     height, width = (factor * (side - 1) + 1 for side in x.shape[-2:])
     full = F.interpolate(x, (height, width), mode='bilinear', align_corners=True)
     beyond = (0, factor - 1, 0, factor - 1)
     return F.pad(full, beyond, mode='replicate')[..., :size[0], :size[1]]
+
+
+def _resize(x: torch.Tensor, factor: int) -> torch.Tensor:
+    """Return what upsample_centred does before it crops, as the one operator of ONNX for it."""
+    batch, channels, height, width = x.shape
+    return torch.onnx.ops.symbolic(
+        'Resize', (x, None, torch.tensor([1.0, 1.0, factor, factor])),
+        {'mode': 'linear', 'coordinate_transformation_mode': 'asymmetric'},
+        dtype=x.dtype, shape=(batch, channels, factor * height, factor * width), version=18)
 
 
 class LightEncoder(DenseEncoder):

@@ -41,7 +41,11 @@ class Neck(nn.Module):
             for inputs, output in zip(widths, outputs, strict=False))
 
     def forward(self, maps: Sequence[torch.Tensor], size: tuple[int, int]) -> torch.Tensor:
-        """Return the features (B, NECK_CHANNELS, *size) of maps (B, C_i, h_i, w_i), from fine."""
+        """
+        Return the features of maps (B, C_i, h_i, w_i), from fine.
+
+        (B, NECK_CHANNELS, h_0, w_0); of a single map (B, NECK_CHANNELS, *size).
+        """
         context = self.context(F.adaptive_avg_pool2d(maps[-1], 1))
         x = F.relu(self.lateral[-1](maps[-1]) + context)
         if len(maps) == 1:
@@ -50,7 +54,7 @@ class Neck(nn.Module):
             factor = self._strides[i + 1] // self._strides[i]
             finer = self.lateral[i](maps[i])
             x = self.refine[i](F.relu(upsample_centred(x, factor, finer.shape[-2:]) + finer))
-        return x[..., :size[0], :size[1]]  # images may have been padded
+        return x
 
 
 def at_stride(x: torch.Tensor, old: int, new: int, size: tuple[int, int]) -> torch.Tensor:

@@ -217,16 +217,24 @@ class TimmEncoder(DenseEncoder):
 
     def maps(self, images: torch.Tensor) -> list[torch.Tensor]:
         """Return the backbone's maps, fine to coarse, of normalised images (B, 3, H, W)."""
-        beyond = [-side % self._multiple for side in images.shape[-2:]]
-        if any(beyond):
+        if self._multiple > 1:
+            beyond = [_up(side, self._multiple) * self._multiple - side
+                      for side in images.shape[-2:]]
             images = F.pad(images, (0, beyond[1], 0, beyond[0]))
         maps = list(self.backbone(images))[-len(self.neck.lateral):]
         return [m.permute(0, 3, 1, 2) for m in maps] if self._channels_last else maps
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the features (B, out_channels, ⌈H/stride⌉, ⌈W/stride⌉) of (B, 3, H, W)."""
-        height, width = (-(-side // self.stride) for side in images.shape[-2:])
-        return self.neck(self.maps(images), (height, width))
+        height, width = (_up(side, self.stride) for side in images.shape[-2:])
+        features = self.neck(self.maps(images), (height, width))
+        # A network that never pads is exported without a crop, which would be one more copy.
+        return features if self._multiple == 1 else features[..., :height, :width]
+
+
+def _up(side: int, divisor: int) -> int:
+    # Not -(-side // divisor): exporters divide integers towards zero.
+    return (side + divisor - 1) // divisor
 
 
 def timm_normalisation(name: str) -> Normalisation:
