@@ -49,16 +49,20 @@ def _of_exported(network: ExportedModel, size: tuple[int, int]) -> float:
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 3
+    options.add_session_config_entry('session.disable_prepacking', '1')  # or weights are not told
     options.enable_profiling = True
-    run = onnxruntime.RunOptions()
-    run.only_execute_path_to_fetches = True
     with tempfile.TemporaryDirectory() as folder, as_error('ONNX Runtime', UnivsegError):
         options.profile_file_prefix = str(Path(folder) / 'profile')
         session = onnxruntime.InferenceSession(network.network, options,
                                                providers=['CPUExecutionProvider'])
-        session.run([FEATURES], {'image': np.zeros((*size, 3), np.uint8)}, run)
+        outputs = [each.name for each in session.get_outputs()]
+        found = dict(zip(outputs, session.run(
+            outputs, {'image': np.zeros((*size, 3), np.uint8)}), strict=True))
         events = json.loads(Path(session.end_profiling()).read_text(encoding='utf-8'))
-    return float(sum(_of_event(event.get('args', {})) for event in events))
+    # All outputs are computed, the logits as well, which are a product of all features each.
+    of_heads = 2 * network.channels * sum(logits.size for name, logits in found.items()
+                                          if name != FEATURES)
+    return float(sum(_of_event(event.get('args', {})) for event in events) - of_heads)
 
 
 def _of_event(event: dict[str, Any]) -> int:
