@@ -1,7 +1,6 @@
 """What is compared: files of models, with each backend and precision that runs them here."""
 
 from collections.abc import Iterator, Sequence
-import logging
 from pathlib import Path
 import statistics
 
@@ -18,8 +17,6 @@ from univseg_core.pictures.images import fit_size
 
 Size = tuple[int, int]
 """Height and width in pixels."""
-
-log = logging.getLogger(__name__)
 
 
 def of_file(path: Path, name: str, sizes: Sequence[Size], image: Size, device: str,
