@@ -20,7 +20,7 @@ Size = tuple[int, int]
 
 
 def of_file(path: Path, name: str, sizes: Sequence[Size], image: Size, device: str,
-            has_heads: bool = True) -> Iterator[Candidate]:
+            *, has_heads: bool = True, random: bool = False) -> Iterator[Candidate]:
     """
     Yield a model file, or one that was exported, with all that runs it here.
 
@@ -44,7 +44,8 @@ def of_file(path: Path, name: str, sizes: Sequence[Size], image: Size, device: s
     miou = statistics.fmean(card.miou.values()) if card.miou else None
     for backend in backends:
         for precision in _precisions(network, backend, device):
-            yield Candidate(name, path, backend, precision, operations, has_heads, miou)
+            yield Candidate(name, path, backend, precision, operations, has_heads, random,
+                            miou)
 
 
 def _own_size(network: Network, card: ModelCard, image: Size) -> Size:

@@ -24,9 +24,9 @@ class Candidate:
     A file and what runs it.
 
     `model` is its name in the table, `miou` the mean of its domains' validation mIoUs (0..1) where
-    they are known. The features of one without heads (`has_heads`) are logits already. `sizes`
-    maps (height, width) in pixels that the network is to see to the operations that its encoder
-    takes there, if known.
+    they are known, `random` whether its weights are. The features of one without heads
+    (`has_heads`) are logits already. `sizes` maps (height, width) in pixels that the network is to
+    see to the operations that its encoder takes there, if known.
     """
 
     model: str
@@ -35,6 +35,7 @@ class Candidate:
     precision: str
     sizes: dict[tuple[int, int], float | None] = field(hash=False)
     has_heads: bool = True
+    random: bool = False
     miou: float | None = None
 
 
@@ -167,6 +168,7 @@ def _job(row: Row, conditions: Conditions) -> dict[str, Any]:
     of = row.candidate
     return {'measure': 'frames', 'threads': row.threads, 'path': str(of.path),
             'backend': of.backend, 'precision': of.precision, 'has_heads': of.has_heads,
+            'random': of.random,
             'size': row.size, 'device': conditions.device, 'image': conditions.image,
             'domains': conditions.domains}
 

@@ -126,13 +126,13 @@ def _candidates(options: argparse.Namespace, folder: Path) -> 'Iterator[Candidat
     common = options.size, options.image, options.device
     sizes: set[tuple[int, int]] = set()
     for path, name in _files(options, folder):
-        for candidate in of_file(path, name, *common):
+        for candidate in of_file(path, name, *common, random=not options.paths):
             sizes.update(candidate.sizes)
             yield candidate
     if options.peers:
         from univseg_core.benchmarking.networks import peer_files
         for path, name, seen in peer_files(sorted(sizes), folder):
-            yield from of_file(path, name, [seen], *common[1:], has_heads=False)
+            yield from of_file(path, name, [seen], *common[1:], has_heads=False, random=True)
 
 
 def _files(options: argparse.Namespace, folder: Path) -> Iterator[tuple[Path, str]]:

@@ -67,10 +67,22 @@ def test_a_frame_is_whole_and_seen_at_the_size_that_is_asked_for(exported):
     assert len(np.unique(by_head)) > 1
 
 
+def test_random_weights_have_typical_logits_before_the_tail(exported):
+    name, = installed(True)[:1] or pytest.skip('needs ONNX Runtime or OpenVINO')
+    segmenter = frames.MeasuredSegmenter.load(exported(), backend=name, precision='fp32')
+    segmenter.seen_at, segmenter.timed.random = (160, 240), True
+    mask, = segmenter.masks(frames.picture(160, 240), ['place'])
+    expected = frames.typical_logits(4, 20, 30).argmax(0)
+    assert (mask[4::8, 4::8] == expected).mean() > 0.9  # cells' centres lie between pixels
+    assert len(np.unique(mask)) == 4
+    assert (mask[:, 1:] != mask[:, :-1]).mean() < 0.05
+
+
 def test_too_many_domains(exported):
     name, = installed(True)[:1] or pytest.skip('needs ONNX Runtime or OpenVINO')
     job = {'path': str(exported()), 'backend': name, 'device': 'cpu', 'precision': 'fp32',
-           'size': SIZE, 'image': SIZE, 'domains': 2, 'has_heads': True, 'began': 0}
+           'size': SIZE, 'image': SIZE, 'domains': 2, 'has_heads': True, 'random': False,
+           'began': 0}
     with pytest.raises(ValueError, match=r'one\.onnx: 2 domains: it has 1'):
         frames.begin(job)
 
