@@ -147,15 +147,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def prepare_logging(options: argparse.Namespace, handler: logging.Handler) -> None:
     """Let the log say as much as is asked for."""
-    level = logging.WARNING if options.quiet else logging.INFO
+    level = (logging.DEBUG if options.verbose else
+             logging.WARNING if options.quiet else logging.INFO)
     form = '%(asctime)s %(name)s: %(message)s' if options.verbose else '%(message)s'
-    logging.basicConfig(level=level, format=form, handlers=[handler])
-    for library in ('lightning_fabric', 'nncf', 'onnx_ir', 'onnxscript', 'torch'):
-        logging.getLogger(library).setLevel(logging.WARNING)
+    logging.basicConfig(format=form, handlers=[handler])  # of libraries, warnings alone
+    logging.getLogger('univseg_core').setLevel(level)
     # Python's own way shows a line of the library that warns, too.
     warnings.showwarning = lambda message, *_: log.warning('%s', message)
-    if options.verbose:
-        logging.getLogger('univseg_core').setLevel(logging.DEBUG)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
