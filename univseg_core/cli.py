@@ -12,6 +12,7 @@ from typing import NoReturn
 import warnings
 
 from univseg_core.commands import (
+    benchmarking,
     data,
     experiment,
     exporting,
@@ -50,6 +51,7 @@ EXAMPLES = """examples:
 
   # onto the robot
   univseg export runs/b --to onnx                       one file that CPUs run faster
+  univseg benchmark runs/b/model.onnx                   frames a second and memory, on this machine
 
   # research
   univseg experiment table2                             the paper's Table 2
@@ -122,8 +124,8 @@ def parser() -> argparse.ArgumentParser:
 
     # What a command needs beyond its options is imported when it runs: a robot, which has none of
     # the training's packages, can still predict.
-    for module in (training, prediction, exporting, inspection, frames, labelling, figure,
-                   experiment, data, scenes):
+    for module in (training, prediction, exporting, benchmarking, inspection, frames,
+                   labelling, figure, experiment, data, scenes):
         module.add_to(command)
     return top
 

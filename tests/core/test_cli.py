@@ -16,7 +16,8 @@ from univseg_core.models.model_file import load_model
 from univseg_core.pictures import images
 
 COMMANDS = ('train', 'evaluate', 'predict', 'info', 'curves', 'config', 'baselines', 'scenes',
-            'figure', 'experiment', 'data', 'frames', 'rank', 'prelabel', 'import-labels')
+            'figure', 'experiment', 'data', 'frames', 'rank', 'prelabel', 'import-labels',
+            'export', 'benchmark')
 FIGURES = ('tsne', 'panels', 'curves', 'correspondences', 'cost')
 
 
