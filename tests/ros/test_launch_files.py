@@ -66,7 +66,7 @@ def test_every_launch_argument_is_described(segmentation_launch):
     arguments = segmentation_launch.generate_launch_description().get_launch_arguments()
     assert {argument.name for argument in arguments} == {
         'model', 'params_file', 'namespace', 'image', 'image_transport', 'domains', 'device',
-        'backend', 'precision', 'autostart', 'use_sim_time', 'log_level', 'dds_profile'}
+        'precision', 'autostart', 'use_sim_time', 'log_level', 'dds_profile'}
     for argument in arguments:
         assert len(argument.description) > 10
 
@@ -82,17 +82,16 @@ def test_every_launch_file_shows_all_arguments_and_its_own_parameter_file(load_l
 
 
 def test_only_arguments_that_are_given_win_over_the_parameter_file(segmentation_launch):
-    empty = dict.fromkeys(('model', 'image_transport', 'domains', 'device', 'backend',
-                           'precision', 'autostart', 'use_sim_time'), '')
+    empty = dict.fromkeys(('model', 'image_transport', 'domains', 'device', 'precision',
+                           'autostart', 'use_sim_time'), '')
     assert segmentation_launch.overrides(empty) == {}
     given = segmentation_launch.overrides({
         'model': 'm.univseg', 'image_transport': 'compressed', 'domains': 'outdoor, indoor',
-        'device': 'cpu', 'backend': 'openvino', 'precision': 'fp32', 'autostart': 'False',
-        'use_sim_time': 'true'})
+        'device': 'cpu', 'precision': 'fp32', 'autostart': 'False', 'use_sim_time': 'true'})
     assert given == {
         'model': 'm.univseg', 'image_transport': 'compressed', 'device': 'cpu',
-        'backend': 'openvino', 'precision': 'fp32', 'active_domains': ['outdoor', 'indoor'],
-        'autostart': False, 'use_sim_time': True}
+        'precision': 'fp32', 'active_domains': ['outdoor', 'indoor'], 'autostart': False,
+        'use_sim_time': True}
     with pytest.raises(ValueError, match='autostart:=yes: expected true or false'):
         segmentation_launch.overrides({**empty, 'autostart': 'yes'})
 
