@@ -13,7 +13,8 @@ from univseg_core.exporting.graph import with_heads
 from univseg_core.inference.segmenter import Segmenter
 from univseg_core.models.exported_file import Export, ExportedModel, save_exported
 from univseg_core.models.heads import Heads, LinearMap
-from univseg_core.models.model_card import ModelCard, ModelSpec
+from univseg_core.models.model_card import ModelCard, ModelFileError, ModelSpec
+from univseg_core.models.model_file import load_model
 from univseg_core.models.normalisation import Normalisation
 
 ROOT = Path(__file__).parents[2]
@@ -73,3 +74,9 @@ def test_the_example_of_the_page_makes_the_masks_of_the_package(exported, monkey
     shares, export = capsys.readouterr().out.splitlines()
     assert all(name in shares for name in CLASSES)
     assert "'target': 'onnx'" in export
+
+
+def test_what_needs_weights_says_that_an_export_has_none(exported):
+    with pytest.raises(ModelFileError, match=r'model\.onnx: an exported model, which has no '
+                                             r'weights .* \(NAME\.univseg\)'):
+        load_model(exported)
