@@ -171,10 +171,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except (UnivsegError, OSError) as error:
-        log.debug('what led to it:', exc_info=True)
-        print(f'univseg {options.command}'.rstrip() + f': {error}', file=sys.stderr)
-        return 1
+        return _failed(options, error)
+    except ModuleNotFoundError as error:
+        if (error.name or 'univseg').startswith('univseg'):  # no package of others
+            raise
+        return _failed(options, f'the package {error.name} is not installed for {sys.executable}: '
+                       "pip install '.[train]' brings what all commands but export need")
     return 0
+
+
+def _failed(options: argparse.Namespace, reason: object) -> int:
+    """Say in a line why the command has failed; return its exit status."""
+    log.debug('what led to it:', exc_info=True)
+    print(f'univseg {options.command}'.rstrip() + f': {reason}', file=sys.stderr)
+    return 1
 
 
 def _run(options: argparse.Namespace) -> None:
