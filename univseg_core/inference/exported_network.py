@@ -7,6 +7,10 @@ from univseg_core.errors import UnivsegError
 from univseg_core.models.exported_file import ExportedModel
 
 
+class BackendError(UnivsegError, RuntimeError):
+    """A runtime that cannot take a network, or fails with an image: for want of memory, too."""
+
+
 def choose_precision(model: ExportedModel, precision: str, faster: Sequence[str] = ()) -> str:
     """
     Return what a file's network computes in, as it is asked for.
@@ -23,9 +27,9 @@ def choose_precision(model: ExportedModel, precision: str, faster: Sequence[str]
 
 
 @contextmanager
-def as_error(of: str, kind: type[Exception] = RuntimeError) -> Iterator[None]:
-    """Raise what a runtime raises in the block, whatever class that has, as one of a kind."""
+def as_error(of: str) -> Iterator[None]:
+    """Raise what a runtime raises in the block, whatever class that has, as BackendError."""
     try:
         yield
     except Exception as error:
-        raise kind(f'{of}: {" ".join(str(error).split())[:400]}') from error
+        raise BackendError(f'{of}: {" ".join(str(error).split())[:400]}') from error

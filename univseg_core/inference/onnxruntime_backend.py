@@ -25,7 +25,7 @@ class OnnxRuntimeBackend(OnCpu):
         options.intra_op_num_threads = cpu_cores()
         options.enable_mem_pattern = False  # as fast, and tens of MB less
         options.log_severity_level = 3  # warnings are of no use to whoever runs a model
-        with as_error(f'{model.path}: ONNX Runtime cannot run it', UnivsegError):
+        with as_error(f'{model.path}: ONNX Runtime cannot run it'):
             self._session = onnxruntime.InferenceSession(
                 model.network, options, providers=['CPUExecutionProvider'])
         self._run_options = onnxruntime.RunOptions()

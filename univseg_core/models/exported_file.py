@@ -46,6 +46,12 @@ FEATURES = 'features'
 START = b'\x08'
 """The first byte of an ONNX model: of its first field, `ir_version`."""
 
+SAFETENSORS = b'\0\0\0\0{'
+"""Bytes 5 to 9 of a model file, whose first byte may be that of an ONNX model."""
+
+MOST_FIELDS = 10_000
+"""Of an ONNX model, not those inside of its graph."""
+
 METADATA_FIELD = 14
 """The number of the field `metadata_props` of an ONNX model (onnx.proto, ModelProto)."""
 
@@ -76,6 +82,10 @@ class Export:
         """Return it from plain JSON values; TypeError or ValueError for others."""
         size = values['size']
         export = cls(**{**values, 'size': size if size is None else tuple(size)})
+        if not (isinstance(export.compared, dict) and isinstance(export.calibration, dict)
+                and isinstance(export.made_of, str)):
+            raise ValueError('compared, calibration, made_of: expected keys and values, and a '
+                             'text')
         if export.target not in TARGETS or export.precision not in PRECISIONS:
             raise ValueError(f'made for {export.target!r} in {export.precision!r}: expected one '
                              f'of {", ".join(TARGETS)} in {", ".join(PRECISIONS)}')
@@ -110,13 +120,18 @@ class ExportedModel:
 
 
 def is_exported(path: Path) -> bool:
-    """Return whether a file begins as an ONNX model does; OSError where it cannot be read."""
+    """
+    Return whether a file begins as an ONNX model does, or has its suffix and is no model file.
+
+    Raises OSError where it cannot be read.
+    """
     with path.open('rb') as file:
-        return file.read(1) == START
+        head = file.read(9)
+    return not head.endswith(SAFETENSORS) and (head[:1] == START or path.suffix == '.onnx')
 
 
 def save_exported(path: Path | str, model: ExportedModel, card: ModelCard) -> None:
-    """Write NAME.onnx, whole or not at all."""
+    """Write NAME.onnx, whole or not at all; raise OSError, which names the file."""
     description: dict[str, Any] = {
         'export_version': FORMAT_VERSION,
         'export': asdict(model.export),
@@ -127,11 +142,14 @@ def save_exported(path: Path | str, model: ExportedModel, card: ModelCard) -> No
     }
     arrays = save(model.heads.tensors())
     description[CHECKSUM_KEY] = _checksum(model.network, arrays, description)
-    with replacing(path) as temporary, temporary.open('wb') as file:
-        file.write(model.network)
-        for key, text in ((HEADS_KEY, base64.b64encode(arrays)),
-                          (METADATA_KEY, json.dumps(description).encode())):
-            file.write(_field(METADATA_FIELD, _field(1, key.encode()) + _field(2, text)))
+    try:
+        with replacing(path) as temporary, temporary.open('wb') as file:
+            file.write(model.network)
+            for key, text in ((HEADS_KEY, base64.b64encode(arrays)),
+                              (METADATA_KEY, json.dumps(description).encode())):
+                file.write(_field(METADATA_FIELD, _field(1, key.encode()) + _field(2, text)))
+    except OSError as error:
+        raise OSError(f'{path}: cannot be written: {error.strerror or error}') from error
 
 
 def load_exported(path: Path | str) -> tuple[ExportedModel, ModelCard]:
@@ -153,9 +171,10 @@ def load_exported(path: Path | str) -> tuple[ExportedModel, ModelCard]:
     except ValueError as error:
         raise ModelFileError(f'{path}: truncated, damaged or not an ONNX model ({error})'
                              ) from error
-    if METADATA_KEY not in entries:
-        raise ModelFileError(f'{path}: an ONNX model, but not one that `univseg export` has made: '
-                             f'it has no {METADATA_KEY!r} entry in its metadata')
+    for key in (METADATA_KEY, HEADS_KEY):
+        if key not in entries:
+            raise ModelFileError(f'{path}: an ONNX model, but not one that `univseg export` has '
+                                 f'made: it has no {key!r} entry in its metadata')
     try:
         description = parse_json(entries[METADATA_KEY].decode())
         check_version(path, description['export_version'], FORMAT_VERSION)
@@ -183,6 +202,9 @@ def _built(path: Path, network: bytes, arrays: bytes, description: dict, sha256:
     domains = [Domain.from_dict(values) for values in description['domains']]
     if not domains or type(spec.stride) is not int or not 1 <= spec.stride <= LARGEST_SIDE:
         raise ValueError(f'{len(domains)} domains at stride {spec.stride!r}')
+    if not (isinstance(spec.encoder, str) and isinstance(spec.width, int | float)
+            and type(spec.embedding_dim) is int):
+        raise ValueError(f'{spec}: expected a name, a number and an integer')
     try:
         heads = Heads.from_tensors(load(arrays), domains, channels)
     except SafetensorError as error:
@@ -221,7 +243,9 @@ def _own_entries(content: bytes) -> tuple[int, dict[str, bytes]]:
 def _fields(content: memoryview) -> Iterator[tuple[int, int, memoryview]]:
     """Yield the number, the start and the value of each field of a protobuf message."""
     place = 0
-    while place < len(content):
+    for _ in range(MOST_FIELDS):
+        if place >= len(content):
+            return
         start = place
         tag, place = _varint(content, place)
         number, kind = tag >> 3, tag & 7
@@ -236,6 +260,7 @@ def _fields(content: memoryview) -> Iterator[tuple[int, int, memoryview]]:
             raise ValueError(f'its field at byte {start} ends beyond it')
         yield number, start, content[place:end]
         place = end
+    raise ValueError(f'more than {MOST_FIELDS} fields')
 
 
 def _varint(content: memoryview, place: int) -> tuple[int, int]:
