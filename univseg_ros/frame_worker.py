@@ -178,7 +178,8 @@ class FrameWorker:
                                    threshold=threshold)
                 break
             except Exception as error:
-                gives_up = not is_out_of_memory(error) or size <= SMALLEST_SIZE
+                gives_up = (not is_out_of_memory(error) or size <= SMALLEST_SIZE
+                            or segmenter.only_size is not None)
                 if segmenter.inference_size == tried:
                     tried = asked if gives_up else max(SMALLEST_SIZE, size * 3 // 4)
                     segmenter.inference_size = tried

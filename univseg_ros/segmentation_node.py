@@ -194,6 +194,8 @@ class SegmentationNode(ManagedNode):
                                active=self._worker is not None)
             if self._prepared is not None and _is_of_the_model(parameter.name):
                 reason = f'{parameter.name} cannot be set while the model is being loaded'
+            if parameter.name == 'inference_size' and self._segmenter is not None:
+                reason = reason or self._segmenter.size_objection(parameter.value)
             if parameter.name.startswith('qos_overrides.') and self.has_parameter(parameter.name):
                 reason = f'{parameter.name} can only be given when the node starts'
             if reason:
@@ -250,7 +252,7 @@ class SegmentationNode(ManagedNode):
             findings.append(Finding(DiagnosticStatus.ERROR, self._failure))
         if self._segmenter is not None:
             values.update(model_values(self._segmenter, self._text('model'), self._sha256))
-            asked = self._integer('inference_size') or self._segmenter.card.image_size
+            asked = self._integer('inference_size') or self._segmenter.own_size
             if self._segmenter.inference_size != asked:
                 findings.append(Finding(
                     DiagnosticStatus.WARN, 'memory ran out: inference_size is '

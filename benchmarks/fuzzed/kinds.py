@@ -4,6 +4,7 @@ The kinds of files that fuzz.py changes: sound ones to begin with, and how each 
 A reader raises nothing but the errors that its kind has documented, or FindingError.
 """
 
+import base64
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -179,6 +180,46 @@ def read_model(path: Path) -> None:
     load_model(path)
 
 
+def exported(folder: Path) -> list[bytes]:
+    """Return a file as `univseg export` writes it, of a network that is none."""
+    from univseg_core.domains import Domain
+    from univseg_core.models.exported_file import Export, ExportedModel, save_exported
+    from univseg_core.models.heads import Heads, LinearMap
+    from univseg_core.models.model_card import ModelCard, ModelSpec
+    from univseg_core.models.normalisation import IMAGENET
+
+    def linear(outputs: int) -> LinearMap:
+        return LinearMap(np.ones((outputs, 3), np.float32), np.zeros(outputs, np.float32))
+
+    domain, path = Domain.create('d', ['a', 'b']), folder / 'a.onnx'
+    heads = Heads({'d': linear(2)}, linear(4), {'d': np.ones((2, 4), np.float32)})
+    save_exported(path, ExportedModel(
+        path, b'\x08\x0a\x12\x04tool', Export(), ModelSpec('light', 1 / 16, 4), IMAGENET, 3, heads,
+        {'d': domain}), ModelCard(240, {'d': 0.5}, {'config': {}}))
+    return [path.read_bytes()]
+
+
+def read_exported(path: Path) -> None:
+    """Load an exported model, whether it is taken for one or not."""
+    from univseg_core.models.exported_file import load_exported
+    load_exported(path)
+
+
+def with_its_checksum(data: bytes) -> bytes:
+    """Return an exported file whose description has the checksum of what it is now."""
+    from univseg_core.models import exported_file
+
+    with suppress(Exception):  # where nothing can be found any more
+        end, entries = exported_file._own_entries(data)
+        described = json.loads(entries[exported_file.METADATA_KEY])
+        told = described.pop('sha256').encode()
+        arrays = base64.b64decode(entries[exported_file.HEADS_KEY])
+        right = exported_file._checksum(data[:end], arrays, described).encode()
+        if len(told) == len(right):
+            return data.replace(told, right)
+    return data
+
+
 def with_its_length(data: bytes) -> bytes:
     """Return a model file that tells how long its header is, if the end of that can be seen."""
     end = data.find(b'}}') + 2
@@ -301,6 +342,8 @@ KINDS = {
     'metadata': Kind('.yaml', metadata, read_metadata, BAG_ERRORS, is_text=True),
     'model': Kind('.univseg', models, read_model, documented('models.model_file:ModelFileError'),
                   repaired=with_its_length),
+    'exported': Kind('.onnx', exported, read_exported,
+                     documented('models.model_card:ModelFileError'), repaired=with_its_checksum),
     'picture': Kind('.png', pictures, read_picture, documented(
         'pictures.images:ImageError', 'pictures.image_messages:MessageError'),
                     repaired=with_checksums),

@@ -1,6 +1,7 @@
 """What the tests of the core share; see tiny_worlds.py for what it is made of."""
 
 from contextlib import contextmanager
+import logging
 import resource
 
 import pytest
@@ -15,6 +16,13 @@ torch.set_num_threads(1)
 def pytest_collection_modifyitems(items):
     """Begin with the longest, so that at the end no process of the tests waits for it alone."""
     items.sort(key=lambda item: item.path.name != 'test_walk.py')
+
+
+@pytest.fixture(autouse=True)
+def _as_loud_as_before():
+    """Let each test hear what the log says, however quiet a command before it was."""
+    yield
+    logging.getLogger('univseg_core').setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope='session')

@@ -9,7 +9,7 @@ import numpy as np
 from onnx import helper, TensorProto
 import pytest
 from univseg_core.domains import Domain
-from univseg_core.exporting.graph import with_heads
+from univseg_core.exporting.graph import logits_graph
 from univseg_core.inference.segmenter import Segmenter
 from univseg_core.models.exported_file import Export, ExportedModel, save_exported
 from univseg_core.models.heads import Heads, LinearMap
@@ -47,9 +47,10 @@ def exported(tmp_path):
     heads = Heads({'colours': head}, LinearMap(same, np.zeros(3, np.float32)), {'colours': same})
     path = tmp_path / 'model.onnx'
     save_exported(path, ExportedModel(
-        path, with_heads(mean_colours(), heads.heads), Export(), ModelSpec('light', stride=4),
+        path, mean_colours(), Export(), ModelSpec('light', stride=4),
         Normalisation((0.5,) * 3, (0.5,) * 3), 3, heads,
-        {'colours': Domain('colours', CLASSES, ((255, 0, 0), (0, 255, 0), (0, 0, 255)))}),
+        {'colours': Domain('colours', CLASSES, ((255, 0, 0), (0, 255, 0), (0, 0, 255)))},
+        logits_graph(heads.heads)),
         ModelCard(image_size=67))
     return path
 

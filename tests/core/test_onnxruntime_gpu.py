@@ -12,7 +12,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from univseg_core.errors import UnivsegError
-from univseg_core.inference.backends import BACKENDS, version_of
 from univseg_core.inference.exported_network import as_error
 from univseg_core.machine import gpus
 from univseg_core.machine.gpus import cuda_gpus, Gpu
@@ -176,13 +175,6 @@ def test_the_backend_says_where_it_runs(machine, monkeypatch, tmp_path):
     features = backend.features(np.full((24, 32, 3), 7, np.uint8))
     assert np.array_equal(features, np.full((2, 3, 4), 7))
 
-
-def test_an_onnx_runtime_under_another_name_has_a_version_too(monkeypatch):
-    assert version_of('onnxruntime') == onnxruntime.__version__
-    entry = SimpleNamespace(package='onnxruntime.capi')  # which no distribution is called
-    monkeypatch.setitem(BACKENDS, 'onnxruntime', entry)
-    monkeypatch.setattr(onnxruntime.capi, '__version__', '1.2.3', raising=False)
-    assert version_of('onnxruntime') == '1.2.3'
 
 
 def test_that_memory_ran_out_is_told_however_long_the_error_is():

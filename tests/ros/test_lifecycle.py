@@ -200,7 +200,7 @@ def test_a_bad_model_is_named(idle, model_file, tmp_path, make, reason):
 
 
 @pytest.mark.parametrize(('name', 'value', 'reason'), [
-    ('precision', 'fp8', "'fp8' is not one of auto, fp32, bf16"),
+    ('precision', 'fp8', "'fp8' is not one of auto, fp32, bf16, fp16, int8"),
     ('image_transport', 'theora', "'theora' is not one of raw, compressed"),
     ('reliability', 'perfect', "'perfect' is not one of auto, reliable, best_effort"),
     ('inference_size', -1, 'out of range'), ('depth', 0, 'out of range'),

@@ -46,7 +46,7 @@ def test_every_parameter_is_described(robot, peer):
     for descriptor in descriptors.values():
         assert descriptor.description.endswith('.')
         assert descriptor.additional_constraints.endswith('.')
-    assert 'auto, fp32, bf16' in descriptors['precision'].additional_constraints
+    assert 'auto, fp32, bf16, fp16, int8' in descriptors['precision'].additional_constraints
     assert descriptors['inference_size'].integer_range[0].to_value == 8192
     assert descriptors['confidence_threshold'].floating_point_range[0].to_value == 1.0
     assert descriptors['autostart'].read_only
@@ -221,7 +221,8 @@ def test_what_is_no_number_of_the_range_is_rejected(robot, name, value):
 
 
 @pytest.mark.parametrize(('name', 'value'), [
-    ('model', '/other.univseg'), ('device', 'cpu'), ('precision', 'bf16'),
+    ('model', '/other.univseg'), ('device', 'cpu'), ('backend', 'torch'),
+    ('precision', 'bf16'),
     ('image_transport', 'compressed'), ('reliability', 'reliable'), ('depth', 3)])
 def test_what_a_running_node_was_made_with_stays(robot, name, value):
     before = robot.get_parameter(name)
@@ -267,7 +268,8 @@ for arguments in json.loads(sys.argv[1]):
 """
 
 BAD_AT_START = {
-    'precision:=fp8': "'fp8' is not one of auto, fp32, bf16",
+    'precision:=fp8': "'fp8' is not one of auto, fp32, bf16, fp16, int8",
+    'backend:=tensorflow': "'tensorflow' is not one of auto, torch, onnxruntime, openvino",
     'image_transport:=theora': "'theora' is not one of raw, compressed",
     'reliability:=perfect': "'perfect' is not one of auto, reliable, best_effort",
     'depth:=0': 'depth out of range',
@@ -305,5 +307,5 @@ def test_values_at_start_are_judged_as_later_ones(start):
 def test_a_bad_value_at_start_is_an_exit_code(start):
     process = start('-m', 'univseg_ros.segmentation_node', '--ros-args', '-p', 'precision:=fp8')
     assert process.end() == 1
-    assert "'fp8' is not one of auto, fp32, bf16" in process.output
+    assert "'fp8' is not one of auto, fp32, bf16, fp16, int8" in process.output
     assert 'Traceback' not in process.output

@@ -71,7 +71,7 @@ def test_help_tells_each_parameter_with_what_it_takes_and_its_default(monkeypatc
         main()
     assert stopped.value.code == 0
     lines = capsys.readouterr().out.splitlines()
-    for line in ('  precision: auto, fp32, bf16 (default: "auto")',
+    for line in ('  precision: auto, fp32, bf16, fp16, int8 (default: "auto")',
                  '  inference_size: 0…8192 (default: 0)',
                  '  autostart: true, false (default: true)',
                  '  active_domains: list of texts (default: [""])'):

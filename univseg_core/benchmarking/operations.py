@@ -51,7 +51,7 @@ def _of_exported(network: ExportedModel, size: tuple[int, int]) -> float:
     options.log_severity_level = 3
     options.add_session_config_entry('session.disable_prepacking', '1')  # or weights are not told
     options.enable_profiling = True
-    with tempfile.TemporaryDirectory() as folder, as_error('ONNX Runtime', UnivsegError):
+    with tempfile.TemporaryDirectory() as folder, as_error('ONNX Runtime'):
         options.profile_file_prefix = str(Path(folder) / 'profile')
         session = onnxruntime.InferenceSession(network.network, options,
                                                providers=['CPUExecutionProvider'])

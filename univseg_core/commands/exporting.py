@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Mapping
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,7 +68,10 @@ def add_to(command: Command) -> None:
 
 def _size(text: str) -> tuple[int, int] | None:
     """Return (height, width) of WIDTHxHEIGHT, or None for any."""
-    return None if text == 'any' else size(text)
+    try:
+        return None if text == 'any' else size(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f'{error}, or any') from None
 
 
 def _export(options: argparse.Namespace) -> None:
@@ -77,8 +81,7 @@ def _export(options: argparse.Namespace) -> None:
 
     source = model_file(named_once(options, 'file'))
     out = options.out or source.with_name(_name(source, options.target, options.precision))
-    if out.suffix != '.onnx':
-        raise UnivsegError(f'{out}: expected a name that ends in .onnx')
+    _check_files(source, out)
     if options.target == 'tensorrt' and options.size is None:
         raise UnivsegError('--to tensorrt: an engine is built for one size: name it with --size '
                            "WIDTHxHEIGHT, such as that at which the camera's images are seen")
@@ -94,6 +97,24 @@ def _export(options: argparse.Namespace) -> None:
     report(options, {'file': str(out), 'target': export.target, 'precision': export.precision,
                      'size': export.size, 'compared': export.compared},
            _as_text(out, source, found))
+
+
+def _check_files(source: Path, out: Path) -> None:
+    """Raise UnivsegError for what can be told of the files before anything is computed."""
+    from univseg_core.models.exported_file import is_exported
+
+    if source.is_file() and is_exported(source):
+        raise UnivsegError(f'{source}: exported already; expected the model file that it was made '
+                           'of (NAME.univseg)')
+    if out.suffix != '.onnx':
+        raise UnivsegError(f'{out}: expected a name that ends in .onnx')
+    if out.is_dir():
+        raise UnivsegError(f'{out}: a folder; expected the name of a file')
+    if out.exists() and source.exists() and out.samefile(source):
+        raise UnivsegError(f'{out}: the model itself; expected another --out')
+    folder = next(each for each in out.absolute().parents if each.exists())
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UnivsegError(f'{out}: nothing can be written in {folder}')
 
 
 def _name(source: Path, target: str, precision: str) -> str:

@@ -5,12 +5,13 @@ from dataclasses import replace
 import logging
 from pathlib import Path
 
+import numpy as np
 from univseg_core.datasets.folders import Sample
 from univseg_core.exporting.comparison import compare, Compared
 from univseg_core.exporting.images import readable
 from univseg_core.exporting.network import encoder_to_onnx, ExportError
 from univseg_core.files import sha256_of
-from univseg_core.inference.backends import BACKENDS, installed, version_of
+from univseg_core.inference.backends import BACKENDS, build_backend, installed, version_of
 from univseg_core.inference.segmenter import Segmenter
 from univseg_core.models.exported_file import Export, ExportedModel, save_exported
 from univseg_core.models.model_card import ModelCard
@@ -27,6 +28,12 @@ MOST_LOST = 0.01
 
 FEWEST_FRAMES = 16
 """Images by which the ranges of an int8 network are found at least."""
+
+TRIED_SIZES = ((33, 65), (97, 131), (200, 330))
+"""(height, width) in pixels at which a network for images of any size is tried beforehand."""
+
+ALIKE = 1e-3
+"""By how much its features may differ from the original's there, relative to the largest."""
 
 log = logging.getLogger(__name__)
 
@@ -53,19 +60,23 @@ def export_model(model: UniversalSegmenter, card: ModelCard, source: Path, out: 
     original = Segmenter(model, card, device='cpu', precision='fp32',
                          inference_size=max(size) if size else None)
     log.info('%s: its encoder becomes an ONNX network', source)
-    network = encoder_to_onnx(model, size)
+    heads = model.as_arrays()
+    encoder = ExportedModel(
+        out, encoder_to_onnx(model, size), Export(target, 'fp32', size), model.spec,
+        model.normalisation, model.encoder.out_channels, heads, dict(model.domains))
+    if size is None:
+        _try_sizes(model, encoder, runtime)
+    network = encoder.network
     calibrated: dict = {}
     if precision == 'int8':
         network, calibrated = _in_int8(network, original, calibration, target, size)
     # With it, only now: it needs the package onnx.
-    from univseg_core.exporting.graph import in_half, with_heads
+    from univseg_core.exporting.graph import in_half, logits_graph
     if precision == 'fp16':
         network = in_half(network)
-    heads = model.as_arrays()
-    exported = ExportedModel(
-        out, with_heads(network, heads.heads), Export(
-            target, precision, size, calibration=calibrated, made_of=sha256_of(source)),
-        model.spec, model.normalisation, model.encoder.out_channels, heads, dict(model.domains))
+    exported = replace(encoder, network=network, logits_graph=logits_graph(heads.heads),
+                       export=Export(target, precision, size, calibration=calibrated,
+                                     made_of=sha256_of(source)))
     found = compare(original, Segmenter(
         exported, card, device='cpu', precision=precision, backend=runtime,
         inference_size=original.inference_size), samples, size)
@@ -75,6 +86,21 @@ def export_model(model: UniversalSegmenter, card: ModelCard, source: Path, out: 
         'domains': {name: result.to_dict() for name, result in found.items()}})
     save_exported(out, replace(exported, export=export), card)
     return export, found
+
+
+def _try_sizes(model: UniversalSegmenter, encoder: ExportedModel, runtime: str) -> None:
+    """Raise ExportError where an encoder for any size has other features than its original."""
+    backends = [build_backend(name, each, 'cpu', 'fp32')
+                for name, each in (('torch', model), (runtime, encoder))]
+    for height, width in TRIED_SIZES:
+        image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+        before, after = (each.features(image.copy()) for each in backends)
+        if before.shape != after.shape or not (
+                np.abs(before - after).max() <= ALIKE * np.abs(before).max()):
+            raise ExportError(
+                f'{model.spec.encoder} cannot be exported for images of any size: its features of '
+                f'one of {width}×{height} are not those of the original; with --size '
+                'WIDTHxHEIGHT it may be')
 
 
 def _in_int8(network: bytes, original: Segmenter, calibration: Sequence[Sample], target: str,
@@ -93,8 +119,10 @@ def _in_int8(network: bytes, original: Segmenter, calibration: Sequence[Sample],
 
 
 def _check(found: Mapping[str, Compared], precision: str) -> None:
-    """Raise ExportError where an export is not as good as it must be."""
+    """Raise ExportError where an export is not as good as it must be, or nothing tells."""
     for name, result in found.items():
+        if not result.pixels:
+            raise ExportError(f'{name}: no images to compare with: nothing is written')
         if result.share >= LEAST_EQUAL[precision]:
             if precision == 'fp32' or result.lost is None:
                 continue

@@ -14,15 +14,14 @@ def logits_of(name: str) -> str:
     return f'logits_{name}'
 
 
-def with_heads(network: bytes, heads: Mapping[str, LinearMap]) -> bytes:
+def logits_graph(heads: Mapping[str, LinearMap]) -> bytes:
     """
-    Return an ONNX model whose further outputs are the logits of each domain's head.
+    Return the graph (onnx.proto, GraphProto) that makes the logits of each domain's head.
 
-    `logits_DOMAIN` (1, h, w, C) float32: so other tools have all of the model. They are not
-    computed where the features alone are asked for.
+    `logits_DOMAIN` (1, h, w, C) float32, of `features` (1, h, w, C_F): so other tools have all of
+    the model. Protobuf merges it into that of a network with these features.
     """
-    model = onnx.load_model_from_string(network)
-    graph = model.graph
+    graph = onnx.GraphProto()
     for name, head in heads.items():
         output = logits_of(name)
         graph.initializer.extend([
@@ -33,7 +32,7 @@ def with_heads(network: bytes, heads: Mapping[str, LinearMap]) -> bytes:
             helper.make_node('Add', [f'head_{name}', f'head_{name}.bias'], [output])])
         graph.output.append(helper.make_tensor_value_info(
             output, TensorProto.FLOAT, [1, None, None, len(head.bias)]))
-    return model.SerializeToString()
+    return graph.SerializeToString()
 
 
 def in_half(network: bytes) -> bytes:

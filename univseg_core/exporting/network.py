@@ -19,6 +19,9 @@ OPSET = 18
 TRACED_SIZE = (96, 160)
 """Height and width in pixels of the image by which a network for any size is looked at."""
 
+SMALLEST_SIDE = 64
+"""Pixels of a side from which on a network for images of any size has to be right at least."""
+
 
 class ExportError(UnivsegError):
     """A network that cannot be exported, or an export that is not good enough."""
@@ -85,6 +88,23 @@ def to_onnx(network: nn.Module, name: str, normalisation: Normalisation,
             f'({type(error).__name__}: {" ".join(lines)[:300]})'
             + ('' if size else '; with --size WIDTHxHEIGHT it may be')) from error
     assert program is not None  # of dynamo=True
+    if size is None:
+        _check_ranges(program, name)
     content = io.BytesIO()
     program.save(content)
     return content.getvalue()
+
+
+def _check_ranges(program: torch.onnx.ONNXProgram, encoder: str) -> None:
+    """Raise ExportError where what was looked at holds for some of all sizes alone."""
+    exported = program.exported_program
+    assert exported is not None
+    ranges = {str(symbol): bounds for symbol, bounds in exported.range_constraints.items()}
+    image = next(node for node in exported.graph.nodes if node.name == 'image')
+    for name, side in zip(('height', 'width'), image.meta['val'].shape, strict=False):
+        bounds = ranges.get(str(side))
+        if bounds is None or bounds.lower > SMALLEST_SIDE or bounds.upper < LARGEST_SIDE:
+            of = f'of {bounds.lower} to {bounds.upper}' if bounds else f'of {side}'
+            raise ExportError(
+                f'{encoder} cannot be exported for images of any size: it goes another way where '
+                f'their {name} is not {of} pixels; with --size WIDTHxHEIGHT it may be')

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from importlib.util import find_spec
 from typing import Any, Protocol, TYPE_CHECKING, TypeAlias
 
@@ -110,12 +110,13 @@ def build_backend(name: str, network: Network, device: str, precision: str) -> B
 
 
 def version_of(name: str) -> str:
-    """Return the version of an installed backend's package, whatever it was installed as."""
+    """Return the version of a backend's package that is installed, whatever brought it."""
     package = BACKENDS[name].package
     try:
         return version(package)
-    except PackageNotFoundError:  # onnxruntime-gpu, and others that bring the same package
-        return str(import_module(package).__version__)
+    except PackageNotFoundError:  # onnxruntime-gpu brings onnxruntime
+        return ', '.join(f'{each} {version(each)}'
+                         for each in packages_distributions().get(package, ()))
 
 
 def of_files(exported: bool) -> list[str]:

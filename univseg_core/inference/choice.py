@@ -70,13 +70,19 @@ def _fastest(names: list[str], model: ExportedModel, device: str, precision: str
     times = _read_times(kept, conditions, names)
     if times:
         name = min(times, key=times.__getitem__)
-        log.info('backend: %s, by the times in %s: %s', name, kept, _in_words(times))
-        return name, build_backend(name, model, device, precision), times
+        try:
+            backend = build_backend(name, model, device, precision)
+            log.info('backend: %s, by the times in %s: %s', name, kept, _in_words(times))
+            return name, backend, times
+        except UnivsegError as error:
+            log.info('backend %s was the fastest, by the times in %s: %s', name, kept, error)
     backends, problems = {}, []
     for name in names:
         try:
             backends[name] = build_backend(name, model, device, precision)
+            backends[name].features(np.zeros((*size, 3), np.uint8))  # some fail only now
         except UnivsegError as error:
+            backends.pop(name, None)
             problems.append(error)
             log.info('backend %s is left out: %s', name, error)
     if not backends:
@@ -96,12 +102,12 @@ def _milliseconds(backends: dict[str, Backend], size: tuple[int, int]) -> dict[s
     """Return the median time of each backend, in turn, with an image (height, width) of noise."""
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
     times: dict[str, list[float]] = {name: [] for name in backends}
-    for _ in range(FRAMES + 2):
+    for _ in range(FRAMES + 1):
         for name, backend in backends.items():
             begin = time.perf_counter()
             backend.features(image.copy())
             times[name].append(1000 * (time.perf_counter() - begin))
-    return {name: round(statistics.median(each[2:]), 2) for name, each in times.items()}
+    return {name: round(statistics.median(each[1:]), 2) for name, each in times.items()}
 
 
 def _read_times(path: Path, conditions: dict[str, Any], names: list[str]) -> dict[str, float]:
@@ -110,7 +116,7 @@ def _read_times(path: Path, conditions: dict[str, Any], names: list[str]) -> dic
         kept = read_json(path)
         times = {name: float(kept['milliseconds'][name]) for name in kept['milliseconds']}
         return times if kept['conditions'] == conditions and times.keys() <= {*names} else {}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (ArithmeticError, LookupError, OSError, TypeError, ValueError):
         return {}  # none, or what nobody can read: they are measured again
 
 

@@ -7,6 +7,10 @@ from univseg_core.errors import UnivsegError
 from univseg_core.models.exported_file import ExportedModel
 
 
+class BackendError(UnivsegError, RuntimeError):
+    """A runtime that cannot take a network, or fails with an image: for want of memory, too."""
+
+
 def choose_precision(model: ExportedModel, precision: str, faster: Sequence[str] = ()) -> str:
     """
     Return what a file's network computes in, as it is asked for.
@@ -23,12 +27,12 @@ def choose_precision(model: ExportedModel, precision: str, faster: Sequence[str]
 
 
 @contextmanager
-def as_error(of: str, kind: type[Exception] = RuntimeError) -> Iterator[None]:
-    """Raise what a runtime raises in the block, whatever class that has, as one of a kind."""
+def as_error(of: str) -> Iterator[None]:
+    """Raise what a runtime raises in the block, whatever class that has, as BackendError."""
     try:
         yield
     except Exception as error:
         text = ' '.join(str(error).split())
         if len(text) > 400:  # its beginning says where, its end why, such as that memory ran out
             text = f'{text[:200]} … {text[-200:]}'
-        raise kind(f'{of}: {text}') from error
+        raise BackendError(f'{of}: {text}') from error

@@ -2,7 +2,6 @@
 
 import numpy as np
 import onnxruntime
-from univseg_core.errors import UnivsegError
 from univseg_core.inference.exported_network import as_error, choose_precision
 from univseg_core.inference.on_cpu import OnCpu
 from univseg_core.inference.onnxruntime_gpu import open_on_gpu
@@ -32,7 +31,7 @@ class OnnxRuntimeBackend(OnCpu):
         if on_gpu:
             self.device, self._session = on_gpu
         else:
-            with as_error(f'{model.path}: ONNX Runtime cannot run it', UnivsegError):
+            with as_error(f'{model.path}: ONNX Runtime cannot run it'):
                 self._session = onnxruntime.InferenceSession(
                     model.network, options, providers=['CPUExecutionProvider'])
         self._run_options = onnxruntime.RunOptions()

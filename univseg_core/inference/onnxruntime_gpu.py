@@ -85,7 +85,7 @@ def _session(model: ExportedModel, options: onnxruntime.SessionOptions,
             'pip install onnxruntime-gpu, which takes its place')
     if hasattr(onnxruntime, 'preload_dlls'):  # those that pip has installed
         onnxruntime.preload_dlls()
-    with as_error(f'{model.path}: ONNX Runtime cannot run it by {first}', UnivsegError):
+    with as_error(f'{model.path}: ONNX Runtime cannot run it by {first}'):
         session = onnxruntime.InferenceSession(
             model.network, options, providers=[*providers, 'CPUExecutionProvider'],
             enable_fallback=0)

@@ -36,17 +36,18 @@ class OpenVinoBackend(OnCpu):
         self.device = _resolve(self._core, device)
         bf16 = ['bf16'] if self.device == 'cpu' and is_good_at_bf16() else []
         self.precision = choose_precision(model, precision, bf16)
-        with as_error(f'{model.path}: OpenVINO cannot run it', UnivsegError):
+        with as_error(f'{model.path}: OpenVINO cannot run it'):
             whole = self._core.read_model(model.network)
-        self._model = openvino.Model([whole.output(FEATURES)], whole.get_parameters())
+            self._model = openvino.Model([whole.output(FEATURES)], whole.get_parameters())
         self._request = lru_cache(KEPT_SIZES)(self._compiled)
 
     def _compiled(self, height: int, width: int) -> openvino.InferRequest:
         with as_error('OpenVINO'):
             fixed = self._model.clone()
             fixed.reshape([height, width, 3])
-            properties: dict[str, Any] = {'PERFORMANCE_HINT': 'LATENCY',
-                          'INFERENCE_PRECISION_HINT': ELEMENT_TYPES[self.precision]}
+            properties: dict[str, Any] = {
+                'PERFORMANCE_HINT': 'LATENCY',
+                'INFERENCE_PRECISION_HINT': ELEMENT_TYPES[self.precision]}
             if self.device == 'cpu':
                 properties |= {'INFERENCE_NUM_THREADS': cpu_cores(), 'ENABLE_CPU_PINNING': False}
             request = self._core.compile_model(fixed, self.device.upper(),

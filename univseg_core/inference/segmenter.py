@@ -107,19 +107,24 @@ class Segmenter:
     def inference_size(self, size: int | None) -> None:
         if size is not None and (not isinstance(size, Integral) or size < 0):
             raise UnivsegError(f'inference size {size!r}: expected a number of pixels')
-        if size and self.only_size and size != max(self.only_size):
-            raise UnivsegError(f'inference size {size}: {self.only_size_in_words}')
-        self._inference_size = int(size) if size else self._own_size
+        if objection := self.size_objection(size):
+            raise UnivsegError(objection)
+        self._inference_size = int(size) if size else self.own_size
 
     @property
-    def _own_size(self) -> int | None:
+    def own_size(self) -> int | None:
+        """Return the inference size that None stands for."""
         return max(self.only_size) if self.only_size else self.card.image_size
 
-    @property
-    def only_size_in_words(self) -> str:
-        """Return a sentence about the only size that the network takes; '' where it takes any."""
-        if self.only_size is None:
+    def size_objection(self, size: int | None) -> str:
+        """Say why the network cannot take an inference size in pixels; '' where it can."""
+        if not size or self.only_size is None or size == max(self.only_size):
             return ''
+        return f'inference size {size}: {self._only_size_in_words}'
+
+    @property
+    def _only_size_in_words(self) -> str:
+        assert self.only_size is not None
         height, width = self.only_size
         return (f'this model was exported for images that are seen at {width}×{height} alone; '
                 'export it with another --size, or --size any')
@@ -178,7 +183,7 @@ class Segmenter:
         network_size = self.network_size(*image.shape[:2])
         if self.only_size not in (None, network_size):
             raise UnivsegError(f'an image of {image.shape[1]}×{image.shape[0]}: '
-                               f'{self.only_size_in_words}')
+                               f'{self._only_size_in_words}')
         # Smaller before it becomes floats; a copy, as an image may be read-only or a view.
         resized = np.array(resize_image(image, *network_size), order='C')
         return Encoded(self._backend.features(resized), network_size, image.shape[:2])

@@ -9,7 +9,8 @@ from univseg_core.batches.dataset import load_validation
 from univseg_core.datasets.folders import Sample
 from univseg_core.domains import Domain
 from univseg_core.errors import UnivsegError
-from univseg_core.inference.segmenter import Segmenter
+from univseg_core.inference.segmenter import load_network, Segmenter
+from univseg_core.models.exported_file import ExportedModel
 from univseg_core.settings.config import load_config
 
 MODEL = 'model.univseg'
@@ -55,7 +56,9 @@ def load_runs(paths: Sequence[Path], config: str | None = None,
         if source is None:
             raise FinishedRunError(f'{path}: a model file alone does not say where the validation '
                               'images are: name a configuration with --config')
-        segmenter = Segmenter.load(model, device=device, precision='fp32')
+        network, card = load_network(model)
+        precision = network.export.precision if isinstance(network, ExportedModel) else 'fp32'
+        segmenter = Segmenter(network, card, device=device, precision=precision)
         settings = load_config(source, files_needed=False)
         runs.append(FinishedRun(name, segmenter, load_validation(settings, segmenter.domains)))
     _check_label_spaces(runs)

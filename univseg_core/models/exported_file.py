@@ -2,8 +2,10 @@
 NAME.onnx: a network for other runtimes than PyTorch, with all that a model file says.
 
 It is an ONNX model like any other, which any tool may open: from `image` (H, W, 3) uint8 RGB to
-`features` (1, h, w, C_F) and `logits_DOMAIN` (1, h, w, C) float32 at the model's stride. Behind
-it, as two further entries of its own metadata, stand the description as JSON and the arrays of
+`features` (1, h, w, C_F) and `logits_DOMAIN` (1, h, w, C) float32 at the model's stride. It has
+three parts. The first is an ONNX model of its own, from the image to the features: what backends
+run. The second adds the logits, for other tools: protobuf merges a further graph into the first.
+The third, two further entries of the metadata, are the description as JSON and the arrays of
 heads, embedding and label embeddings. Reading needs neither PyTorch nor the package onnx.
 """
 
@@ -46,8 +48,14 @@ FEATURES = 'features'
 START = b'\x08'
 """The first byte of an ONNX model: of its first field, `ir_version`."""
 
-METADATA_FIELD = 14
-"""The number of the field `metadata_props` of an ONNX model (onnx.proto, ModelProto)."""
+SAFETENSORS = b'\0\0\0\0{'
+"""Bytes 5 to 9 of a model file, whose first byte may be that of an ONNX model."""
+
+MOST_FIELDS = 10_000
+"""Of an ONNX model, not those inside of its graph."""
+
+GRAPH_FIELD, METADATA_FIELD = 7, 14
+"""The numbers of the fields `graph` and `metadata_props` of an ONNX model in onnx.proto."""
 
 TARGETS = ('onnx', 'openvino', 'tensorrt')
 PRECISIONS = ('fp32', 'fp16', 'int8')
@@ -76,6 +84,10 @@ class Export:
         """Return it from plain JSON values; TypeError or ValueError for others."""
         size = values['size']
         export = cls(**{**values, 'size': size if size is None else tuple(size)})
+        if not (isinstance(export.compared, dict) and isinstance(export.calibration, dict)
+                and isinstance(export.made_of, str)):
+            raise ValueError('compared, calibration, made_of: expected keys and values, and a '
+                             'text')
         if export.target not in TARGETS or export.precision not in PRECISIONS:
             raise ValueError(f'made for {export.target!r} in {export.precision!r}: expected one '
                              f'of {", ".join(TARGETS)} in {", ".join(PRECISIONS)}')
@@ -88,9 +100,10 @@ class Export:
 @dataclass(frozen=True)
 class ExportedModel:
     """
-    What a NAME.onnx holds: `network` is the ONNX model as it is in the file.
+    What a NAME.onnx holds: `network` is an ONNX model from the image to the features.
 
-    All else is as a model file has it; `channels` are C_F, `sha256` is the checksum in the file.
+    `logits_graph` is the graph (onnx.proto, GraphProto) that it adds for other tools. All else is
+    as a model file has it; `channels` are C_F, `sha256` is the checksum in the file.
     """
 
     path: Path
@@ -101,6 +114,7 @@ class ExportedModel:
     channels: int
     heads: Heads = field(repr=False)
     domains: dict[str, Domain]
+    logits_graph: bytes = field(default=b'', repr=False)
     sha256: str = ''
 
     @property
@@ -110,13 +124,18 @@ class ExportedModel:
 
 
 def is_exported(path: Path) -> bool:
-    """Return whether a file begins as an ONNX model does; OSError where it cannot be read."""
+    """
+    Return whether a file begins as an ONNX model does, or has its suffix and is no model file.
+
+    Raises OSError where it cannot be read.
+    """
     with path.open('rb') as file:
-        return file.read(1) == START
+        head = file.read(9)
+    return not head.endswith(SAFETENSORS) and (head[:1] == START or path.suffix == '.onnx')
 
 
 def save_exported(path: Path | str, model: ExportedModel, card: ModelCard) -> None:
-    """Write NAME.onnx, whole or not at all."""
+    """Write NAME.onnx, whole or not at all; raise OSError, which names the file."""
     description: dict[str, Any] = {
         'export_version': FORMAT_VERSION,
         'export': asdict(model.export),
@@ -126,12 +145,17 @@ def save_exported(path: Path | str, model: ExportedModel, card: ModelCard) -> No
         **card.to_dict(),
     }
     arrays = save(model.heads.tensors())
-    description[CHECKSUM_KEY] = _checksum(model.network, arrays, description)
-    with replacing(path) as temporary, temporary.open('wb') as file:
-        file.write(model.network)
-        for key, text in ((HEADS_KEY, base64.b64encode(arrays)),
-                          (METADATA_KEY, json.dumps(description).encode())):
-            file.write(_field(METADATA_FIELD, _field(1, key.encode()) + _field(2, text)))
+    logits = _field(GRAPH_FIELD, model.logits_graph) if model.logits_graph else b''
+    body = model.network + logits
+    description[CHECKSUM_KEY] = _checksum(body, arrays, description)
+    try:
+        with replacing(path) as temporary, temporary.open('wb') as file:
+            file.write(body)
+            for key, text in ((HEADS_KEY, base64.b64encode(arrays)),
+                              (METADATA_KEY, json.dumps(description).encode())):
+                file.write(_field(METADATA_FIELD, _field(1, key.encode()) + _field(2, text)))
+    except OSError as error:
+        raise OSError(f'{path}: cannot be written: {error.strerror or error}') from error
 
 
 def load_exported(path: Path | str) -> tuple[ExportedModel, ModelCard]:
@@ -149,23 +173,25 @@ def load_exported(path: Path | str) -> tuple[ExportedModel, ModelCard]:
     except OSError as error:
         raise ModelFileError(f'{path}: cannot be read: {error.strerror or error}') from error
     try:
-        end, entries = _own_entries(content)
+        network_end, end, logits_graph, entries = _parts(content)
     except ValueError as error:
         raise ModelFileError(f'{path}: truncated, damaged or not an ONNX model ({error})'
                              ) from error
-    if METADATA_KEY not in entries:
-        raise ModelFileError(f'{path}: an ONNX model, but not one that `univseg export` has made: '
-                             f'it has no {METADATA_KEY!r} entry in its metadata')
+    for key in (METADATA_KEY, HEADS_KEY):
+        if key not in entries:
+            raise ModelFileError(f'{path}: an ONNX model, but not one that `univseg export` has '
+                                 f'made: it has no {key!r} entry in its metadata')
     try:
         description = parse_json(entries[METADATA_KEY].decode())
         check_version(path, description['export_version'], FORMAT_VERSION)
-        arrays, network = base64.b64decode(entries[HEADS_KEY], validate=True), content[:end]
-        del content
+        arrays = base64.b64decode(entries[HEADS_KEY], validate=True)
         told = description.pop(CHECKSUM_KEY)
-        if told != _checksum(network, arrays, description):
+        if told != _checksum(memoryview(content)[:end], arrays, description):
             raise ModelFileError(f'{path}: damaged: its content is not what was written (its '
                                  'checksum differs); copy it again from where it was made')
-        return _built(path, network, arrays, description, told)
+        network = content[:network_end]
+        del content
+        return _built(path, network, logits_graph, arrays, description, told)
     except ModelFileError:
         raise
     except Exception as error:  # whatever a damaged description leads to
@@ -176,38 +202,46 @@ def load_exported(path: Path | str) -> tuple[ExportedModel, ModelCard]:
             f'{path}: its description is damaged: {shortened(repr(error))}') from error
 
 
-def _built(path: Path, network: bytes, arrays: bytes, description: dict, sha256: str
-           ) -> tuple[ExportedModel, ModelCard]:
+def _built(path: Path, network: bytes, logits_graph: bytes, arrays: bytes, description: dict,
+           sha256: str) -> tuple[ExportedModel, ModelCard]:
     shape = dict(description['model'])
     channels, spec = int(shape.pop('channels')), ModelSpec(**shape)
     domains = [Domain.from_dict(values) for values in description['domains']]
     if not domains or type(spec.stride) is not int or not 1 <= spec.stride <= LARGEST_SIDE:
         raise ValueError(f'{len(domains)} domains at stride {spec.stride!r}')
+    if not (isinstance(spec.encoder, str) and isinstance(spec.width, int | float)
+            and type(spec.embedding_dim) is int):
+        raise ValueError(f'{spec}: expected a name, a number and an integer')
     try:
         heads = Heads.from_tensors(load(arrays), domains, channels)
     except SafetensorError as error:
         raise ValueError(f'its heads: {error}') from error
     return (ExportedModel(path, network, Export.from_dict(description['export']), spec,
                           Normalisation.from_dict(description['normalisation']), channels, heads,
-                          {domain.name: domain for domain in domains}, sha256),
+                          {domain.name: domain for domain in domains}, logits_graph, sha256),
             ModelCard.from_dict(description))
 
 
-def _checksum(network: bytes, arrays: bytes, description: Mapping[str, Any]) -> str:
+def _checksum(body: bytes | memoryview, arrays: bytes, description: Mapping[str, Any]) -> str:
     digest = hashlib.sha256(json.dumps(description).encode())
     digest.update(arrays)
-    digest.update(network)
+    digest.update(body)
     return digest.hexdigest()
 
 
-def _own_entries(content: bytes) -> tuple[int, dict[str, bytes]]:
+def _parts(content: bytes) -> tuple[int, int, bytes, dict[str, bytes]]:
     """
-    Return where the ONNX model ends that our entries of the metadata follow, and these by key.
+    Return where the network ends, and the ONNX model, the graph of logits, our entries by key.
 
     Raises ValueError for what is no sequence of protobuf's fields.
     """
-    end, entries = len(content), {}
+    network_end = end = len(content)
+    graphs: list[memoryview] = []
+    entries: dict[str, bytes] = {}
     for number, start, value in _fields(memoryview(content)):
+        if number == GRAPH_FIELD:
+            graphs.append(value)
+            network_end = start if len(graphs) == 2 else network_end
         if number != METADATA_FIELD:
             continue
         entry = {inner: bytes(text) for inner, _, text in _fields(value)}
@@ -215,13 +249,15 @@ def _own_entries(content: bytes) -> tuple[int, dict[str, bytes]]:
         if key in (METADATA_KEY, HEADS_KEY):
             end = min(end, start)
             entries[key] = entry.get(2, b'')
-    return end, entries
+    return min(network_end, end), end, b''.join(map(bytes, graphs[1:])), entries
 
 
 def _fields(content: memoryview) -> Iterator[tuple[int, int, memoryview]]:
     """Yield the number, the start and the value of each field of a protobuf message."""
     place = 0
-    while place < len(content):
+    for _ in range(MOST_FIELDS):
+        if place >= len(content):
+            return
         start = place
         tag, place = _varint(content, place)
         number, kind = tag >> 3, tag & 7
@@ -236,6 +272,7 @@ def _fields(content: memoryview) -> Iterator[tuple[int, int, memoryview]]:
             raise ValueError(f'its field at byte {start} ends beyond it')
         yield number, start, content[place:end]
         place = end
+    raise ValueError(f'more than {MOST_FIELDS} fields')
 
 
 def _varint(content: memoryview, place: int) -> tuple[int, int]:

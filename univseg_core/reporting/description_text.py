@@ -46,9 +46,10 @@ def _exported(model: Mapping[str, Any]) -> Iterable[str]:
         'SHA-256': model['sha256'],
         'made of': model['made_of'],
     })
-    yield f'\nbeside the model it was made of, by {model["compared"]["runtime"]}'
-    yield from _facts({name: _beside(result)
-                       for name, result in model['compared']['domains'].items()})
+    if model['compared']:
+        yield f'\nbeside the model it was made of, by {model["compared"]["runtime"]}'
+        yield from _facts({name: _beside(result)
+                           for name, result in model['compared']['domains'].items()})
     yield from _label_spaces(model)
 
 

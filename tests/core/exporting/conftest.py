@@ -1,0 +1,61 @@
+"""A tiny network that was exported once."""
+
+import fcntl
+import os
+
+from exported_models import BACKENDS, CARD, Exported
+import pytest
+from tiny_worlds import small_network
+import torch
+from univseg_core.exporting.graph import logits_graph
+from univseg_core.exporting.network import encoder_to_onnx
+from univseg_core.models.exported_file import Export, ExportedModel, save_exported
+from univseg_core.models.model_file import save_model
+
+
+@pytest.fixture(scope='session')
+def exported(tmp_path_factory) -> Exported:
+    """Return a network and its files; not to be changed."""
+    network = small_network(encoder='light')
+    generator = torch.manual_seed(3)
+    network.set_label_embeddings('outdoor', torch.randn(9, 8, generator=generator))  # K = 3
+    network.set_label_embeddings('indoor', torch.randn(2, 8, generator=generator))
+    folder = tmp_path_factory.mktemp('exported')
+    source, path = folder / 'tiny.univseg', folder / 'tiny.onnx'
+    save_model(source, network, CARD)
+    encoder = _once(tmp_path_factory, 'light.onnx', lambda: encoder_to_onnx(network, None))
+    heads = network.as_arrays()
+    model = ExportedModel(
+        path, encoder, Export(made_of=64 * '0'), network.spec,
+        network.normalisation, network.encoder.out_channels, heads, dict(network.domains),
+        logits_graph(heads.heads))
+    save_exported(path, model, CARD)
+    return Exported(network, source, path, encoder, model)
+
+
+def _once(tmp_path_factory, name, make):
+    """Return bytes that one process of the tests makes for all of them: it takes seconds."""
+    folder = tmp_path_factory.getbasetemp()
+    if 'PYTEST_XDIST_WORKER' in os.environ:
+        folder = folder.parent
+    path = folder / name
+    with path.open('ab') as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if not path.stat().st_size:
+            path.write_bytes(make())
+    return path.read_bytes()
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request):
+    """Return the name of each backend for exported models."""
+    return request.param
+
+
+@pytest.fixture
+def copied(exported, tmp_path):
+    """Return a copy of the exported file, in a folder of its own."""
+    path = tmp_path / 'copy' / 'tiny.onnx'
+    path.parent.mkdir()
+    path.write_bytes(exported.path.read_bytes())
+    return path
