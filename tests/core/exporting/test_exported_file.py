@@ -102,7 +102,7 @@ def test_a_model_file_is_no_exported_one_whatever_its_first_byte(exported, tmp_p
 
 
 def test_an_exported_file_is_no_model_file(exported):
-    with pytest.raises(ModelFileError, match=r'tiny\.onnx: an exported model, which has no weights'):
+    with pytest.raises(ModelFileError, match='an exported model, which has no weights to go on'):
         load_model(exported.path)
 
 
