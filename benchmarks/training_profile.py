@@ -90,22 +90,23 @@ class Clock:
 
     def start_anew(self) -> None:
         """Forget what was measured."""
-        self._note()
+        self.note()
         self.seconds = {}
 
     def timed(self, function: Callable, part: str) -> Callable:
         """Return a function whose time is that of a part."""
         def timed(*args: Any, **options: Any) -> Any:
-            self._note()
+            self.note()
             self._parts.append(part)
             try:
                 return function(*args, **options)
             finally:
-                self._note()
+                self.note()
                 self._parts.pop()
         return timed
 
-    def _note(self) -> None:
+    def note(self) -> None:
+        """Count the time since the last call for the innermost part."""
         now = time.perf_counter()
         part = self._parts[-1]
         self.seconds[part] = self.seconds.get(part, 0) + now - self._since
@@ -167,7 +168,7 @@ def profiled(config: RunConfig, run: Path, steps: int
         if step == WARM_UP:
             clock.start_anew()
         if step == WARM_UP + steps:
-            clock._note()
+            clock.note()
             found.append({part: value / steps for part, value in clock.seconds.items()})
             profiler.start()
         if step == WARM_UP + steps + PROFILED:
