@@ -25,7 +25,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from univseg_core.inference import full_resolution, full_resolution_torch
-from univseg_core.models.universal import upsample
 from univseg_core.pictures.images import fit_size
 
 SIZES = ((360, 480), (720, 1280), (1080, 1920), (4320, 7680))
@@ -37,7 +36,8 @@ MOST_PIXELS = 2 ** 28
 def by_interpolate(logits: torch.Tensor, network_size: tuple[int, int], size: tuple[int, int],
                    stride: int, *, confidence: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Return what `top_classes` does, with all logits at the image's size at once."""
-    full = upsample(logits[None], network_size, stride)
+    full = F.interpolate(logits[None], scale_factor=stride, mode='bilinear', align_corners=False)
+    full = full[..., :network_size[0], :network_size[1]]
     if network_size != size:
         full = F.interpolate(full, size=size, mode='bilinear', align_corners=False)
     top, index = full[0].max(0)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from tiny_worlds import INDOOR, OUTDOOR, small_network
 import torch
+import torch.nn.functional as F
 from univseg_core.domains import Domain
 from univseg_core.models.normalisation import IMAGENET, Normalisation
 from univseg_core.models.universal import (
@@ -73,6 +74,27 @@ def test_logits_are_upsampled_and_cropped_never_resized(size):
                         generator=torch.manual_seed(0))
     expected = bilinear_x8(small[0].double().numpy(), *size)
     np.testing.assert_allclose(upsample(small, size, 8)[0].numpy(), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(('dtype', 'tolerance'), [
+    (torch.float64, 1e-12), (torch.float32, 1e-6), (torch.bfloat16, 0.02)])
+@pytest.mark.parametrize('stride', [4, 7, 8])
+def test_logits_and_their_gradient_are_those_of_interpolation(stride, dtype, tolerance, layout):
+    """On CPUs they come from products of matrices; a stride of 7 has weights that round."""
+    small = torch.randn(2, 3, 5, 6, generator=torch.manual_seed(0))
+    small = small.to(dtype, memory_format=layout).requires_grad_()
+    size = (5 * stride - 1, 6 * stride - 2)
+    weights = torch.randn(2, 3, *size, generator=torch.manual_seed(1), dtype=torch.float64)
+    found = upsample(small, size, stride)
+    assert found.dtype == dtype
+    full = F.interpolate(small.double(), scale_factor=stride, mode='bilinear', align_corners=False)
+    expected = full[..., :size[0], :size[1]]
+    [gradient], [expected_gradient] = (
+        torch.autograd.grad((values.double() * weights).sum(), small)
+        for values in (found, expected))
+    for got, right in ((found, expected), (gradient, expected_gradient)):
+        assert (got.double() - right.double()).norm() <= tolerance * right.double().norm()
 
 
 @pytest.mark.parametrize('dtype', [torch.uint8, torch.float32])
