@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from univseg_core.errors import did_you_mean, UnivsegError
 from univseg_core.exporting.integer_pixels import take_in_normalisation, take_integers
+from univseg_core.exporting.pair_sums import weight_ranges
 from univseg_core.progress import progress_bar
 
 PACKAGES = 'onnx onnxruntime'
@@ -38,7 +39,11 @@ class Recipe:
 
 
 UNSIGNED = Recipe(signed=False)
-"""For CPUs, whose runtimes fold activation functions into unsigned ranges that begin at 0."""
+"""
+For CPUs, whose runtimes fold activation functions into unsigned ranges that begin at 0.
+
+Weights have ranges, too, with which those without VNNI compute the same: see pair_sums.
+"""
 
 SIGNED = Recipe(
     signed=True, operators=('Conv', 'ConvTranspose', 'Gemm', 'MatMul'),
@@ -81,11 +86,11 @@ def quantise(network: bytes, frames: Iterable[np.ndarray], target: str = 'onnx')
     metadata = {each.key: each.value for each in model.metadata_props}
     add_pre_process_metadata(model)  # its batch norm is folded: there is nothing left to do before
     pixels = None if recipe.signed else take_in_normalisation(model)
-    options = dict(recipe.options)
+    chosen = {} if recipe.signed else weight_ranges(model)
     if pixels:
-        exact = {'scale': np.array(1, np.float32),
-                 'zero_point': np.array(pixels.zero_point, np.uint8)}
-        options['TensorQuantOverrides'] = {pixels.floats: [exact]}
+        chosen[pixels.floats] = [{'scale': np.array(1, np.float32),
+                                  'zero_point': np.array(pixels.zero_point, np.uint8)}]
+    options = {**recipe.options, 'TensorQuantOverrides': chosen}
     image = model.graph.input[0]
     shape = [dimension.dim_value for dimension in image.type.tensor_type.shape.dim]
 
