@@ -10,6 +10,8 @@ What the segmentation node costs, how old its masks are, and what it bears.
   python benchmarks/ros_node.py decoding     reading an image of each encoding
   python benchmarks/ros_node.py profile      images lost with the DDS profile on one side or both
   python benchmarks/ros_node.py player       how steadily image_player sends a folder of JPEGs
+  python benchmarks/ros_node.py start --model A.univseg A.onnx
+                                             from a process's start to its first mask, and memory
 
 Camera, node and consumer are processes of their own. Images are 1280×720 rgb8; camera and node use
 the package's Fast DDS profile. The model is a random one of the light encoder, unless inference is
@@ -44,7 +46,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 import torch
 from univseg_core.domains import Domain
-from univseg_core.inference.segmenter import Segmentation, Segmenter
+from univseg_core.inference.segmenter import load_network, Segmentation, Segmenter
 from univseg_core.models.model_file import ModelCard, save_model
 from univseg_core.models.universal import ModelSpec, UniversalSegmenter
 from univseg_core.pictures.encodings import ENCODINGS
@@ -420,8 +422,56 @@ def measure_player(folder: Path, seconds: float) -> None:
         node.destroy_node()
 
 
+def measure_start(folder: Path, repeats: int, models: Sequence[Path] = ()) -> None:
+    """
+    Print how long the node takes from its process's start to its first mask, and its memory.
+
+    A camera of 30 Hz is there before. The memory is resident, shared libraries included, after
+    100 masks. Files take turns; what is kept between starts (times of backends, the disk's cache)
+    is there already, but for the first line of each.
+    """
+    print('| model | first mask, s: first start | later ones, median | resident, MB | PyTorch |\n'
+          '|---|--:|--:|--:|---|')
+    rows: dict[Path, list[tuple[float, float, bool]]] = {
+        path: [] for path in models or [make_model(folder)]}
+    for _ in range(repeats + 1):
+        for path, starts in rows.items():
+            starts.append(one_start(path))
+    for path, starts in rows.items():
+        first, *later = (seconds for seconds, *_ in starts)
+        memory = np.median([megabytes for _, megabytes, _ in starts])
+        print(f'| {path.name} | {first:.2f} | {np.median(later):.2f} | {memory:.0f} | '
+              f'{"yes" if starts[0][2] else "no"} |')
+
+
+def one_start(model: Path) -> tuple[float, float, bool]:
+    """Return the seconds to the first mask, resident MB, and whether PyTorch is in memory."""
+    consumer = Consumer(())
+    camera = start_camera(30, 60)
+    masks: list[float] = []
+    domain = next(iter(load_network(model)[0].domains))
+    consumer.node.create_subscription(Image, f'univseg/{domain}/mask', lambda message:
+                                      masks.append(time.monotonic()), QoSProfile(depth=1))
+    time.sleep(3)  # the camera's own start
+    begin = time.monotonic()
+    node = subprocess.Popen([sys.executable, '-m', 'univseg_ros.segmentation_node', '--ros-args',
+                             '-p', f'model:={model}'], stderr=subprocess.DEVNULL)
+    try:
+        consumer.wait(lambda: len(masks) >= 100, 'masks')
+        statm = Path(f'/proc/{node.pid}/statm').read_text(encoding='ascii').split()
+        has_torch = 'libtorch' in Path(f'/proc/{node.pid}/maps').read_text(encoding='utf-8')
+        return (masks[0] - begin, int(statm[1]) * os.sysconf('SC_PAGESIZE') / 1e6, has_torch)
+    finally:
+        node.send_signal(signal.SIGINT)
+        node.wait(DEADLINE)
+        camera.kill()
+        camera.wait()
+        consumer.node.destroy_node()
+
+
 MEASUREMENTS = {
     # With how many seconds, switches, frames, images or repetitions.
+    'start': (measure_start, 5),
     'cost': (measure_cost, 20), 'throughput': (measure_throughput, 60), 'age': (measure_age, 10),
     'switches': (measure_switches, 1000), 'memory': (measure_memory, 10_000),
     'malformed': (measure_malformed, 10_000), 'decoding': (measure_decoding, 100),
@@ -434,6 +484,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('what', choices=MEASUREMENTS, help='what to measure')
+    parser.add_argument('--model', nargs='+', type=Path, default=[], dest='models',
+                        help='model files, exported or not, to start with (default: a random one)')
     parser.add_argument('--scale', type=float, default=1.0,
                         help='multiplies how long it takes (default: %(default)s)')
     options = parser.parse_args()
@@ -444,7 +496,11 @@ def main() -> int:
     os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
     rclpy.init()
     with tempfile.TemporaryDirectory() as folder:
-        measure(Path(folder), max(1, round(amount * options.scale)))
+        amount = max(1, round(amount * options.scale))
+        if measure is measure_start:
+            measure_start(Path(folder), amount, options.models)
+        else:
+            measure(Path(folder), amount)
     rclpy.try_shutdown()
     return 0
 

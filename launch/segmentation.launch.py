@@ -13,14 +13,15 @@ CONFIG = Path(__file__).parents[1] / 'config' / 'ros'
 
 # (name, default, description); an argument that is left empty leaves its parameter to params_file.
 ARGUMENTS = [
-    ('model', '', 'Path of the model file (NAME.univseg)'),
+    ('model', '', 'Path of the model file (NAME.univseg), or of an exported one (NAME.onnx)'),
     ('params_file', str(CONFIG / 'segmentation.yaml'),
      "YAML file of the node's parameters; arguments given beside it win"),
     ('image', 'image', 'Camera topic; with image_transport compressed, without /compressed'),
     ('image_transport', '', 'raw or compressed'),
     ('domains', '', 'Domains to begin with, separated by commas, for example outdoor,indoor'),
     ('device', '', 'Where the model runs: auto, cpu, cuda, cuda:1'),
-    ('precision', '', 'auto, fp32 or bf16'),
+    ('backend', '', 'What runs the encoder: auto, torch, onnxruntime, openvino'),
+    ('precision', '', 'auto, fp32, bf16, fp16, int8'),
     *launching.COMMON_ARGUMENTS,
 ]
 
@@ -28,7 +29,7 @@ ARGUMENTS = [
 def overrides(arguments: dict[str, str]) -> dict[str, object]:
     """Return the node's parameters that launch arguments give, which are not empty."""
     parameters = {name: arguments[name]
-                  for name in ('model', 'image_transport', 'device', 'precision')
+                  for name in ('model', 'image_transport', 'device', 'backend', 'precision')
                   if arguments[name]}
     if arguments['domains']:
         names = arguments['domains'].split(',')

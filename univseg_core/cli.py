@@ -12,6 +12,7 @@ from typing import NoReturn
 import warnings
 
 from univseg_core.commands import (
+    benchmarking,
     data,
     experiment,
     exporting,
@@ -50,6 +51,7 @@ EXAMPLES = """examples:
 
   # onto the robot
   univseg export runs/b --to onnx                       one file that CPUs run faster
+  univseg benchmark runs/b/model.onnx                   frames a second and memory, on this machine
 
   # research
   univseg experiment table2                             the paper's Table 2
@@ -122,8 +124,8 @@ def parser() -> argparse.ArgumentParser:
 
     # What a command needs beyond its options is imported when it runs: a robot, which has none of
     # the training's packages, can still predict.
-    for module in (training, prediction, exporting, inspection, frames, labelling, figure,
-                   experiment, data, scenes):
+    for module in (training, prediction, exporting, benchmarking, inspection, frames,
+                   labelling, figure, experiment, data, scenes):
         module.add_to(command)
     return top
 
@@ -169,10 +171,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except (UnivsegError, OSError) as error:
-        log.debug('what led to it:', exc_info=True)
-        print(f'univseg {options.command}'.rstrip() + f': {error}', file=sys.stderr)
-        return 1
+        return _failed(options, error)
+    except ModuleNotFoundError as error:
+        if (error.name or 'univseg').startswith('univseg'):  # no package of others
+            raise
+        return _failed(options, f'the package {error.name} is not installed for {sys.executable}: '
+                       "pip install '.[train]' brings what all commands but export need")
     return 0
+
+
+def _failed(options: argparse.Namespace, reason: object) -> int:
+    """Say in a line why the command has failed; return its exit status."""
+    log.debug('what led to it:', exc_info=True)
+    print(f'univseg {options.command}'.rstrip() + f': {reason}', file=sys.stderr)
+    return 1
 
 
 def _run(options: argparse.Namespace) -> None:

@@ -18,7 +18,8 @@ PARAMETERS = {
         '(NAME.onnx).',
         'unconfigured'),
     'device': ParameterSpec(
-        'auto', 'Where the model runs: auto (a CUDA GPU where there is one), cpu, cuda, cuda:1.',
+        'auto', 'Where the model runs: auto (a CUDA GPU where there is one), cpu, cuda, cuda:1; '
+        "gpu is Intel's, by OpenVINO.",
         'unconfigured'),
     'backend': ParameterSpec(
         'auto', 'What runs the encoder: torch a model file, onnxruntime or openvino an exported '

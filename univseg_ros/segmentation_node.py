@@ -298,6 +298,7 @@ def load(model: str, device: str, precision: str, inference_size: int,
                                inference_size=inference_size or None, backend=backend)
     digest = sha256_of(path)
     segmenter(np.zeros((*(segmenter.only_size or WARM_UP_SIZE), 3), np.uint8))
+    release_memory()  # of the file and the way to a network: tens of MB
     return segmenter, digest
 
 

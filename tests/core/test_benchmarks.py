@@ -1,6 +1,7 @@
 """The benchmarks: that they start, and that the one of killed trainings sees what is not equal."""
 
 from importlib.util import module_from_spec, spec_from_file_location
+import json
 from pathlib import Path
 from runpy import run_path
 import shutil
@@ -43,6 +44,20 @@ def test_help(path, tmp_path, monkeypatch, capsys):
     assert text.startswith(f'usage: {path.name}')
     assert '(default: ' in text
     assert not list(tmp_path.iterdir())
+
+
+def test_the_benchmark_of_gpus_starts_on_a_cpu(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, 'argv', ['gpu.py', '--device', 'cpu', '--quick', '--json',
+                                      str(tmp_path / 'gpu.json')])
+    run_path(str(FOLDER / 'gpu.py'), run_name='__main__')
+    row, = json.loads((tmp_path / 'gpu.json').read_text())['rows']
+    assert row['frame_ms'] > 0
+    assert row['encoder_rate'] > 0
+    assert row['ceiling'] > 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith('|')]
+    assert len(lines) == 3
+    assert len({line.count('|') for line in lines}) == 1
+    assert lines[2].startswith('| light | 8 | eager | fp32 | ')
 
 
 def test_equal_trainings_differ_in_nothing(kill_and_resume, copy):

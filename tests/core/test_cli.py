@@ -16,7 +16,8 @@ from univseg_core.models.model_file import load_model
 from univseg_core.pictures import images
 
 COMMANDS = ('train', 'evaluate', 'predict', 'info', 'curves', 'config', 'baselines', 'scenes',
-            'figure', 'experiment', 'data', 'frames', 'rank', 'prelabel', 'import-labels')
+            'figure', 'experiment', 'data', 'frames', 'rank', 'prelabel', 'import-labels',
+            'export', 'benchmark')
 FIGURES = ('tsne', 'panels', 'curves', 'correspondences', 'cost')
 
 
@@ -301,6 +302,17 @@ def test_a_name_that_is_mistyped_gets_a_question(capsys, tmp_path, values, write
               'images': worlds / 'indoor' / 'validation' / 'image'}
     assert main([argument.format(**places) for argument in arguments]) == 1
     assert f'; did you mean {question.format(**places)}?' in capsys.readouterr().err
+
+
+def test_a_package_that_is_missing_is_named_with_what_brings_it(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, 'pydantic', None)
+    monkeypatch.delitem(sys.modules, 'univseg_core.settings.config', raising=False)
+    assert main(['config', 'show', 'train/scenes.yaml']) == 1
+    out, err = capsys.readouterr()
+    assert out == ''
+    assert err.startswith('univseg config: the package pydantic is not installed for ')
+    assert "pip install '.[train]'" in err
+    assert err.count('\n') == 1
 
 
 def test_an_interrupt_exits_as_shells_expect(monkeypatch, model, worlds, capsys):

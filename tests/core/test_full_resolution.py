@@ -54,8 +54,7 @@ def _parts(request, monkeypatch):
     if request.param == 'small parts':
         monkeypatch.setattr(full_resolution_torch, 'DEVICE_TILE', 2 ** 11)
         monkeypatch.setattr(full_resolution, 'BAND', 2 ** 9)
-        monkeypatch.setattr(full_resolution, 'BATCH', 2 ** 8)
-        monkeypatch.setattr(full_resolution, 'FEWEST', 3)
+        monkeypatch.setattr(full_resolution, 'TILE', 2 ** 8)
 
 
 def random_logits(classes, network_size, *, spread=5.0, seed=0, stride=8):
@@ -113,6 +112,13 @@ def test_the_first_of_equal_classes_is_taken(top_classes):
                                       confidence=True)
     assert not mask.any()
     assert (probabilities == 64).all()
+
+
+@pytest.mark.parametrize('size', [(37, 50), (113, 199), (20, 31)])
+def test_the_first_of_equal_classes_is_taken_where_others_are_near(size):
+    logits = random_logits(6, (37, 50)).repeat(2, 1, 1)
+    mask, _ = on_cpu(logits, (37, 50), size, 8)
+    assert mask.unique().tolist() == [0, 1, 2, 3, 4, 5]
 
 
 @pytest.mark.usefixtures('_parts')
@@ -228,8 +234,7 @@ def peak_memory(function):
 @pytest.mark.parametrize('classes', [1, 13])
 def test_memory_besides_the_results_does_not_grow_with_the_image(classes, confidence, monkeypatch):
     monkeypatch.setattr(full_resolution, 'BAND', 2 ** 14)
-    monkeypatch.setattr(full_resolution, 'BATCH', 2 ** 12)
-    monkeypatch.setattr(full_resolution, 'FEWEST', 8)
+    monkeypatch.setattr(full_resolution, 'TILE', 2 ** 12)
     logits, network_size = random_logits(classes, (24, 32)).numpy(), (24, 32)
     extra = []
     for size in ((96, 128), (480, 640), (960, 1280)):

@@ -252,7 +252,7 @@ def test_a_device_that_is_not_there_is_refused(device):
         segmenter(device=device)
 
 
-@pytest.mark.parametrize('precision', ['fp16', 'half', '', 'FP32'])
+@pytest.mark.parametrize('precision', ['int8', 'half', '', 'FP32'])
 def test_an_unknown_precision_is_refused(precision):
     with pytest.raises(UnivsegError, match=f'precision {precision!r}: expected one of auto, fp32'):
         segmenter(precision=precision)

@@ -66,9 +66,11 @@ def test_every_launch_argument_is_described(segmentation_launch):
     arguments = segmentation_launch.generate_launch_description().get_launch_arguments()
     assert {argument.name for argument in arguments} == {
         'model', 'params_file', 'namespace', 'image', 'image_transport', 'domains', 'device',
-        'precision', 'autostart', 'use_sim_time', 'log_level', 'dds_profile'}
+        'backend', 'precision', 'autostart', 'use_sim_time', 'log_level', 'dds_profile'}
     for argument in arguments:
         assert len(argument.description) > 10
+        if argument.name in ('backend', 'precision'):
+            assert argument.description.endswith(', '.join(PARAMETERS[argument.name].choices))
 
 
 @pytest.mark.parametrize('file', ['outdoor', 'indoor'])
@@ -82,16 +84,17 @@ def test_every_launch_file_shows_all_arguments_and_its_own_parameter_file(load_l
 
 
 def test_only_arguments_that_are_given_win_over_the_parameter_file(segmentation_launch):
-    empty = dict.fromkeys(('model', 'image_transport', 'domains', 'device', 'precision',
-                           'autostart', 'use_sim_time'), '')
+    empty = dict.fromkeys(('model', 'image_transport', 'domains', 'device', 'backend',
+                           'precision', 'autostart', 'use_sim_time'), '')
     assert segmentation_launch.overrides(empty) == {}
     given = segmentation_launch.overrides({
         'model': 'm.univseg', 'image_transport': 'compressed', 'domains': 'outdoor, indoor',
-        'device': 'cpu', 'precision': 'fp32', 'autostart': 'False', 'use_sim_time': 'true'})
+        'device': 'cpu', 'backend': 'openvino', 'precision': 'fp32', 'autostart': 'False',
+        'use_sim_time': 'true'})
     assert given == {
         'model': 'm.univseg', 'image_transport': 'compressed', 'device': 'cpu',
-        'precision': 'fp32', 'active_domains': ['outdoor', 'indoor'], 'autostart': False,
-        'use_sim_time': True}
+        'backend': 'openvino', 'precision': 'fp32', 'active_domains': ['outdoor', 'indoor'],
+        'autostart': False, 'use_sim_time': True}
     with pytest.raises(ValueError, match='autostart:=yes: expected true or false'):
         segmentation_launch.overrides({**empty, 'autostart': 'yes'})
 

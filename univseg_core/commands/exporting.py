@@ -3,10 +3,9 @@
 import argparse
 from collections.abc import Mapping
 from pathlib import Path
-import re
 from typing import TYPE_CHECKING
 
-from univseg_core.commands.options import add_model, Command, model_file, named_once, whole
+from univseg_core.commands.options import add_model, Command, model_file, named_once, size, whole
 from univseg_core.commands.output import report
 from univseg_core.errors import UnivsegError
 
@@ -68,15 +67,7 @@ def add_to(command: Command) -> None:
 
 def _size(text: str) -> tuple[int, int] | None:
     """Return (height, width) of WIDTHxHEIGHT, or None for any."""
-    from univseg_core.models.model_card import LARGEST_SIDE
-
-    if text == 'any':
-        return None
-    match = re.fullmatch(r'(\d{1,5})[x×](\d{1,5})', text)
-    if not match or not all(0 < int(side) <= LARGEST_SIDE for side in match.groups()):
-        raise argparse.ArgumentTypeError(f'{text!r}: expected WIDTHxHEIGHT in pixels, such as '
-                                         f'480x360, each 1 to {LARGEST_SIDE}, or any')
-    return int(match[2]), int(match[1])
+    return None if text == 'any' else size(text)
 
 
 def _export(options: argparse.Namespace) -> None:

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Callable
 import math
 from pathlib import Path
+import re
 
 from univseg_core.errors import UnivsegError
 
@@ -88,6 +89,17 @@ def whole(least: int, most: float = math.inf) -> Callable[[str], int]:
             raise argparse.ArgumentTypeError(f'{text!r}: expected a whole number, {limits}')
         return int(text)
     return read
+
+
+def size(text: str) -> tuple[int, int]:
+    """Return (height, width) of WIDTHxHEIGHT in pixels."""
+    from univseg_core.models.model_card import LARGEST_SIDE
+
+    match = re.fullmatch(r'(\d{1,5})[x×](\d{1,5})', text)
+    if not match or not all(0 < int(side) <= LARGEST_SIDE for side in match.groups()):
+        raise argparse.ArgumentTypeError(f'{text!r}: expected WIDTHxHEIGHT in pixels, such as '
+                                         f'480x360, each 1 to {LARGEST_SIDE}')
+    return int(match[2]), int(match[1])
 
 
 def number(most: float, expected: str) -> Callable[[str], float]:

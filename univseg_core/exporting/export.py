@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib.metadata import version
 import logging
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from univseg_core.exporting.comparison import compare, Compared
 from univseg_core.exporting.images import readable
 from univseg_core.exporting.network import encoder_to_onnx, ExportError
 from univseg_core.files import sha256_of
-from univseg_core.inference.backends import BACKENDS, installed
+from univseg_core.inference.backends import BACKENDS, installed, version_of
 from univseg_core.inference.segmenter import Segmenter
 from univseg_core.models.exported_file import Export, ExportedModel, save_exported
 from univseg_core.models.model_card import ModelCard
@@ -72,7 +71,7 @@ def export_model(model: UniversalSegmenter, card: ModelCard, source: Path, out: 
         inference_size=original.inference_size), samples, size)
     _check(found, precision)
     export = replace(exported.export, compared={
-        'runtime': f'{runtime} {version(BACKENDS[runtime].package)}',
+        'runtime': f'{runtime} {version_of(runtime)}',
         'domains': {name: result.to_dict() for name, result in found.items()}})
     save_exported(out, replace(exported, export=export), card)
     return export, found

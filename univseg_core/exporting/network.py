@@ -10,6 +10,7 @@ from univseg_core.errors import UnivsegError
 from univseg_core.inference.torch_backend import folded
 from univseg_core.models.exported_file import FEATURES
 from univseg_core.models.model_card import LARGEST_SIDE
+from univseg_core.models.normalisation import Normalisation
 from univseg_core.models.universal import UniversalSegmenter
 
 OPSET = 18
@@ -23,32 +24,41 @@ class ExportError(UnivsegError):
     """A network that cannot be exported, or an export that is not good enough."""
 
 
-class _Encoder(nn.Module):
-    """From an image (H, W, 3) uint8 RGB to the features (1, h, w, C_F) float32."""
+class _FromImage(nn.Module):
+    """From an image (H, W, 3) uint8 RGB to the features (1, h, w, C_F) float32 of a network."""
 
     mean: torch.Tensor
     std: torch.Tensor
 
-    def __init__(self, model: UniversalSegmenter):
+    def __init__(self, network: nn.Module, normalisation: Normalisation):
         super().__init__()
-        self.encoder = folded(copy.deepcopy(model.encoder).float().eval(), model.spec.encoder)
-        self.register_buffer('mean', model.mean)
-        self.register_buffer('std', model.std)
+        self.network = network
+        for name, values in normalisation.to_dict().items():
+            self.register_buffer(name, 255 * torch.tensor(values).view(1, 3, 1, 1))
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         # Neither a step in three dimensions nor one over the last axis: runtimes are slow at both.
         pixels = image.unsqueeze(0).permute(0, 3, 1, 2).float()
         # As the runtimes have them in memory: planes would be one more copy.
-        return self.encoder((pixels - self.mean) / self.std).permute(0, 2, 3, 1)
+        return self.network((pixels - self.mean) / self.std).permute(0, 2, 3, 1)
 
 
 def encoder_to_onnx(model: UniversalSegmenter, size: tuple[int, int] | None) -> bytes:
-    """
-    Return the ONNX model of an encoder, batch norms folded, for a size (height, width) or any.
+    """Return the ONNX model of a model's encoder, batch norms folded, as `to_onnx` does."""
+    encoder = folded(copy.deepcopy(model.encoder).float().eval(), model.spec.encoder)
+    return to_onnx(encoder, model.spec.encoder, model.normalisation, size)
 
-    Its input is `image` (H, W, 3) uint8 RGB, its output `features` (1, ⌈H/stride⌉,
+
+def to_onnx(network: nn.Module, name: str, normalisation: Normalisation,
+            size: tuple[int, int] | None) -> bytes:
+    """
+    Return the ONNX model of a network, for images of a size (height, width) or any.
+
+    The network makes features (1, C_F, ⌈H/stride⌉, ⌈W/stride⌉) of normalised images (1, 3, H, W).
+    The ONNX model's input is `image` (H, W, 3) uint8 RGB, its output `features` (1, ⌈H/stride⌉,
     ⌈W/stride⌉, C_F) float32. Raises ExportError, with the pip line, where the packages are missing
-    that do it, or where the network cannot be exported, with the operator if that is why.
+    that do it, or where the network, which it names, cannot be exported, with the operator if that
+    is why.
     """
     try:
         import onnx  # noqa: F401
@@ -56,7 +66,7 @@ def encoder_to_onnx(model: UniversalSegmenter, size: tuple[int, int] | None) -> 
     except ImportError as error:
         raise ExportError(f'exporting needs the packages onnx and onnxscript ({error}): '
                           'pip install onnx onnxscript') from error
-    module = _Encoder(model).eval()
+    module = _FromImage(network, normalisation).eval()
     image = torch.zeros(*(size or TRACED_SIZE), 3, dtype=torch.uint8)
     sides = {i: torch.export.Dim(name, min=1, max=LARGEST_SIDE)
              for i, name in enumerate(('height', 'width'))}
@@ -70,7 +80,7 @@ def encoder_to_onnx(model: UniversalSegmenter, size: tuple[int, int] | None) -> 
     except Exception as error:  # whatever an encoder's layers lead to
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise ExportError(
-            f'{model.spec.encoder} cannot be exported for '
+            f'{name} cannot be exported for '
             f'{"this size" if size else "images of any size"} '
             f'({type(error).__name__}: {" ".join(lines)[:300]})'
             + ('' if size else '; with --size WIDTHxHEIGHT it may be')) from error

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Any, Protocol, TYPE_CHECKING, TypeAlias
 
@@ -106,6 +107,15 @@ def build_backend(name: str, network: Network, device: str, precision: str) -> B
                            f'imported ({error}): pip install {entry.pip}') from error
     build: Callable[..., Backend] = getattr(import_module(entry.module), entry.name)
     return build(network, device, precision)
+
+
+def version_of(name: str) -> str:
+    """Return the version of an installed backend's package, whatever it was installed as."""
+    package = BACKENDS[name].package
+    try:
+        return version(package)
+    except PackageNotFoundError:  # onnxruntime-gpu, and others that bring the same package
+        return str(import_module(package).__version__)
 
 
 def of_files(exported: bool) -> list[str]:

@@ -1,5 +1,7 @@
 """How the pixels of an image lie among the cells that the network has logits of."""
 
+from itertools import pairwise
+
 import numpy as np
 
 REACH = 3
@@ -25,3 +27,24 @@ def cell_weights(cells: int, seen: int, length: int, stride: int) -> tuple[np.nd
     weights = ((1 - share) * (1 - abs(below_cell[:, None] - near)).clip(0)
                + share * (1 - abs(above_cell[:, None] - near)).clip(0))
     return first, weights.astype(np.float32)
+
+
+def cell_spans(cells: int, seen: int, length: int, stride: int, longest: int
+               ) -> list[tuple[slice, slice, np.ndarray]]:
+    """
+    Return an axis of an image in parts, and how they come from an axis of logits.
+
+    Of each part: the pixels (n ≤ `longest`), the cells (k) that they lie among, and the weights
+    (n, k) float32 of these. The axis is that of `cell_weights`.
+    """
+    first, weights = cell_weights(cells, seen, length, stride)
+    count = -(-length // longest)
+    spans = []
+    for start, stop in pairwise(i * length // count for i in range(count + 1)):
+        near = slice(int(first[start]), min(int(first[stop - 1]) + REACH, cells))
+        dense = np.zeros((stop - start, near.stop - near.start + REACH - 1), np.float32)
+        offset = first[start:stop, None] - near.start + np.arange(REACH)
+        np.put_along_axis(dense, offset, weights[start:stop], axis=1)
+        spans.append((slice(start, stop), near,
+                      np.ascontiguousarray(dense[:, :near.stop - near.start])))
+    return spans

@@ -1,6 +1,5 @@
 """Which backend runs a network: the one that is asked for, or the fastest that is installed."""
 
-from importlib.metadata import version
 import json
 import logging
 from pathlib import Path
@@ -19,7 +18,9 @@ from univseg_core.inference.backends import (
     installed,
     Network,
     of_files,
+    version_of,
 )
+from univseg_core.machine.gpus import cuda_gpus
 from univseg_core.machine.processors import cpu_cores, cpu_name
 from univseg_core.models.exported_file import ExportedModel
 
@@ -63,7 +64,8 @@ def _fastest(names: list[str], model: ExportedModel, device: str, precision: str
     size = model.export.size or _usual_size(inference_size)
     conditions = {'file': model.sha256, 'device': device, 'precision': precision,
                   'size': list(size), 'cpu': cpu_name(), 'cores': cpu_cores(),
-                  'versions': {name: version(BACKENDS[name].package) for name in names}}
+                  'gpus': [gpu.name for gpu in cuda_gpus()],
+                  'versions': {name: version_of(name) for name in names}}
     kept = model.path.with_name(f'{model.path.name}.speed.json')
     times = _read_times(kept, conditions, names)
     if times:

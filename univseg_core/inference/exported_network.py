@@ -28,4 +28,7 @@ def as_error(of: str, kind: type[Exception] = RuntimeError) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise kind(f'{of}: {" ".join(str(error).split())[:400]}') from error
+        text = ' '.join(str(error).split())
+        if len(text) > 400:  # its beginning says where, its end why, such as that memory ran out
+            text = f'{text[:200]} … {text[-200:]}'
+        raise kind(f'{of}: {text}') from error

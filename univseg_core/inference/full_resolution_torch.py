@@ -2,13 +2,11 @@
 
 from collections.abc import Iterator
 from functools import lru_cache
-from itertools import pairwise
 import math
 
-import numpy as np
 import torch
 from univseg_core.domains import IGNORE_INDEX
-from univseg_core.inference.cell_weights import cell_weights, REACH
+from univseg_core.inference.cell_weights import cell_spans
 
 DEVICE_TILE = 2 ** 23
 """Logits of a tile, 32 MB: few kernels, and little of a robot's memory."""
@@ -64,20 +62,6 @@ def _tile_size(size: tuple[int, int], pixels: int) -> tuple[int, int]:
 @lru_cache(maxsize=16)
 def _spans(cells: int, seen: int, length: int, stride: int, longest: int, device: torch.device
            ) -> list[tuple[slice, slice, torch.Tensor]]:
-    """
-    Return an axis of an image in parts, and how they come from an axis of logits.
-
-    Of each part: the pixels (n ≤ `longest`), the cells (k) that they lie among, and the weights
-    (n, k) of these. The axis is that of `cell_weights`.
-    """
-    first, weights = cell_weights(cells, seen, length, stride)
-    count = -(-length // longest)
-    spans = []
-    for start, stop in pairwise(i * length // count for i in range(count + 1)):
-        near = slice(int(first[start]), min(int(first[stop - 1]) + REACH, cells))
-        dense = np.zeros((stop - start, near.stop - near.start + REACH - 1), np.float32)
-        offset = first[start:stop, None] - near.start + np.arange(REACH)
-        np.put_along_axis(dense, offset, weights[start:stop], axis=1)
-        dense = np.ascontiguousarray(dense[:, :near.stop - near.start])
-        spans.append((slice(start, stop), near, torch.from_numpy(dense).to(device)))
-    return spans
+    """Return the `cell_spans` of an axis, the weights on the device."""
+    return [(pixels, near, torch.from_numpy(weights).to(device)) for pixels, near, weights
+            in cell_spans(cells, seen, length, stride, longest)]

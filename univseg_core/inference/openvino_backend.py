@@ -8,6 +8,7 @@ import openvino
 from univseg_core.errors import UnivsegError
 from univseg_core.inference.exported_network import as_error, choose_precision
 from univseg_core.inference.on_cpu import OnCpu
+from univseg_core.machine.memory import release_memory
 from univseg_core.machine.processors import cpu_cores, is_good_at_bf16
 from univseg_core.models.exported_file import ExportedModel, FEATURES
 
@@ -48,8 +49,11 @@ class OpenVinoBackend(OnCpu):
                           'INFERENCE_PRECISION_HINT': ELEMENT_TYPES[self.precision]}
             if self.device == 'cpu':
                 properties |= {'INFERENCE_NUM_THREADS': cpu_cores(), 'ENABLE_CPU_PINNING': False}
-            return self._core.compile_model(fixed, self.device.upper(),
-                                            properties).create_infer_request()
+            request = self._core.compile_model(fixed, self.device.upper(),
+                                               properties).create_infer_request()
+        del fixed
+        release_memory()  # of what it took to compile: as much as it takes to run
+        return request
 
     def features(self, image: np.ndarray) -> np.ndarray:
         """Return F(x), (C_F, h, w) float32, of an image (H, W, 3) uint8 RGB."""

@@ -1,4 +1,4 @@
-"""The encoder in PyTorch: batch norm folded, channels_last, in float32 or bf16."""
+"""The encoder in PyTorch: batch norm folded, channels_last, in float32, bf16 or fp16."""
 
 import copy
 import logging
@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from univseg_core.errors import UnivsegError
 from univseg_core.inference import full_resolution, full_resolution_torch
+from univseg_core.inference.on_cuda import GraphedPass, to_host
 from univseg_core.machine.processors import is_good_at_bf16
 from univseg_core.models.batch_norm import fold_batch_norm, is_folded_soundly
 from univseg_core.models.encoders import ENCODERS
@@ -17,42 +18,50 @@ from univseg_core.models.universal import UniversalSegmenter
 
 log = logging.getLogger(__name__)
 
-PRECISIONS = {'fp32': torch.float32, 'bf16': torch.bfloat16}
+PRECISIONS = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 
 class TorchBackend:
     """
     A model's encoder on a device of torch; see Backend.
 
-    Raises UnivsegError for an unknown device or precision.
+    On CUDA devices, images of a size that comes often run as a CUDA graph.
+
+    Raises UnivsegError for an unknown device, or a precision that the device or this network does
+    not have.
     """
 
     def __init__(self, model: UniversalSegmenter, device: str = 'auto', precision: str = 'auto'):
-        if precision not in ('auto', *PRECISIONS):
-            raise UnivsegError(f'precision {precision!r}: expected one of auto, '
-                               f'{", ".join(PRECISIONS)}')
         self._device = resolve_device(device)
         self.device = str(self._device)
-        if precision == 'auto':
-            precision = 'bf16' if good_at_bf16(self._device) else 'fp32'
-        self.precision, self._dtype = precision, PRECISIONS[precision]
+        self.precision = choose_precision(self._device, precision)
         encoder = folded(copy.deepcopy(model.encoder).float().eval(), model.spec.encoder)
-        self._encoder = encoder.to(self._device, self._dtype).to(
-            memory_format=torch.channels_last)
-        self._mean, self._std = (values.to(self._device) for values in (model.mean, model.std))
+        network = _FromPixels(encoder, model, PRECISIONS[self.precision]).to(
+            self._device, memory_format=torch.channels_last)
+        self._run = GraphedPass(network, self._device) if self._on_cuda else network
+        if self.precision == 'fp16' and not self._is_finite():
+            raise UnivsegError(f'precision fp16: features of this {model.spec.encoder} go beyond '
+                               'what fp16 holds (65504): take bf16 or fp32')
 
     @torch.inference_mode()
     def features(self, image: np.ndarray) -> Any:
         """Return F(x), (C_F, h, w) float32, of an image (H, W, 3) uint8 RGB."""
-        pixels = torch.from_numpy(image).to(self._device)
-        pixels = pixels.permute(2, 0, 1)[None].float()  # channels_last, as the encoder is
-        pixels.sub_(self._mean).div_(self._std)
-        features = self._encoder(pixels.to(self._dtype)).float()[0]
+        pixels = torch.from_numpy(image)
+        features = self._run(pixels if self._on_cuda else pixels.to(self._device))
         return features.numpy() if self._on_cpu else features
+
+    def _is_finite(self) -> bool:
+        """Say whether features of an image of noise are numbers; it is no proof for all images."""
+        noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+        return bool(torch.as_tensor(self.features(noise)).isfinite().all())
 
     @property
     def _on_cpu(self) -> bool:
         return self._device.type == 'cpu'
+
+    @property
+    def _on_cuda(self) -> bool:
+        return self._device.type == 'cuda'
 
     def linear(self, each: LinearMap) -> LinearMap:
         """Return a linear map of arrays as one of what `features` returns."""
@@ -67,7 +76,25 @@ class TorchBackend:
         if self._on_cpu:
             return full_resolution.top_classes(logits, *sizes, **options)
         mask, probabilities = full_resolution_torch.top_classes(logits, *sizes, **options)
-        return mask.cpu().numpy(), None if probabilities is None else probabilities.cpu().numpy()
+        return to_host(mask), None if probabilities is None else to_host(probabilities)
+
+
+class _FromPixels(nn.Module):
+    """From an image (H, W, 3) uint8 RGB to its features (C_F, h, w) float32."""
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, encoder: nn.Module, model: UniversalSegmenter, dtype: torch.dtype):
+        super().__init__()
+        self.encoder, self._dtype = encoder.to(dtype), dtype
+        self.register_buffer('mean', model.mean.clone())
+        self.register_buffer('std', model.std.clone())
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        pixels = image.permute(2, 0, 1)[None].float()  # channels_last, as the encoder is
+        pixels.sub_(self.mean).div_(self.std)
+        return self.encoder(pixels.to(self._dtype)).float()[0]
 
 
 def folded(encoder: nn.Module, name: str) -> nn.Module:
@@ -100,8 +127,22 @@ def resolve_device(device: str) -> torch.device:
     return resolved
 
 
-def good_at_bf16(device: torch.device) -> bool:
-    """Say whether bf16 convolutions run faster than float32 ones on a device."""
-    if device.type == 'cuda':
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    return device.type == 'cpu' and is_good_at_bf16()
+def choose_precision(device: torch.device, precision: str) -> str:
+    """
+    Return one of PRECISIONS; auto is the fastest of a device that masks do not suffer from.
+
+    Raises UnivsegError for another, or fp16 on a CPU.
+    """
+    if precision == 'auto':
+        if device.type == 'cuda':
+            major, _ = torch.cuda.get_device_capability(device)
+            return 'bf16' if major >= 8 else 'fp16' if major >= 7 else 'fp32'
+        return 'bf16' if device.type == 'cpu' and is_good_at_bf16() else 'fp32'
+    if precision not in PRECISIONS:
+        raise UnivsegError(f'precision {precision!r}: expected one of auto, '
+                           f'{", ".join(PRECISIONS)}'
+                           + ('; `univseg export --precision int8` makes a model for int8'
+                              if precision == 'int8' else ''))
+    if precision == 'fp16' and device.type == 'cpu':
+        raise UnivsegError("precision 'fp16' is for GPUs: a CPU computes in fp32 or bf16")
+    return precision

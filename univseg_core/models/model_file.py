@@ -20,6 +20,7 @@ from univseg_core.domains import Domain
 from univseg_core.errors import shortened
 from univseg_core.files.records import parse_json
 from univseg_core.machine.memory import is_out_of_memory
+from univseg_core.models.exported_file import is_exported
 from univseg_core.models.model_card import (
     check_version,
     CHECKSUM_KEY,
@@ -91,6 +92,10 @@ def load_model(path: Path | str) -> tuple[UniversalSegmenter, ModelCard]:
     except OSError as error:
         raise ModelFileError(f'{path}: cannot be read: {error.strerror or error}') from error
     except SafetensorError as error:
+        if is_exported(path):
+            raise ModelFileError(f'{path}: an exported model, which has no weights to go on with: '
+                                 'expected the model file that it was made of (NAME.univseg)'
+                                 ) from error
         raise ModelFileError(
             f'{path}: truncated, damaged or not a model file ({error})') from error
     text = metadata.get(METADATA_KEY)

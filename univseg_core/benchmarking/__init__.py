@@ -1,0 +1,1 @@
+"""What a model costs on a machine, beside what users would pick instead."""

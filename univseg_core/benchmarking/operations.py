@@ -1,0 +1,88 @@
+"""How many operations the encoder of a network takes: those of convolutions and products."""
+
+from collections.abc import Sequence
+import json
+from math import prod
+from pathlib import Path
+import tempfile
+from typing import Any, TYPE_CHECKING
+
+import numpy as np
+from univseg_core.errors import UnivsegError
+from univseg_core.models.exported_file import ExportedModel, FEATURES
+
+if TYPE_CHECKING:
+    from univseg_core.inference.backends import Network
+    from univseg_core.models.universal import UniversalSegmenter
+
+
+def operations_of(network: 'Network', size: tuple[int, int]) -> float | None:
+    """
+    Return the operations of an encoder for an image of a size (height, width).
+
+    Of convolutions and matrix products, a multiplication and an addition being two. None where it
+    cannot be told: of an exported network without ONNX Runtime, of one that it does not run.
+    """
+    try:
+        if isinstance(network, ExportedModel):
+            return _of_exported(network, size)
+        return _of_torch(network, size)
+    except (ImportError, UnivsegError):
+        return None
+
+
+def _of_torch(network: 'UniversalSegmenter', size: tuple[int, int]) -> float:
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        network.encoder.eval()(torch.zeros(1, 3, *size))
+    return float(counter.get_total_flops())
+
+
+def _of_exported(network: ExportedModel, size: tuple[int, int]) -> float:
+    """Count by what ONNX Runtime says of each operator that it runs, nothing being merged."""
+    import onnxruntime
+    from univseg_core.inference.exported_network import as_error
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 3
+    options.add_session_config_entry('session.disable_prepacking', '1')  # or weights are not told
+    options.enable_profiling = True
+    with tempfile.TemporaryDirectory() as folder, as_error('ONNX Runtime', UnivsegError):
+        options.profile_file_prefix = str(Path(folder) / 'profile')
+        session = onnxruntime.InferenceSession(network.network, options,
+                                               providers=['CPUExecutionProvider'])
+        outputs = [each.name for each in session.get_outputs()]
+        found = dict(zip(outputs, session.run(
+            outputs, {'image': np.zeros((*size, 3), np.uint8)}), strict=True))
+        events = json.loads(Path(session.end_profiling()).read_text(encoding='utf-8'))
+    # All outputs are computed, the logits as well, which are a product of all features each.
+    of_heads = 2 * network.channels * sum(logits.size for name, logits in found.items()
+                                          if name != FEATURES)
+    return float(sum(_of_event(event.get('args', {})) for event in events) - of_heads)
+
+
+def _of_event(event: dict[str, Any]) -> int:
+    """Return the operations of an event of ONNX Runtime's profile, 0 for other operators."""
+    kind = event.get('op_name')
+    if kind not in WEIGHTS or 'output_type_shape' not in event:
+        return 0
+    inputs, outputs = (_shapes(event[key]) for key in ('input_type_shape', 'output_type_shape'))
+    weights = inputs[WEIGHTS[kind]]
+    if kind in ('MatMul', 'MatMulInteger', 'Gemm'):
+        return 2 * prod(outputs[0]) * inputs[0][-1]
+    if kind == 'ConvTranspose':  # each value that comes in is multiplied by all weights of its own
+        return 2 * prod(inputs[0]) * prod(weights[1:])
+    return 2 * prod(outputs[0]) * prod(weights[1:])
+
+
+WEIGHTS = {'Conv': 1, 'ConvInteger': 1, 'QLinearConv': 3, 'ConvTranspose': 1, 'MatMul': 1,
+           'MatMulInteger': 1, 'Gemm': 1}
+"""The operators of ONNX that count, and which of their inputs has the weights."""
+
+
+def _shapes(values: Sequence[dict[str, list[int]]]) -> list[list[int]]:
+    return [next(iter(each.values()), []) for each in values]
