@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 from univseg_core.errors import did_you_mean, UnivsegError
+from univseg_core.exporting.depthwise_rounding import round_depthwise
 from univseg_core.exporting.integer_pixels import take_in_normalisation, take_integers
+from univseg_core.exporting.pair_sums import weight_ranges
 from univseg_core.progress import progress_bar
 
 PACKAGES = 'onnx onnxruntime'
@@ -37,20 +39,34 @@ class Recipe:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
+PRODUCTS = ('Conv', 'ConvTranspose', 'Gemm', 'MatMul')
+
 UNSIGNED = Recipe(signed=False)
-"""For CPUs, whose runtimes fold activation functions into unsigned ranges that begin at 0."""
+"""
+For CPUs, whose runtimes fold activation functions into unsigned ranges that begin at 0.
+
+Weights have ranges, too, with which those without VNNI compute the same: see pair_sums.
+"""
+
+PRODUCTS_ALONE = Recipe(signed=False, operators=PRODUCTS,
+                        options={'OpTypesToExcludeOutputQuantization': list(PRODUCTS)})
+"""
+For OpenVINO, which has what is added, and the features, in float32 at no cost.
+
+ONNX Runtime would compute the last convolution in float32, and take longer.
+"""
 
 SIGNED = Recipe(
-    signed=True, operators=('Conv', 'ConvTranspose', 'Gemm', 'MatMul'),
+    signed=True, operators=PRODUCTS,
     options={
         'ActivationSymmetric': True, 'AddQDQPairToWeight': True, 'QuantizeBias': False,
         'DedicatedQDQPair': True,
         # So an activation function stays beside its convolution, and is fused with it.
-        'OpTypesToExcludeOutputQuantization': ['Conv', 'ConvTranspose', 'Gemm', 'MatMul'],
+        'OpTypesToExcludeOutputQuantization': list(PRODUCTS),
     })
 """For TensorRT, which takes no zero points but 0, and biases in float32."""
 
-RECIPES = {'onnx': UNSIGNED, 'openvino': UNSIGNED, 'tensorrt': SIGNED}
+RECIPES = {'onnx': UNSIGNED, 'openvino': PRODUCTS_ALONE, 'tensorrt': SIGNED}
 """By the target of an export."""
 
 
@@ -81,11 +97,12 @@ def quantise(network: bytes, frames: Iterable[np.ndarray], target: str = 'onnx')
     metadata = {each.key: each.value for each in model.metadata_props}
     add_pre_process_metadata(model)  # its batch norm is folded: there is nothing left to do before
     pixels = None if recipe.signed else take_in_normalisation(model)
-    options = dict(recipe.options)
+    round_depthwise(model)
+    chosen = {} if recipe.signed else weight_ranges(model)
     if pixels:
-        exact = {'scale': np.array(1, np.float32),
-                 'zero_point': np.array(pixels.zero_point, np.uint8)}
-        options['TensorQuantOverrides'] = {pixels.floats: [exact]}
+        chosen[pixels.floats] = [{'scale': np.array(1, np.float32),
+                                  'zero_point': np.array(pixels.zero_point, np.uint8)}]
+    options = {**recipe.options, 'TensorQuantOverrides': chosen}
     image = model.graph.input[0]
     shape = [dimension.dim_value for dimension in image.type.tensor_type.shape.dim]
 

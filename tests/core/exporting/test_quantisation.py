@@ -90,6 +90,17 @@ def test_zero_points_are_zero_for_tensorrt():
     assert found['bias'].dtype == np.float32
 
 
+@pytest.mark.parametrize(('target', 'expected'), [
+    ('onnx', 'DequantizeLinear'), ('openvino', 'Relu'), ('tensorrt', 'Relu')])
+def test_features_are_integers_first_for_onnx_runtime_alone(target, expected):
+    graph = onnx.load_model_from_string(quantise(tiny(), [noise()], target)).graph
+    makers = {name: node for node in graph.node for name in node.output}
+    node = makers['features']
+    while node.op_type == 'Squeeze':
+        node = makers[node.input[0]]
+    assert node.op_type == expected
+
+
 @pytest.mark.parametrize('target', TARGETS)
 def test_sizes_names_and_metadata_stay(target):
     before = onnx.load_model_from_string(tiny())
