@@ -37,7 +37,7 @@ class TorchBackend:
         self.precision = choose_precision(self._device, precision)
         encoder = folded(copy.deepcopy(model.encoder).float().eval(), model.spec.encoder)
         network = _FromPixels(encoder, model, PRECISIONS[self.precision]).to(
-            self._device, memory_format=torch.channels_last)
+            self._device).to(memory_format=torch.channels_last)
         self._run = GraphedPass(network, self._device) if self._on_cuda else network
         if self.precision == 'fp16' and not self._is_finite():
             raise UnivsegError(f'precision fp16: features of this {model.spec.encoder} go beyond '
