@@ -57,8 +57,8 @@ def take_in_normalisation(model: Any) -> Pixels | None:
                 values[name].CopyFrom(numpy_helper.from_array(value.astype(np.float32), name))
             node.input[0] = subtraction.output[0]
         grey_name = f'{subtraction.output[0]}_grey'
-        model.graph.initializer.append(numpy_helper.from_array(
-            np.array(grey, np.float32), grey_name))
+        model.graph.initializer.append(
+            numpy_helper.from_array(np.array(grey, np.float32), grey_name))
         subtraction.input[1] = grey_name
         model.graph.node.remove(division)
         _drop_unused(model, needed[:2])

@@ -53,7 +53,7 @@ PRODUCTS_ALONE = Recipe(signed=False, operators=PRODUCTS,
 """
 For OpenVINO, which has what is added, and the features, in float32 at no cost.
 
-ONNX Runtime would compute the last convolution in float32, and take longer.
+ONNX Runtime would compute many convolutions in float32, and take longer.
 """
 
 SIGNED = Recipe(
