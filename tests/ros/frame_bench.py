@@ -43,6 +43,7 @@ class Segmenter:
 
     def __init__(self):
         self.inference_size = None
+        self.only_size = None
         self.calls = []
         self.during = lambda: None
         self.memory = None

@@ -182,6 +182,6 @@ def test_without_ros_the_package_says_what_is_missing():
 
 def test_the_installation_beside_a_distribution_has_the_constraints():
     text = (ROOT / 'docs' / 'ros.md').read_text(encoding='utf-8').replace('\\\n', '')
-    lines = re.findall(r'^pip install .*torch.*$', text, re.MULTILINE)
-    assert lines
+    lines = re.findall(r'^pip install .*(?:torch|onnxruntime)>=.*$', text, re.MULTILINE)
+    assert len(lines) == 2
     assert all('-c src/univseg/constraints-ros.txt' in line for line in lines)
