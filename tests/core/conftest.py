@@ -25,6 +25,13 @@ def _as_loud_as_before():
     logging.getLogger('univseg_core').setLevel(logging.NOTSET)
 
 
+@pytest.fixture(autouse=True)
+def usual_loudness():
+    """Have the log say again what it says by itself, where a command was told otherwise."""
+    yield
+    logging.getLogger('univseg_core').setLevel(logging.NOTSET)
+
+
 @pytest.fixture(scope='session')
 def worlds(tmp_path_factory):
     """Return the folder of the two tiny worlds; not to be changed."""

@@ -95,16 +95,16 @@ def to_onnx(network: nn.Module, name: str, normalisation: Normalisation,
     return content.getvalue()
 
 
-def _check_ranges(program: torch.onnx.ONNXProgram, encoder: str) -> None:
+def _check_ranges(program: torch.onnx.ONNXProgram, network: str) -> None:
     """Raise ExportError where what was looked at holds for some of all sizes alone."""
     exported = program.exported_program
     assert exported is not None
     ranges = {str(symbol): bounds for symbol, bounds in exported.range_constraints.items()}
     image = next(node for node in exported.graph.nodes if node.name == 'image')
-    for name, side in zip(('height', 'width'), image.meta['val'].shape, strict=False):
+    for what, side in zip(('height', 'width'), image.meta['val'].shape, strict=False):
         bounds = ranges.get(str(side))
         if bounds is None or bounds.lower > SMALLEST_SIDE or bounds.upper < LARGEST_SIDE:
             of = f'of {bounds.lower} to {bounds.upper}' if bounds else f'of {side}'
             raise ExportError(
-                f'{encoder} cannot be exported for images of any size: it goes another way where '
-                f'their {name} is not {of} pixels; with --size WIDTHxHEIGHT it may be')
+                f'{network} cannot be exported for images of any size: it goes another way where '
+                f'their {what} is not {of} pixels; with --size WIDTHxHEIGHT it may be')
