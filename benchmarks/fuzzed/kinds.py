@@ -210,7 +210,7 @@ def with_its_checksum(data: bytes) -> bytes:
     from univseg_core.models import exported_file
 
     with suppress(Exception):  # where nothing can be found any more
-        end, entries = exported_file._own_entries(data)
+        _, end, _, entries = exported_file._parts(data)
         described = json.loads(entries[exported_file.METADATA_KEY])
         told = described.pop('sha256').encode()
         arrays = base64.b64decode(entries[exported_file.HEADS_KEY])

@@ -38,6 +38,18 @@ def test_the_seeds_of_the_search_are_sound(fuzz, tmp_path, monkeypatch):
             kind.read(path)
 
 
+def test_a_changed_description_of_an_exported_model_is_read_with_its_checksum(fuzz, tmp_path):
+    kind = fuzz.KINDS['exported']
+    sound, = kind.seeds(tmp_path)
+    changed = sound.replace(b'"image_size": 240', b'"image_size": 999')
+    path = tmp_path / 'changed.onnx'
+    path.write_bytes(changed)
+    with pytest.raises(kind.errors(), match='its checksum differs'):
+        kind.read(path)
+    path.write_bytes(kind.repaired(changed))
+    kind.read(path)
+
+
 def test_a_message_that_nobody_can_read_is_a_fault(fuzz, tmp_path):
     def read(path):
         raise UnicodeError('x' * int(path.read_bytes()))
