@@ -156,8 +156,9 @@ def masks(candidate: Candidate, data: DomainData, image_size: int | None
         pixels = torch.from_numpy(resize_image(image, *seen)).permute(2, 0, 1)[None].float()
         device = next(candidate.network.parameters()).device
         logits = candidate.logits(pixels.to(device))[0, candidate.channels[data.domain.name]]
-        mask, _ = top_classes(logits, seen, image.shape[:2], candidate.network.stride)
-        yield mask.cpu().numpy(), truth
+        mask, _ = top_classes(logits.float().cpu().numpy(), seen, image.shape[:2],
+                              candidate.network.stride)
+        yield mask, truth
 
 
 def evaluated(candidate: Candidate, data: Mapping[str, DomainData], image_size: int | None
