@@ -13,6 +13,14 @@ from univseg_core.models.exported_file import Export, ExportedModel, save_export
 from univseg_core.models.model_file import save_model
 
 
+@pytest.fixture(autouse=True)
+def one_core(monkeypatch):
+    """Run the networks on one core, as they are tiny, and leave the process's memory alone."""
+    for name in ('onnxruntime_backend', 'openvino_backend'):
+        monkeypatch.setattr(f'univseg_core.inference.{name}.cpu_cores', lambda: 1)
+    monkeypatch.setattr('univseg_core.inference.openvino_backend.release_memory', lambda: None)
+
+
 @pytest.fixture(scope='session')
 def exported(tmp_path_factory) -> Exported:
     """Return a network and its files; not to be changed."""
