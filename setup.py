@@ -25,7 +25,7 @@ TORCH = ['timm>=1.0.31', 'torch>=2.6', 'torchvision>=0.21']
 ONNX = ['onnxruntime>=1.20']
 OPENVINO = ['openvino>=2024.6']
 
-EXPORT = [*TORCH, *ONNX, *OPENVINO, 'onnx>=1.17', 'onnxscript>=0.5']
+EXPORT = [*TORCH, *ONNX, *OPENVINO, 'onnx>=1.17', 'onnxscript>=0.5', 'torch>=2.8']
 
 # Bags: sqlite3 files, compressed chunks of MCAP, and their readers without ROS.
 BAGS = ['apsw>=3.45', "backports.zstd>=1; python_version < '3.14'", 'lz4>=4', 'rosbags>=0.11.7']

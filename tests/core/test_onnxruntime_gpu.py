@@ -76,7 +76,7 @@ def test_a_file_for_onnx_runs_by_cuda(machine, tmp_path, device, name, index, si
 
 
 @pytest.mark.parametrize(('precision', 'fp16', 'int8'), [
-    ('fp32', False, False), ('fp16', True, False), ('int8', False, True)])
+    ('fp32', False, False), ('fp16', True, False), ('int8', True, True)])
 def test_a_file_for_tensorrt_runs_by_it_with_engines_beside_it(machine, tmp_path, precision,
                                                                fp16, int8):
     found, session = open_on_gpu(model(tmp_path, 'tensorrt', precision, (36, 48)), 'cuda:1', None)
@@ -168,7 +168,7 @@ def test_without_a_gpu_auto_is_the_cpu_and_nothing_is_said(machine, monkeypatch,
 
 
 def test_the_backend_says_where_it_runs(machine, monkeypatch, tmp_path):
-    machine.InferenceSession.run = lambda self, names, inputs, options: [
+    machine.InferenceSession.run = lambda self, names, inputs: [
         np.full((1, 3, 4, 2), inputs['image'].max(), np.float32)]
     backend = onnxruntime_backend.OnnxRuntimeBackend(model(tmp_path, precision='fp16'), 'cuda:1')
     assert (backend.device, backend.precision) == ('cuda:1', 'fp16')

@@ -55,14 +55,9 @@ def _of_exported(network: ExportedModel, size: tuple[int, int]) -> float:
         options.profile_file_prefix = str(Path(folder) / 'profile')
         session = onnxruntime.InferenceSession(network.network, options,
                                                providers=['CPUExecutionProvider'])
-        outputs = [each.name for each in session.get_outputs()]
-        found = dict(zip(outputs, session.run(
-            outputs, {'image': np.zeros((*size, 3), np.uint8)}), strict=True))
+        session.run([FEATURES], {'image': np.zeros((*size, 3), np.uint8)})
         events = json.loads(Path(session.end_profiling()).read_text(encoding='utf-8'))
-    # All outputs are computed, the logits as well, which are a product of all features each.
-    of_heads = 2 * network.channels * sum(logits.size for name, logits in found.items()
-                                          if name != FEATURES)
-    return float(sum(_of_event(event.get('args', {})) for event in events) - of_heads)
+    return float(sum(_of_event(event.get('args', {})) for event in events))
 
 
 def _of_event(event: dict[str, Any]) -> int:

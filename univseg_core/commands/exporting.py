@@ -1,17 +1,12 @@
 """`univseg export`: one file for ONNX Runtime, OpenVINO or TensorRT."""
 
 import argparse
-from collections.abc import Mapping
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from univseg_core.commands.options import add_model, Command, model_file, named_once, size, whole
 from univseg_core.commands.output import report
 from univseg_core.errors import UnivsegError
-
-if TYPE_CHECKING:
-    from univseg_core.exporting.comparison import Compared
 
 TARGETS = ('onnx', 'openvino', 'tensorrt')
 PRECISIONS = ('fp32', 'fp16', 'int8')
@@ -78,6 +73,7 @@ def _export(options: argparse.Namespace) -> None:
     from univseg_core.exporting.export import export_model
     from univseg_core.exporting.images import to_calibrate, to_compare
     from univseg_core.models.model_file import load_model
+    from univseg_core.reporting.description_text import compared
 
     source = model_file(named_once(options, 'file'))
     out = options.out or source.with_name(_name(source, options.target, options.precision))
@@ -88,7 +84,7 @@ def _export(options: argparse.Namespace) -> None:
     beside = source.parent / 'config.yaml'
     config = options.config or (str(beside) if beside.is_file() else None)
     model, card = load_model(source)
-    export, found = export_model(
+    export = export_model(
         model, card, source, out, target=options.target, precision=options.precision,
         size=options.size,
         samples=to_compare(options.frames, config, model.domains, options.images),
@@ -96,7 +92,7 @@ def _export(options: argparse.Namespace) -> None:
                      if options.precision == 'int8' else ()))
     report(options, {'file': str(out), 'target': export.target, 'precision': export.precision,
                      'size': export.size, 'compared': export.compared},
-           _as_text(out, source, found))
+           '\n'.join([f'{out}: made of {source}', *compared(export.compared)]))
 
 
 def _check_files(source: Path, out: Path) -> None:
@@ -122,14 +118,3 @@ def _name(source: Path, target: str, precision: str) -> str:
     parts = [source.stem, *([target] if target != 'onnx' else []),
              *([precision] if precision != 'fp32' else [])]
     return f'{"_".join(parts)}.onnx'
-
-
-def _as_text(out: Path, source: Path, found: 'Mapping[str, Compared]') -> str:
-    lines = [f'{out}: beside {source}']
-    for name, result in found.items():
-        line = (f'  {name}: {100 * result.share:.3f} % of the pixels of {result.images} images '
-                'are equal')
-        if result.mious:
-            line += '; mIoU {:.1f} → {:.1f} %'.format(*(100 * value for value in result.mious))
-        lines.append(line)
-    return '\n'.join(lines)

@@ -32,11 +32,6 @@ class Compared:
         """Return the share of equal pixels, 0..1."""
         return self.equal / self.pixels if self.pixels else 1.0
 
-    @property
-    def lost(self) -> float | None:
-        """Return how much mIoU the exported model has lost, in -1..1; None without labels."""
-        return None if self.mious is None else self.mious[0] - self.mious[1]
-
     def to_dict(self) -> dict:
         """Return it as plain JSON values."""
         values = {'images': self.images, 'equal_pixels': self.share}

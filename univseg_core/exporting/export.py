@@ -17,8 +17,12 @@ from univseg_core.models.exported_file import Export, ExportedModel, save_export
 from univseg_core.models.model_card import ModelCard
 from univseg_core.models.universal import UniversalSegmenter
 
-RUNTIMES = {'onnx': 'onnxruntime', 'openvino': 'openvino', 'tensorrt': 'onnxruntime'}
-"""The backend by which an export for each target is compared with its original."""
+RUNTIMES = {'onnx': ('onnxruntime', 'openvino'), 'openvino': ('openvino', 'onnxruntime'),
+            'tensorrt': ('onnxruntime',)}
+"""
+The backends by which an export for each target is compared with its original: the first, which
+must be installed, and others that may run the file.
+"""
 
 LEAST_EQUAL = {'fp32': 0.999, 'fp16': 0.99, 'int8': 0.95}
 """The share of equal pixels that an export of each precision must have."""
@@ -41,31 +45,41 @@ log = logging.getLogger(__name__)
 def export_model(model: UniversalSegmenter, card: ModelCard, source: Path, out: Path, *,
                  target: str, precision: str, size: tuple[int, int] | None,
                  samples: Mapping[str, Sequence[Sample]],
-                 calibration: Sequence[Sample] = ()) -> tuple[Export, dict[str, Compared]]:
+                 calibration: Sequence[Sample] = ()) -> Export:
     """
     Export the model of a file and write `out`, once it has been compared with the original.
 
     `target` and `precision` are one of TARGETS and PRECISIONS; `size` is the (height, width) of
     the only images that it will take, or None for any. `samples` are the images of each domain
     for the comparison, `calibration` those by which int8 finds its ranges. Returns how it was
-    exported, and what the comparison found.
+    exported, with what the comparison found.
 
     Raises ExportError where a package is missing, the network cannot be exported, calibration
     images are too few, or the masks differ by more than LEAST_EQUAL and MOST_LOST allow: then
     nothing is written.
     """
-    if (runtime := RUNTIMES[target]) not in installed(True):
-        raise ExportError(f'an export for {target} is compared with its original by {runtime}, '
-                          f'which is not installed: pip install {BACKENDS[runtime].pip}')
+    runtimes = [each for each in RUNTIMES[target] if each in installed(True)]
+    if (first := RUNTIMES[target][0]) not in runtimes:
+        raise ExportError(f'an export for {target} is compared with its original by {first}, '
+                          f'which is not installed: pip install {BACKENDS[first].pip}')
+    for name, files in samples.items():
+        if not files:
+            raise ExportError(f'{name}: no images to compare with: nothing is written')
+    if precision == 'int8' and len(calibration) < FEWEST_FRAMES:
+        raise ExportError(f'{len(calibration)} images to calibrate with: expected '
+                          f'{FEWEST_FRAMES} or more, of all domains; --calibrate names them, '
+                          '--images says how many are taken at most')
     original = Segmenter(model, card, device='cpu', precision='fp32',
                          inference_size=max(size) if size else None)
     log.info('%s: its encoder becomes an ONNX network', source)
     heads = model.as_arrays()
     encoder = ExportedModel(
         out, encoder_to_onnx(model, size), Export(target, 'fp32', size), model.spec,
-        model.normalisation, model.encoder.out_channels, heads, dict(model.domains))
+        model.normalisation, model.encoder.out_channels, heads, dict(model.domains),
+        began_with=model.began_with)
     if size is None:
-        _try_sizes(model, encoder, runtime)
+        for runtime in runtimes:
+            _try_sizes(model, encoder, runtime)
     network = encoder.network
     calibrated: dict = {}
     if precision == 'int8':
@@ -77,15 +91,17 @@ def export_model(model: UniversalSegmenter, card: ModelCard, source: Path, out: 
     exported = replace(encoder, network=network, logits_graph=logits_graph(heads.heads),
                        export=Export(target, precision, size, calibration=calibrated,
                                      made_of=sha256_of(source)))
-    found = compare(original, Segmenter(
-        exported, card, device='cpu', precision=precision, backend=runtime,
-        inference_size=original.inference_size), samples, size)
-    _check(found, precision)
-    export = replace(exported.export, compared={
-        'runtime': f'{runtime} {version_of(runtime)}',
-        'domains': {name: result.to_dict() for name, result in found.items()}})
+    compared = {}
+    for runtime in runtimes:
+        found = compare(original, Segmenter(
+            exported, card, device='cpu', precision=precision, backend=runtime,
+            inference_size=original.inference_size), samples, size)
+        _check(found, precision, runtime)
+        compared[f'{runtime} {version_of(runtime)}'] = {
+            name: result.to_dict() for name, result in found.items()}
+    export = replace(exported.export, compared=compared)
     save_exported(out, replace(exported, export=export), card)
-    return export, found
+    return export
 
 
 def _try_sizes(model: UniversalSegmenter, encoder: ExportedModel, runtime: str) -> None:
@@ -108,9 +124,6 @@ def _in_int8(network: bytes, original: Segmenter, calibration: Sequence[Sample],
     """Return a network in int8, and how it came to its ranges."""
     from univseg_core.exporting.quantisation import quantise
 
-    if len(calibration) < FEWEST_FRAMES:
-        raise ExportError(f'{len(calibration)} images to calibrate with: expected '
-                          f'{FEWEST_FRAMES} or more, of all domains')
     frames = list(readable(calibration, lambda *own: size or original.network_size(*own)))
     if len(frames) < FEWEST_FRAMES:
         raise ExportError(f'{len(frames)} of {len(calibration)} images to calibrate with can be '
@@ -118,25 +131,19 @@ def _in_int8(network: bytes, original: Segmenter, calibration: Sequence[Sample],
     return quantise(network, frames, target), {'frames': len(frames)}
 
 
-def _check(found: Mapping[str, Compared], precision: str) -> None:
-    """Raise ExportError where an export is not as good as it must be, or nothing tells."""
+def _check(found: Mapping[str, Compared], precision: str, runtime: str) -> None:
+    """Raise ExportError where an export is not as good as it must be."""
     for name, result in found.items():
-        if not result.pixels:
-            raise ExportError(f'{name}: no images to compare with: nothing is written')
-        if result.share >= LEAST_EQUAL[precision]:
-            if precision == 'fp32' or result.lost is None:
-                continue
-        elif precision == 'fp32' or result.lost is None:
-            raise ExportError(
-                f'{name}: {100 * result.share:.2f} % of the pixels of {result.images} images are '
-                f"the original's, less than {100 * LEAST_EQUAL[precision]:g} %: nothing is "
-                'written')
-        if not result.lost <= MOST_LOST:
-            assert result.mious is not None
+        if precision != 'fp32' and result.mious is not None:
             before, after = (100 * value for value in result.mious)
+            if not before - after <= 100 * MOST_LOST:
+                raise ExportError(
+                    f'{name}: in {precision} by {runtime} the mIoU of {result.images} images '
+                    f'falls from {before:.1f} to {after:.1f} %, by more than '
+                    f'{100 * MOST_LOST:g} point: nothing is written'
+                    + ('; more images to calibrate with may help' if precision == 'int8' else ''))
+        elif result.share < LEAST_EQUAL[precision]:
             raise ExportError(
-                f'{name}: in {precision} the mIoU of {result.images} images falls from '
-                f'{before:.1f} to {after:.1f} %, by more than {100 * MOST_LOST:g} point: nothing '
-                'is written'
-                + ('; more images to calibrate with may help' if precision == 'int8' else ''))
-
+                f'{name}: by {runtime}, {100 * result.share:.2f} % of the pixels of '
+                f"{result.images} images are the original's, less than "
+                f'{100 * LEAST_EQUAL[precision]:g} %: nothing is written')

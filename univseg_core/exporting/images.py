@@ -1,13 +1,13 @@
 """The images by which an exported model is calibrated, and compared with its original."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, zip_longest
 import logging
 from pathlib import Path
 
 import numpy as np
 from univseg_core.batches.dataset import load_data, load_validation
-from univseg_core.datasets.folders import Sample
+from univseg_core.datasets.folders import DataError, Sample
 from univseg_core.domains import Domain
 from univseg_core.errors import UnivsegError
 from univseg_core.exporting.network import ExportError
@@ -27,8 +27,18 @@ def spread(samples: Sequence[Sample], most: int) -> list[Sample]:
 
 def given(paths: Sequence[Path]) -> list[Sample]:
     """Return the images that paths name: files, or folders of them; raise DataError if none."""
+    for path in paths:
+        if not path.exists():
+            raise DataError(f'{path}: no such image or folder of images')
     return [Sample(image) for path in paths
             for image in (frames_of(path) if path.is_dir() else [path])]
+
+
+def in_turn(groups: Iterable[Sequence[Sample]], count: int, most: int) -> list[Sample]:
+    """Return at most so many samples of `count` groups: evenly of all, and in turn."""
+    share = -(-most // max(count, 1))
+    of_all = (spread(group, share) for group in groups)
+    return [sample for sample in chain.from_iterable(zip_longest(*of_all)) if sample][:most]
 
 
 def to_compare(paths: Sequence[Path], config: str | None, domains: Mapping[str, Domain],
@@ -58,11 +68,16 @@ def to_calibrate(paths: Sequence[Path], config: str | None, most: int) -> list[S
     """
     Return images by which an int8 network finds its ranges, at most so many.
 
-    Those that are given, or else unlabelled (and, without any, labelled) training images of a
-    configuration, of all domains evenly and in turn. Raises ExportError where there are none.
+    Those that are given, of all folders evenly and in turn, or else unlabelled (and, without any,
+    labelled) training images of a configuration, of all domains so. Raises ExportError where
+    there are none.
     """
     if paths:
-        return spread(given(paths), most)
+        # Folders are places; single images, all together, are another one.
+        groups = [given([path]) for path in paths if path.is_dir()]
+        if single := given([path for path in paths if not path.is_dir()]):
+            groups.append(single)
+        return in_turn(groups, len(groups), most)
     if config is None:
         raise ExportError('int8 finds its ranges by images: name unlabelled ones of all domains '
                           'with --calibrate, or the configuration that names them with --config')
@@ -71,9 +86,7 @@ def to_calibrate(paths: Sequence[Path], config: str | None, most: int) -> list[S
     except (UnivsegError, OSError) as error:
         raise ExportError(f'no images to calibrate with: {error}; name others with --calibrate '
                           'or --config') from error
-    share = -(-most // len(data))
-    of_all = (spread(each.unlabelled or each.labelled, share) for each in data.values())
-    return [sample for sample in chain.from_iterable(zip_longest(*of_all)) if sample][:most]
+    return in_turn((each.unlabelled or each.labelled for each in data.values()), len(data), most)
 
 
 def readable(samples: Sequence[Sample], network_size: Callable[[int, int], tuple[int, int]]

@@ -62,6 +62,8 @@ def to_onnx(network: nn.Module, name: str, normalisation: Normalisation,
     that do it, or where the network, which it names, cannot be exported, with the operator if that
     is why.
     """
+    if not hasattr(torch.onnx, 'ops'):
+        raise ExportError(f'exporting needs PyTorch 2.8 or newer; this is {torch.__version__}')
     try:
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401

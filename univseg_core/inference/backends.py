@@ -102,10 +102,10 @@ def build_backend(name: str, network: Network, device: str, precision: str) -> B
                               if entry.exported else ''))
     try:
         import_module(entry.package)
-    except (ImportError, OSError) as error:
+        build: Callable[..., Backend] = getattr(import_module(entry.module), entry.name)
+    except (AttributeError, ImportError, OSError) as error:  # of one half removed, too
         raise UnivsegError(f'backend {name!r} needs the package {entry.package}, which cannot be '
                            f'imported ({error}): pip install {entry.pip}') from error
-    build: Callable[..., Backend] = getattr(import_module(entry.module), entry.name)
     return build(network, device, precision)
 
 

@@ -86,11 +86,13 @@ def _fastest(names: list[str], model: ExportedModel, device: str, precision: str
             problems.append(error)
             log.info('backend %s is left out: %s', name, error)
     if not backends:
-        raise problems[0]
+        raise UnivsegError('; '.join(map(str, problems)))
     times = _milliseconds(backends, size)
     name = min(times, key=times.__getitem__)
     log.info('backend: %s, the fastest encoder of an image of %d×%d: %s', name, size[1], size[0],
              _in_words(times))
+    if problems:  # which may be gone the next time
+        return name, backends[name], times
     try:
         write_text(kept, json.dumps({'conditions': conditions, 'milliseconds': times}, indent=1))
     except OSError as error:
@@ -115,7 +117,7 @@ def _read_times(path: Path, conditions: dict[str, Any], names: list[str]) -> dic
     try:
         kept = read_json(path)
         times = {name: float(kept['milliseconds'][name]) for name in kept['milliseconds']}
-        return times if kept['conditions'] == conditions and times.keys() <= {*names} else {}
+        return times if kept['conditions'] == conditions and times.keys() == {*names} else {}
     except (ArithmeticError, LookupError, OSError, TypeError, ValueError):
         return {}  # none, or what nobody can read: they are measured again
 

@@ -15,15 +15,16 @@ def choose_precision(model: ExportedModel, precision: str, faster: Sequence[str]
     """
     Return what a file's network computes in, as it is asked for.
 
-    That is what it was exported in, or one of the `faster` ones that a device gives what was
-    exported in fp32, which auto takes. Raises UnivsegError for another.
+    That is what it was exported in, which auto takes: so what was compared with the original is
+    what runs. Of what was exported in fp32, it may also be one of the `faster` ones that a device
+    has. Raises UnivsegError for another.
     """
     own = model.export.precision
     also = list(faster) if own == 'fp32' else []
     if precision not in ('auto', own, *also):
         raise UnivsegError(f'precision {precision!r}: {model.path} was exported in {own}; export '
                            'it again for another, or take auto')
-    return (also[0] if also else own) if precision == 'auto' else precision
+    return own if precision == 'auto' else precision
 
 
 @contextmanager

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from univseg_core.machine.memory import is_out_of_memory
 
 KEPT_SIZES = 3
 """Sizes of images for which buffers and graphs are kept, the latest ones."""
@@ -43,7 +42,7 @@ class GraphedPass:
     the next one. Where a pass cannot be recorded (a layer waits for the GPU, say), all run as they
     are; a line in the log says so.
 
-    Raises what PyTorch does, and MemoryError where memory runs out while a pass is recorded.
+    Raises what PyTorch does of the pass itself.
     """
 
     def __init__(self, run: Pass, device: torch.device):
@@ -64,11 +63,7 @@ class GraphedPass:
             with _recording:
                 size.replay = record(self._run, size.image)
         except RuntimeError as error:
-            if any(map(is_out_of_memory, _chain(error))):
-                height, width = size.image.shape[:2]
-                raise MemoryError('the GPU is out of memory for the CUDA graph of an image of '
-                                  f'{width}×{height}: {error}') from error
-            self._is_recorded = False
+            self._is_recorded = False  # also where memory ran out: as it is, the pass had enough
             log.warning('the encoder cannot be recorded as a CUDA graph, and runs without, more '
                         'slowly: %s', str(error).splitlines()[0])
 
@@ -161,10 +156,3 @@ def to_host(values: torch.Tensor) -> np.ndarray:
 def pinned(like: torch.Tensor) -> torch.Tensor:
     """Return an empty tensor of a shape and dtype in memory that a GPU copies from directly."""
     return torch.empty(like.shape, dtype=like.dtype, pin_memory=True)
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error and those that led to it."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__

@@ -34,11 +34,9 @@ class OnnxRuntimeBackend(OnCpu):
             with as_error(f'{model.path}: ONNX Runtime cannot run it'):
                 self._session = onnxruntime.InferenceSession(
                     model.network, options, providers=['CPUExecutionProvider'])
-        self._run_options = onnxruntime.RunOptions()
-        self._run_options.only_execute_path_to_fetches = True  # not the heads
 
     def features(self, image: np.ndarray) -> np.ndarray:
         """Return F(x), (C_F, h, w) float32, of an image (H, W, 3) uint8 RGB."""
         with as_error('ONNX Runtime'):
-            found, = self._session.run([FEATURES], {'image': image}, self._run_options)
+            found, = self._session.run([FEATURES], {'image': image})
         return found[0].transpose(2, 0, 1)

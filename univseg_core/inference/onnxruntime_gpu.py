@@ -123,7 +123,7 @@ def tensorrt(index: int, precision: str, folder: Path | None) -> Provider:
     """Return TensorRT on a GPU for a network in a precision, with its engines in a folder."""
     kept = {} if folder is None else {
         'trt_engine_cache_enable': True, 'trt_engine_cache_path': str(folder)}
-    return TENSORRT, {'device_id': index, 'trt_fp16_enable': precision == 'fp16',
+    return TENSORRT, {'device_id': index, 'trt_fp16_enable': precision != 'fp32',
                       'trt_int8_enable': precision == 'int8', **kept}
 
 

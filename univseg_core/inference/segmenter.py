@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
+import threading
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,8 @@ class Segmenter:
     backend where they were compared for this choice. `stride` are the pixels, of the image that
     the network sees, from one cell to the next; `only_size` is the (height, width) in pixels of
     the only images that the network takes, None where it takes any.
+
+    Several threads may call it, one after another; `encode` and what follows it are of one alone.
     """
 
     def __init__(self, model: Network, card: ModelCard, *, device: str = 'auto',
@@ -76,6 +79,7 @@ class Segmenter:
         heads = model.heads if isinstance(model, ExportedModel) else model.as_arrays()
         self._heads = heads.heads
         self._together: dict[tuple[str, ...], LinearMap] = {}
+        self._lock = threading.Lock()
         self._label_embeddings = heads.label_embeddings
         self._embedding = heads.embedding
         self._label_embedding_heads: dict[str, tuple[LinearMap, list[int]]] = {}
@@ -154,10 +158,12 @@ class Segmenter:
             return {}
         found = {}
         confident = (names if confidence else ()) if isinstance(confidence, bool) else confidence
-        encoded = self.encode(image)
-        for name, logits in self._all_logits(encoded, names).items():
+        with self._lock:  # until the logits are there, the features are the backend's own
+            encoded = self.encode(image)
+            all_logits = self._all_logits(encoded, names)
+        for name in names:
             found[name] = Segmentation(*self._backend.top_classes(
-                logits, encoded.network_size, encoded.size, self.stride,
+                all_logits[name], encoded.network_size, encoded.size, self.stride,
                 confidence=name in confident, threshold=threshold))
         return found
 
@@ -190,7 +196,7 @@ class Segmenter:
 
     def _all_logits(self, encoded: Encoded, names: Sequence[str]) -> dict[str, Any]:
         """Run the heads of some domains in one product, which reads the features once."""
-        key = tuple(dict.fromkeys(names))
+        key = tuple(sorted({*names}))
         if key not in self._together:
             self._together[key] = self._backend.linear(LinearMap(*(
                 np.concatenate(parts) for parts in zip(*(self._heads[name] for name in key),

@@ -36,6 +36,7 @@ from univseg_core.models.model_card import (
     ModelSpec,
 )
 from univseg_core.models.normalisation import Normalisation
+from univseg_core.models.weights import Weights
 
 FORMAT_VERSION = 1
 
@@ -115,6 +116,7 @@ class ExportedModel:
     heads: Heads = field(repr=False)
     domains: dict[str, Domain]
     logits_graph: bytes = field(default=b'', repr=False)
+    began_with: Weights | None = None
     sha256: str = ''
 
     @property
@@ -142,6 +144,7 @@ def save_exported(path: Path | str, model: ExportedModel, card: ModelCard) -> No
         'model': {**model.spec.to_dict(), 'channels': model.channels},
         'domains': [domain.to_dict() for domain in model.domains.values()],
         'normalisation': model.normalisation.to_dict(),
+        'began_with': model.began_with.to_dict() if model.began_with else None,
         **card.to_dict(),
     }
     arrays = save(model.heads.tensors())
@@ -204,7 +207,7 @@ def load_exported(path: Path | str) -> tuple[ExportedModel, ModelCard]:
 
 def _built(path: Path, network: bytes, logits_graph: bytes, arrays: bytes, description: dict,
            sha256: str) -> tuple[ExportedModel, ModelCard]:
-    shape = dict(description['model'])
+    shape, began_with = dict(description['model']), description['began_with']
     channels, spec = int(shape.pop('channels')), ModelSpec(**shape)
     domains = [Domain.from_dict(values) for values in description['domains']]
     if not domains or type(spec.stride) is not int or not 1 <= spec.stride <= LARGEST_SIDE:
@@ -218,7 +221,8 @@ def _built(path: Path, network: bytes, logits_graph: bytes, arrays: bytes, descr
         raise ValueError(f'its heads: {error}') from error
     return (ExportedModel(path, network, Export.from_dict(description['export']), spec,
                           Normalisation.from_dict(description['normalisation']), channels, heads,
-                          {domain.name: domain for domain in domains}, logits_graph, sha256),
+                          {domain.name: domain for domain in domains}, logits_graph,
+                          Weights(**began_with) if began_with else None, sha256),
             ModelCard.from_dict(description))
 
 

@@ -40,9 +40,11 @@ def upsample(logits: torch.Tensor, size: Sequence[int], stride: int) -> torch.Te
         full = F.interpolate(logits, scale_factor=stride, mode='bilinear', align_corners=False)
         return full[..., :size[0], :size[1]]
     # As two products of matrices: F.interpolate and its gradient take a CPU four times as long.
-    rows, columns = (_interpolation(cells, stride)[:length].to(logits)
+    exact = torch.promote_types(logits.dtype, torch.float32)  # or bf16 would round twice
+    rows, columns = (_interpolation(cells, stride)[:length].to(exact)
                      for cells, length in zip(logits.shape[-2:], size, strict=True))
-    return rows @ (logits @ columns.T)
+    with torch.autocast('cpu', enabled=False):
+        return (rows @ (logits.to(exact) @ columns.T)).to(logits.dtype)
 
 
 def _interpolation(cells: int, stride: int) -> torch.Tensor:

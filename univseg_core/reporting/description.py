@@ -127,6 +127,7 @@ def _describe_exported(path: Path) -> dict:
         'encoder': model.spec.encoder, 'width': model.spec.width,
         'embedding_dim': model.spec.embedding_dim, 'stride': model.stride,
         'normalisation': model.normalisation.to_dict(),
+        'began_with': model.began_with.to_dict() if model.began_with else None,
         'image_size': card.image_size,
         'domains': _describe_domains(model.domains, model.heads, card),
         'settings': card.training.get('config', {}),

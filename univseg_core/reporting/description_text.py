@@ -37,6 +37,7 @@ def _exported(model: Mapping[str, Any]) -> Iterable[str]:
            f'{model["precision"]}')
     yield from _facts({
         'encoder': _encoder(model),
+        'began with': _began_with(model['began_with']),
         'images': _images(model),
         'sizes': ('any' if model['size'] is None else
                   f'{model["size"][1]}×{model["size"][0]} alone'),
@@ -46,11 +47,15 @@ def _exported(model: Mapping[str, Any]) -> Iterable[str]:
         'SHA-256': model['sha256'],
         'made of': model['made_of'],
     })
-    if model['compared']:
-        yield f'\nbeside the model it was made of, by {model["compared"]["runtime"]}'
-        yield from _facts({name: _beside(result)
-                           for name, result in model['compared']['domains'].items()})
+    yield from compared(model['compared'])
     yield from _label_spaces(model)
+
+
+def compared(found: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
+    """Yield lines of how an export compares with its original, by runtime and domain."""
+    for runtime, domains in found.items():
+        yield f'\nbeside the model it was made of, by {runtime}'
+        yield from _facts({name: _beside(result) for name, result in domains.items()})
 
 
 def _beside(result: Mapping[str, Any]) -> str:

@@ -17,14 +17,12 @@ def two_convolutions():
                           kernel_shape=[8, 8], auto_pad='SAME_UPPER'),
          helper.make_node('Conv', ['cells', 'each'], ['found'], group=4, kernel_shape=[3, 3],
                           pads=[1, 1, 1, 1]),
-         helper.make_node('Transpose', ['found'], ['features'], perm=[0, 2, 3, 1]),
-         helper.make_node('MatMul', ['features', 'head'], ['logits_place'])],
+         helper.make_node('Transpose', ['found'], ['features'], perm=[0, 2, 3, 1])],
         'network',
         [helper.make_tensor_value_info('image', onnx.TensorProto.UINT8, ['h', 'w', 3])],
-        [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, None, None, 4])
-         for name in ('features', 'logits_place')],
+        [helper.make_tensor_value_info('features', onnx.TensorProto.FLOAT, [1, None, None, 4])],
         [to(random.normal(size=(4, 3, 8, 8)).astype(np.float32), 'patches'),
          to(random.normal(size=(4, 1, 3, 3)).astype(np.float32), 'each'),
-         to(np.eye(4, dtype=np.float32), 'head'), to(np.array([0]), 'axes')])
+         to(np.array([0]), 'axes')])
     return helper.make_model(graph, opset_imports=[helper.make_opsetid('', 18)],
                              ir_version=8).SerializeToString()
