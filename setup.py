@@ -16,7 +16,7 @@ def files(pattern):
 
 # What everything needs. To run a model, one of TORCH, ONNX or OPENVINO comes on top.
 RUNTIME = ['numpy>=1.26', 'opencv-python>=4.8', 'pillow>=10', 'pyyaml>=6', 'safetensors>=0.4',
-           'tqdm>=4.66']
+           'threadpoolctl>=3.1', 'tqdm>=4.66']
 
 # Model files, as a training makes them.
 TORCH = ['timm>=1.0.31', 'torch>=2.6', 'torchvision>=0.21']

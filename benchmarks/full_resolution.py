@@ -88,7 +88,8 @@ def main() -> None:
                         help='longest side in pixels that the network sees (default: %(default)s)')
     parser.add_argument('--stride', type=int, default=4, choices=(4, 8),
                         help='(default: %(default)s)')
-    parser.add_argument('--threads', type=int, default=1, help='(default: %(default)s)')
+    parser.add_argument('--threads', type=int, default=1,
+                        help="PyTorch's (default: %(default)s); the robot's way has one")
     parser.add_argument('--seconds', type=float, default=0.5,
                         help='how long to measure each at least (default: %(default)s)')
     parser.add_argument('--cpu', action='store_true', help='the least time of a CPU')
@@ -118,7 +119,7 @@ def main() -> None:
 
                     def present(confidence=confidence, logits=logits, arguments=arguments):
                         return full_resolution.top_classes(
-                            logits, *arguments, confidence=confidence, threads=options.threads)
+                            logits, *arguments, confidence=confidence)
 
                     small = classes * size[0] * size[1] <= MOST_PIXELS
                     calls = [once, tiles, present] if small else [tiles, present]

@@ -14,7 +14,7 @@ WORKDIR /ws
 COPY constraints-ros.txt src/univseg/
 RUN python3 -m venv --system-site-packages venv && touch venv/COLCON_IGNORE \
     && venv/bin/pip install --no-cache-dir -c src/univseg/constraints-ros.txt \
-       'safetensors>=0.4' 'tqdm>=4.66' 'onnxruntime>=1.20'
+       'safetensors>=0.4' 'threadpoolctl>=3.1' 'tqdm>=4.66' 'onnxruntime>=1.20'
 
 COPY package.xml setup.py setup.cfg pyproject.toml README.md src/univseg/
 COPY resource src/univseg/resource

@@ -25,7 +25,7 @@ WORKDIR /ws
 COPY constraints-ros.txt src/univseg/
 RUN python3 -m venv --system-site-packages venv && touch venv/COLCON_IGNORE \
     && venv/bin/pip install --no-cache-dir -c src/univseg/constraints-ros.txt \
-       'numpy>=1.26' 'opencv-python>=4.8' 'pillow>=10' 'pyyaml>=6' 'safetensors>=0.4' 'tqdm>=4.66' \
+       'numpy>=1.26' 'opencv-python>=4.8' 'pillow>=10' 'pyyaml>=6' 'safetensors>=0.4' 'threadpoolctl>=3.1' 'tqdm>=4.66' \
     && venv/bin/pip install --no-cache-dir -c src/univseg/constraints-ros.txt \
        --extra-index-url https://pypi.jetson-ai-lab.io/jp6/cu126 'onnxruntime-gpu>=1.20'
 

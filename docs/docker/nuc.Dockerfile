@@ -13,7 +13,7 @@ WORKDIR /ws
 COPY constraints-ros.txt src/univseg/
 RUN python3 -m venv --system-site-packages venv && touch venv/COLCON_IGNORE \
     && venv/bin/pip install --no-cache-dir -c src/univseg/constraints-ros.txt \
-       'safetensors>=0.4' 'tqdm>=4.66' 'onnxruntime>=1.20' 'openvino>=2024.6'
+       'safetensors>=0.4' 'threadpoolctl>=3.1' 'tqdm>=4.66' 'onnxruntime>=1.20' 'openvino>=2024.6'
 
 # Intel's GPU (device:=gpu) needs this, and docker run --device /dev/dri --group-add GROUP, where
 # GROUP is that of /dev/dri/renderD128 (stat -c %g /dev/dri/renderD128).

@@ -241,17 +241,9 @@ def test_memory_besides_the_results_does_not_grow_with_the_image(classes, confid
         results = (2 if confidence else 1) * size[0] * size[1]
         extra.append(peak_memory(
             lambda size=size: full_resolution.top_classes(
-                logits, network_size, size, 8, confidence=confidence, threads=1)) - results)
+                logits, network_size, size, 8, confidence=confidence)) - results)
     assert max(extra) < 2 ** 19
     assert 4 * classes * size[0] * size[1] > 8 * 2 ** 19  # the logits, were they there at once
-
-
-def test_threads_change_nothing(monkeypatch):
-    monkeypatch.setattr(full_resolution, 'BAND', 2 ** 9)
-    arguments = random_logits(5, (40, 60)).numpy(), (40, 60), (111, 222), 8
-    one, three = (full_resolution.top_classes(*arguments, confidence=True, threads=threads)
-                  for threads in (1, 3))
-    np.testing.assert_array_equal(one, three)
 
 
 @pytest.mark.parametrize(('arguments', 'first', 'weights'), [

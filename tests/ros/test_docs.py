@@ -29,8 +29,8 @@ def test_no_table_is_stale(tables, ros_domain):
 def test_what_the_install_section_names_is_what_setup_requires():
     setup = (Path(__file__).parents[2] / 'setup.py').read_text(encoding='utf-8')
     named = re.findall(r"'([\w]+>=[\d.]+)'", section('ros.md', 'Install'))
-    assert {'torch>=2.6', 'torchvision>=0.21', 'safetensors>=0.4', 'timm>=1.0.31', 'tqdm>=4.66',
-            'rosbags>=0.11.7'} <= set(named)
+    assert {'torch>=2.6', 'torchvision>=0.21', 'safetensors>=0.4', 'timm>=1.0.31',
+            'threadpoolctl>=3.1', 'tqdm>=4.66', 'rosbags>=0.11.7'} <= set(named)
     for requirement in named:
         assert f"'{requirement}'" in setup
 

@@ -1,18 +1,16 @@
 """Logits of cells → classes and probabilities at an image's own size, on CPUs."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 import math
-import os
 
 import cv2
 import numpy as np
 from univseg_core.domains import IGNORE_INDEX
 from univseg_core.inference.cell_weights import cell_spans, cell_weights, REACH
-from univseg_core.machine.processors import cpu_cores
+from univseg_core.machine.processors import one_blas_thread
 
 TILE = 2 ** 16
 """Logits of pixels that are computed at once, 256 kB: they stay in a core's cache."""
@@ -43,16 +41,16 @@ class _Strip:
 
 
 def top_classes(logits: np.ndarray, network_size: tuple[int, int], size: tuple[int, int],
-                stride: int, *, confidence: bool = False, threshold: float = 0.0,
-                threads: int | None = None) -> tuple[np.ndarray, np.ndarray | None]:
+                stride: int, *, confidence: bool = False, threshold: float = 0.0
+                ) -> tuple[np.ndarray, np.ndarray | None]:
     """
     Return the top class of each pixel of an image, and the probability of it.
 
     `logits` (C, h, w) float32, of 1 to 255 classes at `stride`, are those of an image that the
     network saw at `network_size` (height, width) and that has `size`. They are upsampled
     bilinearly by the stride, cropped to the network's size and resized bilinearly to the
-    image's; all in one step, on as many `threads` (None: one for each CPU core). What this takes
-    besides its results does not grow with the image's height. The result:
+    image's; all in one step, on one thread: of several, each waits for Python's lock. What this
+    takes besides its results does not grow with the image's height. The result:
 
     - the mask (H, W) uint8: the class of the largest logit, the first of equal ones; 255 where
       its softmax probability is below `threshold`, or where the logits are not numbers.
@@ -65,23 +63,10 @@ def top_classes(logits: np.ndarray, network_size: tuple[int, int], size: tuple[i
     """
     image = _Image(logits, network_size, size, stride, confidence, threshold)
     height = max(1, BAND // (len(logits) * size[1]) - REACH + 1)
-    threads = threads or cpu_cores()
-    bands = [image.strips[i:i + height] for i in range(0, len(image.strips), height)]
-    if threads == 1 or len(bands) == 1:
-        for band in bands:
-            image.compute(band)
-    else:
-        list(_pool(threads).map(image.compute, bands))
+    with one_blas_thread():
+        for i in range(0, len(image.strips), height):
+            image.compute(image.strips[i:i + height])
     return image.mask, image.probabilities
-
-
-@lru_cache(maxsize=4)
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix='top_classes')
-
-
-if hasattr(os, 'register_at_fork'):
-    os.register_at_fork(after_in_child=_pool.cache_clear)  # a fork has none of the threads
 
 
 @lru_cache(maxsize=16)

@@ -1,8 +1,13 @@
 """The processors that this process may run on, and what they are good at."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
 import os
 from pathlib import Path
 import platform
+
+from threadpoolctl import ThreadpoolController
 
 CPUINFO = Path('/proc/cpuinfo')
 
@@ -12,6 +17,23 @@ def cpu_cores() -> int:
     if hasattr(os, 'sched_getaffinity'):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """
+    Let NumPy's products of matrices in the block run on one thread.
+
+    Those of OpenBLAS wait for the next product by keeping their cores busy for tens of ms, in
+    which an encoder could run: products of features and heads gain less by them.
+    """
+    with _blas().limit(limits=1):
+        yield
+
+
+@lru_cache(maxsize=1)
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController().select(user_api='blas')
 
 
 def cpu_name() -> str:

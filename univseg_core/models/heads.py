@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from univseg_core.domains import Domain
+from univseg_core.machine.processors import one_blas_thread
 
 
 class LinearMap(NamedTuple):
@@ -20,7 +21,8 @@ class LinearMap(NamedTuple):
 
     def __call__(self, features: Any) -> Any:
         """Return (N, h, w) of features (C_F, h, w), where they lie."""
-        found = self.weight @ features.reshape(len(features), -1)
+        with one_blas_thread():
+            found = self.weight @ features.reshape(len(features), -1)
         found += self.bias[:, None]
         return found.reshape(-1, *features.shape[1:])
 
