@@ -41,9 +41,9 @@ from rcl_interfaces.srv import SetParameters
 import rclpy
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
-from std_msgs.msg import Header
+from std_msgs.msg import Header, String
 import torch
 from univseg_core.domains import Domain
 from univseg_core.inference.segmenter import load_network, Segmentation, Segmenter
@@ -422,45 +422,52 @@ def measure_player(folder: Path, seconds: float) -> None:
         node.destroy_node()
 
 
-def measure_start(folder: Path, repeats: int, models: Sequence[Path] = ()) -> None:
+def measure_start(folder: Path, repeats: int, models: Sequence[Path] = (),
+                  backend: str = 'auto') -> None:
     """
     Print how long the node takes from its process's start to its first mask, and its memory.
 
-    A camera of 30 Hz is there before. The memory is resident, shared libraries included, after
-    100 masks. Files take turns; what is kept between starts (times of backends, the disk's cache)
-    is there already, but for the first line of each.
+    A camera of 30 Hz is there before. Active is when another process hears so. The memory is
+    resident after 100 masks, with shared libraries and the middleware's shared memory, or without.
+    Files take turns; medians, without the first start.
     """
-    print('| model | first mask, s: first start | later ones, median | resident, MB | PyTorch |\n'
-          '|---|--:|--:|--:|---|')
-    rows: dict[Path, list[tuple[float, float, bool]]] = {
+    print('| model | active, s | first mask, s | resident, MB | its own, MB | PyTorch |\n'
+          '|---|--:|--:|--:|--:|---|')
+    rows: dict[Path, list[tuple[float, float, float, float, bool]]] = {
         path: [] for path in models or [make_model(folder)]}
     for _ in range(repeats + 1):
         for path, starts in rows.items():
-            starts.append(one_start(path))
+            starts.append(one_start(path, backend))
     for path, starts in rows.items():
-        first, *later = (seconds for seconds, *_ in starts)
-        memory = np.median([megabytes for _, megabytes, _ in starts])
-        print(f'| {path.name} | {first:.2f} | {np.median(later):.2f} | {memory:.0f} | '
-              f'{"yes" if starts[0][2] else "no"} |')
+        # The first start may measure backends, and fills the disk's cache.
+        active, mask, resident, own = np.median([each[:4] for each in starts[1:]], axis=0)
+        print(f'| {path.name} | {active:.2f} | {mask:.2f} | {resident:.0f} | {own:.0f} | '
+              f'{"yes" if starts[0][4] else "no"} |')
 
 
-def one_start(model: Path) -> tuple[float, float, bool]:
-    """Return the seconds to the first mask, resident MB, and whether PyTorch is in memory."""
+def one_start(model: Path, backend: str) -> tuple[float, float, float, float, bool]:
+    """Return seconds to active and to the first mask, MB, its own MB, and whether with PyTorch."""
     consumer = Consumer(())
     camera = start_camera(30, 60)
     masks: list[float] = []
+    active: list[float] = []
+    consumer.node.create_subscription(
+        String, 'univseg/active_domains', lambda message: active.append(time.monotonic()),
+        QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL))
     domain = next(iter(load_network(model)[0].domains))
     consumer.node.create_subscription(Image, f'univseg/{domain}/mask', lambda message:
                                       masks.append(time.monotonic()), QoSProfile(depth=1))
     time.sleep(3)  # the camera's own start
     begin = time.monotonic()
     node = subprocess.Popen([sys.executable, '-m', 'univseg_ros.segmentation_node', '--ros-args',
-                             '-p', f'model:={model}'], stderr=subprocess.DEVNULL)
+                             '-p', f'model:={model}', '-p', f'backend:={backend}'], stderr=subprocess.DEVNULL)
     try:
         consumer.wait(lambda: len(masks) >= 100, 'masks')
         statm = Path(f'/proc/{node.pid}/statm').read_text(encoding='ascii').split()
         has_torch = 'libtorch' in Path(f'/proc/{node.pid}/maps').read_text(encoding='utf-8')
-        return (masks[0] - begin, int(statm[1]) * os.sysconf('SC_PAGESIZE') / 1e6, has_torch)
+        page = os.sysconf('SC_PAGESIZE') / 1e6
+        return (active[0] - begin, masks[0] - begin, int(statm[1]) * page,
+                (int(statm[1]) - int(statm[2])) * page, has_torch)
     finally:
         node.send_signal(signal.SIGINT)
         node.wait(DEADLINE)
@@ -486,6 +493,8 @@ def main() -> int:
     parser.add_argument('what', choices=MEASUREMENTS, help='what to measure')
     parser.add_argument('--model', nargs='+', type=Path, default=[], dest='models',
                         help='model files, exported or not, to start with (default: a random one)')
+    parser.add_argument('--backend', default='auto',
+                        help='what runs them, for start (default: %(default)s)')
     parser.add_argument('--scale', type=float, default=1.0,
                         help='multiplies how long it takes (default: %(default)s)')
     options = parser.parse_args()
@@ -498,7 +507,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         amount = max(1, round(amount * options.scale))
         if measure is measure_start:
-            measure_start(Path(folder), amount, options.models)
+            measure_start(Path(folder), amount, options.models, options.backend)
         else:
             measure(Path(folder), amount)
     rclpy.try_shutdown()
