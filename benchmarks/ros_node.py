@@ -460,7 +460,8 @@ def one_start(model: Path, backend: str) -> tuple[float, float, float, float, bo
     time.sleep(3)  # the camera's own start
     begin = time.monotonic()
     node = subprocess.Popen([sys.executable, '-m', 'univseg_ros.segmentation_node', '--ros-args',
-                             '-p', f'model:={model}', '-p', f'backend:={backend}'], stderr=subprocess.DEVNULL)
+                             '-p', f'model:={model}', '-p', f'backend:={backend}'],
+                            stderr=subprocess.DEVNULL)
     try:
         consumer.wait(lambda: len(masks) >= 100, 'masks')
         statm = Path(f'/proc/{node.pid}/statm').read_text(encoding='ascii').split()
