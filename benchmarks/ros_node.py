@@ -10,8 +10,6 @@ What the segmentation node costs, how old its masks are, and what it bears.
   python benchmarks/ros_node.py decoding     reading an image of each encoding
   python benchmarks/ros_node.py profile      images lost with the DDS profile on one side or both
   python benchmarks/ros_node.py player       how steadily image_player sends a folder of JPEGs
-  python benchmarks/ros_node.py start --model A.univseg A.onnx
-                                             from a process's start to its first mask, and memory
 
 Camera, node and consumer are processes of their own. Images are 1280×720 rgb8; camera and node use
 the package's Fast DDS profile. The model is a random one of the light encoder, unless inference is
@@ -41,12 +39,12 @@ from rcl_interfaces.srv import SetParameters
 import rclpy
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
-from std_msgs.msg import Header, String
+from std_msgs.msg import Header
 import torch
 from univseg_core.domains import Domain
-from univseg_core.inference.segmenter import load_network, Segmentation, Segmenter
+from univseg_core.inference.segmenter import Segmentation, Segmenter
 from univseg_core.models.model_file import ModelCard, save_model
 from univseg_core.models.universal import ModelSpec, UniversalSegmenter
 from univseg_core.pictures.encodings import ENCODINGS
@@ -422,64 +420,8 @@ def measure_player(folder: Path, seconds: float) -> None:
         node.destroy_node()
 
 
-def measure_start(folder: Path, repeats: int, models: Sequence[Path] = (),
-                  backend: str = 'auto') -> None:
-    """
-    Print how long the node takes from its process's start to its first mask, and its memory.
-
-    A camera of 30 Hz is there before. Active is when another process hears so. The memory is
-    resident after 100 masks, with shared libraries and the middleware's shared memory, or without.
-    Files take turns; medians, without the first start.
-    """
-    print('| model | active, s | first mask, s | resident, MB | its own, MB | PyTorch |\n'
-          '|---|--:|--:|--:|--:|---|')
-    rows: dict[Path, list[tuple[float, float, float, float, bool]]] = {
-        path: [] for path in models or [make_model(folder)]}
-    for _ in range(repeats + 1):
-        for path, starts in rows.items():
-            starts.append(one_start(path, backend))
-    for path, starts in rows.items():
-        # The first start may measure backends, and fills the disk's cache.
-        active, mask, resident, own = np.median([each[:4] for each in starts[1:]], axis=0)
-        print(f'| {path.name} | {active:.2f} | {mask:.2f} | {resident:.0f} | {own:.0f} | '
-              f'{"yes" if starts[0][4] else "no"} |')
-
-
-def one_start(model: Path, backend: str) -> tuple[float, float, float, float, bool]:
-    """Return seconds to active and to the first mask, MB, its own MB, and whether with PyTorch."""
-    consumer = Consumer(())
-    camera = start_camera(30, 60)
-    masks: list[float] = []
-    active: list[float] = []
-    consumer.node.create_subscription(
-        String, 'univseg/active_domains', lambda message: active.append(time.monotonic()),
-        QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL))
-    domain = next(iter(load_network(model)[0].domains))
-    consumer.node.create_subscription(Image, f'univseg/{domain}/mask', lambda message:
-                                      masks.append(time.monotonic()), QoSProfile(depth=1))
-    time.sleep(3)  # the camera's own start
-    begin = time.monotonic()
-    node = subprocess.Popen([sys.executable, '-m', 'univseg_ros.segmentation_node', '--ros-args',
-                             '-p', f'model:={model}', '-p', f'backend:={backend}'],
-                            stderr=subprocess.DEVNULL)
-    try:
-        consumer.wait(lambda: len(masks) >= 100, 'masks')
-        statm = Path(f'/proc/{node.pid}/statm').read_text(encoding='ascii').split()
-        has_torch = 'libtorch' in Path(f'/proc/{node.pid}/maps').read_text(encoding='utf-8')
-        page = os.sysconf('SC_PAGESIZE') / 1e6
-        return (active[0] - begin, masks[0] - begin, int(statm[1]) * page,
-                (int(statm[1]) - int(statm[2])) * page, has_torch)
-    finally:
-        node.send_signal(signal.SIGINT)
-        node.wait(DEADLINE)
-        camera.kill()
-        camera.wait()
-        consumer.node.destroy_node()
-
-
 MEASUREMENTS = {
     # With how many seconds, switches, frames, images or repetitions.
-    'start': (measure_start, 5),
     'cost': (measure_cost, 20), 'throughput': (measure_throughput, 60), 'age': (measure_age, 10),
     'switches': (measure_switches, 1000), 'memory': (measure_memory, 10_000),
     'malformed': (measure_malformed, 10_000), 'decoding': (measure_decoding, 100),
@@ -487,30 +429,27 @@ MEASUREMENTS = {
 }
 
 
+def stay_alone() -> None:
+    """Keep what this process starts to this machine and a ROS domain, with the DDS profile."""
+    for variable in PROFILE_VARIABLES:
+        os.environ.setdefault(variable, str(PROFILE))
+    os.environ.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))
+    os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+
+
 def main() -> int:
     """Measure what the command line asks for."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('what', choices=MEASUREMENTS, help='what to measure')
-    parser.add_argument('--model', nargs='+', type=Path, default=[], dest='models',
-                        help='model files, exported or not, to start with (default: a random one)')
-    parser.add_argument('--backend', default='auto',
-                        help='what runs them, for start (default: %(default)s)')
     parser.add_argument('--scale', type=float, default=1.0,
                         help='multiplies how long it takes (default: %(default)s)')
     options = parser.parse_args()
     measure, amount = MEASUREMENTS[options.what]
-    for variable in PROFILE_VARIABLES:
-        os.environ.setdefault(variable, str(PROFILE))
-    os.environ.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))
-    os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+    stay_alone()
     rclpy.init()
     with tempfile.TemporaryDirectory() as folder:
-        amount = max(1, round(amount * options.scale))
-        if measure is measure_start:
-            measure_start(Path(folder), amount, options.models, options.backend)
-        else:
-            measure(Path(folder), amount)
+        measure(Path(folder), max(1, round(amount * options.scale)))
     rclpy.try_shutdown()
     return 0
 

@@ -1,7 +1,6 @@
 """The fastest that this machine multiplies large matrices, in the worker's own process."""
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from itertools import count
 import time
 from typing import Any
@@ -82,9 +81,11 @@ def _makers(precision: str, device: str) -> Iterator[Callable[[int], Product]]:
             return found
         return product
 
-    with suppress(AttributeError, NotImplementedError, RuntimeError):  # older ones lack some
+    try:
         of_torch(SMALLEST)()
-        yield of_torch
+    except (AttributeError, NotImplementedError, RuntimeError):
+        return  # this PyTorch, or this device, multiplies nothing in that precision
+    yield of_torch
 
 
 def _of_numpy(size: int) -> Product:

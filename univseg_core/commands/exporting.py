@@ -7,9 +7,7 @@ from pathlib import Path
 from univseg_core.commands.options import add_model, Command, model_file, named_once, size, whole
 from univseg_core.commands.output import report
 from univseg_core.errors import UnivsegError
-
-TARGETS = ('onnx', 'openvino', 'tensorrt')
-PRECISIONS = ('fp32', 'fp16', 'int8')
+from univseg_core.models.export_targets import PRECISIONS, TARGETS
 
 EXAMPLES = """examples:
   univseg export runs/first --to onnx                      writes runs/first/model.onnx

@@ -27,6 +27,22 @@ class Compared:
     mious: tuple[float, float] | None = None
     counts: tuple[ConfusionCount, ConfusionCount] | None = field(default=None, repr=False)
 
+    def add(self, expected: np.ndarray, mask: np.ndarray, truth: np.ndarray | None) -> None:
+        """Add an image's masks by the original and the exported model, and its truth if known."""
+        self.images += 1
+        self.pixels += mask.size
+        self.equal += int(np.count_nonzero(mask == expected))
+        if self.counts and truth is not None:
+            before, after = self.counts
+            before.add(expected, truth)
+            after.add(mask, truth)
+
+    def finish(self) -> None:
+        """Measure what was counted."""
+        if self.counts:
+            before, after = self.counts
+            self.mious = before.result().miou, after.result().miou
+
     @property
     def share(self) -> float:
         """Return the share of equal pixels, 0..1."""
@@ -38,41 +54,38 @@ class Compared:
         return values if self.mious is None else {**values, 'miou': list(self.mious)}
 
 
-def compare(original: Segmenter, exported: Segmenter, samples: Mapping[str, Sequence[Sample]],
-            size: tuple[int, int] | None) -> dict[str, Compared]:
+def compare(original: Segmenter, exported: Mapping[str, Segmenter],
+            samples: Mapping[str, Sequence[Sample]], size: tuple[int, int] | None
+            ) -> dict[str, dict[str, Compared]]:
     """
-    Return how the masks of two models agree, by domain, on the samples of each domain.
+    Return how the masks of exported models agree with the original's, by model and domain.
 
-    Both see each image at its own size, or brought to `size` (height, width) before. Where all of
+    All see each image at its own size, or brought to `size` (height, width) before. Where all of
     a domain's samples have labels, their mIoUs are measured, too.
     """
-    results = {}
+    results: dict[str, dict[str, Compared]] = {runtime: {} for runtime in exported}
     for name, files in samples.items():
-        domain, result = original.domains[name], Compared()
-        if files and all(sample.label for sample in files):
-            result.counts = ConfusionCount(domain), ConfusionCount(domain)
+        domain, labelled = original.domains[name], all(sample.label for sample in files)
+        for found in results.values():
+            found[name] = Compared(counts=(ConfusionCount(domain), ConfusionCount(domain))
+                                   if labelled else None)
         for sample in progress_bar(files, f'compare {name}', leave=False):
-            _add(result, original, exported, domain, sample, size)
-        if result.counts:
-            before, after = result.counts
-            result.mious = before.result().miou, after.result().miou
-        results[name] = result
+            image, truth = _seen(sample, domain, labelled, size)
+            expected = original.head_mask(original.encode(image), name)
+            for runtime, each in exported.items():
+                results[runtime][name].add(expected, each.head_mask(each.encode(image), name),
+                                           truth)
+        for found in results.values():
+            found[name].finish()
     return results
 
 
-def _add(result: Compared, original: Segmenter, exported: Segmenter, domain: Domain,
-         sample: Sample, size: tuple[int, int] | None) -> None:
-    if result.counts:
-        image, truth = read_sample(sample, domain)
-    else:
-        image, truth = read_image(sample.image), None
+def _seen(sample: Sample, domain: Domain, labelled: bool, size: tuple[int, int] | None
+          ) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return a sample's image, and its truth if it is labelled, brought to a size if any."""
+    image, truth = (read_sample(sample, domain) if labelled else
+                    (read_image(sample.image), None))
     if size:
         image = resize_image(image, *size)
         truth = None if truth is None else resize_label(truth, *size)
-    masks = [each.head_mask(each.encode(image), domain.name) for each in (original, exported)]
-    result.images += 1
-    result.pixels += masks[0].size
-    result.equal += int(np.count_nonzero(masks[0] == masks[1]))
-    if result.counts and truth is not None:
-        for count, mask in zip(result.counts, masks, strict=True):
-            count.add(mask, truth)
+    return image, truth

@@ -91,14 +91,15 @@ def export_model(model: UniversalSegmenter, card: ModelCard, source: Path, out: 
     exported = replace(encoder, network=network, logits_graph=logits_graph(heads.heads),
                        export=Export(target, precision, size, calibration=calibrated,
                                      made_of=sha256_of(source)))
-    compared = {}
-    for runtime in runtimes:
-        found = compare(original, Segmenter(
-            exported, card, device='cpu', precision=precision, backend=runtime,
-            inference_size=original.inference_size), samples, size)
-        _check(found, precision, runtime)
-        compared[f'{runtime} {version_of(runtime)}'] = {
-            name: result.to_dict() for name, result in found.items()}
+    found = compare(original, {
+        runtime: Segmenter(exported, card, device='cpu', precision=precision, backend=runtime,
+                           inference_size=original.inference_size)
+        for runtime in runtimes}, samples, size)
+    for runtime, domains in found.items():
+        _check(domains, precision, runtime)
+    compared = {f'{runtime} {version_of(runtime)}': {
+        name: result.to_dict() for name, result in domains.items()}
+        for runtime, domains in found.items()}
     export = replace(exported.export, compared=compared)
     save_exported(out, replace(exported, export=export), card)
     return export

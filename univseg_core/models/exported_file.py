@@ -20,11 +20,11 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 from univseg_core.domains import Domain
-from univseg_core.errors import shortened
 from univseg_core.files import replacing
 from univseg_core.files.limits import MODEL
 from univseg_core.files.records import parse_json
-from univseg_core.machine.memory import is_out_of_memory
+from univseg_core.models.damage import told_of
+from univseg_core.models.export_targets import PRECISIONS, TARGETS
 from univseg_core.models.heads import Heads
 from univseg_core.models.model_card import (
     check_version,
@@ -58,8 +58,6 @@ MOST_FIELDS = 10_000
 GRAPH_FIELD, METADATA_FIELD = 7, 14
 """The numbers of the fields `graph` and `metadata_props` of an ONNX model in onnx.proto."""
 
-TARGETS = ('onnx', 'openvino', 'tensorrt')
-PRECISIONS = ('fp32', 'fp16', 'int8')
 
 
 @dataclass(frozen=True)
@@ -184,7 +182,7 @@ def load_exported(path: Path | str) -> tuple[ExportedModel, ModelCard]:
         if key not in entries:
             raise ModelFileError(f'{path}: an ONNX model, but not one that `univseg export` has '
                                  f'made: it has no {key!r} entry in its metadata')
-    try:
+    with told_of(path):
         description = parse_json(entries[METADATA_KEY].decode())
         check_version(path, description['export_version'], FORMAT_VERSION)
         arrays = base64.b64decode(entries[HEADS_KEY], validate=True)
@@ -195,14 +193,6 @@ def load_exported(path: Path | str) -> tuple[ExportedModel, ModelCard]:
         network = content[:network_end]
         del content
         return _built(path, network, logits_graph, arrays, description, told)
-    except ModelFileError:
-        raise
-    except Exception as error:  # whatever a damaged description leads to
-        if is_out_of_memory(error):
-            raise ModelFileError(f'{path}: no memory is left to read it ({error!r}); the file may '
-                                 'be good') from error
-        raise ModelFileError(
-            f'{path}: its description is damaged: {shortened(repr(error))}') from error
 
 
 def _built(path: Path, network: bytes, logits_graph: bytes, arrays: bytes, description: dict,

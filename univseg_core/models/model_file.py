@@ -17,9 +17,8 @@ from safetensors import SafetensorError
 import torch
 from torch.nn.modules.module import register_module_parameter_registration_hook
 from univseg_core.domains import Domain
-from univseg_core.errors import shortened
 from univseg_core.files.records import parse_json
-from univseg_core.machine.memory import is_out_of_memory
+from univseg_core.models.damage import told_of
 from univseg_core.models.exported_file import is_exported
 from univseg_core.models.model_card import (
     check_version,
@@ -103,21 +102,14 @@ def load_model(path: Path | str) -> tuple[UniversalSegmenter, ModelCard]:
         raise ModelFileError(
             f'{path}: a safetensors file, but not a univseg model (no {METADATA_KEY!r} entry in '
             'its metadata)')
-    try:
+    with told_of(path):
         description = parse_json(text)
         check_version(path, description['format_version'], FORMAT_VERSION)
         _check(path, description, tensors)
-        return _built(path, description, tensors)
-    except ModelFileError:
-        raise
-    except EncoderError as error:
-        raise ModelFileError(f'{path}: {error}') from error
-    except Exception as error:  # whatever a damaged description leads to
-        if is_out_of_memory(error):
-            raise ModelFileError(f'{path}: no memory is left to read it ({error!r}); the file may '
-                                 'be good') from error
-        raise ModelFileError(
-            f'{path}: its description is damaged: {shortened(repr(error))}') from error
+        try:
+            return _built(path, description, tensors)
+        except EncoderError as error:
+            raise ModelFileError(f'{path}: {error}') from error
 
 
 def _check(path: Path, description: dict, tensors: Mapping[str, torch.Tensor]) -> None:
