@@ -94,7 +94,7 @@ class BagRecorder(ManagedNode):
         self._status_publisher = self.create_publisher(String, '~/status', LATCHED_QOS)
         for name, (action, done) in SERVICES.items():
             self.create_service(Trigger, f'~/{name}', self._answer_by(action, done))
-        StatusPublisher(self, self._look, 'recording', 'no image has come yet')
+        StatusPublisher(self, {'recording': self._look}, 'no image has come yet')
         steady_timer(self, STATUS_PERIOD, self._publish_status)
 
     @reported

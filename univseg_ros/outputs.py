@@ -26,11 +26,11 @@ class DomainOutputs:
     """
     The publishers of one domain: mask, confidence, overlay, label_map and label_info.
 
-    Raises RuntimeError where a QoS override says what there is not. Without vision_msgs there is
-    no label_info.
+    They are below `prefix`/DOMAIN. Raises RuntimeError where a QoS override says what there is
+    not. Without vision_msgs there is no label_info.
     """
 
-    def __init__(self, node: ManagedNode, domain: Domain):
+    def __init__(self, node: ManagedNode, domain: Domain, prefix: str = '~'):
         self._node = node
         self._domain = domain
         self._publishers = {}
@@ -39,13 +39,13 @@ class DomainOutputs:
                 # Reliable and volatile serves best-effort readers too. A profile for each
                 # publisher, since its overrides are written into it.
                 self._publishers[name] = node.create_lifecycle_publisher(
-                    Image, f'~/{domain.name}/{name}', QoSProfile(depth=1),
+                    Image, f'{prefix}/{domain.name}/{name}', QoSProfile(depth=1),
                     qos_overriding_options=QoSOverridingOptions.with_default_policies())
             self._publishers['label_map'] = node.create_lifecycle_publisher(
-                String, f'~/{domain.name}/label_map', LATCHED_QOS)
+                String, f'{prefix}/{domain.name}/label_map', LATCHED_QOS)
             if LabelInfo is not None:
                 self._publishers['label_info'] = node.create_lifecycle_publisher(
-                    LabelInfo, f'~/{domain.name}/label_info', LATCHED_QOS)
+                    LabelInfo, f'{prefix}/{domain.name}/label_info', LATCHED_QOS)
         except Exception:
             self.close()
             raise

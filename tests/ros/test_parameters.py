@@ -9,6 +9,7 @@ from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from univseg_ros.parameter_table import CHANGES, declare_all
+from univseg_ros.frame_worker import FrameSettings
 from univseg_ros.parameters import objection, PARAMETERS
 from univseg_ros.segmentation_node import main, SegmentationNode
 
@@ -93,7 +94,7 @@ def test_descriptors_say_what_a_parameter_takes_and_when(node):
         ranges = [*descriptor.floating_point_range, *descriptor.integer_range]
         assert [(each.from_value, each.to_value) for each in ranges] == (
             [spec.bounds] if spec.bounds else [])
-        assert descriptor.read_only == (name == 'autostart')
+        assert descriptor.read_only == (spec.changes == 'start')
         assert not descriptor.dynamic_typing
 
 
@@ -211,10 +212,10 @@ def test_a_bad_set_is_rejected_as_a_whole(segmentation_node, bad, reason, bad_is
     assert not result.successful
     assert reason in result.reason
     assert values(segmentation_node) == before
-    assert segmentation_node._settings.max_age == 0
+    assert segmentation_node._cameras['']._settings.max_age == 0
     assert together(segmentation_node, **good).successful
     assert values(segmentation_node, *good) == list(good.values())
-    assert segmentation_node._settings.max_age == 2
+    assert segmentation_node._cameras['']._settings.max_age == 2
 
 
 def test_a_rejected_set_changes_nothing_of_a_model_that_runs(segmentation_node):
@@ -222,14 +223,12 @@ def test_a_rejected_set_changes_nothing_of_a_model_that_runs(segmentation_node):
     node.trigger_configure()
     node.trigger_activate()
     assert values(node, 'active_domains') == [['outdoor']]
-    settings = node._settings
+    settings = node._cameras['']._settings
     result = together(node, inference_size=64, active_domains=['indoor'], max_rate=5.0,
                       confidence_threshold=0.5, device='cpu')
     assert 'device can only be set while the node is unconfigured' in result.reason
-    assert node._settings == settings
-    assert node._segmenter.inference_size is None
+    assert node._cameras['']._settings == settings
     assert together(node, inference_size=64, active_domains=['indoor'], max_rate=5.0,
                     confidence_threshold=0.5).successful
-    assert vars(node._settings) == {'active_domains': ['indoor'], 'max_rate': 5.0,
-                                    'confidence_threshold': 0.5, 'max_age': 0.0}
-    assert node._segmenter.inference_size == 64
+    assert node._cameras['']._settings == FrameSettings(
+        ['indoor'], max_rate=5.0, confidence_threshold=0.5, max_age=0.0, inference_size=64)

@@ -1,6 +1,6 @@
 """A model file and an image → masks."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
@@ -13,6 +13,7 @@ from univseg_core.errors import did_you_mean, UnivsegError
 from univseg_core.inference.backends import Array, BACKENDS, Network
 from univseg_core.inference.choice import choose_backend
 from univseg_core.inference.full_resolution import top_classes
+from univseg_core.models.domain_evidence import Recognition
 from univseg_core.models.exported_file import ExportedModel, is_exported, load_exported
 from univseg_core.models.heads import LinearMap
 from univseg_core.models.model_card import ModelCard
@@ -80,6 +81,7 @@ class Segmenter:
         self._heads = heads.heads
         self._together: dict[tuple[str, ...], LinearMap] = {}
         self._lock = threading.Lock()
+        self.evidence = None
         self._label_embeddings = heads.label_embeddings
         self._embedding = heads.embedding
         self._label_embedding_heads: dict[str, tuple[LinearMap, list[int]]] = {}
@@ -133,34 +135,42 @@ class Segmenter:
         return (f'this model was exported for images that are seen at {width}×{height} alone; '
                 'export it with another --size, or --size any')
 
-    def network_size(self, height: int, width: int) -> tuple[int, int]:
+    def network_size(self, height: int, width: int, inference_size: int | None = None
+                     ) -> tuple[int, int]:
         """Return the (height, width) at which the network sees an image of a size."""
-        return fit_size(height, width, self.inference_size)
+        return fit_size(height, width, inference_size or self.inference_size)
 
-    def __call__(self, image: np.ndarray, domains: Sequence[str] | None = None, *,
-                 confidence: bool | Collection[str] = False, threshold: float = 0.0
-                 ) -> dict[str, Segmentation]:
+    def __call__(self, image: np.ndarray,
+                 domains: Sequence[str] | Callable[[Recognition], Sequence[str]] | None = None, *,
+                 confidence: bool | Collection[str] = False, threshold: float = 0.0,
+                 inference_size: int | None = None) -> dict[str, Segmentation]:
         """
         Segment an image (H, W, 3) uint8 RGB in the label spaces of `domains` (None: of all).
 
-        One encoder pass serves all of them. Each mask is exactly the largest of the logits
-        after bilinear upsampling, or 255 where its softmax probability is below `threshold`
-        (0..1). The confidence is that of all, of none, or of the domains that are named.
+        Instead of names, `domains` may be what chooses them, of none or more, by where the image
+        seems to be from. One encoder pass serves all of it. Each mask is exactly the largest of
+        the logits after bilinear upsampling, or 255 where its softmax probability is below
+        `threshold` (0..1). The confidence is that of all, of none, or of the domains that are
+        named. `inference_size` in pixels takes the place of the segmenter's for this image.
 
-        Raises ValueError for another shape or dtype, or a threshold outside 0..1,
-        DomainError for an unknown domain (before anything is computed).
+        Raises ValueError for another shape or dtype, or a threshold outside 0..1, DomainError
+        for an unknown domain (before anything is computed, where domains are named), and as
+        `recognise` does.
         """
-        names = list(self.domains) if domains is None else list(domains)
+        names = [] if callable(domains) else list(self.domains if domains is None else domains)
         self.check_domains(names)
         if not 0 <= threshold <= 1:
             raise ValueError(f'threshold {threshold}: expected a probability, 0..1')
-        if not names:
+        if not names and not callable(domains):
             return {}
         found = {}
-        confident = (names if confidence else ()) if isinstance(confidence, bool) else confidence
         with self._lock:  # until the logits are there, the features are the backend's own
-            encoded = self.encode(image)
-            all_logits = self._all_logits(encoded, names)
+            encoded = self.encode(image, inference_size)
+            if callable(domains):
+                names = list(domains(self.recognise(encoded)))
+                self.check_domains(names)
+            all_logits = self._all_logits(encoded, names) if names else {}
+        confident = (names if confidence else ()) if isinstance(confidence, bool) else confidence
         for name in names:
             found[name] = Segmentation(*self._backend.top_classes(
                 all_logits[name], encoded.network_size, encoded.size, self.stride,
@@ -175,9 +185,9 @@ class Segmenter:
                     f'unknown domain {name!r}; this model has {", ".join(self.domains)}'
                     f'{did_you_mean(name, self.domains)}')
 
-    def encode(self, image: np.ndarray) -> Encoded:
+    def encode(self, image: np.ndarray, inference_size: int | None = None) -> Encoded:
         """
-        Run the encoder on an image (H, W, 3) uint8 RGB.
+        Run the encoder on an image (H, W, 3) uint8 RGB, at the segmenter's size or another.
 
         Raises ValueError for another shape or dtype, UnivsegError for a shape that a network for
         one size alone does not take.
@@ -186,13 +196,17 @@ class Segmenter:
             raise ValueError(
                 f'expected an image of shape (H, W, 3) and dtype uint8, got {image.shape} of '
                 f'{image.dtype}')
-        network_size = self.network_size(*image.shape[:2])
+        network_size = self.network_size(*image.shape[:2], inference_size)
         if self.only_size not in (None, network_size):
             raise UnivsegError(f'an image of {image.shape[1]}×{image.shape[0]}: '
                                f'{self._only_size_in_words}')
         # Smaller before it becomes floats; a copy, as an image may be read-only or a view.
         resized = np.array(resize_image(image, *network_size), order='C')
         return Encoded(self._backend.features(resized), network_size, image.shape[:2])
+
+    def recognise(self, encoded: Encoded) -> Recognition:
+        """Stand in."""
+        raise UnivsegError('no evidence')
 
     def _all_logits(self, encoded: Encoded, names: Sequence[str]) -> dict[str, Any]:
         """Run the heads of some domains in one product, which reads the features once."""
