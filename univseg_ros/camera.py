@@ -33,6 +33,9 @@ class Camera:
         self.name = name
         self._value = value
         self._prefix = f'~/{name}' if name else '~'
+        self._image = f'{name}/image' if name else 'image'
+        self.topic = node.resolve_topic_name(self._image)
+        """Where its images come from, without /compressed."""
         self._outputs: dict[str, DomainOutputs] = {}
         self._active_domains: LifecyclePublisher | None = None
         self._place: Place | None = None
@@ -40,12 +43,6 @@ class Camera:
         self._stream: CameraStream | None = None
         self._own_size: int | None = None
         self._settings = self._read_settings({})
-
-    @property
-    def topic(self) -> str:
-        """Return the topic of its images, while it is active."""
-        assert self._input is not None
-        return self._input.topic
 
     def configure(self, segmenter: Segmenter) -> None:
         """Make the publishers of a model's domains; raise RuntimeError for a QoS that is none."""
@@ -76,7 +73,7 @@ class Camera:
         self._input = ImageInput(
             self._node, self._value('image_transport'), self._value('reliability'),
             self._value('depth'), lambda message: worker.put(stream, message),
-            lambda: self._value('image_timeout'), f'{self.name}/image' if self.name else 'image')
+            lambda: self._value('image_timeout'), self._image)
         self._stream = stream
 
     def announce(self) -> None:
@@ -139,7 +136,7 @@ class Camera:
         if self._settings.is_auto:
             values |= place_values(self._place.now)
             findings += place_finding(self._place.now)
-        values['image topic'] = self.topic
+        values['image topic'] = self._input.topic
         summary = self._stream.statistics.recent()
         values |= frame_values(summary, self._stream.statistics.totals())
         findings += frame_findings(summary, self._value('image_timeout'))

@@ -103,9 +103,7 @@ def objection(name: str, value: Any, domains: Collection[str] | None, *, active:
     if spec is None or (camera and not spec.per_camera):
         return ''
     full = f'{camera}.{name}' if camera else name
-    if camera and value is None:  # then it is as the general one
-        return ''
-    if camera and (reason := type_objection(full, value, spec)):
+    if camera and value is not None and (reason := type_objection(full, value, spec)):
         return reason
     if reason := table_objection(full, value, spec, configured=domains is not None,
                                  active=active):

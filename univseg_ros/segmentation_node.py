@@ -70,13 +70,15 @@ class SegmentationNode(ManagedNode):
         self._domains_were_default = False
         self._worker: FrameWorker | None = None
         self._cameras: dict[str, Camera] = {}
+        self._names: Sequence[str] = ()
         # Before they are declared, so that the values given at start are judged as later ones.
         self.add_on_set_parameters_callback(self._judge_parameters)
         declare_all(self, PARAMETERS)
-        names = self._texts('cameras') or NO_CAMERAS
-        for name in filter(None, names):
+        self._names = self._texts('cameras') or NO_CAMERAS
+        for name in filter(None, self._names):
             declare_for_camera(self, name, PARAMETERS)
-        self._cameras = {name: Camera(self, name, partial(self._value, name)) for name in names}
+        self._cameras = {name: Camera(self, name, partial(self._value, name))
+                         for name in self._names}
         if hasattr(self, 'add_post_set_parameters_callback'):
             self.add_post_set_parameters_callback(self._follow_parameters)
         Diagnostics(self, {'segmentation': self._look, **{
@@ -120,9 +122,9 @@ class SegmentationNode(ManagedNode):
         assert self._segmenter is not None  # since it is configured
         self._worker = FrameWorker(self, self._segmenter)
         try:
+            self._check_topics()
             for camera in self._cameras.values():
                 camera.activate(self._worker)
-            self._check_topics()
         except ValueError as error:
             self._stop()
             self._fail(f'not activated: {error}')
@@ -217,7 +219,9 @@ class SegmentationNode(ManagedNode):
 
     def _objection(self, full: str, value: Any) -> str:
         """Say why a parameter cannot be set to a value; an empty text means that it can."""
-        camera, name = of_camera(full, self._cameras)
+        camera, name = of_camera(full, self._names)
+        if camera and value is None and not self.has_parameter(full):  # it is being declared
+            return ''
         if self._prepared is not None and _is_of_the_model(full):
             return f'{full} cannot be set while the model is being loaded'
         if full.startswith('qos_overrides.') and self.has_parameter(full):
@@ -232,7 +236,7 @@ class SegmentationNode(ManagedNode):
 
     def _follow_parameters(self, parameters: Sequence[Parameter]) -> None:
         new = {parameter.name: parameter.value for parameter in parameters}
-        named = [of_camera(full, self._cameras) for full in new]
+        named = [of_camera(full, self._names) for full in new]
         for camera in self._cameras.values():
             camera.follow({name: self._value(camera.name, name, new)
                            for owner, name in named if owner in ('', camera.name)
