@@ -1,7 +1,7 @@
 """The plain layout: a folder of images, and one of label maps with the same names."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 import re
@@ -52,6 +52,13 @@ class Sample:
     def name(self) -> str:
         """Return the image's name, wherever the data set is."""
         return self.image.relative_to(self.root).as_posix() if self.root else self.image.name
+
+
+def spread(samples: Sequence[Sample], most: int) -> list[Sample]:
+    """Return at most so many samples, evenly from all of them."""
+    if len(samples) <= most:
+        return list(samples)
+    return [samples[i * len(samples) // most] for i in range(most)]
 
 
 def name_key(path: Path) -> str:

@@ -13,7 +13,7 @@ from univseg_core.errors import did_you_mean, UnivsegError
 from univseg_core.inference.backends import Array, BACKENDS, Network
 from univseg_core.inference.choice import choose_backend
 from univseg_core.inference.full_resolution import top_classes
-from univseg_core.models.domain_evidence import Recognition
+from univseg_core.models.domain_evidence import at_cells, DomainEvidence, Recognition
 from univseg_core.models.exported_file import ExportedModel, is_exported, load_exported
 from univseg_core.models.heads import LinearMap
 from univseg_core.models.model_card import ModelCard
@@ -60,7 +60,8 @@ class Segmenter:
     fp16, int8); all else is float32. `measured` are the milliseconds of an encoder pass by each
     backend where they were compared for this choice. `stride` are the pixels, of the image that
     the network sees, from one cell to the next; `only_size` is the (height, width) in pixels of
-    the only images that the network takes, None where it takes any.
+    the only images that the network takes, None where it takes any. `evidence` is what
+    `recognise` goes by, None in a file without it.
 
     Several threads may call it, one after another; `encode` and what follows it are of one alone.
     """
@@ -78,10 +79,10 @@ class Segmenter:
         self.device = self._backend.device
         self.precision = self._backend.precision
         heads = model.heads if isinstance(model, ExportedModel) else model.as_arrays()
+        self.evidence = model.evidence
         self._heads = heads.heads
         self._together: dict[tuple[str, ...], LinearMap] = {}
         self._lock = threading.Lock()
-        self.evidence = None
         self._label_embeddings = heads.label_embeddings
         self._embedding = heads.embedding
         self._label_embedding_heads: dict[str, tuple[LinearMap, list[int]]] = {}
@@ -147,27 +148,31 @@ class Segmenter:
         """
         Segment an image (H, W, 3) uint8 RGB in the label spaces of `domains` (None: of all).
 
-        Instead of names, `domains` may be what chooses them, of none or more, by where the image
-        seems to be from. One encoder pass serves all of it. Each mask is exactly the largest of
-        the logits after bilinear upsampling, or 255 where its softmax probability is below
-        `threshold` (0..1). The confidence is that of all, of none, or of the domains that are
-        named. `inference_size` in pixels takes the place of the segmenter's for this image.
+        One encoder pass serves all of them, and the choice among them, where `domains` is a
+        function: it is asked once, with what the image was recognised as. Each mask is exactly
+        the largest of the logits after bilinear upsampling, or 255 where its softmax probability
+        is below `threshold` (0..1). The confidence is that of all, of none, or of the domains
+        that are named. `inference_size` in pixels takes the place of the segmenter's for this
+        image.
 
-        Raises ValueError for another shape or dtype, or a threshold outside 0..1, DomainError
-        for an unknown domain (before anything is computed, where domains are named), and as
-        `recognise` does.
+        Raises ValueError for another shape or dtype, or a threshold outside 0..1,
+        DomainError for an unknown domain (before anything is computed, unless a function names
+        it), and as `recognise` does.
         """
-        names = [] if callable(domains) else list(self.domains if domains is None else domains)
+        choose = domains if callable(domains) else None
+        names = [] if choose else list(self.domains) if domains is None else list(domains)
         self.check_domains(names)
         if not 0 <= threshold <= 1:
             raise ValueError(f'threshold {threshold}: expected a probability, 0..1')
-        if not names and not callable(domains):
+        if choose:
+            self._check_evidence()
+        elif not names:
             return {}
         found = {}
         with self._lock:  # until the logits are there, the features are the backend's own
             encoded = self.encode(image, inference_size)
-            if callable(domains):
-                names = list(domains(self.recognise(encoded)))
+            if choose:
+                names = list(choose(self.recognise(encoded)))
                 self.check_domains(names)
             all_logits = self._all_logits(encoded, names) if names else {}
         confident = (names if confidence else ()) if isinstance(confidence, bool) else confidence
@@ -205,8 +210,18 @@ class Segmenter:
         return Encoded(self._backend.features(resized), network_size, image.shape[:2])
 
     def recognise(self, encoded: Encoded) -> Recognition:
-        """Stand in."""
-        raise UnivsegError('no evidence')
+        """
+        Return which domain an encoded image shows, and how unlike all of them it is.
+
+        Raises UnivsegError where the model has no evidence of its domains.
+        """
+        return self._check_evidence()(on_cpu(at_cells(encoded.features)))
+
+    def _check_evidence(self) -> DomainEvidence:
+        if self.evidence is None:
+            raise UnivsegError('this model file has no evidence by which images of its domains '
+                               'are recognised; `univseg recognise` adds it from images of each')
+        return self.evidence
 
     def _all_logits(self, encoded: Encoded, names: Sequence[str]) -> dict[str, Any]:
         """Run the heads of some domains in one product, which reads the features once."""
