@@ -185,13 +185,13 @@ class Peer:
         """End the subscription of which `messages` is the list."""
         self.node.destroy_subscription(self._subscriptions.pop(id(messages)))
 
-    def call(self, type_, service: str, request):
-        """Call a service of a node and return its response."""
-        future = self.client(type_, service).call_async(request)
+    def call(self, type_, service: str, request, node: str = ''):
+        """Call a service of a node, by default the one that its name begins with."""
+        future = self.client(type_, service, node).call_async(request)
         self.wait_until(future.done, f'the response of {service}')
         return future.result()
 
-    def client(self, type_, service: str):
+    def client(self, type_, service: str, node: str = ''):
         """
         Return a client of a node's service that is ready, of which the node knows.
 
@@ -200,7 +200,7 @@ class Peer:
         """
         if service not in self._clients:
             self._clients[service] = self.node.create_client(type_, service)
-            self._wait_until_answered(service.rpartition('/')[0])
+            self._wait_until_answered(node or service.rpartition('/')[0])
         client = self._clients[service]
         self.wait_until(client.service_is_ready, f'service {service}')
         return client
