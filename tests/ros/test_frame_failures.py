@@ -3,7 +3,7 @@
 import threading
 
 from fakes import DEADLINE
-from frame_bench import Gate, Segmenter
+from frame_bench import Gate
 import numpy as np
 import pytest
 from sensor_msgs.msg import CompressedImage, Image

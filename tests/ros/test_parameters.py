@@ -8,8 +8,8 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from univseg_ros.parameter_table import CHANGES, declare_all
 from univseg_ros.frame_worker import FrameSettings
+from univseg_ros.parameter_table import CHANGES, declare_all
 from univseg_ros.parameters import objection, PARAMETERS
 from univseg_ros.segmentation_node import main, SegmentationNode
 
