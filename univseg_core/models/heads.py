@@ -75,6 +75,12 @@ class Heads:
         return cls(heads, embedding, label_embeddings)
 
 
+def absent_classes(vectors: np.ndarray, domain: Domain) -> list[str]:
+    """Return the classes of a domain that have no label embedding in (C·K, D) `vectors`."""
+    present = vectors.reshape(len(domain.classes), -1).any(axis=1)
+    return [name for name, here in zip(domain.classes, present, strict=True) if not here]
+
+
 def _checked(tensors: Mapping[str, np.ndarray], key: str, shape: tuple[int, ...]) -> np.ndarray:
     values = tensors[key]
     if values.shape != shape or values.dtype != np.float32 or not np.isfinite(values).all():

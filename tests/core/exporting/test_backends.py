@@ -286,6 +286,7 @@ for command in (
         ['predict', frames, '--model', model, '--label-space', 'indoor', '--out', 'nearest'],
         ['rank', model, frames, '--domain', 'outdoor', '--out', 'ranking'],
         ['prelabel', model, frames, '--domain', 'outdoor', '--out', 'to_correct'],
+        ['info', model],
         ['import-labels', 'to_correct/labels', '--frames', 'to_correct/images', '--model', model,
          '--domain', 'outdoor', '--out', 'corrected']):
     assert main(command) == 0, command
@@ -297,7 +298,7 @@ except UnivsegError as error:
 
 
 def test_nothing_of_pytorch_is_needed(exported, copied, tmp_path):
-    """Each command but those that train, measure or export runs where it is missing."""
+    """Each command but those that train, evaluate, draw or export runs where it is missing."""
     from univseg_core.pictures.images import write_png
     for i in range(3):
         write_png(tmp_path / 'frames' / f'{i}.png', random_image(24, 32, i))
