@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from importlib.util import find_spec
+import sys
 from typing import Any, Protocol, TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -15,6 +16,9 @@ from univseg_core.models.heads import LinearMap
 if TYPE_CHECKING:  # PyTorch is imported by the backend that needs it alone
     import torch
     from univseg_core.models.universal import UniversalSegmenter
+
+# It would have OpenVINO tell Intel, by a process and the network, that it is imported.
+sys.modules.setdefault('openvino_telemetry', None)  # type: ignore[arg-type]
 
 Array: TypeAlias = 'np.ndarray | torch.Tensor'
 """Features or logits: of NumPy, or of PyTorch on another device than the CPU."""

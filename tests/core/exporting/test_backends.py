@@ -281,6 +281,7 @@ for backend in ('onnxruntime', 'openvino'):
         masks[f'{backend}_{name}'] = found.mask
     masks[f'{backend}_nearest'] = segmenter.label_embedding_mask(segmenter.encode(image), 'indoor')
 np.savez('masks.npz', **masks)
+assert not [name for name in sys.modules if name.startswith('openvino_telemetry.')]
 for command in (
         ['predict', frames, '--model', model, '--domain', 'indoor', '--out', 'masks'],
         ['predict', frames, '--model', model, '--label-space', 'indoor', '--out', 'nearest'],
