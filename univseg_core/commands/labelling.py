@@ -19,7 +19,7 @@ from univseg_core.commands.options import (
     whole,
 )
 from univseg_core.commands.output import report
-from univseg_core.errors import did_you_mean, UnivsegError
+from univseg_core.errors import did_you_mean, told_with, UnivsegError
 
 if TYPE_CHECKING:
     from univseg_core.domains import Domain
@@ -129,8 +129,11 @@ def _rank(options: argparse.Namespace) -> None:
     labelled = _labelled(options.labelled, domain.name) if options.labelled else []
 
     def views(of: Sequence[Path], title: str) -> dict:
-        return {path: view_frame(segmenter, image, domain.name)
-                for path, image in readable_images(of, title)}
+        found = {}
+        for path, image in readable_images(of, title):
+            with told_with(path):
+                found[path] = view_frame(segmenter, image, domain.name)
+        return found
 
     seen = views(paths, 'frames')
     known = views(labelled, 'labelled') if labelled else {}
@@ -184,8 +187,9 @@ def _prelabel(options: argparse.Namespace) -> None:
     with new_folder(options.out) as unfinished:
         folder = PrelabelFolder(unfinished, segmenter.domains[options.domain])
         for path, image in readable_images(frames, 'prelabel'):
-            mask = segmenter(image, [options.domain],
-                             threshold=options.confidence)[options.domain].mask
+            with told_with(path):
+                mask = segmenter(image, [options.domain],
+                                 threshold=options.confidence)[options.domain].mask
             folder.add(path, mask)
             shares.append(decided(mask))
         folder.finish()

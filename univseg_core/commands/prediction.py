@@ -11,7 +11,7 @@ from univseg_core.commands.options import (
     running,
 )
 from univseg_core.commands.output import report
-from univseg_core.errors import UnivsegError
+from univseg_core.errors import told_with, UnivsegError
 
 PREDICT_EXAMPLES = """examples:
   univseg predict photo.jpg --model yard.univseg --domain outdoor
@@ -58,7 +58,8 @@ def _predict(options: argparse.Namespace) -> None:
         images = iter([(source, read_image(source))])
     done: list[str] = []
     for path, image in images:
-        encoded = segmenter.encode(image)
+        with told_with(path):
+            encoded = segmenter.encode(image)
         mask = (segmenter.head_mask(encoded, name) if options.domain
                 else segmenter.label_embedding_mask(encoded, name))
         write_png(options.out / f'{path.stem}_mask.png', mask)

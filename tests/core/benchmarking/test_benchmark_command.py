@@ -51,9 +51,11 @@ def test_what_cannot_be_is_said_before_anything_is_measured(exported, capsys, mo
                  'a.jpg: expected a name that ends in .png')
 
 
-def test_a_network_for_one_size_is_left_out_at_others(exported, capsys):
+def test_a_network_for_one_size_is_left_out_at_others(exported, capsys, monkeypatch):
     """And measured at its own, beside them."""
     name, = installed(True)[:1] or pytest.skip('needs ONNX Runtime or OpenVINO')
+    monkeypatch.setattr(candidates, 'installed', lambda exported: [name])
+    monkeypatch.setattr(candidates, 'is_good_at_bf16', lambda: False)
     assert main(['benchmark', str(exported(SIZE)), '--size', '40x24', '64x32', '--image', '96x64',
                  '--threads', '1', '--rounds', '1', '--seconds', '0', '--json']) == 0
     told = json.loads(capsys.readouterr().out)
