@@ -5,6 +5,7 @@ from collections.abc import Callable
 import math
 from pathlib import Path
 import re
+from typing import Any
 
 from univseg_core.errors import UnivsegError
 
@@ -99,7 +100,7 @@ def add_running(sub: argparse.ArgumentParser, precision: str =
                             'backend can use, or else the CPU (default: auto)')
 
 
-def running(options: argparse.Namespace) -> dict[str, str]:
+def running(options: argparse.Namespace) -> dict[str, Any]:
     """Return what `add_running` has read, by the names that `Segmenter.load` has for it."""
     return {name: getattr(options, name) for name in ('backend', 'precision', 'device')}
 

@@ -77,8 +77,8 @@ class Heads:
 
 def absent_classes(vectors: np.ndarray, domain: Domain) -> list[str]:
     """Return the classes of a domain that have no label embedding in (C·K, D) `vectors`."""
-    present = vectors.reshape(len(domain.classes), -1).any(axis=1)
-    return [name for name, here in zip(domain.classes, present, strict=True) if not here]
+    absent = np.flatnonzero(~vectors.reshape(len(domain.classes), -1).any(axis=1))
+    return [domain.classes[index] for index in absent]
 
 
 def _checked(tensors: Mapping[str, np.ndarray], key: str, shape: tuple[int, ...]) -> np.ndarray:
