@@ -17,10 +17,11 @@ import subprocess
 import sys
 import time
 
+from measured_node.consumer import Consumer
+from measured_node.processes import DEADLINE, start_camera, stay_alone
 import numpy as np
 import rclpy
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from ros_node import Consumer, DEADLINE, start_camera, stay_alone
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 from univseg_core.inference.segmenter import load_network

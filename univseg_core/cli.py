@@ -176,8 +176,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if (error.name or 'univseg').startswith('univseg'):  # no package of others
             raise
+        extras = 'train,export' if options.command == 'export' else 'train'
         return _failed(options, f'the package {error.name} is not installed for {sys.executable}: '
-                       "pip install '.[train]' brings what all commands but export need")
+                       f"pip install '.[{extras}]' brings what the command needs")
     return 0
 
 

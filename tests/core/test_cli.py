@@ -315,6 +315,15 @@ def test_a_package_that_is_missing_is_named_with_what_brings_it(monkeypatch, cap
     assert err.count('\n') == 1
 
 
+def test_a_package_that_an_export_lacks_is_named_with_what_brings_that(monkeypatch, capsys):
+    def missing(options):
+        raise ModuleNotFoundError('no torch', name='torch')
+
+    monkeypatch.setattr('univseg_core.cli._run', missing)
+    assert main(['export', 'a.univseg', '--to', 'onnx']) == 1
+    assert "pip install '.[train,export]' brings what the command needs" in capsys.readouterr().err
+
+
 def test_an_interrupt_exits_as_shells_expect(monkeypatch, model, worlds, capsys):
     def interrupt(*_, **__):
         raise KeyboardInterrupt

@@ -4,13 +4,14 @@ import argparse
 from pathlib import Path
 
 from univseg_core.commands.options import (
-    add_device,
     add_model_and_frames,
+    add_running,
     Command,
     model_and_frames,
+    running,
 )
 from univseg_core.commands.output import report
-from univseg_core.errors import UnivsegError
+from univseg_core.errors import told_with, UnivsegError
 
 PREDICT_EXAMPLES = """examples:
   univseg predict photo.jpg --model yard.univseg --domain outdoor
@@ -32,7 +33,7 @@ def add_to(command: Command) -> None:
     sub.add_argument('--out', type=Path, default=Path('predictions'),
                      help='folder for NAME_mask.png (class index, 255 = unknown) and '
                           'NAME_overlay.png (default: predictions)')
-    add_device(sub)
+    add_running(sub)
 
 
 def _predict(options: argparse.Namespace) -> None:
@@ -42,7 +43,7 @@ def _predict(options: argparse.Namespace) -> None:
     from univseg_core.pictures.overlay import overlay, with_legend
 
     model, source = model_and_frames(options)
-    segmenter = Segmenter.load(model, device=options.device)
+    segmenter = Segmenter.load(model, **running(options))
     name = options.domain or options.label_space
     segmenter.check_domains([name])
     domain = segmenter.domains[name]
@@ -57,7 +58,8 @@ def _predict(options: argparse.Namespace) -> None:
         images = iter([(source, read_image(source))])
     done: list[str] = []
     for path, image in images:
-        encoded = segmenter.encode(image)
+        with told_with(path):
+            encoded = segmenter.encode(image)
         mask = (segmenter.head_mask(encoded, name) if options.domain
                 else segmenter.label_embedding_mask(encoded, name))
         write_png(options.out / f'{path.stem}_mask.png', mask)

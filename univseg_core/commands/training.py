@@ -7,10 +7,11 @@ import sys
 
 from univseg_core.commands.options import (
     add_config,
-    add_device,
     add_model,
+    add_running,
     Command,
     named_once,
+    running,
     whole,
 )
 from univseg_core.commands.output import report
@@ -64,7 +65,7 @@ def add_to(command: Command) -> None:
                      help="standard: the whole set, at the label maps' own size; paper: as the "
                           "paper's code, its first 100 images, scaled as in training (default: "
                           'standard)')
-    add_device(sub)
+    add_running(sub, 'or else fp32')
     sub.add_argument('--out', type=Path, metavar='FILE',
                      help='JSON file for the results, besides what is printed (default: none)')
 
@@ -113,7 +114,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     from univseg_core.measuring import evaluation
     from univseg_core.measuring.finished_runs import load_runs
 
-    (run,) = load_runs([named_once(options, 'run_folder')], options.config, options.device)
+    (run,) = load_runs([named_once(options, 'run_folder')], options.config, **running(options))
     results = evaluation.evaluate(run.segmenter, run.samples, protocol=options.protocol,
                                   label_embeddings=run.segmenter.has_label_embeddings)
     report(options, evaluation.as_dict(results), evaluation.report(results))

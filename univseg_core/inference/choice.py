@@ -86,7 +86,7 @@ def _fastest(names: list[str], model: ExportedModel, device: str, precision: str
             problems.append(error)
             log.info('backend %s is left out: %s', name, error)
     if not backends:
-        raise UnivsegError('; '.join(map(str, problems)))
+        raise UnivsegError('; '.join(dict.fromkeys(map(str, problems))))
     times = _milliseconds(backends, size)
     name = min(times, key=times.__getitem__)
     log.info('backend: %s, the fastest encoder of an image of %d×%d: %s', name, size[1], size[0],

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from univseg_core.datasets.folders import read_sample, Sample
 from univseg_core.domains import Domain, IGNORE_INDEX
+from univseg_core.errors import told_with
 from univseg_core.files import write_text
 from univseg_core.inference.segmenter import Segmenter
 from univseg_core.pictures.images import fit_size, resize_image, resize_label
@@ -138,13 +139,15 @@ def evaluate(segmenter: Segmenter, samples: Mapping[str, Sequence[Sample]], *,
         if protocol == 'paper':
             files = files[:PAPER_IMAGES]
         heads, nearest, nearest_of_all = (ConfusionCount(domain, absent) for _ in range(3))
-        for image, truth in progress_bar(_one_ahead(files, domain), f'evaluate {name}',
-                                         len(files), leave=False, disable=not progress):
+        images = progress_bar(_one_ahead(files, domain), f'evaluate {name}', len(files),
+                              leave=False, disable=not progress)
+        for sample, (image, truth) in zip(files, images, strict=True):
             if protocol == 'paper':
                 height, width = truth.shape
                 size = fit_size(height, width, segmenter.card.image_size)
                 image, truth = resize_image(image, *size), resize_label(truth, *size)
-            encoded = segmenter.encode(image)
+            with told_with(sample.image):
+                encoded = segmenter.encode(image)
             mask = segmenter.head_mask(encoded, name)
             heads.add(mask, truth)
             if shown is not None:

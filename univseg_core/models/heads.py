@@ -75,6 +75,12 @@ class Heads:
         return cls(heads, embedding, label_embeddings)
 
 
+def absent_classes(vectors: np.ndarray, domain: Domain) -> list[str]:
+    """Return the classes of a domain that have no label embedding in (C·K, D) `vectors`."""
+    absent = np.flatnonzero(~vectors.reshape(len(domain.classes), -1).any(axis=1))
+    return [domain.classes[index] for index in absent]
+
+
 def checked(tensors: Mapping[str, np.ndarray], key: str, shape: tuple[int, ...]) -> np.ndarray:
     """Return a tensor; raise KeyError without it, ValueError if no finite float32 of the shape."""
     values = tensors[key]

@@ -101,7 +101,8 @@ def load_model(path: Path | str) -> tuple[UniversalSegmenter, ModelCard]:
                                  'expected the model file that it was made of (NAME.univseg)'
                                  ) from error
         raise ModelFileError(
-            f'{path}: truncated, damaged or not a model file ({error})') from error
+            f'{path}: truncated, damaged or not a model file, which is NAME.univseg, or NAME.onnx '
+            f'of `univseg export` ({error})') from error
     text = metadata.get(METADATA_KEY)
     if text is None:
         raise ModelFileError(
