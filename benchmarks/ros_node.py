@@ -60,15 +60,15 @@ DOMAINS = ('outdoor', 'indoor')
 DEADLINE = 60.0
 
 
-def run_camera(rate: float, count: int, reliability: str) -> None:
-    """Publish `count` images at `rate` Hz once there is a subscriber; print their stamps."""
+def run_camera(rate: float, count: int, reliability: str, waits: bool) -> None:
+    """Publish `count` images at `rate` Hz, or wait for a subscriber before; print their stamps."""
     rclpy.init()
     node = Node('camera')
     qos = QoSProfile(depth=1, reliability=ReliabilityPolicy[reliability.upper()])
     publisher = node.create_publisher(Image, 'image', qos)
     picture = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
     message = rgb_message(picture, Header(frame_id='camera'))
-    while not publisher.get_subscription_count():
+    while waits and not publisher.get_subscription_count():
         time.sleep(0.05)
     time.sleep(1.0)
     stamps, begin = [], time.monotonic()
@@ -170,10 +170,11 @@ def start(*arguments: str, **options) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, __file__, *map(str, arguments)], **options)
 
 
-def start_camera(rate: float, seconds: float, reliability: str = 'best_effort'):
-    """Start a camera as a process."""
-    return start('camera', rate, round(rate * seconds), reliability, stdout=subprocess.PIPE,
-                 text=True)
+def start_camera(rate: float, seconds: float, reliability: str = 'best_effort',
+                 waits: bool = True):
+    """Start a camera as a process, which waits for a subscriber or not."""
+    return start('camera', rate, round(rate * seconds), reliability, *['waits'] * waits,
+                 stdout=subprocess.PIPE, text=True)
 
 
 @contextmanager
@@ -387,8 +388,8 @@ def measure_profile(folder: Path, count: int) -> None:
             ('camera', plain, profiled), ('both', profiled, profiled)):
         receiver = start('receiver', count, count / 30 + 20, stdout=subprocess.PIPE, text=True,
                          env=receiver_has)
-        camera = start('camera', 30, count, 'best_effort', stdout=subprocess.PIPE, text=True,
-                       env=camera_has)
+        camera = start('camera', 30, count, 'best_effort', 'waits', stdout=subprocess.PIPE,
+                       text=True, env=camera_has)
         camera.wait()
         arrived = json.loads(receiver.communicate()[0])
         print(f'profile given to {who:9} {len(arrived):4} of {count} arrived', flush=True)
@@ -456,7 +457,7 @@ def main() -> int:
 
 if __name__ == '__main__':
     if sys.argv[1:2] == ['camera']:
-        run_camera(float(sys.argv[2]), int(sys.argv[3]), sys.argv[4])
+        run_camera(float(sys.argv[2]), int(sys.argv[3]), sys.argv[4], 'waits' in sys.argv)
     elif sys.argv[1:2] == ['receiver']:
         run_receiver(int(sys.argv[2]), float(sys.argv[3]))
     elif sys.argv[1:2] == ['node']:
