@@ -12,14 +12,20 @@ Ways take turns; medians.
 
 import argparse
 from contextlib import ExitStack
-import os
 from pathlib import Path
 import subprocess
 import sys
 import tempfile
 import time
 
-from measured_node.processes import DEADLINE, running_node, stamp_of, start_camera, stay_alone
+from measured_node.processes import (
+    cpu_seconds,
+    DEADLINE,
+    running_node,
+    stamp_of,
+    start_camera,
+    stay_alone,
+)
 import numpy as np
 import rclpy
 from rclpy.qos import QoSProfile
@@ -67,19 +73,20 @@ def measured(options: argparse.Namespace, together: bool) -> list[float]:
             Image, f'{owner}/{options.domain}/mask', lambda message, name=name: ages[name].append(
                 (node.get_clock().now().nanoseconds - stamp_of(message)) / 1e6),
             QoSProfile(depth=10))
-    with ExitStack() as stack, tempfile.TemporaryDirectory() as folder:
+    with ExitStack() as stack:
         processes = [stack.enter_context(running_node(
-            'model', Path(folder), model=options.model, arguments=arguments))
-            for arguments in ways(together)]
+            'model', Path(stack.enter_context(tempfile.TemporaryDirectory())),
+            model=options.model, arguments=arguments)) for arguments in ways(together)]
         cameras = [start_camera(options.rate, options.seconds, topic=f'{name}/image')
                    for name in CAMERAS]
         spin(node, lambda: all(ages.values()), DEADLINE)
         for each in ages.values():
             each.clear()
-        begin, before = time.monotonic(), sum(map(cpu_seconds, processes))
+        begin, before = time.monotonic(), sum(cpu_seconds(process.pid) for process in processes)
         spin(node, lambda: any(camera.poll() is not None for camera in cameras), 1e9)
         # The cameras end a second after their last image.
-        cpu, seconds = sum(map(cpu_seconds, processes)) - before, time.monotonic() - begin - 1
+        seconds = time.monotonic() - begin - 1
+        cpu = sum(cpu_seconds(process.pid) for process in processes) - before
         memory = [sum(megabytes(process, key) for process in processes)
                   for key in ('Pss', 'Rss')]
         for camera in cameras:
@@ -104,12 +111,6 @@ def spin(node: rclpy.node.Node, is_over, seconds: float) -> None:
         if time.monotonic() > end:
             sys.exit(f'waited {seconds:.0f} s in vain')
         rclpy.spin_once(node, timeout_sec=0.05)
-
-
-def cpu_seconds(process: subprocess.Popen) -> float:
-    """Return the CPU time that a process has taken."""
-    fields = Path(f'/proc/{process.pid}/stat').read_text().rpartition(')')[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
 
 
 def megabytes(process: subprocess.Popen, key: str) -> float:

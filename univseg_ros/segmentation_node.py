@@ -23,6 +23,7 @@ from rclpy.parameter import Parameter
 from univseg_core.files import sha256_of
 from univseg_core.inference.segmenter import Segmenter
 from univseg_core.machine.memory import release_memory
+from univseg_ros.background import in_background
 from univseg_ros.camera import Camera
 from univseg_ros.diagnostics import Diagnostics, memory_values, model_values
 from univseg_ros.findings import Finding
@@ -301,10 +302,10 @@ def load(model: str, device: str, precision: str, inference_size: int,
     path = Path(model).expanduser()
     segmenter = Segmenter.load(path, device=device, precision=precision,
                                inference_size=inference_size or None, backend=backend)
-    digest = sha256_of(path)
+    digest = in_background(partial(sha256_of, path))
     segmenter(np.zeros((*(segmenter.only_size or WARM_UP_SIZE), 3), np.uint8))
     release_memory()  # of the file and the way to a network: tens of MB
-    return segmenter, digest
+    return segmenter, digest.result()
 
 
 def main(args: list[str] | None = None) -> int:

@@ -37,15 +37,16 @@ PROFILE_VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES
 DOMAINS = ('outdoor', 'indoor')
 DEADLINE = 60.0
 
-def run_camera(rate: float, count: int, reliability: str) -> None:
-    """Publish `count` images at `rate` Hz once there is a subscriber; print their stamps."""
+
+def run_camera(rate: float, count: int, reliability: str, topic: str, waits: bool) -> None:
+    """Publish `count` images at `rate` Hz, or wait for a subscriber before; print their stamps."""
     rclpy.init()
     node = Node('camera')
     qos = QoSProfile(depth=1, reliability=ReliabilityPolicy[reliability.upper()])
-    publisher = node.create_publisher(Image, 'image', qos)
+    publisher = node.create_publisher(Image, topic, qos)
     picture = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
     message = rgb_message(picture, Header(frame_id='camera'))
-    while not publisher.get_subscription_count():
+    while waits and not publisher.get_subscription_count():
         time.sleep(0.05)
     time.sleep(1.0)
     stamps, begin = [], time.monotonic()
@@ -109,17 +110,29 @@ def start(*arguments: str, **options) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, __file__, *map(str, arguments)], **options)
 
 
-def start_camera(rate: float, seconds: float, reliability: str = 'best_effort'):
-    """Start a camera as a process."""
-    return start('camera', rate, round(rate * seconds), reliability, stdout=subprocess.PIPE,
-                 text=True)
+def start_camera(rate: float, seconds: float, reliability: str = 'best_effort',
+                 topic: str = 'image', waits: bool = True, **options):
+    """Start a camera as a process, which waits for a subscriber or not."""
+    return start('camera', rate, round(rate * seconds), reliability, topic, *['waits'] * waits,
+                 stdout=subprocess.PIPE, text=True, **options)
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time of a process, of all its threads."""
+    fields = Path(f'/proc/{pid}/stat').read_text(encoding='utf-8').rpartition(')')[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
 
 
 @contextmanager
-def running_node(inference: str, folder: Path, *parameters: str) -> Iterator[subprocess.Popen]:
-    """Run the node as a process; its log goes to a file. It must end with exit code 0."""
-    arguments = [item for value in (f'model:={make_model(folder)}', *parameters)
-                 for item in ('-p', value)]
+def running_node(inference: str, folder: Path, *parameters: str, model: Path | None = None,
+                 arguments: Sequence[str] = ()) -> Iterator[subprocess.Popen]:
+    """
+    Run the node as a process; its log goes to a file. It must end with exit code 0.
+
+    The model is a random one unless it is named; `arguments` are further ones of ROS.
+    """
+    arguments = [*arguments, *(item for value in (f'model:={model or make_model(folder)}',
+                                                  *parameters) for item in ('-p', value))]
     log = folder / 'node.log'
     with log.open('w') as output:
         process = start('node', inference, *arguments, stdout=output, stderr=output)
@@ -134,7 +147,8 @@ def running_node(inference: str, folder: Path, *parameters: str) -> Iterator[sub
             process.send_signal(signal.SIGINT)
             code = process.wait(DEADLINE)
     text = log.read_text()
-    print('  ' + re.search(r'stopped; frames: .*', text)[0])
+    for line in re.findall(r'(\S*:? ?stopped; frames: .*)', text):
+        print(f'  {line}')
     if code or 'Traceback' in text:
         sys.exit(f'the node ended with exit code {code}:\n{text}')
 
@@ -149,7 +163,8 @@ def stay_alone() -> None:
 
 if __name__ == '__main__':
     if sys.argv[1] == 'camera':
-        run_camera(float(sys.argv[2]), int(sys.argv[3]), sys.argv[4])
+        run_camera(float(sys.argv[2]), int(sys.argv[3]), sys.argv[4], sys.argv[5],
+                   'waits' in sys.argv)
     elif sys.argv[1] == 'receiver':
         run_receiver(int(sys.argv[2]), float(sys.argv[3]))
     else:

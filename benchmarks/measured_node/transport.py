@@ -16,6 +16,7 @@ from measured_node.processes import (
     PROFILE_VARIABLES,
     stamp_of,
     start,
+    start_camera,
     WIDTH,
 )
 import numpy as np
@@ -34,8 +35,7 @@ def measure_profile(folder: Path, count: int) -> None:
             ('camera', plain, profiled), ('both', profiled, profiled)):
         receiver = start('receiver', count, count / 30 + 20, stdout=subprocess.PIPE, text=True,
                          env=receiver_has)
-        camera = start('camera', 30, count, 'best_effort', stdout=subprocess.PIPE, text=True,
-                       env=camera_has)
+        camera = start_camera(30, count / 30, env=camera_has)
         camera.wait()
         arrived = json.loads(receiver.communicate()[0])
         print(f'profile given to {who:9} {len(arrived):4} of {count} arrived', flush=True)

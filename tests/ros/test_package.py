@@ -109,6 +109,9 @@ def test_the_dds_profile_holds_many_large_images_in_shared_memory():
              for transport in transports.values()}
     assert set(kinds) == {'SHM', 'UDPv4'}
     assert int(kinds['SHM'].findtext(f'{namespace}segment_size')) >= 8 * 1280 * 720 * 3
+    period = next(participant.iter(f'{namespace}leaseAnnouncement'))
+    assert [(part.tag.removeprefix(namespace), part.text) for part in period] == [
+        ('sec', '1'), ('nanosec', '0')]
 
 
 @pytest.mark.parametrize('name', WORLDS)

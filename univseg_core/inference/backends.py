@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from importlib.util import find_spec
 import os
 import sys
@@ -118,6 +117,8 @@ def build_backend(name: str, network: Network, device: str, precision: str) -> B
 
 def version_of(name: str) -> str:
     """Return the version of a backend's package that is installed, whatever brought it."""
+    # It takes a while to import, and is not always asked for.
+    from importlib.metadata import PackageNotFoundError, packages_distributions, version
     package = BACKENDS[name].package
     try:
         return version(package)

@@ -3,6 +3,7 @@
 import copy
 from dataclasses import replace
 import importlib
+from importlib import metadata
 import os
 from pathlib import Path
 import subprocess
@@ -151,6 +152,16 @@ def test_the_image_is_not_changed_and_may_be_a_view(exported, backend):
     assert np.array_equal(image, random_image(96, 128))
 
 
+def test_onnx_runtime_does_not_keep_the_files_bytes(exported):
+    # New bytes, of which nobody else may hold a part.
+    model = replace(exported.model, network=bytes(bytearray(exported.model.network)))
+    held = sys.getrefcount(model.network)
+    segmenter = Segmenter(model, CARD, backend='onnxruntime', device='cpu', precision='fp32')
+    holding = sys.getrefcount(model.network)
+    assert holding == held
+    assert segmenter(random_image(5, 7))  # which it is well without
+
+
 def test_a_file_for_one_size_takes_no_other(exported):
     one_size = replace(exported.model, export=Export(size=(48, 64)))
     segmenter = Segmenter(one_size, CARD, backend='onnxruntime')
@@ -213,11 +224,11 @@ def test_the_version_of_a_package_is_found_whatever_brought_it(monkeypatch):
 
     def of_another(package):
         if package == 'onnxruntime':
-            raise backends.PackageNotFoundError(package)
+            raise metadata.PackageNotFoundError(package)
         return '1.2'
 
-    monkeypatch.setattr(backends, 'version', of_another)
-    monkeypatch.setattr(backends, 'packages_distributions',
+    monkeypatch.setattr(metadata, 'version', of_another)
+    monkeypatch.setattr(metadata, 'packages_distributions',
                         lambda: {'onnxruntime': ['onnxruntime-gpu']})
     assert backends.version_of('onnxruntime') == 'onnxruntime-gpu 1.2'
 
