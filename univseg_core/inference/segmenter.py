@@ -1,6 +1,7 @@
 """A model file and an image → masks."""
 
 from collections.abc import Collection, Sequence
+from copy import copy
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
@@ -96,6 +97,16 @@ class Segmenter:
         """
         return cls(*load_network(path), device=device, precision=precision,
                    inference_size=inference_size, backend=backend)
+
+    def sharing(self, inference_size: int | None) -> 'Segmenter':
+        """
+        Return a segmenter of the same model in memory, with an inference size of its own.
+
+        Their calls wait for each other. Raises UnivsegError as setting `inference_size` does.
+        """
+        other = copy(self)
+        other.inference_size = inference_size
+        return other
 
     @property
     def inference_size(self) -> int | None:
