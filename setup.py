@@ -72,7 +72,7 @@ setup(
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
         (f'share/{PACKAGE}', ['package.xml']),
-        (f'share/{PACKAGE}/launch', files('launch/*.launch.py')),
+        (f'share/{PACKAGE}/launch', files('launch/*.launch.*')),
         (f'share/{PACKAGE}/config/ros', files('config/ros/*.*')),
         (f'share/{PACKAGE}/config/train', files('config/train/*.yaml')),
         (f'share/{PACKAGE}/config/experiments', files('config/experiments/*.yaml')),

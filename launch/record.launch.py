@@ -35,7 +35,7 @@ ARGUMENTS = [
     ('params_file', str(CONFIG / 'recorder.yaml'),
      "YAML file of the node's parameters; arguments given beside it win"),
     ('backend', 'univseg', 'univseg: bag_recorder; rosbag2: `ros2 bag record`, without policies, '
-     'distribution, max_size, when_full, params_file and autostart'),
+     'distribution, max_size, when_full, params_file, autostart and respawn'),
     *launching.COMMON_ARGUMENTS,
 ]
 
@@ -62,7 +62,8 @@ def overrides(arguments: dict[str, str]) -> dict[str, object]:
 def rosbag2_command(arguments: dict[str, str], now: datetime) -> list[str]:
     """Return the call of rosbag2 that does what launch arguments ask for."""
     for name, without in {'policy': 'all', 'distribution': 'auto', 'max_size': '0',
-                          'when_full': 'stop', 'autostart': 'true'}.items():
+                          'when_full': 'stop', 'autostart': 'true',
+                          'respawn': 'false'}.items():
         if arguments[name] not in ('', without):
             raise launching.bad_argument(
                 name, arguments[name], f'nothing but {without}: rosbag2 has no such thing; '
@@ -114,7 +115,7 @@ def start_recorder(context: LaunchContext) -> list[LaunchDescriptionEntity]:
                 'backend', 'rosbag2', 'univseg: the package ros2bag is not installed') from error
         return [*log, ExecuteProcess(cmd=command, additional_env=environment, output='both',
                                      **end)]
-    return [*log, LifecycleNode(
+    node = LifecycleNode(
         package='univseg_ros',
         executable='bag_recorder',
         name='bag_recorder',
@@ -124,7 +125,9 @@ def start_recorder(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         additional_env=environment,
         output='both',
         **end,
-    )]
+        **launching.respawn(arguments),
+    )
+    return [*log, *launching.transitions(node, arguments), node]
 
 
 def generate_launch_description() -> LaunchDescription:

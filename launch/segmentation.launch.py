@@ -17,8 +17,11 @@ ARGUMENTS = [
     ('params_file', str(CONFIG / 'segmentation.yaml'),
      "YAML file of the node's parameters; arguments given beside it win"),
     ('image', 'image', 'Camera topic; with image_transport compressed, without /compressed'),
+    ('cameras', '', 'Cameras, separated by commas, each with its topic or with NAME/image: '
+     'front=/front/image_raw,left; empty: one without a name, whose topic is image'),
     ('image_transport', '', 'raw or compressed'),
-    ('domains', '', 'Domains to begin with, separated by commas, for example outdoor,indoor'),
+    ('domains', '', 'Domains to begin with, separated by commas, for example outdoor,indoor; '
+     'auto: the node decides by the images'),
     ('device', '', 'Where the model runs: auto, cpu, cuda, cuda:1'),
     ('backend', '', 'What runs the encoder: auto, torch, onnxruntime, openvino'),
     ('precision', '', 'auto, fp32, bf16, fp16, int8'),
@@ -34,7 +37,20 @@ def overrides(arguments: dict[str, str]) -> dict[str, object]:
     if arguments['domains']:
         names = arguments['domains'].split(',')
         parameters['active_domains'] = [name.strip() for name in names]
+    if cameras := launching.cameras(arguments['cameras']):
+        parameters['cameras'] = list(cameras)
     return parameters | launching.flags(arguments)
+
+
+def remappings(arguments: dict[str, str]) -> list[tuple[str, str]]:
+    """Return which topics the node's camera images come from."""
+    topics = launching.cameras(arguments['cameras'])
+    if not topics:
+        return [('image', arguments['image'])]
+    if arguments['image'] != 'image':
+        raise launching.bad_argument('image', arguments['image'], 'none beside cameras, which '
+                                     'have their topics: cameras:=front=/front/image_raw')
+    return [(f'{name}/image', topic) for name, topic in topics.items()]
 
 
 def dds_environment(profile: str) -> tuple[dict[str, str], str]:
@@ -46,7 +62,9 @@ def start_node(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """Return the node with the parameters that the launch arguments ask for."""
     arguments = {name: LaunchConfiguration(name).perform(context) for name, *_ in ARGUMENTS}
     params_file = launching.checked_file(arguments)
-    validate_topic_name(arguments['image'])
+    topics = remappings(arguments)
+    for _, topic in topics:
+        validate_topic_name(topic)
     environment, told = dds_environment(arguments['dds_profile'])
     node = LifecycleNode(
         package='univseg_ros',
@@ -54,12 +72,13 @@ def start_node(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         name='univseg',
         namespace=arguments['namespace'],
         parameters=[params_file, overrides(arguments)],
-        remappings=[('image', arguments['image'])],
+        remappings=topics,
         ros_arguments=['--log-level', arguments['log_level']],
         additional_env=environment,
         output='both',
+        **launching.respawn(arguments),
     )
-    return [*([LogInfo(msg=told)] if told else []), node]
+    return [*([LogInfo(msg=told)] if told else []), *launching.transitions(node, arguments), node]
 
 
 def generate_launch_description() -> LaunchDescription:

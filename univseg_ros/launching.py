@@ -1,20 +1,29 @@
-"""What the launch files have in common; nothing here needs more than Python."""
+"""What the launch files have in common; only `transitions` needs more than Python."""
 
 import os
 from pathlib import Path
+import re
+from typing import Any
 
 FAST_DDS_2 = 'FASTRTPS_DEFAULT_PROFILES_FILE'
 FAST_DDS_3 = 'FASTDDS_DEFAULT_PROFILES_FILE'
+CAMERA_NAME = re.compile(r'[A-Za-z]\w*', re.ASCII)
+
+NAV2_OUTPUTS = ('mask', 'confidence', 'label_info', 'overlay')
+"""What the segmentation node of Nav2's tutorial publishes of its one domain."""
+
 LOG_LEVELS = ('debug', 'info', 'warn', 'error', 'fatal')
 
 COMMON_ARGUMENTS = [
     ('namespace', '', 'Namespace of the node, for example the name of the robot'),
-    ('autostart', '', 'true: the node configures and activates itself; false: a lifecycle manager '
-     'does it'),
+    ('autostart', '', 'true: the node configures and activates itself; launch: the launch file asks '
+     'it to; false: a lifecycle manager does'),
     ('use_sim_time', '', 'true: the time is that of /clock (simulation, bags)'),
     ('log_level', 'info', ', '.join(LOG_LEVELS)),
     ('dds_profile', '', 'Fast DDS profile of the node: large_images or the path of an XML file; '
      'the camera needs it as well'),
+    ('respawn', 'false', 'true: the node is started anew whenever it ends, until launch does'),
+    ('respawn_delay', '1.0', 'Seconds before that'),
 ]
 """(name, default, description) of launch arguments that every node has."""
 
@@ -22,12 +31,83 @@ COMMON_ARGUMENTS = [
 def flags(arguments: dict[str, str]) -> dict[str, bool]:
     """Return the parameters autostart and use_sim_time, where arguments give them."""
     parameters = {}
-    for name in ('autostart', 'use_sim_time'):
-        if arguments[name]:
-            if arguments[name].lower() not in ('true', 'false'):
-                raise bad_argument(name, arguments[name], 'true or false')
-            parameters[name] = arguments[name].lower() == 'true'
+    if arguments['autostart'].lower() == 'launch':
+        parameters['autostart'] = False
+    elif arguments['autostart']:
+        parameters['autostart'] = _flag(arguments, 'autostart', 'true, launch or false')
+    if arguments['use_sim_time']:
+        parameters['use_sim_time'] = _flag(arguments, 'use_sim_time')
     return parameters
+
+
+def respawn(arguments: dict[str, str]) -> dict[str, Any]:
+    """Return the options of a launched process that say whether it is started anew."""
+    if not _flag(arguments, 'respawn'):
+        return {}
+    if arguments['autostart'].lower() == 'launch':
+        # Its request would go to the node that has died, which DDS remembers for a while, and be
+        # waited for without end.
+        raise bad_argument('respawn', 'true', 'false with autostart:=launch; with autostart:=true '
+                           'a node that is started anew comes to active')
+    try:
+        delay = float(arguments['respawn_delay'])
+    except ValueError:
+        delay = -1.0
+    if not 0 <= delay < float('inf'):
+        raise bad_argument('respawn_delay', arguments['respawn_delay'], 'seconds')
+    return {'respawn': True, 'respawn_delay': delay}
+
+
+def transitions(node: Any, arguments: dict[str, str]) -> list[Any]:
+    """Return the actions that configure and activate a LifecycleNode with autostart:=launch."""
+    if arguments['autostart'].lower() != 'launch':
+        return []
+    from launch.actions import EmitEvent, RegisterEventHandler
+    from launch.event_handlers import OnProcessStart
+    from launch.events import matches_action
+    from launch_ros.event_handlers import OnStateTransition
+    from launch_ros.events.lifecycle import ChangeState
+    from lifecycle_msgs.msg import Transition
+
+    def change(transition: int) -> EmitEvent:
+        return EmitEvent(event=ChangeState(lifecycle_node_matcher=matches_action(node),
+                                           transition_id=transition))
+
+    return [
+        RegisterEventHandler(OnProcessStart(
+            target_action=node, on_start=[change(Transition.TRANSITION_CONFIGURE)])),
+        RegisterEventHandler(OnStateTransition(
+            target_lifecycle_node=node, start_state='configuring', goal_state='inactive',
+            entities=[change(Transition.TRANSITION_ACTIVATE)])),
+    ]
+
+
+def cameras(text: str) -> dict[str, str]:
+    """
+    Return the topic of each camera that an argument names: `front=/front/image_raw,left`.
+
+    A camera without a topic has NAME/image.
+    """
+    topics: dict[str, str] = {}
+    for part in filter(None, (part.strip() for part in text.split(','))):
+        name, equals, topic = part.partition('=')
+        if not CAMERA_NAME.fullmatch(name) or (equals and not topic) or name in topics:
+            raise bad_argument('cameras', text, 'names, each once, with or without a topic: '
+                               'front=/front/image_raw,left')
+        topics[name] = topic or f'{name}/image'
+    return topics
+
+
+def output_remappings(domain: str, prefix: str) -> list[tuple[str, str]]:
+    """Return what publishes a domain's outputs below a prefix, under the layer's names."""
+    return [(f'~/{domain}/{name}', f'{prefix}/{name}') for name in NAV2_OUTPUTS]
+
+
+def _flag(arguments: dict[str, str], name: str, expected: str = 'true or false') -> bool:
+    value = arguments[name].lower()
+    if value not in ('true', 'false'):
+        raise bad_argument(name, arguments[name], expected)
+    return value == 'true'
 
 
 def checked_file(arguments: dict[str, str]) -> str:

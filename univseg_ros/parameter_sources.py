@@ -6,7 +6,8 @@ import re
 from typing import Any
 
 from univseg_core.errors import did_you_mean
-from univseg_core.files.yaml_text import read_yaml
+from univseg_core.files import read_text
+from univseg_core.files.yaml_text import parse_yaml
 
 ALL_NODES = '/**'
 COMMAND_LINE = 'the command line'
@@ -89,7 +90,8 @@ def _ros_options(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 def _in_file(path: Path) -> list[tuple[str, str]]:
     try:
-        document = read_yaml(path)
+        # Launch writes a list as a tuple of Python; ROS does not look at tags.
+        document = parse_yaml(read_text(path).replace('!!python/tuple', ''))
     except (OSError, ValueError):  # ROS itself has complained of it
         return []
     return list(_below('', document))

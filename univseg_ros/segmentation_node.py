@@ -20,10 +20,8 @@ import numpy as np
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from univseg_core.files import sha256_of
 from univseg_core.inference.segmenter import Segmenter
 from univseg_core.machine.memory import release_memory
-from univseg_ros.background import in_background
 from univseg_ros.camera import Camera
 from univseg_ros.diagnostics import Diagnostics, memory_values, model_values
 from univseg_ros.findings import Finding
@@ -38,6 +36,7 @@ from univseg_ros.parameters import (
     PARAMETERS,
     rule_objection,
 )
+from univseg_ros.shared_models import load_shared
 
 NODE_NAME = 'univseg'
 DESCRIPTION = """\
@@ -60,8 +59,8 @@ class SegmentationNode(ManagedNode):
     while an inference runs, and the next frame is always the newest.
 
     Several may live in one process, under names of their own: `options` are those of rclpy's Node
-    (namespace, parameter_overrides, cli_args …). Raises rclpy's ParameterException where a
-    parameter's value at start is not acceptable.
+    (namespace, parameter_overrides, cli_args …). Those with the same model file have one model in
+    memory. Raises rclpy's ParameterException where a parameter's value at start is not acceptable.
     """
 
     def __init__(self, node_name: str = NODE_NAME, **options: Any):
@@ -300,9 +299,8 @@ def load(model: str, device: str, precision: str, inference_size: int,
     if not model:
         raise ValueError('the parameter model is empty; expected the path of a model file')
     path = Path(model).expanduser()
-    segmenter = Segmenter.load(path, device=device, precision=precision,
-                               inference_size=inference_size or None, backend=backend)
-    digest = in_background(partial(sha256_of, path))
+    segmenter, digest = load_shared(path, device=device, precision=precision,
+                                    inference_size=inference_size or None, backend=backend)
     segmenter(np.zeros((*(segmenter.only_size or WARM_UP_SIZE), 3), np.uint8))
     release_memory()  # of the file and the way to a network: tens of MB
     return segmenter, digest.result()

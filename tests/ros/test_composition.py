@@ -7,6 +7,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from robot import MASK_QOS
 from sensor_msgs.msg import Image
+from univseg_core.inference.segmenter import Segmenter
 from univseg_ros.bag_recorder import BagRecorder
 from univseg_ros.messages import rgb_message
 from univseg_ros.segmentation_node import SegmentationNode
@@ -27,15 +28,16 @@ def executor(ros_domain):
 
 
 def test_two_cameras_have_a_node_each_in_one_process(
-        executor, own_peer, model_file, segmenter, pictures):
+        executor, own_peer, model_file, pictures):
     namespace = own_peer.node.get_namespace()
     domains = {'front': 'outdoor', 'back': 'indoor'}
+    sizes = {'front': 0, 'back': 24}
     nodes = {}
     for name, domain in domains.items():
         node = nodes[name] = SegmentationNode(
             name, namespace=namespace, cli_args=['--ros-args', '-r', f'image:={name}/image'],
             parameter_overrides=parameters(model=model_file, precision='fp32',
-                                           active_domains=[domain]))
+                                           inference_size=sizes[name], active_domains=[domain]))
         assert node.get_fully_qualified_name() == f'{namespace}/{name}'
         assert node.get_parameter('active_domains').value == [domain]
         executor.add_node(node)
@@ -57,7 +59,9 @@ def test_two_cameras_have_a_node_each_in_one_process(
             assert seconds < 180
 
     publish_until_masks_come()
+    assert nodes['front']._segmenter._backend is nodes['back']._segmenter._backend
     for (name, domain), picture in zip(domains.items(), pictures, strict=False):
+        segmenter = Segmenter.load(model_file, precision='fp32', inference_size=sizes[name])
         mask = masks[name][0]
         pixels = np.frombuffer(mask.data, np.uint8).reshape(mask.height, mask.width)
         assert (pixels == segmenter(picture, [domain])[domain].mask).all()
