@@ -23,6 +23,7 @@ from std_srvs.srv import Trigger
 from univseg_core.bags.distributions import this_distribution
 from univseg_core.bags.topics import definition_of, RecordingError
 from univseg_core.recording.budget import Budget
+from univseg_core.recording.flight import MEMORY_FULL
 from univseg_core.recording.folder import RecordingFolder
 from univseg_core.recording.policies import CONFIDENCE, KEPT, POLICIES, Policy, PolicyEntry
 from univseg_core.recording.recorder import REASONS, Recorder, RecorderSettings
@@ -279,10 +280,13 @@ class BagRecorder(ManagedNode):
         status = self._recorder.status() if self._recorder else None
         self._status_publisher.publish(String(data=json.dumps(summary(self._state(), status))))
         if status is not None:
-            for reason in LOSSES:
-                if more := status.count(reason) - self._lost.get(reason, 0):
-                    self.get_logger().warning(f'{more} images are not kept: {REASONS[reason]}')
-                    self._lost[reason] = status.count(reason)
+            for reason in (*LOSSES, MEMORY_FULL):
+                before, count = self._lost.get(reason, 0), status.count(reason)
+                # What is let go of memory is so all the time, or never.
+                if count > before and not (reason == MEMORY_FULL and before):
+                    self.get_logger().warning(
+                        f'{count - before} images are not kept: {REASONS[reason]}')
+                self._lost[reason] = count
         if self._watch is not None:
             reasons = self._watch.silence(self._number('image_timeout'))
             # They tell for how many seconds, which is no news.

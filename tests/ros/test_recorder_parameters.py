@@ -57,9 +57,9 @@ def test_what_cannot_be_is_told(name, value, complaint):
 
 
 @pytest.mark.parametrize(('name', 'value'), [
-    ('topics', ['']), ('topics', []), ('flight_on', ['']), ('flight_on', []),
-    ('flight_on', ['confidence']), ('flight_diagnostics', ['camera: driver']), ('topics', ['/front/image', 'back']), ('name', 'yard-1_a'),
-    ('storage', 'mcap'), ('use_sim_time', True)])
+    ('topics', ['']), ('topics', []), ('topics', ['/front/image', 'back']), ('name', 'yard-1_a'),
+    ('flight_on', ['']), ('flight_on', []), ('flight_on', ['confidence']),
+    ('flight_diagnostics', ['camera: driver']), ('storage', 'mcap'), ('use_sim_time', True)])
 def test_what_can_be_is_not_objected_to(name, value):
     assert objection(name, value) == ''
 
