@@ -10,6 +10,7 @@ from rclpy.timer import Timer
 from std_msgs.msg import String
 from univseg_core.recording.node_texts import domain_of
 from univseg_core.recording.policies import CONFIDENCE
+from univseg_core.recording.serialized_image import text_in
 from univseg_ros.qos import LATCHED_QOS, no_warning
 from univseg_ros.timers import steady_timer
 
@@ -67,10 +68,10 @@ class FlightConditions:
             self._node.destroy_subscription(subscription)
         self._subscriptions.clear()
 
-    def note_domain(self, topic: str, message: String) -> None:
-        """Take what a topic says of a node's domain."""
+    def note_domain(self, topic: str, data: bytes) -> None:
+        """Take what a topic says of a node's domain, in CDR."""
         try:
-            domain, why = domain_of(message.data)
+            domain, why = domain_of(text_in(data))
         except ValueError:  # not from a node of ours
             return
         if domain is None and (before := self._domains.get(topic)) is not None:
@@ -99,6 +100,7 @@ class FlightConditions:
             if topic not in self._subscriptions:
                 self._subscriptions[topic] = self._node.create_subscription(
                     String, topic, partial(self.note_domain, topic), LATCHED_QOS,
-                    event_callbacks=SubscriptionEventCallbacks(incompatible_qos=no_warning))
+                    event_callbacks=SubscriptionEventCallbacks(incompatible_qos=no_warning),
+                    raw=True)  # rclpy raises of what is no text
             elif not self._node.count_publishers(topic):
                 self._domains.pop(topic, None)  # a node that starts anew has lost nothing

@@ -2,6 +2,7 @@
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 import pytest
+from rclpy.serialization import serialize_message
 from std_msgs.msg import String
 from univseg_ros.flight_conditions import CONDITIONS, FlightConditions, MOST_ERRORS
 
@@ -22,6 +23,10 @@ def watch(own_peer):
     yield make
     for each in made:
         each.close()
+
+
+def text_message(text):
+    return serialize_message(String(data=text))
 
 
 def statuses(*pairs):
@@ -65,8 +70,9 @@ def test_a_domain_is_told_when_it_was_one_and_is_none(watch):
     for text in ('{"domain": null, "why": "not decided yet"}', '{"domain": "outdoor"}', '{', '3',
                  '{"domain": "indoor"}', '{"domain": null, "why": "dark"}',
                  '{"domain": null, "why": "dark still"}'):
-        conditions.note_domain('/a/domain', String(data=text))
-        conditions.note_domain('/b/domain', String(data='{"domain": "outdoor"}'))
+        conditions.note_domain('/a/domain', text_message(text))
+        conditions.note_domain('/a/domain', text_message('""')[:-3] + b'\xff\xfe\0')
+        conditions.note_domain('/b/domain', text_message('{"domain": "outdoor"}'))
     assert said == ['/a/domain was indoor, and is none: dark']
 
 
@@ -74,9 +80,9 @@ def test_a_node_that_starts_anew_has_lost_nothing(watch, own_peer):
     topic = f'{own_peer.node.get_namespace()}/univseg/domain'
     conditions, said = watch(topics=lambda: [topic])
 
-    conditions.note_domain(topic, String(data='{"domain": "outdoor"}'))
+    conditions.note_domain(topic, text_message('{"domain": "outdoor"}'))
     own_peer.wait_until(lambda: not conditions._domains, 'that it is forgotten')
-    conditions.note_domain(topic, String(data='{"domain": null}'))
+    conditions.note_domain(topic, text_message('{"domain": null}'))
     assert said == []
 
 

@@ -15,6 +15,8 @@ import yaml
 FOREIGN = ('{', '3', '[]', '"none"', '{"domain": 7}', '{"stamp": 1}', '\0', '[' * 10_000)
 """Texts that are not from a segmentation node."""
 
+NO_TEXT = b'\0\1\0\0\3\0\0\0\xff\xfe\0'
+
 
 def triggers(bag):
     """Return why a bag was written."""
@@ -79,6 +81,7 @@ def test_a_domain_that_becomes_none_and_an_error_are_written(record, peer):
     peer.handle_for(0.5)
     for text in FOREIGN:
         say.publish(String(data=text))
+    say.publish(NO_TEXT)
     fill(robot, 1, 2)
     assert robot.status()['triggers'] == 0
 
@@ -144,6 +147,7 @@ def test_only_images_that_are_unfamiliar_are_kept(record, peer):
         robot.publish(image_of(number), 'front')
         for text in FOREIGN:
             say.publish(String(data=text))
+        say.publish(NO_TEXT)
         say.publish(String(data=json.dumps({
             'stamp': stamp.sec * 10**9 + stamp.nanosec, 'frame_id': 'camera', 'domain': None,
             'probabilities': {'outdoor': 1.0}, 'unfamiliarity': unfamiliarity})))

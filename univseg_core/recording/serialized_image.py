@@ -44,11 +44,16 @@ class SerializedImage:
 
     def text(self) -> str:
         """Return the text of a std_msgs/String; raises ValueError where its bytes are none."""
-        try:
-            length, = LENGTH[self.data[1] & 1].unpack_from(self.data, ENCAPSULATION)
-        except (struct.error, IndexError) as error:
-            raise ValueError(f'a message of {len(self.data)} bytes has no text') from error
-        begin = ENCAPSULATION + LENGTH[0].size
-        if begin + length > len(self.data):
-            raise ValueError(f'a text of {length} bytes in a message of {len(self.data)}')
-        return self.data[begin:begin + length].rstrip(b'\0').decode()
+        return text_in(self.data)
+
+
+def text_in(data: bytes) -> str:
+    """Return the text of a std_msgs/String in CDR; raises ValueError where its bytes are none."""
+    try:
+        length, = LENGTH[data[1] & 1].unpack_from(data, ENCAPSULATION)
+    except (struct.error, IndexError) as error:
+        raise ValueError(f'a message of {len(data)} bytes has no text') from error
+    begin = ENCAPSULATION + LENGTH[0].size
+    if begin + length > len(data):
+        raise ValueError(f'a text of {length} bytes in a message of {len(data)}')
+    return data[begin:begin + length].rstrip(b'\0').decode()
