@@ -11,8 +11,8 @@ from univseg_core.recording.serialized_image import SerializedImage
 
 PASSED, MEMORY_FULL = 'passed', 'memory full'
 
-LATE = 0.5
-"""Seconds, at most, that an image comes after later ones of other topics."""
+LATE = 500_000_000
+"""Nanoseconds, at most, that an image comes after later ones of other topics."""
 
 
 class Flight(Policy):
@@ -46,8 +46,7 @@ class Flight(Policy):
 
     def judge(self, frame: SerializedImage) -> Iterator[Verdict]:
         """Hold the image, or yield it where an event is being written; let go of old ones."""
-        self._heard = time.monotonic()
-        if self._newest is not None and frame.time < self._newest - self._before:
+        if self._newest is not None and frame.time < self._newest - max(self._before, LATE):
             self._newest = None
             yield from self.overdue(at_once=True)
         self._newest = max(frame.time, self._newest or frame.time)
@@ -72,7 +71,6 @@ class Flight(Policy):
 
     def trigger(self, trigger: Trigger) -> Iterator[Verdict]:
         """Yield what is in memory, to be written."""
-        self._heard = time.monotonic()
         self._triggers += 1
         self._last_trigger = trigger.why
         if self.event is None:
@@ -85,10 +83,9 @@ class Flight(Policy):
 
     def overdue(self, at_once: bool = False) -> Iterator[Verdict]:
         """End the event that is over; `at_once`, any, and yield the images that it leaves."""
-        late = round(LATE * 1e9)
         # Where no image comes any more, their clock tells nothing.
-        quiet = time.monotonic() - self._heard > self._after / 1e9 + LATE
-        if at_once or quiet or (self._newest is not None and self._newest > self._end + late):
+        quiet = time.monotonic() - self._heard > (self._after + LATE) / 1e9
+        if at_once or quiet or (self._newest is not None and self._newest > self._end + LATE):
             self.event = None
         while at_once and self._held:
             yield self._pop(), PASSED
@@ -120,6 +117,7 @@ class Flight(Policy):
         """Yield what is held of the event."""
         while self.event and self._held and self._held[0].time <= self._end:
             yield self._pop(), KEPT
+        self._heard = time.monotonic()  # since a slow disk takes its time
 
     def _passed(self, begin: int) -> Iterator[Verdict]:
         """Yield what is held of earlier times."""

@@ -115,6 +115,14 @@ def test_images_of_several_topics_are_written_in_order_of_time(now):
         (5.0, 'kept'), (5.1, 'kept'), (5.2, 'kept'), (5.2, 'kept'), (5.3, 'kept')]
 
 
+def test_an_image_that_comes_late_is_no_clock_that_was_set_back(now):
+    policy = Flight(0, 1, 10**6)
+    happens(policy, 5)
+    assert judged(policy, at(5.2), at(4.9, BACK), at(5.1, BACK), at(5.3)) == [
+        (5.2, 'kept'), (4.9, 'kept'), (5.1, 'kept'), (5.3, 'kept')]
+    assert policy.event is not None
+
+
 def test_an_event_ends_where_no_image_comes_any_more(now):
     policy = Flight(2, 1, 10**6)
     happens(policy, 5)
@@ -124,6 +132,19 @@ def test_an_event_ends_where_no_image_comes_any_more(now):
     now[0] = 1.51
     assert times(policy.overdue()) == []
     assert policy.event is None
+
+
+def test_a_disk_that_takes_long_does_not_end_an_event(now):
+    policy = Flight(2, 1, 10**6)
+    assert judged(policy, at(4), at(5)) == []
+    written = []
+    for frame, _ in policy.trigger(Trigger(5 * SECOND, 'a test')):
+        now[0] += 10
+        written.append(frame)
+        assert policy.held_bytes == 100 * (2 - len(written))
+    assert len(written) == 2
+    assert times(policy.overdue()) == []
+    assert judged(policy, at(5.5)) == [(5.5, 'kept')]
 
 
 def test_where_images_ended_long_before_a_trigger_they_are_not_those_before_it(now):
