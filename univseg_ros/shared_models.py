@@ -21,7 +21,8 @@ def load_shared(path: Path, *, device: str, precision: str, inference_size: int 
     Return a segmenter of a model file, and the file's SHA-256, which another thread computes.
 
     Where one of the same file, device, precision and backend is in use, it is that one; of
-    several calls at once, the first loads it. Raises as Segmenter.load does.
+    several calls at once, the first loads it. Backends are compared at that inference size,
+    which is not the segmenter's afterwards. Raises as Segmenter.load does.
     """
     with _lock:
         wanted = (_identity(path), device, precision, backend)
@@ -30,6 +31,7 @@ def load_shared(path: Path, *, device: str, precision: str, inference_size: int 
                 return segmenter, digest
         segmenter = Segmenter.load(path, device=device, precision=precision,
                                    inference_size=inference_size, backend=backend)
+        segmenter.inference_size = None  # by it, backends were compared; each frame has its own
         digest = in_background(partial(sha256_of, path))
         _loaded[segmenter] = wanted, digest
         return segmenter, digest

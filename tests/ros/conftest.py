@@ -6,6 +6,7 @@ import itertools
 import os
 from pathlib import Path
 import random
+import re
 import shutil
 import signal
 import socket
@@ -268,6 +269,28 @@ def own_peer(ros_domain: int, request: pytest.FixtureRequest) -> Iterator[Peer]:
         Parameter(name, value=value) for name, value in getattr(request, 'param', {}).items()])
     yield peer
     peer.node.destroy_node()
+
+
+@pytest.fixture(scope='module')
+def recorder(start: Callable[..., Process], peer: Peer, tmp_path_factory):
+    """Return a recorder that is unconfigured; at last it is interrupted."""
+    from recording_robot import RecordingRobot
+    robot = RecordingRobot(start, peer, 'shared', tmp_path_factory.mktemp('shared'), '-p',
+                           'autostart:=false')
+    yield robot
+    robot.end(signal.SIGINT)
+
+
+@pytest.fixture
+def record(recorder, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable]:
+    """Return a function that lets it record topics below the test's name, with parameters."""
+    def begin(*topics: str, **parameters):
+        name = re.sub(r'\W+', '_', request.node.name).strip('_')
+        recorder.record(f'/{name}', tmp_path / 'bags', topics, **parameters)
+        return recorder
+
+    yield begin
+    recorder.finish()
 
 
 @pytest.fixture

@@ -26,27 +26,6 @@ ERROR, WARN, OK = DiagnosticStatus.ERROR, DiagnosticStatus.WARN, DiagnosticStatu
 LATCHED_IMAGE_QOS = QoSProfile(depth=5, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
-@pytest.fixture(scope='module')
-def recorder(start, peer, tmp_path_factory):
-    """Return a recorder that is unconfigured; at last it is interrupted."""
-    robot = RecordingRobot(start, peer, 'shared', tmp_path_factory.mktemp('shared'), '-p',
-                           'autostart:=false')
-    yield robot
-    robot.end(signal.SIGINT)
-
-
-@pytest.fixture
-def record(recorder, tmp_path, request):
-    """Return a function that lets it record topics below the test's name, with parameters."""
-    def begin(*topics, **parameters):
-        name = re.sub(r'\W+', '_', request.node.name).strip('_')
-        recorder.record(f'/{name}', tmp_path / 'bags', topics, **parameters)
-        return recorder
-
-    yield begin
-    recorder.finish()
-
-
 def jpeg_of(number):
     message = image_of(number)
     data = cv2.imencode('.jpg', picture(number)[..., ::-1])[1].tobytes()
