@@ -1,6 +1,6 @@
 """The thread in which frames become masks."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 import math
 import threading
@@ -17,7 +17,7 @@ from univseg_core.pictures.grey_in_yuv import grey_in_yuv
 from univseg_core.pictures.image_messages import decode, MessageError, nanoseconds
 from univseg_core.pictures.picture_files import orientation_of
 from univseg_ros.mailbox import Mailbox
-from univseg_ros.outputs import DomainOutputs
+from univseg_ros.outputs import DomainOutputs, need_confidence
 from univseg_ros.statistics import FrameStatistics, FrameTimes
 
 LOG_PERIOD = 5.0
@@ -35,6 +35,7 @@ class FrameSettings:
     confidence_threshold: float
     max_age: float
     max_rate: float
+    traversable: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,8 @@ class FrameWorker:
         segmented = time.monotonic()
         # All are made before the first is published, so that a frame has all its outputs or none.
         messages = {
-            name: self._outputs[name].messages(names, image, segmentations[name], header)
+            name: self._outputs[name].messages(names, image, segmentations[name], header,
+                                               settings.traversable)
             for name, names in watched.items()}
         for name in watched:
             self._outputs[name].publish(messages[name])
@@ -168,7 +170,7 @@ class FrameWorker:
 
         A size that somebody sets meanwhile is left alone.
         """
-        confidence = [name for name, names in watched.items() if 'confidence' in names]
+        confidence = [name for name, names in watched.items() if need_confidence(names)]
         segmenter = self._segmenter
         asked = tried = segmenter.inference_size
         while True:

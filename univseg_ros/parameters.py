@@ -1,12 +1,13 @@
 """The segmentation node's parameters: one table, from which they are declared and judged."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from univseg_core.domains import NAME_PATTERN
+from univseg_core.domains import Domain, NAME_PATTERN
 from univseg_core.inference.backends import BACKENDS, PRECISIONS
 from univseg_ros.image_input import RELIABILITIES, TRANSPORTS
 from univseg_ros.parameter_table import BOND, ParameterSpec, table_objection
+from univseg_ros.traversable import NO_CLASS, traversable_objection
 
 FIRST_DOMAIN = ['']
 """The value of `active_domains` that stands for the model's first domain."""
@@ -49,6 +50,9 @@ PARAMETERS = {
     'confidence_threshold': ParameterSpec(
         0.0, 'Probability of the top class below which a pixel of the mask is 255 (unknown).',
         bounds=(0.0, 1.0)),
+    'traversable': ParameterSpec(
+        NO_CLASS, 'Classes, as CLASS or DOMAIN/CLASS, of which ~/DOMAIN/traversable shows where '
+        "they are; [''] stands for none."),
     'max_rate': ParameterSpec(
         0.0, 'Frames a second that are segmented at most; 0: as many as come.',
         bounds=(0.0, 1000.0)),
@@ -67,13 +71,13 @@ PARAMETERS = {
 """The parameters of the node by name."""
 
 
-def objection(name: str, value: Any, domains: Collection[str] | None, *,
+def objection(name: str, value: Any, domains: Mapping[str, Domain] | None, *,
               active: bool = False) -> str:
     """
     Say why a parameter cannot take a value; an empty text means that it can.
 
-    `domains` are the names of the loaded model's domains, None while no model is loaded; `active`
-    says that the node is. Types and ranges are judged by rclpy.
+    `domains` are those of the loaded model by name, None while no model is loaded; `active` says
+    that the node is. Types and ranges are judged by rclpy.
     """
     spec = PARAMETERS.get(name)
     if spec is None:
@@ -83,6 +87,8 @@ def objection(name: str, value: Any, domains: Collection[str] | None, *,
         return reason
     if name == 'active_domains':
         return _domains_objection(value, domains)
+    if name == 'traversable':
+        return traversable_objection(value, domains)
     return ''
 
 

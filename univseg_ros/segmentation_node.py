@@ -24,6 +24,7 @@ from std_msgs.msg import String
 from univseg_core.files import sha256_of
 from univseg_core.inference.segmenter import Segmenter
 from univseg_core.machine.memory import release_memory
+from univseg_ros.camera_info import CameraInfos
 from univseg_ros.diagnostics import (
     Diagnostics,
     frame_findings,
@@ -74,6 +75,7 @@ class SegmentationNode(ManagedNode):
         self._outputs: dict[str, DomainOutputs] = {}
         self._active_domains_publisher: LifecyclePublisher | None = None
         self._input: ImageInput | None = None
+        self._camera_infos = CameraInfos(self)
         self._worker: FrameWorker | None = None
         self._settings: FrameSettings | None = None
         # Before they are declared, so that the values given at start are judged as later ones.
@@ -93,6 +95,8 @@ class SegmentationNode(ManagedNode):
             if not self.context.ok():
                 raise RuntimeError('ROS was shut down')
             domains = self._first_domains(segmenter)
+            if reason := objection('traversable', self._texts('traversable'), segmenter.domains):
+                raise ValueError(reason)
             # It may have been set while the model was loaded.
             segmenter.inference_size = self._integer('inference_size') or None
             measured = ''.join(f', {name} {value:.1f} ms'
@@ -105,7 +109,9 @@ class SegmentationNode(ManagedNode):
             self._active_domains_publisher = self.create_lifecycle_publisher(
                 String, '~/active_domains', LATCHED_QOS)
             for name, domain in segmenter.domains.items():
-                self._outputs[name] = DomainOutputs(self, domain)
+                self._outputs[name] = DomainOutputs(
+                    self, domain, traversable=self._texts('traversable'),
+                    camera_info_of=self._camera_infos.of)
         except Exception as error:
             self._release()
             self._fail(f'not configured: {error}. Set the parameter that is wrong and configure '
@@ -133,6 +139,7 @@ class SegmentationNode(ManagedNode):
             self._stop()
             self._fail(f'not activated: {error}')
             return TransitionCallbackReturn.FAILURE
+        self._camera_infos.open()
         result = super().on_activate(state)
         self._announce_labels()
         self._announce_active_domains()
@@ -209,6 +216,9 @@ class SegmentationNode(ManagedNode):
         self._settings = self._read_settings(new)
         if self._segmenter is not None and 'inference_size' in new:
             self._segmenter.inference_size = new['inference_size'] or None
+        if 'traversable' in new:
+            for outputs in self._outputs.values():
+                outputs.offer_traversable(new['traversable'])
         if self._worker is not None:
             if 'active_domains' in new:
                 self._announce_active_domains()
@@ -244,6 +254,7 @@ class SegmentationNode(ManagedNode):
             release_memory()
             counts = ', '.join(f'{count} {name}' for name, count in totals.items())
             self._log('info', f'stopped; frames: {counts}')
+        self._camera_infos.close()
 
     def _look(self) -> tuple[list[Finding], Mapping[str, str]]:
         """Return what diagnostics tell."""
@@ -273,6 +284,9 @@ class SegmentationNode(ManagedNode):
             if self._worker.grey:
                 findings.append(Finding(DiagnosticStatus.OK, 'the images are grey, packed as YUV: '
                                         f'{self._worker.grey}'))
+            values['camera_info topic'] = self._camera_infos.state
+            if problem := self._camera_infos.problem:
+                findings.append(Finding(DiagnosticStatus.WARN, problem))
             lost = self._input.losses
             values['images lost by the middleware'] = total([lost])
             if told := lost.told('images'):

@@ -73,7 +73,7 @@ class Outputs:
     def watched(self):
         return self.names
 
-    def messages(self, names, image, segmentation, header):
+    def messages(self, names, image, segmentation, header, traversable):
         self.during_messages()
         if 'confidence' in names:
             assert segmentation.confidence is not None
