@@ -2,6 +2,7 @@
 
 from collections import deque
 from copy import deepcopy
+import time
 
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -11,6 +12,7 @@ from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 from univseg_core.pictures.image_messages import nanoseconds
 from univseg_ros.qos import is_latched, is_reliable, no_warning
+from univseg_ros.statistics import WINDOW
 from univseg_ros.timers import steady_timer
 
 NAME = 'camera_info'
@@ -41,9 +43,6 @@ class CameraInfos:
     def __init__(self, node: Node, image: str = 'image'):
         self._node = node
         self.topic = _topic_beside(node, image)
-        self.problem = ''
-        """Why what comes does not go with the images; empty where it does, or nothing comes."""
-        self._told = ''
         self._subscription: Subscription | None = None
         self._timer: Timer | None = None
         self._forget()
@@ -67,6 +66,11 @@ class CameraInfos:
         """Return the topic, and that nothing has come on it where it is so."""
         return self.topic if self._newest is not None else f'{self.topic} (nothing has come)'
 
+    @property
+    def problem(self) -> str:
+        """Return why what comes does not go with the images of the last WINDOW seconds."""
+        return self._problem if time.monotonic() - self._problem_time < WINDOW else ''
+
     def of(self, header: Header, size: tuple[int, int]) -> CameraInfo | None:
         """
         Return what goes with an image of a header and `size` (height, width) in pixels.
@@ -84,18 +88,19 @@ class CameraInfos:
                            f'{size[1]}x{size[0]}, which is another shape: the masks get no '
                            'camera_info')
             return None
-        self.problem = ''
+        self._problem = ''
         found.header = header
         return found
 
     def _complain(self, problem: str) -> None:
-        self.problem = problem
+        self._problem, self._problem_time = problem, time.monotonic()
         if problem != self._told:
             self._told = problem
             self._node.get_logger().warning(problem)
 
     def _forget(self) -> None:
-        self.problem = self._told = ''
+        self._problem = self._told = ''
+        self._problem_time = 0.0
         self._newest: CameraInfo | None = None
         self._by_stamp: dict[int, CameraInfo] = {}
         self._stamps: deque[int] = deque()

@@ -8,7 +8,10 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
-"""Masks are made of runs: it takes no more time than any other way, and makes smaller files."""
+"""Masks are made of runs: nothing else is as fast, or makes much smaller files."""
+
+if hasattr(cv2, 'IMWRITE_PNG_FILTER'):  # newer OpenCVs: a fifth of the time
+    PNG += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
 
 PNG_FORMAT = 'mono8; png compressed '
 """What image_transport's plugin writes of a mono8 image, with the space at the end."""

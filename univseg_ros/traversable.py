@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+import cv2
 import numpy as np
 from univseg_core.domains import Domain
 from univseg_core.errors import did_you_mean
@@ -20,7 +21,7 @@ def traversable_mask(mask: np.ndarray, classes: Sequence[int]) -> np.ndarray:
     """Return 255 where a mask (H, W) uint8 has one of some classes, and 0 elsewhere."""
     table = np.zeros(256, np.uint8)
     table[list(classes)] = 255
-    return table.take(mask)
+    return cv2.LUT(mask, table)
 
 
 def traversable_objection(names: Sequence[str], domains: Mapping[str, Domain] | None) -> str:
@@ -35,9 +36,10 @@ def traversable_objection(names: Sequence[str], domains: Mapping[str, Domain] | 
         return f"traversable: expected names of classes, or [''] for none; got {list(names)}"
     if len(set(names)) != len(names):
         return f'traversable: a class is named twice in {list(names)}'
-    for name in names if domains is not None else ():
-        if not any(traversable_classes([name], domain) for domain in domains.values()):
-            return f'traversable: {_unknown(name, domains)}'
+    if domains is not None:
+        for name in names:
+            if not any(traversable_classes([name], domain) for domain in domains.values()):
+                return f'traversable: {_unknown(name, domains)}'
     return ''
 
 

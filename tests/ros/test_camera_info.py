@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 from builtin_interfaces.msg import Time
+from fakes import Clock
 import pytest
 import rclpy
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -185,6 +186,17 @@ def test_another_shape_is_said_once_and_until_it_is_mended(infos):
     assert infos.logged == [problem]
     assert infos.of(header(1), (360, 320)) is None
     assert len(infos.logged) == 2
+
+
+def test_what_was_wrong_long_ago_is_forgotten(infos, monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(camera_info, 'time', clock)
+    infos._receive(info())
+    infos.of(header(1), (360, 640))
+    clock.advance(9.9)
+    assert infos.problem
+    clock.advance(0.2)  # nobody has asked for it since
+    assert infos.problem == ''
 
 
 @pytest.mark.parametrize('reliability', ['RELIABLE', 'BEST_EFFORT'])

@@ -21,11 +21,13 @@ from univseg_ros.outputs import (
     label_map,
     LATCHED_QOS,
     need_confidence,
+    Output,
     OUTPUTS,
 )
 
 IMAGES = ('mask', 'confidence', 'overlay')
 INDOOR = Domain.create('indoor', ['floor', 'wall'], [(150, 100, 60), (1, 2, 3)])
+CELLAR = Domain.create('cellar', ['floor', 'wall'])
 SUBSETS = list(chain.from_iterable(combinations(IMAGES, size) for size in range(4)))
 
 
@@ -63,6 +65,15 @@ def activate(outputs):
 def indoor(node):
     """Return the outputs of the domain indoor of an active node."""
     outputs = DomainOutputs(node, INDOOR)
+    activate(outputs)
+    yield outputs
+    outputs.close()
+
+
+@pytest.fixture
+def cellar(node):
+    """Return the like of a domain of which no other test has readers."""
+    outputs = DomainOutputs(node, CELLAR)
     activate(outputs)
     yield outputs
     outputs.close()
@@ -253,6 +264,19 @@ def test_only_confidence_needs_confidences():
     assert not need_confidence([])
 
 
+def test_an_output_is_an_entry_of_the_table(node, result, monkeypatch):
+    monkeypatch.setitem(OUTPUTS, 'surest', Output(
+        String,
+        lambda frame: String(data=f'{frame.domain.name} {frame.segmentation.confidence.max()}'),
+        needs_confidence=True))
+    outputs = DomainOutputs(node, INDOOR)
+    assert outputs._publishers['surest'].topic_name == '/outputs_0/indoor/surest'
+    assert outputs.messages(frozenset(['surest']), *result) == {
+        'surest': String(data=f'indoor {result[1].confidence.max()}')}
+    assert need_confidence(['surest'])
+    outputs.close()
+
+
 def test_outputs_lie_below_a_prefix(node):
     outputs = DomainOutputs(node, INDOOR, '~/front', traversable=['floor'])
     assert {publisher.topic_name.removeprefix('/outputs_0/front/indoor/')
@@ -261,14 +285,16 @@ def test_outputs_lie_below_a_prefix(node):
     outputs.close()
 
 
-def test_who_reads_only_the_camera_info_watches_nothing(indoor, peer):
-    topic = indoor._publishers['camera_info'].topic_name
-    peer.node.create_subscription(CameraInfo, topic, lambda message: None, 1)
-    peer.wait_until(indoor._publishers['camera_info'].get_subscription_count, 'the reader')
-    assert indoor.watched() == frozenset()
-    peer.node.create_subscription(
-        String, indoor._publishers['classes'].topic_name, lambda message: None, 1)
-    peer.wait_until(lambda: indoor.watched() == {'camera_info', 'classes'}, 'both readers')
+def test_who_reads_only_the_camera_info_watches_nothing(cellar, peer):
+    topic = cellar._publishers['camera_info'].topic_name
+    readers = [peer.node.create_subscription(CameraInfo, topic, lambda message: None, 1)]
+    peer.wait_until(cellar._publishers['camera_info'].get_subscription_count, 'the reader')
+    assert cellar.watched() == frozenset()
+    readers.append(peer.node.create_subscription(
+        String, cellar._publishers['classes'].topic_name, lambda message: None, 1))
+    peer.wait_until(lambda: cellar.watched() == {'camera_info', 'classes'}, 'both readers')
+    for reader in readers:
+        peer.node.destroy_subscription(reader)
 
 
 def test_a_camera_info_is_asked_for_with_the_frame_and_none_is_none(node, result):
@@ -303,26 +329,27 @@ def test_traversable_is_where_the_classes_are_and_unknown_is_not(indoor, result)
     assert indoor.messages(names, *result).keys() == {'mask'}
 
 
-def test_the_topic_of_traversable_comes_and_goes_with_the_classes(indoor, peer, result):
-    topic = '/outputs_0/indoor/traversable'
+def test_the_topic_of_traversable_comes_and_goes_with_the_classes(cellar, peer, result):
+    topic = '/outputs_0/cellar/traversable'
     received = peer.collect(Image, topic, QoSProfile(depth=5))
     for _ in range(2):
-        indoor.offer_traversable(['road', ''])
-        assert 'traversable' not in indoor._publishers
-        indoor.offer_traversable(['floor'])
-        first = indoor._publishers['traversable']
-        indoor.offer_traversable(['wall', 'road'])
-        assert indoor._publishers['traversable'] is first
-        peer.wait_until(lambda: indoor.watched() == {'traversable'}, 'a reader')
-        messages = indoor.messages(indoor.watched(), *result, ['wall'])
-        indoor.publish(messages)
+        cellar.offer_traversable(['road', ''])
+        assert 'traversable' not in cellar._publishers
+        cellar.offer_traversable(['floor'])
+        first = cellar._publishers['traversable']
+        cellar.offer_traversable(['wall', 'road'])
+        assert cellar._publishers['traversable'] is first
+        peer.wait_until(lambda: cellar.watched() == {'traversable'}, 'a reader')
+        messages = cellar.messages(cellar.watched(), *result, ['wall'])
+        cellar.publish(messages)
         peer.wait_until(lambda: received, 'an image')
         received.clear()
-        indoor.offer_traversable([''])
-        indoor.publish(messages)  # of a frame that was in work
+        cellar.offer_traversable([''])
+        cellar.publish(messages)  # of a frame that was in work
         peer.wait_until(lambda: not peer.node.count_publishers(topic), 'no publisher')
-        assert indoor.watched() == frozenset()
+        assert cellar.watched() == frozenset()
     assert received == []
+    peer.stop_collecting(received)
 
 
 def test_a_topic_that_comes_while_the_node_is_inactive_waits_for_it(node):
