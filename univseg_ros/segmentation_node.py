@@ -213,12 +213,13 @@ class SegmentationNode(ManagedNode):
 
     def _follow_parameters(self, parameters: Sequence[Parameter]) -> None:
         new = {parameter.name: parameter.value for parameter in parameters}
-        self._settings = self._read_settings(new)
-        if self._segmenter is not None and 'inference_size' in new:
-            self._segmenter.inference_size = new['inference_size'] or None
+        # First, since a new topic declares parameters, which come here as well.
         if 'traversable' in new:
             for outputs in self._outputs.values():
                 outputs.offer_traversable(new['traversable'])
+        self._settings = self._read_settings(new)
+        if self._segmenter is not None and 'inference_size' in new:
+            self._segmenter.inference_size = new['inference_size'] or None
         if self._worker is not None:
             if 'active_domains' in new:
                 self._announce_active_domains()
