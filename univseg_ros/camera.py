@@ -8,6 +8,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.lifecycle import LifecyclePublisher
 from std_msgs.msg import String
 from univseg_core.inference.segmenter import Segmenter
+from univseg_ros.camera_info import CameraInfos
 from univseg_ros.diagnostics import frame_findings, frame_values, place_finding, place_values
 from univseg_ros.findings import Finding
 from univseg_ros.frame_worker import CameraStream, FrameSettings, FrameWorker
@@ -36,6 +37,7 @@ class Camera:
         self._image = f'{name}/image' if name else 'image'
         self.topic = node.resolve_topic_name(self._image)
         """Where its images come from, without /compressed."""
+        self._infos = CameraInfos(node, self._image)
         self._outputs: dict[str, DomainOutputs] = {}
         self._active_domains: LifecyclePublisher | None = None
         self._place: Place | None = None
@@ -51,7 +53,9 @@ class Camera:
         self._active_domains = self._node.create_lifecycle_publisher(
             String, f'{self._prefix}/active_domains', LATCHED_QOS)
         for name, domain in domains.items():
-            self._outputs[name] = DomainOutputs(self._node, domain, self._prefix)
+            self._outputs[name] = DomainOutputs(
+                self._node, domain, self._prefix, traversable=self._settings.traversable,
+                camera_info_of=self._infos.of)
         self._place = Place(self._node, self._prefix, domains, lambda: self._settings.is_auto,
                             self.announce_active_domains)
 
@@ -75,6 +79,7 @@ class Camera:
             self._value('depth'), lambda message: worker.put(stream, message),
             lambda: self._value('image_timeout'), self._image)
         self._stream = stream
+        self._infos.open()
 
     def announce(self) -> None:
         """Tell what the masks mean, and of which domains they will be."""
@@ -88,6 +93,7 @@ class Camera:
         if self._input is not None:
             self._input.close()
             self._input = None
+            self._infos.close()
 
     def counts(self) -> str:
         """Return what became of the frames since it was activated, in words; forget it."""
@@ -97,6 +103,10 @@ class Camera:
 
     def follow(self, new: Mapping[str, Any]) -> None:
         """Take new values of this camera's parameters into account, by their short names."""
+        # First, since a new topic declares parameters, which come here as well.
+        if 'traversable' in new:
+            for outputs in self._outputs.values():
+                outputs.offer_traversable(new['traversable'])
         was_auto = self._settings.is_auto
         self._settings = self._read_settings(new)
         if self._stream is None or self._place is None:
@@ -150,6 +160,9 @@ class Camera:
         if self._stream.grey:
             findings.append(Finding(DiagnosticStatus.OK, 'the images are grey, packed as YUV: '
                                     f'{self._stream.grey}'))
+        values['camera_info topic'] = self._infos.state
+        if problem := self._infos.problem:
+            findings.append(Finding(DiagnosticStatus.WARN, problem))
         lost = self._input.losses
         values['images lost by the middleware'] = total([lost])
         if told := lost.told('images'):

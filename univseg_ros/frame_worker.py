@@ -1,6 +1,6 @@
 """The thread in which frames become masks."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 import math
 import threading
@@ -18,7 +18,7 @@ from univseg_core.pictures.grey_in_yuv import grey_in_yuv
 from univseg_core.pictures.image_messages import decode, MessageError, nanoseconds
 from univseg_core.pictures.picture_files import orientation_of
 from univseg_ros.mailbox import Mailbox
-from univseg_ros.outputs import DomainOutputs
+from univseg_ros.outputs import DomainOutputs, need_confidence
 from univseg_ros.place import AUTO, Place, Seen
 from univseg_ros.statistics import FrameStatistics, FrameTimes
 
@@ -41,6 +41,7 @@ class FrameSettings:
     auto_frames: int = DecisionRule.frames
     auto_switch: float = DecisionRule.switch
     auto_stay: float = DecisionRule.stay
+    traversable: Sequence[str] = ()
 
     @property
     def is_auto(self) -> bool:
@@ -189,7 +190,8 @@ class FrameWorker:
         segmented = time.monotonic()
         # All are made before the first is published, so that a frame has all its outputs or none.
         messages = {
-            name: outputs[name].messages(watched[name], image, segmentation, header)
+            name: outputs[name].messages(watched[name], image, segmentation, header,
+                                         settings.traversable)
             for name, segmentation in segmentations.items()}
         if seen is not None:
             seen.publish()
@@ -218,7 +220,7 @@ class FrameWorker:
 
         A size that somebody sets meanwhile is for the next frame.
         """
-        confidence = [name for name, names in watched.items() if 'confidence' in names]
+        confidence = [name for name, names in watched.items() if need_confidence(names)]
         segmenter = self._segmenter
         asked = settings.inference_size or segmenter.own_size
         tried = first = stream.size(asked)

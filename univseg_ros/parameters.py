@@ -1,15 +1,16 @@
 """The segmentation node's parameters: one table, from which they are declared and judged."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from univseg_core.domains import NAME_PATTERN
+from univseg_core.domains import Domain, NAME_PATTERN
 from univseg_core.errors import did_you_mean
 from univseg_core.inference.backends import BACKENDS, PRECISIONS
 from univseg_core.inference.domain_decision import DecisionRule
 from univseg_ros.image_input import RELIABILITIES, TRANSPORTS
 from univseg_ros.parameter_table import BOND, ParameterSpec, table_objection, type_objection
 from univseg_ros.place import AUTO
+from univseg_ros.traversable import NO_CLASS, traversable_objection
 
 NO_CAMERAS = ['']
 """The value of `cameras` that stands for one camera without a name."""
@@ -61,6 +62,9 @@ PARAMETERS = {
     'confidence_threshold': ParameterSpec(
         0.0, 'Probability of the top class below which a pixel of the mask is 255 (unknown).',
         bounds=(0.0, 1.0), per_camera=True),
+    'traversable': ParameterSpec(
+        NO_CLASS, 'Classes, as CLASS or DOMAIN/CLASS, of which ~/DOMAIN/traversable shows where '
+        "they are; [''] stands for none."),
     'max_rate': ParameterSpec(
         0.0, 'Frames a second that are segmented at most; 0: as many as come.',
         bounds=(0.0, 1000.0), per_camera=True),
@@ -90,13 +94,13 @@ PARAMETERS = {
 """The parameters of the node by name."""
 
 
-def objection(name: str, value: Any, domains: Collection[str] | None, *, active: bool = False,
+def objection(name: str, value: Any, domains: Mapping[str, Domain] | None, *, active: bool = False,
               camera: str = '', auto: str = '') -> str:
     """
     Say why a parameter cannot take a value; an empty text means that it can.
 
-    `domains` are the names of the loaded model's domains, None while no model is loaded; `active`
-    says that the node is, `camera` whose parameter of that name it is, `auto` why the model
+    `domains` are those of the loaded model by name, None while no model is loaded;
+    `active` says that the node is, `camera` whose parameter of that name it is, `auto` why the model
     cannot tell domains. Types and ranges of parameters that are no camera's are judged by rclpy.
     """
     spec = PARAMETERS.get(name)
@@ -112,6 +116,8 @@ def objection(name: str, value: Any, domains: Collection[str] | None, *, active:
         return _domains_objection(full, value, domains, auto)
     if name == 'cameras':
         return _cameras_objection(value)
+    if name == 'traversable':
+        return traversable_objection(value, domains)
     return ''
 
 

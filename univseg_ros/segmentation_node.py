@@ -94,6 +94,8 @@ class SegmentationNode(ManagedNode):
             if not self.context.ok():
                 raise RuntimeError('ROS was shut down')
             domains = self._first_domains(segmenter)
+            if reason := objection('traversable', self._texts('traversable'), segmenter.domains):
+                raise ValueError(reason)
             measured = ''.join(f', {name} {value:.1f} ms'
                                for name, value in segmenter.measured.items())
             self.get_logger().info(

@@ -71,12 +71,14 @@ class Outputs:
         self.name = name
         self.names = frozenset(watched)
         self.log = log
+        self.traversable = []
         self.during_messages = self.during_publish = lambda: None
 
     def watched(self):
         return self.names
 
-    def messages(self, names, image, segmentation, header):
+    def messages(self, names, image, segmentation, header, traversable):
+        self.traversable.append(traversable)
         self.during_messages()
         if 'confidence' in names:
             assert segmentation.confidence is not None

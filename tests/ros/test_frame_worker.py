@@ -78,6 +78,18 @@ def test_settings_that_change_during_an_inference_are_for_the_next_frame(make_be
         (['a', 'b'], 0.25), (['c'], 0.75)]
 
 
+def test_traversable_classes_are_those_of_the_frames_start(bench):
+    bench.change(traversable=['road'])
+    gate = Gate(bench)
+    bench.put()
+    gate.wait()
+    bench.change(traversable=['sky'])
+    bench.put()
+    gate.go_on.release(2)
+    assert bench.wait() == {'published': 2}
+    assert bench.outputs['a'].traversable == [['road'], ['sky']]
+
+
 def test_settings_that_change_while_a_frame_is_decoded_are_for_the_next_one(
         make_bench, monkeypatch):
     bench = make_bench(a=['mask'], b=['mask'])

@@ -11,7 +11,6 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 from univseg_core.demo.scenes.worlds import WORLDS
-from univseg_ros.outputs import IMAGES
 import yaml
 
 ROOT = Path(__file__).parents[2]
@@ -131,34 +130,6 @@ def test_the_nav2_example_feeds_what_the_node_publishes(name):
     assert sorted(named) == sorted(WORLDS[name].classes)
     for kind in source['class_types']:
         assert 0 <= source[kind]['base_cost'] <= source[kind]['max_cost'] <= 254
-
-
-def displays(display):
-    """Yield the image displays in a part of an RViz configuration."""
-    for inner in display.get('Displays') or []:
-        if inner['Class'] == 'rviz_default_plugins/Image':
-            yield inner
-        yield from displays(inner)
-
-
-def test_the_rviz_configuration_shows_the_camera_and_all_image_outputs():
-    document = yaml.safe_load((SHIPPED / 'univseg.rviz').read_text())
-    topics = {image['Topic']['Value']: image['Topic']
-              for image in displays(document['Visualization Manager'])}
-    outputs = {f'/univseg/{domain}/{name}' for domain in WORLDS for name in IMAGES}
-    assert topics.keys() == {'/image', *outputs}
-    for topic, qos in topics.items():
-        assert qos['Depth'] == 1
-        assert qos['History Policy'] == 'Keep Last'
-        # The outputs are offered as reliable and volatile; a camera may be best effort.
-        assert qos['Durability Policy'] == 'Volatile'
-        assert qos['Reliability Policy'] == ('Best Effort' if topic == '/image' else 'Reliable')
-
-
-def test_the_image_displays_of_rviz_have_names_of_their_own():
-    document = yaml.safe_load((SHIPPED / 'univseg.rviz').read_text())
-    names = [image['Name'] for image in displays(document['Visualization Manager'])]
-    assert len(set(names)) == len(names) == 7
 
 
 @pytest.mark.parametrize('linter', ['flake8', 'pep257', 'xmllint'])
