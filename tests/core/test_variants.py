@@ -21,7 +21,7 @@ from univseg_core.training.networks import new_network, start_from
 from univseg_core.training.run import train
 from univseg_core.training.safety import TrainingError
 
-pytestmark = pytest.mark.usefixtures('no_curves')
+pytestmark = pytest.mark.usefixtures('bare_training')
 
 
 @pytest.fixture
@@ -214,7 +214,7 @@ def test_settings_that_have_no_effect_without_label_embeddings_are_named(
 def test_a_collapse_is_said_within_a_hundred_steps(values, write_config, tmp_path, networks,
                                                    warned):
     """Weights that leave the labels no say drive all pixels to one label embedding."""
-    values['training'] |= {'steps': 200, 'validate_every': 1000, 'checkpoint_every': 1000}
+    values['training'] |= {'steps': 150, 'validate_every': 1000, 'checkpoint_every': 1000}
     config = load_config(write_config(values), [
         'objective.alpha=30', 'objective.beta=30', 'objective.warmup_steps=0', *networks])
     train(config, tmp_path / 'run')
