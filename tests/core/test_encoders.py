@@ -48,7 +48,9 @@ FURTHER = ('timm/test_convnext', 'timm/swin_tiny_patch4_window7_224',
            'timm/test_vit', 'timm/vit_small_patch14_dinov2')
 # Of the same blocks as resnet18, resnet50 and efficientnet_lite0, more or wider ones.
 LARGER = ('resnet34', 'resnet101', 'efficientnet_lite1', 'efficientnet_lite2')
-STRIDE_4 = ('efficientnet_lite0', 'resnet18', 'timm/test_convnext', 'timm/test_vit')
+# Whose convolutions are those of smaller networks.
+LARGEST = ('resnet50', 'timm/swin_tiny_patch4_window7_224', 'timm/vit_small_patch14_dinov2')
+STRIDE_4 = ('efficientnet_lite0', 'timm/test_vit')
 CASES = [*((name, 8) for name in (*ENCODERS, *FURTHER)), *((name, 4) for name in STRIDE_4)]
 
 
@@ -124,6 +126,8 @@ def test_channels_last_changes_features_and_gradients_by_rounding_alone(model):
     """As networks of timm are trained so on CPUs."""
     if not is_of_timm(model.spec.encoder):
         pytest.skip('trained in planes')
+    if model.spec.encoder in LARGEST:
+        pytest.skip('its convolutions are those of smaller networks')
     results = []
     for memory_format in (torch.contiguous_format, torch.channels_last):
         encoder = copy.deepcopy(model.encoder).double().to(memory_format=memory_format)
