@@ -308,6 +308,24 @@ def model_file(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
+@pytest.fixture(scope='session')
+def quick_model(tmp_path_factory: pytest.TempPathFactory,
+                request: pytest.FixtureRequest) -> str:
+    """
+    Return the path of a model of these domains with which a node starts without PyTorch.
+
+    For tests of which masks do not matter; where what it takes is missing, it is `model_file`.
+    """
+    if not all(map(importlib.util.find_spec, ('onnx', 'onnxruntime'))):
+        return request.getfixturevalue('model_file')
+    from quick_model import write_quick_model
+    from univseg_core.domains import Domain
+    path = tmp_path_factory.mktemp('quick') / 'quick.onnx'
+    write_quick_model(path, Domain.create('outdoor', ['road', 'sky', 'tree']),
+                      Domain.create('indoor', ['floor', 'wall']))
+    return str(path)
+
+
 @pytest.fixture(scope='module')
 def fault_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder in which a module's tests ask a faulty node for faults."""
