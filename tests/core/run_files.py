@@ -1,4 +1,4 @@
-"""What tests read in the folder of a run, and the configuration of a short one."""
+"""What tests read in the folder of a run, and how they keep a training short."""
 
 from contextlib import contextmanager
 import csv

@@ -46,10 +46,10 @@ def noise(*size, seed=0):
 # Further networks of timm: patches that do not overlap, windows, a vision transformer of one map.
 FURTHER = ('timm/test_convnext', 'timm/swin_tiny_patch4_window7_224',
            'timm/test_vit', 'timm/vit_small_patch14_dinov2')
-# Of the same blocks as resnet18, resnet50 and efficientnet_lite0, more or wider ones.
-LARGER = ('resnet34', 'resnet101', 'efficientnet_lite1', 'efficientnet_lite2')
+# Of blocks that smaller networks have, or that are timm's own alone.
+LARGER = ('resnet34', 'resnet50', 'resnet101', 'efficientnet_lite1', 'efficientnet_lite2')
 # Whose convolutions are those of smaller networks.
-LARGEST = ('resnet50', 'timm/swin_tiny_patch4_window7_224', 'timm/vit_small_patch14_dinov2')
+LARGEST = ('timm/swin_tiny_patch4_window7_224', 'timm/vit_small_patch14_dinov2')
 STRIDE_4 = ('efficientnet_lite0', 'timm/test_vit')
 CASES = [*((name, 8) for name in (*ENCODERS, *FURTHER) if name not in LARGER),
          *((name, 4) for name in STRIDE_4)]

@@ -35,7 +35,8 @@ def _patches(weights: np.ndarray) -> bytes:
     from onnx import helper, numpy_helper
     nodes = [
         helper.make_node('Cast', ['image'], ['floats'], to=onnx.TensorProto.FLOAT),
-        helper.make_node('Transpose', ['floats'], ['planes'], perm=[2, 0, 1]),
+        helper.make_node('Sub', ['floats', 'grey'], ['centred']),
+        helper.make_node('Transpose', ['centred'], ['planes'], perm=[2, 0, 1]),
         helper.make_node('Unsqueeze', ['planes', 'axes'], ['batch']),
         helper.make_node('Conv', ['batch', 'weights'], ['cells'], strides=[8, 8],
                          kernel_shape=[8, 8], auto_pad='SAME_UPPER'),
@@ -46,6 +47,7 @@ def _patches(weights: np.ndarray) -> bytes:
         [helper.make_tensor_value_info('features', onnx.TensorProto.FLOAT,
                                        [1, None, None, CHANNELS])],
         [numpy_helper.from_array(weights, 'weights'),
+         numpy_helper.from_array(np.array(127.5, np.float32), 'grey'),
          numpy_helper.from_array(np.array([0]), 'axes')])
     return helper.make_model(graph, opset_imports=[helper.make_opsetid('', 18)],
                              ir_version=8).SerializeToString()
