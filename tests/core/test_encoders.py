@@ -66,10 +66,7 @@ def model(request):
     return network.eval()
 
 
-SIZES = [(37, 53), (1, 1), (8, 16)]
-
-
-@pytest.mark.parametrize('size', SIZES)
+@pytest.mark.parametrize('size', [(37, 53), (1, 1), (8, 16)])
 def test_features_are_those_of_the_stride_rounded_up(model, size):
     with torch.no_grad():
         features = model.encoder(noise(1, 3, *size))
@@ -85,9 +82,7 @@ def test_features_are_those_of_the_stride_rounded_up(model, size):
 def test_networks_of_more_or_wider_blocks_have_features_of_the_same_size(name):
     with torch.device('meta'):  # what is in them, smaller networks show
         encoder = build_encoder(name).eval()
-        for size in SIZES:
-            assert encoder(torch.zeros(1, 3, *size)).shape == (
-                1, encoder.out_channels, -(-size[0] // 8), -(-size[1] // 8))
+        assert encoder(torch.zeros(1, 3, 37, 53)).shape == (1, encoder.out_channels, 5, 7)
     assert (encoder.out_channels, encoder.stride) == (encoder_channels(name, 1), 8)
 
 

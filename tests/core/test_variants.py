@@ -74,7 +74,7 @@ def test_more_label_embeddings_than_a_class_has_cells_are_told(values, write_con
         for name in INDOOR.classes]
 
 
-@pytest.mark.parametrize('theta', [0, 0.5, 1])
+@pytest.mark.parametrize('theta', [0.5, 1])
 def test_label_embeddings_move_unless_theta_is_one(values, write_config, tmp_path, networks,
                                                    theta):
     run = tmp_path / 'run'
@@ -236,11 +236,11 @@ def label_embeddings_file(path, rows, classes=None):
     return f'label_embeddings.file={path}'
 
 
-@pytest.mark.parametrize('settings', [
-    ('label_embeddings.theta=0.5', 'label_embeddings.update_every=2'), ('objective.anchor=1',)])
-@pytest.mark.parametrize('per_class', [1, 2])
-def test_a_class_that_a_file_lacks_is_left_out_throughout(values, write_config, tmp_path, settings,
-                                                          per_class):
+@pytest.mark.parametrize(('per_class', 'settings'), [
+    (2, ('label_embeddings.theta=0.5', 'label_embeddings.update_every=2')),
+    (1, ('objective.anchor=1',))])
+def test_a_class_that_a_file_lacks_is_left_out_throughout(values, write_config, tmp_path,
+                                                          per_class, settings):
     rows_of = {'outdoor': torch.eye(8)[:3 * per_class], 'indoor': torch.eye(8)[:2 * per_class]}
     rows_of['outdoor'][per_class:2 * per_class] = 0
     file = label_embeddings_file(tmp_path / 'file.safetensors', rows_of)

@@ -12,7 +12,7 @@ from univseg_core.models.normalisation import IMAGENET
 CHANNELS = 4
 
 
-def write_quick_model(path: Path, *domains: Domain) -> None:
+def write_quick_model(path: Path, *domains: Domain, size: tuple[int, int] | None = None) -> None:
     """Write an exported model with random features of patches of 8×8 pixels; needs onnx."""
     generator = np.random.default_rng(0)
 
@@ -24,8 +24,8 @@ def write_quick_model(path: Path, *domains: Domain) -> None:
                   linear(CHANNELS),
                   {domain.name: linear(len(domain.classes)).weight for domain in domains})
     save_exported(path, ExportedModel(
-        path, _patches(generator.normal(size=(CHANNELS, 3, 8, 8)).astype(np.float32)), Export(),
-        ModelSpec('patches', embedding_dim=CHANNELS), IMAGENET, CHANNELS, heads,
+        path, _patches(generator.normal(0, 1e-3, (CHANNELS, 3, 8, 8)).astype(np.float32)),
+        Export(size=size), ModelSpec('patches', embedding_dim=CHANNELS), IMAGENET, CHANNELS, heads,
         {domain.name: domain for domain in domains}), ModelCard())
 
 
