@@ -331,6 +331,44 @@ def model_file(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
+def runs_quick_model() -> bool:
+    """Return whether the packages are there that make and run a quick model."""
+    return all(map(importlib.util.find_spec, ('onnx', 'onnxruntime')))
+
+
+@pytest.fixture(scope='session')
+def quick_options(quick_model: str) -> tuple[str, ...]:
+    """Return the options of a node that computes what `quick_segmenter` does."""
+    backend = ('-p', 'backend:=onnxruntime') if runs_quick_model() else ()
+    return '-p', f'model:={quick_model}', '-p', 'precision:=fp32', *backend
+
+
+@pytest.fixture(scope='session')
+def quick_segmenter(quick_model: str):
+    """Return what a node with `quick_options` should compute with."""
+    from univseg_core.inference.segmenter import Segmenter
+    return Segmenter.load(quick_model, precision='fp32',
+                          backend='onnxruntime' if runs_quick_model() else 'auto')
+
+
+@pytest.fixture(scope='session')
+def quick_model(tmp_path_factory: pytest.TempPathFactory,
+                request: pytest.FixtureRequest) -> str:
+    """
+    Return the path of a model of these domains with which a node starts without PyTorch.
+
+    Where what it takes is missing, it is `model_file`.
+    """
+    if not runs_quick_model():
+        return request.getfixturevalue('model_file')
+    from quick_model import write_quick_model
+    from univseg_core.domains import Domain
+    path = tmp_path_factory.mktemp('quick') / 'quick.onnx'
+    write_quick_model(path, Domain.create('outdoor', ['road', 'sky', 'tree']),
+                      Domain.create('indoor', ['floor', 'wall']))
+    return str(path)
+
+
 @pytest.fixture(scope='module')
 def fault_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder in which a module's tests ask a faulty node for faults."""

@@ -308,10 +308,10 @@ def test_only_images_of_which_the_model_is_unsure_are_kept(record, peer):
 
 
 def test_of_a_segmentation_node_the_confidence_is_found_and_no_output_recorded(
-        record, peer, start, model_file):
+        record, peer, start, quick_model):
     robot = record(policy='uncertain', uncertain_below=1.0, patience=20.0)
     node = start(*NODE, '--ros-args', '-r', f'__ns:={robot.namespace}', '-p',
-                 f'model:={model_file}')
+                 f'model:={quick_model}')
     robot.wait_for(f'{robot.namespace}/univseg/indoor/confidence (sensor_msgs/msg/Image): ')
     node.wait_for('active; domains')
     topic = f'{robot.namespace}/image'

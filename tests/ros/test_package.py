@@ -21,7 +21,7 @@ KEYS = {'PIL': 'python3-pil', 'cv2': 'python3-opencv', 'numpy': 'python3-numpy',
         'pytest': 'python3-pytest', 'tqdm': 'python3-tqdm', 'yaml': 'python3-yaml'}
 """The rosdep keys of modules that are no ROS packages."""
 
-FROM_PIP = {'torch', 'torchvision', 'timm', 'safetensors', 'rosbags'}
+FROM_PIP = {'torch', 'torchvision', 'timm', 'safetensors', 'rosbags', 'onnx'}
 """What rosdep has no key for, or only an old version; docs/ros.md says how to install it."""
 
 

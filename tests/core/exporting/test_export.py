@@ -25,7 +25,12 @@ import yaml
 
 @pytest.fixture(autouse=True)
 def exported_once(exported, monkeypatch):
-    """Take the ONNX model that there is already: it is what each export here would come to."""
+    """
+    Take the ONNX model that there is already: it is what each export here would come to.
+
+    One size tells whether other sizes are tried; test_backends.py has many.
+    """
+    monkeypatch.setattr(export, 'TRIED_SIZES', export.TRIED_SIZES[:1])
     monkeypatch.setattr(export, 'encoder_to_onnx', lambda model, size: exported.encoder)
 
 
