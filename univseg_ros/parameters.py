@@ -99,8 +99,8 @@ def objection(name: str, value: Any, domains: Mapping[str, Domain] | None, *, ac
     """
     Say why a parameter cannot take a value; an empty text means that it can.
 
-    `domains` are those of the loaded model by name, None while no model is loaded;
-    `active` says that the node is, `camera` whose parameter of that name it is, `auto` why the model
+    `domains` are those of the loaded model by name, None while no model is loaded; `active`
+    says that the node is, `camera` whose parameter of that name it is, `auto` why the model
     cannot tell domains. Types and ranges of parameters that are no camera's are judged by rclpy.
     """
     spec = PARAMETERS.get(name)
