@@ -10,9 +10,10 @@ images, by evidence that was made without them (cross-validation).
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 import logging
+from pathlib import Path
 
 import numpy as np
-from univseg_core.datasets.folders import Sample, spread
+from univseg_core.datasets.folders import spread
 from univseg_core.errors import UnivsegError
 from univseg_core.inference.segmenter import on_cpu, Segmenter
 from univseg_core.method.unfamiliar_images import distorted, made_up
@@ -71,18 +72,18 @@ class Fitted:
                 'of nothing are called none of these (cross-validated)')
 
 
-def make_evidence(segmenter: Segmenter, samples: Mapping[str, Sequence[Sample]], *, seed: int = 0,
+def make_evidence(segmenter: Segmenter, images: Mapping[str, Sequence[Path]], *, seed: int = 0,
                   progress: bool = True) -> Fitted:
     """
-    Return evidence of the segmenter's domains, made of images of each of them.
+    Return evidence of the segmenter's domains, made of image files of each of them.
 
-    `samples` has them by domain; at most MOST_IMAGES of each are looked at, evenly. One that
+    `images` has them by domain; at most MOST_IMAGES of each are looked at, evenly. One that
     cannot be read is told and left out. `seed` decides the images that are of no domain.
 
     Raises EvidenceError for a domain of which there are fewer than FEWEST_IMAGES, or whose images
     are all alike.
     """
-    chosen = {name: spread(list(dict.fromkeys(samples.get(name, ()))), MOST_IMAGES)
+    chosen = {name: spread(list(dict.fromkeys(images.get(name, ()))), MOST_IMAGES)
               for name in segmenter.domains}
     _check_counts({name: len(of_domain) for name, of_domain in chosen.items()})
     distort_every = {name: max(1, min(len(of_domain) // 10, 5))
@@ -97,23 +98,23 @@ def make_evidence(segmenter: Segmenter, samples: Mapping[str, Sequence[Sample]],
             bar.update()
             return on_cpu(at_cells(segmenter.encode(image).features))
 
-        def image_of(sample: Sample) -> np.ndarray | None:
+        def image_of(path: Path) -> np.ndarray | None:
             try:
-                image = read_image(sample.image)
+                image = read_image(path)
             except ImageError as error:
                 log.warning('%s; left out of the evidence', error)
                 return None
             return resize_image(image, *segmenter.network_size(*image.shape[:2]))
 
-        few = (image_of(sample) for each in chosen.values()
-               for sample in spread(each, IMAGES_OF_PROJECTION))
+        few = (image_of(path) for each in chosen.values()
+               for path in spread(each, IMAGES_OF_PROJECTION))
         projection = principal_components(
             cells(image) for image in few if image is not None)
         of_domains: dict[str, list[np.ndarray]] = {name: [] for name in chosen}
         of_none, sizes = [], []
         for name, of_domain in chosen.items():
-            for number, sample in enumerate(of_domain):
-                if (image := image_of(sample)) is None:
+            for number, path in enumerate(of_domain):
+                if (image := image_of(path)) is None:
                     continue
                 sizes.append(image.shape[:2])
                 of_domains[name].append(described(cells(image), projection))

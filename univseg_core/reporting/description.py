@@ -115,6 +115,7 @@ def _describe_model(path: Path, metadata: Mapping[str, str]) -> dict:
         'began_with': model.began_with.to_dict() if model.began_with else None,
         'parameters': sum(p.numel() for p in model.parameters()),
         'image_size': card.image_size,
+        'recognises': model.evidence is not None,
         'domains': _describe_domains(model.domains, model.as_arrays(), card),
         'settings': card.training.get('config', {}),
     }
@@ -129,6 +130,7 @@ def _describe_exported(path: Path) -> dict:
         'normalisation': model.normalisation.to_dict(),
         'began_with': model.began_with.to_dict() if model.began_with else None,
         'image_size': card.image_size,
+        'recognises': model.evidence is not None,
         'domains': _describe_domains(model.domains, model.heads, card),
         'settings': card.training.get('config', {}),
     }
