@@ -28,7 +28,9 @@ MOST_IMAGES, FEWEST_IMAGES = 400, 20
 IMAGES_OF_PROJECTION = 32
 """Of each domain, by whose cells the principal components are found."""
 
-COMPONENTS = 32
+COMPONENTS, LEAST_VARIANCE = 32, .01
+"""Of the features: how many components are looked at, and how much each varies, by the mean."""
+
 FOLDS = 5
 PENALTY = .1
 """Of the logistic regression: scikit-learn's C, the smaller the simpler."""
@@ -68,8 +70,8 @@ class Fitted:
         """Return how good it is in a sentence."""
         parts = [f'{100 * self.right[name]:.1f} % of {count} images of {name}'
                  for name, count in self.images.items()]
-        return (f'recognised {", ".join(parts)}; {100 * self.found:.1f} % of {self.others} images '
-                'of nothing are called none of these (cross-validated)')
+        return (f'recognised {", ".join(parts)}; {100 * self.found:.1f} % of {self.others} '
+                'made-up images were called none of these (cross-validated)')
 
 
 def make_evidence(segmenter: Segmenter, images: Mapping[str, Sequence[Path]], *, seed: int = 0,
@@ -140,7 +142,8 @@ def principal_components(cells: Iterable[np.ndarray]) -> LinearMap:
     """
     Return the map to the principal components of cells (C, h, w), each of a deviation of about 1.
 
-    Of the COMPONENTS that vary most, or of all C where they are fewer.
+    Of the COMPONENTS that vary most; of fewer, where the others vary by next to nothing, which
+    another precision than float32 would change.
     """
     total, products, count = np.zeros(1), np.zeros((1, 1)), 0
     for each in cells:
@@ -149,10 +152,9 @@ def principal_components(cells: Iterable[np.ndarray]) -> LinearMap:
         count += flat.shape[1]
     mean = total / count
     variances, vectors = np.linalg.eigh(products / count - np.outer(mean, mean))
-    kept = slice(None, -1 - min(COMPONENTS, len(variances)), -1)
-    # What hardly varies is not to count as much as the rest.
-    scale = np.sqrt(np.maximum(variances[kept], 0) + 1e-3 * variances.mean() + 1e-12)
-    weight = (vectors[:, kept] / scale).T
+    least = np.sort(variances)[-COMPONENTS:][0]
+    kept = np.flatnonzero(variances >= max(least, LEAST_VARIANCE * variances.mean(), 1e-12))[::-1]
+    weight = (vectors[:, kept] / np.sqrt(variances[kept])).T
     return LinearMap(weight.astype(np.float32), (-weight @ mean).astype(np.float32))
 
 
