@@ -3,20 +3,17 @@
 import argparse
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from univseg_core.commands.options import (
-    add_device,
     add_model,
+    add_running,
     Command,
     model_file,
     named_once,
+    running,
 )
 from univseg_core.commands.output import report
 from univseg_core.errors import did_you_mean, UnivsegError
-
-if TYPE_CHECKING:
-    from univseg_core.datasets.folders import Sample
 
 EXAMPLES = """examples:
   univseg recognise runs/first --out first.univseg         by the images of the run's config.yaml
@@ -49,7 +46,7 @@ def add_to(command: Command) -> None:
                           'may be repeated; those of --config of this domain are then left out')
     sub.add_argument('--out', type=Path, required=True, metavar='NEW',
                      help='the file to write: all that FILE has, with the evidence')
-    add_device(sub)
+    add_running(sub, 'or else fp32')
 
 
 def _recognise(options: argparse.Namespace) -> None:
@@ -65,10 +62,12 @@ def _recognise(options: argparse.Namespace) -> None:
     if (options.out.suffix == '.onnx') != is_exported:
         raise UnivsegError(f'{options.out}: expected a name that ends in '
                            f'{".onnx" if is_exported else ".univseg"}, as {source} does')
-    samples = _samples(options, source, list(network.domains))
-    segmenter = Segmenter(network, card, device=options.device,
-                          precision=network.export.precision if is_exported else 'fp32')
-    fitted = make_evidence(segmenter, samples)
+    images = _images(options, source, list(network.domains))
+    asked = running(options)
+    if asked['precision'] == 'auto' and not is_exported:
+        asked['precision'] = 'fp32'
+    segmenter = Segmenter(network, card, **asked)
+    fitted = make_evidence(segmenter, images)
     if isinstance(network, ExportedModel):
         save_exported(options.out, replace(network, evidence=fitted.evidence), card)
     else:
@@ -79,8 +78,8 @@ def _recognise(options: argparse.Namespace) -> None:
            f'{options.out}: {source}, which knows its domains now: {fitted.text()}')
 
 
-def _samples(options: argparse.Namespace, source: Path, domains: list[str]
-             ) -> 'dict[str, list[Sample]]':
+def _images(options: argparse.Namespace, source: Path, domains: list[str]
+            ) -> dict[str, list[Path]]:
     """Return images of each domain; raise UnivsegError for one that has none."""
     from univseg_core.batches.dataset import load_data
     from univseg_core.datasets.unlabelled import unlabelled_samples
@@ -96,16 +95,15 @@ def _samples(options: argparse.Namespace, source: Path, domains: list[str]
             raise UnivsegError(f'--images {text}: the model has no domain {name}, but '
                                f'{", ".join(domains)}{did_you_mean(name, domains)}')
         given.setdefault(name, []).append(Path(folder))
-    samples = {name: unlabelled_samples(folders) for name, folders in given.items()}
+    images = {name: [each.image for each in unlabelled_samples(folders)]
+              for name, folders in given.items()}
     beside = source.parent / 'config.yaml'
     config = options.config or (str(beside) if beside.is_file() and not given else None)
     if config:
         data = load_data(load_config(config, files_needed=False))
-        samples = {name: [replace(sample, label=None)
-                          for sample in (*each.labelled, *each.unlabelled)]
-                   for name, each in data.items()} | samples
-    if missing := [name for name in domains if name not in samples]:
+        images = {name: each.training_images for name, each in data.items()} | images
+    if missing := [name for name in domains if name not in images]:
         raise UnivsegError(
             f'no images of {", ".join(missing)}: name folders of them with --images '
             f'{missing[0]}=FOLDER, or with --config a configuration that has the domain')
-    return samples
+    return images

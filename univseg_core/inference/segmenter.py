@@ -165,7 +165,7 @@ class Segmenter:
         if not 0 <= threshold <= 1:
             raise ValueError(f'threshold {threshold}: expected a probability, 0..1')
         if choose:
-            self._check_evidence()
+            self.check_evidence()
         elif not names:
             return {}
         found = {}
@@ -215,9 +215,10 @@ class Segmenter:
 
         Raises UnivsegError where the model has no evidence of its domains.
         """
-        return self._check_evidence()(on_cpu(at_cells(encoded.features)))
+        return self.check_evidence()(on_cpu(at_cells(encoded.features)))
 
-    def _check_evidence(self) -> DomainEvidence:
+    def check_evidence(self) -> DomainEvidence:
+        """Return the evidence; raise UnivsegError, which names what adds it, where it has none."""
         if self.evidence is None:
             raise UnivsegError('this model file has no evidence by which images of its domains '
                                'are recognised; `univseg recognise` adds it from images of each')

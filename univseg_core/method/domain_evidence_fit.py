@@ -10,9 +10,10 @@ images, by evidence that was made without them (cross-validation).
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 import logging
+from pathlib import Path
 
 import numpy as np
-from univseg_core.datasets.folders import Sample, spread
+from univseg_core.datasets.folders import spread
 from univseg_core.errors import UnivsegError
 from univseg_core.inference.segmenter import on_cpu, Segmenter
 from univseg_core.method.unfamiliar_images import distorted, made_up
@@ -21,13 +22,12 @@ from univseg_core.models.heads import LinearMap
 from univseg_core.pictures.images import ImageError, read_image, resize_image
 from univseg_core.progress import progress_bar
 
-MOST_IMAGES, FEWEST_IMAGES = 400, 20
-"""Of each domain: more tell nothing new, and of fewer nothing can be told."""
+MOST_IMAGES, FEWEST_IMAGES, MOST_IN_ALL = 400, 20, 1200
+"""Of each domain, more tell nothing new, and of fewer nothing can be told; all lie in memory."""
 
-IMAGES_OF_PROJECTION = 32
-"""Of each domain, by whose cells the principal components are found."""
+COMPONENTS, LEAST_VARIANCE = 32, .01
+"""Of the features: how many components are looked at, and how much each varies, by the mean."""
 
-COMPONENTS = 32
 FOLDS = 5
 PENALTY = .1
 """Of the logistic regression: scikit-learn's C, the smaller the simpler."""
@@ -67,65 +67,65 @@ class Fitted:
         """Return how good it is in a sentence."""
         parts = [f'{100 * self.right[name]:.1f} % of {count} images of {name}'
                  for name, count in self.images.items()]
-        return (f'recognised {", ".join(parts)}; {100 * self.found:.1f} % of {self.others} images '
-                'of nothing are called none of these (cross-validated)')
+        return (f'recognised {", ".join(parts)}; {100 * self.found:.1f} % of {self.others} '
+                'made-up images were called none of these (cross-validated)')
 
 
-def make_evidence(segmenter: Segmenter, samples: Mapping[str, Sequence[Sample]], *, seed: int = 0,
+def make_evidence(segmenter: Segmenter, images: Mapping[str, Sequence[Path]], *, seed: int = 0,
                   progress: bool = True) -> Fitted:
     """
-    Return evidence of the segmenter's domains, made of images of each of them.
+    Return evidence of the segmenter's domains, made of image files of each of them.
 
-    `samples` has them by domain; at most MOST_IMAGES of each are looked at, evenly. One that
-    cannot be read is told and left out. `seed` decides the images that are of no domain.
+    `images` has them by domain; at most MOST_IMAGES of each are looked at, evenly, and MOST_IN_ALL
+    of all. One that cannot be read is told and left out. `seed` decides the images that are of no
+    domain.
 
     Raises EvidenceError for a domain of which there are fewer than FEWEST_IMAGES, or whose images
     are all alike.
     """
-    chosen = {name: spread(list(dict.fromkeys(samples.get(name, ()))), MOST_IMAGES)
+    most = max(FEWEST_IMAGES, min(MOST_IMAGES, MOST_IN_ALL // len(segmenter.domains)))
+    chosen = {name: spread(list(dict.fromkeys(images.get(name, ()))), most)
               for name in segmenter.domains}
     _check_counts({name: len(of_domain) for name, of_domain in chosen.items()})
-    distort_every = {name: max(1, min(len(of_domain) // 10, 5))
-                     for name, of_domain in chosen.items()}
     nothing = made_up(sum(map(len, chosen.values())) // len(chosen))
+    passes = sum(len(each) + 4 * len(_to_distort(each)) for each in chosen.values()) + len(nothing)
     generator = np.random.default_rng(seed)
-    passes = (sum(min(len(each), IMAGES_OF_PROJECTION) + len(each) for each in chosen.values())
-              + sum(4 * -(-len(each) // distort_every[name]) for name, each in chosen.items())
-              + len(nothing))
     with progress_bar(total=passes, title='recognise', leave=False, disable=not progress) as bar:
         def cells(image: np.ndarray) -> np.ndarray:
             bar.update()
             return on_cpu(at_cells(segmenter.encode(image).features))
 
-        def image_of(sample: Sample) -> np.ndarray | None:
-            try:
-                image = read_image(sample.image)
-            except ImageError as error:
-                log.warning('%s; left out of the evidence', error)
-                return None
+        def read(path: Path) -> np.ndarray:
+            image = read_image(path)
             return resize_image(image, *segmenter.network_size(*image.shape[:2]))
 
-        few = (image_of(sample) for each in chosen.values()
-               for sample in spread(each, IMAGES_OF_PROJECTION))
+        of_domains: dict[str, dict[Path, np.ndarray]] = {name: {} for name in chosen}
+        for name, paths in chosen.items():
+            for path in paths:
+                try:
+                    of_domains[name][path] = cells(read(path))
+                except ImageError as error:
+                    log.warning('%s; left out of the evidence', error)
+        _check_counts({name: len(each) for name, each in of_domains.items()})
         projection = principal_components(
-            cells(image) for image in few if image is not None)
-        of_domains: dict[str, list[np.ndarray]] = {name: [] for name in chosen}
-        of_none, sizes = [], []
-        for name, of_domain in chosen.items():
-            for number, sample in enumerate(of_domain):
-                if (image := image_of(sample)) is None:
-                    continue
+            each for group in of_domains.values() for each in group.values())
+        sizes, of_none = [], []
+        for paths in map(_to_distort, map(list, of_domains.values())):
+            for image in map(read, paths):
                 sizes.append(image.shape[:2])
-                of_domains[name].append(described(cells(image), projection))
-                if number % distort_every[name] == 0:
-                    of_none += [described(cells(each), projection)
-                                for each in distorted(image, generator)]
+                of_none += [described(cells(each), projection)
+                            for each in distorted(image, generator)]
         for number, make in enumerate(nothing):
             image = make(*sizes[number * len(sizes) // len(nothing)], generator)
             of_none.append(described(cells(image), projection))
-    _check_counts({name: len(each) for name, each in of_domains.items()})
-    return fit_evidence({name: np.stack(each) for name, each in of_domains.items()},
-                        np.stack(of_none), projection)
+    return fit_evidence({
+        name: np.stack([described(each, projection) for each in group.values()])
+        for name, group in of_domains.items()}, np.stack(of_none), projection)
+
+
+def _to_distort(paths: Sequence[Path]) -> list[Path]:
+    """Return those of a domain's images of which others, of none, are made."""
+    return spread(paths, max(10, len(paths) // 5))
 
 
 def _check_counts(counts: Mapping[str, int]) -> None:
@@ -139,7 +139,8 @@ def principal_components(cells: Iterable[np.ndarray]) -> LinearMap:
     """
     Return the map to the principal components of cells (C, h, w), each of a deviation of about 1.
 
-    Of the COMPONENTS that vary most, or of all C where they are fewer.
+    Of the COMPONENTS that vary most; of fewer, where the others vary by next to nothing, which
+    another precision than float32 would change.
     """
     total, products, count = np.zeros(1), np.zeros((1, 1)), 0
     for each in cells:
@@ -148,10 +149,9 @@ def principal_components(cells: Iterable[np.ndarray]) -> LinearMap:
         count += flat.shape[1]
     mean = total / count
     variances, vectors = np.linalg.eigh(products / count - np.outer(mean, mean))
-    kept = slice(None, -1 - min(COMPONENTS, len(variances)), -1)
-    # What hardly varies is not to count as much as the rest.
-    scale = np.sqrt(np.maximum(variances[kept], 0) + 1e-3 * variances.mean() + 1e-12)
-    weight = (vectors[:, kept] / scale).T
+    least = np.sort(variances)[-COMPONENTS:][0]
+    kept = np.flatnonzero(variances >= max(least, LEAST_VARIANCE * variances.mean(), 1e-12))[::-1]
+    weight = (vectors[:, kept] / np.sqrt(variances[kept])).T
     return LinearMap(weight.astype(np.float32), (-weight @ mean).astype(np.float32))
 
 

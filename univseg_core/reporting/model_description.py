@@ -29,6 +29,7 @@ def describe_exported(path: Path) -> dict[str, Any]:
         'normalisation': model.normalisation.to_dict(),
         'began_with': model.began_with.to_dict() if model.began_with else None,
         'image_size': card.image_size,
+        'recognises': model.evidence is not None,
         'domains': describe_domains(model.domains, model.heads, card),
         'settings': card.training.get('config', {}),
     }

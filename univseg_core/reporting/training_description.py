@@ -84,6 +84,7 @@ def _describe_model(path: Path, metadata: Mapping[str, str]) -> dict:
         'began_with': model.began_with.to_dict() if model.began_with else None,
         'parameters': sum(p.numel() for p in model.parameters()),
         'image_size': card.image_size,
+        'recognises': model.evidence is not None,
         'domains': describe_domains(model.domains, model.as_arrays(), card),
         'settings': card.training.get('config', {}),
     }
