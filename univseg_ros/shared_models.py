@@ -23,10 +23,10 @@ def load_shared(path: Path, *, device: str, precision: str, inference_size: int 
     """
     with _lock:
         wanted = (_identity(path), device, precision, backend)
-        for other, (asked, digest) in _loaded.items():
-            if asked == wanted:
-                segmenter = other.sharing(inference_size)
-                break
+        known = next((each for each in _loaded.items() if each[1][0] == wanted), None)
+        if known:
+            other, (_, digest) = known
+            segmenter = other.sharing(inference_size)
         else:
             segmenter = Segmenter.load(path, device=device, precision=precision,
                                        inference_size=inference_size, backend=backend)
