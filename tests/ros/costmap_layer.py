@@ -99,9 +99,9 @@ class Layer:
     """
     The layer, with one source, in a costmap whose frame is the cloud's.
 
-    `source` has its parameters, `label_info` is the type of the labels' message. `complaints` are what it logs, `sets` the stamps of mask,
-    confidence and cloud that it has put together. `observations` has the confidences by class of
-    each tile, as (column, row): nothing decays.
+    `source` has its parameters, `label_info` is the type of the labels' message. `complaints` are
+    what it logs, `sets` the stamps of mask, confidence and cloud that it has put together.
+    `observations` has the confidences by class of each tile, as (column, row): nothing decays.
     """
 
     def __init__(self, node, source, *, label_info, resolution=1.0, approximate=True):

@@ -7,6 +7,7 @@ from pathlib import Path
 import re
 import signal
 
+from launch_examples import documented
 from lifecycle_msgs.msg import State
 from lifecycle_msgs.srv import GetState
 import pytest
@@ -223,6 +224,20 @@ def test_the_node_of_nav2s_tutorial_has_its_topics(ros2_launch, peer, model_file
         names=['use_sim_time', 'max_rate'])).values
     assert values[0].bool_value
     assert values[1].double_value == parameters_of('nav2_tutorial')['max_rate']
+    assert process.end(signal.SIGINT) == 0
+
+
+@pytest.mark.parametrize(('language', 'number', 'domains'), [
+    ('xml', 0, 'outdoor, indoor'), ('xml', 1, 'outdoor, indoor'), ('yaml', 0, 'outdoor, indoor'),
+    ('py', 1, 'outdoor')])
+def test_the_documented_launch_files_start_a_node(
+        ros2_launch, model_file, tmp_path, language, number, domains):
+    path = tmp_path / f'robot.launch.{language}'
+    path.write_text(documented(language)[number].replace('/path/model.univseg', model_file))
+    process = ros2_launch(path)
+    process.wait_for(f'active; domains: {domains}')
+    if language == 'py':
+        process.wait_for('masks come')
     assert process.end(signal.SIGINT) == 0
 
 

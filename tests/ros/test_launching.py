@@ -3,8 +3,10 @@
 from pathlib import Path
 from xml.etree import ElementTree
 
+from launch_examples import documented
 import pytest
 from univseg_ros import launching
+from univseg_ros.parameters import PARAMETERS
 import yaml
 
 LAUNCH = Path(__file__).parents[2] / 'launch'
@@ -64,3 +66,23 @@ def test_xml_and_yaml_start_what_python_does():
     name = Path(xml.get('file').replace('$(dirname)', str(LAUNCH)))
     assert name == LAUNCH / 'segmentation.launch.py'
     assert name.is_file()
+
+
+def test_the_documented_nodes_are_alike_and_have_parameters_that_there_are():
+    xml, = ElementTree.fromstring(documented('xml')[1])
+    parameters = {each.get('name'): each.get('value') for each in xml.iter('param')}
+    assert parameters.keys() <= PARAMETERS.keys()
+    node = yaml.safe_load(documented('yaml')[0])['launch'][0]['node']
+    assert {key: str(value) for key, value in node.items() if key not in ('param', 'remap')} == (
+        xml.attrib)
+    assert {each['name']: each['value'] for each in node['param']} == {
+        name: value.split(',') if ',' in value else value for name, value in parameters.items()}
+    assert node['remap'] == [dict(each.attrib) for each in xml.iter('remap')]
+
+
+def test_the_documented_include_gives_arguments_that_there_are(tables):
+    include, = ElementTree.fromstring(documented('xml')[0])
+    assert include.get('file').endswith('/segmentation.launch.xml')
+    table = tables.ROS['launch-arguments']()
+    for argument in include:
+        assert f"`{argument.get('name')}`" in table
