@@ -7,8 +7,8 @@ Of images of several sizes, scaled so that the network sees them with a longest 
 pixels, and of several numbers of classes. `a → b → c`: a upsamples all logits by F.interpolate,
 then takes the largest; b does so tile by tile in PyTorch, as is done on GPUs; c is what a robot's
 CPU runs. Times are in milliseconds, of `smooth` logits, in areas like those of a trained network,
-and of `noise`, where every block of pixels is at a border. Memory is the most that c held at
-once beyond the logits, results included: it grows with these alone.
+and of `noise`, where every pixel is near a border. Memory is the most that c held at once
+beyond the logits and what its thread keeps, results included: it grows with these alone.
 
 The times of the three are interleaved, and each is the median; --cpu gives the least time of a
 CPU instead, on one thread, for machines that others use, too.

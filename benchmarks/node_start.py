@@ -3,10 +3,10 @@ Measure what the node takes from its process's start to its first mask, and its 
 
     python benchmarks/node_start.py --backend onnxruntime A.onnx B.univseg
 
-A camera of 1280×720 at 30 Hz is there before. Active is when another process hears so. The memory
-is resident after 100 masks, with shared libraries and the middleware's shared memory, or without.
-Files take turns; medians, without the first start, which may measure backends and fills the disk's
-cache.
+A camera sends 1280×720 at 30 Hz before. Active is when another process hears so; CPU is that of
+the node until its first mask is heard of. The memory is resident after 100 masks, with shared
+libraries and the middleware's shared memory, or without. Files take turns; medians, times with the
+range in brackets, without the first start, which may measure backends and fills the disk's cache.
 """
 
 import argparse
@@ -17,10 +17,11 @@ import subprocess
 import sys
 import time
 
+from measured_node.consumer import Consumer
+from measured_node.processes import cpu_seconds, DEADLINE, start_camera, stay_alone
 import numpy as np
 import rclpy
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from ros_node import Consumer, DEADLINE, start_camera, stay_alone
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 from univseg_core.inference.segmenter import load_network
@@ -37,25 +38,27 @@ def main() -> int:
     options = parser.parse_args()
     stay_alone()
     rclpy.init()
-    rows: dict[Path, list[tuple[float, float, float, float, bool]]] = {
+    rows: dict[Path, list[tuple[float, float, float, float, float, bool]]] = {
         path: [] for path in options.models}
     for _ in range(options.repeats + 1):
         for path, starts in rows.items():
             starts.append(one_start(path, options.backend))
-    print('| model | active, s | first mask, s | resident, MB | its own, MB | PyTorch |\n'
-          '|---|--:|--:|--:|--:|---|')
+    print('| model | active, s | first mask, s | CPU, s | resident, MB | its own, MB | PyTorch |\n'
+          '|---|--:|--:|--:|--:|--:|---|')
     for path, starts in rows.items():
-        active, mask, resident, own = np.median([each[:4] for each in starts[1:]], axis=0)
-        print(f'| {path.name} | {active:.2f} | {mask:.2f} | {resident:.0f} | {own:.0f} | '
-              f'{"yes" if starts[0][4] else "no"} |')
+        figures = np.array([each[:5] for each in starts[1:]])
+        middle, low, high = np.median(figures, axis=0), figures.min(0), figures.max(0)
+        times = ' | '.join(f'{middle[i]:.2f} ({low[i]:.2f} to {high[i]:.2f})' for i in range(3))
+        print(f'| {path.name} | {times} | {middle[3]:.0f} | {middle[4]:.0f} | '
+              f'{"yes" if starts[0][5] else "no"} |')
     rclpy.try_shutdown()
     return 0
 
 
-def one_start(model: Path, backend: str) -> tuple[float, float, float, float, bool]:
-    """Return seconds to active and to the first mask, MB, its own MB, and whether with PyTorch."""
+def one_start(model: Path, backend: str) -> tuple[float, float, float, float, float, bool]:
+    """Return seconds to active and first mask, CPU's, MB, its own, and whether with PyTorch."""
     consumer = Consumer(())
-    camera = start_camera(30, 60)
+    camera = start_camera(30, 60, waits=False)
     masks: list[float] = []
     active: list[float] = []
     consumer.node.create_subscription(
@@ -65,16 +68,21 @@ def one_start(model: Path, backend: str) -> tuple[float, float, float, float, bo
     consumer.node.create_subscription(Image, f'univseg/{domain}/mask', lambda message:
                                       masks.append(time.monotonic()), QoSProfile(depth=1))
     time.sleep(3)  # the camera's own start
+    # As installed: Python's bytecode is kept.
+    environment = {name: value for name, value in os.environ.items()
+                   if name != 'PYTHONDONTWRITEBYTECODE'}
     begin = time.monotonic()
     node = subprocess.Popen([sys.executable, '-m', 'univseg_ros.segmentation_node', '--ros-args',
                              '-p', f'model:={model}', '-p', f'backend:={backend}'],
-                            stderr=subprocess.DEVNULL)
+                            stderr=subprocess.DEVNULL, env=environment)
     try:
+        consumer.wait(lambda: len(masks) >= 1, 'a mask')
+        cpu = cpu_seconds(node.pid)
         consumer.wait(lambda: len(masks) >= 100, 'masks')
         statm = Path(f'/proc/{node.pid}/statm').read_text(encoding='ascii').split()
         has_torch = 'libtorch' in Path(f'/proc/{node.pid}/maps').read_text(encoding='utf-8')
         page = os.sysconf('SC_PAGESIZE') / 1e6
-        return (active[0] - begin, masks[0] - begin, int(statm[1]) * page,
+        return (active[0] - begin, masks[0] - begin, cpu, int(statm[1]) * page,
                 (int(statm[1]) - int(statm[2])) * page, has_torch)
     finally:
         node.send_signal(signal.SIGINT)

@@ -195,7 +195,8 @@ def topics() -> str:
                                [Domain.create('domain', ['class'])])
     with tempfile.TemporaryDirectory() as folder, _running(SegmentationNode) as node:
         save_model(path := Path(folder) / 'a.univseg', model, ModelCard())
-        node.set_parameters([Parameter('model', value=str(path))])
+        node.set_parameters([Parameter('model', value=str(path)),
+                             Parameter('traversable', value=['class'])])
         node.trigger_configure()
         return _published(node)
 

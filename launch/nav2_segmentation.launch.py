@@ -23,7 +23,7 @@ PACKAGE = Path(__file__).parents[1]
 ARGUMENTS = [
     ('domain', 'outdoor', 'Domain of the model whose outputs the costmap gets'),
     ('domains', LaunchConfiguration('domain'),
-     'Domains to begin with, separated by commas; auto: the node decides by the images'),
+     'Domains to begin with, as in segmentation.launch.py'),
     ('image', '/rgbd_camera/image', 'Camera topic'),
     ('use_sim_time', 'true', 'true: the time is that of /clock (simulation, bags)'),
     # Not params_file, which is Nav2's own where a launch file of Nav2 includes this one.

@@ -24,8 +24,8 @@ END = '60'
 ARGUMENTS = [
     ('topics', '', 'Camera topics, separated by commas; empty: all that are published'),
     ('directory', '', f'Folder of the bags ({DIRECTORY})'),
-    ('policy', '', 'Which images are kept: all, rate, novel or uncertain'),
-    ('rate', '', 'With policy rate: images a second of each topic'),
+    ('policy', '', 'Which images are kept: all, rate, novel, uncertain, unfamiliar or flight'),
+    ('rate', '', 'With policy rate or unfamiliar: images a second of each topic'),
     ('compression', '', 'none or zstd'),
     ('distribution', '', 'ROS 2 distribution whose rosbag2 is to read the bags, for example '
      'humble; auto: that of this machine'),

@@ -21,6 +21,7 @@ from univseg_core.commands import (
     inspection,
     labelling,
     prediction,
+    recognition,
     scenes,
     training,
 )
@@ -125,7 +126,7 @@ def parser() -> argparse.ArgumentParser:
     # What a command needs beyond its options is imported when it runs: a robot, which has none of
     # the training's packages, can still predict.
     for module in (training, prediction, exporting, benchmarking, inspection, frames,
-                   labelling, figure, experiment, data, scenes):
+                   labelling, recognition, figure, experiment, data, scenes):
         module.add_to(command)
     return top
 
@@ -175,8 +176,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if (error.name or 'univseg').startswith('univseg'):  # no package of others
             raise
+        extras = 'train,export' if options.command == 'export' else 'train'
         return _failed(options, f'the package {error.name} is not installed for {sys.executable}: '
-                       "pip install '.[train]' brings what all commands but export need")
+                       f"pip install '.[{extras}]' brings what the command needs")
     return 0
 
 

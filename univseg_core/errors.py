@@ -1,6 +1,7 @@
 """What all of univseg's own errors have in common, and how much of a thing they quote."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 import difflib
 import os
 
@@ -21,6 +22,15 @@ class UnivsegError(ValueError):
 
     def __init__(self, message: object = ''):
         super().__init__(shortened(str(message), LONGEST_MESSAGE))
+
+
+@contextmanager
+def told_with(what: object) -> Iterator[None]:
+    """Raise a UnivsegError of the block with what it is of, such as a file, before its message."""
+    try:
+        yield
+    except UnivsegError as error:
+        raise UnivsegError(f'{what}: {error}') from error
 
 
 def shortened(text: str, length: int = 300) -> str:

@@ -23,12 +23,15 @@ from std_srvs.srv import Trigger
 from univseg_core.bags.distributions import this_distribution
 from univseg_core.bags.topics import definition_of, RecordingError
 from univseg_core.recording.budget import Budget
+from univseg_core.recording.flight import MEMORY_FULL
 from univseg_core.recording.folder import RecordingFolder
-from univseg_core.recording.policies import KEPT, POLICIES, Policy
+from univseg_core.recording.policies import CONFIDENCE, KEPT, POLICIES, Policy, PolicyEntry
 from univseg_core.recording.recorder import REASONS, Recorder, RecorderSettings
 from univseg_ros.active_domains import ActiveDomains
-from univseg_ros.camera_topics import camera_topics, IMAGE, segmentation_nodes, TYPES
+from univseg_ros.camera_topics import camera_topics, node_outputs, TEXT, TYPES
+from univseg_ros.evidence import EVIDENCE
 from univseg_ros.findings import Finding, StatusPublisher
+from univseg_ros.flight_conditions import DOMAIN, FlightConditions
 from univseg_ros.losses import total
 from univseg_ros.managed_node import ManagedNode, reported, run_node
 from univseg_ros.parameter_table import declare_all
@@ -82,8 +85,9 @@ class BagRecorder(ManagedNode):
         self._folder: RecordingFolder | None = None
         self._recorder: Recorder | None = None
         self._cameras: RawSubscriptions | None = None
-        self._confidences: RawSubscriptions | None = None
+        self._evidence: RawSubscriptions | None = None
         self._active_domains: ActiveDomains | None = None
+        self._conditions: FlightConditions | None = None
         self._watch: RecordingWatch | None = None
         self._explained: set[tuple[str, str]] = set()
         self._lost: dict[str, int] = {}
@@ -94,7 +98,10 @@ class BagRecorder(ManagedNode):
         self._status_publisher = self.create_publisher(String, '~/status', LATCHED_QOS)
         for name, (action, done) in SERVICES.items():
             self.create_service(Trigger, f'~/{name}', self._answer_by(action, done))
-        StatusPublisher(self, self._look, 'recording', 'no image has come yet')
+        self.create_service(Trigger, '~/write', self._answer_by(
+            lambda recorder: self._write('asked for by ~/write'),
+            'what is in memory is written, and what comes now'))
+        StatusPublisher(self, {'recording': self._look}, 'no image has come yet')
         steady_timer(self, STATUS_PERIOD, self._publish_status)
 
     @reported
@@ -132,16 +139,16 @@ class BagRecorder(ManagedNode):
         self._cameras = RawSubscriptions(self, self._camera_topics, self._integer('depth'),
                                          self._recorder.put)
         self._cameras.open()
-        policy = self._text('policy')
-        if POLICIES[policy].needs_confidence:
-            self._active_domains = ActiveDomains(self)
-            self._confidences = RawSubscriptions(
-                self, self._confidence_topics, self._integer('depth'),
-                self._recorder.put_confidence, (IMAGE,), self._active_domains.may_come)
-            self._confidences.open()
+        needs = self._needs()
+        if needs:
+            self._open_evidence(needs, self._recorder)
+        if self._entry().triggered:
+            self._conditions = FlightConditions(
+                self, self._texts('flight_on'), self._domain_topics,
+                list(filter(None, self._texts('flight_diagnostics'))), self._write)
         self._lost.clear()
-        self._watch = RecordingWatch(self._recorder, self._cameras, self._confidences)
-        self.get_logger().info(f'active; policy {policy}, bags in {directory}')
+        self._watch = RecordingWatch(self._recorder, self._cameras, needs, self._evidence)
+        self.get_logger().info(f'active; policy {self._text("policy")}, bags in {directory}')
         result = super().on_activate(state)
         self._begin_bond()
         return result
@@ -164,18 +171,44 @@ class BagRecorder(ManagedNode):
             else self._text('distribution'))
 
     def _policy(self) -> Policy:
-        entry = POLICIES[self._text('policy')]
+        entry = self._entry()
         values = {name: self.get_parameter(name).value for name in entry.parameters}
         return entry.build(values, self._integer('queue_size') * MEGABYTE)
+
+    def _entry(self) -> PolicyEntry:
+        return POLICIES[self._text('policy')]
+
+    def _needs(self) -> str:
+        """Return what the policy has to be told of beside images: a key of EVIDENCE, or ''."""
+        entry = self._entry()
+        if entry.triggered and CONFIDENCE in self._texts('flight_on'):
+            return CONFIDENCE
+        return entry.needs
+
+    def _open_evidence(self, needs: str, recorder: Recorder) -> None:
+        evidence = EVIDENCE[needs]
+        options = {}
+        if evidence.of_domains:
+            self._active_domains = ActiveDomains(self)
+            options['may_come'] = self._active_domains.may_come
+        self._evidence = RawSubscriptions(
+            self, lambda: self._named(f'{needs}_topics') or node_outputs(
+                self, needs, evidence.type),
+            self._integer('depth'), recorder.put_evidence, evidence.content, **options)
+        self._evidence.open()
+
+    def _write(self, why: str) -> str:
+        """Let the policy write what it has, for some reason; return why it does not, or ''."""
+        if self._recorder is None or not self._entry().triggered:
+            return (f'policy {self._text("policy")} keeps what it keeps without being asked; '
+                    'policy flight is for this')
+        return self._recorder.trigger(self.get_clock().now().nanoseconds, why)
 
     def _camera_topics(self) -> list[str]:
         return self._named('topics') or list(camera_topics(self))
 
-    def _confidence_topics(self) -> list[str]:
-        nodes = segmentation_nodes(self)
-        return self._named('confidence_topics') or [
-            topic for topic, types in self.get_topic_names_and_types()
-            if topic.startswith(nodes) and topic.endswith('/confidence') and IMAGE in types]
+    def _domain_topics(self) -> list[str]:
+        return self._named('flight_domains') or node_outputs(self, DOMAIN, TEXT)
 
     def _named(self, parameter: str) -> list[str]:
         """Return the topics that a parameter names; none if they are to be discovered."""
@@ -190,12 +223,14 @@ class BagRecorder(ManagedNode):
                 return SetParametersResult(successful=False, reason=reason)
         return SetParametersResult(successful=True)
 
-    def _answer_by(self, action: Callable[[Recorder], None], done: str) -> Callable:
+    def _answer_by(self, action: Callable[[Recorder], str | None], done: str) -> Callable:
         def answer(request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
             if self._recorder is None:
                 response.message = f'nothing is being recorded: the node is {self._state()}'
                 return response
-            action(self._recorder)
+            if reason := action(self._recorder):
+                response.message = reason
+                return response
             response.success, response.message = True, done
             self.get_logger().info(done)
             self._publish_status()
@@ -208,10 +243,12 @@ class BagRecorder(ManagedNode):
                 'inactive' if self._recorder is None else 'active')
 
     def _stop(self) -> None:
-        for subscriptions in (self._cameras, self._confidences, self._active_domains):
+        for subscriptions in (self._cameras, self._evidence, self._active_domains,
+                              self._conditions):
             if subscriptions is not None:
                 subscriptions.close()
-        self._cameras = self._confidences = self._active_domains = self._watch = None
+        self._cameras = self._evidence = self._active_domains = self._conditions = None
+        self._watch = None
         if self._recorder is not None:
             self._recorder.stop()
             status = self._recorder.status()
@@ -243,10 +280,13 @@ class BagRecorder(ManagedNode):
         status = self._recorder.status() if self._recorder else None
         self._status_publisher.publish(String(data=json.dumps(summary(self._state(), status))))
         if status is not None:
-            for reason in LOSSES:
-                if more := status.count(reason) - self._lost.get(reason, 0):
-                    self.get_logger().warning(f'{more} images are not kept: {REASONS[reason]}')
-                    self._lost[reason] = status.count(reason)
+            for reason in (*LOSSES, MEMORY_FULL):
+                before, count = self._lost.get(reason, 0), status.count(reason)
+                # What is let go of memory is so all the time, or never.
+                if count > before and not (reason == MEMORY_FULL and before):
+                    self.get_logger().warning(
+                        f'{count - before} images are not kept: {REASONS[reason]}')
+                self._lost[reason] = count
         if self._watch is not None:
             reasons = self._watch.silence(self._number('image_timeout'))
             # They tell for how many seconds, which is no news.

@@ -1,9 +1,10 @@
-"""Which topics are those of cameras."""
+"""Which topics are those of cameras, and which those of segmentation nodes."""
 
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image
 
 IMAGE, COMPRESSED_IMAGE = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
+TEXT = 'std_msgs/msg/String'
 TYPES = {IMAGE: Image, COMPRESSED_IMAGE: CompressedImage}
 
 
@@ -22,3 +23,10 @@ def segmentation_nodes(node: Node) -> tuple[str, ...]:
     return tuple(topic.removesuffix('active_domains')
                  for topic, _ in node.get_topic_names_and_types()
                  if topic.endswith('/active_domains'))
+
+
+def node_outputs(node: Node, name: str, type_: str) -> list[str]:
+    """Return the topics of a type and last name that segmentation nodes publish."""
+    outputs = segmentation_nodes(node)
+    return sorted(topic for topic, types in node.get_topic_names_and_types()
+                  if topic.startswith(outputs) and topic.endswith(f'/{name}') and type_ in types)

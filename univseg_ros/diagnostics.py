@@ -7,6 +7,7 @@ import resource
 import sys
 
 from diagnostic_msgs.msg import DiagnosticStatus
+from univseg_core.inference.domain_decision import Decision
 from univseg_core.inference.segmenter import Segmenter
 from univseg_ros.findings import Finding, StatusPublisher
 from univseg_ros.statistics import Summary, WINDOW
@@ -21,7 +22,7 @@ TROUBLE = {
 
 QUIET = f'no frame was segmented in the last {WINDOW:.0f} s'
 
-Diagnostics = partial(StatusPublisher, subject='segmentation', quiet=QUIET)
+Diagnostics = partial(StatusPublisher, quiet=QUIET)
 
 
 def frame_findings(summary: Summary, timeout: float) -> list[Finding]:
@@ -78,8 +79,24 @@ def model_values(segmenter: Segmenter, path: str, sha256: str) -> dict[str, str]
         'precision': segmenter.precision,
         **{f'encoder by {name}, when compared [ms]': f'{value:.1f}'
            for name, value in segmenter.measured.items()},
-        'inference size': str(segmenter.inference_size or "the image's own"),
     }
+
+
+def place_values(decision: Decision) -> dict[str, str]:
+    """Return what is decided of a camera's domain."""
+    return {'domain': decision.domain or decision.state,
+            'domain, probability': f'{decision.probability:.2f}',
+            'unfamiliarity': f'{decision.unfamiliarity:.2f}',
+            'domain, why': decision.why}
+
+
+def place_finding(decision: Decision) -> list[Finding]:
+    """Return what is to be known of it: that a place is unlike all that was trained on."""
+    if decision.state != 'none':
+        return []
+    return [Finding(DiagnosticStatus.WARN, 'unlike anything that the model was trained on '
+                    f'(unfamiliarity {decision.unfamiliarity:.2f}; 1 of 100 training images is '
+                    'above 1): no masks')]
 
 
 def memory_values(segmenter: Segmenter | None) -> dict[str, str]:

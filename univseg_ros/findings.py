@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
@@ -19,28 +20,30 @@ class Finding:
     text: str
 
 
+Look: TypeAlias = Callable[[], tuple[list[Finding], Mapping[str, str]] | None]
+"""Returns what was found and the values to show beside it; None where there is nothing to tell."""
+
+
 class StatusPublisher:
     """
-    Publishes a DiagnosticStatus at 1 Hz, whatever the state of the node.
+    Publishes a DiagnosticStatus of each subject at 1 Hz, whatever the state of the node.
 
-    Its name is the node's and `subject`. `look` returns what was found and the values to show
-    beside it; `quiet` is the message where nothing was found.
+    Its name is the node's and the subject's, whose look tells what is in it; `quiet` is the
+    message where nothing was found.
     """
 
-    def __init__(self, node: Node, look: Callable[[], tuple[list[Finding], Mapping[str, str]]],
-                 subject: str, quiet: str):
+    def __init__(self, node: Node, looks: Mapping[str, Look], quiet: str):
         self._node = node
-        self._look = look
-        self._subject = subject
+        self._looks = looks
         self._quiet = quiet
         self._publisher = node.create_publisher(DiagnosticArray, '/diagnostics', 10)
         steady_timer(node, PERIOD, self._publish)
 
     def _publish(self) -> None:
-        findings, values = self._look()
         name = self._node.get_fully_qualified_name().lstrip('/')
         message = DiagnosticArray(status=[
-            status_of(f'{name}: {self._subject}', findings, values, self._quiet)])
+            status_of(f'{name}: {subject}', *seen, self._quiet)
+            for subject, look in self._looks.items() if (seen := look())])
         message.header.stamp = self._node.get_clock().now().to_msg()
         self._publisher.publish(message)
 

@@ -1,6 +1,6 @@
 """The thread in which frames become masks."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 import math
 import threading
@@ -11,13 +11,15 @@ import numpy as np
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
+from univseg_core.inference.domain_decision import DecisionRule
 from univseg_core.inference.segmenter import Segmentation, Segmenter
 from univseg_core.machine.memory import is_out_of_memory, release_gpu_memory
 from univseg_core.pictures.grey_in_yuv import grey_in_yuv
 from univseg_core.pictures.image_messages import decode, MessageError, nanoseconds
 from univseg_core.pictures.picture_files import orientation_of
 from univseg_ros.mailbox import Mailbox
-from univseg_ros.outputs import DomainOutputs
+from univseg_ros.outputs import DomainOutputs, need_confidence
+from univseg_ros.place import AUTO, Place, Seen
 from univseg_ros.statistics import FrameStatistics, FrameTimes
 
 LOG_PERIOD = 5.0
@@ -29,12 +31,27 @@ SMALLEST_SIZE = 32
 
 @dataclass(frozen=True)
 class FrameSettings:
-    """What may change between two frames; 0 stands for no limit."""
+    """What may change between two frames of a camera; 0 stands for no limit, or its default."""
 
     active_domains: list[str]
     confidence_threshold: float
     max_age: float
     max_rate: float
+    inference_size: int = 0
+    auto_frames: int = DecisionRule.frames
+    auto_switch: float = DecisionRule.switch
+    auto_stay: float = DecisionRule.stay
+    traversable: Sequence[str] = ()
+
+    @property
+    def is_auto(self) -> bool:
+        """Return whether images tell which domain is active."""
+        return list(self.active_domains) == AUTO
+
+    @property
+    def rule(self) -> DecisionRule:
+        """Return by which rule they tell."""
+        return DecisionRule(self.auto_frames, self.auto_switch, self.auto_stay)
 
 
 @dataclass(frozen=True)
@@ -45,149 +62,182 @@ class Arrival:
     time: float
 
 
-class FrameWorker:
+class CameraStream:
     """
-    Takes the newest frame, segments it and publishes its outputs, in a thread of its own.
+    The frames of a camera on their way: their settings, where they go, what became of them.
 
     `settings` is asked when a frame's processing starts, and all its outputs follow from what it
-    says then; only max_rate is asked when it comes. Whatever a frame raises is counted and
-    logged, and the next one is taken.
+    says then; only max_rate is asked when it comes. `place` decides on the domain where the
+    settings leave that to the images.
     """
 
-    def __init__(self, node: Node, segmenter: Segmenter, outputs: Mapping[str, DomainOutputs],
-                 settings: Callable[[], FrameSettings]):
+    def __init__(self, outputs: Mapping[str, DomainOutputs],
+                 settings: Callable[[], FrameSettings], place: Place | None = None):
+        self.outputs = outputs
+        self.settings = settings
+        self.place = place
         self.statistics = FrameStatistics()
         self.grey = ''
         """Why the last image is grey, though its encoding has colours; empty where it is not."""
-        self._node = node
-        self._segmenter = segmenter
-        self._outputs = outputs
-        self._settings = settings
+        self.lowered: tuple[int | None, int] | None = None
+        """The inference size that memory did not suffice for, and the one in its place."""
         self._last_turn = -np.inf
         self._orientation_seen = False
-        self._mailbox: Mailbox[Arrival] = Mailbox()
-        self._thread = threading.Thread(target=self._work, name='inference')
-        self._thread.start()
 
-    def put(self, message: Image | CompressedImage) -> None:
-        """Leave a message for the thread, in the place of one that it has not taken yet."""
-        self.statistics.receive()
-        now = time.monotonic()
-        arrival = Arrival(message, now)
-        max_rate = self._settings().max_rate
+    def has_turn(self, now: float) -> bool:
+        """Take note of a frame that comes now; say whether max_rate allows it."""
+        max_rate = self.settings().max_rate
         if max_rate:
             turn = self._last_turn + 1 / max_rate
             if now < turn:
-                # One that waits already gives way all the same: the newer one has its turn.
-                self._mailbox.replace(arrival)
-                self.statistics.note('limited')
-                return
+                return False
             # When it was due rather than now, or max_rate would not be kept on average at any
             # camera's rate; but a pause gives at most one frame's credit.
             self._last_turn = max(turn, now - 1 / max_rate)
-        if self._mailbox.put(arrival):
-            self.statistics.note('replaced')
+        return True
+
+    def size(self, asked: int | None) -> int | None:
+        """Return the inference size that there is memory for, where `asked` may be too large."""
+        return self.lowered[1] if self.lowered and self.lowered[0] == asked else asked
+
+    def unapplied_orientation(self, message: Image | CompressedImage) -> int:
+        """Return the orientation of the first picture file that comes, if it is to be told."""
+        if self._orientation_seen or isinstance(message, Image):
+            return 0
+        self._orientation_seen = True
+        orientation = orientation_of(bytes(message.data))
+        return orientation if orientation > 1 else 0
+
+
+class FrameWorker:
+    """
+    Takes the newest frame of a camera, segments it and publishes its outputs, in its own thread.
+
+    Cameras take turns. Whatever a frame raises is counted and logged, and the next one is taken.
+    """
+
+    def __init__(self, node: Node, segmenter: Segmenter):
+        self._node = node
+        self._segmenter = segmenter
+        self._mailbox: Mailbox[CameraStream, Arrival] = Mailbox()
+        self._thread = threading.Thread(target=self._work, name='inference')
+        self._thread.start()
+
+    def put(self, stream: CameraStream, message: Image | CompressedImage) -> None:
+        """Leave a message for the thread, in the place of one that it has not taken yet."""
+        stream.statistics.receive()
+        now = time.monotonic()
+        arrival = Arrival(message, now)
+        if not stream.has_turn(now):
+            # One that waits already gives way all the same: the newer one has its turn.
+            self._mailbox.replace(stream, arrival)
+            stream.statistics.note('limited')
+        elif self._mailbox.put(stream, arrival):
+            stream.statistics.note('replaced')
 
     def stop(self) -> None:
         """Let the thread finish its frame; nothing is published any more when this returns."""
-        if self._mailbox.close():
-            self.statistics.note('stopped')
+        for stream in self._mailbox.close():
+            stream.statistics.note('stopped')
         self._thread.join()
 
     def _work(self) -> None:
-        while (arrival := self._mailbox.take()) is not None:
-            self.statistics.begin_work()
+        while (taken := self._mailbox.take()) is not None:
+            stream, arrival = taken
+            stream.statistics.begin_work()
             try:
-                self._process(arrival)
+                self._process(stream, arrival)
             except MessageError as error:
-                self._skip('undecodable', f'it cannot be decoded: {error}')
+                self._skip(stream, 'undecodable', f'it cannot be decoded: {error}')
             except Exception as error:
                 if not self._node.context.ok():  # ROS was shut down while it was in work
-                    self.statistics.note('stopped')
+                    stream.statistics.note('stopped')
                     return
                 self._node.get_logger().debug(traceback.format_exc())
-                self._skip('failed', f'its segmentation failed: {type(error).__name__}: {error}')
-            del arrival  # or it would be kept until the next one comes
+                self._skip(stream, 'failed',
+                           f'its segmentation failed: {type(error).__name__}: {error}')
+            del taken, stream, arrival  # or they would be kept until the next one comes
 
-    def _skip(self, outcome: str, reason: str) -> None:
-        self.statistics.note(outcome, reason)
+    def _skip(self, stream: CameraStream, outcome: str, reason: str) -> None:
+        stream.statistics.note(outcome, reason)
         self._node.get_logger().error(f'frame skipped, {reason}', throttle_duration_sec=LOG_PERIOD)
 
-    def _process(self, arrival: Arrival) -> None:
+    def _process(self, stream: CameraStream, arrival: Arrival) -> None:
         begin = time.monotonic()
-        settings = self._settings()
-        watched = {name: names for name in settings.active_domains
-                   if (names := self._outputs[name].watched())}
-        if not watched:
-            self.statistics.note('unwatched')
+        settings = stream.settings()
+        place = stream.place if settings.is_auto else None
+        outputs = stream.outputs
+        watched = {name: names for name in (outputs if place else settings.active_domains)
+                   if (names := outputs[name].watched())}
+        if not watched and not (place and place.is_watched()):
+            stream.statistics.note('unwatched')
             return
         header = arrival.message.header
         age = self._age(header)
         if settings.max_age and age > settings.max_age:
-            self.statistics.note('stale', f'{age:.3f} s old; max_age is {settings.max_age:g} s')
+            stream.statistics.note('stale', f'{age:.3f} s old; max_age is {settings.max_age:g} s')
             return
         image = decode(arrival.message)
-        self.grey = grey_in_yuv(arrival.message)
-        self._tell_orientation(arrival.message)
-        decoded = time.monotonic()
-        segmentations = self._segment(image, watched, settings.confidence_threshold)
-        segmented = time.monotonic()
-        # All are made before the first is published, so that a frame has all its outputs or none.
-        messages = {
-            name: self._outputs[name].messages(names, image, segmentations[name], header)
-            for name, names in watched.items()}
-        for name in watched:
-            self._outputs[name].publish(messages[name])
-        end = time.monotonic()
-        inference = segmented - decoded
-        self.statistics.note('published', times=FrameTimes(
-            latency=end - arrival.time, inference=inference, own_cost=end - begin - inference,
-            age=self._age(header)))
-
-    def _tell_orientation(self, message: Image | CompressedImage) -> None:
-        """Say, of the first picture file that comes, that its orientation is not applied."""
-        if self._orientation_seen or isinstance(message, Image):
-            return
-        self._orientation_seen = True
-        orientation = orientation_of(bytes(message.data))
-        if orientation > 1:
+        stream.grey = grey_in_yuv(arrival.message)
+        if orientation := stream.unapplied_orientation(arrival.message):
             self._node.get_logger().warning(
                 f'the pictures have an orientation in their EXIF data ({orientation}), which is '
                 'not applied: masks lie on the pixels that are sent. Frames, from which models '
                 "learn, are upright: let the camera's driver turn the pictures")
+        decoded = time.monotonic()
+        seen = Seen(place, header, settings.rule, watched) if place else None
+        segmentations = self._segment(stream, settings, image, seen or list(watched), watched)
+        segmented = time.monotonic()
+        # All are made before the first is published, so that a frame has all its outputs or none.
+        messages = {
+            name: outputs[name].messages(watched[name], image, segmentation, header,
+                                         settings.traversable)
+            for name, segmentation in segmentations.items()}
+        if seen is not None:
+            seen.publish()
+        for name in segmentations:
+            outputs[name].publish(messages[name])
+        if not segmentations:
+            decided = seen is not None and seen.decision.domain
+            stream.statistics.note('unwatched' if decided else 'undecided')
+            return
+        end = time.monotonic()
+        inference = segmented - decoded
+        stream.statistics.note('published', times=FrameTimes(
+            latency=end - arrival.time, inference=inference, own_cost=end - begin - inference,
+            age=self._age(header)))
 
     def _age(self, header: Header) -> float:
         """Return a frame's age in seconds of the node's clock; nan for a stamp of zero."""
         stamp = nanoseconds(header.stamp)
         return (self._node.get_clock().now().nanoseconds - stamp) / 1e9 if stamp else math.nan
 
-    def _segment(self, image: np.ndarray, watched: Mapping[str, frozenset[str]],
-                 threshold: float) -> dict[str, Segmentation]:
+    def _segment(self, stream: CameraStream, settings: FrameSettings, image: np.ndarray,
+                 domains: 'Seen | list[str]', watched: Mapping[str, frozenset[str]]
+                 ) -> dict[str, Segmentation]:
         """
         Segment an image; where memory runs out, at a smaller size, and from now on if that helps.
 
-        A size that somebody sets meanwhile is left alone.
+        A size that somebody sets meanwhile is for the next frame.
         """
-        confidence = [name for name, names in watched.items() if 'confidence' in names]
+        confidence = [name for name, names in watched.items() if need_confidence(names)]
         segmenter = self._segmenter
-        asked = tried = segmenter.inference_size
+        asked = settings.inference_size or segmenter.own_size
+        tried = first = stream.size(asked)
         while True:
             size = tried or max(image.shape[:2])
             try:
-                result = segmenter(image, list(watched), confidence=confidence,
-                                   threshold=threshold)
+                result = segmenter(image, domains, confidence=confidence, inference_size=tried,
+                                   threshold=settings.confidence_threshold)
                 break
             except Exception as error:
-                gives_up = (not is_out_of_memory(error) or size <= SMALLEST_SIZE
-                            or segmenter.only_size is not None)
-                if segmenter.inference_size == tried:
-                    tried = asked if gives_up else max(SMALLEST_SIZE, size * 3 // 4)
-                    segmenter.inference_size = tried
-                if gives_up:
+                if (not is_out_of_memory(error) or size <= SMALLEST_SIZE
+                        or segmenter.only_size is not None):
                     raise
-            tried = segmenter.inference_size
+            tried = max(SMALLEST_SIZE, size * 3 // 4)
             release_gpu_memory()
-        if tried != asked and segmenter.inference_size == tried:
+        if tried is not None and tried != first:
+            stream.lowered = asked, tried
             self._node.get_logger().error(
                 f'out of memory at inference_size {asked or max(image.shape[:2])}; from now on it '
                 f'is {tried} (set inference_size to change it)')

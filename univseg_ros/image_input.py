@@ -34,7 +34,7 @@ Policy = TypeVar('Policy', str, int)
 
 class ImageInput:
     """
-    A subscription to `image` or, if `transport` is compressed, `image/compressed`.
+    A subscription to the topic `image` or, if `transport` is compressed, `image`/compressed.
 
     `reliability` is reliable, best_effort or auto: reliable while all publishers are, so that a
     stream is complete from its first frame; best effort, which matches every publisher, as soon
@@ -50,11 +50,12 @@ class ImageInput:
 
     def __init__(self, node: Node, transport: str, reliability: str, depth: int,
                  on_message: Callable[[Image | CompressedImage], None],
-                 timeout: Callable[[], float]):
+                 timeout: Callable[[], float], image: str = 'image'):
         self._node = node
         self._type, suffix = TRANSPORTS[transport]
+        self._name = image
         # A remapping of image does not reach image/compressed by itself.
-        self._image_topic = node.resolve_topic_name('image')
+        self._image_topic = node.resolve_topic_name(image)
         self.topic = self._image_topic + suffix
         self._suffix = suffix
         self.losses = Losses()
@@ -172,6 +173,6 @@ class ImageInput:
             videos = video_topics({topic: types[0] for topic, types in
                                    self._node.get_topic_names_and_types()})
             return f'no topic of this type is published at all{videos and f"; {videos}"}'
-        remapping = f'image:={topics[0].removesuffix(self._suffix)}'
+        remapping = f'{self._name}:={topics[0].removesuffix(self._suffix)}'
         return (f'topics of this type are {", ".join(topics)}; remap with, for example, '
                 f'--ros-args -r {remapping}')

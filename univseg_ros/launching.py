@@ -17,7 +17,7 @@ LOG_LEVELS = ('debug', 'info', 'warn', 'error', 'fatal')
 COMMON_ARGUMENTS = [
     ('namespace', '', 'Namespace of the node, for example the name of the robot'),
     ('autostart', '', 'true: the node configures and activates itself; launch: the launch file '
-     'does it; false: a lifecycle manager'),
+     'asks it to; false: a lifecycle manager does'),
     ('use_sim_time', '', 'true: the time is that of /clock (simulation, bags)'),
     ('log_level', 'info', ', '.join(LOG_LEVELS)),
     ('dds_profile', '', 'Fast DDS profile of the node: large_images or the path of an XML file; '

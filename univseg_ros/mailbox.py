@@ -1,45 +1,60 @@
-"""A mailbox of one item between a thread that must not wait and one that works."""
+"""A mailbox between threads that must not wait and one that works: the newest item of each."""
 
+from collections.abc import Hashable
 import threading
 from typing import Generic, TypeVar
 
+Key = TypeVar('Key', bound=Hashable)
 Item = TypeVar('Item')
 
 
-class Mailbox(Generic[Item]):
-    """One item at most: the newest takes the place of one that nobody has taken yet."""
+class Mailbox(Generic[Key, Item]):
+    """
+    One item of each key at most: the newest takes the place of one that nobody has taken yet.
+
+    Keys take turns, so that none waits for ever: of those that have an item, the one that was
+    served least recently is next.
+    """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._item: Item | None = None
+        self._items: dict[Key, Item] = {}
+        self._served: dict[Key, None] = {}
+        """The keys that were served, the most recent one last."""
         self._closed = False
 
-    def put(self, item: Item) -> bool:
+    def put(self, key: Key, item: Item) -> bool:
         """Leave an item without waiting; say whether it replaced one that was not taken."""
         with self._changed:
-            replaced = self._item is not None
+            replaced = key in self._items
             if not self._closed:
-                self._item = item
+                self._items[key] = item
                 self._changed.notify()
             return replaced
 
-    def replace(self, item: Item) -> None:
+    def replace(self, key: Key, item: Item) -> None:
         """Leave an item in the place of one that was not taken; drop it if there is none."""
         with self._changed:
-            if self._item is not None:
-                self._item = item
+            if key in self._items:
+                self._items[key] = item
 
-    def take(self) -> Item | None:
-        """Wait for an item and take it out; None means that the mailbox is closed."""
+    def take(self) -> tuple[Key, Item] | None:
+        """Wait for an item and take it out with its key; None means that it is closed."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._item is not None)
-            item, self._item = self._item, None
-            return item
+            self._changed.wait_for(lambda: self._closed or self._items)
+            if not self._items:
+                return None
+            ranks = {key: rank for rank, key in enumerate(self._served)}
+            key = min(self._items, key=lambda key: ranks.get(key, -1))
+            self._served.pop(key, None)
+            self._served[key] = None
+            return key, self._items.pop(key)
 
-    def close(self) -> bool:
-        """Drop the item, let everyone who waits go, and say whether there was an item."""
+    def close(self) -> list[Key]:
+        """Drop the items, let everyone who waits go; return the keys of what was dropped."""
         with self._changed:
             self._closed = True
-            dropped, self._item = self._item is not None, None
+            dropped = list(self._items)
+            self._items.clear()
             self._changed.notify_all()
             return dropped

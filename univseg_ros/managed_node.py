@@ -166,12 +166,18 @@ class ManagedNode(ABC, LifecycleNodeMixin, Node):
         """Call what configures the node once what `_prepare` returns is done in a thread."""
         if work := self._prepare():
             prepared = self._prepared = in_background(work)
+            # Between two turns the executor waits for an event, which may be long in coming.
+            prepared.add_done_callback(lambda _: self._wake_executor())
             while not finished(prepared, TURN):
                 await next_turn()
         try:
             return configure()
         finally:
             self._prepared = None
+
+    def _wake_executor(self) -> None:
+        if self.executor is not None:
+            self.executor.wake()
 
     def _answer_all_requests(self) -> None:
         """

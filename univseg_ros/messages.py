@@ -1,15 +1,31 @@
-"""Arrays → sensor_msgs Image; univseg_core.pictures.image_messages goes the other way."""
+"""Arrays → ROS image messages; univseg_core.pictures.image_messages goes the other way."""
 
 import array
 
+import cv2
 import numpy as np
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
+
+PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
+"""Masks are made of runs: nothing else is as fast, or makes much smaller files."""
+
+if hasattr(cv2, 'IMWRITE_PNG_FILTER'):  # newer OpenCVs: a fifth of the time
+    PNG += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
+
+PNG_FORMAT = 'mono8; png compressed '
+"""What image_transport's plugin writes of a mono8 image, with the space at the end."""
 
 
 def mask_message(mask: np.ndarray, header: Header) -> Image:
     """Return a mask (H, W) uint8 as a mono8 image with the header of the image it belongs to."""
     return _message(mask, 'mono8', header)
+
+
+def compressed_mask_message(mask: np.ndarray, header: Header) -> CompressedImage:
+    """Return a mask (H, W) uint8 as a grey PNG, without loss."""
+    return CompressedImage(header=header, format=PNG_FORMAT,
+                           data=_bytes_of(cv2.imencode('.png', mask, PNG)[1]))
 
 
 def rgb_message(image: np.ndarray, header: Header) -> Image:
@@ -18,9 +34,14 @@ def rgb_message(image: np.ndarray, header: Header) -> Image:
 
 
 def _message(pixels: np.ndarray, encoding: str, header: Header) -> Image:
-    # An array.array is what rclpy takes as it is; it copies anything else byte by byte.
-    data = array.array('B')
-    data.frombytes(np.ascontiguousarray(pixels).data.cast('B'))
+    data = _bytes_of(pixels)
     height, width = pixels.shape[:2]
     return Image(header=header, height=height, width=width, encoding=encoding,
                  step=len(data) // height, data=data)
+
+
+def _bytes_of(values: np.ndarray) -> array.array:
+    """Return bytes as rclpy takes them as they are; it copies anything else one by one."""
+    data = array.array('B')
+    data.frombytes(np.ascontiguousarray(values).data.cast('B'))
+    return data

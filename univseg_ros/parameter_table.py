@@ -1,6 +1,6 @@
 """Tables of parameters, from which nodes declare and judge theirs."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 import json
 import textwrap
@@ -16,7 +16,8 @@ class ParameterSpec:
     A parameter: its default (whose type is the parameter's type), meaning and constraints.
 
     `choices` are the values that a text may have, `bounds` the range of a number; empty, all are
-    allowed. `changes` says when it may be set: one of CHANGES.
+    allowed. `changes` says when it may be set: one of CHANGES. `per_camera` says that each named
+    camera may have one of its own.
     """
 
     default: bool | int | float | str | list[str]
@@ -24,6 +25,7 @@ class ParameterSpec:
     changes: str = 'always'
     choices: tuple[str, ...] = ()
     bounds: tuple[int, int] | tuple[float, float] | tuple[()] = ()
+    per_camera: bool = False
 
 
 CHANGES = {
@@ -68,6 +70,36 @@ def declare_all(node: Node, table: Mapping[str, ParameterSpec]) -> None:
     """
     for name, spec in table.items():
         node.declare_parameter(name, spec.default, _descriptor(spec))
+
+
+def declare_for_camera(node: Node, camera: str, table: Mapping[str, ParameterSpec]) -> None:
+    """
+    Declare those of a table that a camera may have of its own: CAMERA.NAME, not set by default.
+
+    Raises as `declare_all` does.
+    """
+    for name, spec in table.items():
+        if spec.per_camera:
+            descriptor = _descriptor(spec)
+            descriptor.description = f'Of the camera {camera}; not set: {name}. {spec.description}'
+            descriptor.dynamic_typing = True  # else it could not be without a value
+            node.declare_parameter(f'{camera}.{name}', None, descriptor)
+
+
+def of_camera(name: str, cameras: Collection[str]) -> tuple[str, str]:
+    """Return the camera ('' for none) and the short name of a parameter."""
+    camera, _, short = name.partition('.')
+    return (camera, short) if short and camera in cameras else ('', name)
+
+
+def type_objection(name: str, value: Any, spec: ParameterSpec) -> str:
+    """Say why a value is of another type than a parameter; an empty text means that it is not."""
+    kind = type(spec.default)
+    if type(value) is not kind or (kind is list and not all(type(each) is str for each in value)):
+        kinds = {bool: 'true or false', int: 'an integer', float: 'a number with a decimal point',
+                 str: 'a text', list: 'a list of texts'}
+        return f'{name}: {value!r} is not {kinds[kind]}'
+    return ''
 
 
 def _descriptor(spec: ParameterSpec) -> ParameterDescriptor:

@@ -1,9 +1,10 @@
-"""Subscriptions to images as serialized messages, which match the QoS of their publishers."""
+"""Subscriptions to serialized messages, which match the QoS of their publishers."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 import time
+from typing import Any
 
 from rclpy.clock import ROSClock
 from rclpy.duration import Duration
@@ -18,11 +19,27 @@ from univseg_core.recording.serialized_image import SerializedImage
 from univseg_ros.camera_topics import camera_topics, TYPES
 from univseg_ros.losses import Info, Losses, with_info
 from univseg_ros.qos import matching_durability, matching_reliability, no_warning
-from univseg_ros.silence import nothing_sent, published_as, published_types
+from univseg_ros.silence import CAMERA_ADVICE, nothing_sent, published_as, published_types
 from univseg_ros.timers import steady_timer
 
 MATCH_PERIOD = 0.25
 """Seconds between two looks at the topics and their publishers."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """
+    What topics carry: the classes of its messages by their types, and what one is called.
+
+    `advice` follows where a topic is published, and nothing is sent.
+    """
+
+    types: Mapping[str, Any]
+    word: str = 'image'
+    advice: str = CAMERA_ADVICE
+
+
+IMAGES = Content(TYPES)
 
 
 @dataclass
@@ -36,26 +53,26 @@ class _Camera:
 
 class RawSubscriptions:
     """
-    Subscriptions to topics of images, whose messages are handed on as they are.
+    Subscriptions to topics, of images for example, whose messages are handed on as they are.
 
     `find` names the topics, again and again. Each is subscribed to when it is published: reliably
     if all its publishers are reliable, else best effort; transient local if they all are. When
     its publishers change, so does the subscription; it ends when somebody publishes the topic, but
     `find` names it no more. With simulated time, messages before the first time are left out.
 
-    Topics of other than `types` are left alone. A topic of which `may_come` says that nothing will
-    is not silent. Nothing is subscribed to before `open`.
+    Topics of other types than those of `content` are left alone. A topic of which `may_come` says
+    that nothing will is not silent. Nothing is subscribed to before `open`.
     """
 
     def __init__(self, node: Node, find: Callable[[], Collection[str]], depth: int,
                  on_frame: Callable[[SerializedImage], None],
-                 types: Collection[str] = tuple(TYPES),
+                 content: Content = IMAGES,
                  may_come: Callable[[str], bool] = lambda topic: True):
         self._node = node
         self._find = find
         self._depth = depth
         self._on_frame = on_frame
-        self._types = types
+        self._content = content
         self._may_come = may_come
         self._first_looks: dict[str, float] = {}
         self._cameras: dict[str, _Camera] = {}
@@ -92,7 +109,8 @@ class RawSubscriptions:
             now = time.monotonic()
             silent = now - (camera.last if camera else self._first_looks.get(name, now))
             if timeout and silent > timeout:
-                reasons[name] = f'no image of {name} for {silent:.0f} s: {self._explain(name)}'
+                reasons[name] = (f'no {self._content.word} of {name} for {silent:.0f} s: '
+                                 f'{self._explain(name)}')
         return reasons
 
     def _match(self) -> None:
@@ -110,7 +128,7 @@ class RawSubscriptions:
             publishers = self._node.get_publishers_info_by_topic(name)
             types = published_types(publishers)
             # While nobody publishes it, it stays as it was for the last one.
-            if len(types) == 1 and (type_ := types.pop()) in self._types:
+            if len(types) == 1 and (type_ := types.pop()) in self._content.types:
                 self._follow(name, type_, publishers)
 
     def _follow(self, name: str, type_: str, publishers: list[TopicEndpointInfo]) -> None:
@@ -134,9 +152,10 @@ class RawSubscriptions:
 
     def _subscribe(self, name: str, type_: str, qos: QoSProfile) -> Subscription:
         receive = with_info(partial(self._receive, name))
+        message = self._content.types[type_]
         return self.losses.setdefault(name, Losses()).watch(
             lambda callbacks: self._node.create_subscription(
-                TYPES[type_], name, receive, qos, event_callbacks=callbacks, raw=True), no_warning)
+                message, name, receive, qos, event_callbacks=callbacks, raw=True), no_warning)
 
     def _receive(self, name: str, data: bytes, info: Info) -> None:
         camera = self._cameras.get(name)
@@ -160,6 +179,9 @@ class RawSubscriptions:
 
     def _explain(self, name: str) -> str:
         publishers = self._node.get_publishers_info_by_topic(name)
+        content = self._content
+        if not publishers and content is not IMAGES:
+            return f'nobody publishes it; {content.advice}'
         if not publishers:
             there = ', '.join(camera_topics(self._node))
             return (f'nobody publishes it; {there} are published as images' if there else
@@ -167,9 +189,9 @@ class RawSubscriptions:
         if self._timeless:
             return 'images come, but no time: use_sim_time is true, and nothing comes on /clock'
         types = published_types(publishers)
-        if len(types) > 1 or not types <= set(self._types):
-            return f'{published_as("it", publishers)}; expected {" or ".join(self._types)}'
-        return nothing_sent('it', publishers)
+        if len(types) > 1 or not types <= set(content.types):
+            return f'{published_as("it", publishers)}; expected {" or ".join(content.types)}'
+        return nothing_sent('it', publishers, content.advice)
 
 
 def _offered(publishers: list[TopicEndpointInfo]) -> tuple[Qos, ...]:

@@ -5,8 +5,12 @@ from collections.abc import Mapping
 import time
 
 from diagnostic_msgs.msg import DiagnosticStatus
-from univseg_core.recording.policies import KEPT, SURE, UNJUDGED
-from univseg_core.recording.recorder import FAILED, QUEUE_FULL, REASONS, Recorder, Status
+from univseg_core.recording.flight import MEMORY_FULL
+from univseg_core.recording.judged import FAMILIAR, SURE, UNJUDGED
+from univseg_core.recording.policies import KEPT, TOO_SOON
+from univseg_core.recording.recorder import FAILED, QUEUE_FULL, REASONS, Recorder
+from univseg_core.recording.status import Status
+from univseg_ros.evidence import EVIDENCE
 from univseg_ros.findings import Finding
 from univseg_ros.raw_subscriptions import RawSubscriptions
 
@@ -16,15 +20,19 @@ WINDOW = 10.0
 LOSSES = (QUEUE_FULL, FAILED)
 """Why images are not kept where somebody should mend something; a full disk is told by itself."""
 
+JUDGED = (KEPT, SURE, FAMILIAR, TOO_SOON)
+"""What images come to of which the model has said something, where any wait for that."""
+
 
 class RecordingWatch:
     """Looks at an active recorder once a second; its counts are those of the last seconds."""
 
-    def __init__(self, recorder: Recorder, cameras: RawSubscriptions,
-                 confidences: RawSubscriptions | None):
+    def __init__(self, recorder: Recorder, cameras: RawSubscriptions, needs: str = '',
+                 evidence: RawSubscriptions | None = None):
         self._recorder = recorder
         self._cameras = cameras
-        self._confidences = confidences
+        self._needs = needs
+        self._evidence = evidence
         self._began = time.monotonic()
         self._history: deque[tuple[float, Counter[str]]] = deque([(time.monotonic(), Counter())])
 
@@ -51,7 +59,12 @@ class RecordingWatch:
                 findings.append(Finding(
                     DiagnosticStatus.WARN, f'{counts[reason]} images of the last '
                     f'{WINDOW:.0f} s are not kept: {REASONS[reason]}'))
-        if counts[UNJUDGED] and not counts[KEPT] + counts[SURE]:
+        if counts[MEMORY_FULL]:
+            findings.append(Finding(
+                DiagnosticStatus.WARN, f'{counts[MEMORY_FULL]} images of the last {WINDOW:.0f} s '
+                'were let go before their time: flight_memory has no room for flight_before '
+                'seconds'))
+        if counts[UNJUDGED] and not any(counts[outcome] for outcome in JUDGED):
             findings.append(Finding(
                 DiagnosticStatus.WARN, f'none of {counts[UNJUDGED]} images was judged by the '
                 'model: does the segmentation node get the same images?'))
@@ -60,15 +73,17 @@ class RecordingWatch:
         if counts[KEPT]:
             findings.append(Finding(
                 DiagnosticStatus.OK, f'recording {counts[KEPT] / seconds:.1f} images a second'))
+        elif held := status.facts.get('held_seconds'):
+            findings.append(Finding(DiagnosticStatus.OK, f'the last {held} s are in memory'))
         elif counts:
             findings.append(Finding(DiagnosticStatus.OK, 'no image was kept'))
         return findings, values(status, self._cameras.topics, counts, seconds)
 
     def silence(self, timeout: float) -> dict[str, str]:
         """
-        Say by topic why images or confidences do not come; `timeout` in seconds, 0 is never.
+        Say by topic why images, or what the policy needs, do not come; `timeout` in s, 0: never.
 
-        Where there are none at all, the key is `topics` or `confidence_topics`.
+        Where there are none at all, the key is the parameter that names them.
         """
         if not timeout or time.monotonic() - self._began <= timeout:
             return {}
@@ -76,11 +91,10 @@ class RecordingWatch:
         if not self._cameras.topics and not reasons:
             reasons['topics'] = ('no camera publishes images: there is no topic of '
                                  'sensor_msgs/Image or CompressedImage')
-        if self._confidences is not None:
-            reasons |= self._confidences.silence(timeout)
-            if not self._confidences.topics:
-                reasons['confidence_topics'] = (
-                    'no segmentation node publishes its confidence, which the policy needs')
+        if self._evidence is not None:
+            reasons |= self._evidence.silence(timeout)
+            if not self._evidence.topics:
+                reasons[f'{self._needs}_topics'] = EVIDENCE[self._needs].missing
         return reasons
 
 
@@ -100,6 +114,7 @@ def values(status: Status, topics: list[str], counts: Counter[str], seconds: flo
         'queue [MB]': f'{status.queued_bytes / 1e6:.1f}',
         'free on disk [MB]': f'{status.free_bytes / 1e6:.0f}',
         'dropped files': str(status.dropped_files),
+        **{key.replace('_', ' '): str(value) for key, value in status.facts.items()},
     }
 
 
@@ -118,6 +133,7 @@ def summary(state: str, status: Status | None) -> dict[str, object]:
         'queued_bytes': status.queued_bytes,
         'free_bytes': status.free_bytes,
         'dropped_files': status.dropped_files,
+        **status.facts,
         'topics': {topic: {'seen': counts.total(), KEPT: counts[KEPT],
                            **{reason: counts[reason] for reason in REASONS if counts[reason]}}
                    for topic, counts in sorted(status.counts.items())},

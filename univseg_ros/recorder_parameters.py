@@ -7,7 +7,8 @@ from typing import Any
 from rclpy.exceptions import InvalidTopicNameException
 from rclpy.validate_topic_name import validate_topic_name
 from univseg_core.bags.distributions import METADATA_VERSIONS
-from univseg_core.recording.policies import POLICIES
+from univseg_core.recording.policies import CONFIDENCE, POLICIES, PolicyParameter, RECOGNITION
+from univseg_ros.flight_conditions import CONDITIONS, DIAGNOSTICS, DOMAIN
 from univseg_ros.parameter_table import BOND, ParameterSpec, table_objection
 
 ANY = ['']
@@ -23,7 +24,20 @@ LARGEST = 100_000_000
 
 _KEEPS = '; '.join(entry.keeps if entry.keeps == name else f'{entry.keeps} ({name})'
                    for name, entry in POLICIES.items())
-_BY_CONFIDENCE = ' or '.join(name for name, entry in POLICIES.items() if entry.needs_confidence)
+
+
+def _by(needs: str) -> str:
+    return ' or '.join(name for name, entry in POLICIES.items() if entry.needs == needs)
+
+
+def _of_policies() -> dict[str, tuple[list[str], PolicyParameter]]:
+    """Return the parameters of all policies by name, and which have each."""
+    found: dict[str, tuple[list[str], PolicyParameter]] = {}
+    for policy, entry in POLICIES.items():
+        for name, each in entry.parameters.items():
+            found.setdefault(name, ([], each))[0].append(policy)
+    return found
+
 
 PARAMETERS = {
     'topics': ParameterSpec(
@@ -46,12 +60,29 @@ PARAMETERS = {
     'policy': ParameterSpec(
         'all', f'Which images are kept: {_KEEPS}.',
         'inactive', choices=tuple(POLICIES)),
-    **{name: ParameterSpec(each.default, f'With policy {policy}: {each.description}',
-                           'inactive', bounds=each.bounds)
-       for policy, entry in POLICIES.items() for name, each in entry.parameters.items()},
+    **{name: ParameterSpec(each.default, f'With policy {" or ".join(policies)}: '
+                           f'{each.description}', 'inactive', bounds=each.bounds)
+       for name, (policies, each) in _of_policies().items()},
     'confidence_topics': ParameterSpec(
-        ANY, f"With policy {_BY_CONFIDENCE}: topics of the model's confidence; [''] stands for "
-        'those of all segmentation nodes.',
+        ANY, f"With policy {_by(CONFIDENCE)}, and flight where flight_on has confidence: topics "
+        "of the model's confidence; [''] stands for those of all segmentation nodes.",
+        'inactive'),
+    'recognition_topics': ParameterSpec(
+        ANY, f'With policy {_by(RECOGNITION)}: topics on which it is said what images are like; '
+        "[''] stands for those of all segmentation nodes.",
+        'inactive'),
+    'flight_on': ParameterSpec(
+        [DOMAIN, DIAGNOSTICS], 'With policy flight: what counts as something that happens, beside '
+        'the service: confidence (its mean falls below flight_below), domain (that of a node '
+        "becomes none), diagnostics (a status is in error); ['']: nothing.",
+        'inactive'),
+    'flight_domains': ParameterSpec(
+        ANY, "With policy flight: topics on which nodes say their domain; [''] stands for those "
+        'of all segmentation nodes.',
+        'inactive'),
+    'flight_diagnostics': ParameterSpec(
+        ANY, 'With policy flight: names of the statuses on /diagnostics that count, or of the '
+        "nodes that they are of; [''] stands for all but the recorder's own.",
         'inactive'),
     'max_size': ParameterSpec(
         0, "Megabytes that the recorder's bags in the directory may have together; 0: no limit.",
@@ -72,7 +103,8 @@ PARAMETERS = {
         'inactive', bounds=(0.0, 86400.0)),
     'queue_size': ParameterSpec(
         256, 'Megabytes of images that may wait for the disk; what comes then is counted, and not '
-        'kept. With policy uncertain, as many more may wait for the model.',
+        f'kept. With policy {_by(CONFIDENCE)} or {_by(RECOGNITION)}, as many more may wait for '
+        'the model.',
         'inactive', bounds=(1, 100_000)),
     'depth': ParameterSpec(
         20, 'Images of a topic that the middleware keeps for the node.',
@@ -111,8 +143,10 @@ def objection(name: str, value: Any, *, configured: bool = False, active: bool =
         return ''
     if reason := table_objection(name, value, spec, configured=configured, active=active):
         return reason
-    if name in ('topics', 'confidence_topics'):
+    if name in ('topics', 'confidence_topics', 'recognition_topics', 'flight_domains'):
         return _topics_objection(name, value)
+    if name == 'flight_on' and (unknown := set(value) - {*CONDITIONS, *ANY}):
+        return f'flight_on: {sorted(unknown)[0]!r} is not one of {", ".join(CONDITIONS)}'
     if name == 'directory' and not value:
         return 'directory: expected the path of a folder'
     if name == 'name' and not re.fullmatch(r'[\w-]+', value, re.ASCII):

@@ -11,34 +11,31 @@ else:
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-import json
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
 import numpy as np
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.lifecycle import LifecyclePublisher, LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from std_msgs.msg import String
 from univseg_core.inference.segmenter import Segmenter
 from univseg_core.machine.memory import release_memory
-from univseg_ros.diagnostics import (
-    Diagnostics,
-    frame_findings,
-    frame_values,
-    memory_values,
-    model_values,
-)
+from univseg_ros.camera import Camera
+from univseg_ros.diagnostics import Diagnostics, memory_values, model_values
 from univseg_ros.findings import Finding
-from univseg_ros.frame_worker import FrameSettings, FrameWorker
-from univseg_ros.image_input import ImageInput
-from univseg_ros.losses import total
+from univseg_ros.frame_worker import FrameWorker
 from univseg_ros.managed_node import ManagedNode, reported, run_node
-from univseg_ros.outputs import DomainOutputs, LabelInfo
-from univseg_ros.parameter_table import declare_all
-from univseg_ros.parameters import FIRST_DOMAIN, objection, PARAMETERS
-from univseg_ros.qos import LATCHED_QOS
+from univseg_ros.outputs import LabelInfo
+from univseg_ros.parameter_table import declare_all, declare_for_camera, of_camera
+from univseg_ros.parameters import (
+    FIRST_DOMAIN,
+    NO_CAMERAS,
+    objection,
+    PARAMETERS,
+    rule_objection,
+)
 from univseg_ros.shared_models import load_shared
 
 NODE_NAME = 'univseg'
@@ -71,18 +68,22 @@ class SegmentationNode(ManagedNode):
         self._segmenter: Segmenter | None = None
         self._sha256 = ''
         self._domains_were_default = False
-        self._outputs: dict[str, DomainOutputs] = {}
-        self._active_domains_publisher: LifecyclePublisher | None = None
-        self._input: ImageInput | None = None
         self._worker: FrameWorker | None = None
-        self._settings: FrameSettings | None = None
+        self._cameras: dict[str, Camera] = {}
+        self._names: Sequence[str] = ()
         # Before they are declared, so that the values given at start are judged as later ones.
         self.add_on_set_parameters_callback(self._judge_parameters)
         declare_all(self, PARAMETERS)
-        self._settings = self._read_settings({})
+        self._names = self._texts('cameras') or NO_CAMERAS
+        for name in filter(None, self._names):
+            declare_for_camera(self, name, PARAMETERS)
+        self._cameras = {name: Camera(self, name, partial(self._value, name))
+                         for name in self._names}
         if hasattr(self, 'add_post_set_parameters_callback'):
             self.add_post_set_parameters_callback(self._follow_parameters)
-        Diagnostics(self, self._look)
+        Diagnostics(self, {'segmentation': self._look, **{
+            f'segmentation {name}': partial(self._look_at, camera)
+            for name, camera in self._cameras.items() if name}})
 
     @reported
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -93,19 +94,16 @@ class SegmentationNode(ManagedNode):
             if not self.context.ok():
                 raise RuntimeError('ROS was shut down')
             domains = self._first_domains(segmenter)
-            # It may have been set while the model was loaded.
-            segmenter.inference_size = self._integer('inference_size') or None
+            if reason := objection('traversable', self._texts('traversable'), segmenter.domains):
+                raise ValueError(reason)
             measured = ''.join(f', {name} {value:.1f} ms'
                                for name, value in segmenter.measured.items())
             self.get_logger().info(
                 f'loaded {self._text("model")} on {segmenter.device}; it has '
                 f'{", ".join(segmenter.domains)}; {segmenter.backend} runs it in '
                 f'{segmenter.precision}{measured and f" (its encoder, when compared{measured})"}')
-            # First here and last at the end: by it, bag_recorder knows the others from cameras.
-            self._active_domains_publisher = self.create_lifecycle_publisher(
-                String, '~/active_domains', LATCHED_QOS)
-            for name, domain in segmenter.domains.items():
-                self._outputs[name] = DomainOutputs(self, domain)
+            for camera in self._cameras.values():
+                camera.configure(segmenter)
         except Exception as error:
             self._release()
             self._fail(f'not configured: {error}. Set the parameter that is wrong and configure '
@@ -124,19 +122,20 @@ class SegmentationNode(ManagedNode):
         """Publish the label maps, then segment the images that come."""
         self._failure = ''
         assert self._segmenter is not None  # since it is configured
-        self._worker = FrameWorker(self, self._segmenter, self._outputs, self._current_settings)
+        self._worker = FrameWorker(self, self._segmenter)
         try:
-            self._input = ImageInput(
-                self, self._text('image_transport'), self._text('reliability'),
-                self._integer('depth'), self._worker.put, lambda: self._number('image_timeout'))
+            self._check_topics()
+            for camera in self._cameras.values():
+                camera.activate(self._worker)
         except ValueError as error:
             self._stop()
             self._fail(f'not activated: {error}')
             return TransitionCallbackReturn.FAILURE
         result = super().on_activate(state)
-        self._announce_labels()
-        self._announce_active_domains()
-        domains = ', '.join(self._current_settings().active_domains)
+        for camera in self._cameras.values():
+            camera.announce()
+        domains = '; '.join(f'{name and f"{name}: "}{camera.domains_in_words()}'
+                            for name, camera in self._cameras.items())
         self.get_logger().info(f'active; domains: {domains}')
         self._begin_bond()
         return result
@@ -148,17 +147,41 @@ class SegmentationNode(ManagedNode):
         self._close_outputs()
         super().destroy_node()
 
+    def _value(self, camera: str, name: str, new: Mapping[str, Any] = MappingProxyType({})) -> Any:
+        """
+        Return a parameter of a camera: its own where that is set, else the general one.
+
+        Of those in `new`, it is the value there.
+        """
+        own = f'{camera}.{name}' if camera and PARAMETERS[name].per_camera else name
+        for full in (own, name):
+            value = new[full] if full in new else self.get_parameter(full).value
+            if value not in (None, FIRST_DOMAIN):
+                break
+        return value
+
     def _domains_are_default(self) -> bool:
         return list(self._texts('active_domains')) in ([], FIRST_DOMAIN)
 
     def _first_domains(self, segmenter: Segmenter) -> list[str]:
         """Return the domains to begin with; raise ValueError for one that is not the model's."""
-        if self._domains_are_default():
-            return [next(iter(segmenter.domains))]
-        domains = list(self._texts('active_domains'))
-        if reason := objection('active_domains', domains, segmenter.domains):
-            raise ValueError(reason)
-        return domains
+        first = [next(iter(segmenter.domains))]
+        for name in self._cameras:
+            domains = list(self._value(name, 'active_domains'))
+            if domains not in ([], FIRST_DOMAIN) and (reason := objection(
+                    'active_domains', domains, segmenter.domains, camera=name,
+                    auto=no_auto(segmenter))):
+                raise ValueError(reason)
+        return first if self._domains_are_default() else list(self._texts('active_domains'))
+
+    def _check_topics(self) -> None:
+        """Raise ValueError where two cameras subscribe to the same topic."""
+        names: dict[str, str] = {}
+        for name, camera in self._cameras.items():
+            if camera.topic in names:
+                raise ValueError(f'cameras {names[camera.topic]} and {name} both subscribe to '
+                                 f'{camera.topic}: remap {name}/image')
+            names[camera.topic] = name
 
     def _prepare(self) -> Callable[[], object] | None:
         return None if self._segmenter else self._loading()
@@ -172,12 +195,8 @@ class SegmentationNode(ManagedNode):
                        self._integer('inference_size'), self._text('backend'))
 
     def _close_outputs(self) -> None:
-        for outputs in self._outputs.values():
-            outputs.close()
-        self._outputs = {}
-        if self._active_domains_publisher is not None:
-            self.destroy_lifecycle_publisher(self._active_domains_publisher)
-        self._active_domains_publisher = None
+        for camera in self._cameras.values():
+            camera.release()
 
     def _release(self) -> None:
         self._close_outputs()
@@ -188,98 +207,84 @@ class SegmentationNode(ManagedNode):
         release_memory()
 
     def _judge_parameters(self, parameters: Sequence[Parameter]) -> SetParametersResult:
-        domains = None if self._segmenter is None else self._segmenter.domains
-        for parameter in parameters:
-            reason = objection(parameter.name, parameter.value, domains,
-                               active=self._worker is not None)
-            if self._prepared is not None and _is_of_the_model(parameter.name):
-                reason = f'{parameter.name} cannot be set while the model is being loaded'
-            if parameter.name == 'inference_size' and self._segmenter is not None:
-                reason = reason or self._segmenter.size_objection(parameter.value)
-            if parameter.name.startswith('qos_overrides.') and self.has_parameter(parameter.name):
-                reason = f'{parameter.name} can only be given when the node starts'
-            if reason:
-                return SetParametersResult(successful=False, reason=reason)
-        if not hasattr(self, 'add_post_set_parameters_callback') and self._settings is not None:
+        new = {parameter.name: parameter.value for parameter in parameters}
+        reason = next(filter(None, (self._objection(*each) for each in new.items())), '')
+        switch, stay = (new.get(name, self.get_parameter(name).value
+                                if self.has_parameter(name) else PARAMETERS[name].default)
+                        for name in ('auto_switch', 'auto_stay'))
+        reason = reason or rule_objection(switch, stay)
+        if reason:
+            return SetParametersResult(successful=False, reason=reason)
+        if not hasattr(self, 'add_post_set_parameters_callback') and self._cameras:
             self._follow_parameters(parameters)  # Humble has nothing better
         return SetParametersResult(successful=True)
 
+    def _objection(self, full: str, value: Any) -> str:
+        """Say why a parameter cannot be set to a value; an empty text means that it can."""
+        camera, name = of_camera(full, self._names)
+        if camera and value is None and not self.has_parameter(full):  # it is being declared
+            return ''
+        if self._prepared is not None and _is_of_the_model(full):
+            return f'{full} cannot be set while the model is being loaded'
+        if full.startswith('qos_overrides.') and self.has_parameter(full):
+            return f'{full} can only be given when the node starts'
+        segmenter = self._segmenter
+        reason = objection(name, value, None if segmenter is None else segmenter.domains,
+                           active=self._worker is not None, camera=camera,
+                           auto='' if segmenter is None else no_auto(segmenter))
+        if name == 'inference_size' and segmenter is not None and value is not None:
+            reason = reason or segmenter.size_objection(value)
+        return reason
+
     def _follow_parameters(self, parameters: Sequence[Parameter]) -> None:
         new = {parameter.name: parameter.value for parameter in parameters}
-        self._settings = self._read_settings(new)
-        if self._segmenter is not None and 'inference_size' in new:
-            self._segmenter.inference_size = new['inference_size'] or None
-        if self._worker is not None:
-            if 'active_domains' in new:
-                self._announce_active_domains()
-            if 'confidence_threshold' in new:
-                self._announce_labels()
-
-    def _read_settings(self, new: Mapping[str, Any]) -> FrameSettings:
-        """Return the settings that the parameters make, with some new values."""
-        return FrameSettings(**{name: new.get(name, self.get_parameter(name).value)
-                                for name in FrameSettings.__annotations__})
-
-    def _current_settings(self) -> FrameSettings:
-        assert self._settings is not None  # since the parameters are declared
-        return self._settings
-
-    def _announce_labels(self) -> None:
-        for outputs in self._outputs.values():
-            outputs.announce(self._current_settings().confidence_threshold)
-
-    def _announce_active_domains(self) -> None:
-        assert self._active_domains_publisher is not None  # since the node is active
-        message = String(data=json.dumps(list(self._current_settings().active_domains)))
-        self._active_domains_publisher.publish(message)
+        named = [of_camera(full, self._names) for full in new]
+        for camera in self._cameras.values():
+            camera.follow({name: self._value(camera.name, name, new)
+                           for owner, name in named if owner in ('', camera.name)
+                           and name in PARAMETERS})
 
     def _stop(self) -> None:
-        if self._input is not None:
-            self._input.close()
-            self._input = None
+        for camera in self._cameras.values():
+            camera.deactivate()
         if self._worker is not None:
             self._worker.stop()
-            totals = self._worker.statistics.totals()
             self._worker = None
             release_memory()
-            counts = ', '.join(f'{count} {name}' for name, count in totals.items())
-            self._log('info', f'stopped; frames: {counts}')
+            for name, camera in self._cameras.items():
+                self._log('info', f'{name and f"{name}: "}stopped; frames: {camera.counts()}')
 
     def _look(self) -> tuple[list[Finding], Mapping[str, str]]:
-        """Return what diagnostics tell."""
+        """Return what diagnostics tell of the node, and of a camera without a name."""
         findings, values = [], {}
         if self._failure:
             findings.append(Finding(DiagnosticStatus.ERROR, self._failure))
         if self._segmenter is not None:
             values.update(model_values(self._segmenter, self._text('model'), self._sha256))
-            asked = self._integer('inference_size') or self._segmenter.own_size
-            if self._segmenter.inference_size != asked:
-                findings.append(Finding(
-                    DiagnosticStatus.WARN, 'memory ran out: inference_size is '
-                    f'{self._segmenter.inference_size} instead of '
-                    f'{asked or "the size of the images"}'))
         if self._worker is None:
             state = ('finalized: start it anew' if self._finalized else
                      'loading the model' if self._prepared else
                      'unconfigured' if self._segmenter is None else 'inactive')
             findings.append(Finding(DiagnosticStatus.WARN, f'not active: the node is {state}'))
+        elif '' in self._cameras:
+            of_camera, camera_values = self._cameras[''].look()
+            findings += of_camera
+            values |= camera_values
         else:
-            assert self._input is not None  # it comes and goes with the worker
-            values['active domains'] = ', '.join(self._current_settings().active_domains)
-            values['image topic'] = self._input.topic
-            summary = self._worker.statistics.recent()
-            values.update(frame_values(summary, self._worker.statistics.totals()))
-            findings += frame_findings(summary, self._number('image_timeout'))
-            if self._worker.grey:
-                findings.append(Finding(DiagnosticStatus.OK, 'the images are grey, packed as YUV: '
-                                        f'{self._worker.grey}'))
-            lost = self._input.losses
-            values['images lost by the middleware'] = total([lost])
-            if told := lost.told('images'):
-                findings.append(Finding(DiagnosticStatus.WARN, told))
-            if silence := self._input.silence():
-                findings.append(Finding(DiagnosticStatus.ERROR, silence))
+            findings.append(Finding(DiagnosticStatus.OK,
+                                    f'cameras: {", ".join(self._cameras)}'))
         return findings, {**values, **memory_values(self._segmenter)}
+
+    def _look_at(self, camera: Camera) -> tuple[list[Finding], Mapping[str, str]] | None:
+        """Return what diagnostics tell of a camera with a name, while the node is active."""
+        return None if self._worker is None else camera.look()
+
+
+def no_auto(segmenter: Segmenter) -> str:
+    """Say why a model cannot tell domains by images; an empty text means that it can."""
+    return '' if segmenter.evidence is not None else (
+        "'auto' needs a model that knows its domains' images, and this one has no evidence of "
+        'them: `univseg recognise` adds it, from images')
 
 
 def _is_of_the_model(parameter: str) -> bool:
@@ -300,7 +305,7 @@ def load(model: str, device: str, precision: str, inference_size: int,
                                     inference_size=inference_size or None, backend=backend)
     segmenter(np.zeros((*(segmenter.only_size or WARM_UP_SIZE), 3), np.uint8))
     release_memory()  # of the file and the way to a network: tens of MB
-    return segmenter, digest
+    return segmenter, digest.result()
 
 
 def main(args: list[str] | None = None) -> int:

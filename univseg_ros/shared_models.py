@@ -1,38 +1,40 @@
 """Models that several nodes of a process run, of which it has one in memory."""
 
+from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 import threading
 from weakref import WeakKeyDictionary
 
 from univseg_core.files import sha256_of
 from univseg_core.inference.segmenter import Segmenter
+from univseg_ros.background import in_background
 
 _lock = threading.Lock()
-_loaded: WeakKeyDictionary[Segmenter, tuple[tuple, str]] = WeakKeyDictionary()
+_loaded: WeakKeyDictionary[Segmenter, tuple[tuple, Future]] = WeakKeyDictionary()
 """What has been handed out and is in use: what was asked for, and the file's SHA-256."""
 
 
 def load_shared(path: Path, *, device: str, precision: str, inference_size: int | None,
-                backend: str) -> tuple[Segmenter, str]:
+                backend: str) -> tuple[Segmenter, Future]:
     """
-    Return a segmenter of a model file, and the file's SHA-256.
+    Return a segmenter of a model file, and the file's SHA-256, which another thread computes.
 
-    Where one of the same file, device, precision and backend is in use, it has the same model in
-    memory, and an inference size of its own; of several calls at once, the first loads it.
-    Raises as Segmenter.load does.
+    Where one of the same file, device, precision and backend is in use, it is that one; of
+    several calls at once, the first loads it. Backends are compared at that inference size,
+    which is not the segmenter's afterwards. Raises as Segmenter.load does.
     """
     with _lock:
         wanted = (_identity(path), device, precision, backend)
-        known = next((each for each in _loaded.items() if each[1][0] == wanted), None)
-        if known:
-            other, (_, digest) = known
-            segmenter = other.sharing(inference_size)
-        else:
-            segmenter = Segmenter.load(path, device=device, precision=precision,
-                                       inference_size=inference_size, backend=backend)
-            digest = sha256_of(path)
+        for segmenter, (asked, digest) in _loaded.items():
+            if asked == wanted:
+                return segmenter, digest
+        segmenter = Segmenter.load(path, device=device, precision=precision,
+                                   inference_size=inference_size, backend=backend)
+        segmenter.inference_size = None  # by it, backends were compared; each frame has its own
+        digest = in_background(partial(sha256_of, path))
         _loaded[segmenter] = wanted, digest
-    return segmenter, digest
+        return segmenter, digest
 
 
 def _identity(path: Path) -> object:

@@ -22,7 +22,11 @@ def published_as(topic: str, publishers: Collection[TopicEndpointInfo]) -> str:
     return f'{published_by(topic, publishers)} as {types}'
 
 
-def nothing_sent(topic: str, publishers: Collection[TopicEndpointInfo]) -> str:
+CAMERA_ADVICE = ('is the camera running? Or are its images too large for the middleware '
+                 '(docs/setups.md, large images)?')
+
+
+def nothing_sent(topic: str, publishers: Collection[TopicEndpointInfo],
+                 advice: str = CAMERA_ADVICE) -> str:
     """Say that a topic is published as it should be, and nothing comes all the same."""
-    return (f'{published_by(topic, publishers)}, who sends nothing; is the camera running? Or '
-            'are its images too large for the middleware (docs/setups.md, large images)?')
+    return f'{published_by(topic, publishers)}, who sends nothing; {advice}'

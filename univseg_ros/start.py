@@ -1,6 +1,7 @@
 """The commands, from the moment at which they are called: their imports take seconds."""
 
 from functools import partial
+import gc
 from importlib import import_module, util
 import os
 import signal
@@ -30,11 +31,15 @@ def run(command: str) -> int:
     _starting = True
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end_while_starting)
+    gc.disable()
     try:
         main = import_module(f'univseg_ros.{command}').main
     except Exception as error:  # packages that do not fit each other raise all kinds
         print(f'{command}: {_missing(error)}', file=sys.stderr)
         return 1
+    # What was imported stays as long as the process: no collection need look through it.
+    gc.freeze()
+    gc.enable()
     return main()
 
 

@@ -17,6 +17,7 @@ OUTCOMES = {
     'replaced': 'a newer frame took its place before it was looked at',
     'limited': 'it came sooner than max_rate allows',
     'unwatched': 'nobody subscribed to an output',
+    'undecided': 'with active_domains auto, no domain was decided on',
     'stale': 'it was older than max_age',
     'undecodable': 'it could not be decoded',
     'failed': 'its segmentation failed',

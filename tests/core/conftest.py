@@ -1,21 +1,27 @@
-"""What the tests of the core share; see tiny_worlds.py for what it is made of."""
+"""
+What the tests of the core share; see tiny_worlds.py for what it is made of.
+
+PyTorch is imported where it is used: the process that hands out the tests to others does without.
+"""
 
 from contextlib import contextmanager
 import logging
 import resource
 
 import pytest
-import tiny_worlds
-import torch
 import yaml
-
-# The networks are tiny: more threads only get in each other's way.
-torch.set_num_threads(1)
 
 
 def pytest_collection_modifyitems(items):
     """Begin with the longest, so that at the end no process of the tests waits for it alone."""
     items.sort(key=lambda item: item.path.name != 'test_walk.py')
+
+
+@pytest.fixture(scope='session', autouse=True)
+def _one_thread():
+    """Compute on one: the networks are tiny, and more threads only get in each other's way."""
+    import torch
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
@@ -28,12 +34,14 @@ def _as_loud_as_before():
 @pytest.fixture(scope='session')
 def worlds(tmp_path_factory):
     """Return the folder of the two tiny worlds; not to be changed."""
+    import tiny_worlds
     return tiny_worlds.write_worlds(tmp_path_factory.mktemp('worlds'))
 
 
 @pytest.fixture
 def values(worlds):
     """Return the plain values of the tiny configuration, for a test to change."""
+    import tiny_worlds
     return tiny_worlds.configuration(worlds)
 
 
@@ -51,6 +59,7 @@ def write_config(tmp_path):
 def finished_run(worlds, tmp_path_factory):
     """Return the folder and configuration of one undisturbed training; not to be changed."""
     # Here, so that the other tests do not wait for training's packages.
+    import tiny_worlds
     from univseg_core.settings.config import load_config
     from univseg_core.training.run import train
 
@@ -69,10 +78,11 @@ def model(finished_run):
 
 
 @pytest.fixture
-def no_curves(monkeypatch):
-    """Leave out the picture at the end of a training, which takes as long as its steps."""
-    monkeypatch.setattr('univseg_core.training.validation.draw_curves',
-                        lambda folder: (folder / 'curves.png').touch())
+def bare_training(monkeypatch):
+    """Leave out what takes as long as a tiny training itself."""
+    # Here, so that the other tests do not wait for training's packages.
+    from run_files import leave_out_pictures
+    leave_out_pictures(monkeypatch)
 
 
 @pytest.fixture
@@ -103,3 +113,10 @@ def drawn(monkeypatch):
 
     monkeypatch.setattr(Figure, '__init__', note)
     return figures
+
+
+@pytest.fixture
+def unsaved(monkeypatch):
+    """Leave the files of figures empty, which take longest, where what is in a figure matters."""
+    monkeypatch.setattr('matplotlib.figure.Figure.savefig',
+                        lambda figure, path, **options: path.touch())

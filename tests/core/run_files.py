@@ -1,4 +1,4 @@
-"""What tests read in the folder of a run, and the configuration of a short one."""
+"""What tests read in the folder of a run, and how they keep a training short."""
 
 from contextlib import contextmanager
 import csv
@@ -9,8 +9,9 @@ import pytest
 from safetensors import safe_open
 from safetensors.torch import load_file
 import torch
+from univseg_core.reporting.run_log import RunLog
 from univseg_core.settings.config import load_config
-from univseg_core.training import trainer
+from univseg_core.training import run, trainer, validation
 from univseg_core.training.safety import check_loss, TrainingError
 
 
@@ -40,6 +41,13 @@ def differing(file, other):
 def short(values, write_config, *overrides):
     """Return the tiny configuration with as few steps as give one row of the log."""
     return load_config(write_config(values), ['training.steps=10', *overrides])
+
+
+def leave_out_pictures(monkeypatch):
+    """Leave out what takes as long as a tiny training: its pictures, and what memory it needs."""
+    monkeypatch.setattr(validation, 'draw_curves', lambda folder: (folder / 'curves.png').touch())
+    monkeypatch.setattr(RunLog, 'pictures', lambda *_: None)
+    monkeypatch.setattr(run, 'check_memory', lambda *_: None)
 
 
 SUPERVISED = ('objective.alpha=0', 'objective.beta=0')

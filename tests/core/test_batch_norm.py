@@ -7,8 +7,8 @@ they left.
 
 from dataclasses import dataclass
 from datetime import timedelta
-import multiprocessing
 
+from forked import forkserver
 import pytest
 from timm.layers import BatchNormAct2d
 from tiny_worlds import small_network
@@ -122,7 +122,7 @@ def second_process(folder):
 def left(tmp_path_factory):
     """Return what each of two processes has of every case."""
     folder = tmp_path_factory.mktemp('processes')
-    second = multiprocessing.get_context('spawn').Process(target=second_process, args=(folder,))
+    second = forkserver().Process(target=second_process, args=(folder,))
     second.start()
     try:
         first = compute(0, folder)

@@ -1,6 +1,7 @@
 """What the packages import is what setup.py declares, no less and no more."""
 
 import ast
+from functools import cache
 from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 import re
@@ -30,6 +31,7 @@ def normal(name: str) -> str:
     return re.sub(r'[-_.]+', '-', name).lower()
 
 
+@cache
 def imported() -> dict[str, set[str]]:
     """Return the modules that the packages import, and what each can come with."""
     modules = set()

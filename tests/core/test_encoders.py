@@ -46,10 +46,13 @@ def noise(*size, seed=0):
 # Further networks of timm: patches that do not overlap, windows, a vision transformer of one map.
 FURTHER = ('timm/test_convnext', 'timm/swin_tiny_patch4_window7_224',
            'timm/test_vit', 'timm/vit_small_patch14_dinov2')
-# Of the same blocks as resnet18, resnet50 and efficientnet_lite0, more or wider ones.
-LARGER = ('resnet34', 'resnet101', 'efficientnet_lite1', 'efficientnet_lite2')
-STRIDE_4 = ('efficientnet_lite0', 'resnet18', 'timm/test_convnext', 'timm/test_vit')
-CASES = [*((name, 8) for name in (*ENCODERS, *FURTHER)), *((name, 4) for name in STRIDE_4)]
+# Of blocks that smaller networks have, or that are timm's own alone.
+LARGER = ('resnet34', 'resnet50', 'resnet101', 'efficientnet_lite1', 'efficientnet_lite2')
+# Whose convolutions are those of smaller networks.
+LARGEST = ('timm/swin_tiny_patch4_window7_224', 'timm/vit_small_patch14_dinov2')
+STRIDE_4 = ('efficientnet_lite0', 'timm/test_vit')
+CASES = [*((name, 8) for name in (*ENCODERS, *FURTHER) if name not in LARGER),
+         *((name, 4) for name in STRIDE_4)]
 
 
 @pytest.fixture(scope='module', params=CASES, ids=lambda case: f'{case[0]} at {case[1]}')
@@ -61,13 +64,6 @@ def model(request):
     network = UniversalSegmenter(spec, [OUTDOOR, INDOOR])
     randomise(network.encoder, noise(4, 3, 33, 65))
     return network.eval()
-
-
-@pytest.fixture
-def _blocks_of_its_own(model):
-    """Leave out a model of which a smaller one of the same blocks tells as much."""
-    if model.spec.encoder in LARGER:
-        pytest.skip('its blocks are those of a smaller network')
 
 
 @pytest.mark.parametrize('size', [(37, 53), (1, 1), (8, 16)])
@@ -82,7 +78,14 @@ def test_features_are_those_of_the_stride_rounded_up(model, size):
     assert features.any()
 
 
-@pytest.mark.usefixtures('_blocks_of_its_own')
+@pytest.mark.parametrize('name', LARGER)
+def test_networks_of_more_or_wider_blocks_have_features_of_the_same_size(name):
+    with torch.device('meta'):  # what is in them, smaller networks show
+        encoder = build_encoder(name).eval()
+        assert encoder(torch.zeros(1, 3, 37, 53)).shape == (1, encoder.out_channels, 5, 7)
+    assert (encoder.out_channels, encoder.stride) == (encoder_channels(name, 1), 8)
+
+
 def test_every_parameter_gets_a_gradient(model):
     encoder = copy.deepcopy(model.encoder).train()
     # Of a single crop, the coarsest maps need more than one cell.
@@ -97,7 +100,6 @@ def test_every_parameter_gets_a_gradient(model):
         assert parameter.grad.any() or 'swin' in model.spec.encoder, key
 
 
-@pytest.mark.usefixtures('_blocks_of_its_own')
 def test_a_saved_model_gives_the_same_bits(model, tmp_path):
     save_model(tmp_path / 'a.univseg', model, ModelCard())
     loaded, _ = load_model(tmp_path / 'a.univseg')
@@ -107,7 +109,6 @@ def test_a_saved_model_gives_the_same_bits(model, tmp_path):
         assert torch.equal(loaded.features(images), model.features(images))
 
 
-@pytest.mark.usefixtures('_blocks_of_its_own')
 def test_folded_batch_norms_change_features_by_rounding_alone(model):
     encoder = copy.deepcopy(model.encoder).double()
     folded = fold_batch_norm(copy.deepcopy(encoder))
@@ -119,11 +120,12 @@ def test_folded_batch_norms_change_features_by_rounding_alone(model):
             assert (folded(images) - expected).norm() <= 1e-10 * expected.norm()
 
 
-@pytest.mark.usefixtures('_blocks_of_its_own')
 def test_channels_last_changes_features_and_gradients_by_rounding_alone(model):
     """As networks of timm are trained so on CPUs."""
     if not is_of_timm(model.spec.encoder):
         pytest.skip('trained in planes')
+    if model.spec.encoder in LARGEST:
+        pytest.skip('its convolutions are those of smaller networks')
     results = []
     for memory_format in (torch.contiguous_format, torch.channels_last):
         encoder = copy.deepcopy(model.encoder).double().to(memory_format=memory_format)
@@ -135,7 +137,6 @@ def test_channels_last_changes_features_and_gradients_by_rounding_alone(model):
         assert (planes - last).norm() <= 1e-9 * planes.norm()
 
 
-@pytest.mark.usefixtures('_blocks_of_its_own')
 @pytest.mark.parametrize('axis', [-1, -2])
 def test_cells_are_centred_at_every_pixel_of_the_stride(model, axis):
     """

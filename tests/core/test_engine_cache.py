@@ -1,9 +1,9 @@
 """Engines are built once for each machine, and never used where they are not whole or not its."""
 
 from collections import namedtuple
+import errno
 import json
 import logging
-import shutil
 
 import pytest
 from univseg_core.errors import UnivsegError
@@ -108,6 +108,33 @@ def test_no_engine_is_begun_where_the_disk_has_no_room(folder, said, monkeypatch
     assert with_kept_engines(folder, MADE, 3 << 20, runtime) == 'read'
 
 
+def test_a_disk_that_others_fill_while_an_engine_is_built(folder, said, monkeypatch):
+    """The runtime itself fails, and not before minutes: it is tried without keeping anything."""
+    usage, free = namedtuple('usage', 'total used free'), [9 << 20]
+    monkeypatch.setattr(engine_cache.shutil, 'disk_usage', lambda path: usage(0, 0, free[0]))
+
+    def runtime(folder):
+        if folder is None:
+            return 'built'
+        (folder / 'graph.engine').write_bytes(ENGINE[:5])
+        free[0] = 0
+        raise UnivsegError('could not serialize engine')
+
+    assert with_kept_engines(folder, MADE, 5 << 20, runtime) == 'built'
+    assert list(folder.iterdir()) == []
+    assert '0 MB are free, and about 5 MB are needed: could not serialize engine' in said()
+
+
+def test_a_disk_that_is_full_when_the_engine_is_there(folder, said, monkeypatch):
+    def full(path, text):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr(engine_cache, 'write_text', full)
+    assert with_kept_engines(folder, MADE, 10, Runtime()) == 'read'
+    assert list(folder.iterdir()) == []
+    assert 'built at each start: [Errno 28] No space left on device' in said()
+
+
 def test_a_folder_that_cannot_be_made_is_told(folder, said):
     folder.write_text('a file of that name')
     runtime = Runtime()
@@ -143,18 +170,42 @@ def of_another(own):
 
 
 @pytest.mark.parametrize('damage', [shorter, gone, changed, untold, garbage, of_another])
-def test_what_is_damaged_is_not_used_and_stays(folder, said, damage):
+def test_what_is_damaged_is_not_used_and_replaced(folder, said, damage):
     runtime = Runtime()
     with_kept_engines(folder, MADE, 10, runtime)
     own, = folder.iterdir()
+    whole = tree(folder)
     damage(own)
-    before, read = tree(folder), runtime.read
-    assert with_kept_engines(folder, MADE, 10, runtime) == 'built'
-    assert runtime.read == read
-    assert tree(folder) == before
-    assert f'{own}: what is kept here are not engines of this model for this machine' in said()
-    shutil.rmtree(own)
     assert with_kept_engines(folder, MADE, 10, runtime) == 'read'
+    assert (runtime.built, runtime.read) == (2, 2)  # each was read back, and nothing else
+    assert f'{own}: what is kept here are no engines of this model for this machine' in said()
+    assert tree(folder) == whole
+    assert with_kept_engines(folder, MADE, 10, runtime) == 'read'
+    assert runtime.built == 2
+
+
+def test_engines_that_cannot_be_read_stay_where_no_others_can_be_built(folder):
+    """They may be whole: a GPU whose memory is full reads none, either."""
+    with_kept_engines(folder, MADE, 10, Runtime())
+    before = tree(folder)
+
+    def full(folder):
+        raise UnivsegError('CUDA out of memory')
+
+    with pytest.raises(UnivsegError, match='CUDA out of memory'):
+        with_kept_engines(folder, MADE, 10, full)
+    assert tree(folder) == before
+
+
+def test_damaged_engines_stay_where_new_ones_cannot_be_kept(folder, said):
+    runtime = Runtime()
+    with_kept_engines(folder, MADE, 10, runtime)
+    shorter(next(folder.iterdir()))
+    before = tree(folder)
+    runtime.room = 5
+    assert with_kept_engines(folder, MADE, 10, runtime) == 'built'
+    assert tree(folder) == before
+    assert 'engines cannot be kept here, and are built at each start: ' in said()
 
 
 def test_a_network_that_cannot_be_run_leaves_nothing(folder):

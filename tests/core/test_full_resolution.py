@@ -9,7 +9,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from univseg_core.inference import full_resolution, full_resolution_torch
-from univseg_core.inference.cell_weights import cell_weights
+from univseg_core.inference.cell_weights import cell_weights, knots_between
+from univseg_core.inference.linear_tops import between
 
 # The sizes (height, width) at which the network saw an image, and of the image itself.
 SIZES = {
@@ -29,6 +30,7 @@ SIZES = {
     'much smaller': ((200, 310), (3, 4)),
     'to a pixel': ((33, 50), (1, 1)),
     'narrower and higher': ((30, 61), (59, 17)),
+    'more pixels between two centres of cells than a byte counts': ((18, 9), (680, 4)),
 }
 
 
@@ -218,6 +220,69 @@ def test_probabilities_of_smooth_logits(threshold):
     decided = is_clear(full).numpy() & (abs(probability - threshold) > 1e-5)
     expected = np.where(probability < threshold, 255, expected)
     np.testing.assert_array_equal(mask[decided], expected[decided])
+
+
+@pytest.mark.parametrize('classes', [2, 7])
+def test_probabilities_of_logits_whose_exponentials_no_float_holds(classes):
+    """Between cells whose top classes differ by hundreds, both may be far below either's top."""
+    logits = random_logits(classes, (37, 50), spread=300)
+    full = upsampled(logits, (37, 50), (113, 199))
+    mask, probabilities = on_cpu(logits, (37, 50), (113, 199), 8, confidence=True)
+    probability, expected = full.softmax(0).max(0)
+    assert (probabilities - 255 * probability).abs().max() <= 0.501 + 255 * 1e-5
+    clear = is_clear(full)
+    assert torch.equal(mask[clear].long(), expected[clear])
+
+
+@pytest.mark.parametrize(('arguments', 'places', 'gap', 'share'), [
+    # The network's pixels 1 and 2 lie on either side of a centre of two cells of four pixels.
+    ((2, 8, 16, 4, 32), [-.5, 0, 1, 2, 5, 6, 7, 7.5],
+     [0, 1, 1, 2, 2, 3, 3, 3, 3, 3, 3, 4, 4, 5, 5, 6],
+     [.5, .25, .75, .25, .75, .25 / 3, .25, 1.25 / 3, 1.75 / 3, .75, 2.75 / 3, .25, .75, .25, .75,
+      .5]),
+    # As many knots as that are not fewer than the pixels: each pixel is one.
+    ((2, 8, 3, 4, 32), [5 / 6, 3.5, 37 / 6, 7], [0, 1, 2], [0, 0, 0]),
+])
+def test_knots(arguments, places, gap, share):
+    cells, seen, length, stride, _ = arguments
+    knots = knots_between(*arguments)
+    np.testing.assert_array_equal(knots.gap, gap)
+    np.testing.assert_allclose(knots.share, share, atol=1e-6)
+    coordinate = (np.add(np.clip(places, 0, seen - 1), 0.5) / stride - 0.5).clip(0, cells - 1)
+    dense = np.zeros((len(places), cells + 2))
+    np.put_along_axis(dense, knots.cells[:, None] + np.arange(3), knots.weights, axis=1)
+    if len(places) > length:
+        np.testing.assert_allclose(dense[:, :cells] @ np.arange(cells), coordinate, atol=1e-6)
+    its_first, its_weights = cell_weights(cells, seen, length, stride)
+    pixels = np.zeros((length, cells + 2))
+    np.put_along_axis(pixels, its_first[:, None] + np.arange(3), its_weights, axis=1)
+    part = knots.share[:, None]
+    np.testing.assert_allclose((1 - part) * dense[knots.gap] + part * dense[knots.gap + 1], pixels,
+                               atol=1e-6)
+
+
+@pytest.mark.parametrize('stride', [2, 3, 4, 8])
+def test_there_are_at_most_so_many_pixels_from_knot_to_knot(stride):
+    for length in range(1, 400):
+        knots = knots_between(-(-16 // stride), 16, length, stride, 10)
+        assert np.bincount(knots.gap).max() == len(knots.pixels) <= 10
+        assert ((knots.share >= 0) & (knots.share <= 1)).all()
+
+
+def test_what_is_on_top_between_two_places():
+    # Three ways: 0 falls from 2 to 0 and 1 rises from 0 to 2; 1 rises to 6; 2 is 1.5 throughout.
+    first = np.array([[2, 2, 2], [0, 0, 0], [0, 0, 1.5]], np.float32)
+    second = np.array([[0, 0, 0], [2, 6, 2], [0, 0, 1.5]], np.float32)
+    shares = np.array([[0.0, 0, 0], [.2, .2, .2], [.3, .3, .3], [.6, .6, .6], [.9, .9, .9]],
+                      np.float32)
+    tops = np.zeros(3, np.uint8), np.ones(3, np.uint8)
+    found = between(first, second.copy(), *tops, shares, with_top=True, tile=1)
+    assert found.number.tolist()[:2] == [3, 2]  # equal at 1/2, at 1/4
+    assert found.third.tolist() == [2]
+    assert found.classes[:, 0].tolist() == [0, 0, 2, 2, 1]
+    np.testing.assert_allclose(found.top[:, 0], [2, 1.6, 1.4, 1.2, 1.8], rtol=1e-6)
+    np.testing.assert_allclose(found.top[:, 1], [2, 1.6, 1.8, 3.6, 5.4], rtol=1e-6)
+    np.testing.assert_allclose(found.top[:, 2], [2, 1.6, 1.5, 1.5, 1.8], rtol=1e-6)
 
 
 def peak_memory(function):

@@ -153,20 +153,6 @@ def test_the_inference_size_may_change_between_calls(size):
         assert np.array_equal(model(image)[name].mask, expected.mask)
 
 
-def test_segmenters_that_share_a_model_have_sizes_of_their_own():
-    image, card = random_image(48, 64), ModelCard(image_size=40)
-    first = segmenter(card=card, inference_size=80)
-    second = first.sharing(24)
-    assert first.sharing(None).inference_size == 40
-    assert second._backend is first._backend
-    for model, size in ((first, 80), (second, 24), (first, 80)):
-        assert model.inference_size == size
-        for name, expected in segmenter(card=card, inference_size=size)(image).items():
-            assert np.array_equal(model(image)[name].mask, expected.mask)
-    with pytest.raises(UnivsegError, match='inference size -5: expected a number of pixels'):
-        first.sharing(-5)
-
-
 def test_a_model_that_was_made_for_no_size_scales_nothing():
     model = segmenter(inference_size=40)
     model.inference_size = None

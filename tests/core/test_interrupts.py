@@ -106,6 +106,35 @@ def test_after_a_program_that_signals_end_nothing_has_changed():
     assert signal.set_wakeup_fd(-1) == -1
 
 
+FORKING = """
+import os, signal, time
+from univseg_core.training import interrupts
+interrupts.GRACE = 0.1
+with interrupts.ended_by_signals():
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            os.write(writer, b'x')
+            time.sleep(600)
+        finally:
+            os._exit(0)
+    os.read(reader, 1)
+    os.kill(child, signal.SIGTERM)
+    os.waitpid(child, 0)
+    time.sleep(0.5)
+    print('went on')
+"""
+
+
+def test_a_signal_to_a_forked_child_does_not_end_its_parent():
+    """As a library's, which OpenVINO's telemetry has where there is no network."""
+    done = subprocess.run(
+        [sys.executable, '-c', FORKING], capture_output=True, text=True, check=False,
+        env=os.environ | {'PYTHONPATH': str(Path(__file__).parents[2])})
+    assert (done.returncode, done.stdout, done.stderr) == (0, 'went on\n', '')
+
+
 DEAF = """
 import ctypes, os, signal, subprocess, sys
 from univseg_core.machine import ending

@@ -129,7 +129,7 @@ def test_a_broken_description_is_refused(tmp_path, text):
 
 
 @pytest.mark.parametrize(('version', 'message'), [
-    (4, 'format version 4 is newer than 3'),
+    (5, 'format version 5 is newer than 4'),
     (99, 'update univseg'),
     (0, 'format version 0: expected an integer'),
     ('1', "format version '1': expected an integer"),

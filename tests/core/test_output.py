@@ -108,10 +108,10 @@ def test_quiet_leaves_results_and_errors(tmp_path, capsys):
         'train': 1, 'unlabelled': 1, 'validation': 1} for world in ('outdoor', 'indoor')}
 
 
-def test_verbose_tells_what_led_to_an_error():
-    result = subprocess.run(
-        [sys.executable, '-m', 'univseg_core', 'config', 'explain', 'none', '-v'],
-        capture_output=True, text=True, check=False)
+def test_verbose_tells_what_led_to_an_error(tmp_path):
+    (tmp_path / 'outdoor').mkdir()
+    result = subprocess.run([sys.executable, '-m', 'univseg_core', 'scenes', tmp_path, '-v'],
+                            capture_output=True, text=True, check=False)
     assert result.returncode == 1
     assert 'Traceback' in result.stderr
-    assert result.stderr.splitlines()[-1].startswith('univseg config: ')
+    assert result.stderr.splitlines()[-1].startswith('univseg scenes: ')

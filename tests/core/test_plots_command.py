@@ -66,7 +66,7 @@ def test_cost_of_an_experiments_runs(tmp_path, capsys, drawn):
 def test_a_run_of_one_domain_in_panels_but_not_in_correspondences(
         runs, worlds, tmp_path, capsys):
     one = str(write_run(tmp_path / 'one', worlds, domains=(OUTDOOR,)))
-    figure(capsys, tmp_path / 'out', 'panels', one, *runs)
+    figure(capsys, tmp_path / 'out', 'panels', one, runs[0])
     assert main(['figure', 'correspondences', one, '--out', str(tmp_path / 'none')]) == 1
     assert capsys.readouterr().err.endswith(
         'univseg figure: one: correspondences are between domains, and there is only outdoor\n')

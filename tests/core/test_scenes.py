@@ -9,7 +9,7 @@ from univseg_core.measuring.baselines import pixel_values
 from univseg_core.pictures.images import read_image, read_label
 from univseg_core.settings.config import load_config
 
-SCENES = 60
+SCENES = 30
 # What lies below the eye or above it, and so shows only below or above the horizon.
 BELOW = {'outdoor': ('road', 'pavement', 'lane_marking'), 'indoor': ('floor',)}
 ABOVE = {'outdoor': ('sky',), 'indoor': ('ceiling',)}
@@ -20,7 +20,7 @@ each_world = pytest.mark.parametrize('world', WORLDS)
 
 @pytest.fixture(scope='module')
 def scenes():
-    """Return images (60, 180, 240, 3) and labels (60, 180, 240) of each world."""
+    """Return images (30, 180, 240, 3) and labels (30, 180, 240) of each world."""
     return {world: tuple(map(np.stack, zip(*(render_scene(world, seed) for seed in range(SCENES)),
                                            strict=True)))
             for world in WORLDS}

@@ -17,7 +17,7 @@ from univseg_core.training import start_model
 from univseg_core.training.run import train
 from univseg_core.training.safety import TrainingError
 
-pytestmark = pytest.mark.usefixtures('no_curves')
+pytestmark = pytest.mark.usefixtures('bare_training')
 
 
 @pytest.fixture

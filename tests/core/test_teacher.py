@@ -29,7 +29,7 @@ from univseg_core.training.step import (
 )
 from univseg_core.training.teacher import MeanTeacher, MOMENTUM
 
-pytestmark = pytest.mark.usefixtures('no_curves')
+pytestmark = pytest.mark.usefixtures('bare_training')
 
 FABRIC = Fabric(accelerator='cpu', devices=1)
 LABELLED = {'outdoor': slice(0, 1), 'indoor': slice(1, 2)}

@@ -21,7 +21,7 @@ from univseg_core.training.run import train
 from univseg_core.training.safety import TrainingError
 from univseg_core.training.validation import summary
 
-pytestmark = pytest.mark.usefixtures('no_curves')
+pytestmark = pytest.mark.usefixtures('bare_training')
 
 
 def test_a_finished_run_has_every_documented_file(finished_run):

@@ -21,7 +21,7 @@ from univseg_core.training.networks import new_network, start_from
 from univseg_core.training.run import train
 from univseg_core.training.safety import TrainingError
 
-pytestmark = pytest.mark.usefixtures('no_curves')
+pytestmark = pytest.mark.usefixtures('bare_training')
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_more_label_embeddings_than_a_class_has_cells_are_told(values, write_con
         for name in INDOOR.classes]
 
 
-@pytest.mark.parametrize('theta', [0, 0.5, 1])
+@pytest.mark.parametrize('theta', [0.5, 1])
 def test_label_embeddings_move_unless_theta_is_one(values, write_config, tmp_path, networks,
                                                    theta):
     run = tmp_path / 'run'
@@ -214,7 +214,7 @@ def test_settings_that_have_no_effect_without_label_embeddings_are_named(
 def test_a_collapse_is_said_within_a_hundred_steps(values, write_config, tmp_path, networks,
                                                    warned):
     """Weights that leave the labels no say drive all pixels to one label embedding."""
-    values['training'] |= {'steps': 200, 'validate_every': 1000, 'checkpoint_every': 1000}
+    values['training'] |= {'steps': 150, 'validate_every': 1000, 'checkpoint_every': 1000}
     config = load_config(write_config(values), [
         'objective.alpha=30', 'objective.beta=30', 'objective.warmup_steps=0', *networks])
     train(config, tmp_path / 'run')
@@ -236,11 +236,11 @@ def label_embeddings_file(path, rows, classes=None):
     return f'label_embeddings.file={path}'
 
 
-@pytest.mark.parametrize('settings', [
-    ('label_embeddings.theta=0.5', 'label_embeddings.update_every=2'), ('objective.anchor=1',)])
-@pytest.mark.parametrize('per_class', [1, 2])
-def test_a_class_that_a_file_lacks_is_left_out_throughout(values, write_config, tmp_path, settings,
-                                                          per_class):
+@pytest.mark.parametrize(('per_class', 'settings'), [
+    (2, ('label_embeddings.theta=0.5', 'label_embeddings.update_every=2')),
+    (1, ('objective.anchor=1',))])
+def test_a_class_that_a_file_lacks_is_left_out_throughout(values, write_config, tmp_path,
+                                                          per_class, settings):
     rows_of = {'outdoor': torch.eye(8)[:3 * per_class], 'indoor': torch.eye(8)[:2 * per_class]}
     rows_of['outdoor'][per_class:2 * per_class] = 0
     file = label_embeddings_file(tmp_path / 'file.safetensors', rows_of)

@@ -10,16 +10,27 @@ import re
 import signal
 import subprocess
 import sys
+from threading import Thread
 import warnings
 
 from bag_files import raw, write_bag
 import pytest
+from univseg_core.cli import main
 from univseg_core.datasets.folders import list_images
 from univseg_core.pictures.images import read_image
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = {'univseg': 'univseg_core', 'bag_recorder': 'univseg_ros.bag_recorder',
-            'image_player': 'univseg_ros.image_player'}
+COMMANDS = {'bag_recorder': 'univseg_ros.bag_recorder', 'image_player': 'univseg_ros.image_player'}
+
+UNIVSEG = """
+univseg() {
+    printf '%s\\0' "$@" >&$CALLS
+    echo >&$CALLS
+    read -r status <&$STATUSES
+    return "$status"
+}
+"""
+"""`univseg` in a shell that leaves the work to the process of the tests, already there."""
 
 HANGS = 600
 """Seconds after which the commands of a block count as hanging."""
@@ -31,12 +42,22 @@ def blocks():
     return re.findall(r'^```sh\n(.*?)^```$', text, re.MULTILINE | re.DOTALL)
 
 
+def end_with_all(shell):
+    """Wait for the end of a shell, and end what it leaves behind, as a failing block does."""
+    with suppress(subprocess.TimeoutExpired):
+        shell.wait(HANGS)
+    with suppress(ProcessLookupError):
+        os.killpg(shell.pid, signal.SIGKILL)
+    shell.wait()
+
+
 @pytest.fixture
-def shell(tmp_path):
+def shell(tmp_path, monkeypatch):
     """Return a function that runs commands in a folder of their own, which is its `folder`."""
     commands, folder, output = tmp_path / 'bin', tmp_path / 'walk', tmp_path / 'output.txt'
     commands.mkdir()
     folder.mkdir()
+    monkeypatch.chdir(folder)
     for name, module in COMMANDS.items():  # as an installation makes them
         script = commands / name
         script.write_text(f'#!/bin/sh\nexec {sys.executable} -m {module} "$@"\n')
@@ -49,15 +70,24 @@ def shell(tmp_path):
         'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
 
     def run(block):
-        with output.open('wb') as file:
-            process = subprocess.Popen(['bash', '-eu', '-c', block], cwd=folder, env=environment,
-                                       stdout=file, stderr=file, start_new_session=True)
+        (calls, to_us), (from_us, statuses) = os.pipe(), os.pipe()
+        with output.open('wb') as file, os.fdopen(calls) as calls, os.fdopen(
+                statuses, 'w') as statuses:
+            process = subprocess.Popen(
+                ['bash', '-eu', '-c', UNIVSEG + block], stdout=file, stderr=file,
+                env={**environment, 'CALLS': str(to_us), 'STATUSES': str(from_us)},
+                pass_fds=(to_us, from_us), start_new_session=True)
+            os.close(to_us)
+            os.close(from_us)
+            watch = Thread(target=end_with_all, args=(process,))
+            watch.start()
             try:
-                code = process.wait(HANGS)
+                for call in calls:
+                    print(main(call.split('\0')[:-1]), file=statuses, flush=True)
             finally:
-                with suppress(ProcessLookupError):  # what a failing block leaves behind
-                    os.killpg(process.pid, signal.SIGKILL)
-        assert code == 0, f'{block}\n{output.read_text()}'
+                statuses.close()  # what still waits for an answer ends
+                watch.join()
+        assert process.returncode == 0, f'{block}\n{output.read_text()}'
 
     run.folder = folder
     return run

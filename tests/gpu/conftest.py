@@ -4,7 +4,6 @@ from pathlib import Path
 import sys
 
 import pytest
-import torch
 import yaml
 
 HERE = Path(__file__).parent
@@ -12,6 +11,7 @@ sys.path.append(str(HERE.parent / 'core'))  # for tiny_worlds
 
 
 def pytest_collection_modifyitems(items):
+    import torch
     if not torch.cuda.is_available():
         for item in items:
             if HERE in item.path.parents:
@@ -42,5 +42,6 @@ def configure(values, tmp_path):
 @pytest.fixture(autouse=True)
 def full_float32():
     """Switch TF32 off, which rounds factors to 10 bits; in matrix products it is off anyway."""
+    import torch
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         yield

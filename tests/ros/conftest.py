@@ -6,6 +6,7 @@ import itertools
 import os
 from pathlib import Path
 import random
+import re
 import shutil
 import signal
 import socket
@@ -190,13 +191,13 @@ class Peer:
         """End the subscription of which `messages` is the list."""
         self.node.destroy_subscription(self._subscriptions.pop(id(messages)))
 
-    def call(self, type_, service: str, request):
-        """Call a service of a node and return its response."""
-        future = self.client(type_, service).call_async(request)
+    def call(self, type_, service: str, request, node: str = ''):
+        """Call a service of a node, by default the one that its name begins with."""
+        future = self.client(type_, service, node).call_async(request)
         self.wait_until(future.done, f'the response of {service}')
         return future.result()
 
-    def client(self, type_, service: str):
+    def client(self, type_, service: str, node: str = ''):
         """
         Return a client of a node's service that is ready, of which the node knows.
 
@@ -205,7 +206,7 @@ class Peer:
         """
         if service not in self._clients:
             self._clients[service] = self.node.create_client(type_, service)
-            self._wait_until_answered(service.rpartition('/')[0])
+            self._wait_until_answered(node or service.rpartition('/')[0])
         client = self._clients[service]
         self.wait_until(client.service_is_ready, f'service {service}')
         return client
@@ -275,6 +276,28 @@ def own_peer(ros_domain: int, request: pytest.FixtureRequest) -> Iterator[Peer]:
     peer.node.destroy_node()
 
 
+@pytest.fixture(scope='module')
+def recorder(start: Callable[..., Process], peer: Peer, tmp_path_factory):
+    """Return a recorder that is unconfigured; at last it is interrupted."""
+    from recording_robot import RecordingRobot
+    robot = RecordingRobot(start, peer, 'shared', tmp_path_factory.mktemp('shared'), '-p',
+                           'autostart:=false')
+    yield robot
+    robot.end(signal.SIGINT)
+
+
+@pytest.fixture
+def record(recorder, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable]:
+    """Return a function that lets it record topics below the test's name, with parameters."""
+    def begin(*topics: str, **parameters):
+        name = re.sub(r'\W+', '_', request.node.name).strip('_')
+        recorder.record(f'/{name}', tmp_path / 'bags', topics, **parameters)
+        return recorder
+
+    yield begin
+    recorder.finish()
+
+
 @pytest.fixture
 def image() -> np.ndarray:
     """Return a picture (37, 53, 3) uint8 of odd sizes, different in each pixel."""
@@ -310,6 +333,44 @@ def model_file(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp('model') / 'tiny.univseg'
     save_model(path, UniversalSegmenter(ModelSpec(width=1 / 16, embedding_dim=8), domains),
                ModelCard())
+    return str(path)
+
+
+def runs_quick_model() -> bool:
+    """Return whether the packages are there that make and run a quick model."""
+    return all(map(importlib.util.find_spec, ('onnx', 'onnxruntime')))
+
+
+@pytest.fixture(scope='session')
+def quick_options(quick_model: str) -> tuple[str, ...]:
+    """Return the options of a node that computes what `quick_segmenter` does."""
+    backend = ('-p', 'backend:=onnxruntime') if runs_quick_model() else ()
+    return '-p', f'model:={quick_model}', '-p', 'precision:=fp32', *backend
+
+
+@pytest.fixture(scope='session')
+def quick_segmenter(quick_model: str):
+    """Return what a node with `quick_options` should compute with."""
+    from univseg_core.inference.segmenter import Segmenter
+    return Segmenter.load(quick_model, precision='fp32',
+                          backend='onnxruntime' if runs_quick_model() else 'auto')
+
+
+@pytest.fixture(scope='session')
+def quick_model(tmp_path_factory: pytest.TempPathFactory,
+                request: pytest.FixtureRequest) -> str:
+    """
+    Return the path of a model of these domains with which a node starts without PyTorch.
+
+    Where what it takes is missing, it is `model_file`.
+    """
+    if not runs_quick_model():
+        return request.getfixturevalue('model_file')
+    from quick_model import write_quick_model
+    from univseg_core.domains import Domain
+    path = tmp_path_factory.mktemp('quick') / 'quick.onnx'
+    write_quick_model(path, Domain.create('outdoor', ['road', 'sky', 'tree']),
+                      Domain.create('indoor', ['floor', 'wall']))
     return str(path)
 
 

@@ -12,13 +12,11 @@ import sys
 import time
 import weakref
 
-import torch
 from univseg_core.inference.segmenter import Segmenter
 from univseg_ros import segmentation_node
 from univseg_ros.frame_worker import FrameWorker
 from univseg_ros.outputs import DomainOutputs
 
-LARGE = torch.ones(1500, 1500)
 folder = Path(sys.argv[1])
 load, segment = Segmenter.load, Segmenter.__call__
 
@@ -32,13 +30,15 @@ def load_watched(*arguments, **options):
 def segment_faultily(self, image, domains=None, *, confidence=(), **options):
     print(f'segments {domains or list(self.domains)}, confidence of {confidence}', flush=True)
     while (folder / 'compute').exists():
-        torch.mm(LARGE, LARGE)  # not in Python, where a thread ends more easily
+        import torch  # here, as most tests do without
+        torch.ones(1500, 1500).mm(torch.ones(1500, 1500))  # in Python, a thread ends easily
     while (folder / 'hold').exists():
         time.sleep(0.005)
     if (folder / 'fail').exists():
         raise RuntimeError('told to fail')
     memory = folder / 'memory'
     if memory.exists() and max(self.network_size(*image.shape[:2])) > int(memory.read_text()):
+        import torch
         raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2.00 GiB')
     return segment(self, image, domains, confidence=confidence, **options)
 

@@ -11,7 +11,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 import torch
 from univseg_core.inference.segmenter import Segmentation
-from univseg_ros.frame_worker import FrameSettings, FrameWorker
+from univseg_ros.frame_worker import CameraStream, FrameSettings, FrameWorker
 from univseg_ros.messages import rgb_message
 
 
@@ -38,19 +38,22 @@ class Segmenter:
     Says that a mask is its domain's position in the alphabet, after what a test has put in.
 
     `during` is called in the midst of each inference. `memory` is the largest size that it has
-    memory for; beyond it, it raises `error`.
+    memory for; beyond it, it raises `error`. `recognition` is what it finds of each image.
     """
 
     def __init__(self):
-        self.inference_size = None
+        self.own_size = None
         self.only_size = None
+        self.recognition = None
         self.calls = []
         self.during = lambda: None
         self.memory = None
         self.error = torch.OutOfMemoryError('CUDA out of memory')
 
-    def __call__(self, image, domains, *, confidence, threshold):
-        size = self.inference_size or max(image.shape[:2])
+    def __call__(self, image, domains, *, confidence, threshold, inference_size):
+        size = inference_size or max(image.shape[:2])
+        if callable(domains):
+            domains = domains(self.recognition)
         self.calls.append(SimpleNamespace(
             domains=list(domains), confidence=confidence, threshold=threshold, size=size))
         if self.memory is not None and size > self.memory:
@@ -68,12 +71,14 @@ class Outputs:
         self.name = name
         self.names = frozenset(watched)
         self.log = log
+        self.traversable = []
         self.during_messages = self.during_publish = lambda: None
 
     def watched(self):
         return self.names
 
-    def messages(self, names, image, segmentation, header):
+    def messages(self, names, image, segmentation, header, traversable):
+        self.traversable.append(traversable)
         self.during_messages()
         if 'confidence' in names:
             assert segmentation.confidence is not None
@@ -105,17 +110,18 @@ class Bench:
             get_logger=lambda: SimpleNamespace(
                 error=lambda text, **_: self.errors.append(text), debug=lambda text: None,
                 warning=self.warnings.append))
-        self.worker = FrameWorker(node, self.segmenter, self.outputs, lambda: self.settings)
+        self.worker = FrameWorker(node, self.segmenter)
+        self.stream = CameraStream(self.outputs, lambda: self.settings)
 
     def change(self, **values):
         self.settings = FrameSettings(**{**vars(self.settings), **values})
 
     def put(self, message=None):
-        self.worker.put(self.camera.frame() if message is None else message)
+        self.worker.put(self.stream, self.camera.frame() if message is None else message)
 
     def outcomes(self):
         """Return the counts of the outcomes that there were."""
-        totals = self.worker.statistics.totals()
+        totals = self.stream.statistics.totals()
         del totals['received']
         return {name: count for name, count in totals.items() if count}
 
@@ -126,7 +132,7 @@ class Bench:
         return self.outcomes()
 
     def received(self):
-        return self.worker.statistics.totals()['received']
+        return self.stream.statistics.totals()['received']
 
     def put_and_wait(self, message=None):
         """Return what became of one frame."""

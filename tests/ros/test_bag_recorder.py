@@ -26,27 +26,6 @@ ERROR, WARN, OK = DiagnosticStatus.ERROR, DiagnosticStatus.WARN, DiagnosticStatu
 LATCHED_IMAGE_QOS = QoSProfile(depth=5, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
-@pytest.fixture(scope='module')
-def recorder(start, peer, tmp_path_factory):
-    """Return a recorder that is unconfigured; at last it is interrupted."""
-    robot = RecordingRobot(start, peer, 'shared', tmp_path_factory.mktemp('shared'), '-p',
-                           'autostart:=false')
-    yield robot
-    robot.end(signal.SIGINT)
-
-
-@pytest.fixture
-def record(recorder, tmp_path, request):
-    """Return a function that lets it record topics below the test's name, with parameters."""
-    def begin(*topics, **parameters):
-        name = re.sub(r'\W+', '_', request.node.name).strip('_')
-        recorder.record(f'/{name}', tmp_path / 'bags', topics, **parameters)
-        return recorder
-
-    yield begin
-    recorder.finish()
-
-
 def jpeg_of(number):
     message = image_of(number)
     data = cv2.imencode('.jpg', picture(number)[..., ::-1])[1].tobytes()
@@ -329,10 +308,10 @@ def test_only_images_of_which_the_model_is_unsure_are_kept(record, peer):
 
 
 def test_of_a_segmentation_node_the_confidence_is_found_and_no_output_recorded(
-        record, peer, start, model_file):
+        record, peer, start, quick_model):
     robot = record(policy='uncertain', uncertain_below=1.0, patience=20.0)
     node = start(*NODE, '--ros-args', '-r', f'__ns:={robot.namespace}', '-p',
-                 f'model:={model_file}')
+                 f'model:={quick_model}')
     robot.wait_for(f'{robot.namespace}/univseg/indoor/confidence (sensor_msgs/msg/Image): ')
     node.wait_for('active; domains')
     topic = f'{robot.namespace}/image'

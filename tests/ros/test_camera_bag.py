@@ -9,9 +9,6 @@ from rclpy.qos import QoSProfile
 from rclpy.serialization import deserialize_message
 from rosbags.highlevel import AnyReader
 from sensor_msgs.msg import CompressedImage, Image
-from univseg_core.domains import Domain
-from univseg_core.models.model_file import ModelCard, save_model
-from univseg_core.models.universal import ModelSpec, UniversalSegmenter
 
 TOPIC = '/camera/image_raw/compressed'
 
@@ -25,19 +22,16 @@ def bag(request) -> Path:
     return path
 
 
-def test_every_frame_of_a_camera_bag_comes_back(start, peer, tmp_path, bag):
+def test_every_frame_of_a_camera_bag_comes_back(start, peer, quick_model, bag):
     with AnyReader([bag]) as reader:
         frames = [deserialize_message(data, CompressedImage)
                   for connection, _, data in reader.messages()
                   if connection.topic == TOPIC]
     assert len(frames) == 30
-    model = tmp_path / 'model.univseg'
-    save_model(model, UniversalSegmenter(ModelSpec(width=1 / 16, embedding_dim=8),
-                                         [Domain.create('outdoor', list('abc'))]), ModelCard(240))
     namespace = f'/{bag.name}'
     masks = peer.collect(Image, f'{namespace}/univseg/outdoor/mask', QoSProfile(depth=50))
     node = start('-m', 'univseg_ros.segmentation_node', '--ros-args', '-r', f'__ns:={namespace}',
-                 '-p', f'model:={model}', '-p', 'image_transport:=compressed',
+                 '-p', f'model:={quick_model}', '-p', 'image_transport:=compressed',
                  '-p', 'reliability:=reliable')
     node.wait_for('active; domains')
 

@@ -109,17 +109,15 @@ def test_values_are_in_hertz_and_milliseconds():
 def test_values_of_the_model():
     segmenter = SimpleNamespace(
         card=SimpleNamespace(miou={'outdoor': 0.5049, 'indoor': 1.0}), domains={'a': 0, 'b': 1},
-        device='cpu', backend='openvino', precision='bf16', inference_size=None,
+        device='cpu', backend='openvino', precision='bf16',
         measured={'onnxruntime': 31.04, 'openvino': 20})
     assert model_values(segmenter, '~/models/first.univseg', 'abc') == {
         'model': 'first.univseg', 'model sha256': 'abc', 'domains': 'a, b',
         'mIoU of outdoor [%]': '50.5', 'mIoU of indoor [%]': '100.0', 'device': 'cpu',
         'backend': 'openvino', 'encoder by onnxruntime, when compared [ms]': '31.0',
-        'encoder by openvino, when compared [ms]': '20.0', 'precision': 'bf16',
-        'inference size': "the image's own"}
-    segmenter.inference_size, segmenter.card.miou = 480, None
+        'encoder by openvino, when compared [ms]': '20.0', 'precision': 'bf16'}
+    segmenter.card.miou = None
     values = model_values(segmenter, '', '')
-    assert values['inference size'] == '480'
     assert not any(key.startswith('mIoU') for key in values)
 
 
@@ -131,7 +129,7 @@ def test_memory_is_that_of_the_process():
 def test_it_is_published_once_a_second_also_while_simulated_time_stands_still(ros_domain, peer):
     node = Node('standing', namespace='/deep/down', parameter_overrides=[
         Parameter('use_sim_time', value=True)])
-    Diagnostics(node, lambda: ([Finding(WARN, 'hm')], {'k': 'v'}))
+    Diagnostics(node, {'segmentation': lambda: ([Finding(WARN, 'hm')], {'k': 'v'})})
     timer, = node.timers
     assert timer.timer_period_ns == 10**9
     assert timer.clock.clock_type == ClockType.STEADY_TIME

@@ -8,7 +8,8 @@ from diagnostic_msgs.msg import DiagnosticArray
 import pytest
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
-from univseg_ros.diagnostics import frame_findings, QUIET, TROUBLE
+from univseg_core.inference.domain_decision import Decision
+from univseg_ros.diagnostics import frame_findings, place_values, QUIET, TROUBLE
 from univseg_ros.messages import rgb_message
 from univseg_ros.segmentation_node import SegmentationNode
 from univseg_ros.statistics import FrameTimes, OUTCOMES, Summary, WINDOW
@@ -68,6 +69,7 @@ def test_every_value_of_the_diagnostics_is_documented_and_no_other(node, peer, i
         return found if {'age, median [ms]', 'last frame undecodable'} <= found else None
 
     shown = peer.wait_until(values, 'diagnostics of a published frame and of one undecodable')
+    shown |= place_values(Decision()).keys()  # which only auto has
     # Of these, the documentation names some and an ellipsis.
     assert {'frames received', 'frames published'} < documented
     documented |= {f'frames {outcome}' for outcome in OUTCOMES}

@@ -3,25 +3,41 @@
 import threading
 
 from fakes import DEADLINE
-from frame_bench import Gate, Segmenter
+from frame_bench import Gate
 import numpy as np
 import pytest
 from sensor_msgs.msg import CompressedImage, Image
 import torch
+from univseg_core.inference.domain_decision import Decision
 from univseg_ros.frame_worker import SMALLEST_SIZE
 from univseg_ros.statistics import OUTCOMES
+
+
+class NoPlace:
+    """A place of which nothing is known."""
+
+    now = Decision()
+
+    def is_watched(self):
+        return False
+
+    def see(self, recognition, rule):
+        return self.now
+
+    def publish(self, recognition, decision, header):
+        pass
 
 
 @pytest.mark.parametrize('error', [
     torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2 GiB'), MemoryError(),
     RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")])
 def test_out_of_memory_lowers_the_size_and_publishes_the_same_frame(bench, error):
-    bench.segmenter.inference_size = 480
+    bench.change(inference_size=480)
     bench.segmenter.memory = 300
     bench.segmenter.error = error
     assert bench.put_and_wait() == 'published'
     assert bench.published == [(1, 'a', 'mask', 0)]
-    assert bench.segmenter.inference_size == 270
+    assert bench.stream.lowered == (480, 270)
     told, = bench.errors
     assert told.startswith('out of memory at inference_size 480; from now on it is 270 ')
     assert bench.put_and_wait() == 'published'
@@ -31,57 +47,48 @@ def test_out_of_memory_lowers_the_size_and_publishes_the_same_frame(bench, error
 def test_out_of_memory_without_a_size_begins_with_that_of_the_image(bench):
     bench.segmenter.memory = 100
     assert bench.put_and_wait(bench.camera.frame((120, 160))) == 'published'
-    assert bench.segmenter.inference_size == 90
+    assert bench.stream.lowered == (None, 90)
 
 
 def test_out_of_memory_gives_up_at_the_smallest_size_and_tries_the_next_frame(bench):
-    bench.segmenter.inference_size = 100
+    bench.change(inference_size=100)
     bench.segmenter.memory = 0
     assert bench.put_and_wait() == 'failed'
     assert [call.size for call in bench.segmenter.calls] == [100, 75, 56, 42, SMALLEST_SIZE]
-    assert 'out of memory' in bench.worker.statistics.recent().reasons['failed']
+    assert 'out of memory' in bench.stream.statistics.recent().reasons['failed']
     assert bench.published == []
     assert bench.put_and_wait() == 'failed'
-    assert bench.segmenter.inference_size == 100
+    assert bench.stream.lowered is None
     bench.segmenter.memory = None
     assert bench.put_and_wait() == 'published'
     assert bench.segmenter.calls[-1].size == 100
 
 
-def test_a_size_that_is_set_while_memory_runs_out_is_left_alone(bench):
-    bench.segmenter.inference_size = 400
-    bench.segmenter.memory = 100
-    segment = Segmenter.__call__
-
-    def set_by_a_user(self, *arguments, **options):
-        if len(self.calls) == 1:
-            self.inference_size = 80
-        return segment(self, *arguments, **options)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Segmenter, '__call__', set_by_a_user)
-        assert bench.put_and_wait() == 'published'
-    assert [call.size for call in bench.segmenter.calls] == [400, 80]
-    assert bench.segmenter.inference_size == 80
+def test_a_size_that_is_set_while_memory_runs_out_is_for_the_next_frame(bench):
+    bench.change(inference_size=400)
+    bench.segmenter.memory = 250
+    bench.segmenter.during = lambda: bench.change(inference_size=80)
+    assert [bench.put_and_wait() for _ in range(2)] == ['published'] * 2
+    assert [call.size for call in bench.segmenter.calls] == [400, 300, 225, 80]
 
 
 @pytest.mark.parametrize('size', [1, SMALLEST_SIZE - 1, SMALLEST_SIZE])
 def test_out_of_memory_never_raises_a_size_that_was_smaller(bench, size):
-    bench.segmenter.inference_size = size
+    bench.change(inference_size=size)
     bench.segmenter.memory = 0
     assert bench.put_and_wait() == 'failed'
-    assert bench.segmenter.inference_size == size
+    assert bench.stream.lowered is None
     assert len(bench.segmenter.calls) == 1
 
 
 def test_another_error_lowers_no_size(bench):
-    bench.segmenter.inference_size = 480
+    bench.change(inference_size=480)
     bench.segmenter.memory = 0
     bench.segmenter.error = RuntimeError('the device is gone')
     assert bench.put_and_wait() == 'failed'
     assert len(bench.segmenter.calls) == 1
-    assert bench.segmenter.inference_size == 480
-    reason = bench.worker.statistics.recent().reasons['failed']
+    assert bench.stream.lowered is None
+    reason = bench.stream.statistics.recent().reasons['failed']
     assert reason == 'its segmentation failed: RuntimeError: the device is gone'
     assert bench.errors == [f'frame skipped, {reason}']
 
@@ -98,7 +105,7 @@ def test_whatever_a_frame_raises_is_counted_and_the_next_one_served(
     with monkeypatch.context() as broken:
         if where == 'inference':
             broken.setattr(bench.segmenter, 'memory', SMALLEST_SIZE - 1)
-            broken.setattr(bench.segmenter, 'inference_size', SMALLEST_SIZE)
+            bench.change(inference_size=SMALLEST_SIZE)
             broken.setattr(bench.segmenter, 'error', error)
         elif where == 'watched':
             broken.setattr(bench.outputs['a'], 'watched', fail)
@@ -128,7 +135,7 @@ def test_where_one_domains_message_fails_none_is_published(make_bench):
     CompressedImage(format='jpeg', data=b'\xff\xd8\xff')])
 def test_what_cannot_be_decoded_is_counted_as_that_with_its_reason(bench, message):
     assert bench.put_and_wait(message) == 'undecodable'
-    reason = bench.worker.statistics.recent().reasons['undecodable']
+    reason = bench.stream.statistics.recent().reasons['undecodable']
     assert reason.startswith('it cannot be decoded: ')
     assert bench.errors == [f'frame skipped, {reason}']
     assert bench.put_and_wait() == 'published'
@@ -157,6 +164,10 @@ def test_every_outcome_of_the_table_has_happened_once(bench, clock):
     bench.segmenter.memory = 0
     assert bench.put_and_wait() == 'failed'
     bench.segmenter.memory = None
+    bench.stream.place = NoPlace()
+    bench.change(active_domains=['auto'])
+    assert bench.put_and_wait() == 'undecided'
+    bench.change(active_domains=['a'])
     gate = Gate(bench)
     bench.put()
     gate.wait()
@@ -167,5 +178,5 @@ def test_every_outcome_of_the_table_has_happened_once(bench, clock):
     stop.join(DEADLINE)
     assert bench.outcomes() == {
         'published': 2, 'replaced': 2, 'limited': 1, 'unwatched': 1, 'undecodable': 1, 'stale': 1,
-        'failed': 1, 'stopped': 1}
+        'failed': 1, 'undecided': 1, 'stopped': 1}
     assert bench.outcomes().keys() == set(OUTCOMES)

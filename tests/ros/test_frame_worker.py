@@ -78,6 +78,18 @@ def test_settings_that_change_during_an_inference_are_for_the_next_frame(make_be
         (['a', 'b'], 0.25), (['c'], 0.75)]
 
 
+def test_traversable_classes_are_those_of_the_frames_start(bench):
+    bench.change(traversable=['road'])
+    gate = Gate(bench)
+    bench.put()
+    gate.wait()
+    bench.change(traversable=['sky'])
+    bench.put()
+    gate.go_on.release(2)
+    assert bench.wait() == {'published': 2}
+    assert bench.outputs['a'].traversable == [['road'], ['sky']]
+
+
 def test_settings_that_change_while_a_frame_is_decoded_are_for_the_next_one(
         make_bench, monkeypatch):
     bench = make_bench(a=['mask'], b=['mask'])
@@ -172,7 +184,7 @@ def test_times_are_those_of_the_parts_of_the_work(make_bench, clock):
         bench.outputs[name].during_publish = lambda: clock.advance(0.02)
     bench.put_and_wait()
     values = {name: median for name, (median, _) in
-              bench.worker.statistics.recent().times.items()}
+              bench.stream.statistics.recent().times.items()}
     assert values == pytest.approx(
         {'latency': 0.6, 'inference': 0.5, 'own_cost': 0.1, 'age': 7.0})
 
@@ -189,7 +201,7 @@ def test_waiting_counts_for_the_latency_alone(bench, clock):
     clock.advance(4)
     gate.go_on.release()
     bench.wait()
-    times = bench.worker.statistics.recent().times
+    times = bench.stream.statistics.recent().times
     assert times['latency'] == pytest.approx((4.5, 5.85))  # of 3 s and of 2 + 4 s
     assert times['inference'] == pytest.approx((3.5, 3.95))  # of 3 s and of 4 s
     assert times['own_cost'] == pytest.approx((0, 0))

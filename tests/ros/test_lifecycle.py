@@ -266,10 +266,10 @@ def test_a_model_with_other_domains_can_follow(idle, model_file, tmp_path, segme
 
 
 def test_qos_overrides_of_outputs_outlast_a_cleanup_and_wrong_ones_are_named(
-        start, peer, model_file):
+        start, peer, quick_model):
     topic = '/overridden/univseg/{}/mask'
     robot = Robot(
-        start, peer, 'overridden', '-p', f'model:={model_file}', '-p',
+        start, peer, 'overridden', '-p', f'model:={quick_model}', '-p',
         f'qos_overrides.{topic.format("outdoor")}.publisher.reliability:=best_effort', '-p',
         'qos_overrides./overridden/image.subscription.depth:=deep')
     reason = "'qos_overrides./overridden/image.subscription.depth' to 'deep'"
@@ -295,8 +295,8 @@ def test_qos_overrides_of_outputs_outlast_a_cleanup_and_wrong_ones_are_named(
     robot.end(signal.SIGINT)
 
 
-def test_a_wrong_qos_override_of_an_output_is_named(start, peer, model_file):
-    robot = Robot(start, peer, 'misled', '-p', f'model:={model_file}', '-p',
+def test_a_wrong_qos_override_of_an_output_is_named(start, peer, quick_model):
+    robot = Robot(start, peer, 'misled', '-p', f'model:={quick_model}', '-p',
                   'qos_overrides./misled/univseg/indoor/mask.publisher.reliability:=perfect')
     assert '`perfect`' in robot.process.wait_for('not configured: ')
     assert robot.state() == UNCONFIGURED
@@ -306,9 +306,9 @@ def test_a_wrong_qos_override_of_an_output_is_named(start, peer, model_file):
 @pytest.mark.parametrize('signals', [
     [signal.SIGINT, signal.SIGINT], [signal.SIGTERM]], ids=['INT twice', 'TERM'])
 def test_signals_in_the_midst_of_configuring_and_of_an_inference_end_the_node(
-        start, peer, model_file, pictures, tmp_path, signals):
+        start, peer, quick_model, pictures, tmp_path, signals):
     name = 'signalled_' + '_'.join(each.name.lower() for each in signals)
-    options = '-p', f'model:={model_file}'
+    options = '-p', f'model:={quick_model}'
 
     def send_signals(robot):
         for each in signals:
@@ -350,9 +350,9 @@ def test_ctrl_c_twice_in_the_midst_of_a_computation_is_a_good_end(
     robot.end(None)
 
 
-def test_services_are_answered_while_a_model_is_loaded(start, peer, model_file, tmp_path):
+def test_services_are_answered_while_a_model_is_loaded(start, peer, quick_model, tmp_path):
     with fault(tmp_path, 'hold'):  # in which the warm-up waits
-        robot = Robot(start, peer, 'loading', '-p', f'model:={model_file}',
+        robot = Robot(start, peer, 'loading', '-p', f'model:={quick_model}',
                       run=(*FAULTY_NODE, str(tmp_path)))
         robot.process.wait_for('segments')
         assert robot.state() == UNCONFIGURED
@@ -363,7 +363,7 @@ def test_services_are_answered_while_a_model_is_loaded(start, peer, model_file, 
         assert refusal.reason == 'model cannot be set while the model is being loaded'
         assert not robot.change_state(CONFIGURE)
     robot.wait_until_active()
-    assert robot.get_parameters(['model', 'max_rate']) == {'model': model_file, 'max_rate': 5.0}
+    assert robot.get_parameters(['model', 'max_rate']) == {'model': quick_model, 'max_rate': 5.0}
     assert robot.diagnostics()[2]['inference size'] == '64'
     assert robot.change_state(DEACTIVATE)
     assert robot.change_state(CLEANUP)

@@ -8,19 +8,19 @@ from univseg_ros.mailbox import Mailbox
 
 def test_the_newest_wins_and_the_replaced_one_is_told():
     mailbox = Mailbox()
-    assert [mailbox.put(item) for item in (1, 2, 3)] == [False, True, True]
-    assert mailbox.take() == 3
-    assert mailbox.put(4) is False
-    assert mailbox.take() == 4
+    assert [mailbox.put('a', item) for item in (1, 2, 3)] == [False, True, True]
+    assert mailbox.take() == ('a', 3)
+    assert mailbox.put('a', 4) is False
+    assert mailbox.take() == ('a', 4)
 
 
 def test_take_waits_for_an_item():
     mailbox, taken = Mailbox(), []
     thread = threading.Thread(target=lambda: taken.append(mailbox.take()))
     thread.start()
-    mailbox.put('frame')
+    mailbox.put('a', 'frame')
     thread.join(DEADLINE)
-    assert taken == ['frame']
+    assert taken == [('a', 'frame')]
 
 
 def test_close_lets_the_waiting_thread_go():
@@ -35,9 +35,9 @@ def test_close_lets_the_waiting_thread_go():
 
 def test_a_closed_mailbox_drops_what_it_held_and_what_comes():
     mailbox = Mailbox()
-    mailbox.put(1)
+    mailbox.put('a', 1)
     mailbox.close()
-    assert mailbox.put(2) is False
+    assert mailbox.put('a', 2) is False
     assert mailbox.take() is None
 
 
@@ -46,12 +46,12 @@ def test_between_two_threads_items_come_once_and_in_order():
 
     def work():
         while (item := mailbox.take()) is not None:
-            taken.append(item)
+            taken.append(item[1])
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     for item in range(1, 2001):
-        replaced += mailbox.put(item)
+        replaced += mailbox.put('a', item)
     while taken[-1:] != [2000] and thread.is_alive():
         thread.join(0.01)
     mailbox.close()
@@ -62,9 +62,30 @@ def test_between_two_threads_items_come_once_and_in_order():
 
 def test_replacing_only_takes_the_place_of_an_item_that_is_there():
     mailbox = Mailbox()
-    mailbox.replace(1)
-    mailbox.put(2)
-    mailbox.replace(3)
-    assert mailbox.take() == 3
-    mailbox.replace(4)
-    assert not mailbox.close()
+    mailbox.replace('a', 1)
+    mailbox.put('a', 2)
+    mailbox.replace('a', 3)
+    assert mailbox.take() == ('a', 3)
+    mailbox.replace('a', 4)
+    assert mailbox.close() == []
+
+
+def test_keys_take_turns_however_often_one_puts():
+    mailbox, taken = Mailbox(), []
+    for key in 'abc':
+        mailbox.put(key, 0)
+    for i in range(1, 10):
+        mailbox.put('a', i)
+        taken.append(mailbox.take())
+        mailbox.put('b', i)
+        if i % 3 == 0:
+            mailbox.put('c', i)
+    assert [key for key, _ in taken] == list('abcabcabc')
+    assert [item for key, item in taken if key == 'b'] == [1, 4, 7]
+
+
+def test_closing_tells_whose_items_were_dropped():
+    mailbox = Mailbox()
+    mailbox.put('b', 1)
+    mailbox.put('a', 2)
+    assert mailbox.close() == ['b', 'a']

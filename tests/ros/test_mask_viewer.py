@@ -457,11 +457,11 @@ def test_a_disk_that_fails_later(view, node, tmp_path):
     assert 'Traceback' not in viewer.output
 
 
-def test_player_node_and_viewer_together(start, view, node, tmp_path, model_file):
+def test_player_node_and_viewer_together(start, view, node, tmp_path, quick_model):
     folder = recordings.write_folder(tmp_path / 'photos', recordings.pictures(3, (40, 60)))
     namespace = ('--ros-args', '-r', f'__ns:={node.name}')
     viewer = view('--count', '6')
-    start('-m', 'univseg_ros.segmentation_node', *namespace, '-p', f'model:={model_file}',
+    start('-m', 'univseg_ros.segmentation_node', *namespace, '-p', f'model:={quick_model}',
           '-p', 'reliability:=reliable', '-p', "active_domains:=['outdoor', 'indoor']")
     viewer.wait_for('outdoor/mask')
     viewer.wait_for('indoor/mask')

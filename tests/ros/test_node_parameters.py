@@ -131,8 +131,8 @@ def test_max_age_drops_old_frames_alone(tuned, pictures):
     tuned.segment(old(pictures[0]), 'outdoor')
 
 
-def test_max_age_is_that_of_simulated_time(start, peer, model_file, pictures):
-    robot = Robot(start, peer, 'simulated', '-p', f'model:={model_file}', '-p',
+def test_max_age_is_that_of_simulated_time(start, peer, quick_model, pictures):
+    robot = Robot(start, peer, 'simulated', '-p', f'model:={quick_model}', '-p',
                   'use_sim_time:=true', '-p', 'max_age:=5.0')
     robot.wait_until_active()
     clock = 0

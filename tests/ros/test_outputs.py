@@ -8,16 +8,26 @@ import pytest
 from rclpy.lifecycle import LifecycleNode
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header, String
 from univseg_core.domains import Domain
 from univseg_core.inference.segmenter import Segmentation
 from univseg_core.pictures.image_messages import decode
 from univseg_core.pictures.overlay import overlay_with_legend
 from univseg_ros import outputs
-from univseg_ros.outputs import DomainOutputs, IMAGES, label_info, label_map, LATCHED_QOS
+from univseg_ros.outputs import (
+    DomainOutputs,
+    label_info,
+    label_map,
+    LATCHED_QOS,
+    need_confidence,
+    Output,
+    OUTPUTS,
+)
 
+IMAGES = ('mask', 'confidence', 'overlay')
 INDOOR = Domain.create('indoor', ['floor', 'wall'], [(150, 100, 60), (1, 2, 3)])
+CELLAR = Domain.create('cellar', ['floor', 'wall'])
 SUBSETS = list(chain.from_iterable(combinations(IMAGES, size) for size in range(4)))
 
 
@@ -45,12 +55,26 @@ def node(make_node):
     return make_node()
 
 
+def activate(outputs):
+    """Activate publishers, which were made after the node was activated."""
+    for publisher in outputs._publishers.values():
+        publisher.on_activate(None)
+
+
 @pytest.fixture
 def indoor(node):
     """Return the outputs of the domain indoor of an active node."""
     outputs = DomainOutputs(node, INDOOR)
-    for publisher in outputs._publishers.values():
-        publisher.on_activate(None)  # they were made after the node was activated
+    activate(outputs)
+    yield outputs
+    outputs.close()
+
+
+@pytest.fixture
+def cellar(node):
+    """Return the like of a domain of which no other test has readers."""
+    outputs = DomainOutputs(node, CELLAR)
+    activate(outputs)
     yield outputs
     outputs.close()
 
@@ -129,13 +153,13 @@ def test_only_published_names_go_out(indoor, peer, result):
 def test_publishers_serve_every_reader_and_end_with_close(node, peer):
     indoor = DomainOutputs(node, INDOOR)
     names = {f'/outputs_0/indoor/{name}': name for name in indoor._publishers}
-    assert set(IMAGES) | {'label_map'} <= set(names.values())
+    assert {*OUTPUTS, 'label_map'} - {'traversable'} == set(names.values()) - {'label_info'}
     for topic, name in names.items():
         profile = peer.wait_until(
             lambda topic=topic: peer.node.get_publishers_info_by_topic(topic), topic
         )[0].qos_profile
         assert profile.reliability == ReliabilityPolicy.RELIABLE
-        assert profile.durability == (DurabilityPolicy.VOLATILE if name in IMAGES
+        assert profile.durability == (DurabilityPolicy.VOLATILE if name in OUTPUTS
                                       else DurabilityPolicy.TRANSIENT_LOCAL)
     indoor.close()
     for topic in names:
@@ -220,5 +244,131 @@ def test_without_vision_msgs_the_label_map_is_there_all_the_same(node, monkeypat
     monkeypatch.setattr(outputs, 'LabelInfo', None)
     indoor = DomainOutputs(node, INDOOR)
     indoor.announce(0.0)
-    assert set(indoor._publishers) == {*IMAGES, 'label_map'}
+    assert set(indoor._publishers) == {*OUTPUTS, 'label_map'} - {'traversable'}
     indoor.close()
+
+
+def test_a_compressed_mask_is_the_mask_without_loss_as_image_transport_writes_it(indoor, result):
+    _, segmentation, header = result
+    message = indoor.messages(frozenset(['mask/compressed']), *result)['mask/compressed']
+    assert message.header == header
+    # The plugin's text for mono8 and PNG ends with a space.
+    assert message.format == 'mono8; png compressed '
+    assert bytes(message.data[:8]) == b'\x89PNG\r\n\x1a\n'
+    assert np.array_equal(decode(message)[..., 0], segmentation.mask)
+
+
+def test_only_confidence_needs_confidences():
+    assert [name for name in OUTPUTS if need_confidence([name])] == ['confidence']
+    assert need_confidence(['mask', 'confidence'])
+    assert not need_confidence([])
+
+
+def test_an_output_is_an_entry_of_the_table(node, result, monkeypatch):
+    monkeypatch.setitem(OUTPUTS, 'surest', Output(
+        String,
+        lambda frame: String(data=f'{frame.domain.name} {frame.segmentation.confidence.max()}'),
+        needs_confidence=True))
+    outputs = DomainOutputs(node, INDOOR)
+    assert outputs._publishers['surest'].topic_name == '/outputs_0/indoor/surest'
+    assert outputs.messages(frozenset(['surest']), *result) == {
+        'surest': String(data=f'indoor {result[1].confidence.max()}')}
+    assert need_confidence(['surest'])
+    outputs.close()
+
+
+def test_outputs_lie_below_a_prefix(node):
+    outputs = DomainOutputs(node, INDOOR, '~/front', traversable=['floor'])
+    assert {publisher.topic_name.removeprefix('/outputs_0/front/indoor/')
+            for publisher in outputs._publishers.values()} - {'label_info'} == {
+        *OUTPUTS, 'label_map'}
+    outputs.close()
+
+
+def test_who_reads_only_the_camera_info_watches_nothing(cellar, peer):
+    topic = cellar._publishers['camera_info'].topic_name
+    readers = [peer.node.create_subscription(CameraInfo, topic, lambda message: None, 1)]
+    peer.wait_until(cellar._publishers['camera_info'].get_subscription_count, 'the reader')
+    assert cellar.watched() == frozenset()
+    readers.append(peer.node.create_subscription(
+        String, cellar._publishers['classes'].topic_name, lambda message: None, 1))
+    peer.wait_until(lambda: cellar.watched() == {'camera_info', 'classes'}, 'both readers')
+    for reader in readers:
+        peer.node.destroy_subscription(reader)
+
+
+def test_a_camera_info_is_asked_for_with_the_frame_and_none_is_none(node, result):
+    asked = []
+
+    def camera_info_of(header, size):
+        asked.append((header, size))
+        return CameraInfo(height=30) if len(asked) == 1 else None
+
+    outputs = DomainOutputs(node, INDOOR, camera_info_of=camera_info_of)
+    names = frozenset(['mask', 'camera_info'])
+    assert outputs.messages(names, *result)['camera_info'] == CameraInfo(height=30)
+    assert outputs.messages(names, *result).keys() == {'mask'}
+    assert asked == [(result[2], (30, 50))] * 2
+    outputs.close()
+    indoor = DomainOutputs(node, INDOOR)
+    assert indoor.messages(names, *result).keys() == {'mask'}
+    indoor.close()
+
+
+def test_traversable_is_where_the_classes_are_and_unknown_is_not(indoor, result):
+    mask = result[1].mask
+    names = frozenset(['traversable', 'mask'])
+    for classes, expected in ((['floor'], mask == 0), (['indoor/wall', 'road'], mask == 1),
+                              (['wall', 'floor'], mask != 255)):
+        message = indoor.messages(names, *result, classes)['traversable']
+        assert message.header == result[2]
+        assert message.encoding == 'mono8'
+        assert np.array_equal(decode(message)[..., 0], np.where(expected, 255, 0))
+    # A frame that began before they were named has none to show.
+    assert indoor.messages(names, *result, ['road', 'outdoor/floor']).keys() == {'mask'}
+    assert indoor.messages(names, *result).keys() == {'mask'}
+
+
+def test_the_topic_of_traversable_comes_and_goes_with_the_classes(cellar, peer, result):
+    topic = '/outputs_0/cellar/traversable'
+    received = peer.collect(Image, topic, QoSProfile(depth=5))
+    for _ in range(2):
+        cellar.offer_traversable(['road', ''])
+        assert 'traversable' not in cellar._publishers
+        cellar.offer_traversable(['floor'])
+        first = cellar._publishers['traversable']
+        cellar.offer_traversable(['wall', 'road'])
+        assert cellar._publishers['traversable'] is first
+        peer.wait_until(lambda: cellar.watched() == {'traversable'}, 'a reader')
+        messages = cellar.messages(cellar.watched(), *result, ['wall'])
+        cellar.publish(messages)
+        peer.wait_until(lambda: received, 'an image')
+        received.clear()
+        cellar.offer_traversable([''])
+        cellar.publish(messages)  # of a frame that was in work
+        peer.wait_until(lambda: not peer.node.count_publishers(topic), 'no publisher')
+        assert cellar.watched() == frozenset()
+    assert received == []
+    peer.stop_collecting(received)
+
+
+def test_a_topic_that_comes_while_the_node_is_inactive_waits_for_it(node):
+    outputs = DomainOutputs(node, INDOOR)
+    outputs.offer_traversable(['floor'])
+    assert not outputs._publishers['traversable'].is_activated
+    activate(outputs)
+    outputs.offer_traversable([''])
+    outputs.offer_traversable(['floor'])
+    assert outputs._publishers['traversable'].is_activated
+    outputs.close()
+
+
+def test_an_impossible_override_of_traversable_is_refused_at_first_and_told_later(make_node):
+    node = make_node(**{
+        'qos_overrides./outputs_0/indoor/traversable.publisher.reliability': 'perfect'})
+    with pytest.raises(RuntimeError, match='perfect'):
+        DomainOutputs(node, INDOOR, traversable=['floor'])
+    outputs = DomainOutputs(node, INDOOR)
+    outputs.offer_traversable(['floor'])
+    assert 'traversable' not in outputs._publishers
+    outputs.close()

@@ -8,11 +8,14 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from univseg_core.domains import Domain
+from univseg_ros.frame_worker import FrameSettings
 from univseg_ros.parameter_table import CHANGES, declare_all
 from univseg_ros.parameters import objection, PARAMETERS
 from univseg_ros.segmentation_node import main, SegmentationNode
 
-DOMAINS = ('outdoor', 'indoor')
+DOMAINS = {'outdoor': Domain.create('outdoor', ['road', 'sky', 'tree']),
+           'indoor': Domain.create('indoor', ['floor', 'wall'])}
 FLOATS = [name for name, spec in PARAMETERS.items() if isinstance(spec.default, float)]
 INTEGERS = [name for name, spec in PARAMETERS.items() if type(spec.default) is int]
 
@@ -93,7 +96,7 @@ def test_descriptors_say_what_a_parameter_takes_and_when(node):
         ranges = [*descriptor.floating_point_range, *descriptor.integer_range]
         assert [(each.from_value, each.to_value) for each in ranges] == (
             [spec.bounds] if spec.bounds else [])
-        assert descriptor.read_only == (name == 'autostart')
+        assert descriptor.read_only == (spec.changes == 'start')
         assert not descriptor.dynamic_typing
 
 
@@ -110,6 +113,8 @@ BAD = [
     ('active_domains', ['Outdoor']), ('active_domains', ['out door']),
     ('active_domains', ['outdoor/mask']), ('active_domains', ['1st']),
     ('active_domains', ['indoor', 'outdoor', 'indoor']),
+    ('traversable', 'road'), ('traversable', ['road', '']), ('traversable', ['', '']),
+    ('traversable', ['road', 'floor', 'road']),
 ]
 
 
@@ -129,7 +134,9 @@ def test_a_bad_value_is_rejected_later_and_at_the_start(make_node, name, value):
     *((name, bound) for name in FLOATS + INTEGERS for bound in PARAMETERS[name].bounds),
     *((name, choice) for name, spec in PARAMETERS.items() for choice in spec.choices),
     ('max_rate', 0.001), ('model', '/a b/ü.univseg'), ('device', 'cuda:1'),
-    ('active_domains', ['']), ('active_domains', ['b_2', 'a']), ('confidence_threshold', -0.0)])
+    ('active_domains', ['']), ('active_domains', ['b_2', 'a']), ('traversable', []),
+    ('traversable', ['']), ('traversable', ['road', 'indoor/a class', 'a/b']),
+    ('confidence_threshold', -0.0)])
 def test_a_good_value_is_taken_later_and_at_the_start(make_node, name, value):
     node = make_node()
     assert node.set_parameters([Parameter(name, value=value)])[0].successful
@@ -178,6 +185,25 @@ def test_domains_that_the_model_has_not_are_named(domains, reasons):
     assert all(reason in text for reason in ['active_domains', *reasons])
 
 
+@pytest.mark.parametrize('names', [[], [''], ['road'], ['floor', 'outdoor/road', 'road']])
+def test_classes_of_the_model_are_taken(names):
+    assert objection('traversable', names, DOMAINS, active=True) == ''
+
+
+@pytest.mark.parametrize(('names', 'reason'), [
+    (['road', 'flor'], "no domain of this model has a class 'flor'; did you mean floor?; "
+     'outdoor has road, sky, tree; indoor has floor, wall'),
+    (['indoor/road'], "indoor has no class 'road'; it has floor, wall"),
+    (['indoor/wal'], "indoor has no class 'wal'; did you mean wall?; it has floor, wall"),
+    (['outdor/road'], "'outdor/road' is no class of this model, which has no domain 'outdor'; "
+     'did you mean outdoor?; it has outdoor, indoor'),
+    (['outdoor/'], "no domain of this model has a class 'outdoor/'; outdoor has"),
+    (['Road'], "no domain of this model has a class 'Road'; did you mean road?")])
+def test_classes_that_the_model_has_not_are_named(names, reason):
+    assert objection('traversable', names, DOMAINS).startswith(f'traversable: {reason}')
+    assert objection('traversable', names, None) == ''
+
+
 def test_other_nodes_parameters_are_none_of_its_business():
     assert objection('use_sim_time', True, DOMAINS, active=True) == ''
     assert objection('qos_overrides./image.subscription.depth', None, None) == ''
@@ -211,10 +237,10 @@ def test_a_bad_set_is_rejected_as_a_whole(segmentation_node, bad, reason, bad_is
     assert not result.successful
     assert reason in result.reason
     assert values(segmentation_node) == before
-    assert segmentation_node._settings.max_age == 0
+    assert segmentation_node._cameras['']._settings.max_age == 0
     assert together(segmentation_node, **good).successful
     assert values(segmentation_node, *good) == list(good.values())
-    assert segmentation_node._settings.max_age == 2
+    assert segmentation_node._cameras['']._settings.max_age == 2
 
 
 def test_a_rejected_set_changes_nothing_of_a_model_that_runs(segmentation_node):
@@ -222,14 +248,13 @@ def test_a_rejected_set_changes_nothing_of_a_model_that_runs(segmentation_node):
     node.trigger_configure()
     node.trigger_activate()
     assert values(node, 'active_domains') == [['outdoor']]
-    settings = node._settings
+    settings = node._cameras['']._settings
     result = together(node, inference_size=64, active_domains=['indoor'], max_rate=5.0,
                       confidence_threshold=0.5, device='cpu')
     assert 'device can only be set while the node is unconfigured' in result.reason
-    assert node._settings == settings
-    assert node._segmenter.inference_size is None
+    assert node._cameras['']._settings == settings
     assert together(node, inference_size=64, active_domains=['indoor'], max_rate=5.0,
                     confidence_threshold=0.5).successful
-    assert vars(node._settings) == {'active_domains': ['indoor'], 'max_rate': 5.0,
-                                    'confidence_threshold': 0.5, 'max_age': 0.0}
-    assert node._segmenter.inference_size == 64
+    assert node._cameras['']._settings == FrameSettings(
+        ['indoor'], max_rate=5.0, confidence_threshold=0.5, max_age=0.0, inference_size=64,
+        traversable=[''])

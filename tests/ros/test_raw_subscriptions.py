@@ -8,13 +8,15 @@ from rclpy.parameter import Parameter
 from recording_robot import image_of
 from robot import LATCHED_QOS
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import CompressedImage
+from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header, String
 from univseg_ros.active_domains import ActiveDomains
 from univseg_ros.camera_topics import camera_topics, IMAGE
 from univseg_ros.messages import mask_message
-from univseg_ros.raw_subscriptions import RawSubscriptions
+from univseg_ros.raw_subscriptions import Content, RawSubscriptions
 from univseg_ros.segmentation_node import SegmentationNode
+
+PICTURES = Content({IMAGE: Image})
 
 
 @pytest.fixture
@@ -53,7 +55,7 @@ def test_what_turns_out_to_be_a_mask_is_let_go_but_no_camera_that_ended(own_peer
 def test_other_types_are_left_alone(own_peer, subscribe):
     topic = f'{own_peer.node.get_namespace()}/confidence'
     own_peer.publish_at_once(CompressedImage(), topic, 5)
-    subscriptions, _ = subscribe(lambda: [topic], (IMAGE,))
+    subscriptions, _ = subscribe(lambda: [topic], PICTURES)
     own_peer.wait_until(lambda: f'expected {IMAGE}' in subscriptions.silence(0.01).get(topic, ''),
                         'the reason')
     assert subscriptions.topics == []
@@ -66,7 +68,7 @@ def test_the_confidence_of_a_domain_is_missed_while_it_is_active(own_peer, subsc
         String, f'{univseg}/active_domains', LATCHED_QOS)
     active_domains.publish(String(data='["outdoor"]'))
     domains = ActiveDomains(own_peer.node)
-    subscriptions, frames = subscribe(lambda: list(topics.values()), (IMAGE,), domains.may_come)
+    subscriptions, frames = subscribe(lambda: list(topics.values()), PICTURES, domains.may_come)
 
     def silent_but_for(domain):
         """Let a domain's confidence come for a while; return the topics that are silent then."""

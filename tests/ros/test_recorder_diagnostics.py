@@ -47,6 +47,20 @@ def test_images_that_the_model_has_no_time_for_are_no_trouble_but_none_is(findin
                                    'segmentation node get the same images?')
 
 
+def test_images_that_the_model_found_familiar_were_judged(findings):
+    for outcome in ('familiar', 'rate', 'kept'):
+        assert [level for level, _ in findings(status({'unjudged': 20, outcome: 1}))] == [OK]
+
+
+def test_what_is_in_memory_is_told_and_that_it_is_too_small(findings):
+    facts = {'held_seconds': 7.5, 'triggers': 0, 'last_trigger': ''}
+    assert findings(status(facts=facts)) == [(OK, 'the last 7.5 s are in memory')]
+    assert findings(status({'memory full': 30}, facts=facts)) == [
+        (WARN, '30 images of the last 10 s were let go before their time: flight_memory has no '
+               'room for flight_before seconds'), (OK, 'the last 7.5 s are in memory')]
+    assert summary('active', status(facts=facts)).items() >= facts.items()
+
+
 def test_only_the_last_seconds_count(monkeypatch):
     now = [100.0]
     monkeypatch.setattr('univseg_ros.recorder_diagnostics.time.monotonic', lambda: now[0])

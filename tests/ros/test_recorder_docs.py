@@ -17,6 +17,7 @@ from univseg_ros.recorder_parameters import objection, PARAMETERS
 import yaml
 
 ROOT = Path(__file__).parents[2]
+SERVICES = ('pause', 'resume', 'split', 'write')
 TEXT = (ROOT / 'docs' / 'recorder.md').read_text(encoding='utf-8')
 
 
@@ -45,8 +46,8 @@ def node(ros_domain, tmp_path_factory):
 def test_every_service_is_documented(node):
     services = {name for name, types in node.get_service_names_and_types_by_node(
         'bag_recorder', '/') if 'std_srvs/srv/Trigger' in types}
-    assert services == {f'/bag_recorder/{name}' for name in ('pause', 'resume', 'split')}
-    for name in ('pause', 'resume', 'split'):
+    assert services == {f'/bag_recorder/{name}' for name in SERVICES}
+    for name in SERVICES:
         assert f'`~/{name}`' in TEXT
 
 

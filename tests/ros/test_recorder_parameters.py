@@ -27,7 +27,11 @@ def test_the_policies_and_their_parameters_are_those_of_the_core():
         for name, each in entry.parameters.items():
             spec = PARAMETERS[name]
             assert (spec.default, spec.bounds) == (each.default, each.bounds)
-            assert spec.description == f'With policy {policy}: {each.description}'
+            who, _, what = spec.description.partition(': ')
+            assert what == each.description
+            assert who.startswith('With policy ')
+            assert policy in who.removeprefix('With policy ').split(' or ')
+    assert PARAMETERS['rate'].description.startswith('With policy rate or unfamiliar: ')
 
 
 @pytest.mark.parametrize(('name', 'value', 'complaint'), [
@@ -40,6 +44,10 @@ def test_the_policies_and_their_parameters_are_those_of_the_core():
     ('topics', ['1st/image'], "topics: '1st/image' cannot be a topic: "),
     ('topics', ['a', 'a'], "topics: a topic is named twice in ['a', 'a']"),
     ('topics', None, 'topics: no value was given'),
+    ('flight_on', ['domain', 'battery'],
+     "flight_on: 'battery' is not one of confidence, domain, diagnostics"),
+    ('flight_domains', ['a b'], "flight_domains: 'a b' cannot be a topic: "),
+    ('recognition_topics', ['a', 'a'], 'recognition_topics: a topic is named twice'),
     ('confidence_topics', ['a b'], "confidence_topics: 'a b' cannot be a topic: "),
     ('directory', '', 'directory: expected the path of a folder'),
     ('name', 'a/b', "name: 'a/b': expected letters, digits, _ and -")])
@@ -50,7 +58,8 @@ def test_what_cannot_be_is_told(name, value, complaint):
 
 @pytest.mark.parametrize(('name', 'value'), [
     ('topics', ['']), ('topics', []), ('topics', ['/front/image', 'back']), ('name', 'yard-1_a'),
-    ('storage', 'mcap'), ('use_sim_time', True)])
+    ('flight_on', ['']), ('flight_on', []), ('flight_on', ['confidence']),
+    ('flight_diagnostics', ['camera: driver']), ('storage', 'mcap'), ('use_sim_time', True)])
 def test_what_can_be_is_not_objected_to(name, value):
     assert objection(name, value) == ''
 

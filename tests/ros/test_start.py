@@ -107,6 +107,18 @@ def test_without_ros_a_command_says_so_in_a_sentence(command):
     assert process.stderr.count('\n') == 1
 
 
+def test_what_no_camera_needs_is_not_imported_and_what_is_imported_is_not_collected():
+    code = ('import gc, sys\n'
+            'from univseg_ros.start import segmentation_node\n'
+            'sys.argv = ["segmentation_node", "--help"]\n'
+            'try:\n    segmentation_node()\nexcept SystemExit:\n'
+            '    print(gc.isenabled(), gc.get_freeze_count() > len(sys.modules),\n'
+            '          {"PIL", "email", "torch"} & sys.modules.keys())\n')
+    process = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True,
+                             check=True)
+    assert process.stdout.endswith('True True set()\n')
+
+
 def test_setup_py_runs_by_a_link_from_a_folder_of_links(tmp_path):
     # As `colcon build --symlink-install` does it: of what it links, README.md is no part.
     for name in ('setup.py', 'setup.cfg', 'univseg_core', 'univseg_ros', 'launch', 'config',

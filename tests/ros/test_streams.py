@@ -160,10 +160,9 @@ def test_without_subscribers_frames_come_to_nothing_and_with_one_they_are_served
 
 
 @pytest.fixture(scope='module')
-def slow(start, peer, model_file, fault_folder):
+def slow(start, peer, quick_options, fault_folder):
     """Return a node whose inference can be held; at last it is told to terminate."""
-    robot = Robot(start, peer, 'slow', '-p', f'model:={model_file}', '-p', 'precision:=fp32',
-                  run=(*FAULTY_NODE, str(fault_folder)))
+    robot = Robot(start, peer, 'slow', *quick_options, run=(*FAULTY_NODE, str(fault_folder)))
     robot.wait_until_active()
     yield robot
     robot.end(signal.SIGTERM)
@@ -200,7 +199,7 @@ def begin_held(robot, picture):
 
 
 def test_of_five_frames_that_come_during_one_only_the_last_follows(
-        slow, peer, fault_folder, pictures, segmenter):
+        slow, peer, fault_folder, pictures, quick_segmenter):
     assert slow.set_parameter('active_domains', ['outdoor']).successful
     slow.segment(frame(pictures[0]), 'outdoor')
     with fault(fault_folder, 'hold'):
@@ -223,7 +222,7 @@ def test_of_five_frames_that_come_during_one_only_the_last_follows(
 
 
 def test_services_answer_during_an_inference_and_what_they_set_is_for_the_next_frame(
-        slow, peer, fault_folder, pictures, segmenter):
+        slow, peer, fault_folder, pictures, quick_segmenter):
     assert slow.set_parameter('active_domains', ['outdoor']).successful
     slow.segment(frame(pictures[0]), 'outdoor')
     slow.masks('indoor').clear()
@@ -238,7 +237,7 @@ def test_services_answer_during_an_inference_and_what_they_set_is_for_the_next_f
         assert slow.mask_of(held.stamp, 'outdoor') is None
     peer.wait_until(lambda: slow.mask_of(held.stamp, 'outdoor'), 'the mask of the held frame')
     assert_shows(slow.mask_of(held.stamp, 'outdoor'),
-                 segmenter(pictures[0])['outdoor'].mask, held)
+                 quick_segmenter(pictures[0])['outdoor'].mask, held)
     sent, mask = slow.segment(frame(pictures[0]), 'indoor')
     assert set(mask.data) == {255}
     assert slow.set_parameter('confidence_threshold', 0.0).successful
@@ -278,9 +277,9 @@ def test_a_frame_that_has_been_in_work_for_long_is_told(slow, fault_folder, pict
     assert slow.set_parameter('image_timeout', 5.0).successful
 
 
-def test_compressed_images(start, peer, model_file, segmenter, pictures):
-    robot = Robot(start, peer, 'compressed', '-p', f'model:={model_file}', '-p', 'precision:=fp32',
-                  '-p', 'image_transport:=compressed', '-r', 'image:=camera/image_raw')
+def test_compressed_images(start, peer, quick_options, quick_segmenter, pictures):
+    robot = Robot(start, peer, 'compressed', *quick_options, '-p',
+                  'image_transport:=compressed', '-r', 'image:=camera/image_raw')
     robot.wait_until_active()
     topic = 'camera/image_raw/compressed'
 
@@ -291,7 +290,7 @@ def test_compressed_images(start, peer, model_file, segmenter, pictures):
         return lambda header: CompressedImage(header=header, format='jpeg', data=data)
 
     sent, mask = robot.segment(compressed(png), 'outdoor', CAMERA_QOS, topic)
-    assert_shows(mask, segmenter(pictures[0])['outdoor'].mask, sent.header)
+    assert_shows(mask, quick_segmenter(pictures[0])['outdoor'].mask, sent.header)
     bad = [jpeg[:-20], jpeg[:30], jpeg[:2], png[:-20], png[:8], b'', bytes(1000), jpeg[::-1]]
     serve_among(robot, map(compressed, bad), compressed(jpeg), 'outdoor', topic)
     robot.end(signal.SIGINT)

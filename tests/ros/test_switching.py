@@ -39,11 +39,11 @@ DEPTH = 200
 
 
 @pytest.fixture(scope='module')
-def robot(start, peer, model_file):
+def robot(start, peer, quick_options):
     """Return a node that is active, whose outputs are not lost; at last it is interrupted."""
     depths = [f'qos_overrides./switching/univseg/{domain}/{name}.publisher.depth:={DEPTH}'
               for domain in DOMAINS for name in OUTPUTS]
-    robot = Robot(start, peer, 'switching', '-p', f'model:={model_file}', '-p', 'precision:=fp32',
+    robot = Robot(start, peer, 'switching', *quick_options,
                   *itertools.chain.from_iterable(('-p', depth) for depth in depths))
     robot.wait_until_active()
     yield robot
@@ -53,14 +53,15 @@ def robot(start, peer, model_file):
 
 
 @pytest.mark.parametrize('domain', DOMAINS)
-def test_after_a_switch_masks_are_of_that_domain_alone(robot, segmenter, image, peer, domain):
+def test_after_a_switch_masks_are_of_that_domain_alone(robot, quick_segmenter, image, peer,
+                                                       domain):
     other, = set(DOMAINS) - {domain}
     assert robot.set_parameter('active_domains', [other]).successful
     robot.segment(frame(image), other)
     assert robot.set_parameter('active_domains', [domain]).successful
     sent, mask = robot.segment(frame(image), domain)
-    assert len(np.unique(segmenter(image)[domain].mask)) > 1
-    assert_shows(mask, segmenter(image)[domain].mask, sent.header)
+    assert len(np.unique(quick_segmenter(image)[domain].mask)) > 1
+    assert_shows(mask, quick_segmenter(image)[domain].mask, sent.header)
     peer.handle_for(PAUSE)
     assert robot.mask_of(sent.header.stamp, other) is None
 
@@ -171,8 +172,8 @@ class Storm:
 
 
 def test_under_load_every_frame_has_one_full_set_of_outputs_of_domains_that_were_set(
-        robot, peer, segmenter, pictures):
-    expected = [expected_outputs(segmenter, picture) for picture in pictures]
+        robot, peer, quick_segmenter, pictures):
+    expected = [expected_outputs(quick_segmenter, picture) for picture in pictures]
     robot.unsubscribe()
     storm = Storm(robot, pictures)
     assert robot.set_parameter('active_domains', list(DOMAINS)).successful

@@ -6,6 +6,7 @@ A bag that is being written, or whose recorder was killed, has a file MARKER and
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
 import os
 from pathlib import Path
@@ -52,6 +53,7 @@ class BagWriter:
         self._sizes: dict[Path, int] = {}
         self._finished_counts: Counter[str] = Counter()
         self._topics: dict[str, Topic] = {}
+        self._description: Mapping[str, str] = {}
         self._file: McapWriter | None = None
         folder.mkdir(parents=True)
         try:
@@ -87,11 +89,26 @@ class BagWriter:
         """Add a message: when it came and was published, in nanoseconds, and its bytes in CDR."""
         if self._file and self._is_full(self._file):
             self.split()
-        self._file = self._file or self._next_file()
+        if self._file is None:
+            self._file = self._next_file()
+            if self._description:
+                self._file.describe(self._description)
         if topic.name not in self._file.contents.topics:
             self._file.add_topic(topic)
             self._topics[topic.name] = topic
         self._file.write(topic.name, time_, published, data)
+
+    def describe(self, description: Mapping[str, str]) -> None:
+        """
+        Say something of the bag, in its metadata and files, instead of what was said before.
+
+        Once there is a message, it is safe from a kill.
+        """
+        self._description = dict(description)
+        for _, contents in self.finished:
+            contents.description = dict(description)
+        if self._file:
+            self._file.describe(description)
 
     def flush(self) -> None:
         """

@@ -6,8 +6,7 @@ to write them. Where the end of a file is missing, `McapWriter.recover` finds it
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 import io
 import os
 from pathlib import Path
@@ -25,22 +24,29 @@ from univseg_core.bags.distributions import (
 from univseg_core.bags.mcap import (
     CHANNEL,
     CHUNK,
-    CHUNK_HEAD,
     DATA_END,
     FOOTER,
     MAGIC,
     MESSAGE,
     MESSAGE_HEAD,
     RECORD,
-    records,
     SCHEMA,
     STATISTICS,
     text_at,
 )
+from univseg_core.bags.mcap_chunk import (
+    Chunk,
+    index_of,
+    MESSAGE_INDEX,
+    read_chunk,
+    read_index,
+    record_of,
+    text_of,
+)
 from univseg_core.bags.topics import Contents, definition_of, Topic
 
-HEADER, MESSAGE_INDEX, CHUNK_INDEX = 1, 7, 8
-BEFORE_SUMMARY = (HEADER, SCHEMA, CHANNEL, CHUNK, MESSAGE_INDEX)
+HEADER, METADATA, METADATA_INDEX = 1, 12, 13
+BEFORE_SUMMARY = (HEADER, SCHEMA, CHANNEL, CHUNK, MESSAGE_INDEX, METADATA)
 OPCODES = range(HEADER, DATA_END + 1)
 PROFILE, LIBRARY = 'ros2', 'univseg'
 
@@ -51,44 +57,6 @@ MOST_BUFFERS = 500
 """Buffers that one call writes; the system's limit is 1024."""
 
 COMPRESSION_LEVEL = 1
-
-
-@dataclass
-class _Chunk:
-    """A chunk from byte `start` to `end` of its file, and the (time, offset) of its messages."""
-
-    start: int
-    end: int
-    begin: int
-    last: int
-    size: int
-    compression: str
-    stored: int
-    messages: dict[int, list[tuple[int, int]]] = field(
-        default_factory=lambda: defaultdict(list))
-
-    def head(self) -> bytes:
-        """Return what stands before the chunk's records."""
-        return (CHUNK_HEAD.pack(self.begin, self.last, self.size, 0, len(self.compression))
-                + self.compression.encode() + struct.pack('<Q', self.stored))
-
-    def message_indexes(self) -> list[bytes]:
-        """Return the records that follow the chunk, one for each channel."""
-        return [
-            _record(MESSAGE_INDEX, struct.pack('<HI', channel, 16 * len(entries)) + b''.join(
-                struct.pack('<QQ', *entry) for entry in entries))
-            for channel, entries in self.messages.items()]
-
-    def summary(self) -> bytes:
-        """Return the record of the chunk in the file's summary."""
-        offsets, at = b'', self.end
-        for channel, index in zip(self.messages, self.message_indexes(), strict=True):
-            offsets += struct.pack('<HQ', channel, at)
-            at += len(index)
-        return _record(CHUNK_INDEX, struct.pack(
-            '<QQQQI', self.begin, self.last, self.start, self.end - self.start, len(offsets))
-            + offsets + struct.pack('<Q', at - self.end) + _text(self.compression)
-            + struct.pack('<QQ', self.stored, self.size))
 
 
 class McapWriter:
@@ -107,7 +75,7 @@ class McapWriter:
         self._open(path, compression, os.O_CREAT | os.O_EXCL)
         self.contents.distribution = distribution
         try:
-            self._append([MAGIC, _record(HEADER, _text(PROFILE) + _text(LIBRARY))])
+            self._append([MAGIC, record_of(HEADER, text_of(PROFILE) + text_of(LIBRARY))])
         except OSError:
             self.abandon()
             path.unlink()
@@ -143,6 +111,7 @@ class McapWriter:
         self._channels: dict[str, int] = {}
         self._channel_records: list[bytes] = []
         self._chunks: list[bytes] = []
+        self._descriptions: list[bytes] = []
         self._clear()
         self._file = os.open(path, os.O_WRONLY | flags, 0o666)
 
@@ -155,22 +124,30 @@ class McapWriter:
         """Note a topic, before its first message."""
         if topic.type not in self._schemas:
             definition, _ = definition_of(topic.type)
-            record = _record(SCHEMA, struct.pack('<H', len(self._schemas) + 1)
-                             + _text(topic.type) + _text('ros2msg') + _text(definition))
+            record = record_of(SCHEMA, struct.pack('<H', len(self._schemas) + 1)
+                               + text_of(topic.type) + text_of('ros2msg') + text_of(definition))
             self._append([record])
             self._schemas[topic.type] = record
         number = len(self._channels) + 1
         distribution = self.contents.distribution
-        metadata = _text('offered_qos_profiles') + _text(qos_text(topic.qos, distribution))
+        metadata = text_of('offered_qos_profiles') + text_of(qos_text(topic.qos, distribution))
         if METADATA_VERSIONS[distribution] >= TYPE_HASHES:
-            metadata += _text('topic_type_hash') + _text(topic.type_hash())
-        record = _record(CHANNEL, struct.pack(
-            '<HH', number, list(self._schemas).index(topic.type) + 1) + _text(topic.name)
-            + _text('cdr') + struct.pack('<I', len(metadata)) + metadata)
+            metadata += text_of('topic_type_hash') + text_of(topic.type_hash())
+        record = record_of(CHANNEL, struct.pack(
+            '<HH', number, list(self._schemas).index(topic.type) + 1) + text_of(topic.name)
+            + text_of('cdr') + struct.pack('<I', len(metadata)) + metadata)
         self._append([record])
         self._channel_records.append(record)
         self._channels[topic.name] = number
         self.contents.topics[topic.name] = topic
+
+    def describe(self, description: Mapping[str, str]) -> None:
+        """Say something of the whole file, instead of what was said before."""
+        pairs = b''.join(text_of(text) for pair in description.items() for text in pair)
+        record = record_of(METADATA, text_of(LIBRARY) + struct.pack('<I', len(pairs)) + pairs)
+        at = self._end
+        self._append([record])
+        self._note_description(at, len(record), description)
 
     def write(self, topic: str, time: int, published: int, data: bytes) -> None:
         """Add a message of a topic: its times in nanoseconds, and its bytes in CDR."""
@@ -194,7 +171,7 @@ class McapWriter:
             buffers = [zstd().compress(b''.join(buffers), COMPRESSION_LEVEL)]
             stored = len(buffers[0])
         times = [time for entries in self._messages.values() for time, _ in entries]
-        chunk = _Chunk(self._end, 0, min(times), max(times), self._gathered, self._compression,
+        chunk = Chunk(self._end, 0, min(times), max(times), self._gathered, self._compression,
                        stored, self._messages)
         head = chunk.head()
         chunk.end = chunk.start + RECORD.size + len(head) + stored
@@ -247,32 +224,37 @@ class McapWriter:
         os.ftruncate(self._file, self._end)
         os.lseek(self._file, self._end, os.SEEK_SET)
 
-    def _note(self, chunk: _Chunk) -> None:
+    def _note(self, chunk: Chunk) -> None:
         """Take over a chunk that is in the file with its indexes."""
         self._chunks.append(chunk.summary())
         names = {number: name for name, number in self._channels.items()}
         for channel, entries in chunk.messages.items():
             self.contents.add(names[channel], [time for time, _ in entries])
 
+    def _note_description(self, at: int, size: int, description: Mapping[str, str]) -> None:
+        self.contents.description = dict(description)
+        self._descriptions.append(record_of(
+            METADATA_INDEX, struct.pack('<QQ', at, size) + text_of(LIBRARY)))
+
     def _summary(self) -> bytes:
         """Return all that stands behind the chunks."""
-        data_end = _record(DATA_END, struct.pack('<I', 0))
+        data_end = record_of(DATA_END, struct.pack('<I', 0))
         counts = b''.join(struct.pack('<HQ', number, self.contents.counts[name])
                           for name, number in self._channels.items())
-        statistics = _record(STATISTICS, struct.pack(
+        statistics = record_of(STATISTICS, struct.pack(
             '<QHIIIIQQI', self.contents.counts.total(), len(self._schemas), len(self._channels),
-            0, 0, len(self._chunks), self.contents.begin or 0, self.contents.end or 0,
-            len(counts)) + counts)
-        footer = _record(FOOTER, struct.pack('<QQI', self._end + len(data_end), 0, 0))
+            0, len(self._descriptions), len(self._chunks), self.contents.begin or 0,
+            self.contents.end or 0, len(counts)) + counts)
+        footer = record_of(FOOTER, struct.pack('<QQI', self._end + len(data_end), 0, 0))
         return b''.join([data_end, *self._schemas.values(), *self._channel_records,
-                         *self._chunks, statistics, footer, MAGIC])
+                         *self._chunks, *self._descriptions, statistics, footer, MAGIC])
 
     def _scan(self, file: BinaryIO) -> None:
         """Take over what an unfinished file holds; cut off what follows."""
         if file.read(len(MAGIC)) != MAGIC:
             raise ValueError(f'{self.path}: does not begin as an MCAP file')
         whole, at = file.seek(0, io.SEEK_END), len(MAGIC)
-        chunk: _Chunk | None = None
+        chunk: Chunk | None = None
         self._end = at
         while at + RECORD.size <= whole:
             file.seek(at)
@@ -285,14 +267,14 @@ class McapWriter:
                 break
             if opcode == MESSAGE_INDEX:
                 assert chunk  # or the loop has ended
-                _read_index(chunk, file.read(length))
+                read_index(chunk, file.read(length))
             else:
                 if chunk:
                     self._note(chunk)
                 chunk = None
                 self._end = end
                 if opcode == CHUNK:
-                    chunk = _read_chunk(file, at, end)
+                    chunk = read_chunk(file, at, end)
                 else:
                     self._learn(opcode, file.read(length))
             at = end
@@ -301,7 +283,7 @@ class McapWriter:
             try:
                 file.seek(chunk.end - chunk.stored)
                 content = decompress(file.read(chunk.stored), chunk.compression, chunk.size)
-                chunk.messages = _index(content, chunk.size)
+                chunk.messages = index_of(content, chunk.size)
             except (ValueError, struct.error):
                 self._end = chunk.start
                 chunk = None
@@ -311,19 +293,13 @@ class McapWriter:
             self._note(chunk)
 
     def _learn(self, opcode: int, content: bytes) -> None:
-        """Note a schema (a type) or a channel (a topic of a type)."""
+        """Note a schema (a type), a channel (a topic of a type), or what is said of the file."""
         if opcode == SCHEMA:
-            self._schemas[text_at(content, 2)] = _record(opcode, content)
+            self._schemas[text_at(content, 2)] = record_of(opcode, content)
         elif opcode == CHANNEL:
             number, schema = struct.unpack_from('<HH', content)
-            texts, at = [], 4
-            while at < len(content):
-                texts.append(text_at(content, at))
-                at += 4 + len(texts[-1].encode())
-                if len(texts) == 2:  # topic and encoding
-                    at += 4
-            metadata = dict(zip(texts[2::2], texts[3::2], strict=True))
-            self._channel_records.append(_record(opcode, content))
+            texts, metadata = _texts_and_pairs(content, 4, 2)
+            self._channel_records.append(record_of(opcode, content))
             self._channels[texts[0]] = number
             qos, distribution = qos_from_text(metadata['offered_qos_profiles'])
             self.contents.distribution = (
@@ -331,50 +307,25 @@ class McapWriter:
             topic = Topic(texts[0], list(self._schemas)[schema - 1], qos)
             topic.type_hash()  # raises where there is no such type
             self.contents.topics[topic.name] = topic
+        elif opcode == METADATA:
+            (name,), description = _texts_and_pairs(content, 0, 1)
+            if name == LIBRARY:
+                size = RECORD.size + len(content)
+                self._note_description(self._end - size, size, description)
+
+
+def _texts_and_pairs(content: bytes, at: int, count: int) -> tuple[list[str], dict[str, str]]:
+    """Return so many texts from some byte on, and the pairs of texts behind them."""
+    texts: list[str] = []
+    while at < len(content):
+        texts.append(text_at(content, at))
+        at += 4 + len(texts[-1].encode())
+        if len(texts) == count:
+            at += 4
+    return texts[:count], dict(zip(texts[count::2], texts[count + 1::2], strict=True))
 
 
 def _is_zero(file: BinaryIO, at: int) -> bool:
     """Return whether a file has nothing but zeros from somewhere on, as a power cut leaves it."""
     file.seek(at)
     return not any(block.strip(b'\0') for block in iter(lambda: file.read(CHUNK_BYTES), b''))
-
-
-def _read_chunk(file: BinaryIO, start: int, end: int) -> _Chunk:
-    begin, last, size, _, length = CHUNK_HEAD.unpack(file.read(CHUNK_HEAD.size))
-    compression = file.read(length).decode()
-    (stored,) = struct.unpack('<Q', file.read(8))
-    if file.tell() + stored != end:
-        raise ValueError(f'the chunk at byte {start} is damaged')
-    return _Chunk(start, end, begin, last, size, compression, stored)
-
-
-def _read_index(chunk: _Chunk, content: bytes) -> None:
-    (channel,) = struct.unpack_from('<H', content)
-    chunk.messages[channel] = list(struct.iter_unpack('<QQ', content[6:]))
-
-
-def _index(content: bytes, size: int) -> dict[int, list[tuple[int, int]]]:
-    """
-    Return the (time, offset) of each message in a chunk's content, by channel.
-
-    Raises ValueError where that is not messages of `size` bytes.
-    """
-    messages, at = defaultdict(list), 0
-    for opcode, record in records(content):
-        if opcode != MESSAGE:
-            raise ValueError(f'a record {opcode} among the messages')
-        channel, _, time, _ = MESSAGE_HEAD.unpack_from(record)
-        messages[channel].append((time, at))
-        at += RECORD.size + len(record)
-    if at != size:
-        raise ValueError(f'messages of {at} bytes; expected {size}')
-    return messages
-
-
-def _record(opcode: int, content: bytes) -> bytes:
-    return RECORD.pack(opcode, len(content)) + content
-
-
-def _text(text: str) -> bytes:
-    data = text.encode()
-    return struct.pack('<I', len(data)) + data

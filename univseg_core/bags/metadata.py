@@ -18,7 +18,7 @@ from univseg_core.files.yaml_text import read_yaml
 import yaml
 
 OWN = {'recorded_by': 'univseg_ros bag_recorder'}
-"""What the metadata of the recorder's own bags say, and of no others."""
+"""What the metadata of the recorder's own bags say, beside what else there is, and no others."""
 
 
 def write_metadata(folder: Path, files: Sequence[tuple[str, Contents]]) -> None:
@@ -26,7 +26,7 @@ def write_metadata(folder: Path, files: Sequence[tuple[str, Contents]]) -> None:
     Write the metadata of a bag, whole or not at all.
 
     `files` are the names of the bag's MCAP files in order, and what they hold; the last one's
-    distribution is that of the bag.
+    distribution and description are those of the bag.
     """
     distribution = files[-1][1].distribution
     version = METADATA_VERSIONS[distribution]
@@ -44,7 +44,8 @@ def write_metadata(folder: Path, files: Sequence[tuple[str, Contents]]) -> None:
         'compression_mode': '',
         'relative_file_paths': [name for name, _ in files],
         'files': [{'path': name, **_times([contents])} for name, contents in files],
-        'custom_data': OWN,  # where the version knows of none, it is not looked at
+        # Where the version knows of none, it is not looked at.
+        'custom_data': {**files[-1][1].description, **OWN},
     }
     if version >= DISTRIBUTION_NAME:
         facts['ros_distro'] = distribution
@@ -55,7 +56,8 @@ def read_own_metadata(folder: Path) -> dict | None:
     """Return the metadata of a finished bag of the recorder's; None of any other folder."""
     try:
         facts = read_yaml(folder / METADATA)['rosbag2_bagfile_information']
-        return facts if facts['custom_data'] == OWN else None
+        said = facts['custom_data']
+        return facts if {key: said[key] for key in OWN} == OWN else None
     except (OSError, KeyError, TypeError, ValueError):
         return None
 

@@ -31,7 +31,8 @@ class Contents:
     """
     What a file of a bag holds: its topics, their messages, and their times in nanoseconds.
 
-    It is written as rosbag2 of a ROS 2 `distribution` has it.
+    It is written as rosbag2 of a ROS 2 `distribution` has it. `description` is what its bag says
+    of itself.
     """
 
     distribution: str = NEWEST
@@ -39,6 +40,7 @@ class Contents:
     counts: Counter[str] = field(default_factory=Counter)
     begin: int | None = None
     end: int | None = None
+    description: dict[str, str] = field(default_factory=dict)
 
     def add(self, topic: str, times: Iterable[int]) -> None:
         """Count messages of a topic."""

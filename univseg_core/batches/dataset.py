@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 import logging
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,11 @@ class DomainData:
         """Return the samples by the name of their part."""
         return {'labelled': self.labelled, 'unlabelled': self.unlabelled,
                 'validation': self.validation}
+
+    @property
+    def training_images(self) -> list[Path]:
+        """Return the files of the labelled and the unlabelled images, each once."""
+        return list(dict.fromkeys(sample.image for sample in (*self.labelled, *self.unlabelled)))
 
 
 def load_data(config: RunConfig, begun: Splits | None = None) -> dict[str, DomainData]:

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 import statistics
 
-from univseg_core.benchmarking.operations import operations_of
 from univseg_core.benchmarking.rows import Candidate
 from univseg_core.errors import UnivsegError
 from univseg_core.inference.backends import BACKENDS, installed, Network, of_files
@@ -25,8 +24,9 @@ def of_file(path: Path, name: str, sizes: Sequence[Size], image: Size, device: s
     Yield a model file, or one that was exported, with all that runs it here.
 
     It is seen at each of `sizes`, or where there are none at the one at which it sees an image of
-    the size `image`. Raises ModelFileError where it is no model, UnivsegError where nothing that
-    runs it is installed, or it takes none but another size.
+    the size `image`; of one that takes none but another size, the process that measures it says
+    so. Raises ModelFileError where it is no model, UnivsegError where nothing that runs it is
+    installed.
     """
     network, card = load_network(path)
     exported = isinstance(network, ExportedModel)
@@ -34,18 +34,11 @@ def of_file(path: Path, name: str, sizes: Sequence[Size], image: Size, device: s
     if not backends:
         raise UnivsegError(f'{path}: none of what runs it is installed: ' + ' or '.join(
             f'pip install {BACKENDS[each].pip}' for each in of_files(exported)))
-    sizes = list(sizes) or [_own_size(network, card, image)]
-    only = network.export.size if isinstance(network, ExportedModel) else None
-    for height, width in sizes:
-        if only not in (None, (height, width)):
-            raise UnivsegError(f'{path}: size {width}×{height}: it was exported for '
-                               f'{only[1]}×{only[0]} alone')
-    operations = {size: operations_of(network, size) for size in sizes}
+    seen = tuple(sizes) or (_own_size(network, card, image),)
     miou = statistics.fmean(card.miou.values()) if card.miou else None
     for backend in backends:
         for precision in _precisions(network, backend, device):
-            yield Candidate(name, path, backend, precision, operations, has_heads, random,
-                            miou)
+            yield Candidate(name, path, backend, precision, seen, has_heads, random, miou)
 
 
 def _own_size(network: Network, card: ModelCard, image: Size) -> Size:

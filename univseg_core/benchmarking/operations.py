@@ -9,14 +9,28 @@ from typing import Any, TYPE_CHECKING
 
 import numpy as np
 from univseg_core.errors import UnivsegError
+from univseg_core.inference.backends import Network
+from univseg_core.inference.segmenter import load_network
 from univseg_core.models.exported_file import ExportedModel, FEATURES
 
 if TYPE_CHECKING:
-    from univseg_core.inference.backends import Network
     from univseg_core.models.universal import UniversalSegmenter
 
 
-def operations_of(network: 'Network', size: tuple[int, int]) -> float | None:
+class Operations:
+    """What a worker has counted when it is `ready`; it takes no turns."""
+
+    def __init__(self, operations: float | None):
+        self.ready = {'operations': operations}
+
+
+def begin(job: dict[str, Any]) -> Operations:
+    """Count the operations of the file `path` at the `size` (height, width) of a job."""
+    network, _ = load_network(job['path'])
+    return Operations(operations_of(network, tuple(job['size'])))
+
+
+def operations_of(network: Network, size: tuple[int, int]) -> float | None:
     """
     Return the operations of an encoder for an image of a size (height, width).
 
@@ -32,12 +46,16 @@ def operations_of(network: 'Network', size: tuple[int, int]) -> float | None:
 
 
 def _of_torch(network: 'UniversalSegmenter', size: tuple[int, int]) -> float:
+    """Count by the shapes alone, of tensors without values, which take no memory."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
+    encoder = network.encoder.eval()
+    weights = {name: torch.empty_like(value, device='meta')
+               for name, value in encoder.state_dict().items()}
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
-        network.encoder.eval()(torch.zeros(1, 3, *size))
+        torch.func.functional_call(encoder, weights, torch.zeros(1, 3, *size, device='meta'))
     return float(counter.get_total_flops())
 
 

@@ -1,9 +1,10 @@
 """The rows of a benchmark: what is measured, in turn, and what is found."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 import logging
+from math import prod
 from pathlib import Path
 import statistics
 from typing import Any
@@ -15,6 +16,15 @@ from univseg_core.progress import progress_bar
 
 MEGABYTE = 10**6
 
+FLOAT = 4
+"""Bytes of a value in the network."""
+
+COUNTING = 4
+"""What it takes to count a network's operations, in the memory of the process that measured it."""
+
+Size = tuple[int, int]
+"""Height and width in pixels."""
+
 log = logging.getLogger(__name__)
 
 
@@ -25,15 +35,15 @@ class Candidate:
 
     `model` is its name in the table, `miou` the mean of its domains' validation mIoUs (0..1) where
     they are known, `random` whether its weights are. The features of one without heads
-    (`has_heads`) are logits already. `sizes` maps (height, width) in pixels that the network is to
-    see to the operations that its encoder takes there, if known.
+    (`has_heads`) are logits already. `sizes` are the (height, width) in pixels that the network is
+    to see.
     """
 
     model: str
     path: Path
     backend: str
     precision: str
-    sizes: dict[tuple[int, int], float | None] = field(hash=False)
+    sizes: tuple[Size, ...]
     has_heads: bool = True
     random: bool = False
     miou: float | None = None
@@ -45,7 +55,7 @@ class Row:
 
     candidate: Candidate
     threads: int
-    size: tuple[int, int]
+    size: Size
 
     def __str__(self) -> str:
         """Return it in words."""
@@ -131,6 +141,7 @@ def measure(rows: Sequence[Row], conditions: Conditions) -> Found:
         for row in progress_bar(rows, 'start', unit='process', leave=False):
             _check_memory(rows, workers)
             try:
+                _check_images(row, conditions)
                 workers[row] = stack.enter_context(Worker(_job(row, conditions)))
             except WorkerError as error:
                 _leave_out(found, row, error)
@@ -156,8 +167,10 @@ def measure(rows: Sequence[Row], conditions: Conditions) -> Found:
                     frames.setdefault(row, []).extend(answer['frames'])
                     memory[row] = answer['memory_mb']
                     bar.update()
-        found.results = [_result(row, worker.ready, frames[row], memory[row], rates[row.threads])
-                         for row, worker in workers.items()]
+    operations = _operations({row: memory[row] for row in workers})
+    found.results = [_result(row, worker.ready, frames[row], memory[row], rates[row.threads],
+                             operations[row.candidate.path, row.size])
+                     for row, worker in workers.items()]
     if not found.results:
         raise UnivsegError('nothing can be measured: ' + first_few(
             [f'{row}: {why}' for row, why in found.left_out.items()], 1))
@@ -187,11 +200,44 @@ def _check_memory(rows: Sequence[Row], workers: dict[Row, Worker]) -> None:
                            'threads or sizes at once')
 
 
+def _operations(memory: Mapping[Row, float]) -> dict[tuple[Path, Size], float | None]:
+    """
+    Return the operations of each encoder at each size, None where they cannot be counted.
+
+    Each is counted in a process of its own, as one of ONNX is run for it, without what saves
+    memory, and only when the processes that measure have ended. `memory` are the megabytes that
+    these had.
+    """
+    found: dict[tuple[Path, Size], float | None] = {}
+    for row, megabytes in memory.items():
+        path, size = row.candidate.path, row.size
+        if (path, size) in found:
+            continue
+        found[path, size] = None
+        if COUNTING * MEGABYTE * megabytes > available_memory():
+            log.info('%s: there is too little memory to count its operations', row)
+            continue
+        try:
+            with Worker({'measure': 'operations', 'threads': row.threads, 'path': str(path),
+                         'size': size}) as counted:
+                found[path, size] = counted.ready['operations']
+        except WorkerError as error:
+            log.info('%s: its operations cannot be counted: %s', row, error)
+    return found
+
+
+def _check_images(row: Row, conditions: Conditions) -> None:
+    """Raise WorkerError where not even the images, before any layer, fit into memory."""
+    least = 3 * prod(conditions.image) + 3 * FLOAT * prod(row.size)
+    if least > (there := available_memory()):
+        raise WorkerError(f'its images alone take {least / 1e9:.3g} GB of memory, of which '
+                          f'{there / 1e9:.3g} GB are left')
+
+
 def _result(row: Row, ready: dict[str, Any], frames: list[list[float]], memory: float,
-            rates: dict[str, float]) -> Result:
+            rates: dict[str, float], operations: float | None) -> Result:
     whole, encoder, tail = (sorted(values) for values in zip(*frames, strict=True))
     median, encoder_ms = statistics.median(whole), statistics.median(encoder)
-    operations = row.candidate.sizes[row.size]
     ceiling = rates[row.candidate.precision]
     if ceiling < rates['fp32']:
         # What multiplies in this precision here is no fast one: it is no ceiling of others.

@@ -14,7 +14,7 @@ import json
 import os
 import sys
 
-MEASURES = ('frames', 'ceiling')
+MEASURES = ('frames', 'ceiling', 'operations')
 
 THREADS = ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS',
            'VECLIB_MAXIMUM_THREADS', 'NUMEXPR_NUM_THREADS')

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from univseg_core.commands.options import add_device, Command, whole
+from univseg_core.commands.options import add_running, Command, running, whole
 from univseg_core.commands.output import report
 from univseg_core.errors import UnivsegError
 
@@ -98,7 +98,7 @@ def _add_runs(sub: argparse.ArgumentParser) -> None:
     sub.add_argument('--config', metavar='FILE',
                      help='the configuration that names the validation images (default: each run '
                           "folder's own)")
-    add_device(sub)
+    add_running(sub, 'or else fp32')
     _add_out(sub)
 
 
@@ -117,7 +117,7 @@ def _named(options: argparse.Namespace) -> list[Path]:
 def _load_runs(options: argparse.Namespace) -> 'list[FinishedRun]':
     from univseg_core.measuring.finished_runs import load_runs
 
-    return load_runs(_named(options), options.config, options.device)
+    return load_runs(_named(options), options.config, **running(options))
 
 
 def _tsne(options: argparse.Namespace) -> None:

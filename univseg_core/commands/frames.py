@@ -2,16 +2,26 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from univseg_core.commands.options import Command, number, whole
+from univseg_core.commands.options import Command, model_file, number, whole
 from univseg_core.commands.output import report
+from univseg_core.errors import UnivsegError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from univseg_core.datasets.frame_files import FolderOf
 
 seconds = number(1e9, 'seconds, 0 or more')
+
+UNKNOWN = 'unknown'
+"""The folder of frames that are of none of a model's domains."""
 
 EXAMPLES = """examples:
   univseg frames drive_1 drive_2 --topic /camera/image_raw --out frames
   univseg frames drive.mcap --out frames --min-interval 1 --size 1280
   univseg frames drive --topic /front/image/compressed --topic /rear/image/compressed --out frames
+  univseg frames drive --out frames --split-by-domain yard.univseg   frames/DOMAIN, frames/unknown
   univseg frames drive --out stills --start 60 --end 90 --duplicates keep --format png
 
 A bag is read within limits of memory and disk; the environment variables UNIVSEG_MAX_MESSAGE
@@ -47,6 +57,10 @@ def add_to(command: Command) -> None:
     sub.add_argument('--format', choices=('jpg', 'png'), default='jpg',
                      help='of the frames; a recorded JPEG or PNG that is neither shrunk nor '
                           'converted is kept byte by byte (default: jpg)')
+    sub.add_argument('--split-by-domain', type=Path, metavar='MODEL',
+                     help='write each frame into a folder DIR/DOMAIN of the domain that a model '
+                          'file recognises it as, or DIR/unknown for what is of none; the '
+                          'manifest has the folders in its column file')
     sub.add_argument('--quality', type=whole(1, 100), default=95, metavar='Q',
                      help='1 to 100, of the JPEGs that are encoded here (default: 95)')
 
@@ -55,16 +69,38 @@ def _frames(options: argparse.Namespace) -> None:
     from univseg_core.bags.reading import BagError
     from univseg_core.datasets.frames import extract_frames, ExtractionSettings
 
+    split, folder_of = {}, None
+    if options.split_by_domain:
+        from univseg_core.files import sha256_of
+        model = model_file(options.split_by_domain)
+        folder_of = _recogniser(model)
+        split = {'split_by': sha256_of(model)}
     found = extract_frames(options.bags, options.out, options.topics, ExtractionSettings(
         every=options.every, min_interval=options.min_interval, start=options.start,
         end=options.end, duplicate_bits=options.duplicates, size=options.size,
-        codec=options.format, quality=options.quality))
+        codec=options.format, quality=options.quality, **split), folder_of=folder_of)
     known = f', {found.known} of these messages known from before' if found.known else ''
     report(options, {'folder': str(options.out), **found.to_dict()},
            f'{found.text()}\nframes and manifest.csv in {options.out}{known}' if found.counts
            else None)
     if found.problems:
         raise BagError('\n  '.join(found.problems))
+
+
+def _recogniser(model: Path) -> 'FolderOf':
+    """Return what names the domain of an image (H, W, 3) uint8 RGB, or unknown."""
+    from univseg_core.inference.segmenter import Segmenter
+
+    segmenter = Segmenter.load(model)
+    segmenter.check_evidence()
+    if UNKNOWN in segmenter.domains:
+        raise UnivsegError(f'{model}: has a domain {UNKNOWN}, whose frames would be among those '
+                           'of none')
+
+    def folder_of(image: 'np.ndarray') -> str:
+        found = segmenter.recognise(segmenter.encode(image))
+        return found.domain if found.is_familiar else UNKNOWN
+    return folder_of
 
 
 def duplicates(text: str) -> int | None:

@@ -30,9 +30,9 @@ def add_to(command: Command) -> None:
     """Add the commands to the command line's grammar."""
     sub = command('info', _info, 'tell what a model file or a run folder holds', INFO_EXAMPLES)
     sub.add_argument('file', nargs='?', type=Path, metavar='FILE',
-                     help='a model file (NAME.univseg), a run folder, the supervised/DOMAIN '
-                          'folder of one, a checkpoint or label embeddings; a model may be '
-                          'named with --model')
+                     help='a model file (NAME.univseg), an exported one (NAME.onnx), a run '
+                          'folder, the supervised/DOMAIN folder of one, a checkpoint or label '
+                          'embeddings; a model may be named with --model')
     add_model(sub)
 
     sub = command('curves', _curves, "draw a training's losses and mIoUs, also while it runs",

@@ -8,17 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from univseg_core.commands.options import (
-    add_device,
     add_model_and_frames,
+    add_running,
     colour,
     Command,
     model_and_frames,
     model_file,
     number,
+    running,
     whole,
 )
 from univseg_core.commands.output import report
-from univseg_core.errors import did_you_mean, UnivsegError
+from univseg_core.errors import did_you_mean, told_with, UnivsegError
 
 if TYPE_CHECKING:
     from univseg_core.domains import Domain
@@ -63,7 +64,7 @@ def add_to(command: Command) -> None:
     sub.add_argument('--out', type=Path, default=Path('ranking'), metavar='DIR',
                      help='folder for rank.csv and rank.png, a contact sheet of the chosen '
                           '(default: ranking)')
-    add_device(sub)
+    add_running(sub)
 
     sub = command('prelabel', _prelabel, "write a model's masks for a person to correct",
                   PRELABEL_EXAMPLES)
@@ -78,7 +79,7 @@ def add_to(command: Command) -> None:
                                        'become void (255; default: 0)')
     sub.add_argument('--ranked', type=Path, metavar='CSV',
                      help='a rank.csv of `univseg rank`: of the frames, those that it names')
-    add_device(sub)
+    add_running(sub)
 
     sub = command('import-labels', _import, 'bring corrected label maps back as a labelled folder',
                   IMPORT_EXAMPLES)
@@ -121,15 +122,18 @@ def _rank(options: argparse.Namespace) -> None:
     from univseg_core.pictures.images import write_png
 
     model, folder = model_and_frames(options)
-    segmenter = Segmenter.load(model, device=options.device)
+    segmenter = Segmenter.load(model, **running(options))
     segmenter.check_domains([options.domain])
     domain = segmenter.domains[options.domain]
     paths = frames_of(folder)
     labelled = _labelled(options.labelled, domain.name) if options.labelled else []
 
     def views(of: Sequence[Path], title: str) -> dict:
-        return {path: view_frame(segmenter, image, domain.name)
-                for path, image in readable_images(of, title)}
+        found = {}
+        for path, image in readable_images(of, title):
+            with told_with(path):
+                found[path] = view_frame(segmenter, image, domain.name)
+        return found
 
     seen = views(paths, 'frames')
     known = views(labelled, 'labelled') if labelled else {}
@@ -174,7 +178,7 @@ def _prelabel(options: argparse.Namespace) -> None:
     from univseg_core.labelling.ranking import read_ranking
 
     model, source = model_and_frames(options)
-    segmenter = Segmenter.load(model, device=options.device)
+    segmenter = Segmenter.load(model, **running(options))
     segmenter.check_domains([options.domain])
     frames = frames_of(source)
     if options.ranked:
@@ -183,8 +187,9 @@ def _prelabel(options: argparse.Namespace) -> None:
     with new_folder(options.out) as unfinished:
         folder = PrelabelFolder(unfinished, segmenter.domains[options.domain])
         for path, image in readable_images(frames, 'prelabel'):
-            mask = segmenter(image, [options.domain],
-                             threshold=options.confidence)[options.domain].mask
+            with told_with(path):
+                mask = segmenter(image, [options.domain],
+                                 threshold=options.confidence)[options.domain].mask
             folder.add(path, mask)
             shares.append(decided(mask))
         folder.finish()

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import math
 from pathlib import Path
 import re
+from typing import Any
 
 from univseg_core.errors import UnivsegError
 
@@ -32,7 +33,8 @@ def add_loudness(sub: argparse.ArgumentParser, unless_given: object = False) -> 
 def add_model(sub: argparse.ArgumentParser) -> None:
     """Add the model that a command uses, which all commands name alike."""
     sub.add_argument('--model', type=Path, metavar='MODEL',
-                     help='a model file (NAME.univseg), or the folder of a finished run')
+                     help='a model file (NAME.univseg), an exported one (NAME.onnx), or the '
+                          'folder of a finished run')
 
 
 def add_model_and_frames(sub: argparse.ArgumentParser, metavar: str = 'FRAMES',
@@ -76,9 +78,31 @@ def add_config(sub: argparse.ArgumentParser) -> None:
                      help='settings to change, by dotted key: training.steps=500')
 
 
-def add_device(sub: argparse.ArgumentParser) -> None:
-    """Add the device that a model runs on."""
-    sub.add_argument('--device', default='auto', help='auto, cpu, cuda, cuda:1 … (default: auto)')
+def add_running(sub: argparse.ArgumentParser, precision: str =
+                'or, of a model file, the fastest in which its masks stay as good') -> None:
+    """
+    Add what runs a model, and where and in what, as `running` returns it.
+
+    `precision` says what the precision auto is where the file does not say.
+    """
+    group = sub.add_argument_group('what runs the model')
+    group.add_argument('--backend', default='auto', metavar='NAME',
+                       help='torch, which runs model files (NAME.univseg), or onnxruntime or '
+                            'openvino, which run what `univseg export` made; auto: the one that '
+                            'is installed, or the fastest, which is measured once for each file '
+                            '(default: auto)')
+    group.add_argument('--precision', default='auto', metavar='NAME',
+                       help='fp32, bf16, fp16 or int8; auto: what the file was exported in, '
+                            f'{precision} (default: auto)')
+    group.add_argument('--device', default='auto', metavar='NAME',
+                       help='cpu, cuda, cuda:1 …, and of openvino also gpu, which is one of '
+                            "Intel's, or npu; auto: an NVIDIA GPU where there is one that the "
+                            'backend can use, or else the CPU (default: auto)')
+
+
+def running(options: argparse.Namespace) -> dict[str, Any]:
+    """Return what `add_running` has read, by the names that `Segmenter.load` has for it."""
+    return {name: getattr(options, name) for name in ('backend', 'precision', 'device')}
 
 
 def whole(least: int, most: float = math.inf) -> Callable[[str], int]:

@@ -1,19 +1,28 @@
 """`univseg train`, `evaluate` and `baselines`: models, and how good they are."""
 
 import argparse
+from collections.abc import Mapping
 from contextlib import nullcontext, redirect_stdout
+import json
 from pathlib import Path
 import sys
+from typing import TYPE_CHECKING
 
 from univseg_core.commands.options import (
     add_config,
-    add_device,
     add_model,
+    add_running,
     Command,
     named_once,
+    running,
     whole,
 )
 from univseg_core.commands.output import report
+
+if TYPE_CHECKING:
+    from univseg_core.inference.segmenter import Segmenter
+    from univseg_core.measuring.evaluation import DomainResult
+    from univseg_core.measuring.recognition import Unknown
 
 TRAIN_EXAMPLES = """examples:
   univseg train my.yaml                       in runs/my; the same command goes on after a break
@@ -29,6 +38,7 @@ TRAIN_EXAMPLES = """examples:
 EVALUATE_EXAMPLES = """examples:
   univseg evaluate runs/first
   univseg evaluate runs/first --protocol paper          as the paper's own code measures
+  univseg evaluate runs/first --unknown frames/street    is a place it never saw called unknown?
   univseg evaluate --model runs/first/best.univseg --config runs/first/config.yaml --out best.json
 """
 
@@ -64,7 +74,11 @@ def add_to(command: Command) -> None:
                      help="standard: the whole set, at the label maps' own size; paper: as the "
                           "paper's code, its first 100 images, scaled as in training (default: "
                           'standard)')
-    add_device(sub)
+    add_running(sub, 'or else fp32')
+    sub.add_argument('--unknown', nargs='+', action='extend', default=[], type=Path,
+                     metavar='FOLDER',
+                     help='images of none of the domains, such as another place: measure how '
+                          'well they are told from the validation images; may be repeated')
     sub.add_argument('--out', type=Path, metavar='FILE',
                      help='JSON file for the results, besides what is printed (default: none)')
 
@@ -110,15 +124,38 @@ def _rank() -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
+    from univseg_core.files import write_text
+    from univseg_core.labelling.frame_folder import frames_of
     from univseg_core.measuring import evaluation
     from univseg_core.measuring.finished_runs import load_runs
+    from univseg_core.measuring.recognition import NONE_OF_THESE, unknown_table
 
-    (run,) = load_runs([named_once(options, 'run_folder')], options.config, options.device)
+    for folder in options.unknown:
+        frames_of(folder)  # an error now, not behind minutes of validation
+    (run,) = load_runs([named_once(options, 'run_folder')], options.config, **running(options))
+    if options.unknown:
+        run.segmenter.check_evidence()
     results = evaluation.evaluate(run.segmenter, run.samples, protocol=options.protocol,
                                   label_embeddings=run.segmenter.has_label_embeddings)
-    report(options, evaluation.as_dict(results), evaluation.report(results))
+    values, text = evaluation.as_dict(results), evaluation.report(results)
+    if unknown := {str(folder): _unknown(run.segmenter, folder, results)
+                   for folder in options.unknown}:
+        values |= {NONE_OF_THESE: {name: each.to_dict() for name, each in unknown.items()}}
+        text = f'{text}\n\n{unknown_table(unknown)}'
+    report(options, values, text)
     if options.out:
-        evaluation.write_evaluation(options.out, results)
+        write_text(options.out, json.dumps(values, indent=1))
+
+
+def _unknown(segmenter: 'Segmenter', folder: Path,
+             results: 'Mapping[str, DomainResult]') -> 'Unknown':
+    """Return how the images of a folder stand out from those that were evaluated."""
+    from univseg_core.labelling.frame_folder import frames_of, readable_images
+    from univseg_core.measuring.recognition import compare_unknown, recognised
+
+    images = readable_images(frames_of(folder), f'recognise {folder.name}')
+    return compare_unknown([each.recognised for each in results.values() if each.recognised],
+                           recognised(segmenter, (image for _, image in images)))
 
 
 def _baselines(options: argparse.Namespace) -> None:

@@ -1,10 +1,11 @@
 """The plain layout: a folder of images, and one of label maps with the same names."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 import re
+from typing import TypeVar
 import unicodedata
 
 import numpy as np
@@ -30,6 +31,8 @@ class DataError(UnivsegError):
     """Images or labels that are not where or what they should be."""
 
 
+Item = TypeVar('Item')
+
 LabelReader = Callable[[Path, Domain], np.ndarray]
 """Returns a label file as (H, W) uint8 class indices of a domain, 255 where void."""
 
@@ -52,6 +55,13 @@ class Sample:
     def name(self) -> str:
         """Return the image's name, wherever the data set is."""
         return self.image.relative_to(self.root).as_posix() if self.root else self.image.name
+
+
+def spread(items: Sequence[Item], most: int) -> list[Item]:
+    """Return at most so many of some items, evenly from all of them."""
+    if len(items) <= most:
+        return list(items)
+    return [items[i * len(items) // most] for i in range(most)]
 
 
 def name_key(path: Path) -> str:

@@ -37,7 +37,8 @@ class ExtractionSettings:
     recorded from `start` to `end` seconds after the bag's first message; but none whose dHash
     differs in at most `duplicate_bits` of 64 bits from that of the last that was kept (None: all
     are). Pictures whose longest side is above `size` are shrunk to it. `quality` is that of JPEGs
-    that are encoded here.
+    that are encoded here. `split_by` is the SHA-256 of the model file that names each frame's
+    folder; None: there are no folders.
     """
 
     every: int = 1
@@ -48,6 +49,7 @@ class ExtractionSettings:
     size: int | None = None
     codec: Literal['jpg', 'png'] = 'jpg'
     quality: int = 95
+    split_by: str | None = None
 
 
 class Judge:

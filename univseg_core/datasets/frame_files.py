@@ -9,11 +9,14 @@ import re
 
 import cv2
 import numpy as np
-from univseg_core.datasets.frame_choice import ExtractionSettings
+from univseg_core.datasets.frame_choice import ExtractionSettings, UNREADABLE
 from univseg_core.datasets.manifest import KEPT, Manifest, Row
 from univseg_core.files import replacing
 from univseg_core.machine.processors import cpu_cores
-from univseg_core.pictures.images import resize_image
+from univseg_core.pictures.images import decode_image, ImageError, resize_image
+
+FolderOf = Callable[[np.ndarray], str]
+"""Names the folder of a frame by its image (H, W, 3) uint8 RGB."""
 
 LONGEST_NAME = 150
 """Characters of a topic in the name of a file."""
@@ -23,15 +26,17 @@ class Writer:
     """
     Encodes and writes frames in threads, and their rows in order behind them.
 
-    `written` is told of each row that stands in the manifest.
+    `written` is told of each row that stands in the manifest. `folder_of` names the folder that
+    a frame is written into, without which that is the folder of all.
     """
 
     def __init__(self, folder: Path, settings: ExtractionSettings, manifest: Manifest,
-                 written: Callable[[Row], None]):
+                 written: Callable[[Row], None], folder_of: FolderOf | None = None):
         self._folder = folder
         self._settings = settings
         self._manifest = manifest
         self._written = written
+        self._folder_of = folder_of
         # On one core, a frame that waits only leaves the CPU's cache.
         self._most = 2 * (cpu_cores() - 1)
         self._pool = ThreadPoolExecutor(cpu_cores())
@@ -61,8 +66,12 @@ class Writer:
         """Begin to write a frame, if there is one, and then its row."""
         future = None
         if frame is not None:
-            row = replace(row, file=self._free_name(row))
-            future = self._pool.submit(self._write, row, frame)
+            try:
+                row = replace(row, file=self._free_name(row, self._subfolder(frame)))
+            except ImageError as error:  # only its beginning was looked at before
+                row = replace(row, outcome=f'{UNREADABLE}: {" ".join(str(error).split())}')
+            else:
+                future = self._pool.submit(self._write, row, frame)
         self._pending.append((row, future))
         self._finish(self._most)
 
@@ -79,10 +88,17 @@ class Writer:
     def _is_done(future: Future | None) -> bool:
         return future is None or future.done()
 
-    def _free_name(self, row: Row) -> str:
+    def _subfolder(self, frame: bytes | np.ndarray) -> str:
+        """Return what a frame's name begins with: its folder and a slash, or nothing."""
+        if self._folder_of is None:
+            return ''
+        image = decode_image(frame) if isinstance(frame, bytes) else frame[..., ::-1]
+        return f'{self._folder_of(image)}/'
+
+    def _free_name(self, row: Row, subfolder: str) -> str:
         # ROS allows no hyphen in a topic's name, so that two topics never get one name.
         topic = re.sub(r'[^\w-]', '_', row.topic.strip('/').replace('/', '-'))[:LONGEST_NAME]
-        stem, files = f'{topic}-{row.stamp:019d}', self._manifest.files
+        stem, files = f'{subfolder}{topic}-{row.stamp:019d}', self._manifest.files
         name, number = f'{stem}.{self._settings.codec}', 1
         # Cameras repeat stamps, and the time of simulations begins anew in every bag.
         while name in files:

@@ -18,7 +18,7 @@ from univseg_core.datasets.frame_choice import (
     TOO_SOON,
     UNREADABLE,
 )
-from univseg_core.datasets.frame_files import Writer
+from univseg_core.datasets.frame_files import FolderOf, Writer
 from univseg_core.datasets.manifest import KEPT, Manifest, Row
 from univseg_core.errors import did_you_mean, UnivsegError
 from univseg_core.files import write_text
@@ -74,10 +74,12 @@ class Report:
 
 
 def extract_frames(bags: Sequence[Path], folder: Path, topics: Sequence[str] = (),
-                   settings: ExtractionSettings | None = None, progress: bool = True) -> Report:
+                   settings: ExtractionSettings | None = None, progress: bool = True,
+                   folder_of: FolderOf | None = None) -> Report:
     """
     Write the frames of some topics into a folder, and its manifest; go on where one was ended.
 
+    A frame stands in the folder below it that `folder_of`, if there is one, names by its image.
     Without `topics`, that is the only topic of images of each bag. What cannot be had (damaged
     bags, missing topics) is in the report's problems, and does not keep the rest from being
     extracted. Raises FramesError for a folder of frames with other settings, or that cannot be
@@ -91,7 +93,8 @@ def extract_frames(bags: Sequence[Path], folder: Path, topics: Sequence[str] = (
             for path in bags:
                 try:
                     with Bag(path) as bag:
-                        _extract(bag, folder, topics, settings, manifest, report, progress)
+                        _extract(bag, folder, topics, settings, manifest, report, progress,
+                                 folder_of)
                         report.problems += bag.damage
                 except BagError as error:
                     report.problems.append(str(error))
@@ -140,7 +143,8 @@ def _chosen_topics(bag: Bag, topics: Sequence[str], report: Report) -> list[str]
 
 
 def _extract(bag: Bag, folder: Path, topics: Sequence[str], settings: ExtractionSettings,
-             manifest: Manifest, report: Report, progress: bool) -> None:
+             manifest: Manifest, report: Report, progress: bool,
+             folder_of: FolderOf | None) -> None:
     chosen = _chosen_topics(bag, topics, report)
     if not chosen:
         return
@@ -149,7 +153,7 @@ def _extract(bag: Bag, folder: Path, topics: Sequence[str], settings: Extraction
                             unit='frame', disable=not progress)
     judges = {topic: Judge(settings) for topic in chosen}
     seen: set[str] = set()
-    with Writer(folder, settings, manifest, report.add) as writer:
+    with Writer(folder, settings, manifest, report.add, folder_of) as writer:
         for message in messages:
             if message.topic not in seen:
                 seen.add(message.topic)

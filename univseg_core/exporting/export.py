@@ -76,7 +76,7 @@ def export_model(model: UniversalSegmenter, card: ModelCard, source: Path, out: 
     encoder = ExportedModel(
         out, encoder_to_onnx(model, size), Export(target, 'fp32', size), model.spec,
         model.normalisation, model.encoder.out_channels, heads, dict(model.domains),
-        began_with=model.began_with)
+        began_with=model.began_with, evidence=model.evidence)
     if size is None:
         for runtime in runtimes:
             _try_sizes(model, encoder, runtime)

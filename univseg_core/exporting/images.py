@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from univseg_core.batches.dataset import load_data, load_validation
-from univseg_core.datasets.folders import DataError, Sample
+from univseg_core.datasets.folders import DataError, Sample, spread
 from univseg_core.domains import Domain
 from univseg_core.errors import UnivsegError
 from univseg_core.exporting.network import ExportError
@@ -16,13 +16,6 @@ from univseg_core.pictures.images import ImageError, read_image, resize_image
 from univseg_core.settings.config import load_config
 
 log = logging.getLogger(__name__)
-
-
-def spread(samples: Sequence[Sample], most: int) -> list[Sample]:
-    """Return at most so many samples, evenly from all of them."""
-    if len(samples) <= most:
-        return list(samples)
-    return [samples[i * len(samples) // most] for i in range(most)]
 
 
 def given(paths: Sequence[Path]) -> list[Sample]:

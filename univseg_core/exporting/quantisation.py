@@ -9,7 +9,7 @@ QuantizeLinear and DequantizeLinear beside the operators, which every runtime re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import gettempdir, TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -79,8 +79,8 @@ def quantise(network: bytes, frames: Iterable[np.ndarray], target: str = 'onnx')
     types and shapes of its inputs and outputs, and its metadata, stay. `target` is one of
     RECIPES.
 
-    Raises UnivsegError for another target, no frame, a frame of another shape or type, or a
-    package that is missing.
+    Raises UnivsegError for another target, no frame, a frame of another shape or type, a package
+    that is missing, or a disk that has no room for its temporary files.
     """
     if target not in RECIPES:
         raise UnivsegError(f'target {target!r}: expected one of {", ".join(RECIPES)}'
@@ -118,13 +118,17 @@ def quantise(network: bytes, frames: Iterable[np.ndarray], target: str = 'onnx')
             return None if frame is None else {image.name: frame}
 
     kind = quantization.QuantType.QInt8 if recipe.signed else quantization.QuantType.QUInt8
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / 'int8.onnx'
-        quantization.quantize_static(
-            model, path, Reader(), per_channel=True, activation_type=kind,
-            weight_type=quantization.QuantType.QInt8, op_types_to_quantize=list(recipe.operators),
-            extra_options=options)
-        quantised = onnx.load(path)
+    try:
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / 'int8.onnx'
+            quantization.quantize_static(
+                model, path, Reader(), per_channel=True, activation_type=kind,
+                weight_type=quantization.QuantType.QInt8,
+                op_types_to_quantize=list(recipe.operators), extra_options=options)
+            quantised = onnx.load(path)
+    except OSError as error:
+        raise UnivsegError(f'int8 is made in files of {gettempdir()}, which cannot be written: '
+                           f'{error.strerror or error}; TMPDIR names another folder') from error
     if pixels:
         take_integers(quantised, pixels)
     onnx.helper.set_model_props(quantised, metadata)

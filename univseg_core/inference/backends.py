@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from importlib.util import find_spec
+import os
+import sys
 from typing import Any, Protocol, TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -15,6 +16,11 @@ from univseg_core.models.heads import LinearMap
 if TYPE_CHECKING:  # PyTorch is imported by the backend that needs it alone
     import torch
     from univseg_core.models.universal import UniversalSegmenter
+
+# Both runtimes would tell their makers over the network that, and on what, they are used: OpenVINO
+# when it is imported, from a process of its own; ONNX Runtime from 1.29 on.
+sys.modules.setdefault('openvino_telemetry', None)  # type: ignore[arg-type]
+os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1')
 
 Array: TypeAlias = 'np.ndarray | torch.Tensor'
 """Features or logits: of NumPy, or of PyTorch on another device than the CPU."""
@@ -111,6 +117,8 @@ def build_backend(name: str, network: Network, device: str, precision: str) -> B
 
 def version_of(name: str) -> str:
     """Return the version of a backend's package that is installed, whatever brought it."""
+    # It takes a while to import, and is not always asked for.
+    from importlib.metadata import PackageNotFoundError, packages_distributions, version
     package = BACKENDS[name].package
     try:
         return version(package)

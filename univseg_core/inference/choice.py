@@ -3,7 +3,6 @@
 import json
 import logging
 from pathlib import Path
-import statistics
 import time
 from typing import Any
 
@@ -86,7 +85,7 @@ def _fastest(names: list[str], model: ExportedModel, device: str, precision: str
             problems.append(error)
             log.info('backend %s is left out: %s', name, error)
     if not backends:
-        raise UnivsegError('; '.join(map(str, problems)))
+        raise UnivsegError('; '.join(dict.fromkeys(map(str, problems))))
     times = _milliseconds(backends, size)
     name = min(times, key=times.__getitem__)
     log.info('backend: %s, the fastest encoder of an image of %d×%d: %s', name, size[1], size[0],
@@ -109,7 +108,7 @@ def _milliseconds(backends: dict[str, Backend], size: tuple[int, int]) -> dict[s
             begin = time.perf_counter()
             backend.features(image.copy())
             times[name].append(1000 * (time.perf_counter() - begin))
-    return {name: round(statistics.median(each[1:]), 2) for name, each in times.items()}
+    return {name: round(float(np.median(each[1:])), 2) for name, each in times.items()}
 
 
 def _read_times(path: Path, conditions: dict[str, Any], names: list[str]) -> dict[str, float]:

@@ -11,7 +11,7 @@ import shutil
 from typing import Any, TypeVar
 
 from univseg_core.errors import UnivsegError
-from univseg_core.files import new_folder, write_text
+from univseg_core.files import temporary_folder, write_text
 from univseg_core.files.records import read_json
 
 MADE_FOR = 'made_for.json'
@@ -37,26 +37,33 @@ def with_kept_engines(folder: Path, made_for: Mapping[str, str], bytes_needed: i
     versions, model) names a folder of their own. So engines of another GPU or version are never
     used, and stay as they are, which the log says. New ones take about `bytes_needed`, and are
     written elsewhere, read back, and only then named: what a kill or a full disk left is never
-    used. Where they cannot be kept, or what is kept cannot be used, they are built each time, and
-    the log says why.
+    used. Where what is kept cannot be used, new ones take its place, and where they cannot be kept
+    they are built each time; the log says why.
 
     Raises what `open_session` does of the network itself.
     """
     own = folder / _name(made_for)
-    if own.exists():
-        return _kept(own, made_for, open_session)
-    _tell_others(folder, made_for)
+    if there := own.exists():
+        if (session := _kept(own, made_for, open_session)) is not None:
+            return session
+    else:
+        _tell_others(folder, made_for)
     log.info('%s: engines are built now, once for this machine; it may take minutes', own)
     session = None
     try:
-        with new_folder(own) as temporary:
-            if (free := shutil.disk_usage(temporary).free) < bytes_needed:
-                raise OSError(errno.ENOSPC, f'{free >> 20} MB are free, and about '
-                              f'{bytes_needed >> 20} MB are needed')
-            session = open_session(temporary)
+        with temporary_folder(own) as temporary:
+            _check_free(temporary, bytes_needed)
+            try:
+                session = open_session(temporary)
+            except UnivsegError as error:
+                _check_free(temporary, bytes_needed, f': {error}')  # another program took it
+                raise
             session = _read_back(temporary, open_session)
             write_text(temporary / MADE_FOR, json.dumps(
                 {'made_for': dict(made_for), 'files': _sizes(temporary)}, indent=1))
+            if there:
+                shutil.rmtree(own)  # only now: what could not be read may be whole
+            temporary.replace(own)
     except OSError as error:
         log.warning('%s: engines cannot be kept here, and are built at each start: %s', folder,
                     error)
@@ -68,9 +75,16 @@ def _name(made_for: Mapping[str, str]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+def _check_free(folder: Path, needed: int, reason: str = '') -> None:
+    """Raise OSError, with a reason, where a disk has fewer bytes free than are needed."""
+    if (free := shutil.disk_usage(folder).free) < needed:
+        raise OSError(errno.ENOSPC, f'{free >> 20} MB are free, and about {needed >> 20} MB are '
+                      f'needed{reason}')
+
+
 def _kept(own: Path, made_for: Mapping[str, str],
-          open_session: Callable[[Path | None], Session]) -> Session:
-    """Return a session with the engines of a folder; or without them, if they are damaged."""
+          open_session: Callable[[Path | None], Session]) -> Session | None:
+    """Return a session with the engines of a folder; None where they cannot be used."""
     try:
         told, sizes = _told(own), _sizes(own)
         if told.get('made_for') != made_for:
@@ -79,10 +93,9 @@ def _kept(own: Path, made_for: Mapping[str, str],
             raise UnivsegError('files are missing, or not as long as they were')
         session = open_session(own)
     except UnivsegError as error:
-        log.warning('%s: what is kept here are not engines of this model for this machine (%s): '
-                    'remove the folder, and they are built anew; until then, at each start', own,
-                    error)
-        return open_session(None)
+        log.warning('%s: what is kept here are no engines of this model for this machine (%s): '
+                    'others will take its place', own, error)
+        return None
     log.info('%s: the engines that are kept here are used', own)
     return session
 

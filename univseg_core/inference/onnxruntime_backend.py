@@ -34,6 +34,9 @@ class OnnxRuntimeBackend(OnCpu):
             with as_error(f'{model.path}: ONNX Runtime cannot run it'):
                 self._session = onnxruntime.InferenceSession(
                     model.network, options, providers=['CPUExecutionProvider'])
+            # It would keep the file's bytes, to begin anew with another provider where one fails.
+            self._session.disable_fallback()
+            self._session._model_bytes = None
 
     def features(self, image: np.ndarray) -> np.ndarray:
         """Return F(x), (C_F, h, w) float32, of an image (H, W, 3) uint8 RGB."""

@@ -1,7 +1,6 @@
 """A model file and an image → masks."""
 
-from collections.abc import Collection, Sequence
-from copy import copy
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
@@ -14,6 +13,7 @@ from univseg_core.errors import did_you_mean, UnivsegError
 from univseg_core.inference.backends import Array, BACKENDS, Network
 from univseg_core.inference.choice import choose_backend
 from univseg_core.inference.full_resolution import top_classes
+from univseg_core.models.domain_evidence import at_cells, DomainEvidence, Recognition
 from univseg_core.models.exported_file import ExportedModel, is_exported, load_exported
 from univseg_core.models.heads import LinearMap
 from univseg_core.models.model_card import ModelCard
@@ -60,7 +60,8 @@ class Segmenter:
     fp16, int8); all else is float32. `measured` are the milliseconds of an encoder pass by each
     backend where they were compared for this choice. `stride` are the pixels, of the image that
     the network sees, from one cell to the next; `only_size` is the (height, width) in pixels of
-    the only images that the network takes, None where it takes any.
+    the only images that the network takes, None where it takes any. `evidence` is what
+    `recognise` goes by, None in a file without it.
 
     Several threads may call it, one after another; `encode` and what follows it are of one alone.
     """
@@ -78,6 +79,7 @@ class Segmenter:
         self.device = self._backend.device
         self.precision = self._backend.precision
         heads = model.heads if isinstance(model, ExportedModel) else model.as_arrays()
+        self.evidence = model.evidence
         self._heads = heads.heads
         self._together: dict[tuple[str, ...], LinearMap] = {}
         self._lock = threading.Lock()
@@ -97,16 +99,6 @@ class Segmenter:
         """
         return cls(*load_network(path), device=device, precision=precision,
                    inference_size=inference_size, backend=backend)
-
-    def sharing(self, inference_size: int | None) -> 'Segmenter':
-        """
-        Return a segmenter of the same model in memory, with an inference size of its own.
-
-        Their calls wait for each other. Raises UnivsegError as setting `inference_size` does.
-        """
-        other = copy(self)
-        other.inference_size = inference_size
-        return other
 
     @property
     def inference_size(self) -> int | None:
@@ -144,34 +136,46 @@ class Segmenter:
         return (f'this model was exported for images that are seen at {width}×{height} alone; '
                 'export it with another --size, or --size any')
 
-    def network_size(self, height: int, width: int) -> tuple[int, int]:
+    def network_size(self, height: int, width: int, inference_size: int | None = None
+                     ) -> tuple[int, int]:
         """Return the (height, width) at which the network sees an image of a size."""
-        return fit_size(height, width, self.inference_size)
+        return fit_size(height, width, inference_size or self.inference_size)
 
-    def __call__(self, image: np.ndarray, domains: Sequence[str] | None = None, *,
-                 confidence: bool | Collection[str] = False, threshold: float = 0.0
-                 ) -> dict[str, Segmentation]:
+    def __call__(self, image: np.ndarray,
+                 domains: Sequence[str] | Callable[[Recognition], Sequence[str]] | None = None, *,
+                 confidence: bool | Collection[str] = False, threshold: float = 0.0,
+                 inference_size: int | None = None) -> dict[str, Segmentation]:
         """
         Segment an image (H, W, 3) uint8 RGB in the label spaces of `domains` (None: of all).
 
-        One encoder pass serves all of them. Each mask is exactly the largest of the logits
-        after bilinear upsampling, or 255 where its softmax probability is below `threshold`
-        (0..1). The confidence is that of all, of none, or of the domains that are named.
+        One encoder pass serves all of them, and the choice among them, where `domains` is a
+        function: it is asked once, with what the image was recognised as. Each mask is exactly
+        the largest of the logits after bilinear upsampling, or 255 where its softmax probability
+        is below `threshold` (0..1). The confidence is that of all, of none, or of the domains
+        that are named. `inference_size` in pixels takes the place of the segmenter's for this
+        image.
 
         Raises ValueError for another shape or dtype, or a threshold outside 0..1,
-        DomainError for an unknown domain (before anything is computed).
+        DomainError for an unknown domain (before anything is computed, unless a function names
+        it), and as `recognise` does.
         """
-        names = list(self.domains) if domains is None else list(domains)
+        choose = domains if callable(domains) else None
+        names = [] if choose else list(self.domains) if domains is None else list(domains)
         self.check_domains(names)
         if not 0 <= threshold <= 1:
             raise ValueError(f'threshold {threshold}: expected a probability, 0..1')
-        if not names:
+        if choose:
+            self.check_evidence()
+        elif not names:
             return {}
         found = {}
-        confident = (names if confidence else ()) if isinstance(confidence, bool) else confidence
         with self._lock:  # until the logits are there, the features are the backend's own
-            encoded = self.encode(image)
-            all_logits = self._all_logits(encoded, names)
+            encoded = self.encode(image, inference_size)
+            if choose:
+                names = list(choose(self.recognise(encoded)))
+                self.check_domains(names)
+            all_logits = self._all_logits(encoded, names) if names else {}
+        confident = (names if confidence else ()) if isinstance(confidence, bool) else confidence
         for name in names:
             found[name] = Segmentation(*self._backend.top_classes(
                 all_logits[name], encoded.network_size, encoded.size, self.stride,
@@ -186,9 +190,9 @@ class Segmenter:
                     f'unknown domain {name!r}; this model has {", ".join(self.domains)}'
                     f'{did_you_mean(name, self.domains)}')
 
-    def encode(self, image: np.ndarray) -> Encoded:
+    def encode(self, image: np.ndarray, inference_size: int | None = None) -> Encoded:
         """
-        Run the encoder on an image (H, W, 3) uint8 RGB.
+        Run the encoder on an image (H, W, 3) uint8 RGB, at the segmenter's size or another.
 
         Raises ValueError for another shape or dtype, UnivsegError for a shape that a network for
         one size alone does not take.
@@ -197,13 +201,28 @@ class Segmenter:
             raise ValueError(
                 f'expected an image of shape (H, W, 3) and dtype uint8, got {image.shape} of '
                 f'{image.dtype}')
-        network_size = self.network_size(*image.shape[:2])
+        network_size = self.network_size(*image.shape[:2], inference_size)
         if self.only_size not in (None, network_size):
             raise UnivsegError(f'an image of {image.shape[1]}×{image.shape[0]}: '
                                f'{self._only_size_in_words}')
         # Smaller before it becomes floats; a copy, as an image may be read-only or a view.
         resized = np.array(resize_image(image, *network_size), order='C')
         return Encoded(self._backend.features(resized), network_size, image.shape[:2])
+
+    def recognise(self, encoded: Encoded) -> Recognition:
+        """
+        Return which domain an encoded image shows, and how unlike all of them it is.
+
+        Raises UnivsegError where the model has no evidence of its domains.
+        """
+        return self.check_evidence()(on_cpu(at_cells(encoded.features)))
+
+    def check_evidence(self) -> DomainEvidence:
+        """Return the evidence; raise UnivsegError, which names what adds it, where it has none."""
+        if self.evidence is None:
+            raise UnivsegError('this model file has no evidence by which images of its domains '
+                               'are recognised; `univseg recognise` adds it from images of each')
+        return self.evidence
 
     def _all_logits(self, encoded: Encoded, names: Sequence[str]) -> dict[str, Any]:
         """Run the heads of some domains in one product, which reads the features once."""

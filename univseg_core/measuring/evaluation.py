@@ -10,8 +10,10 @@ from typing import Literal
 import numpy as np
 from univseg_core.datasets.folders import read_sample, Sample
 from univseg_core.domains import Domain, IGNORE_INDEX
+from univseg_core.errors import told_with
 from univseg_core.files import write_text
 from univseg_core.inference.segmenter import Segmenter
+from univseg_core.measuring.recognition import Recognised, recognition_table
 from univseg_core.pictures.images import fit_size, resize_image, resize_label
 from univseg_core.progress import progress_bar
 
@@ -33,7 +35,8 @@ class DomainResult:
     label embeddings instead of by its head, `by_all_label_embeddings` by the nearest of all
     domains'; None where they were not asked for. `absent` is the IoU of a class that no truth and
     no mask has. `before` is the result of the model that a training started from; None where that
-    has not this domain, or there is none.
+    has not this domain, or there is none. `recognised` is which domains the model took the images
+    for; None where it has no evidence of its domains.
     """
 
     domain: Domain
@@ -42,6 +45,7 @@ class DomainResult:
     by_all_label_embeddings: 'DomainResult | None' = None
     absent: float = float('nan')
     before: 'DomainResult | None' = None
+    recognised: Recognised | None = None
 
     @property
     def iou(self) -> np.ndarray:
@@ -70,6 +74,8 @@ class DomainResult:
         further = {'prototypes': self.by_label_embeddings,
                    'prototypes_of_all': self.by_all_label_embeddings, 'before': self.before}
         values |= {key: result.to_dict() for key, result in further.items() if result}
+        if self.recognised:
+            values['recognition'] = self.recognised.to_dict(self.domain.name)
         change = self.change
         return values | ({} if change is None else {'change': _json_number(change)})
 
@@ -124,7 +130,8 @@ def evaluate(segmenter: Segmenter, samples: Mapping[str, Sequence[Sample]], *,
     `samples` maps names of the segmenter's domains to image and label files. By the protocol of
     the paper's own code, the first 100 images count, both they and their label maps are scaled to
     the size that the model learned from, and absent classes count as 0. With
-    `label_embeddings`, these are measured, too, by one encoder pass an image. `shown` is called
+    `label_embeddings`, these are measured, too, by one encoder pass an image, and so is which
+    domains the images are taken for, where the model has evidence of that. `shown` is called
     with each domain's name and each image, its truth and mask.
     Raises UnivsegError where the model has no label embeddings.
     """
@@ -138,15 +145,20 @@ def evaluate(segmenter: Segmenter, samples: Mapping[str, Sequence[Sample]], *,
         if protocol == 'paper':
             files = files[:PAPER_IMAGES]
         heads, nearest, nearest_of_all = (ConfusionCount(domain, absent) for _ in range(3))
-        for image, truth in progress_bar(_one_ahead(files, domain), f'evaluate {name}',
-                                         len(files), leave=False, disable=not progress):
+        recognitions = []
+        images = progress_bar(_one_ahead(files, domain), f'evaluate {name}', len(files),
+                              leave=False, disable=not progress)
+        for sample, (image, truth) in zip(files, images, strict=True):
             if protocol == 'paper':
                 height, width = truth.shape
                 size = fit_size(height, width, segmenter.card.image_size)
                 image, truth = resize_image(image, *size), resize_label(truth, *size)
-            encoded = segmenter.encode(image)
+            with told_with(sample.image):
+                encoded = segmenter.encode(image)
             mask = segmenter.head_mask(encoded, name)
             heads.add(mask, truth)
+            if segmenter.evidence is not None:
+                recognitions.append(segmenter.recognise(encoded))
             if shown is not None:
                 shown(name, image, truth, mask)
             if label_embeddings:
@@ -157,7 +169,8 @@ def evaluate(segmenter: Segmenter, samples: Mapping[str, Sequence[Sample]], *,
         results[name] = replace(
             heads.result(),
             by_label_embeddings=nearest.result() if label_embeddings else None,
-            by_all_label_embeddings=nearest_of_all.result() if of_all else None)
+            by_all_label_embeddings=nearest_of_all.result() if of_all else None,
+            recognised=Recognised.of(recognitions) if recognitions else None)
     return results
 
 
@@ -194,7 +207,8 @@ def report(results: Mapping[str, DomainResult]) -> str:
     """
     Return a Markdown table of IoU by class, of each domain's mIoU, and their sum.
 
-    Beside them stands what they were before, and the change in percentage points, where known.
+    Beside them stands what they were before, and the change in percentage points, where known;
+    behind them, which domains the images were taken for, where the model can tell.
     """
     lines = []
     for name, result in results.items():
@@ -207,7 +221,11 @@ def report(results: Mapping[str, DomainResult]) -> str:
                   for c, cells in zip(result.domain.classes, rows, strict=True)]
         lines += [f'| {"mIoU":{width}} | {" | ".join(f"**{cell}**" for cell in mious)} |', '']
     total = sum(result.miou for result in results.values())
-    return '\n'.join([*lines, f'Sum of mIoUs: **{_percent(total)}**'])
+    lines.append(f'Sum of mIoUs: **{_percent(total)}**')
+    if recognised := {name: result.recognised for name, result in results.items()
+                      if result.recognised}:
+        lines += ['', recognition_table(recognised)]
+    return '\n'.join(lines)
 
 
 def _columns(result: DomainResult) -> dict[str, list[str]]:

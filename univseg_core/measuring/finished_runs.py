@@ -36,13 +36,17 @@ class FinishedRun:
 
 
 def load_runs(paths: Sequence[Path], config: str | None = None,
-              device: str = 'auto') -> list[FinishedRun]:
+              device: str = 'auto', precision: str = 'auto', backend: str = 'auto'
+              ) -> list[FinishedRun]:
     """
     Load finished runs: run folders, or model files with a configuration.
 
     A configuration that is named says where the validation images are; otherwise that of the
-    run folder does. Raises FinishedRunError where a path is neither, its run is not finished, or
-    two runs have a domain of the same name with other classes.
+    run folder does. `device`, `precision` and `backend` are as for Segmenter, but for the
+    precision auto of a model file: it is fp32, so that results do not depend on the machine.
+
+    Raises FinishedRunError where a path is neither, its run is not finished, or two runs have a
+    domain of the same name with other classes; and as Segmenter does.
     """
     runs = []
     for path, name in zip(paths, run_names(paths), strict=True):
@@ -57,8 +61,10 @@ def load_runs(paths: Sequence[Path], config: str | None = None,
             raise FinishedRunError(f'{path}: a model file alone does not say where the validation '
                               'images are: name a configuration with --config')
         network, card = load_network(model)
-        precision = network.export.precision if isinstance(network, ExportedModel) else 'fp32'
-        segmenter = Segmenter(network, card, device=device, precision=precision)
+        computed_in = ('fp32' if precision == 'auto' and not isinstance(network, ExportedModel)
+                       else precision)
+        segmenter = Segmenter(network, card, device=device, precision=computed_in,
+                              backend=backend)
         settings = load_config(source, files_needed=False)
         runs.append(FinishedRun(name, segmenter, load_validation(settings, segmenter.domains)))
     _check_label_spaces(runs)

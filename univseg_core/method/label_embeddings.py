@@ -101,12 +101,6 @@ def start_embedding(model: UniversalSegmenter, projection: Projection) -> None:
         model.embedding.bias.copy_(-projection.mean @ projection.directions)
 
 
-def absent_classes(vectors: torch.Tensor, domain: Domain) -> list[str]:
-    """Return the names of the classes that have no label embedding."""
-    present = vectors.view(len(domain.classes), -1).any(dim=1)
-    return [name for name, here in zip(domain.classes, present.tolist(), strict=True) if not here]
-
-
 def repeated_classes(vectors: torch.Tensor, domain: Domain) -> list[str]:
     """Return the names of the classes whose K > 1 label embeddings are one and the same."""
     per_class = vectors.view(len(domain.classes), -1, vectors.shape[1])

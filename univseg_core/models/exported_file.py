@@ -6,7 +6,8 @@ It is an ONNX model like any other, which any tool may open: from `image` (H, W,
 three parts. The first is an ONNX model of its own, from the image to the features: what backends
 run. The second adds the logits, for other tools: protobuf merges a further graph into the first.
 The third, two further entries of the metadata, are the description as JSON and the arrays of
-heads, embedding and label embeddings. Reading needs neither PyTorch nor the package onnx.
+heads, embedding, label embeddings and evidence of the domains. Reading needs neither PyTorch nor
+the package onnx.
 """
 
 import base64
@@ -24,6 +25,7 @@ from univseg_core.files import replacing
 from univseg_core.files.limits import MODEL
 from univseg_core.files.records import parse_json
 from univseg_core.models.damage import told_of
+from univseg_core.models.domain_evidence import DomainEvidence
 from univseg_core.models.export_targets import PRECISIONS, TARGETS
 from univseg_core.models.heads import Heads
 from univseg_core.models.model_card import (
@@ -102,7 +104,8 @@ class ExportedModel:
     What a NAME.onnx holds: `network` is an ONNX model from the image to the features.
 
     `logits_graph` is the graph (onnx.proto, GraphProto) that it adds for other tools. All else is
-    as a model file has it; `channels` are C_F, `sha256` is the checksum in the file.
+    as a model file has it; `channels` are C_F, `sha256` is the checksum in the file. `evidence`
+    is None where the model has none.
     """
 
     path: Path
@@ -116,6 +119,7 @@ class ExportedModel:
     logits_graph: bytes = field(default=b'', repr=False)
     began_with: Weights | None = None
     sha256: str = ''
+    evidence: DomainEvidence | None = field(default=None, repr=False)
 
     @property
     def stride(self) -> int:
@@ -145,7 +149,8 @@ def save_exported(path: Path | str, model: ExportedModel, card: ModelCard) -> No
         'began_with': model.began_with.to_dict() if model.began_with else None,
         **card.to_dict(),
     }
-    arrays = save(model.heads.tensors())
+    arrays = save(model.heads.tensors()
+                  | (model.evidence.tensors() if model.evidence else {}))
     logits = _field(GRAPH_FIELD, model.logits_graph) if model.logits_graph else b''
     body = model.network + logits
     description[CHECKSUM_KEY] = _checksum(body, arrays, description)
@@ -206,13 +211,15 @@ def _built(path: Path, network: bytes, logits_graph: bytes, arrays: bytes, descr
             and type(spec.embedding_dim) is int):
         raise ValueError(f'{spec}: expected a name, a number and an integer')
     try:
-        heads = Heads.from_tensors(load(arrays), domains, channels)
+        tensors = load(arrays)
+        heads = Heads.from_tensors(tensors, domains, channels)
+        evidence = DomainEvidence.from_tensors(tensors, [each.name for each in domains], channels)
     except SafetensorError as error:
         raise ValueError(f'its heads: {error}') from error
     return (ExportedModel(path, network, Export.from_dict(description['export']), spec,
                           Normalisation.from_dict(description['normalisation']), channels, heads,
                           {domain.name: domain for domain in domains}, logits_graph,
-                          Weights(**began_with) if began_with else None, sha256),
+                          Weights(**began_with) if began_with else None, sha256, evidence),
             ModelCard.from_dict(description))
 
 

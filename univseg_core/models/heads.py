@@ -59,8 +59,8 @@ class Heads:
         does not fit the domains' classes and the others.
         """
         def linear(key: str, outputs: int) -> LinearMap:
-            return LinearMap(_checked(tensors, f'{key}.weight', (outputs, channels)),
-                             _checked(tensors, f'{key}.bias', (outputs,)))
+            return LinearMap(checked(tensors, f'{key}.weight', (outputs, channels)),
+                             checked(tensors, f'{key}.bias', (outputs,)))
 
         dim = len(tensors['embedding.bias'])
         embedding = linear('embedding', dim)
@@ -71,11 +71,18 @@ class Heads:
             rows = len(tensors[key])
             if not rows or rows % classes:
                 raise ValueError(f'{key}: {rows} rows for {classes} classes')
-            label_embeddings[domain.name] = _checked(tensors, key, (rows, dim))
+            label_embeddings[domain.name] = checked(tensors, key, (rows, dim))
         return cls(heads, embedding, label_embeddings)
 
 
-def _checked(tensors: Mapping[str, np.ndarray], key: str, shape: tuple[int, ...]) -> np.ndarray:
+def absent_classes(vectors: np.ndarray, domain: Domain) -> list[str]:
+    """Return the classes of a domain that have no label embedding in (C·K, D) `vectors`."""
+    absent = np.flatnonzero(~vectors.reshape(len(domain.classes), -1).any(axis=1))
+    return [domain.classes[index] for index in absent]
+
+
+def checked(tensors: Mapping[str, np.ndarray], key: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Return a tensor; raise KeyError without it, ValueError if no finite float32 of the shape."""
     values = tensors[key]
     if values.shape != shape or values.dtype != np.float32 or not np.isfinite(values).all():
         raise ValueError(f'{key}: expected {shape} finite float32 values, got {values.shape} of '

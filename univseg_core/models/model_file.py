@@ -1,8 +1,8 @@
 """
 NAME.univseg: the one file that a robot needs.
 
-It is a safetensors file: tensors of the encoder, heads, embedding and label embeddings, and one
-JSON text with all else. Nothing in it can run code.
+It is a safetensors file: tensors of the encoder, heads, embedding, label embeddings and evidence
+of the domains, and one JSON text with all else. Nothing in it can run code.
 """
 
 from collections import Counter
@@ -19,6 +19,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from univseg_core.domains import Domain
 from univseg_core.files.records import parse_json
 from univseg_core.models.damage import told_of
+from univseg_core.models.domain_evidence import DomainEvidence, PREFIX
 from univseg_core.models.exported_file import is_exported
 from univseg_core.models.model_card import (
     check_version,
@@ -39,10 +40,11 @@ from univseg_core.models.timm_encoder import EncoderError, is_of_timm
 from univseg_core.models.universal import UniversalSegmenter
 from univseg_core.models.weights import Weights
 
-FORMAT_VERSION = 3
+FORMAT_VERSION, WITHOUT_EVIDENCE = 4, 3
 """
-1 had no stride, no other normalisation than ImageNet's, and other networks by timm's names; of 2,
-these networks had another neck.
+The newest that is known, and that of files without evidence of the domains, which readers of 3
+still read. 1 had no stride, no other normalisation than ImageNet's, and other networks by timm's
+names; of 2, these networks had another neck.
 """
 
 MOST_VALUES = 2**24
@@ -57,7 +59,7 @@ log = logging.getLogger(__name__)
 def save_model(path: Path | str, model: UniversalSegmenter, card: ModelCard) -> None:
     """Write a model file, whole or not at all."""
     metadata = {
-        'format_version': FORMAT_VERSION,
+        'format_version': FORMAT_VERSION if model.evidence else WITHOUT_EVIDENCE,
         'model': model.spec.to_dict(),
         'domains': [domain.to_dict() for domain in model.domains.values()],
         'normalisation': model.normalisation.to_dict(),
@@ -65,6 +67,9 @@ def save_model(path: Path | str, model: UniversalSegmenter, card: ModelCard) -> 
         **card.to_dict(),
     }
     tensors = model.state_dict()
+    if model.evidence:
+        tensors |= {key: torch.from_numpy(values)
+                    for key, values in model.evidence.tensors().items()}
     metadata[CHECKSUM_KEY] = checksum(tensors, json.dumps(metadata))
     save_tensors(path, tensors, {METADATA_KEY: json.dumps(metadata)})
 
@@ -96,7 +101,8 @@ def load_model(path: Path | str) -> tuple[UniversalSegmenter, ModelCard]:
                                  'expected the model file that it was made of (NAME.univseg)'
                                  ) from error
         raise ModelFileError(
-            f'{path}: truncated, damaged or not a model file ({error})') from error
+            f'{path}: truncated, damaged or not a model file, which is NAME.univseg, or NAME.onnx '
+            f'of `univseg export` ({error})') from error
     text = metadata.get(METADATA_KEY)
     if text is None:
         raise ModelFileError(
@@ -140,7 +146,13 @@ def _built(path: Path, metadata: dict, tensors: Mapping[str, torch.Tensor]
     with _bounded(tensors):
         model = UniversalSegmenter(spec, domains, normalisation)
     model.began_with = began_with
-    _fill(path, model, tensors)
+    evidence = {key: tensor.numpy() for key, tensor in tensors.items() if key.startswith(PREFIX)}
+    _fill(path, model, {key: tensor for key, tensor in tensors.items() if key not in evidence})
+    try:
+        model.evidence = DomainEvidence.from_tensors(evidence, list(model.domains),
+                                                     model.encoder.out_channels)
+    except ValueError as error:
+        raise ModelFileError(f'{path}: {error}') from error
     return model.eval(), card
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 import torch.nn.functional as F
 from univseg_core.domains import Domain
+from univseg_core.models.domain_evidence import DomainEvidence
 from univseg_core.models.encoders import build_encoder, encoder_of, pretrained_features
 from univseg_core.models.heads import Heads, LinearMap
 from univseg_core.models.model_card import ModelSpec
@@ -61,7 +62,8 @@ class UniversalSegmenter(nn.Module):
     as the encoder's published weights want it where `normalisation` says nothing else. A buffer
     for each domain holds its label embeddings (C_k·K, D), zero until they are set; a row of zeros
     stands for a class that no labelled image shows. `began_with` says which ImageNet weights the
-    encoder had before any training, if any.
+    encoder had before any training, if any; `evidence` tells which domain an image shows, once it
+    has been made.
 
     Raises ValueError for domains that share a name, or an embedding dimension that is not in
     1..C_F.
@@ -81,6 +83,7 @@ class UniversalSegmenter(nn.Module):
         self.encoder = build_encoder(spec.encoder, spec.width, spec.stride)
         self.stride = spec.stride
         self.began_with: Weights | None = None
+        self.evidence: DomainEvidence | None = None
         channels = self.encoder.out_channels
         if not 1 <= spec.embedding_dim <= channels:
             raise ValueError(

@@ -14,7 +14,6 @@ from univseg_core.pictures.label_meaning import (
     UNSAID,
     WHERE_TO_SAY,
 )
-from univseg_core.pictures.palette_png import decode_palette_png
 from univseg_core.pictures.picture_files import (
     file_bytes,
     ImageError,
@@ -102,6 +101,7 @@ def read_codes(path: Path | str) -> np.ndarray:
 
 def decode_codes(data: bytes) -> np.ndarray:
     """Return what `read_codes` does of an encoded image; ImageError, which names no file."""
+    from univseg_core.pictures.palette_png import decode_palette_png  # and with it Pillow
     with_palette = decode_palette_png(data)
     if with_palette is not None:
         return upright(with_palette[0], read_header(data).orientation)
@@ -144,6 +144,7 @@ class PlainLabels:
 
     def read(self, data: bytes, path: Path | str, domain: Domain) -> np.ndarray:
         """Return what a label map is whose bytes were read from a path; raise as a call does."""
+        from univseg_core.pictures.palette_png import decode_palette_png  # and with it Pillow
         try:
             if not data.startswith(PNG_SIGNATURE):
                 read_header(data)  # or why it is no picture at all

@@ -4,12 +4,15 @@ from dataclasses import dataclass
 import io
 from pathlib import Path
 import stat
+from typing import TYPE_CHECKING
 import warnings
 
-from PIL import Image
 from univseg_core.errors import UnivsegError
 from univseg_core.files.limits import PIXELS
 from univseg_core.pictures.encoded import encoded_size, PNG_SIGNATURE
+
+if TYPE_CHECKING:  # what has no picture file, such as a camera's node, does without Pillow
+    from PIL import Image
 
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
 """How the names of pictures end, in lower case or not."""
@@ -107,6 +110,7 @@ def read_header(data: bytes) -> Header:
 
     Raises ImageError for any other file, one that is cut off, and one of more than limits.PIXELS.
     """
+    from PIL import Image
     try:
         size = encoded_size(data)
     except ValueError as error:
@@ -143,8 +147,9 @@ def _check_pixels(pixels: int) -> None:
         raise ImageError(f'{pixels} pixels, more than {PIXELS}')
 
 
-def _orientation(image: Image.Image, data: bytes) -> int:
+def _orientation(image: 'Image.Image', data: bytes) -> int:
     """Return the orientation of an opened file, 1 where it has none, or none that there is."""
+    from PIL import Image
     try:
         if image.format == 'TIFF':
             found = image.tag_v2.get(ORIENTATION)  # type: ignore[attr-defined]
@@ -169,7 +174,7 @@ def _exif_of_png(data: bytes) -> bytes:
     return b''
 
 
-def _is_deep(image: Image.Image, data: bytes) -> bool:
+def _is_deep(image: 'Image.Image', data: bytes) -> bool:
     if image.format == 'PNG':
         return data[PNG_BIT_DEPTH] == 16
     bits = (image.tag_v2.get(BITS_PER_SAMPLE)  # type: ignore[attr-defined]

@@ -5,52 +5,23 @@ Each entry of POLICIES is all that there is of a policy: what it keeps, its para
 does not keep an image, and how it is made.
 """
 
-from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-import time
 from typing import Any
 
-import numpy as np
-from univseg_core.bags.mcap import Message
-from univseg_core.bags.reading import BagError, deserialise
-from univseg_core.bags.topics import Topic
-from univseg_core.pictures.image_messages import CompressedImage, Image, MessageError
+from univseg_core.bags.reading import BagError
+from univseg_core.pictures.image_messages import MessageError
 from univseg_core.pictures.images import ImageError
 from univseg_core.pictures.likeness import dhash, small_grey
+from univseg_core.recording.flight import Flight, MEMORY_FULL, PASSED
+from univseg_core.recording.judged import FAMILIAR, SURE, Uncertain, Unfamiliar, UNJUDGED
+from univseg_core.recording.policy import deserialised, KEPT, Policy, Verdict
 from univseg_core.recording.serialized_image import SerializedImage
 
-KEPT = 'kept'
-TOO_SOON, SIMILAR, SURE, UNJUDGED = 'rate', 'similar', 'sure', 'unjudged'
+TOO_SOON, SIMILAR = 'rate', 'similar'
 
-CONFIDENCES_KEPT = 1000
-"""Confidences that are remembered for images that come after them."""
-
-Verdict = tuple[SerializedImage, str]
-"""A frame, and KEPT or why it is not, one of its policy's outcomes."""
-
-
-class Policy(ABC):
-    """Decides which images are kept; what a policy has no use for, it leaves as it is here."""
-
-    held_bytes = 0
-    """Bytes of the images of which nothing is decided yet."""
-
-    @abstractmethod
-    def judge(self, frame: SerializedImage) -> Iterator[Verdict]:
-        """Yield what is decided by a new image: often of itself, sometimes of earlier ones."""
-
-    def learn(self, confidence: SerializedImage) -> Iterator[Verdict]:
-        """Yield what is decided by a picture of the model's confidence."""
-        yield from ()
-
-    def overdue(self, at_once: bool = False) -> Iterator[Verdict]:
-        """Yield what is decided because time has passed; `at_once`, of all that is left."""
-        yield from ()
-
-    def lost(self, frame: SerializedImage) -> None:  # noqa: B027 (most need not know)
-        """Take note that an image that was to be kept could not be."""
+CONFIDENCE, RECOGNITION = 'confidence', 'recognition'
+"""What a segmentation node may say of an image, and publishes under that name."""
 
 
 class KeepAll(Policy):
@@ -104,7 +75,7 @@ class Novel(Policy):
     def judge(self, frame: SerializedImage) -> Iterator[Verdict]:
         """Yield the image, kept if it is new."""
         try:
-            new = dhash(small_grey(_deserialised(frame)))
+            new = dhash(small_grey(deserialised(frame)))
         except (BagError, MessageError, ImageError):
             yield frame, KEPT
             return
@@ -120,95 +91,11 @@ class Novel(Policy):
         self._hashes.pop(frame.topic.name, None)
 
 
-@dataclass
-class _Held:
-    frame: SerializedImage
-    key: tuple[int, bytes]
-    since: float
-    judged: bool = False
-
-
-class Uncertain(Policy):
-    """
-    Keeps images of which the segmentation node's mean confidence is below `below`, 0..1.
-
-    An image waits for the confidence of its stamp and frame_id for `patience` seconds at most, or
-    until those that wait have more than `most_bytes`; the confidence may also come before it.
-    With several domains, the lowest confidence counts.
-    """
-
-    def __init__(self, below: float, patience: float, most_bytes: int):
-        self._below = below
-        self._patience = patience
-        self._most_bytes = most_bytes
-        self._held: deque[_Held] = deque()
-        self._lowest: dict[tuple[int, bytes], float] = {}
-        self._topics: dict[str, Topic] = {}
-        self.held_bytes = 0
-
-    def judge(self, frame: SerializedImage) -> Iterator[Verdict]:
-        """Hold the image; yield those that have waited too long, or whose topic has changed."""
-        name = frame.topic.name
-        if self._topics.setdefault(name, frame.topic) != frame.topic:
-            # Or they would come after images of the new one, and each begin another bag.
-            self._topics[name] = frame.topic
-            for item in self._take(lambda item: item.frame.topic.name == name):
-                yield item.frame, SURE if item.judged else UNJUDGED
-        try:
-            key = frame.header()
-        except ValueError:
-            yield frame, UNJUDGED
-            return
-        mean = self._lowest.get(key)
-        if mean is not None and mean < self._below:
-            yield frame, KEPT
-            return
-        self._held.append(_Held(frame, key, time.monotonic(), judged=mean is not None))
-        self.held_bytes += len(frame.data)
-        yield from self.overdue()
-
-    def learn(self, confidence: SerializedImage) -> Iterator[Verdict]:
-        """Yield the images of this confidence, if it is low."""
-        try:
-            key = confidence.header()
-            mean = float(np.mean(_deserialised(confidence).data)) / 255
-        except (ValueError, BagError):
-            return
-        self._lowest[key] = min(mean, self._lowest.get(key, mean))
-        if len(self._lowest) > CONFIDENCES_KEPT:
-            del self._lowest[next(iter(self._lowest))]
-        if mean < self._below:
-            for item in self._take(lambda item: item.key == key):
-                yield item.frame, KEPT
-        for item in self._held:
-            item.judged |= item.key == key
-
-    def overdue(self, at_once: bool = False) -> Iterator[Verdict]:
-        """Yield the images that have waited too long."""
-        latest = time.monotonic() - self._patience
-        while self._held and (at_once or self._held[0].since < latest
-                              or self.held_bytes > self._most_bytes):
-            item = self._held.popleft()
-            self.held_bytes -= len(item.frame.data)
-            yield item.frame, SURE if item.judged else UNJUDGED
-
-    def _take(self, chosen: Callable[[_Held], bool]) -> list[_Held]:
-        """Return some of the held images, which are held no more."""
-        taken = [item for item in self._held if chosen(item)]
-        self._held = deque(item for item in self._held if not chosen(item))
-        self.held_bytes -= sum(len(item.frame.data) for item in taken)
-        return taken
-
-
 def _stamp(frame: SerializedImage) -> int:
     try:
         return frame.header()[0] or frame.time
     except ValueError:
         return frame.time
-
-
-def _deserialised(frame: SerializedImage) -> Image | CompressedImage:
-    return deserialise(Message(frame.topic.name, frame.topic.type, frame.time, frame.data))
 
 
 @dataclass(frozen=True)
@@ -226,24 +113,30 @@ class PolicyEntry:
     What there is to know of a policy.
 
     `keeps` says which images, in a few words. `build` makes it of its `parameters`' values and of
-    the bytes of images that it may hold. `outcomes` are why it does not keep an image. One that
-    `needs_confidence` is told of the model's, by `learn`.
+    the bytes of images that it may hold. `outcomes` are why it does not keep an image. It is told
+    by `learn` of what it `needs`, CONFIDENCE or RECOGNITION; one that is `triggered` writes when
+    something happens, of which `trigger` tells it. Parameters and outcomes of several policies
+    are the same for all of them.
     """
 
     keeps: str
     build: Callable[[Mapping[str, Any], int], Policy]
     parameters: Mapping[str, PolicyParameter] = field(default_factory=dict)
     outcomes: Mapping[str, str] = field(default_factory=dict)
-    needs_confidence: bool = False
+    needs: str = ''
+    triggered: bool = False
 
+
+_RATE = {'rate': PolicyParameter(1.0, 'images a second of each topic, at most.', (0.001, 1000.0))}
+_TOO_SOON = {TOO_SOON: 'too soon after the last one that was kept'}
+_PATIENCE = {'patience': PolicyParameter(
+    2.0, 'seconds that an image waits for what the model says of it.', (0.1, 60.0))}
+_UNJUDGED = {UNJUDGED: 'the model did not judge it'}
 
 POLICIES = {
     'all': PolicyEntry('all', lambda values, most_bytes: KeepAll()),
     'rate': PolicyEntry(
-        'some a second', lambda values, most_bytes: RateLimit(values['rate']),
-        {'rate': PolicyParameter(1.0, 'images a second of each topic, at most.',
-                                 (0.001, 1000.0))},
-        {TOO_SOON: 'too soon after the last one that was kept'}),
+        'some a second', lambda values, most_bytes: RateLimit(values['rate']), _RATE, _TOO_SOON),
     'novel': PolicyEntry(
         'those that differ from the last one kept',
         lambda values, most_bytes: Novel(values['novel_bits']),
@@ -255,10 +148,35 @@ POLICIES = {
         lambda values, most_bytes: Uncertain(values['uncertain_below'], values['patience'],
                                              most_bytes),
         {'uncertain_below': PolicyParameter(
-            0.8, 'mean confidence below which an image is kept.', (0.0, 1.0)),
-         'patience': PolicyParameter(
-             2.0, 'seconds that an image waits for its confidence.', (0.1, 60.0))},
-        {SURE: 'the model was sure of it', UNJUDGED: 'the model did not judge it'},
-        needs_confidence=True),
+            0.8, 'mean confidence below which an image is kept.', (0.0, 1.0)), **_PATIENCE},
+        {SURE: 'the model was sure of it', **_UNJUDGED},
+        needs=CONFIDENCE),
+    'unfamiliar': PolicyEntry(
+        'those unlike all that the model was trained on',
+        lambda values, most_bytes: Unfamiliar(
+            values['unfamiliarity'], RateLimit(values['rate']), values['patience'], most_bytes),
+        {'unfamiliarity': PolicyParameter(
+            1.0, "unfamiliarity from which on an image is kept; 1: as one in a hundred of the "
+            "model's own training images.", (0.0, 1000.0)), **_RATE, **_PATIENCE},
+        {FAMILIAR: 'it was like what the model was trained on', **_TOO_SOON, **_UNJUDGED},
+        needs=RECOGNITION),
+    'flight': PolicyEntry(
+        'those around what happens, and no others',
+        lambda values, most_bytes: Flight(
+            values['flight_before'], values['flight_after'], values['flight_memory'] * 10**6,
+            values['flight_below']),
+        {'flight_before': PolicyParameter(
+            10.0, 'seconds before something happens, which are in memory until then.',
+            (0.0, 3600.0)),
+         'flight_after': PolicyParameter(
+             5.0, 'seconds after something happens.', (0.0, 3600.0)),
+         'flight_memory': PolicyParameter(
+             500, 'megabytes of images in memory, at most; the oldest give way.', (1, 1_000_000)),
+         'flight_below': PolicyParameter(
+             0.5, 'mean of a confidence below which something happens, where flight_on has '
+             'confidence.', (0.0, 1.0))},
+        {PASSED: 'nothing happened while it was in memory',
+         MEMORY_FULL: 'flight_memory had no room for it any more'},
+        triggered=True),
 }
 """The policies by name."""

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 import shutil
 import threading
@@ -14,8 +15,10 @@ import traceback
 from univseg_core.bags.bag_writer import BagWriter
 from univseg_core.bags.distributions import NEWEST
 from univseg_core.recording.budget import Budget
+from univseg_core.recording.events import Event, in_words, Trigger
 from univseg_core.recording.policies import KEPT, POLICIES, Policy, Verdict
 from univseg_core.recording.serialized_image import SerializedImage
+from univseg_core.recording.status import Status
 
 FLUSH_PERIOD = 0.25
 """Seconds, at most, until an image that came is safe from a kill, unless the queue is longer."""
@@ -34,6 +37,9 @@ REASONS = {
 }
 """Why an image that was seen is in no bag."""
 
+Question = Callable[[], Iterable[Verdict]]
+"""What the policy is to decide next."""
+
 
 @dataclass(frozen=True)
 class RecorderSettings:
@@ -48,39 +54,14 @@ class RecorderSettings:
     distribution: str = NEWEST
 
 
-@dataclass(frozen=True)
-class Status:
-    """What a recorder tells of itself: counts of images by topic and outcome, sizes in bytes."""
-
-    counts: dict[str, Counter[str]]
-    paused: bool
-    trouble: str
-    bag: str
-    file: str
-    bag_bytes: int
-    written_bytes: int
-    queued_bytes: int
-    free_bytes: int
-    dropped_files: int
-
-    @property
-    def seen(self) -> int:
-        """Return how many images have come to an outcome."""
-        return sum(counts.total() for counts in self.counts.values())
-
-    def count(self, outcome: str) -> int:
-        """Return how many images of all topics came to an outcome."""
-        return sum(counts[outcome] for counts in self.counts.values())
-
-
 class Recorder:
     """
     Writes the frames that a policy keeps into bags, in a thread of its own.
 
     A bag begins with the first frame that is kept, and another one where a topic comes back with
-    another type or QoS. Frames for which there is no room are counted; once the disk is full,
-    nothing is written until `resume`. `log` is told, with a level of Python's logging, what
-    happens.
+    another type or QoS, or where the policy's event ends. Frames for which there is no room are
+    counted; once the disk is full, nothing is written until `resume`. `log` is told, with a level
+    of Python's logging, what happens.
     """
 
     def __init__(self, settings: RecorderSettings, policy: Policy, budget: Budget,
@@ -90,13 +71,15 @@ class Recorder:
         self._budget = budget
         self._log = log
         self._bag: BagWriter | None = None
+        self._event: Event | None = None
+        self._described = 0
         self._trouble = ''
         self._paused = False
         self._split = False
         self._closed = False
         self._written = 0
         self._in_bag: Counter[str] = Counter()
-        self._queue: deque[tuple[SerializedImage, bool]] = deque()
+        self._queue: deque[tuple[Question, SerializedImage | None]] = deque()
         self._queued = 0
         self._counts: dict[str, Counter[str]] = defaultdict(Counter)
         self._changed = threading.Condition()
@@ -114,13 +97,27 @@ class Recorder:
             elif self._is_full(frame):
                 counts[QUEUE_FULL] += 1
             else:
-                self._enqueue(frame, False)
+                self._enqueue(partial(self._policy.judge, frame), frame)
 
-    def put_confidence(self, frame: SerializedImage) -> None:
-        """Leave a picture of the model's confidence for the policy."""
+    def put_evidence(self, evidence: SerializedImage) -> None:
+        """Leave what the model says of an image, its confidence for example, for the policy."""
         with self._changed:
-            if not self._paused and not self._is_full(frame):
-                self._enqueue(frame, True)
+            if not self._paused and not self._is_full(evidence):
+                self._enqueue(partial(self._policy.learn, evidence), evidence)
+
+    def trigger(self, time_: int, why: str) -> str:
+        """
+        Tell the policy that something happened, and when, in nanoseconds of the images' clock.
+
+        Return why nothing is written now; an empty text where it is.
+        """
+        with self._changed:
+            if self._paused:
+                return 'recording is paused'
+            if self._trouble:
+                return self._trouble
+            self._enqueue(partial(self._policy.trigger, Trigger(time_, in_words(why))), None)
+            return ''
 
     def pause(self) -> None:
         """Keep nothing of what comes from now on."""
@@ -159,27 +156,28 @@ class Recorder:
                 self._paused, self._trouble, bag.folder.name if bag else '',
                 file.name if (file := bag and bag.file) else '', bag.total_size if bag else 0,
                 self._written, self._queued + self._policy.held_bytes, free,
-                self._budget.dropped)
+                self._budget.dropped, self._policy.facts())
 
     def _is_full(self, frame: SerializedImage) -> bool:
         """Return whether a frame finds no room behind those that wait."""
-        return bool(self._queue) and self._queued + len(frame.data) > self._settings.queue_size
+        room = self._settings.queue_size + self._policy.spare_bytes
+        return bool(self._queue) and self._queued + len(frame.data) > room
 
-    def _enqueue(self, frame: SerializedImage, is_confidence: bool) -> None:
-        self._queue.append((frame, is_confidence))
-        self._queued += len(frame.data)
+    def _enqueue(self, question: Question, frame: SerializedImage | None) -> None:
+        self._queue.append((question, frame))
+        self._queued += len(frame.data) if frame else 0
         self._changed.notify()
 
-    def _take(self, until: float) -> tuple[SerializedImage, bool] | None:
-        """Wait for the next frame until some time of the monotonic clock; None if none comes."""
+    def _take(self, until: float) -> tuple[Question, SerializedImage | None] | None:
+        """Wait for the next question until some time of the monotonic clock; None without one."""
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._closed or self._split,
                                    max(0.0, until - time.monotonic()))
             if not self._queue:
                 return None
-            frame, is_confidence = self._queue.popleft()
-            self._queued -= len(frame.data)
-            return frame, is_confidence
+            question, frame = self._queue.popleft()
+            self._queued -= len(frame.data) if frame else 0
+            return question, frame
 
     def _work(self) -> None:
         flush = time.monotonic() + FLUSH_PERIOD
@@ -188,21 +186,18 @@ class Recorder:
             if taken is None and self._closed:
                 break
             if taken:
-                frame, is_confidence = taken
-                verdicts = self._policy.learn(frame) if is_confidence else (
-                    self._policy.judge(frame))
-                self._settle(verdicts, frame)
+                self._settle(*taken)
             del taken
             if self._split:
                 self._split = False
                 if self._bag:
                     self._try(self._bag.split)
             if time.monotonic() >= flush:
-                self._settle(self._policy.overdue(), None)
+                self._settle(self._policy.overdue)
                 if self._bag:
                     self._try(self._bag.flush)
                 flush = time.monotonic() + FLUSH_PERIOD
-        self._settle(self._policy.overdue(at_once=True), None)
+        self._settle(partial(self._policy.overdue, at_once=True))
         self._end_bag()
 
     def _write_back(self) -> None:
@@ -218,10 +213,10 @@ class Recorder:
                 if bag := self._bag:
                     bag.write_back()
 
-    def _settle(self, verdicts: Iterable[Verdict], asked: SerializedImage | None) -> None:
-        """Do what a policy has decided, whatever it raises: one frame must not end all."""
+    def _settle(self, question: Question, asked: SerializedImage | None = None) -> None:
+        """Do what the policy decides, whatever it raises: one frame must not end all."""
         try:
-            for frame, outcome in verdicts:
+            for frame, outcome in question():
                 if outcome == KEPT:
                     outcome = self._keep(frame)
                     if outcome != KEPT:
@@ -233,6 +228,17 @@ class Recorder:
             if asked:
                 with self._changed:
                     self._counts[asked.topic.name][FAILED] += 1
+        self._try(self._follow_event)
+
+    def _follow_event(self) -> None:
+        """Finish the bag of an event that is over; tell the bag of one what triggered it again."""
+        event = self._policy.event
+        if event is not self._event:
+            self._end_bag()
+            self._event = event
+        elif event and self._bag and event.count > self._described:
+            self._bag.describe(event.description())
+            self._described = event.count
 
     def _keep(self, frame: SerializedImage) -> str:
         """Write a frame; return what became of it."""
@@ -279,7 +285,12 @@ class Recorder:
         with self._changed:
             self._bag = bag
         self._in_bag.clear()
-        self._log('info', f'recording to {folder}')
+        self._event = event = self._policy.event
+        if event is not None:
+            bag.describe(event.description())
+            self._described = event.count
+        why = f': {event.triggers[0].why}' if event else ''
+        self._log('info', f'recording to {folder}{why}')
         return bag
 
     def _end_bag(self) -> None:

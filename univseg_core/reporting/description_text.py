@@ -26,6 +26,7 @@ def _model(model: Mapping[str, Any]) -> Iterable[str]:
         'began with': _began_with(model['began_with']),
         'parameters': f'{model["parameters"]:,}',
         'images': _images(model),
+        'recognises': _recognises(model),
         'size': _bytes(model['bytes']),
         'SHA-256': model['sha256'],
     })
@@ -39,6 +40,7 @@ def _exported(model: Mapping[str, Any]) -> Iterable[str]:
         'encoder': _encoder(model),
         'began with': _began_with(model['began_with']),
         'images': _images(model),
+        'recognises': _recognises(model),
         'sizes': ('any' if model['size'] is None else
                   f'{model["size"][1]}×{model["size"][0]} alone'),
         'calibrated with': (f'{model["calibration"]["frames"]} images'
@@ -74,6 +76,12 @@ def _encoder(model: Mapping[str, Any]) -> str:
 def _images(model: Mapping[str, Any]) -> str:
     size = model['image_size']
     return 'as they come' if size is None else f'scaled to {size} pixels, longest side'
+
+
+def _recognises(model: Mapping[str, Any]) -> str:
+    if not model['recognises']:
+        return 'nothing: it has no evidence of its domains (`univseg recognise` adds it)'
+    return f'images of {", ".join(model["domains"])}, and of none of these'
 
 
 def _label_spaces(model: Mapping[str, Any]) -> Iterable[str]:

@@ -80,6 +80,18 @@ class Request(threading.Event):
         self.patience = max(self.patience, 2 * seconds)
 
 
+_watches: list[int] = []
+"""The file descriptors by which signals wake the threads that wait for them."""
+
+
+def _watch_no_child() -> None:
+    """Let a forked child's signals, by which a library may end it, be no signals of its parent."""
+    if _watches:
+        signal.set_wakeup_fd(-1)
+
+
+os.register_at_fork(after_in_child=_watch_no_child)
+
 _requests: list[Request] = []
 """Those that take signals now, the last one first."""
 
@@ -130,11 +142,13 @@ def ended_by_signals() -> Iterator[None]:
     watch = threading.Thread(target=_watch, args=(reader,), daemon=True, name='signals')
     with _taken_by(interrupt):
         before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        _watches.append(writer)
         watch.start()
         try:
             yield
         finally:
             signal.set_wakeup_fd(before)
+            _watches.remove(writer)
             os.write(writer, END)  # forked children may hold the pipe open
             watch.join()
             os.close(writer)

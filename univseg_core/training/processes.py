@@ -17,6 +17,7 @@ import torch
 from torch import distributed
 from univseg_core.errors import UnivsegError
 from univseg_core.measuring.evaluation import DomainResult
+from univseg_core.measuring.recognition import Recognised
 from univseg_core.models.batch_norm import CpuSyncBatchNorm, ModuleT, shared_by_devices
 from univseg_core.settings.config import TrainingSection
 
@@ -24,6 +25,7 @@ ALONE = timedelta(days=1)
 """How long the other processes wait for what the first one does alone."""
 
 Key = TypeVar('Key')
+Value = TypeVar('Value')
 
 
 class EngineError(UnivsegError):
@@ -98,11 +100,11 @@ def share_batch_norm(network: ModuleT, fabric: Fabric) -> ModuleT:
     return CpuSyncBatchNorm.convert(network)
 
 
-def gathered(fabric: Fabric, values: list[str]) -> list[str]:
-    """Return the strings of all processes, in the order of their ranks."""
+def gathered(fabric: Fabric, values: list[Value]) -> list[Value]:
+    """Return the values of all processes, in the order of their ranks; they are pickled."""
     if fabric.world_size == 1:
         return values
-    lists: list[list[str]] = [[]] * fabric.world_size
+    lists: list[list[Value]] = [[]] * fabric.world_size
     distributed.all_gather_object(lists, values)
     return [value for each in lists for value in each]
 
@@ -118,9 +120,16 @@ def summed_results(fabric: Fabric,
         return DomainResult(result.domain, confusion.cpu().numpy(),
                             result.by_label_embeddings and total(result.by_label_embeddings),
                             result.by_all_label_embeddings
-                            and total(result.by_all_label_embeddings))
+                            and total(result.by_all_label_embeddings),
+                            recognised=_in_turn(fabric, result.recognised))
 
     return {name: total(result) for name, result in results.items()}
+
+
+def _in_turn(fabric: Fabric, recognised: Recognised | None) -> Recognised | None:
+    """Return what all processes have recognised; None if they have nothing, which all know."""
+    parts = [part for part in gathered(fabric, [recognised]) if part]
+    return Recognised.in_turn(parts) if parts else None
 
 
 def summed(fabric: Fabric, values: Mapping[Key, torch.Tensor]) -> dict[Key, torch.Tensor]:

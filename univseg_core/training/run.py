@@ -103,7 +103,7 @@ def train(config: RunConfig, run: Path, *, devices: int = 1,
             if config.basis == 'joint':
                 start = run / JOINT_START
         return fit(context, Task(data, run, config.objective, config.training.steps, embeddings,
-                                 start, before))
+                                 start, before, recognises=True))
 
 
 def check_shares(config: RunConfig, processes: int) -> None:

@@ -13,13 +13,13 @@ from univseg_core.batches.splits import split_hash
 from univseg_core.errors import shortened
 from univseg_core.files.records import parse_json
 from univseg_core.method.label_embeddings import (
-    absent_classes,
     embedded_label_embeddings,
     principal_label_embeddings,
     repeated_classes,
     start_embedding,
 )
 from univseg_core.method.losses import LOSSES
+from univseg_core.models.heads import absent_classes
 from univseg_core.models.model_file import load_model, save_model
 from univseg_core.models.tensor_files import read_tensors, save_tensors, TensorFileError
 from univseg_core.models.universal import UniversalSegmenter
@@ -131,7 +131,7 @@ def _warn_of_missing_classes(embeddings: Mapping[str, torch.Tensor],
                              data: Mapping[str, DomainData]) -> None:
     """Log the classes that have no label embeddings, or not K different ones."""
     for name, d in data.items():
-        for absent in absent_classes(embeddings[name], d.domain):
+        for absent in absent_classes(embeddings[name].cpu().numpy(), d.domain):
             log.warning('%s: no labelled image shows %s: it has no label embedding and is left '
                         'out of the similarity', name, absent)
         for repeated in repeated_classes(embeddings[name], d.domain):

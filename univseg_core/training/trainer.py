@@ -46,6 +46,7 @@ from univseg_core.training.processes import (
     start_scaling_anew,
 )
 from univseg_core.training.run_context import RunContext
+from univseg_core.training.run_evidence import complete_evidence, renew_evidence
 from univseg_core.training.safety import check_loss, gradient_norm
 from univseg_core.training.step import (
     forward_and_backward,
@@ -74,6 +75,7 @@ class Task:
     checkpoint, model files, evaluation and pictures. Without `label_embeddings` there are no
     entropies. The weights are those of the model file `start` where it has them, and else as the
     configuration says; `before` is what was measured of that file, to be shown beside the results.
+    Whether it is to know its domains in the end, `recognises` says.
     """
 
     data: Mapping[str, DomainData]
@@ -83,6 +85,7 @@ class Task:
     label_embeddings: Mapping[str, torch.Tensor] = field(default_factory=dict)
     start: Path | None = None
     before: Mapping[str, DomainResult] = field(default_factory=dict)
+    recognises: bool = False
 
     @property
     def checkpoint(self) -> Path:
@@ -283,6 +286,8 @@ class Trainer:
         config, task, names = self._context.config, self._task, self._names
         by_labels = bool(task.label_embeddings)
         renew_label_embeddings(self._context, self._network, names, several=by_labels)
+        if task.recognises:
+            renew_evidence(self._context, self._network, task.data)
         measured = validate(self._fabric, config, self._network, task.data,
                             label_embeddings=by_labels)
         measured = replace(measured, results={
@@ -294,6 +299,8 @@ class Trainer:
                                 task.folder, measured)
                 self._log.close()
                 complete_label_embeddings(self._context, task.folder / BEST, names)
+                if self._network.evidence is not None:
+                    complete_evidence(self._context, task.folder / BEST, task.data)
                 write_results(task.folder, config, self._network, task.data, measured)
         return measured.results
 

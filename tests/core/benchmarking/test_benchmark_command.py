@@ -45,13 +45,23 @@ def test_both_formats_in_processes_of_their_own(model_path, exported, tmp_path, 
     assert read_image(plot).std() > 0
 
 
-@pytest.mark.parametrize(('options', 'messages'), [
-    (['--plot', 'a.jpg'], ('a.jpg: expected a name that ends in .png',)),
-    (['--size', '64x32'], ('one.onnx: size 64×32: it was exported for 40×24 alone',))])
-def test_what_cannot_be_is_said_before_anything_is_measured(exported, capsys, monkeypatch,
-                                                            options, messages):
+def test_what_cannot_be_is_said_before_anything_is_measured(exported, capsys, monkeypatch):
     monkeypatch.setattr(rows, 'Worker', None)
-    assert_fails(capsys, ['benchmark', exported(SIZE), *options], *messages)
+    assert_fails(capsys, ['benchmark', exported(SIZE), '--plot', 'a.jpg'],
+                 'a.jpg: expected a name that ends in .png')
+
+
+def test_a_network_for_one_size_is_left_out_at_others(exported, capsys, monkeypatch):
+    """And measured at its own, beside them."""
+    name, = installed(True)[:1] or pytest.skip('needs ONNX Runtime or OpenVINO')
+    monkeypatch.setattr(candidates, 'installed', lambda exported: [name])
+    monkeypatch.setattr(candidates, 'is_good_at_bf16', lambda: False)
+    assert main(['benchmark', str(exported(SIZE)), '--size', '40x24', '64x32', '--image', '96x64',
+                 '--threads', '1', '--rounds', '1', '--seconds', '0', '--json']) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert {(row['width'], row['height']) for row in told['rows']} == {(40, 24)}
+    why = told['left_out'][f'one.onnx by {name} in fp32, 64×32, 1 thread']
+    assert 'exported for images that are seen at 40×24 alone' in why
 
 
 def test_files_that_are_no_models(tmp_path, capsys):

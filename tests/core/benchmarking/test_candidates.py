@@ -27,8 +27,8 @@ def test_a_file_with_all_that_runs_it(exported, monkeypatch):
 
 
 def test_own_sizes(exported, model_path):
-    assert list(next(of_file(exported(SIZE), 'one', [], (720, 1280), 'cpu')).sizes) == [SIZE]
-    assert list(next(of_file(model_path, 'light', [], (50, 100), 'cpu')).sizes) == [(32, 64)]
+    assert next(of_file(exported(SIZE), 'one', [], (720, 1280), 'cpu')).sizes == (SIZE,)
+    assert next(of_file(model_path, 'light', [], (50, 100), 'cpu')).sizes == ((32, 64),)
 
 
 def test_encoders_that_cannot_be_exported_are_measured_as_they_are(tmp_path, monkeypatch, caplog):

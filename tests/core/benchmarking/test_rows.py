@@ -14,16 +14,23 @@ SIZE = (24, 40)
 class FakeWorker:
     """Answers as it is told to, and notes its turns."""
 
-    answers, turns = {}, []
+    answers, turns, counted = {}, [], []
+    memory_mb = 1.0
 
     def __init__(self, job):
         if job['measure'] == 'ceiling':
             self.name, self.ready = 'ceiling', {}
             return
+        if job['measure'] == 'operations':
+            if job['path'] == 'uncounted.onnx':
+                raise WorkerError('killed')
+            self.counted.append((job['path'], job['size']))
+            self.ready = {'operations': 2e6}
+            return
         self.name = job['backend']
         if self.name == 'refuses':
             raise WorkerError('no such device')
-        self.ready = {'startup_s': 1.5, 'device': 'cpu', 'memory_mb': 1.0}
+        self.ready = {'startup_s': 1.5, 'device': 'cpu', 'memory_mb': self.memory_mb}
 
     def __enter__(self):
         return self
@@ -43,11 +50,12 @@ class FakeWorker:
 def fake(monkeypatch):
     monkeypatch.setattr(rows, 'Worker', FakeWorker)
     monkeypatch.setattr(FakeWorker, 'turns', [])
+    monkeypatch.setattr(FakeWorker, 'counted', [])
     return FakeWorker
 
 
-def row(backend, precision='fp32', operations=2e6):
-    return Row(Candidate('m', 'm.onnx', backend, precision, {SIZE: operations}), 1, SIZE)
+def row(backend, precision='fp32', path='m.onnx'):
+    return Row(Candidate('m', path, backend, precision, (SIZE,)), 1, SIZE)
 
 
 def turn(*times, memory=3.0):
@@ -59,7 +67,7 @@ def test_rows_take_turns_and_medians_are_of_all(fake, monkeypatch):
         'ceiling': [{'fp32': 1.0, 'int8': 0.5}, {'fp32': 4.0, 'int8': 0.5}],
         'a': [turn(1, 9), turn(2)], 'b': [turn(8), turn(4, memory=7.0)],
         'c': [turn(1), WorkerError('killed')]})
-    found = measure([row('a'), row('refuses'), row('b', 'int8'), row('c', operations=None)],
+    found = measure([row('a'), row('refuses'), row('b', 'int8'), row('c')],
                     Conditions(rounds=2, seconds=12))
     assert fake.turns == [(name, 0 if name == 'ceiling' else 2) for name in (
         'ceiling', 'a', 'b', 'c') * 2]
@@ -76,6 +84,25 @@ def test_rows_take_turns_and_medians_are_of_all(fake, monkeypatch):
         'm by c in fp32, 40×24, 1 thread': 'killed'}
 
 
+def test_operations_are_counted_once_where_memory_allows(fake, monkeypatch, caplog):
+    """By processes of their own, at the end; the rows that have none are there all the same."""
+    def measured(available):
+        monkeypatch.setattr(rows, 'available_memory', lambda: available)
+        monkeypatch.setattr(fake, 'answers', {'ceiling': [{'fp32': 4.0}],
+                                              **{name: [turn(1, memory=3.0)] for name in 'abc'}})
+        return [each.gflop for each in measure([
+            row('a'), row('b'), row('c', path='uncounted.onnx')], Conditions(rounds=1)).results]
+
+    with caplog.at_level('INFO'):
+        assert measured(rows.COUNTING * 3_000_000) == [0.002, 0.002, None]
+        assert fake.counted == [('m.onnx', SIZE)]
+        assert 'm by c in fp32, 40×24, 1 thread: its operations cannot be counted: killed' in (
+            caplog.text)
+        assert measured(rows.COUNTING * 3_000_000 - 1) == [None, None, None]
+        assert fake.counted == [('m.onnx', SIZE)]
+        assert 'too little memory to count its operations' in caplog.text
+
+
 def test_the_95th_percentile_leaves_one_of_twenty(fake, monkeypatch):
     monkeypatch.setattr(fake, 'answers', {'ceiling': [{'fp32': 1.0}],
                                           'a': [turn(*range(20, 0, -1))]})
@@ -89,9 +116,20 @@ def test_nothing_that_can_be_measured(fake):
 
 
 def test_no_more_processes_than_memory_holds(fake, monkeypatch):
-    monkeypatch.setattr(rows, 'available_memory', lambda: 900_000)
+    monkeypatch.setattr(rows, 'available_memory', lambda: 3_000_000)
+    monkeypatch.setattr(fake, 'memory_mb', 3.1)
     with pytest.raises(ValueError, match=r'3 rows, each in a process .* it is full with 1'):
         measure([row('a'), row('b'), row('c')], Conditions())
+
+
+def test_images_that_memory_does_not_hold_are_left_out(fake, monkeypatch):
+    """A camera's of 3·2 000 000 bytes, and what the network sees of it as floats."""
+    monkeypatch.setattr(rows, 'available_memory', lambda: 6_000_000 + 12 * 24 * 40 - 1)
+    with pytest.raises(ValueError, match=r'1 thread: its images alone take 0\.00601 GB of memory'):
+        measure([row('a')], Conditions(image=(1000, 2000)))
+    monkeypatch.setattr(rows, 'available_memory', lambda: 6_000_000 + 12 * 24 * 40)
+    monkeypatch.setattr(fake, 'answers', {'ceiling': [{'fp32': 1.0}], 'a': [turn(1)]})
+    assert measure([row('a')], Conditions(image=(1000, 2000), rounds=1)).results
 
 
 def result(model='m', miou=None, share=0.5, **values):

@@ -12,8 +12,9 @@ import pytest
 from tiny_worlds import configuration, random_image, small_network
 from torch import nn
 from univseg_core.cli import main
+from univseg_core.datasets.folders import spread
 from univseg_core.exporting import comparison, export
-from univseg_core.exporting.images import spread, to_calibrate
+from univseg_core.exporting.images import to_calibrate
 from univseg_core.exporting.network import encoder_to_onnx, ExportError
 from univseg_core.inference import backends
 from univseg_core.models.exported_file import load_exported
@@ -24,7 +25,12 @@ import yaml
 
 @pytest.fixture(autouse=True)
 def exported_once(exported, monkeypatch):
-    """Take the ONNX model that there is already: it is what each export here would come to."""
+    """
+    Take the ONNX model that there is already: it is what each export here would come to.
+
+    One size tells whether other sizes are tried; test_backends.py has many.
+    """
+    monkeypatch.setattr(export, 'TRIED_SIZES', export.TRIED_SIZES[:1])
     monkeypatch.setattr(export, 'encoder_to_onnx', lambda model, size: exported.encoder)
 
 

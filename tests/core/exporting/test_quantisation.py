@@ -2,6 +2,7 @@
 
 import builtins
 import sys
+from tempfile import gettempdir
 
 import numpy as np
 import onnx
@@ -149,6 +150,14 @@ def test_a_frame_of_another_size_is_refused_where_the_size_is_fixed():
     quantise(fixed, [noise(6, 8)])
     with pytest.raises(UnivsegError, match=r'expected shape \(6, 8, 3\).* got \(8, 6, 3\)'):
         quantise(fixed, [noise(8, 6)])
+
+
+def test_a_full_disk_is_told_with_the_folder_that_has_no_room(full_disk):
+    large = tiny(np.ones((512, 3, 4, 4), np.float32))
+    with full_disk(), pytest.raises(UnivsegError) as error:
+        quantise(large, [noise()])
+    assert str(error.value) == (f'int8 is made in files of {gettempdir()}, which cannot be '
+                                'written: File too large; TMPDIR names another folder')
 
 
 def test_an_unknown_target_is_refused_with_those_there_are():

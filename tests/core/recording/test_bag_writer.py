@@ -22,6 +22,7 @@ from recorded import (
 from rosbags.rosbag2 import Reader
 from univseg_core.bags import bag_writer
 from univseg_core.bags.bag_writer import BagWriter, finish_bag, is_unfinished, MARKER
+from univseg_core.bags.metadata import read_own_metadata
 from univseg_core.bags.topics import Topic
 import yaml
 
@@ -175,6 +176,67 @@ def test_a_topic_of_another_type_or_qos_does_not_suit_a_bag(tmp_path):
     assert not bag.suits(Topic('/front', IMAGE, (BEST_EFFORT,)))
     assert not bag.suits(Topic('/front', BACK.type, FRONT.qos))
     bag.close()
+
+
+@pytest.mark.parametrize('distribution', ['jazzy', 'humble'])
+@pytest.mark.parametrize('compression', ['', 'zstd'])
+def test_a_bag_says_what_it_is_for_also_after_a_kill(tmp_path, frames, compression, distribution):
+    bag = BagWriter(tmp_path / 'bag', compression, distribution=distribution)
+    bag.describe({'triggers': 'first'})
+    write(bag, frames[:4])
+    bag.flush()
+    bag.describe({'triggers': 'first, sécond', 'count': '2'})
+    write(bag, frames[4:6])
+    bag.split()
+    write(bag, frames[6:])
+    bag.flush()
+    killed = shutil.copytree(bag.folder, tmp_path / 'killed')
+    early = shutil.copytree(bag.folder, tmp_path / 'early')
+    (early / 'bag_1.mcap').unlink()
+    bag.split()
+    bag.describe({'triggers': 'third'})
+    bag.close()
+    assert finish_bag(killed) == (len(frames), [])
+    assert finish_bag(early) == (6, [])
+    ours = {'recorded_by': 'univseg_ros bag_recorder'}
+    for folder, said in ((bag.folder, {'triggers': 'third'}),
+                         (killed, {'triggers': 'first, sécond', 'count': '2'}),
+                         (early, {'triggers': 'first, sécond', 'count': '2'})):
+        assert facts_of(folder)['custom_data'] == {**ours, **said}
+        assert read_own_metadata(folder) is not None
+    for folder in (bag.folder, killed):
+        assert read_by_rosbags(folder) == as_tuples(frames)
+        assert read_by_us(folder) == (as_tuples(frames), [])
+
+
+def test_a_file_is_described_as_the_format_has_it(tmp_path):
+    bag = BagWriter(tmp_path / 'bag')
+    bag.describe({'a': 'bc', 'd': ''})
+    write(bag, [front(0)])
+    bag.close()
+    data = bag.finished[0][0].read_bytes()
+    # Opcode, length; name; bytes of the map, and its pairs.
+    pairs = b'\1\0\0\0a\2\0\0\0bc\1\0\0\0d\0\0\0\0'
+    content = b'\7\0\0\0univseg' + bytes([len(pairs), 0, 0, 0]) + pairs
+    record = b'\x0c' + len(content).to_bytes(8, 'little') + content
+    at = data.index(record)
+    index = at.to_bytes(8, 'little') + len(record).to_bytes(8, 'little') + b'\7\0\0\0univseg'
+    assert b'\x0d' + len(index).to_bytes(8, 'little') + index in data[at + len(record):]
+
+
+def test_what_others_say_of_a_bag_does_not_make_it_ours(tmp_path):
+    bag = BagWriter(tmp_path / 'bag')
+    bag.describe({'recorded_by': 'somebody'})
+    write(bag, [front(0)])
+    bag.close()
+    assert read_own_metadata(bag.folder)['custom_data'] == {
+        'recorded_by': 'univseg_ros bag_recorder'}
+    path = bag.folder / 'metadata.yaml'
+    for said in ('{triggers: "[]"}', '[]', '{recorded_by: somebody}'):
+        facts = yaml.safe_load(path.read_text())
+        facts['rosbag2_bagfile_information']['custom_data'] = yaml.safe_load(said)
+        path.write_text(yaml.safe_dump(facts))
+        assert read_own_metadata(bag.folder) is None
 
 
 def test_a_bag_without_a_message_is_removed(tmp_path):

@@ -1,5 +1,6 @@
 """Which images are kept, and what is said of the others."""
 
+import json
 import struct
 
 from bag_files import header, serialised
@@ -7,14 +8,10 @@ import numpy as np
 import pytest
 from recorded import BACK, back, FRONT, front, IMAGE, picture, SECOND
 from univseg_core.bags.topics import Topic
-from univseg_core.recording import policies
-from univseg_core.recording.policies import (
-    KeepAll,
-    Novel,
-    POLICIES,
-    RateLimit,
-    Uncertain,
-)
+from univseg_core.recording import judged
+from univseg_core.recording.flight import Flight
+from univseg_core.recording.judged import Uncertain, Unfamiliar
+from univseg_core.recording.policies import KeepAll, Novel, POLICIES, RateLimit
 from univseg_core.recording.serialized_image import SerializedImage
 
 CONFIDENCE = Topic('/univseg/outdoor/confidence', IMAGE)
@@ -86,7 +83,8 @@ def test_each_entry_makes_its_policy_of_its_parameters():
     made = {name: entry.build({key: each.default for key, each in entry.parameters.items()}, 99)
             for name, entry in POLICIES.items()}
     assert {name: type(policy) for name, policy in made.items()} == {
-        'all': KeepAll, 'rate': RateLimit, 'novel': Novel, 'uncertain': Uncertain}
+        'all': KeepAll, 'rate': RateLimit, 'novel': Novel, 'uncertain': Uncertain,
+        'unfamiliar': Unfamiliar, 'flight': Flight}
     assert outcomes(made['rate'], map(at, (10, 10.5, 11))) == ['kept', 'rate', 'kept']
     assert outcomes(made['uncertain'], [front(0)]) == ['unjudged']  # it may hold 99 bytes
     for entry in POLICIES.values():
@@ -148,7 +146,7 @@ def confidence(frame, mean):
 def now(monkeypatch):
     """Return a list with the time of the policies' clock."""
     now = [0.0]
-    monkeypatch.setattr(policies.time, 'monotonic', lambda: now[0])
+    monkeypatch.setattr(judged.time, 'monotonic', lambda: now[0])
     return now
 
 
@@ -174,7 +172,7 @@ def test_all_topics_of_a_camera_are_kept_and_the_lowest_confidence_counts(now):
 
 
 def test_a_confidence_may_come_before_its_image(now, monkeypatch):
-    monkeypatch.setattr(policies, 'CONFIDENCES_KEPT', 2)
+    monkeypatch.setattr(judged, 'JUDGEMENTS_KEPT', 2)
     policy = Uncertain(0.7, 2.0, 10**9)
     frames = [front(number) for number in range(4)]
     for frame, mean in zip(frames, (0.1, 0.2, 0.9), strict=False):
@@ -196,6 +194,67 @@ def test_what_is_no_image_is_never_judged(now):
     assert outcomes(policy, [SerializedImage(FRONT, 0, 0, b'')]) == ['unjudged']
     assert list(policy.learn(SerializedImage(CONFIDENCE, 0, 0, b''))) == []
     assert list(policy.learn(SerializedImage(CONFIDENCE, 0, 0, front(0).data[:40]))) == []
+
+
+RECOGNITION = Topic('/univseg/recognition', 'std_msgs/msg/String')
+
+
+def text_message(text, order='<'):
+    """Return a std_msgs/String as it comes."""
+    data = text.encode() + b'\0'
+    return SerializedImage(RECOGNITION, 0, 0, b'\0' + bytes([order == '<']) + b'\0\0'
+                           + struct.pack(f'{order}I', len(data)) + data)
+
+
+def recognition(frame, unfamiliarity):
+    """Return what the node says of an image."""
+    stamp, frame_id = frame.header()
+    return text_message(json.dumps({
+        'stamp': stamp, 'frame_id': frame_id.decode(), 'domain': None,
+        'probabilities': {'outdoor': 1.0}, 'unfamiliarity': unfamiliarity}))
+
+
+def test_a_text_is_read_from_its_message():
+    for order in '<>':
+        assert text_message('Küche', order).text() == 'Küche'
+    assert text_message('').text() == ''
+    whole = text_message('Küche').data
+    for data in (b'', b'\0', whole[:7], whole[:-1], b'\0\1\0\0\2\0\0\0\xff\0'):
+        with pytest.raises(ValueError):
+            SerializedImage(RECOGNITION, 0, 0, data).text()
+
+
+def test_an_image_that_is_unfamiliar_is_kept(now):
+    policy = Unfamiliar(1.0, KeepAll(), 2.0, 10**9)
+    frames = [front(number) for number in range(4)]
+    assert outcomes(policy, frames[:3]) == []
+    assert list(policy.learn(recognition(frames[0], 0.999))) == []
+    assert list(policy.learn(recognition(frames[1], 1.0))) == [(frames[1], 'kept')]
+    assert list(policy.learn(recognition(frames[3], 7))) == []
+    assert list(policy.judge(frames[3])) == [(frames[3], 'kept')]
+    now[0] = 2.1
+    assert list(policy.overdue()) == [(frames[0], 'familiar'), (frames[2], 'unjudged')]
+
+
+def test_of_an_unfamiliar_place_some_images_a_second_are_kept(now):
+    policy = POLICIES['unfamiliar'].build(
+        {'unfamiliarity': 1.0, 'rate': 2.0, 'patience': 2.0}, 10**9)
+    frames = [front(number) for number in range(12)]  # at 10 Hz
+    assert outcomes(policy, frames) == []
+    found = [outcome for frame in frames for _, outcome in policy.learn(recognition(frame, 3))]
+    assert [number for number, outcome in enumerate(found) if outcome == 'kept'] == [0, 5, 10]
+    assert found.count('rate') == 9
+    assert policy.held_bytes == 0
+
+
+@pytest.mark.parametrize('text', ['', 'outdoor', '[]', '{"stamp": 1, "unfamiliarity": 9}'])
+def test_what_is_no_recognition_says_nothing_of_an_image(now, text):
+    policy = Unfamiliar(0.0, KeepAll(), 2.0, 10**9)
+    assert outcomes(policy, [front(0)]) == []
+    assert list(policy.learn(text_message(text))) == []
+    assert list(policy.learn(SerializedImage(RECOGNITION, 0, 0, b'\0\1'))) == []
+    assert list(policy.learn(front(0))) == []  # of another type
+    assert list(policy.overdue(at_once=True)) == [(front(0), 'unjudged')]
 
 
 def test_an_image_that_was_lost_is_no_measure_of_the_next():
@@ -222,8 +281,9 @@ def test_a_consumer_that_fails_leaves_nothing_held_twice(now):
     assert list(policy.overdue(at_once=True)) == []
 
 
-def test_no_two_policies_share_a_parameter_or_an_outcome():
+@pytest.mark.parametrize('table', ['parameters', 'outcomes'])
+def test_a_parameter_or_outcome_of_two_policies_is_the_same_for_both(table):
     """The recorder has one table of each, by name: the later would replace the earlier."""
-    for names in ([name for entry in POLICIES.values() for name in entry.parameters],
-                  [name for entry in POLICIES.values() for name in entry.outcomes]):
-        assert len(names) == len(set(names))
+    pairs = [pair for entry in POLICIES.values() for pair in getattr(entry, table).items()]
+    assert len(set(pairs)) == len(dict(pairs))
+    assert len(pairs) > len(set(pairs))

@@ -15,7 +15,8 @@ from univseg_core.bags.mcap_writer import McapWriter
 from univseg_core.bags.topics import RecordingError
 from univseg_core.recording import recorder as module
 from univseg_core.recording.folder import RecordingFolder
-from univseg_core.recording.policies import Policy, RateLimit, Uncertain
+from univseg_core.recording.judged import Uncertain
+from univseg_core.recording.policies import Policy, RateLimit
 
 DEADLINE = 20
 
@@ -297,7 +298,7 @@ def test_confidences_reach_the_policy_and_what_waits_counts_as_queued(make_recor
         recorder.put(frame)
     wait_until(lambda: recorder._policy.held_bytes == sum(len(frame.data) for frame in frames))
     assert recorder.status().queued_bytes == recorder._policy.held_bytes
-    recorder.put_confidence(confidence(frames[1], 0.3))
+    recorder.put_evidence(confidence(frames[1], 0.3))
     wait_until(lambda: recorder.status().count('kept'))
     recorder.stop()
     assert counts(recorder) == {'/front': {'kept': 1, 'unjudged': 1}}

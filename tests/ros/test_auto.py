@@ -1,0 +1,210 @@
+"""The images tell the domain: what is published, announced and recorded of it."""
+
+import json
+import signal
+
+import cv2
+from frame_bench import Outputs
+import numpy as np
+import pytest
+from rclpy.qos import QoSProfile
+from robot import frame, LATCHED_QOS, PAUSE, Robot
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
+from univseg_core.datasets.folders import Sample
+from univseg_core.inference.domain_decision import Decision
+from univseg_core.inference.segmenter import load_network, Segmenter
+from univseg_core.method.domain_evidence_fit import make_evidence
+from univseg_core.models.domain_evidence import Recognition
+from univseg_core.models.model_file import save_model
+from univseg_core.pictures.images import write_png
+
+FRAMES = 5
+"""Over which the evidence is averaged, by default."""
+
+
+def view(domain, number):
+    """Return a small picture of a made-up place: bright sky over grey, or stripes of brown."""
+    generator = np.random.default_rng([number, len(domain)])
+    picture = generator.normal(0, 6, (48, 64, 3))
+    if domain == 'outdoor':
+        horizon = int(generator.integers(18, 30))
+        picture[:horizon] += (120, 170, 240)
+        picture[horizon:] += 110
+        cv2.rectangle(picture, (int(generator.integers(40)), horizon - 8),
+                      (60, horizon + 6), (40, 110, 50), -1)
+    else:
+        picture += (90, 60, 40)
+        for left in range(int(generator.integers(8)), 64, 8):
+            picture[:, left:left + 3] += (60, 40, 20)
+        cv2.circle(picture, (32, int(generator.integers(10, 40))), 9, (200, 180, 120), -1)
+    return picture.clip(0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope='module')
+def knowing_file(model_file, tmp_path_factory):
+    """Return the path of a model file with evidence of two made-up places."""
+    folder = tmp_path_factory.mktemp('places')
+    samples = {}
+    for domain in ('outdoor', 'indoor'):
+        samples[domain] = [Sample(folder / f'{domain}{i}.png') for i in range(40)]
+        for i, sample in enumerate(samples[domain]):
+            write_png(sample.image, view(domain, i))
+    network, card = load_network(model_file)
+    fitted = make_evidence(Segmenter(network, card, device='cpu', precision='fp32'), samples,
+                           progress=False)
+    network.evidence = fitted.evidence
+    save_model(folder / 'knowing.univseg', network, card)
+    return folder / 'knowing.univseg'
+
+
+@pytest.fixture(scope='module')
+def robot(start, peer, knowing_file):
+    """Return a node that decides by its images."""
+    robot = Robot(start, peer, 'auto', '-p', f'model:={knowing_file}', '-p', 'precision:=fp32',
+                  '-p', "active_domains:=['auto']")
+    robot.wait_until_active()
+    yield robot
+    begin = robot.process.line_count()
+    robot.end(signal.SIGINT)
+    assert ', 0 failed' in robot.process.wait_for('stopped; frames', begin)
+
+
+class Places:
+    """What a node says of its place, and masks of both domains."""
+
+    def __init__(self, robot, peer):
+        self.robot, self.peer = robot, peer
+        self.domains = peer.collect(String, f'{robot.node}/domain', QoSProfile(
+            depth=50, durability=LATCHED_QOS.durability))
+        self.frames = peer.collect(String, f'{robot.node}/recognition', 50)
+        self.masks = {domain: robot.masks(domain) for domain in ('outdoor', 'indoor')}
+        peer.wait_until(lambda: self.domains, 'domain')
+
+    @property
+    def now(self):
+        return json.loads(self.domains[-1].data)
+
+    def show(self, pictures):
+        """Show pictures one after another; return the domains of which masks came for each."""
+        shown = []
+        for picture in pictures:
+            message = frame(picture)(self.peer.header())
+            stamp = message.header.stamp
+            count = len(self.frames)
+            self.robot.publish(message)
+            self.peer.wait_until(lambda count=count: len(self.frames) > count, 'recognition')
+            told = json.loads(self.frames[-1].data)
+            assert told['stamp'] == stamp.sec * 10**9 + stamp.nanosec
+            if told['domain']:
+                self.peer.wait_until(
+                    lambda told=told, stamp=stamp: self.robot.mask_of(stamp, told['domain']),
+                    'its mask')
+            shown.append([domain for domain in self.masks
+                          if self.robot.mask_of(stamp, domain)])
+            assert shown[-1] == ([told['domain']] if told['domain'] else [])
+        return shown
+
+
+@pytest.fixture
+def places(robot, peer):
+    """Return what a node says of its place, of which nothing is known yet."""
+    assert robot.set_parameter('active_domains', ['outdoor']).successful
+    assert robot.set_parameter('active_domains', ['auto']).successful
+    places = Places(robot, peer)
+    yield places
+    peer.stop_collecting(places.domains)
+    peer.stop_collecting(places.frames)
+
+
+def views(domain, count):
+    return [view(domain, 100 + i) for i in range(count)]
+
+
+def test_a_drive_through_both_places_and_none(places, robot, peer):
+    assert places.now['domain'] is None
+    assert places.show(views('outdoor', 6)) == [[]] * (FRAMES - 1) + [['outdoor']] * 2
+    first = places.now
+    assert (first['domain'], first['state'], first['pinned']) == ('outdoor', 'decided', False)
+    assert first['probability'] > 0.7
+    assert first['since'] > 0
+    shown = places.show(views('indoor', 8))
+    assert shown == [['outdoor']] * 3 + [['indoor']] * 5
+    latched = peer.collect(String, f'{robot.node}/active_domains', LATCHED_QOS)
+    peer.wait_until(lambda: latched, 'active_domains')
+    assert json.loads(latched[-1].data) == ['indoor']
+    peer.stop_collecting(latched)
+    noise = [np.random.default_rng(i).integers(0, 256, (48, 64, 3), np.uint8) for i in range(8)]
+    assert places.show(noise)[-1] == []
+    assert places.now['state'] == 'none'
+    assert places.now['why'].startswith('unlike all that the model was trained on')
+    assert places.now['unfamiliarity'] > 1
+    values = robot.wait_for_diagnostics(
+        lambda level, message, values: 'unlike anything' in message)[2]
+    assert values['domain'] == 'none'
+    assert int(values['frames undecided']) >= 4
+    changes = [json.loads(each.data)['domain'] for each in places.domains]
+    assert changes[-4:] == [None, 'outdoor', 'indoor', None]
+
+
+def test_pinned_until_released(places, robot, peer):
+    places.show(views('outdoor', 5))
+    answer = peer.call(Trigger, f'{robot.node}/indoor/pin', Trigger.Request(), robot.node)
+    assert (answer.success, answer.message) == (True, 'indoor until it is released')
+    assert places.show(views('outdoor', 4)) == [['indoor']] * 4
+    assert (places.now['domain'], places.now['pinned']) == ('indoor', True)
+    assert peer.call(Trigger, f'{robot.node}/release', Trigger.Request()).success
+    assert places.show(views('outdoor', 1)) == [['outdoor']]
+    assert (places.now['domain'], places.now['pinned']) == ('outdoor', False)
+
+
+def test_where_domains_are_named_there_is_nothing_to_pin(robot, peer):
+    assert robot.set_parameter('active_domains', ['outdoor']).successful
+    answer = peer.call(Trigger, f'{robot.node}/indoor/pin', Trigger.Request(), robot.node)
+    assert not answer.success
+    assert 'active_domains is not auto' in answer.message
+    assert robot.get_parameter('active_domains') == ['outdoor']
+
+
+def test_a_place_is_known_though_nobody_wants_masks(robot, peer):
+    robot.unsubscribe()
+    assert robot.set_parameter('active_domains', ['auto']).successful
+    domains = peer.collect(String, f'{robot.node}/domain', LATCHED_QOS)
+    peer.wait_until(lambda: domains, 'domain')
+    for picture in views('indoor', FRAMES + 1):
+        robot.publish(frame(picture)(peer.header()))
+        peer.handle_for(PAUSE)
+    peer.wait_until(lambda: json.loads(domains[-1].data)['domain'] == 'indoor', 'indoor')
+    peer.stop_collecting(domains)
+
+
+class FakePlace:
+    """A place that decides as a test says, and keeps what it was to tell."""
+
+    def __init__(self):
+        self.now = Decision()
+        self.told = []
+
+    def is_watched(self):
+        return False
+
+    def see(self, recognition, rule):
+        return self.now
+
+    def publish(self, recognition, decision, header):
+        self.told.append((header.stamp.sec, decision.domain))
+
+
+@pytest.mark.parametrize('memory', [None, 100])
+def test_a_frame_is_of_the_domain_that_is_decided_for_it(make_bench, memory):
+    bench = make_bench(a=['mask'], b=['mask'])
+    assert isinstance(bench.outputs['a'], Outputs)
+    place = bench.stream.place = FakePlace()
+    bench.segmenter.recognition = Recognition({'a': 1.0, 'b': 0.0}, 0.0)
+    bench.segmenter.memory = memory
+    bench.change(active_domains=['auto'])
+    for domain, outcome in (('b', 'published'), (None, 'undecided'), ('c', 'unwatched')):
+        place.now = Decision(domain)
+        assert bench.put_and_wait(bench.camera.frame((120, 160))) == outcome
+    assert bench.published == [(1, 'b', 'mask', 1)]
+    assert place.told == [(1, 'b'), (2, None), (3, 'c')]

@@ -1,0 +1,149 @@
+"""Several cameras at one node: one model, each camera with topics and settings of its own."""
+
+import json
+import signal
+
+import numpy as np
+import pytest
+from rclpy.parameter import Parameter
+from robot import assert_shows, CAMERA_QOS, frame, LATCHED_QOS, PAUSE, Robot
+from std_msgs.msg import String
+from univseg_ros.parameters import objection
+
+
+@pytest.fixture(scope='module')
+def robot(start, peer, model_file):
+    """Return a node with two cameras, of which the left one begins with the second domain."""
+    robot = Robot(start, peer, 'cameras', '-p', f'model:={model_file}', '-p', 'precision:=fp32',
+                  '-p', "cameras:=['front','left']", '-p', "left.active_domains:=['indoor']",
+                  '-p', 'left.depth:=3')
+    robot.wait_until_active()
+    yield robot
+    begin = robot.process.line_count()
+    robot.end(signal.SIGINT)
+    for name in ('front', 'left'):
+        assert ', 0 failed' in robot.process.wait_for(f'{name}: stopped; frames', begin)
+
+
+def test_each_camera_has_masks_of_its_own_images_and_domains(robot, peer, segmenter, pictures):
+    for camera, domain, picture in (('front', 'outdoor', pictures[0]),
+                                    ('left', 'indoor', pictures[1])):
+        sent, mask = robot.segment(frame(picture), f'{camera}/{domain}', topic=f'{camera}/image')
+        assert_shows(mask, segmenter(picture)[domain].mask, sent.header)
+        assert robot.mask_of(sent.header.stamp, f'{camera}/{domain}')
+    peer.handle_for(PAUSE)
+    assert not robot.masks('left/outdoor')
+
+
+def test_there_is_nothing_of_a_camera_without_a_name(robot, peer):
+    topics = dict(peer.node.get_topic_names_and_types())
+    for topic in ('image', 'univseg/outdoor/mask', 'univseg/active_domains'):
+        assert f'{robot.namespace}/{topic}' not in topics
+    assert f'{robot.namespace}/left/image' in topics
+
+
+def test_a_camera_follows_the_general_parameter_until_it_has_its_own(robot, peer, pictures):
+    said = {camera: peer.collect(String, f'{robot.node}/{camera}/active_domains', LATCHED_QOS)
+            for camera in ('front', 'left')}
+
+    def told(front, left):
+        peer.wait_until(lambda: all(messages and json.loads(messages[-1].data) == domains
+                                    for messages, domains in ((said['front'], front),
+                                                              (said['left'], left))),
+                        f'{front} and {left}')
+
+    told(['outdoor'], ['indoor'])
+    assert robot.set_parameter('active_domains', ['outdoor', 'indoor']).successful
+    told(['outdoor', 'indoor'], ['indoor'])
+    assert robot.set_parameter('front.active_domains', ['outdoor']).successful
+    told(['outdoor'], ['indoor'])
+    assert robot.set_parameter('active_domains', ['indoor']).successful
+    told(['outdoor'], ['indoor'])
+
+
+@pytest.mark.parametrize(('name', 'value', 'reason'), [
+    ('left.active_domains', ['cellar'], "left.active_domains: unknown domain 'cellar'"),
+    ('left.active_domains', 'indoor', "'indoor' is not a list of texts"),
+    ('left.active_domains', ['auto', 'indoor'], "'auto' stands alone"),
+    ('left.active_domains', ['auto'], 'univseg recognise'),
+    ('active_domains', ['auto'], 'univseg recognise'),
+    ('left.max_rate', 5, '5 is not a number with a decimal point'),
+    ('left.max_rate', -1.0, 'Parameter left.max_rate out of range'),
+    ('left.image_transport', 'compressed', 'can only be set while the node is not active'),
+    ('cameras', ['front'], 'read-only'),
+    ('auto_stay', 0.8, 'auto_stay 0.8 is above auto_switch 0.7'),
+])
+def test_what_a_camera_cannot_have_is_rejected(robot, name, value, reason):
+    before = robot.get_parameter(name)
+    result = robot.set_parameter(name, value)
+    assert not result.successful
+    assert reason in result.reason
+    assert robot.get_parameter(name) == before
+
+
+def test_a_value_cannot_be_taken_back(robot):
+    not_set = Parameter('left.active_domains', Parameter.Type.NOT_SET)
+    result = robot.set_parameter_of_type(not_set)
+    assert not result.successful
+    assert 'left.active_domains: no value was given' in result.reason
+
+
+def test_cameras_have_rates_and_diagnostics_of_their_own(robot, peer, pictures):
+    assert robot.set_parameter('left.max_rate', 0.001).successful
+    for camera, domain in (('front', 'outdoor'), ('left', 'indoor')):
+        robot.outputs(f'{camera}/{domain}', 'mask')
+    for _ in range(3):
+        for camera in ('front', 'left'):
+            robot.publish(frame(pictures[0])(peer.header()), f'{camera}/image')
+    robot.settle('front/image')
+    robot.settle('left/image')
+    robot.subject = 'segmentation left'
+    values = robot.wait_for_diagnostics(
+        lambda level, message, values: int(values['frames limited']) >= 1)[2]
+    assert values['image topic'] == f'{robot.namespace}/left/image'
+    assert values['active domains'] == 'indoor'
+    robot.subject = 'segmentation front'
+    assert robot.diagnostics()[2]['frames limited'] == '0'
+    robot.subject = 'segmentation'
+    assert 'cameras: front, left' in robot.diagnostics()[1]
+    assert robot.set_parameter('left.max_rate', 0.0).successful
+
+
+def test_a_camera_that_floods_leaves_the_other_its_turns(robot, peer, pictures):
+    front, left = (robot.outputs(f'{camera}/{domain}', 'mask')
+                   for camera, domain in (('front', 'outdoor'), ('left', 'indoor')))
+    before = len(left)
+    large = np.repeat(np.repeat(pictures[0], 8, 0), 8, 1)
+    for _ in range(5):
+        for _ in range(10):
+            peer.publish_at_once(frame(large)(peer.header()), f'{robot.namespace}/front/image',
+                                 CAMERA_QOS)
+        robot.segment(frame(pictures[1]), 'left/indoor', topic='left/image')
+    assert len(left) >= before + 5
+    assert front
+
+
+@pytest.mark.parametrize(('names', 'reason'), [
+    (['front', 'front'], 'named twice'), (['Front'], "'Front' cannot be the name"),
+    (['front', ''], "'' cannot be the name"), (['a/b'], "'a/b' cannot be the name"),
+    (['qos_overrides'], 'not qos_overrides'), (['1st'], "'1st' cannot be")])
+def test_names_that_are_none(names, reason):
+    assert reason in objection('cameras', names, None)
+
+
+def test_two_cameras_on_one_topic_are_refused_and_the_node_stays(start, peer, model_file):
+    robot = Robot(start, peer, 'collision', '-p', f'model:={model_file}',
+                  '-p', "cameras:=['front','left']", '-r', 'front/image:=camera',
+                  '-r', 'left/image:=camera')
+    robot.process.wait_for('not activated: cameras front and left both subscribe to '
+                           '/collision/camera')
+    assert 'both subscribe' in robot.diagnostics()[1]
+    robot.end(signal.SIGTERM)
+
+
+def test_a_camera_named_in_a_parameter_but_not_in_cameras_is_told(start, peer, model_file):
+    robot = Robot(start, peer, 'unknown_camera', '-p', f'model:={model_file}',
+                  '-p', 'rear.max_rate:=5.0')
+    robot.wait_until_active()
+    robot.process.wait_for('rear.max_rate')
+    robot.end(signal.SIGTERM)

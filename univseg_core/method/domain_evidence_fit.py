@@ -1,0 +1,241 @@
+"""
+The evidence by which images of the domains are recognised, made of training images.
+
+Two things are learned of descriptors of images: how those of each domain are spread (a Gaussian),
+and what tells domains, and images that are of none, from each other (logistic regression). How
+unlike all domains an image is, is judged by both together; and what is usual among training
+images, by evidence that was made without them (cross-validation).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+import logging
+from pathlib import Path
+
+import numpy as np
+from univseg_core.datasets.folders import spread
+from univseg_core.errors import UnivsegError
+from univseg_core.inference.segmenter import on_cpu, Segmenter
+from univseg_core.method.unfamiliar_images import distorted, made_up
+from univseg_core.models.domain_evidence import at_cells, described, DomainEvidence
+from univseg_core.models.heads import LinearMap
+from univseg_core.pictures.images import ImageError, read_image, resize_image
+from univseg_core.progress import progress_bar
+
+MOST_IMAGES, FEWEST_IMAGES, MOST_IN_ALL = 400, 20, 1200
+"""Of each domain, more tell nothing new, and of fewer nothing can be told; all lie in memory."""
+
+COMPONENTS, LEAST_VARIANCE = 32, .01
+"""Of the features: how many components are looked at, and how much each varies, by the mean."""
+
+FOLDS = 5
+PENALTY = .1
+"""Of the logistic regression: scikit-learn's C, the smaller the simpler."""
+
+LEAST_DEVIATION = .01
+"""Of a number of the descriptor: one that hardly varies does not tell more than float32 can."""
+
+log = logging.getLogger(__name__)
+
+
+class EvidenceError(UnivsegError):
+    """Images of which no evidence can be made."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """
+    Evidence, and how good it is, judged by cross-validation.
+
+    `images` is how many of each domain it was made of, `right` the share (0..1) of them that were
+    taken for their own domain, `found` the share of the images of no domain, of which there are
+    `others`, that were called none of these.
+    """
+
+    evidence: DomainEvidence
+    images: dict[str, int]
+    right: dict[str, float]
+    others: int
+    found: float
+
+    def to_dict(self) -> dict:
+        """Return how good it is as plain JSON values."""
+        return {'images': self.images, 'right': self.right, 'others': self.others,
+                'found': self.found}
+
+    def text(self) -> str:
+        """Return how good it is in a sentence."""
+        parts = [f'{100 * self.right[name]:.1f} % of {count} images of {name}'
+                 for name, count in self.images.items()]
+        return (f'recognised {", ".join(parts)}; {100 * self.found:.1f} % of {self.others} '
+                'made-up images were called none of these (cross-validated)')
+
+
+def make_evidence(segmenter: Segmenter, images: Mapping[str, Sequence[Path]], *, seed: int = 0,
+                  progress: bool = True) -> Fitted:
+    """
+    Return evidence of the segmenter's domains, made of image files of each of them.
+
+    `images` has them by domain; at most MOST_IMAGES of each are looked at, evenly, and MOST_IN_ALL
+    of all. One that cannot be read is told and left out. `seed` decides the images that are of no
+    domain.
+
+    Raises EvidenceError for a domain of which there are fewer than FEWEST_IMAGES, or whose images
+    are all alike.
+    """
+    most = max(FEWEST_IMAGES, min(MOST_IMAGES, MOST_IN_ALL // len(segmenter.domains)))
+    chosen = {name: spread(list(dict.fromkeys(images.get(name, ()))), most)
+              for name in segmenter.domains}
+    _check_counts({name: len(of_domain) for name, of_domain in chosen.items()})
+    nothing = made_up(sum(map(len, chosen.values())) // len(chosen))
+    passes = sum(len(each) + 4 * len(_to_distort(each)) for each in chosen.values()) + len(nothing)
+    generator = np.random.default_rng(seed)
+    with progress_bar(total=passes, title='recognise', leave=False, disable=not progress) as bar:
+        def cells(image: np.ndarray) -> np.ndarray:
+            bar.update()
+            return on_cpu(at_cells(segmenter.encode(image).features))
+
+        def read(path: Path) -> np.ndarray:
+            image = read_image(path)
+            return resize_image(image, *segmenter.network_size(*image.shape[:2]))
+
+        of_domains: dict[str, dict[Path, np.ndarray]] = {name: {} for name in chosen}
+        for name, paths in chosen.items():
+            for path in paths:
+                try:
+                    of_domains[name][path] = cells(read(path))
+                except ImageError as error:
+                    log.warning('%s; left out of the evidence', error)
+        _check_counts({name: len(each) for name, each in of_domains.items()})
+        projection = principal_components(
+            each for group in of_domains.values() for each in group.values())
+        sizes, of_none = [], []
+        for paths in map(_to_distort, map(list, of_domains.values())):
+            for image in map(read, paths):
+                sizes.append(image.shape[:2])
+                of_none += [described(cells(each), projection)
+                            for each in distorted(image, generator)]
+        for number, make in enumerate(nothing):
+            image = make(*sizes[number * len(sizes) // len(nothing)], generator)
+            of_none.append(described(cells(image), projection))
+    return fit_evidence({
+        name: np.stack([described(each, projection) for each in group.values()])
+        for name, group in of_domains.items()}, np.stack(of_none), projection)
+
+
+def _to_distort(paths: Sequence[Path]) -> list[Path]:
+    """Return those of a domain's images of which others, of none, are made."""
+    return spread(paths, max(10, len(paths) // 5))
+
+
+def _check_counts(counts: Mapping[str, int]) -> None:
+    for name, count in counts.items():
+        if count < FEWEST_IMAGES:
+            raise EvidenceError(f'{name}: {count} images to recognise it by; expected '
+                                f'{FEWEST_IMAGES} or more of each domain, labelled or not')
+
+
+def principal_components(cells: Iterable[np.ndarray]) -> LinearMap:
+    """
+    Return the map to the principal components of cells (C, h, w), each of a deviation of about 1.
+
+    Of the COMPONENTS that vary most; of fewer, where the others vary by next to nothing, which
+    another precision than float32 would change.
+    """
+    total, products, count = np.zeros(1), np.zeros((1, 1)), 0
+    for each in cells:
+        flat = each.reshape(len(each), -1).astype(np.float64)
+        total, products = total + flat.sum(1), products + flat @ flat.T
+        count += flat.shape[1]
+    mean = total / count
+    variances, vectors = np.linalg.eigh(products / count - np.outer(mean, mean))
+    least = np.sort(variances)[-COMPONENTS:][0]
+    kept = np.flatnonzero(variances >= max(least, LEAST_VARIANCE * variances.mean(), 1e-12))[::-1]
+    weight = (vectors[:, kept] / np.sqrt(variances[kept])).T
+    return LinearMap(weight.astype(np.float32), (-weight @ mean).astype(np.float32))
+
+
+def fit_evidence(of_domains: Mapping[str, np.ndarray], of_none: np.ndarray,
+                 projection: LinearMap) -> Fitted:
+    """
+    Return evidence of the descriptors (n, D) of each domain's images, and of images of none.
+
+    Raises EvidenceError where the images of a domain are all alike.
+    """
+    known = np.concatenate(list(of_domains.values())).astype(np.float64)
+    mean, scale = known.mean(0), np.maximum(known.std(0), LEAST_DEVIATION)
+    parts = [(each - mean) / scale for each in of_domains.values()]
+    none = (of_none - mean) / scale
+    folds = [np.arange(len(each)) % FOLDS for each in [*parts, none]]
+    try:
+        judged = [_judged(*_models([each[fold != held] for each, fold in zip(
+            [*parts, none], folds, strict=True)]), [each[fold == held] for each, fold in zip(
+                [*parts, none], folds, strict=True)]) for held in range(FOLDS)]
+        gaussians, logits = _models([*parts, none])
+    except np.linalg.LinAlgError as error:
+        raise EvidenceError(f'images of {" or ".join(of_domains)} are all alike') from error
+    # From here on, of each group, whose last is none of the domains, all its images.
+    far, votes = ([np.concatenate(each) for each in zip(*of_folds, strict=True)]
+                  for of_folds in zip(*judged, strict=True))
+    usual = np.array([np.quantile(each[:, i], .95) for i, each in enumerate(far[:-1])])
+    distances = [(each / usual).min(1) for each in far]
+    margins = [each[:, -1] - each[:, :-1].max(1) for each in votes]
+    (distance, of_distance), (margin, of_margin) = (
+        (all_known.mean(), all_known.std() + 1e-9) for all_known in (
+            np.concatenate(each[:-1]) for each in (distances, margins)))
+    scores = [(a - distance) / of_distance + (b - margin) / of_margin
+              for a, b in zip(distances, margins, strict=True)]
+    level = max(np.quantile(np.concatenate(scores[:-1]), .99), 1e-9)
+    unfamiliarity = np.array([1 / of_distance, 1 / of_margin,
+                              -distance / of_distance - margin / of_margin]) / level
+    # The descriptor's standardisation, and each domain's usual distance, become part of the maps.
+    evidence = DomainEvidence(
+        tuple(of_domains), projection,
+        _standardised(np.stack([root / length for (root, _), length in zip(
+            gaussians, usual, strict=True)]),
+            np.stack([-root @ centre / length for (root, centre), length in zip(
+                gaussians, usual, strict=True)]), mean, scale),
+        _standardised(*logits, mean, scale), unfamiliarity.astype(np.float32))
+    return Fitted(
+        evidence, {name: len(each) for name, each in of_domains.items()},
+        {name: float((each[:, :-1].argmax(1) == i).mean())
+         for i, (name, each) in enumerate(zip(of_domains, votes[:-1], strict=True))},
+        len(none), float((scores[-1] > level).mean()))
+
+
+Gaussian = tuple[np.ndarray, np.ndarray]
+"""A root (D, D) of the precision, and the mean (D,): |root · (x − mean)| is the distance of x."""
+
+
+def _models(groups: Sequence[np.ndarray]
+            ) -> tuple[list[Gaussian], tuple[np.ndarray, np.ndarray]]:
+    """Return the Gaussians of all groups but the last, and weight and bias of all their logits."""
+    from sklearn.covariance import LedoitWolf  # as in all of univseg, where it is needed
+    from sklearn.linear_model import LogisticRegression
+
+    gaussians = []
+    for each in groups[:-1]:
+        found = LedoitWolf().fit(each)
+        gaussians.append((np.linalg.cholesky(found.precision_).T, found.location_))
+    labels = np.repeat(np.arange(len(groups)), [len(each) for each in groups])
+    found = LogisticRegression(C=PENALTY, max_iter=1000, class_weight='balanced').fit(
+        np.concatenate(groups), labels)
+    weight, bias = found.coef_, found.intercept_
+    if len(groups) == 2:  # of two, it has the difference alone
+        weight, bias = np.concatenate([0 * weight, weight]), np.concatenate([0 * bias, bias])
+    return gaussians, (weight, bias)
+
+
+def _judged(gaussians: Sequence[Gaussian], logits: tuple[np.ndarray, np.ndarray],
+            groups: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Return, of each group of descriptors (n, D), distances (n, K) and logits (n, K + 1)."""
+    far = [np.stack([np.linalg.norm((each - centre) @ root.T, axis=1)
+                     for root, centre in gaussians], 1) for each in groups]
+    return far, [each @ logits[0].T + logits[1] for each in groups]
+
+
+def _standardised(weight: np.ndarray, bias: np.ndarray, mean: np.ndarray,
+                  scale: np.ndarray) -> LinearMap:
+    """Return a linear map of standardised descriptors as one of descriptors, float32."""
+    weight = weight / scale
+    return LinearMap(weight.astype(np.float32), (bias - weight @ mean).astype(np.float32))
