@@ -7,7 +7,7 @@ from typing import Any
 
 FAST_DDS_2 = 'FASTRTPS_DEFAULT_PROFILES_FILE'
 FAST_DDS_3 = 'FASTDDS_DEFAULT_PROFILES_FILE'
-CAMERA_NAME = re.compile(r'[A-Za-z]\w*', re.ASCII)
+CAMERA_NAME = re.compile(r'[a-z][a-z0-9_]*')
 
 NAV2_OUTPUTS = ('mask', 'confidence', 'label_info', 'overlay')
 """What the segmentation node of Nav2's tutorial publishes of its one domain."""

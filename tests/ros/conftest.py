@@ -137,7 +137,7 @@ def start(ros_domain: int) -> Iterator[Callable[..., Process]]:
 
 @pytest.fixture
 def ros2_launch(start: Callable[..., Process]) -> Callable[..., Process]:
-    """Return a function that starts `ros2 launch univseg_ros` with some arguments."""
+    """Return a function that starts `ros2 launch` with a file of the package, or a path."""
     ros2 = shutil.which('ros2')
     if ros2 is None:
         pytest.skip('needs a ROS 2 distribution (the ros2 command)')
@@ -146,7 +146,12 @@ def ros2_launch(start: Callable[..., Process]) -> Callable[..., Process]:
         get_package_prefix('univseg_ros')
     except (LookupError, OSError):
         pytest.skip('needs univseg_ros built with colcon and its workspace sourced')
-    return lambda *arguments: start('launch', 'univseg_ros', *arguments, program=ros2)
+
+    def launch(file: str | Path, *arguments: str) -> Process:
+        package = [] if isinstance(file, Path) else ['univseg_ros']
+        return start('launch', *package, str(file), *arguments, program=ros2)
+
+    return launch
 
 
 class Peer:

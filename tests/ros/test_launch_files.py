@@ -2,9 +2,12 @@
 
 import importlib.util
 import json
+import os
 from pathlib import Path
+import re
 import signal
 
+from launch_examples import documented
 from lifecycle_msgs.msg import State
 from lifecycle_msgs.srv import GetState
 import pytest
@@ -31,10 +34,10 @@ def test_the_parameter_file_shows_every_parameter_with_its_default():
         name: spec.default for name, spec in PARAMETERS.items()}
 
 
-@pytest.mark.parametrize('name', ['outdoor', 'indoor'])
-def test_a_domain_s_parameter_file_holds_what_the_node_takes(name):
+@pytest.mark.parametrize('name', ['outdoor', 'indoor', 'nav2_tutorial'])
+def test_a_launch_file_s_parameter_file_holds_what_the_node_takes(name):
     parameters = parameters_of(name)
-    assert parameters['active_domains'] == [name]
+    assert name == 'nav2_tutorial' or parameters['active_domains'] == [name]
     for parameter, value in parameters.items():
         assert parameter in PARAMETERS
         assert type(value) is type(PARAMETERS[parameter].default)
@@ -66,7 +69,8 @@ def test_every_launch_argument_is_described(segmentation_launch):
     arguments = segmentation_launch.generate_launch_description().get_launch_arguments()
     assert {argument.name for argument in arguments} == {
         'model', 'params_file', 'namespace', 'image', 'image_transport', 'domains', 'device',
-        'backend', 'precision', 'autostart', 'use_sim_time', 'log_level', 'dds_profile'}
+        'backend', 'precision', 'autostart', 'use_sim_time', 'log_level', 'dds_profile',
+        'cameras', 'respawn', 'respawn_delay'}
     for argument in arguments:
         assert len(argument.description) > 10
         if argument.name in ('backend', 'precision'):
@@ -85,18 +89,31 @@ def test_every_launch_file_shows_all_arguments_and_its_own_parameter_file(load_l
 
 def test_only_arguments_that_are_given_win_over_the_parameter_file(segmentation_launch):
     empty = dict.fromkeys(('model', 'image_transport', 'domains', 'device', 'backend',
-                           'precision', 'autostart', 'use_sim_time'), '')
+                           'precision', 'autostart', 'use_sim_time', 'cameras'), '')
     assert segmentation_launch.overrides(empty) == {}
     given = segmentation_launch.overrides({
         'model': 'm.univseg', 'image_transport': 'compressed', 'domains': 'outdoor, indoor',
         'device': 'cpu', 'backend': 'openvino', 'precision': 'fp32', 'autostart': 'False',
-        'use_sim_time': 'true'})
+        'use_sim_time': 'true', 'cameras': 'front=/f/image_raw, left'})
     assert given == {
-        'model': 'm.univseg', 'image_transport': 'compressed', 'device': 'cpu',
-        'backend': 'openvino', 'precision': 'fp32', 'active_domains': ['outdoor', 'indoor'],
+        'cameras': ['front', 'left'], 'model': 'm.univseg', 'image_transport': 'compressed',
+        'device': 'cpu', 'backend': 'openvino', 'precision': 'fp32',
+        'active_domains': ['outdoor', 'indoor'],
         'autostart': False, 'use_sim_time': True}
-    with pytest.raises(ValueError, match='autostart:=yes: expected true or false'):
+    with pytest.raises(ValueError, match='autostart:=yes: expected true, launch or false'):
         segmentation_launch.overrides({**empty, 'autostart': 'yes'})
+    assert segmentation_launch.overrides({**empty, 'autostart': 'launch'}) == {'autostart': False}
+    assert segmentation_launch.overrides({**empty, 'domains': 'auto'}) == {
+        'active_domains': ['auto']}
+
+
+def test_each_camera_has_its_topic(segmentation_launch):
+    assert segmentation_launch.remappings({'image': '/cam/image', 'cameras': ''}) == [
+        ('image', '/cam/image')]
+    assert segmentation_launch.remappings({'image': 'image', 'cameras': 'front=/f/raw,left'}) == [
+        ('front/image', '/f/raw'), ('left/image', 'left/image')]
+    with pytest.raises(ValueError, match='image:=/cam/image: expected none beside cameras'):
+        segmentation_launch.remappings({'image': '/cam/image', 'cameras': 'front'})
 
 
 @pytest.fixture
@@ -159,14 +176,17 @@ def test_a_dds_profile_takes_no_other_s_place_and_says_so(
 
 
 @pytest.mark.parametrize(('file', 'arguments', 'domains'), [
-    ('segmentation', ['domains:=indoor,outdoor'], ['indoor', 'outdoor']),
-    ('outdoor', [], ['outdoor']),
-    ('indoor', [], ['indoor']),
+    ('segmentation.launch.py', ['domains:=indoor,outdoor'], ['indoor', 'outdoor']),
+    ('segmentation.launch.xml', ['domains:=indoor,outdoor'], ['indoor', 'outdoor']),
+    ('segmentation.launch.yaml', ['autostart:=launch'], ['outdoor']),
+    ('outdoor.launch.py', ['autostart:=launch'], ['outdoor']),
+    ('indoor.launch.py', [], ['indoor']),
 ])
 def test_a_launched_node_comes_to_active_and_listens_to_the_camera(
         ros2_launch, peer, model_file, file, arguments, domains):
-    namespace, camera = f'launched_{file}', f'/{file}_camera/image_raw'
-    process = ros2_launch(f'{file}.launch.py', f'model:={model_file}', f'namespace:={namespace}',
+    namespace = f'launched_{file.replace(".", "_")}'
+    camera = f'/{namespace}/camera/image_raw'
+    process = ros2_launch(file, f'model:={model_file}', f'namespace:={namespace}',
                           f'image:={camera}', *arguments)
     active = peer.collect(String, f'/{namespace}/univseg/active_domains', LATCHED_QOS)
     peer.wait_until(lambda: active, 'the active domains')
@@ -174,10 +194,57 @@ def test_a_launched_node_comes_to_active_and_listens_to_the_camera(
     peer.wait_until(lambda: peer.node.count_subscribers(camera), f'a subscriber to {camera}')
     assert process.end(signal.SIGINT) == 0
     assert 'process has finished cleanly' in process.output
+    assert 'nothing in it is for this node' not in process.output
+
+
+def test_a_node_that_was_killed_is_started_anew(ros2_launch, peer, model_file):
+    process = ros2_launch('indoor.launch.py', f'model:={model_file}', 'namespace:=killed',
+                          'respawn:=true', 'respawn_delay:=0.1')
+    pids = re.compile(r'process started with pid \[(\d+)\]')
+    process.wait_for('active; domains: indoor')
+    pid, = pids.findall(process.output)
+    lines = process.line_count()
+    os.kill(int(pid), signal.SIGKILL)
+    process.wait_for('process has died', lines)
+    process.wait_for('active; domains: indoor', lines)
+    assert len(set(pids.findall(process.output))) == 2
+    assert process.end(signal.SIGINT) == 0
+
+
+def test_the_node_of_nav2s_tutorial_has_its_topics(ros2_launch, peer, model_file):
+    process = ros2_launch('nav2_segmentation.launch.py', f'model:={model_file}', 'domain:=indoor',
+                          'namespace:=tutorial')
+    process.wait_for('active; domains: indoor')
+    for name in ('mask', 'confidence', 'overlay'):
+        peer.wait_until(lambda name=name: peer.node.count_publishers(f'/segmentation/{name}'),
+                        name)
+    peer.wait_until(lambda: peer.node.count_subscribers('/rgbd_camera/image'), 'a subscriber')
+    node = '/tutorial/univseg'
+    values = peer.call(GetParameters, f'{node}/get_parameters', GetParameters.Request(
+        names=['use_sim_time', 'max_rate'])).values
+    assert values[0].bool_value
+    assert values[1].double_value == parameters_of('nav2_tutorial')['max_rate']
+    assert process.end(signal.SIGINT) == 0
+
+
+@pytest.mark.parametrize(('language', 'number', 'domains'), [
+    ('xml', 0, 'outdoor, indoor'), ('xml', 1, 'outdoor, indoor'), ('yaml', 0, 'outdoor, indoor'),
+    ('py', 1, 'outdoor')])
+def test_the_documented_launch_files_start_a_node(
+        ros2_launch, model_file, tmp_path, language, number, domains):
+    path = tmp_path / f'robot.launch.{language}'
+    path.write_text(documented(language)[number].replace('/path/model.univseg', model_file))
+    process = ros2_launch(path)
+    process.wait_for(f'active; domains: {domains}')
+    if language == 'py':
+        process.wait_for('masks come')
+    assert process.end(signal.SIGINT) == 0
 
 
 @pytest.mark.parametrize(('argument', 'complaint'), [
-    ('autostart:=maybe', 'launch argument autostart:=maybe: expected true or false'),
+    ('autostart:=maybe', 'launch argument autostart:=maybe: expected true, launch or false'),
+    ('respawn:=yes', 'launch argument respawn:=yes: expected true or false'),
+    ('cameras:=front,front', 'launch argument cameras:=front,front: expected names, each once'),
     ('use_sim_time:=1', 'launch argument use_sim_time:=1: expected true or false'),
     ('params_file:=/no.yaml', 'launch argument params_file:=/no.yaml: expected a YAML file'),
     ('log_level:=loud', 'launch argument log_level:=loud: expected one of debug, info, warn'),

@@ -77,6 +77,7 @@ def test_rosbag2_is_called_for_what_the_arguments_say(launch_file, arguments):
     ('max_size', '100', 'max_size:=100: expected nothing but 0: rosbag2 has no such thing'),
     ('when_full', 'drop_oldest', 'when_full:=drop_oldest: expected nothing but stop'),
     ('autostart', 'false', 'autostart:=false: expected nothing but true'),
+    ('respawn', 'true', 'respawn:=true: expected nothing but false'),
     ('params_file', 'my.yaml', 'params_file:=my.yaml: expected none: rosbag2 does not read it'),
     ('compression', 'lz4', 'compression:=lz4: expected none or zstd')])
 def test_what_rosbag2_does_not_have_is_told(launch_file, arguments, argument, value, complaint):
