@@ -45,6 +45,7 @@ class CameraInfos:
         self.topic = _topic_beside(node, image)
         self._subscription: Subscription | None = None
         self._timer: Timer | None = None
+        self._told = ''
         self._forget()
 
     def open(self) -> None:
@@ -99,7 +100,8 @@ class CameraInfos:
             self._node.get_logger().warning(problem)
 
     def _forget(self) -> None:
-        self._problem = self._told = ''
+        self._problem = ''
+        self._told = ''
         self._problem_time = 0.0
         self._newest: CameraInfo | None = None
         self._by_stamp: dict[int, CameraInfo] = {}

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 import json
 import threading
+from typing import TypeAlias
 
 import numpy as np
 from rclpy.lifecycle import LifecyclePublisher
@@ -25,7 +26,7 @@ try:
 except ImportError:
     LabelInfo = VisionClass = None  # PyPI has no wheel of it
 
-Message = Image | CompressedImage | String | CameraInfo
+Message: TypeAlias = Image | CompressedImage | String | CameraInfo
 
 CameraInfoOf = Callable[[Header, tuple[int, int]], CameraInfo | None]
 """Returns the camera_info of an image of a header and a (height, width)."""

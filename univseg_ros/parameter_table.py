@@ -94,8 +94,9 @@ def of_camera(name: str, cameras: Collection[str]) -> tuple[str, str]:
 
 def type_objection(name: str, value: Any, spec: ParameterSpec) -> str:
     """Say why a value is of another type than a parameter; an empty text means that it is not."""
-    kind = type(spec.default)
-    if type(value) is not kind or (kind is list and not all(type(each) is str for each in value)):
+    kind: type = type(spec.default)
+    if type(value) is not kind or (
+            isinstance(value, list) and not {type(each) for each in value} <= {str}):
         kinds = {bool: 'true or false', int: 'an integer', float: 'a number with a decimal point',
                  str: 'a text', list: 'a list of texts'}
         return f'{name}: {value!r} is not {kinds[kind]}'

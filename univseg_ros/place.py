@@ -1,6 +1,7 @@
 """Where a camera is: the domain that its images tell, announced; somebody may pin it."""
 
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 import json
 import math
 import threading
@@ -39,7 +40,7 @@ class Place:
         self._domain = node.create_lifecycle_publisher(String, f'{prefix}/domain', LATCHED_QOS)
         self._recognition = node.create_lifecycle_publisher(String, f'{prefix}/recognition', 1)
         for name in domains:
-            self._serve(f'{prefix}/{name}/pin', lambda name=name: self._pin(name))
+            self._serve(f'{prefix}/{name}/pin', partial(self._pin, name))
         self._serve(f'{prefix}/release', self._release)
 
     def close(self) -> None:
@@ -133,7 +134,8 @@ class Seen:
         if self._recognition is None:  # else memory ran out, and it is tried once more
             self._recognition = recognition
             self.decision = self._place.see(recognition, self._rule)
-        return [self.decision.domain] if self.decision.domain in self._watched else []
+        domain = self.decision.domain
+        return [domain] if domain is not None and domain in self._watched else []
 
     def publish(self) -> None:
         """Tell what the frame seems to be, before its outputs are published."""

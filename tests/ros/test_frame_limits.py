@@ -131,5 +131,5 @@ def test_a_stale_frame_says_how_old_it_was(bench):
     bench.now = NOW
     bench.change(max_age=0.5)
     assert bench.put_and_wait() == 'stale'
-    assert bench.worker.statistics.recent().reasons == {
+    assert bench.stream.statistics.recent().reasons == {
         'stale': '4.000 s old; max_age is 0.5 s'}

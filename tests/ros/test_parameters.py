@@ -134,7 +134,7 @@ def test_a_bad_value_is_rejected_later_and_at_the_start(make_node, name, value):
     *((name, bound) for name in FLOATS + INTEGERS for bound in PARAMETERS[name].bounds),
     *((name, choice) for name, spec in PARAMETERS.items() for choice in spec.choices),
     ('max_rate', 0.001), ('model', '/a b/ü.univseg'), ('device', 'cuda:1'),
-    ('active_domains', ['']), ('active_domains', ['b_2', 'a']), ('traversable', []),
+    ('active_domains', ['']), ('active_domains', ['b_2', 'a']),
     ('traversable', ['']), ('traversable', ['road', 'indoor/a class', 'a/b']),
     ('confidence_threshold', -0.0)])
 def test_a_good_value_is_taken_later_and_at_the_start(make_node, name, value):

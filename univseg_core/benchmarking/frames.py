@@ -77,7 +77,8 @@ class MeasuredSegmenter(Segmenter):
         self.seen_at = (1, 1)
         self.has_heads = True
 
-    def network_size(self, height: int, width: int) -> tuple[int, int]:
+    def network_size(self, height: int, width: int, inference_size: int | None = None
+                     ) -> tuple[int, int]:
         """Return `seen_at`."""
         return self.seen_at
 

@@ -160,7 +160,7 @@ class Segmenter:
         it), and as `recognise` does.
         """
         choose = domains if callable(domains) else None
-        names = [] if choose else list(self.domains) if domains is None else list(domains)
+        names = [] if callable(domains) else list(self.domains if domains is None else domains)
         self.check_domains(names)
         if not 0 <= threshold <= 1:
             raise ValueError(f'threshold {threshold}: expected a probability, 0..1')
@@ -201,7 +201,8 @@ class Segmenter:
             raise ValueError(
                 f'expected an image of shape (H, W, 3) and dtype uint8, got {image.shape} of '
                 f'{image.dtype}')
-        network_size = self.network_size(*image.shape[:2], inference_size)
+        height, width = image.shape[:2]
+        network_size = self.network_size(height, width, inference_size)
         if self.only_size not in (None, network_size):
             raise UnivsegError(f'an image of {image.shape[1]}×{image.shape[0]}: '
                                f'{self._only_size_in_words}')

@@ -23,9 +23,9 @@ def recognition_of(text: str) -> tuple[int, bytes, float]:
     """
     facts = _facts(text)
     stamp, frame_id = facts.get('stamp'), facts.get('frame_id')
-    unfamiliarity = facts.get('unfamiliarity')
+    unfamiliarity: Any = facts.get('unfamiliarity')
     if (type(stamp) is not int or not isinstance(frame_id, str)
-            or type(unfamiliarity) not in (int, float)):
+            or not isinstance(unfamiliarity, int | float) or isinstance(unfamiliarity, bool)):
         raise NodeTextError(f'{shortened(text)!r}: expected stamp (an integer), frame_id (a text) '
                             'and unfamiliarity (a number)')
     try:
