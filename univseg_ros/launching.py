@@ -9,8 +9,8 @@ FAST_DDS_2 = 'FASTRTPS_DEFAULT_PROFILES_FILE'
 FAST_DDS_3 = 'FASTDDS_DEFAULT_PROFILES_FILE'
 CAMERA_NAME = re.compile(r'[a-z][a-z0-9_]*')
 
-NAV2_OUTPUTS = ('mask', 'confidence', 'label_info', 'overlay')
-"""What the segmentation node of Nav2's tutorial publishes of its one domain."""
+NAV2_OUTPUTS = ('mask', 'confidence', 'label_info', 'overlay', 'mask/compressed', 'camera_info')
+"""What the segmentation node of Nav2's tutorial publishes, and what belongs beside a mask."""
 
 LOG_LEVELS = ('debug', 'info', 'warn', 'error', 'fatal')
 

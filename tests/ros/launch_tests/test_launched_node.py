@@ -35,7 +35,7 @@ FOLDER = tempfile.TemporaryDirectory()
 LAUNCHED = {
     'segmentation': {'domains': 'indoor,outdoor', 'dds_profile': 'large_images'},
     'outdoor': {'use_sim_time': 'false', 'device': 'cpu', 'precision': 'fp32'},
-    'indoor': {'log_level': 'debug', 'autostart': 'true'},
+    'indoor': {'log_level': 'debug', 'autostart': 'launch'},
 }
 """The launch files, and arguments with which they are started."""
 
