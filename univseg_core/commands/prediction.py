@@ -4,6 +4,7 @@ import argparse
 from collections import Counter
 import logging
 from pathlib import Path
+from typing import Any
 
 from univseg_core.commands.options import (
     add_device,
@@ -88,7 +89,8 @@ def _predict(options: argparse.Namespace) -> None:
                   with_legend(overlay(image, mask, domain), domain))
         done[str(path)] = name
     skipped = sorted({*map(str, paths)} - {*done} - {*unknown})
-    values = {'folder': str(options.out), 'images': list(done), 'skipped': skipped}
+    values: dict[str, Any] = {'folder': str(options.out), 'images': list(done),
+                              'skipped': skipped}
     text = f'{len(done)} masks and overlays in {options.out}'
     if by_image:
         values |= {'domains': done, 'unknown': unknown}

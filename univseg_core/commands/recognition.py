@@ -55,15 +55,15 @@ def _recognise(options: argparse.Namespace) -> None:
 
     source = model_file(named_once(options, 'file'))
     network, card = load_network(source)
-    is_exported = isinstance(network, ExportedModel)
+    exported = network if isinstance(network, ExportedModel) else None
     if options.out.is_dir():
         raise UnivsegError(f'{options.out}: a folder; expected the name of a file')
-    if (options.out.suffix == '.onnx') != is_exported:
+    if (options.out.suffix == '.onnx') != (exported is not None):
         raise UnivsegError(f'{options.out}: expected a name that ends in '
-                           f'{".onnx" if is_exported else ".univseg"}, as {source} does')
+                           f'{".onnx" if exported else ".univseg"}, as {source} does')
     images = _images(options, source, list(network.domains))
     segmenter = Segmenter(network, card, device=options.device,
-                          precision=network.export.precision if is_exported else 'fp32')
+                          precision=exported.export.precision if exported else 'fp32')
     fitted = make_evidence(segmenter, images)
     if isinstance(network, ExportedModel):
         save_exported(options.out, replace(network, evidence=fitted.evidence), card)

@@ -101,8 +101,8 @@ def heap_of_shapes(height: int, width: int, generator: Generator) -> np.ndarray:
         if not is_smooth:
             pixels += generator.normal(0, generator.uniform(0, 25), (len(pixels), 1))
         image[inside] = pixels
-    image = cv2.GaussianBlur(image, (0, 0), generator.uniform(.3, 1.5))
-    return _as_pixels(image + generator.normal(0, generator.uniform(0, 6), image.shape))
+    blurred = cv2.GaussianBlur(image, (0, 0), generator.uniform(.3, 1.5))
+    return _as_pixels(blurred + generator.normal(0, generator.uniform(0, 6), image.shape))
 
 
 def _shape(height: int, width: int, size: float, generator: Generator) -> np.ndarray:
@@ -136,9 +136,9 @@ def clouds(height: int, width: int, generator: Generator) -> np.ndarray:
     """Return noise that is blurred, by little or much, at full contrast."""
     values = generator.normal(size=(height, width, 3)).astype(np.float32)
     width_of_blur = max(height, width) / 480 * generator.uniform(1, 30)
-    values = cv2.GaussianBlur(values, (0, 0), width_of_blur)
-    values -= values.min()
-    return _as_pixels(255 / max(values.max(), 1e-6) * values)
+    blurred = cv2.GaussianBlur(values, (0, 0), width_of_blur)
+    blurred -= blurred.min()
+    return _as_pixels(255 / max(blurred.max(), 1e-6) * blurred)
 
 
 def one_colour(height: int, width: int, generator: Generator) -> np.ndarray:
