@@ -110,8 +110,8 @@ def make_evidence(segmenter: Segmenter, images: Mapping[str, Sequence[Path]], *,
         projection = principal_components(
             each for group in of_domains.values() for each in group.values())
         sizes, of_none = [], []
-        for paths in map(_to_distort, map(list, of_domains.values())):
-            for image in map(read, paths):
+        for group in of_domains.values():
+            for image in map(read, _to_distort(list(group))):
                 sizes.append(image.shape[:2])
                 of_none += [described(cells(each), projection)
                             for each in distorted(image, generator)]
