@@ -45,6 +45,7 @@ class CameraInfos:
         self.topic = _topic_beside(node, image)
         self._subscription: Subscription | None = None
         self._timer: Timer | None = None
+        self._problem = ''
         self._told = ''
         self._forget()
 
@@ -100,8 +101,8 @@ class CameraInfos:
             self._node.get_logger().warning(problem)
 
     def _forget(self) -> None:
-        self._problem: str = ''
-        self._told: str = ''
+        self._problem = ''
+        self._told = ''
         self._problem_time = 0.0
         self._newest: CameraInfo | None = None
         self._by_stamp: dict[int, CameraInfo] = {}

@@ -97,7 +97,8 @@ def make_evidence(segmenter: Segmenter, images: Mapping[str, Sequence[Path]], *,
 
         def read(path: Path) -> np.ndarray:
             image = read_image(path)
-            return resize_image(image, *segmenter.network_size(*image.shape[:2]))
+            height, width = image.shape[:2]
+            return resize_image(image, *segmenter.network_size(height, width))
 
         of_domains: dict[str, dict[Path, np.ndarray]] = {name: {} for name in chosen}
         for name, paths in chosen.items():
