@@ -117,7 +117,8 @@ def make_evidence(segmenter: Segmenter, images: Mapping[str, Sequence[Path]], *,
                 of_none += [described(cells(each), projection)
                             for each in distorted(image, generator)]
         for number, make in enumerate(nothing):
-            image = make(*sizes[number * len(sizes) // len(nothing)], generator)
+            height, width = sizes[number * len(sizes) // len(nothing)]
+            image = make(height, width, generator)
             of_none.append(described(cells(image), projection))
     return fit_evidence({
         name: np.stack([described(each, projection) for each in group.values()])
