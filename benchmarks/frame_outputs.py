@@ -7,6 +7,7 @@ The frames are scenes of the two synthetic worlds in 1280×720 with their true m
 confidences are random; camera_info is scaled to half its size. Publishing comes on top.
 """
 
+import argparse
 from functools import partial
 import statistics
 import time
@@ -52,6 +53,8 @@ def milliseconds(make: partial) -> float:
 
 def main() -> None:
     """Print a table in Markdown."""
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     cv2.setNumThreads(1)
     every = frames()
     print('| output | ms | kB |\n|---|--:|--:|')
