@@ -6,8 +6,8 @@ Measure how the node follows a drive that changes place.
 The node is a process, with active_domains auto; images of the folders are its camera, one after
 another as fast as it takes them, in stays of --frames images, each of another place than the one
 before. What counts is each image's domain as its mask's topic tells. A change may take as many
-frames as `auto_frames` and `auto_switch` allow; masks of the old place after that, and changes of
-domain that no change of place explains (there and back), are faults.
+frames as `auto_frames` and `auto_switch` allow; masks of the old place after that are faults, and
+so is leaving the right domain where the place has not changed.
 """
 
 import argparse
@@ -114,18 +114,21 @@ def report(truth: list[tuple[int, str, int]], drive: Drive) -> str:
     late = [since for stamp, place, since in truth
             if any(name != place for name in drive.masks.get(stamp, ()))]
     beyond = sum(since >= ALLOWED for since in late)
-    decided = [drive.told[stamp]['domain'] for stamp, *_ in truth]
-    changes = sum(before != after for before, after in itertools.pairwise(decided))
-    needed = sum(before[1] != after[1] for before, after in itertools.pairwise(truth)) + 1
+    right = [drive.told[stamp]['domain'] == place for stamp, place, _ in truth]
+    left = sum(was and not is_ and since > 0 for (was, is_), (*_, since) in zip(
+        itertools.pairwise(right), truth[1:], strict=True))
+    without = sum(drive.told[stamp]['domain'] is None for stamp, *_ in truth)
+    changes = sum(before[1] != after[1] for before, after in itertools.pairwise(truth))
     foreign = sum(drive.masks.get(stamp, []) != ([drive.told[stamp]['domain']]
                                                  if drive.told[stamp]['domain'] else [])
                   for stamp, *_ in truth)
-    return (f'{len(truth)} frames, {needed - 1} changes of place\n'
+    return (f'{len(truth)} frames, {changes} changes of place\n'
             f'single frames right: {100 * single / len(truth):.2f} %; called familiar: '
             f'{100 * familiar / len(truth):.2f} %\n'
             f'masks under the old domain: {len(late)}, of which {beyond} beyond the {ALLOWED} '
             f'frames that a change may take\n'
-            f'changes of domain: {changes}, needed {needed}\n'
+            f'times that the right domain was left without a change of place: {left}\n'
+            f'frames without a domain: {without}\n'
             f'frames whose masks are not those of the decided domain: {foreign}')
 
 

@@ -45,6 +45,7 @@ class CameraInfos:
         self.topic = _topic_beside(node, image)
         self._subscription: Subscription | None = None
         self._timer: Timer | None = None
+        self._problem = ''
         self._told = ''
         self._forget()
 

@@ -13,6 +13,8 @@ from univseg_core.errors import UnivsegError
 from univseg_core.inference import on_cuda
 from univseg_core.inference.segmenter import Segmenter
 from univseg_core.machine.memory import is_out_of_memory, release_memory
+from univseg_core.models.domain_evidence import DomainEvidence
+from univseg_core.models.heads import LinearMap
 from univseg_core.models.model_card import ModelCard
 
 DEVICE = 'cuda'
@@ -41,6 +43,22 @@ def equal_share(one, other, images):
 @pytest.fixture
 def network():
     return small_network(width=1 / 4)
+
+
+def test_an_image_is_recognised_as_on_the_cpu(network):
+    generator = np.random.default_rng(0)
+
+    def some(*shape):
+        return generator.normal(size=shape).astype(np.float32)
+    channels = network.encoder.out_channels
+    network.evidence = DomainEvidence(
+        ('outdoor', 'indoor'), LinearMap(some(3, channels), some(3)),
+        LinearMap(some(2, 12, 12), some(2, 12)), LinearMap(some(3, 12), some(3)), some(3))
+    for size in SIZES:
+        found, expected = (each.recognise(each.encode(random_image(*size)))
+                           for each in (segmenter(network), segmenter(network, 'cpu')))
+        assert found.probabilities == pytest.approx(expected.probabilities, abs=.01)
+        assert found.unfamiliarity == pytest.approx(expected.unfamiliarity, rel=.01)
 
 
 @pytest.fixture

@@ -37,7 +37,8 @@ def segment_faultily(self, image, domains=None, *, confidence=(), **options):
     if (folder / 'fail').exists():
         raise RuntimeError('told to fail')
     memory = folder / 'memory'
-    if memory.exists() and max(self.network_size(*image.shape[:2], options.get('inference_size'))) > int(memory.read_text()):
+    seen = max(self.network_size(*image.shape[:2], options.get('inference_size')))
+    if memory.exists() and seen > int(memory.read_text()):
         import torch
         raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2.00 GiB')
     return segment(self, image, domains, confidence=confidence, **options)

@@ -11,7 +11,6 @@ from rclpy.qos import QoSProfile
 from robot import frame, LATCHED_QOS, PAUSE, Robot
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
-from univseg_core.datasets.folders import Sample
 from univseg_core.inference.domain_decision import Decision
 from univseg_core.inference.segmenter import load_network, Segmenter
 from univseg_core.method.domain_evidence_fit import make_evidence
@@ -45,13 +44,13 @@ def view(domain, number):
 def knowing_file(model_file, tmp_path_factory):
     """Return the path of a model file with evidence of two made-up places."""
     folder = tmp_path_factory.mktemp('places')
-    samples = {}
+    images = {}
     for domain in ('outdoor', 'indoor'):
-        samples[domain] = [Sample(folder / f'{domain}{i}.png') for i in range(40)]
-        for i, sample in enumerate(samples[domain]):
-            write_png(sample.image, view(domain, i))
+        images[domain] = [folder / f'{domain}{i}.png' for i in range(40)]
+        for i, path in enumerate(images[domain]):
+            write_png(path, view(domain, i))
     network, card = load_network(model_file)
-    fitted = make_evidence(Segmenter(network, card, device='cpu', precision='fp32'), samples,
+    fitted = make_evidence(Segmenter(network, card, device='cpu', precision='fp32'), images,
                            progress=False)
     network.evidence = fitted.evidence
     save_model(folder / 'knowing.univseg', network, card)

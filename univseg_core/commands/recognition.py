@@ -56,15 +56,15 @@ def _recognise(options: argparse.Namespace) -> None:
 
     source = model_file(named_once(options, 'file'))
     network, card = load_network(source)
-    is_exported = isinstance(network, ExportedModel)
+    exported = network if isinstance(network, ExportedModel) else None
     if options.out.is_dir():
         raise UnivsegError(f'{options.out}: a folder; expected the name of a file')
-    if (options.out.suffix == '.onnx') != is_exported:
+    if (options.out.suffix == '.onnx') != (exported is not None):
         raise UnivsegError(f'{options.out}: expected a name that ends in '
-                           f'{".onnx" if is_exported else ".univseg"}, as {source} does')
+                           f'{".onnx" if exported else ".univseg"}, as {source} does')
     images = _images(options, source, list(network.domains))
     asked = running(options)
-    if asked['precision'] == 'auto' and not is_exported:
+    if asked['precision'] == 'auto' and exported is None:
         asked['precision'] = 'fp32'
     segmenter = Segmenter(network, card, **asked)
     fitted = make_evidence(segmenter, images)

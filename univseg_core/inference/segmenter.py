@@ -159,8 +159,11 @@ class Segmenter:
         DomainError for an unknown domain (before anything is computed, unless a function names
         it), and as `recognise` does.
         """
-        choose = domains if callable(domains) else None
-        names = [] if callable(domains) else list(self.domains if domains is None else domains)
+        choose, names = None, list(self.domains)
+        if callable(domains):
+            choose, names = domains, []
+        elif domains is not None:
+            names = list(domains)
         self.check_domains(names)
         if not 0 <= threshold <= 1:
             raise ValueError(f'threshold {threshold}: expected a probability, 0..1')

@@ -97,7 +97,8 @@ def make_evidence(segmenter: Segmenter, images: Mapping[str, Sequence[Path]], *,
 
         def read(path: Path) -> np.ndarray:
             image = read_image(path)
-            return resize_image(image, *segmenter.network_size(*image.shape[:2]))
+            height, width = image.shape[:2]
+            return resize_image(image, *segmenter.network_size(height, width))
 
         of_domains: dict[str, dict[Path, np.ndarray]] = {name: {} for name in chosen}
         for name, paths in chosen.items():
@@ -110,13 +111,14 @@ def make_evidence(segmenter: Segmenter, images: Mapping[str, Sequence[Path]], *,
         projection = principal_components(
             each for group in of_domains.values() for each in group.values())
         sizes, of_none = [], []
-        for paths in map(_to_distort, map(list, of_domains.values())):
-            for image in map(read, paths):
+        for group in of_domains.values():
+            for image in map(read, _to_distort(list(group))):
                 sizes.append(image.shape[:2])
                 of_none += [described(cells(each), projection)
                             for each in distorted(image, generator)]
         for number, make in enumerate(nothing):
-            image = make(*sizes[number * len(sizes) // len(nothing)], generator)
+            height, width = sizes[number * len(sizes) // len(nothing)]
+            image = make(height, width, generator)
             of_none.append(described(cells(image), projection))
     return fit_evidence({
         name: np.stack([described(each, projection) for each in group.values()])

@@ -18,6 +18,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 from univseg_core.domains import Domain
@@ -149,8 +150,9 @@ def save_exported(path: Path | str, model: ExportedModel, card: ModelCard) -> No
         'began_with': model.began_with.to_dict() if model.began_with else None,
         **card.to_dict(),
     }
-    arrays = save(model.heads.tensors()
-                  | (model.evidence.tensors() if model.evidence else {}))
+    tensors = model.heads.tensors() | (model.evidence.tensors() if model.evidence else {})
+    # safetensors writes the memory of an array as it lies, whatever its order.
+    arrays = save({name: np.ascontiguousarray(values) for name, values in tensors.items()})
     logits = _field(GRAPH_FIELD, model.logits_graph) if model.logits_graph else b''
     body = model.network + logits
     description[CHECKSUM_KEY] = _checksum(body, arrays, description)

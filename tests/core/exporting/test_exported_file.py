@@ -17,6 +17,7 @@ from univseg_core.models.exported_file import (
     load_exported,
     save_exported,
 )
+from univseg_core.models.heads import LinearMap
 from univseg_core.models.model_card import ModelCard, ModelFileError
 from univseg_core.models.model_file import load_model, save_model
 from univseg_core.models.normalisation import Normalisation
@@ -57,6 +58,16 @@ def test_everything_comes_back_equal(exported, tmp_path):
         assert found[key].dtype == np.float32
         assert np.array_equal(found[key], values), key
     assert found['label_embeddings_outdoor'].shape == (9, 8)
+
+
+def test_arrays_come_back_equal_however_they_lie_in_memory(exported, tmp_path):
+    model = exported.model
+    transposed = {name: LinearMap(np.asfortranarray(head.weight), head.bias)
+                  for name, head in model.heads.heads.items()}
+    path = tmp_path / 'transposed.onnx'
+    save_exported(path, replace(model, heads=replace(model.heads, heads=transposed)), CARD)
+    save_exported(tmp_path / 'as_it_is.onnx', model, CARD)
+    assert path.read_bytes() == (tmp_path / 'as_it_is.onnx').read_bytes()
 
 
 def test_the_same_model_gives_the_same_file(exported, tmp_path):
