@@ -3,9 +3,9 @@ Measure the memory of two segmentation nodes in one process, which share a model
 
     python benchmarks/composition.py --backend openvino A.onnx B.onnx
 
-Each row is of new processes. Memory is resident, without shared libraries and the middleware's
+Each figure is of new processes. Memory is resident, without shared libraries and the middleware's
 shared memory, after each node has segmented images of 1280×720. Two nodes do not share a model
-where they name its device in two ways: cpu, and auto on a machine without a GPU.
+where they name its device in two ways: cpu, and auto on a machine without a GPU. Medians.
 """
 
 import argparse
@@ -33,6 +33,7 @@ def main() -> int:
     parser.add_argument('models', nargs='+', type=Path, metavar='MODEL',
                         help='model files, exported or not')
     parser.add_argument('--backend', default='auto', help='(default: %(default)s)')
+    parser.add_argument('--repeats', type=int, default=3, help='(default: %(default)s)')
     parser.add_argument('--devices', nargs='+', help=argparse.SUPPRESS)  # of one process's nodes
     options = parser.parse_args()
     stay_alone()
@@ -42,15 +43,21 @@ def main() -> int:
     print(f'| model | {" | ".join(f"{name}, MB" for name in COMPOSITIONS)} |\n'
           f'|---|{"--:|" * len(COMPOSITIONS)}')
     for path in options.models:
-        found = [subprocess.run(
-            [sys.executable, __file__, str(path), '--backend', options.backend, '--devices',
-             *devices], check=True, capture_output=True, text=True).stdout.strip()
-            for devices in COMPOSITIONS.values()]
-        print(f'| {path.name} | {" | ".join(found)} |')
+        medians = [np.median([memory_of_another(path, options.backend, devices)
+                              for _ in range(options.repeats)])
+                   for devices in COMPOSITIONS.values()]
+        print(f'| {path.name} | {" | ".join(f"{median:.0f}" for median in medians)} |')
     return 0
 
 
-def memory_of(model: Path, backend: str, devices: list[str]) -> str:
+def memory_of_another(model: Path, backend: str, devices: list[str]) -> float:
+    """Return the MB of a new process with a node for each device."""
+    return float(subprocess.run(
+        [sys.executable, __file__, str(model), '--backend', backend, '--devices', *devices],
+        check=True, capture_output=True, text=True).stdout)
+
+
+def memory_of(model: Path, backend: str, devices: list[str]) -> float:
     """Return the MB of this process with a node for each device."""
     rclpy.init()
     nodes = [SegmentationNode(f'camera_{number}', parameter_overrides=[
@@ -69,7 +76,7 @@ def memory_of(model: Path, backend: str, devices: list[str]) -> str:
     for node in nodes:
         node.destroy_node()
     rclpy.try_shutdown()
-    return f'{(resident - shared) * os.sysconf("SC_PAGESIZE") / 1e6:.0f}'
+    return (resident - shared) * os.sysconf('SC_PAGESIZE') / 1e6
 
 
 if __name__ == '__main__':
