@@ -2,6 +2,7 @@
 
 from itertools import chain, combinations
 import json
+import threading
 
 import numpy as np
 import pytest
@@ -349,6 +350,35 @@ def test_the_topic_of_traversable_comes_and_goes_with_the_classes(cellar, peer, 
         peer.wait_until(lambda: not peer.node.count_publishers(topic), 'no publisher')
         assert cellar.watched() == frozenset()
     assert received == []
+    peer.stop_collecting(received)
+
+
+def test_the_topic_comes_and_goes_while_frames_are_published(cellar, peer, result):
+    received = peer.collect(Image, '/outputs_0/cellar/traversable', QoSProfile(depth=5))
+    failures, done, count = [], threading.Event(), 0
+
+    def publish():
+        nonlocal count
+        try:
+            while not done.is_set():
+                cellar.watched()
+                cellar.publish(cellar.messages(
+                    frozenset(['traversable', 'mask']), *result, ['floor']))
+                count += 1
+        except Exception as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=publish)
+    thread.start()
+    for _ in range(50):
+        cellar.offer_traversable(['floor'])
+        cellar.offer_traversable([''])
+    cellar.offer_traversable(['floor'])
+    peer.wait_until(lambda: received or failures, 'an image')
+    done.set()
+    thread.join()
+    assert failures == []
+    assert count > 50
     peer.stop_collecting(received)
 
 
