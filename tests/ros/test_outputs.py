@@ -4,6 +4,7 @@ from itertools import chain, combinations
 import json
 import threading
 
+from fakes import DEADLINE
 import numpy as np
 import pytest
 from rclpy.lifecycle import LifecycleNode
@@ -353,33 +354,31 @@ def test_the_topic_of_traversable_comes_and_goes_with_the_classes(cellar, peer, 
     peer.stop_collecting(received)
 
 
-def test_the_topic_comes_and_goes_while_frames_are_published(cellar, peer, result):
-    received = peer.collect(Image, '/outputs_0/cellar/traversable', QoSProfile(depth=5))
-    failures, done, count = [], threading.Event(), 0
-
-    def publish():
-        nonlocal count
-        try:
-            while not done.is_set():
-                cellar.watched()
-                cellar.publish(cellar.messages(
-                    frozenset(['traversable', 'mask']), *result, ['floor']))
-                count += 1
-        except Exception as error:
-            failures.append(error)
-
-    thread = threading.Thread(target=publish)
-    thread.start()
-    for _ in range(50):
-        cellar.offer_traversable(['floor'])
-        cellar.offer_traversable([''])
+def test_the_topic_goes_after_the_frame_that_is_being_published(cellar, result, monkeypatch):
     cellar.offer_traversable(['floor'])
-    peer.wait_until(lambda: received or failures, 'an image')
-    done.set()
-    thread.join()
-    assert failures == []
-    assert count > 50
-    peer.stop_collecting(received)
+    published, begun, go_on = [], threading.Event(), threading.Event()
+
+    def publish_mask(message):
+        begun.set()
+        assert go_on.wait(DEADLINE)
+        published.append('mask')
+
+    monkeypatch.setattr(cellar._publishers['mask'], 'publish', publish_mask)
+    monkeypatch.setattr(cellar._publishers['traversable'], 'publish',
+                        lambda message: published.append('traversable'))
+    messages = cellar.messages(frozenset(['traversable', 'mask']), *result, ['floor'])
+    threads = [threading.Thread(target=cellar.publish, args=[messages]),
+               threading.Thread(target=cellar.offer_traversable, args=[['']])]
+    threads[0].start()
+    assert begun.wait(DEADLINE)
+    threads[1].start()
+    threads[1].join(0.05)
+    assert 'traversable' in cellar._publishers
+    go_on.set()
+    for thread in threads:
+        thread.join(DEADLINE)
+    assert published == ['mask', 'traversable']
+    assert 'traversable' not in cellar._publishers
 
 
 def test_a_topic_that_comes_while_the_node_is_inactive_waits_for_it(node):
