@@ -137,16 +137,15 @@ def _check_counts(counts: Mapping[str, int]) -> None:
 
 def principal_components(cells: Iterable[np.ndarray]) -> LinearMap:
     """
-    Return the map to the principal components of cells (C, h, w), each of a deviation of about 1.
+    Return the map to the principal components of cells (…, C), each of a deviation of 1.
 
     Of the COMPONENTS that vary most; of fewer, where the others vary by next to nothing, which
     another precision than float32 would change.
     """
     total, products, count = np.zeros(1), np.zeros((1, 1)), 0
     for each in cells:
-        flat = each.reshape(len(each), -1).astype(np.float64)
-        total, products = total + flat.sum(1), products + flat @ flat.T
-        count += flat.shape[1]
+        flat = each.reshape(-1, each.shape[-1]).astype(np.float64)
+        total, products, count = total + flat.sum(0), products + flat.T @ flat, count + len(flat)
     mean = total / count
     variances, vectors = np.linalg.eigh(products / count - np.outer(mean, mean))
     least = np.sort(variances)[-COMPONENTS:][0]
