@@ -116,8 +116,8 @@ def make_evidence(segmenter: Segmenter, images: Mapping[str, Sequence[Path]], *,
                 of_none += [described(cells(each), projection)
                             for each in distorted(image, generator)]
         for number, make in enumerate(nothing):
-            image = make(*sizes[number * len(sizes) // len(nothing)], generator)
-            of_none.append(described(cells(image), projection))
+            height, width = sizes[number * len(sizes) // len(nothing)]
+            of_none.append(described(cells(make(height, width, generator)), projection))
     return fit_evidence({
         name: np.stack([described(each, projection) for each in group.values()])
         for name, group in of_domains.items()}, np.stack(of_none), projection)
