@@ -83,6 +83,9 @@ def test_principal_components_vary_by_one_and_not_together():
     found = weight @ (mixed + 7) + bias[:, None]
     assert found.mean(1) == pytest.approx(np.zeros(3), abs=1e-3)
     assert np.cov(found, bias=True) == pytest.approx(np.eye(3), abs=.02)
+    for odd, message in ((np.ones((4, 5, 3)), 'the same'), (np.full((4, 5, 3), np.nan), 'finite')):
+        with pytest.raises(EvidenceError, match=message):
+            principal_components([odd, odd])
     assert len(principal_components([generator.normal(size=(16, 24, 40))]).bias) == 32
 
 
