@@ -94,7 +94,7 @@ def test_a_backend_that_takes_one_image_says_so(model):
     assert not model.takes_batches
     assert model.measure_batches(4) == BatchTimes()
     assert BatchTimes().largest == 1
-    assert str(BatchTimes()) == '1 image'
+    assert str(BatchTimes()) == 'one by one'
     image = random_image(48, 64)
     with pytest.raises(ValueError, match='2 images at once: torch takes one'):
         model.encode_together([image, image], [None, None])
@@ -122,11 +122,10 @@ def test_a_batch_is_taken_where_it_is_faster_by_a_twentieth(timed):
     times, _ = timed(3, lambda count: 0.01 if count == 1 else 0.0284)
     assert times == BatchTimes(3, 28.4, 30.0)
     assert times.largest == 3
-    assert str(times) == ('3 images (the encoder took 28.4 ms for 3 at once, 30.0 ms for them '
-                          'one by one)')
+    assert str(times) == '3 at once (the encoder took 28.4 ms for 3 at once, 30.0 ms one by one)'
     times, _ = timed(3, lambda count: 0.01 if count == 1 else 0.0286)
     assert times.largest == 1
-    assert str(times).startswith('1 image (the encoder took 28.6 ms for 3 at once')
+    assert str(times).startswith('one by one (the encoder took 28.6 ms for 3 at once, ')
 
 
 def test_where_a_large_batch_is_slower_a_smaller_one_is_tried(timed):

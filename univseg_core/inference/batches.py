@@ -1,4 +1,4 @@
-"""Whether an encoder is faster with several images at once, measured: on many machines it is not."""
+"""Whether an encoder is faster with several images at once: measured, as machines differ."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,10 +14,7 @@ FASTER = 0.95
 ROUNDS = 7
 """Of which the medians count; fewer where they take longer than SECONDS."""
 
-SECONDS = 1.0
-
-FIRST_PASSES = 5
-"""Rounds before those that count: as many as it takes until a GPU has its graphs, or SECONDS."""
+SECONDS = 2.0
 
 log = logging.getLogger(__name__)
 
@@ -41,26 +38,26 @@ class BatchTimes:
 
     def __str__(self) -> str:
         if not self.one_by_one:
-            return '1 image'
-        return (f'{self.largest} image{"s" * (self.largest > 1)} (the encoder took '
-                f'{self.at_once:.1f} ms for {self.images} at once, {self.one_by_one:.1f} ms for '
-                'them one by one)')
+            return 'one by one'
+        chosen = 'one by one' if self.largest == 1 else f'{self.largest} at once'
+        return (f'{chosen} (the encoder took {self.at_once:.1f} ms for {self.images} at once, '
+                f'{self.one_by_one:.1f} ms one by one)')
 
 
-def measure_batches(encode: Callable[[np.ndarray], None], most: int,
-                    size: tuple[int, int]) -> BatchTimes:
+def measure_batches(encode: Callable[[np.ndarray], None], most: int, size: tuple[int, int], *,
+                    first: int = 1) -> BatchTimes:
     """
     Return the times of the largest batch that is faster, of `most` images, half of them and so on.
 
     Where none is, they are the last that were measured. `encode` takes images (N, H, W, 3) uint8,
-    here of noise and a `size` (height, width), and returns when they are encoded. A batch that
-    memory does not suffice for is left out.
+    here of noise and a `size` (height, width), and returns when they are encoded; its `first`
+    passes with so many images do not count. A batch that memory does not suffice for is left out.
     """
     found = BatchTimes()
     while most > 1:
         images = np.random.default_rng(0).integers(0, 256, (most, *size, 3), np.uint8)
         try:
-            found = _measure(encode, images)
+            found = _measure(encode, images, first)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
@@ -72,23 +69,19 @@ def measure_batches(encode: Callable[[np.ndarray], None], most: int,
     return found
 
 
-def _measure(encode: Callable[[np.ndarray], None], images: np.ndarray) -> BatchTimes:
-    at_once, one_by_one = [images], [image[None] for image in images]
-    _rounds(encode, (at_once, one_by_one[:1]), FIRST_PASSES)
-    times = _rounds(encode, (at_once, one_by_one), ROUNDS)
-    return BatchTimes(len(images), *(round(1000 * float(each), 2)
-                                     for each in np.median(times, axis=0)))
-
-
-def _rounds(encode: Callable[[np.ndarray], None], ways: tuple[list[np.ndarray], ...],
-            most: int) -> list[list[float]]:
-    """Return the seconds that each way takes, in turn, round by round: at least one of them."""
-    end, times = time.perf_counter() + SECONDS, []
-    while not times or (len(times) < most and time.perf_counter() < end):
+def _measure(encode: Callable[[np.ndarray], None], images: np.ndarray, first: int) -> BatchTimes:
+    for _ in range(first):
+        encode(images)
+        encode(images[:1])
+    ways = [images], [image[None] for image in images]
+    end = time.perf_counter() + SECONDS
+    times: list[list[float]] = []
+    while not times or (len(times) < ROUNDS and time.perf_counter() < end):
         times.append([])
         for way in ways:
             begin = time.perf_counter()
-            for images in way:
-                encode(images)
+            for each in way:
+                encode(each)
             times[-1].append(time.perf_counter() - begin)
-    return times
+    return BatchTimes(len(images), *(round(1000 * float(each), 2)
+                                     for each in np.median(times, axis=0)))

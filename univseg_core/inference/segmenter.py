@@ -302,7 +302,9 @@ class Segmenter:
             with self._lock:
                 last = backend.features_of_several(images)[-1]
                 on_cpu(last[:1, :1, :1])  # which waits for a GPU
-        return measure_batches(encode, most, usual_size(inference_size or self.inference_size))
+        # On a GPU, those before its passes are graphs, and the one in which they become some.
+        return measure_batches(encode, most, usual_size(inference_size or self.inference_size),
+                               first=1 if self.device == 'cpu' else 5)
 
     def recognise(self, encoded: Encoded) -> Recognition:
         """
