@@ -1,12 +1,22 @@
 """Several cameras at one node: one model, each camera with topics and settings of its own."""
 
 import json
+import re
 import signal
 
 import numpy as np
 import pytest
 from rclpy.parameter import Parameter
-from robot import assert_shows, CAMERA_QOS, frame, LATCHED_QOS, PAUSE, Robot
+from robot import (
+    assert_shows,
+    CAMERA_QOS,
+    fault,
+    FAULTY_NODE,
+    frame,
+    LATCHED_QOS,
+    PAUSE,
+    Robot,
+)
 from std_msgs.msg import String
 from univseg_ros.parameters import objection
 
@@ -121,6 +131,51 @@ def test_a_camera_that_floods_leaves_the_other_its_turns(robot, peer, pictures):
         robot.segment(frame(pictures[1]), 'left/indoor', topic='left/image')
     assert len(left) >= before + 5
     assert front
+
+
+def test_whether_frames_go_together_was_measured_and_is_told(robot):
+    line = robot.process.wait_for('frames that wait are encoded ')
+    robot.subject = 'segmentation'
+    values = robot.diagnostics()[2]
+    assert values['batch'] in line
+    assert re.fullmatch(r'(2 at once|one by one) \(the encoder took [\d.]+ ms for 2 at once, '
+                        r'[\d.]+ ms one by one\)', values['batch'])
+
+
+def test_frames_of_cameras_that_wait_go_through_the_encoder_at_once(
+        start, peer, model_file, segmenter, fault_folder, pictures):
+    with fault(fault_folder, 'batch'):
+        robot = Robot(start, peer, 'batches', '-p', f'model:={model_file}', '-p',
+                      'precision:=fp32', '-p', "cameras:=['front','left','rear']",
+                      '-p', "left.active_domains:=['indoor']",
+                      run=(*FAULTY_NODE, str(fault_folder)))
+        robot.wait_until_active()
+    shown = {'front': 'outdoor', 'left': 'indoor', 'rear': 'outdoor'}
+    for camera, domain in shown.items():
+        robot.segment(frame(pictures[0]), f'{camera}/{domain}', topic=f'{camera}/image')
+    for faulty in (False, True):
+        begin = robot.process.line_count()
+        with fault(fault_folder, 'hold'):
+            robot.publish(frame(pictures[0])(peer.header()), 'front/image')
+            robot.process.wait_for('segments', begin)
+            sent = {}
+            for number, camera in enumerate(shown):
+                sent[camera] = frame(pictures[0][:, ::(1, -1)[number % 2]].copy())(peer.header())
+                robot.publish(sent[camera], f'{camera}/image')
+                robot.settle(f'{camera}/image')
+            if faulty:
+                (fault_folder / 'fail_together').touch()
+        robot.process.wait_for('encodes 3 at once', begin)
+        for number, (camera, domain) in enumerate(shown.items()):
+            stamp = sent[camera].header.stamp
+            mask = peer.wait_until(
+                lambda stamp=stamp, at=f'{camera}/{domain}': robot.mask_of(stamp, at), camera)
+            picture = pictures[0][:, ::(1, -1)[number % 2]].copy()
+            assert_shows(mask, segmenter(picture)[domain].mask, sent[camera].header)
+    robot.subject = 'segmentation'
+    assert robot.diagnostics()[2]['batch'].startswith('3 at once ')
+    robot.end(signal.SIGINT)
+    assert ', 0 failed' in robot.process.wait_for('front: stopped; frames')
 
 
 @pytest.mark.parametrize(('names', 'reason'), [
