@@ -240,7 +240,8 @@ class FrameWorker:
             [name for name, names in watched.items() if need_confidence(names)],
             settings.confidence_threshold,
             stream.size(settings.inference_size or self._segmenter.own_size))
-        sees = self._segmenter.network_size(*image.shape[:2], request.inference_size)
+        height, width = image.shape[:2]
+        sees = self._segmenter.network_size(height, width, request.inference_size)
         return Frame(stream, arrival, settings, watched, request, seen, sees, begin,
                      prepared=time.monotonic())
 

@@ -49,7 +49,8 @@ class GraphedPass:
     def __init__(self, run: Pass, device: torch.device):
         self._run = run
         # Of each batch size its own, or those of several cameras would push each other out.
-        self._sizes = defaultdict(lambda: lru_cache(KEPT_SIZES)(partial(_Size, device)))
+        self._sizes: defaultdict[int, Callable[..., _Size]] = defaultdict(
+            lambda: lru_cache(KEPT_SIZES)(partial(_Size, device)))
         self._is_recorded = True
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:

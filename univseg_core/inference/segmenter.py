@@ -192,7 +192,7 @@ class Segmenter:
         """
         for request in requests:
             self._check(request)
-        found = []
+        found: list[Callable[[], dict[str, Segmentation]]] = []
         with self._lock:  # until the logits are there, the features are the backend's own
             encoded = self.encode_together([each.image for each in requests],
                                            [each.inference_size for each in requests])

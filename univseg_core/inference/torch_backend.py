@@ -53,7 +53,7 @@ class TorchBackend:
         """Return F(x) of each of some images (N, H, W, 3) uint8 RGB, from one pass."""
         pixels = torch.from_numpy(images)
         features = self._run(pixels if self._on_cuda else pixels.to(self._device))
-        return features.numpy() if self._on_cpu else features
+        return list(features.numpy() if self._on_cpu else features)
 
     def _is_finite(self) -> bool:
         """Say whether features of an image of noise are numbers; it is no proof for all images."""
