@@ -73,8 +73,8 @@ def test_every_value_of_the_diagnostics_is_documented_and_no_other(node, peer, i
     # Of these, the documentation names some and an ellipsis.
     assert {'frames received', 'frames published'} < documented
     documented |= {f'frames {outcome}' for outcome in OUTCOMES}
-    # There is no validation, no GPU, and one backend for a model file.
-    assert shown == documented - {'mIoU of DOMAIN [%]', 'GPU memory [MB]',
+    # There is no validation, no GPU, one camera, and one backend for a model file.
+    assert shown == documented - {'mIoU of DOMAIN [%]', 'GPU memory [MB]', 'batch',
                                   'encoder by BACKEND, when compared [ms]'}
 
 
