@@ -7,6 +7,7 @@ The frames are scenes of the two synthetic worlds in 1280×720 with their true m
 confidences are random; camera_info is scaled to half its size. Publishing comes on top.
 """
 
+import argparse
 from functools import partial
 import statistics
 import time
@@ -22,7 +23,7 @@ from univseg_ros.camera_info import scaled
 from univseg_ros.outputs import Frame, OUTPUTS
 
 WIDTH, HEIGHT = 1280, 720
-SCENES, RUNS = 4, 25
+SCENES = 4
 
 
 def frames() -> list[Frame]:
@@ -40,10 +41,10 @@ def frames() -> list[Frame]:
     return found
 
 
-def milliseconds(make: partial) -> float:
+def milliseconds(make: partial, runs: int) -> float:
     """Return the median time of a call."""
     times = []
-    for _ in range(RUNS):
+    for _ in range(runs):
         begin = time.perf_counter()
         make()
         times.append(time.perf_counter() - begin)
@@ -52,11 +53,17 @@ def milliseconds(make: partial) -> float:
 
 def main() -> None:
     """Print a table in Markdown."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--runs', type=int, default=25,
+                        help='of each, whose median counts (default: %(default)s)')
+    runs = parser.parse_args().runs
     cv2.setNumThreads(1)
     every = frames()
     print('| output | ms | kB |\n|---|--:|--:|')
     for name, output in OUTPUTS.items():
-        takes = statistics.mean(milliseconds(partial(output.make, frame)) for frame in every)
+        takes = statistics.mean(milliseconds(partial(output.make, frame), runs)
+                                for frame in every)
         size = statistics.mean(len(serialize_message(output.make(frame))) for frame in every)
         print(f'| `{name}` | {takes:.1f} | {size / 1000:.1f} |')
 

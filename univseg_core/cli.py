@@ -42,6 +42,7 @@ EXAMPLES = """examples:
   univseg config explain training                       what the settings mean
   univseg evaluate runs/b                               mIoU of each domain and class
   univseg predict photos/ --model runs/b --domain outdoor
+  univseg predict photos/ --model runs/b --domain auto  each image as the place that it shows
 
   # from the robot's bags to a better model
   univseg frames drive_1 drive_2 --out frames           the images of ROS 2 bags, to learn from

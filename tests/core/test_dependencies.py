@@ -23,6 +23,7 @@ OTHERS = {
     'pydantic_core',  # pydantic's own other half
     'compression',  # Python 3.14's
     'vision_msgs',  # where a ROS installation has it
+    'launch', 'launch_ros',  # by launch files alone, which only a ROS installation runs
 }
 
 

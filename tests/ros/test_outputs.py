@@ -2,7 +2,9 @@
 
 from itertools import chain, combinations
 import json
+import threading
 
+from fakes import DEADLINE
 import numpy as np
 import pytest
 from rclpy.lifecycle import LifecycleNode
@@ -350,6 +352,33 @@ def test_the_topic_of_traversable_comes_and_goes_with_the_classes(cellar, peer, 
         assert cellar.watched() == frozenset()
     assert received == []
     peer.stop_collecting(received)
+
+
+def test_the_topic_goes_after_the_frame_that_is_being_published(cellar, result, monkeypatch):
+    cellar.offer_traversable(['floor'])
+    published, begun, go_on = [], threading.Event(), threading.Event()
+
+    def publish_mask(message):
+        begun.set()
+        assert go_on.wait(DEADLINE)
+        published.append('mask')
+
+    monkeypatch.setattr(cellar._publishers['mask'], 'publish', publish_mask)
+    monkeypatch.setattr(cellar._publishers['traversable'], 'publish',
+                        lambda message: published.append('traversable'))
+    messages = cellar.messages(frozenset(['traversable', 'mask']), *result, ['floor'])
+    threads = [threading.Thread(target=cellar.publish, args=[messages]),
+               threading.Thread(target=cellar.offer_traversable, args=[['']])]
+    threads[0].start()
+    assert begun.wait(DEADLINE)
+    threads[1].start()
+    threads[1].join(0.05)
+    assert 'traversable' in cellar._publishers
+    go_on.set()
+    for thread in threads:
+        thread.join(DEADLINE)
+    assert published == ['mask', 'traversable']
+    assert 'traversable' not in cellar._publishers
 
 
 def test_a_topic_that_comes_while_the_node_is_inactive_waits_for_it(node):

@@ -219,7 +219,7 @@ class Segmenter:
 
         Raises UnivsegError where the model has no evidence of its domains.
         """
-        return self.check_evidence()(on_cpu(at_cells(encoded.features)))
+        return self.check_evidence().of_cells(on_cpu(at_cells(encoded.features)))
 
     def check_evidence(self) -> DomainEvidence:
         """Return the evidence; raise UnivsegError, which names what adds it, where it has none."""

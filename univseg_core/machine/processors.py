@@ -27,8 +27,16 @@ def one_blas_thread() -> Iterator[None]:
     Those of OpenBLAS wait for the next product by keeping their cores busy for tens of ms, in
     which an encoder could run: products of features and heads gain less by them.
     """
-    with _blas().limit(limits=1):
+    # By hand: a limiter of threadpoolctl takes longer than the small products that it is for.
+    several = [(library, count) for library in _blas().lib_controllers
+               if (count := library.get_num_threads()) != 1]
+    for library, _ in several:
+        library.set_num_threads(1)
+    try:
         yield
+    finally:
+        for library, count in several:
+            library.set_num_threads(count)
 
 
 @lru_cache(maxsize=1)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 import logging
 from pathlib import Path
+import warnings
 
 import numpy as np
 from univseg_core.datasets.folders import spread
@@ -81,7 +82,7 @@ def make_evidence(segmenter: Segmenter, images: Mapping[str, Sequence[Path]], *,
     domain.
 
     Raises EvidenceError for a domain of which there are fewer than FEWEST_IMAGES, or whose images
-    are all alike.
+    are all alike, and for features that are.
     """
     most = max(FEWEST_IMAGES, min(MOST_IMAGES, MOST_IN_ALL // len(segmenter.domains)))
     chosen = {name: spread(list(dict.fromkeys(images.get(name, ()))), most)
@@ -118,8 +119,7 @@ def make_evidence(segmenter: Segmenter, images: Mapping[str, Sequence[Path]], *,
                             for each in distorted(image, generator)]
         for number, make in enumerate(nothing):
             height, width = sizes[number * len(sizes) // len(nothing)]
-            image = make(height, width, generator)
-            of_none.append(described(cells(image), projection))
+            of_none.append(described(cells(make(height, width, generator)), projection))
     return fit_evidence({
         name: np.stack([described(each, projection) for each in group.values()])
         for name, group in of_domains.items()}, np.stack(of_none), projection)
@@ -139,20 +139,25 @@ def _check_counts(counts: Mapping[str, int]) -> None:
 
 def principal_components(cells: Iterable[np.ndarray]) -> LinearMap:
     """
-    Return the map to the principal components of cells (C, h, w), each of a deviation of about 1.
+    Return the map to the principal components of cells (…, C), each of a deviation of 1.
 
     Of the COMPONENTS that vary most; of fewer, where the others vary by next to nothing, which
     another precision than float32 would change.
+
+    Raises EvidenceError where none varies, or one is not finite.
     """
     total, products, count = np.zeros(1), np.zeros((1, 1)), 0
     for each in cells:
-        flat = each.reshape(len(each), -1).astype(np.float64)
-        total, products = total + flat.sum(1), products + flat @ flat.T
-        count += flat.shape[1]
+        flat = each.reshape(-1, each.shape[-1]).astype(np.float64)
+        total, products, count = total + flat.sum(0), products + flat.T @ flat, count + len(flat)
+    if not np.isfinite(products).all():
+        raise EvidenceError('the features of some images are not finite')
     mean = total / count
     variances, vectors = np.linalg.eigh(products / count - np.outer(mean, mean))
     least = np.sort(variances)[-COMPONENTS:][0]
     kept = np.flatnonzero(variances >= max(least, LEAST_VARIANCE * variances.mean(), 1e-12))[::-1]
+    if not len(kept):
+        raise EvidenceError('the features are the same in all images')
     weight = (vectors[:, kept] / np.sqrt(variances[kept])).T
     return LinearMap(weight.astype(np.float32), (-weight @ mean).astype(np.float32))
 
@@ -213,6 +218,7 @@ def _models(groups: Sequence[np.ndarray]
             ) -> tuple[list[Gaussian], tuple[np.ndarray, np.ndarray]]:
     """Return the Gaussians of all groups but the last, and weight and bias of all their logits."""
     from sklearn.covariance import LedoitWolf  # as in all of univseg, where it is needed
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     gaussians = []
@@ -220,8 +226,10 @@ def _models(groups: Sequence[np.ndarray]
         found = LedoitWolf().fit(each)
         gaussians.append((np.linalg.cholesky(found.precision_).T, found.location_))
     labels = np.repeat(np.arange(len(groups)), [len(each) for each in groups])
-    found = LogisticRegression(C=PENALTY, max_iter=1000, class_weight='balanced').fit(
-        np.concatenate(groups), labels)
+    with warnings.catch_warnings():  # what has nearly converged is as good
+        warnings.simplefilter('ignore', ConvergenceWarning)
+        found = LogisticRegression(C=PENALTY, max_iter=1000, class_weight='balanced').fit(
+            np.concatenate(groups), labels)
     weight, bias = found.coef_, found.intercept_
     if len(groups) == 2:  # of two, it has the difference alone
         weight, bias = np.concatenate([0 * weight, weight]), np.concatenate([0 * bias, bias])

@@ -7,7 +7,8 @@ described by mean, deviation and how much neighbours differ. Only NumPy computes
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
+import math
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,11 @@ PREFIX = 'evidence.'
 GRID = (16, 24)
 """Most rows and columns of cells that are looked at, whatever the size of an image."""
 
-FEATURES_OF_COMPONENT = 4
-"""Numbers that describe a component: mean, deviation, differences of neighbours in both ways."""
+FEATURES_OF_COMPONENT, LEAST = 4, np.array([[.05], [.02], [.02]], np.float32)
+"""
+Numbers that describe a component: mean, deviation, differences of neighbours in both ways; and
+what is added to the last three.
+"""
 
 
 @dataclass(frozen=True)
@@ -68,19 +72,32 @@ class DomainEvidence:
     unfamiliarity: np.ndarray
 
     def __call__(self, features: np.ndarray) -> Recognition:
-        """Return what an image with features (C_F, h, w) float32 shows, or its cells alone."""
+        """Return what an image with features (C_F, h, w) float32 shows."""
+        return self.of_cells(at_cells(features))
+
+    def of_cells(self, cells: np.ndarray) -> Recognition:
+        """Return what an image shows by its features at cells, as `at_cells` gives them."""
+        weight, bias = self._in_one
         with one_blas_thread():
-            descriptor = described(features, self.projection)
-            vectors = self.distances.weight @ descriptor + self.distances.bias
-            logits = self.logits.weight @ descriptor + self.logits.bias
-        distance = np.sqrt(np.einsum('ij,ij->i', vectors, vectors).min())
-        domains, none = logits[:-1], logits[-1]
-        highest = domains.max()
-        shares = np.exp(domains - highest)
-        of_distance, of_margin, offset = self.unfamiliarity
+            found = weight @ described(cells, self.projection)
+        found += bias
+        count = len(self.names)
+        vectors = found[:-count - 1].reshape(count, -1)
+        distance = math.sqrt(np.einsum('ij,ij->i', vectors, vectors).min())
+        *domains, none = found[-count - 1:].tolist()
+        highest = max(domains)
+        shares = [math.exp(each - highest) for each in domains]
+        total = sum(shares)
+        of_distance, of_margin, offset = self.unfamiliarity.tolist()
         return Recognition(
-            dict(zip(self.names, (shares / shares.sum()).tolist(), strict=True)),
-            float(of_distance * distance + of_margin * (none - highest) + offset))
+            {name: share / total for name, share in zip(self.names, shares, strict=True)},
+            of_distance * distance + of_margin * (none - highest) + offset)
+
+    @cached_property
+    def _in_one(self) -> LinearMap:
+        """Return distances and logits as one map, (K·D + K + 1, D): a call is what it costs."""
+        return LinearMap(np.concatenate([*self.distances.weight, self.logits.weight]),
+                         np.concatenate([*self.distances.bias, self.logits.bias]))
 
     def tensors(self) -> dict[str, np.ndarray]:
         """Return all of it by the names of a model file."""
@@ -118,12 +135,12 @@ class DomainEvidence:
 
 def at_cells(features: Any) -> Any:
     """
-    Return the features (C, h, w) of at most GRID cells, evenly spread; of fewer, all of them.
+    Return the features (C, h, w) of at most GRID cells, evenly spread: (rows, columns, C).
 
     Those of an array are an array, of a tensor a tensor, where it lies.
     """
     rows, columns = _places(*features.shape[1:])
-    return features[:, rows, columns]
+    return features.swapaxes(0, 1).swapaxes(1, 2)[rows, columns]
 
 
 @lru_cache(maxsize=8)
@@ -134,23 +151,22 @@ def _places(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     return rows[:, None], columns
 
 
-def described(features: np.ndarray, projection: LinearMap) -> np.ndarray:
-    """Return the descriptor (4·P,) float32 of features (C, h, w), by their P components."""
-    cells = at_cells(features)
-    flat = projection.weight @ cells.reshape(len(cells), -1)
-    flat += projection.bias[:, None]
-    means = flat.mean(1)
-    flat -= means[:, None]
-    deviations = np.sqrt(np.einsum('ij,ij->i', flat, flat) / flat.shape[1])
-    values = flat.reshape(-1, *cells.shape[1:])
-    below = _mean_size(values[:, 1:] - values[:, :-1])
-    beside = _mean_size(values[:, :, 1:] - values[:, :, :-1])
-    # What is added is far below the usual: a component that does not vary is not infinitely odd.
-    return np.concatenate([means, np.log(deviations + .05), np.log(below + .02),
-                           np.log(beside + .02)]).astype(np.float32, copy=False)
-
-
-def _mean_size(differences: np.ndarray) -> np.ndarray:
-    """Return the mean absolute value (P,) of differences (P, n, m), 0 where there are none."""
-    flat = np.abs(differences).reshape(len(differences), -1)
-    return flat.sum(1) / max(flat.shape[1], 1)
+def described(cells: np.ndarray, projection: LinearMap) -> np.ndarray:
+    """Return the descriptor (4·P,) float32 of cells (rows, columns, C), by their P components."""
+    rows, columns, channels = cells.shape
+    flat = cells.reshape(-1, channels) @ projection.weight.T
+    flat += projection.bias
+    values = flat.reshape(rows, columns, -1)
+    below, beside = values[1:] - values[:-1], values[:, 1:] - values[:, :-1]
+    # Sums by einsum, in place where it may be: what a frame costs here is mostly that of calls.
+    means = np.einsum('ij->j', flat) / len(flat)
+    squares = np.einsum('ij,ij->j', flat, flat) / len(flat)
+    descriptor = np.concatenate([
+        means, np.sqrt(np.maximum(squares - means * means, 0)),
+        *(np.einsum('ijk->k', np.abs(each, out=each)) / max(each.shape[0] * each.shape[1], 1)
+          for each in (below, beside))])
+    # What is added is far below the usual: what does not vary is not infinitely odd.
+    varying = descriptor.reshape(FEATURES_OF_COMPONENT, -1)[1:]
+    varying += LEAST
+    np.log(varying, out=varying)
+    return descriptor

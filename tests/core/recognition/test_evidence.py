@@ -38,7 +38,7 @@ BY_HAND = DomainEvidence(
 
 
 def test_the_descriptor_is_mean_deviation_and_both_differences():
-    found = described(float32([[[0, 1], [2, 3]]]), AS_THEY_ARE)
+    found = described(float32([[[0], [1]], [[2], [3]]]), AS_THEY_ARE)
     expected = [1.5, math.log(math.sqrt(1.25) + .05), math.log(2.02), math.log(1.02)]
     assert found == pytest.approx(expected, abs=1e-6)
     assert found.dtype == np.float32
@@ -65,25 +65,28 @@ def test_a_recognition_by_hand():
 def test_the_cells_are_a_coarse_grid_from_edge_to_edge(size):
     features = np.arange(2 * math.prod(size), dtype=np.float32).reshape(2, *size)
     cells = at_cells(features)
-    assert cells.shape == (2, *map(min, size, GRID))
-    assert np.array_equal(cells[:, [0, 0, -1, -1], [0, -1, 0, -1]],
+    assert cells.shape == (*map(min, size, GRID), 2)
+    assert np.array_equal(cells[[0, 0, -1, -1], [0, -1, 0, -1]].T,
                           features[:, [0, 0, -1, -1], [0, -1, 0, -1]])
-    assert np.array_equal(at_cells(cells), cells)
     assert np.array_equal(at_cells(torch.from_numpy(features)).numpy(), cells)
     turned = np.ascontiguousarray(features.transpose(1, 2, 0)).transpose(2, 0, 1)
     assert np.array_equal(at_cells(turned), cells)
+    assert np.array_equal(at_cells(cells.transpose(2, 0, 1)), cells)
 
 
 def test_principal_components_vary_by_one_and_not_together():
     generator = np.random.default_rng(0)
     turn = np.linalg.qr(generator.normal(size=(3, 3)))[0]
     mixed = turn @ (generator.normal(size=(3, 4000)) * [[4], [2], [1]])
-    weight, bias = principal_components([mixed[:, :1000].reshape(3, 20, 50) + 7,
-                                         mixed[:, 1000:].reshape(3, 60, 50) + 7])
+    weight, bias = principal_components([mixed.T[:1000].reshape(20, 50, 3) + 7,
+                                         mixed.T[1000:].reshape(60, 50, 3) + 7])
     found = weight @ (mixed + 7) + bias[:, None]
     assert found.mean(1) == pytest.approx(np.zeros(3), abs=1e-3)
     assert np.cov(found, bias=True) == pytest.approx(np.eye(3), abs=.02)
-    assert len(principal_components([generator.normal(size=(40, 16, 24))]).bias) == 32
+    for odd, message in ((np.ones((4, 5, 3)), 'the same'), (np.full((4, 5, 3), np.nan), 'finite')):
+        with pytest.raises(EvidenceError, match=message):
+            principal_components([odd, odd])
+    assert len(principal_components([generator.normal(size=(16, 24, 40))]).bias) == 32
 
 
 @pytest.fixture(scope='module')

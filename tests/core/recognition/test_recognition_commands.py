@@ -84,7 +84,7 @@ def test_evaluate_tells_domains_apart_and_from_none_of_these(recognising, worlds
                           tmp_path / 'gone'], 'gone')
 
 
-def test_a_training_ends_with_evidence(images, tmp_path, no_curves, caplog):
+def test_a_training_ends_with_evidence(images, tmp_path, bare_training, caplog):
     values = configuration(tmp_path)
     for name, domain in values['domains'].items():
         label = np.zeros((48, 64), np.uint8)
