@@ -1,6 +1,6 @@
 """A camera of the segmentation node: its topics, its settings, and how it does."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 import json
 from typing import Any
 
@@ -15,7 +15,7 @@ from univseg_ros.frame_worker import CameraStream, FrameSettings, FrameWorker
 from univseg_ros.image_input import ImageInput
 from univseg_ros.losses import total
 from univseg_ros.managed_node import ManagedNode
-from univseg_ros.outputs import DomainOutputs
+from univseg_ros.outputs import DomainOutputs, OUTPUTS
 from univseg_ros.place import Place
 from univseg_ros.qos import LATCHED_QOS
 
@@ -56,8 +56,8 @@ class Camera:
             self._outputs[name] = DomainOutputs(
                 self._node, domain, self._prefix, traversable=self._settings.traversable,
                 camera_info_of=self._infos.of)
-        self._place = Place(self._node, self._prefix, domains, lambda: self._settings.is_auto,
-                            self.announce_active_domains)
+        self._place = Place(self._node, self._prefix, domains, self._active_domains,
+                            self._pin_objection, self.announce_active_domains)
 
     def release(self) -> None:
         """Take back the publishers."""
@@ -70,6 +70,11 @@ class Camera:
         if self._active_domains is not None:
             self._node.destroy_lifecycle_publisher(self._active_domains)
         self._active_domains = None
+
+    def output_topics(self, domains: Collection[str]) -> list[str]:
+        """Return the topics of what is published of each frame, as remapped."""
+        return [self._node.resolve_topic_name(f'{self._prefix}/{domain}/{name}')
+                for domain in domains for name in OUTPUTS]
 
     def activate(self, worker: FrameWorker) -> None:
         """Hand images to a worker; raise ValueError for a QoS that there is not."""
@@ -85,7 +90,10 @@ class Camera:
         """Tell what the masks mean, and of which domains they will be."""
         self.announce_labels()
         assert self._place is not None  # since the node is configured
-        self._place.begin()
+        if self._settings.is_auto:
+            self._place.begin()
+        else:
+            self._place.end()
         self.announce_active_domains()
 
     def deactivate(self) -> None:
@@ -116,9 +124,18 @@ class Camera:
         if 'active_domains' in new:
             if self._settings.is_auto and not was_auto:
                 self._place.begin()
+            elif was_auto and not self._settings.is_auto:
+                self._place.end()
             self.announce_active_domains()
         if 'confidence_threshold' in new:
             self.announce_labels()
+
+    def _pin_objection(self) -> str:
+        """Say why no domain can be pinned; an empty text means that it can."""
+        if self._stream is None:
+            return 'the node is not active'
+        return '' if self._settings.is_auto else (
+            'active_domains is not auto: there is nothing to pin or release')
 
     def domains_in_words(self) -> str:
         """Return which domains are active."""
@@ -140,8 +157,9 @@ class Camera:
         self._active_domains.publish(String(data=json.dumps(names)))
 
     def look(self) -> tuple[list[Finding], dict[str, str]]:
-        """Return what diagnostics tell of it while it is active."""
-        assert self._input is not None and self._stream is not None and self._place is not None
+        """Return what diagnostics tell of it; nothing where it is not active, or not yet."""
+        if self._input is None or self._stream is None or self._place is None:
+            return [], {}
         findings, values = [], {'active domains': self.domains_in_words()}
         if self._settings.is_auto:
             values |= place_values(self._place.now)

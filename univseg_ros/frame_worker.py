@@ -41,6 +41,7 @@ class FrameSettings:
     auto_frames: int = DecisionRule.frames
     auto_switch: float = DecisionRule.switch
     auto_stay: float = DecisionRule.stay
+    auto_unfamiliar: float = DecisionRule.unfamiliar
     traversable: Sequence[str] = ()
 
     @property
@@ -51,7 +52,8 @@ class FrameSettings:
     @property
     def rule(self) -> DecisionRule:
         """Return by which rule they tell."""
-        return DecisionRule(self.auto_frames, self.auto_switch, self.auto_stay)
+        return DecisionRule(self.auto_frames, self.auto_switch, self.auto_stay,
+                            self.auto_unfamiliar)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ import numpy as np
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
+from univseg_core.errors import UnivsegError
 from univseg_core.inference.segmenter import Segmenter
 from univseg_core.machine.memory import release_memory
 from univseg_ros.camera import Camera
@@ -36,6 +37,7 @@ from univseg_ros.parameters import (
     PARAMETERS,
     rule_objection,
 )
+from univseg_ros.place import AUTO
 from univseg_ros.shared_models import load_shared
 
 NODE_NAME = 'univseg'
@@ -124,7 +126,7 @@ class SegmentationNode(ManagedNode):
         assert self._segmenter is not None  # since it is configured
         self._worker = FrameWorker(self, self._segmenter)
         try:
-            self._check_topics()
+            self._check_topics(self._segmenter)
             for camera in self._cameras.values():
                 camera.activate(self._worker)
         except ValueError as error:
@@ -164,24 +166,35 @@ class SegmentationNode(ManagedNode):
         return list(self._texts('active_domains')) in ([], FIRST_DOMAIN)
 
     def _first_domains(self, segmenter: Segmenter) -> list[str]:
-        """Return the domains to begin with; raise ValueError for one that is not the model's."""
+        """Return the domains to begin with; raise ValueError where a camera cannot begin."""
+        if AUTO[0] in segmenter.domains:
+            raise ValueError(f'this model has a domain called {AUTO[0]}, which says here that the '
+                             'images tell the domain: train it under another name')
         first = [next(iter(segmenter.domains))]
         for name in self._cameras:
             domains = list(self._value(name, 'active_domains'))
-            if domains not in ([], FIRST_DOMAIN) and (reason := objection(
-                    'active_domains', domains, segmenter.domains, camera=name,
-                    auto=no_auto(segmenter))):
-                raise ValueError(reason)
+            reason = '' if domains in ([], FIRST_DOMAIN) else objection(
+                'active_domains', domains, segmenter.domains, camera=name,
+                auto=no_auto(segmenter))
+            reason = reason or segmenter.size_objection(self._value(name, 'inference_size'))
+            if reason:
+                raise ValueError(f'{name and f"{name}: "}{reason}')
         return first if self._domains_are_default() else list(self._texts('active_domains'))
 
-    def _check_topics(self) -> None:
-        """Raise ValueError where two cameras subscribe to the same topic."""
+    def _check_topics(self, segmenter: Segmenter) -> None:
+        """Raise ValueError where two cameras subscribe to a topic, or two outputs are on one."""
         names: dict[str, str] = {}
+        taken: set[str] = set()
         for name, camera in self._cameras.items():
             if camera.topic in names:
                 raise ValueError(f'cameras {names[camera.topic]} and {name} both subscribe to '
                                  f'{camera.topic}: remap {name}/image')
             names[camera.topic] = name
+            for topic in camera.output_topics(segmenter.domains):
+                if topic in taken:
+                    raise ValueError(f'two outputs are to be published on {topic}: remap one of '
+                                     'them to another')
+                taken.add(topic)
 
     def _prepare(self) -> Callable[[], object] | None:
         return None if self._segmenter else self._loading()
@@ -252,7 +265,8 @@ class SegmentationNode(ManagedNode):
             self._worker = None
             release_memory()
             for name, camera in self._cameras.items():
-                self._log('info', f'{name and f"{name}: "}stopped; frames: {camera.counts()}')
+                if counts := camera.counts():
+                    self._log('info', f'{name and f"{name}: "}stopped; frames: {counts}')
 
     def _look(self) -> tuple[list[Finding], Mapping[str, str]]:
         """Return what diagnostics tell of the node, and of a camera without a name."""
@@ -282,9 +296,11 @@ class SegmentationNode(ManagedNode):
 
 def no_auto(segmenter: Segmenter) -> str:
     """Say why a model cannot tell domains by images; an empty text means that it can."""
-    return '' if segmenter.evidence is not None else (
-        "'auto' needs a model that knows its domains' images, and this one has no evidence of "
-        'them: `univseg recognise` adds it, from images')
+    try:
+        segmenter.check_evidence()
+    except UnivsegError as error:
+        return str(error)
+    return ''
 
 
 def _is_of_the_model(parameter: str) -> bool:

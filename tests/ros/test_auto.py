@@ -2,21 +2,26 @@
 
 import json
 import signal
+from types import SimpleNamespace
 
 import cv2
 from frame_bench import Outputs
+from lifecycle_msgs.msg import Transition
 import numpy as np
 import pytest
 from rclpy.qos import QoSProfile
 from robot import frame, LATCHED_QOS, PAUSE, Robot
-from std_msgs.msg import String
+from std_msgs.msg import Header, String
 from std_srvs.srv import Trigger
-from univseg_core.inference.domain_decision import Decision
+from univseg_core.domains import Domain
+from univseg_core.inference.domain_decision import Decision, DecisionRule
 from univseg_core.inference.segmenter import load_network, Segmenter
 from univseg_core.method.domain_evidence_fit import make_evidence
 from univseg_core.models.domain_evidence import Recognition
-from univseg_core.models.model_file import save_model
+from univseg_core.models.model_file import ModelCard, save_model
+from univseg_core.models.universal import ModelSpec, UniversalSegmenter
 from univseg_core.pictures.images import write_png
+from univseg_ros.place import Place
 
 FRAMES = 5
 """Over which the evidence is averaged, by default."""
@@ -175,6 +180,96 @@ def test_a_place_is_known_though_nobody_wants_masks(robot, peer):
         peer.handle_for(PAUSE)
     peer.wait_until(lambda: json.loads(domains[-1].data)['domain'] == 'indoor', 'indoor')
     peer.stop_collecting(domains)
+
+
+def test_leaving_auto_and_coming_back_forgets_the_place(places, robot, peer):
+    places.show(views('outdoor', 5))
+    assert places.now['domain'] == 'outdoor'
+    assert robot.set_parameter('active_domains', ['indoor']).successful
+    peer.wait_until(lambda: places.now['state'] == 'off', 'off')
+    assert places.now['domain'] is None
+    assert robot.set_parameter('active_domains', ['auto']).successful
+    peer.wait_until(lambda: places.now['state'] == 'undecided', 'undecided')
+    assert places.now['why'] == 'no frame has come yet'
+    assert places.show(views('indoor', 5)) == [[]] * 4 + [['indoor']]
+
+
+def test_a_pin_is_for_an_active_node_and_ends_with_it(places, robot, peer):
+    def trigger(name):
+        return peer.call(Trigger, f'{robot.node}/{name}', Trigger.Request(), robot.node)
+
+    assert trigger('release').message == 'nothing is pinned'
+    assert trigger('indoor/pin').success
+    assert robot.change_state(Transition.TRANSITION_DEACTIVATE)
+    answer = trigger('outdoor/pin')
+    assert (answer.success, answer.message) == (False, 'the node is not active')
+    assert robot.change_state(Transition.TRANSITION_ACTIVATE)
+    peer.wait_until(lambda: places.now['state'] == 'undecided', 'undecided')
+    assert places.show(views('outdoor', 5))[-1] == ['outdoor']
+
+
+def test_a_model_without_evidence_is_refused_for_auto_and_the_node_stays(
+        start, peer, model_file, knowing_file):
+    robot = Robot(start, peer, 'no_evidence', '-p', f'model:={model_file}', '-p',
+                  "active_domains:=['auto']")
+    robot.process.wait_for('not configured: active_domains: this model file has no evidence')
+    assert '`univseg recognise` adds it' in robot.diagnostics()[1]
+    assert robot.set_parameter('model', str(knowing_file)).successful
+    assert robot.change_state(Transition.TRANSITION_CONFIGURE)
+    assert robot.change_state(Transition.TRANSITION_ACTIVATE)
+    robot.end(signal.SIGTERM)
+
+
+def test_a_domain_called_auto_is_refused(start, peer, tmp_path):
+    domains = [Domain.create('auto', ['road']), Domain.create('indoor', ['floor'])]
+    save_model(tmp_path / 'auto.univseg',
+               UniversalSegmenter(ModelSpec(width=1 / 16, embedding_dim=8), domains), ModelCard())
+    robot = Robot(start, peer, 'called_auto', '-p', f'model:={tmp_path / "auto.univseg"}')
+    robot.process.wait_for('not configured: this model has a domain called auto')
+    robot.end(signal.SIGTERM)
+
+
+def test_of_several_cameras_one_may_be_told_by_its_images(start, peer, knowing_file):
+    robot = Robot(start, peer, 'one_auto', '-p', f'model:={knowing_file}', '-p', 'precision:=fp32',
+                  '-p', "cameras:=['front','left']", '-p', "left.active_domains:=['auto']")
+    robot.wait_until_active()
+    robot.segment(frame(view('indoor', 3)), 'front/outdoor', topic='front/image')
+    sent, _ = robot.segment(frame(view('indoor', 3)), 'left/indoor', topic='left/image')
+    assert robot.mask_of(sent.header.stamp, 'left/outdoor') is None
+    robot.end(signal.SIGTERM)
+
+
+class Announced:
+    """A node and publisher that keep what is published on them."""
+
+    def __init__(self):
+        self.texts = []
+        self.context = None
+
+    def create_lifecycle_publisher(self, type_, topic, qos):
+        return SimpleNamespace(
+            publish=lambda message: self.texts.append(json.loads(message.data)),
+            get_subscription_count=lambda: 0)
+
+    def create_service(self, type_, name, answer):
+        return None
+
+    def get_clock(self):
+        return SimpleNamespace(now=lambda: SimpleNamespace(nanoseconds=7))
+
+
+def test_a_frame_that_was_decided_before_a_pin_is_not_announced_after_it():
+    node, changes = Announced(), []
+    place = Place(node, '~', ['a', 'b'], None, lambda: '',
+                  lambda: changes.append(place.now.domain))
+    recognition = Recognition({'a': 1.0, 'b': 0.0}, 0.0)
+    decision = place.see(recognition, DecisionRule(frames=1))
+    place._pin('b')
+    place.publish(recognition, decision, Header())
+    assert [(each['domain'], each['state']) for each in node.texts] == [('b', 'pinned')]
+    assert changes == ['b']
+    place.begin()
+    assert node.texts[-1]['state'] == 'undecided'
 
 
 class FakePlace:

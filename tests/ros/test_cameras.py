@@ -141,6 +141,14 @@ def test_two_cameras_on_one_topic_are_refused_and_the_node_stays(start, peer, mo
     robot.end(signal.SIGTERM)
 
 
+def test_two_outputs_on_one_topic_are_refused(start, peer, model_file):
+    robot = Robot(start, peer, 'outputs', '-p', f'model:={model_file}',
+                  '-p', "cameras:=['front','left']", '-r', '~/front/outdoor/mask:=/a_mask',
+                  '-r', '~/left/outdoor/mask:=/a_mask')
+    robot.process.wait_for('not activated: two outputs are to be published on /a_mask')
+    robot.end(signal.SIGTERM)
+
+
 def test_a_camera_named_in_a_parameter_but_not_in_cameras_is_told(start, peer, model_file):
     robot = Robot(start, peer, 'unknown_camera', '-p', f'model:={model_file}',
                   '-p', 'rear.max_rate:=5.0')
