@@ -38,17 +38,20 @@ class Mailbox(Generic[Key, Item]):
             if key in self._items:
                 self._items[key] = item
 
-    def take(self) -> tuple[Key, Item] | None:
-        """Wait for an item and take it out with its key; None means that it is closed."""
+    def take(self, most: int = 1) -> list[tuple[Key, Item]]:
+        """
+        Wait for an item; take out up to `most` of those that there are, with their keys.
+
+        They come in the order of their turns. None at all means that it is closed.
+        """
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._items)
-            if not self._items:
-                return None
             ranks = {key: rank for rank, key in enumerate(self._served)}
-            key = min(self._items, key=lambda key: ranks.get(key, -1))
-            self._served.pop(key, None)
-            self._served[key] = None
-            return key, self._items.pop(key)
+            keys = sorted(self._items, key=lambda key: ranks.get(key, -1))[:most]
+            for key in keys:
+                self._served.pop(key, None)
+                self._served[key] = None
+            return [(key, self._items.pop(key)) for key in keys]
 
     def close(self) -> list[Key]:
         """Drop the items, let everyone who waits go; return the keys of what was dropped."""

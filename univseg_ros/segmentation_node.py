@@ -21,6 +21,7 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from univseg_core.errors import UnivsegError
+from univseg_core.inference.batches import BatchTimes
 from univseg_core.inference.segmenter import Segmenter
 from univseg_core.machine.memory import release_memory
 from univseg_ros.camera import Camera
@@ -69,6 +70,7 @@ class SegmentationNode(ManagedNode):
         super().__init__(node_name, **options)
         self._segmenter: Segmenter | None = None
         self._sha256 = ''
+        self._batches = BatchTimes()
         self._domains_were_default = False
         self._worker: FrameWorker | None = None
         self._cameras: dict[str, Camera] = {}
@@ -92,7 +94,8 @@ class SegmentationNode(ManagedNode):
         """Load the model; where that fails, say why and stay unconfigured."""
         self._failure = ''
         try:
-            segmenter, self._sha256 = self._prepared.result() if self._prepared else self._load()
+            segmenter, self._sha256, self._batches = (
+                self._prepared.result() if self._prepared else self._load())
             if not self.context.ok():
                 raise RuntimeError('ROS was shut down')
             domains = self._first_domains(segmenter)
@@ -104,6 +107,8 @@ class SegmentationNode(ManagedNode):
                 f'loaded {self._text("model")} on {segmenter.device}; it has '
                 f'{", ".join(segmenter.domains)}; {segmenter.backend} runs it in '
                 f'{segmenter.precision}{measured and f" (its encoder, when compared{measured})"}')
+            if len(self._cameras) > 1:
+                self.get_logger().info(f'frames that wait are encoded {self._batches}')
             for camera in self._cameras.values():
                 camera.configure(segmenter)
         except Exception as error:
@@ -124,7 +129,7 @@ class SegmentationNode(ManagedNode):
         """Publish the label maps, then segment the images that come."""
         self._failure = ''
         assert self._segmenter is not None  # since it is configured
-        self._worker = FrameWorker(self, self._segmenter)
+        self._worker = FrameWorker(self, self._segmenter, self._batches.largest)
         try:
             self._check_topics(self._segmenter)
             for camera in self._cameras.values():
@@ -199,13 +204,14 @@ class SegmentationNode(ManagedNode):
     def _prepare(self) -> Callable[[], object] | None:
         return None if self._segmenter else self._loading()
 
-    def _load(self) -> tuple[Segmenter, str]:
+    def _load(self) -> tuple[Segmenter, str, BatchTimes]:
         return self._loading()()
 
-    def _loading(self) -> Callable[[], tuple[Segmenter, str]]:
+    def _loading(self) -> Callable[[], tuple[Segmenter, str, BatchTimes]]:
         """Return what loads the model that the parameters name now."""
         return partial(load, self._text('model'), self._text('device'), self._text('precision'),
-                       self._integer('inference_size'), self._text('backend'))
+                       self._integer('inference_size'), self._text('backend'),
+                       len(self._cameras))
 
     def _close_outputs(self) -> None:
         for camera in self._cameras.values():
@@ -275,6 +281,8 @@ class SegmentationNode(ManagedNode):
             findings.append(Finding(DiagnosticStatus.ERROR, self._failure))
         if self._segmenter is not None:
             values.update(model_values(self._segmenter, self._text('model'), self._sha256))
+            if len(self._cameras) > 1:
+                values['batch'] = str(self._batches)
         if self._worker is None:
             state = ('finalized: start it anew' if self._finalized else
                      'loading the model' if self._prepared else
@@ -287,6 +295,10 @@ class SegmentationNode(ManagedNode):
         else:
             findings.append(Finding(DiagnosticStatus.OK,
                                     f'cameras: {", ".join(self._cameras)}'))
+            if self._worker.largest_batch < self._batches.largest:
+                findings.append(Finding(
+                    DiagnosticStatus.WARN, 'memory ran out: of frames that wait, no more than '
+                    f'{self._worker.largest_batch} are encoded at once'))
         return findings, {**values, **memory_values(self._segmenter)}
 
     def _look_at(self, camera: Camera) -> tuple[list[Finding], Mapping[str, str]] | None:
@@ -308,9 +320,11 @@ def _is_of_the_model(parameter: str) -> bool:
 
 
 def load(model: str, device: str, precision: str, inference_size: int,
-         backend: str) -> tuple[Segmenter, str]:
+         backend: str, cameras: int) -> tuple[Segmenter, str, BatchTimes]:
     """
-    Return the model of a file, warmed up, and the file's SHA-256; the rest is as in PARAMETERS.
+    Return the model of a file, warmed up, the file's SHA-256, and what batches of it take.
+
+    The latter is measured for a number of cameras; the rest is as in PARAMETERS.
 
     Raises ValueError, or what Segmenter.load raises, where it cannot be used.
     """
@@ -320,8 +334,9 @@ def load(model: str, device: str, precision: str, inference_size: int,
     segmenter, digest = load_shared(path, device=device, precision=precision,
                                     inference_size=inference_size or None, backend=backend)
     segmenter(np.zeros((*(segmenter.only_size or WARM_UP_SIZE), 3), np.uint8))
+    batches = segmenter.measure_batches(cameras, inference_size or None)
     release_memory()  # of the file and the way to a network: tens of MB
-    return segmenter, digest.result()
+    return segmenter, digest.result(), batches
 
 
 def main(args: list[str] | None = None) -> int:

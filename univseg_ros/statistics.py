@@ -36,7 +36,7 @@ class FrameTimes:
 
     `latency` from its arrival to its publication, of which `inference` was the model's and
     `own_cost` the node's: decoding, drawing, making and publishing messages. The rest was
-    waiting. `age` is the node's clock less the header stamp at publication, nan where the stamp is
+    waiting. Of what frames take that are encoded at once, each has its share. `age` is the node's clock less the header stamp at publication, nan where the stamp is
     zero.
     """
 

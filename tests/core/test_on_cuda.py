@@ -32,7 +32,7 @@ class Recording:
         self.sizes, self.error = [], None
 
     def __call__(self, run, image):
-        self.sizes.append(tuple(image.shape[:2]))
+        self.sizes.append(tuple(image.shape[:3]))
         if self.error is not None:
             raise self.error
         result = run(image)
@@ -60,15 +60,15 @@ def doubled():
     return GraphedPass(run, torch.device('cpu')), ran
 
 
-def image(height=4, width=6, value=1):
-    return torch.full((height, width, 3), value, dtype=torch.uint8)
+def image(height=4, width=6, value=1, count=1):
+    return torch.full((count, height, width, 3), value, dtype=torch.uint8)
 
 
 def test_a_size_is_recorded_once_it_has_come_often(recording):
     run, _ = doubled()
     for value in range(EAGER_FRAMES + 4):
-        assert recording.sizes == [(4, 6)] * (value > EAGER_FRAMES)
-        assert torch.equal(run(image(value=value)), torch.full((4, 6, 3), 2.0 * value))
+        assert recording.sizes == [(1, 4, 6)] * (value > EAGER_FRAMES)
+        assert torch.equal(run(image(value=value)), torch.full((1, 4, 6, 3), 2.0 * value))
 
 
 def test_a_replayed_result_lies_where_the_last_one_did(recording):
@@ -91,7 +91,7 @@ def test_an_image_is_the_callers_again_at_once(recording):
 def test_sizes_that_come_seldom_are_not_recorded(recording):
     run, _ = doubled()
     for width in range(1, 40):
-        assert run(image(width=width)).shape == (4, width, 3)
+        assert run(image(width=width)).shape == (1, 4, width, 3)
     assert recording.sizes == []
 
 
@@ -101,13 +101,26 @@ def test_the_latest_sizes_stay_recorded(recording):
     for width in sizes:
         for _ in range(EAGER_FRAMES + 1):
             run(image(width=width))
-    assert recording.sizes == [(4, width) for width in sizes]
+    assert recording.sizes == [(1, 4, width) for width in sizes]
     for width in sizes[1:]:
         run(image(width=width))
     assert len(recording.sizes) == len(sizes)
     for _ in range(EAGER_FRAMES + 1):
         run(image(width=sizes[0]))  # the first was given up
-    assert recording.sizes == [(4, width) for width in [*sizes, sizes[0]]]
+    assert recording.sizes == [(1, 4, width) for width in [*sizes, sizes[0]]]
+
+
+def test_batches_leave_single_images_and_each_other_their_graphs(recording):
+    run, _ = doubled()
+    counts = list(range(1, KEPT_SIZES + 3))
+    for _ in range(EAGER_FRAMES + 1):
+        for count in counts:
+            result = run(image(value=count, count=count))
+            assert torch.equal(result, torch.full((count, 4, 6, 3), 2.0 * count))
+    assert recording.sizes == [(count, 4, 6) for count in counts]
+    for count in counts:
+        assert (run(image(value=9, count=count)) == 18).all()
+    assert len(recording.sizes) == len(counts)
 
 
 def test_what_cannot_be_recorded_runs_as_it_is_and_is_told_once(recording, caplog):
@@ -117,7 +130,7 @@ def test_what_cannot_be_recorded_runs_as_it_is_and_is_told_once(recording, caplo
         for width in (6, 8):
             for _ in range(EAGER_FRAMES + 3):
                 assert (run(image(width=width)) == 2).all()
-    assert recording.sizes == [(4, 6)]
+    assert recording.sizes == [(1, 4, 6)]
     assert len(ran) == 2 * (EAGER_FRAMES + 3)
     told, = caplog.messages
     assert 'cannot be recorded as a CUDA graph' in told

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from univseg_core.errors import UnivsegError
 from univseg_core.inference import on_cuda
-from univseg_core.inference.segmenter import Segmenter
+from univseg_core.inference.segmenter import Request, Segmenter
 from univseg_core.machine.memory import is_out_of_memory, release_memory
 from univseg_core.models.domain_evidence import DomainEvidence
 from univseg_core.models.heads import LinearMap
@@ -67,8 +67,8 @@ def graphs(monkeypatch):
     monkeypatch.setattr(on_cuda, 'EAGER_FRAMES', 0)
 
 
-def is_recorded(model, height, width):
-    return model._backend._run._sizes(height, width).replay is not None
+def is_recorded(model, height, width, count=1):
+    return model._backend._run.size(count, height, width).replay is not None
 
 
 @pytest.mark.parametrize('eager', [0, math.inf], ids=['graphs', 'eager'])
@@ -126,6 +126,29 @@ def test_masks_are_the_callers(network, graphs):
     for seed in range(5):
         model(random_image(48, 64, seed=seed))
     assert np.array_equal(first, kept)
+
+
+def test_each_image_of_a_batch_has_its_own_masks_when_a_graph_is_replayed(network, graphs):
+    model, other = segmenter(network), segmenter(network, 'cpu')
+    for turn in range(3):
+        images = [random_image(48, 64, seed=3 * turn + i) for i in range(3)]
+        made = model.segment_together([Request(image, ['indoor', 'outdoor']) for image in images])
+        model(images[0])  # a single one between does not touch what is not made yet
+        for image, segment in zip(images, made, strict=True):
+            expected = other(image)
+            for name, found in segment().items():
+                assert (found.mask == expected[name].mask).mean() >= 0.999
+    assert is_recorded(model, 48, 64, count=3)
+    assert is_recorded(model, 48, 64)
+
+
+def test_batches_are_measured_with_their_graphs(network):
+    model = segmenter(network)
+    times = model.measure_batches(2, 64)
+    assert times.images == 2
+    assert min(times.at_once, times.one_by_one) > 0
+    assert is_recorded(model, 48, 64, count=2)
+    assert is_recorded(model, 48, 64)
 
 
 class Waiting(nn.Module):

@@ -1,6 +1,7 @@
 """A frame worker on a bench, with stand-ins for what lies around it."""
 
 from collections import Counter
+from functools import partial
 import threading
 from types import SimpleNamespace
 
@@ -11,6 +12,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 import torch
 from univseg_core.inference.segmenter import Segmentation
+from univseg_core.pictures.images import fit_size
 from univseg_ros.frame_worker import CameraStream, FrameSettings, FrameWorker
 from univseg_ros.messages import rgb_message
 
@@ -39,6 +41,9 @@ class Segmenter:
 
     `during` is called in the midst of each inference. `memory` is the largest size that it has
     memory for; beyond it, it raises `error`. `recognition` is what it finds of each image.
+
+    `batches` are the numbers of images that it got at once, of which `batch_error` is raised if
+    there is one, and `masks_error` by the first that is to become masks.
     """
 
     def __init__(self):
@@ -49,6 +54,27 @@ class Segmenter:
         self.during = lambda: None
         self.memory = None
         self.error = torch.OutOfMemoryError('CUDA out of memory')
+        self.batches = []
+        self.batch_error = self.masks_error = None
+
+    def network_size(self, height, width, inference_size):
+        return fit_size(height, width, inference_size)
+
+    def segment_together(self, requests):
+        self.batches.append(len(requests))
+        assert len({self.network_size(*each.image.shape[:2], each.inference_size)
+                    for each in requests}) == 1
+        self.during()
+        if self.batch_error is not None:
+            raise self.batch_error
+        return [partial(self._masks, request, request.domains(self.recognition) if callable(
+            request.domains) else request.domains) for request in requests]
+
+    def _masks(self, request, names):
+        error, self.masks_error = self.masks_error, None
+        if error is not None:
+            raise error
+        return segmentations(request.image, names, request.confidence)
 
     def __call__(self, image, domains, *, confidence, threshold, inference_size):
         size = inference_size or max(image.shape[:2])
@@ -59,9 +85,13 @@ class Segmenter:
         if self.memory is not None and size > self.memory:
             raise self.error
         self.during()
-        return {name: Segmentation(
-            np.full(image.shape[:2], ord(name[0]) - ord('a'), np.uint8),
-            np.zeros(image.shape[:2], np.uint8) if confidence else None) for name in domains}
+        return segmentations(image, domains, confidence)
+
+
+def segmentations(image, domains, confidence):
+    return {name: Segmentation(
+        np.full(image.shape[:2], ord(name[0]) - ord('a'), np.uint8),
+        np.zeros(image.shape[:2], np.uint8) if confidence else None) for name in domains}
 
 
 class Outputs:

@@ -1,12 +1,12 @@
 """What may run the encoder of a model, by name, all with one contract."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 import os
 import sys
-from typing import Any, Protocol, TYPE_CHECKING, TypeAlias
+from typing import Any, Protocol, runtime_checkable, TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from univseg_core.errors import did_you_mean, UnivsegError
@@ -58,6 +58,18 @@ class Backend(Protocol):
                     stride: int, *, confidence: bool = False, threshold: float = 0.0
                     ) -> tuple[np.ndarray, np.ndarray | None]:
         """Return mask and confidence of logits (C, h, w), as `full_resolution` says."""
+
+
+@runtime_checkable
+class TakesBatches(Protocol):
+    """What some backends can beyond that: several images in one pass of the encoder."""
+
+    def features_of_several(self, images: np.ndarray) -> Sequence[Array]:
+        """
+        Return `features` of each of some images (N, H, W, 3) uint8 RGB, of one size.
+
+        All are good until the next images come.
+        """
 
 
 @dataclass(frozen=True)

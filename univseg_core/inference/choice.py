@@ -60,7 +60,7 @@ def _fastest(names: list[str], model: ExportedModel, device: str, precision: str
 
     The times are kept beside the file, where its folder can be written to.
     """
-    size = model.export.size or _usual_size(inference_size)
+    size = model.export.size or usual_size(inference_size)
     conditions = {'file': model.sha256, 'device': device, 'precision': precision,
                   'size': list(size), 'cpu': cpu_name(), 'cores': cpu_cores(),
                   'gpus': [gpu.name for gpu in cuda_gpus()],
@@ -121,7 +121,8 @@ def _read_times(path: Path, conditions: dict[str, Any], names: list[str]) -> dic
         return {}  # none, or what nobody can read: they are measured again
 
 
-def _usual_size(inference_size: int | None) -> tuple[int, int]:
+def usual_size(inference_size: int | None) -> tuple[int, int]:
+    """Return the (height, width) at which a network is measured that sees images of a size."""
     longest = inference_size or UNKNOWN_SIZE
     return max(1, longest * 3 // 4), longest
 

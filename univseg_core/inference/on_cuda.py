@@ -1,5 +1,6 @@
 """What is of CUDA alone: pinned memory, and passes that are recorded once as CUDA graphs."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache, partial
@@ -12,7 +13,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 KEPT_SIZES = 3
-"""Sizes of images for which buffers and graphs are kept, the latest ones."""
+"""Sizes of images for which buffers and graphs are kept, the latest ones of each batch size."""
 
 EAGER_FRAMES = 3
 """
@@ -26,7 +27,7 @@ COPIES = (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default)
 """What may bring a tensor to another device."""
 
 Pass = Callable[[torch.Tensor], torch.Tensor]
-"""From an image (H, W, 3) uint8 on the device to what a network makes of it there."""
+"""From images (N, H, W, 3) uint8 on the device to what a network makes of them there."""
 
 log = logging.getLogger(__name__)
 
@@ -47,21 +48,26 @@ class GraphedPass:
 
     def __init__(self, run: Pass, device: torch.device):
         self._run = run
-        self._sizes = lru_cache(KEPT_SIZES)(partial(_Size, device))
+        # Of each batch size its own, or those of several cameras would push each other out.
+        self._sizes = defaultdict(lambda: lru_cache(KEPT_SIZES)(partial(_Size, device)))
         self._is_recorded = True
 
-    def __call__(self, image: torch.Tensor) -> torch.Tensor:
-        """Return what becomes of an image (H, W, 3) uint8 on the CPU; it is copied at once."""
-        size = self._sizes(*image.shape[:2])
-        size.take(image)
-        if self._is_recorded and size.replay is None and size.frames > EAGER_FRAMES:
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """Return what becomes of images (N, H, W, 3) uint8 on the CPU, which it copies at once."""
+        size = self.size(*images.shape[:3])
+        size.take(images)
+        if self._is_recorded and size.replay is None and size.passes > EAGER_FRAMES:
             self._record(size)
-        return self._run(size.image) if size.replay is None else size.replay()
+        return self._run(size.images) if size.replay is None else size.replay()
+
+    def size(self, count: int, height: int, width: int) -> '_Size':
+        """Return what is kept for passes of so many images of a size; new where nothing is."""
+        return self._sizes[count](count, height, width)
 
     def _record(self, size: '_Size') -> None:
         try:
             with _recording:
-                size.replay = record(self._run, size.image)
+                size.replay = record(self._run, size.images)
         except RuntimeError as error:
             self._is_recorded = False  # also where memory ran out: as it is, the pass had enough
             log.warning('the encoder cannot be recorded as a CUDA graph, and runs without, more '
@@ -71,37 +77,38 @@ class GraphedPass:
 class _Size:
     """The buffers of images of one size, and how their pass is replayed once it is recorded."""
 
-    def __init__(self, device: torch.device, height: int, width: int):
-        self._pinned = pinned(torch.empty(height, width, 3, dtype=torch.uint8, device='meta'))
+    def __init__(self, device: torch.device, count: int, height: int, width: int):
+        self._pinned = pinned(torch.empty(count, height, width, 3, dtype=torch.uint8,
+                                          device='meta'))
         self._copied = torch.cuda.Event()
-        self.image = torch.empty_like(self._pinned, device=device)
+        self.images = torch.empty_like(self._pinned, device=device)
         self.replay: Callable[[], torch.Tensor] | None = None
-        self.frames = 0
+        self.passes = 0
 
-    def take(self, image: torch.Tensor) -> None:
-        self._copied.synchronize()  # or the last image would change on its way
-        self._pinned.copy_(image)
-        self.image.copy_(self._pinned, non_blocking=True)
-        self._copied.record(torch.cuda.current_stream(self.image.device))
-        self.frames += 1
+    def take(self, images: torch.Tensor) -> None:
+        self._copied.synchronize()  # or the last images would change on their way
+        self._pinned.copy_(images)
+        self.images.copy_(self._pinned, non_blocking=True)
+        self._copied.record(torch.cuda.current_stream(self.images.device))
+        self.passes += 1
 
 
-def record(run: Pass, image: torch.Tensor) -> Callable[[], torch.Tensor]:
+def record(run: Pass, images: torch.Tensor) -> Callable[[], torch.Tensor]:
     """
-    Return what replays a pass with whatever then lies in `image`, into the same tensor each time.
+    Return what replays a pass with whatever then lies in `images`, into the same tensor each time.
 
     Raises RuntimeError where it cannot be recorded; that memory ran out may stand in the errors
     that led to it.
     """
-    graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream(image.device)
-    stream.wait_stream(torch.cuda.current_stream(image.device))
+    graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream(images.device)
+    stream.wait_stream(torch.cuda.current_stream(images.device))
     # The outer block also leaves the stream where recording fails, as torch.cuda.graph does not.
     with torch.cuda.stream(stream), fastest_algorithms():
-        check(run, image)  # as a recording that fails leaves PyTorch's memory in disorder
-        run(image)  # libraries set themselves up, and cuDNN tries its algorithms
+        check(run, images)  # as a recording that fails leaves PyTorch's memory in disorder
+        run(images)  # libraries set themselves up, and cuDNN tries its algorithms
         # Other threads may go on, such as one that loads the next model.
         with torch.cuda.graph(graph, stream=stream, capture_error_mode='thread_local'):
-            result = run(image)
+            result = run(images)
 
     def replay() -> torch.Tensor:
         graph.replay()
@@ -109,11 +116,11 @@ def record(run: Pass, image: torch.Tensor) -> Callable[[], torch.Tensor]:
     return replay
 
 
-def check(run: Pass, image: torch.Tensor) -> None:
-    """Raise RuntimeError where a pass waits for the device of its image."""
+def check(run: Pass, images: torch.Tensor) -> None:
+    """Raise RuntimeError where a pass waits for the device of its images."""
     # In inference mode, functions of several steps would not show these.
-    with torch.inference_mode(False), torch.no_grad(), NoWaiting(image.device):
-        run(image)
+    with torch.inference_mode(False), torch.no_grad(), NoWaiting(images.device):
+        run(images)
 
 
 class NoWaiting(TorchDispatchMode):

@@ -1,7 +1,8 @@
 """A model file and an image → masks."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from numbers import Integral
 from pathlib import Path
 import threading
@@ -10,8 +11,9 @@ from typing import Any
 import numpy as np
 from univseg_core.domains import Domain, DomainError, IGNORE_INDEX
 from univseg_core.errors import did_you_mean, UnivsegError
-from univseg_core.inference.backends import Array, BACKENDS, Network
-from univseg_core.inference.choice import choose_backend
+from univseg_core.inference.backends import Array, BACKENDS, Network, TakesBatches
+from univseg_core.inference.batches import BatchTimes, measure_batches
+from univseg_core.inference.choice import choose_backend, usual_size
 from univseg_core.inference.full_resolution import top_classes
 from univseg_core.models.domain_evidence import at_cells, DomainEvidence, Recognition
 from univseg_core.models.exported_file import ExportedModel, is_exported, load_exported
@@ -35,13 +37,24 @@ class Segmentation:
 
 
 @dataclass(frozen=True)
+class Request:
+    """An image and what is wanted of it, as where a Segmenter is called with it."""
+
+    image: np.ndarray
+    domains: Sequence[str] | Callable[[Recognition], Sequence[str]]
+    confidence: bool | Collection[str] = False
+    threshold: float = 0.0
+    inference_size: int | None = None
+
+
+@dataclass(frozen=True)
 class Encoded:
     """
     An image after its encoder pass.
 
     `features` (C_F, h, w) float32 at the model's stride are those of the image scaled to
     `network_size`, (height, width); `size` is its own. They lie where the backend has them: on
-    a CPU, they are an array, which is good until the next image is encoded.
+    a CPU, they are an array, which is good until the next images are encoded.
     """
 
     features: Array
@@ -159,31 +172,64 @@ class Segmenter:
         DomainError for an unknown domain (before anything is computed, unless a function names
         it), and as `recognise` does.
         """
-        choose, names = None, list(self.domains)
-        if callable(domains):
-            choose, names = domains, []
-        elif domains is not None:
-            names = list(domains)
-        self.check_domains(names)
-        if not 0 <= threshold <= 1:
-            raise ValueError(f'threshold {threshold}: expected a probability, 0..1')
-        if choose:
-            self.check_evidence()
-        elif not names:
+        if not callable(domains):
+            domains = list(self.domains if domains is None else domains)
+        request = Request(image, domains, confidence, threshold, inference_size)
+        if domains == []:
+            self._check(request)
             return {}
-        found = {}
+        segment, = self.segment_together([request])
+        return segment()
+
+    def segment_together(self, requests: Sequence[Request]
+                         ) -> list[Callable[[], dict[str, Segmentation]]]:
+        """
+        Encode images at once; return, for each, what makes its masks when it is called.
+
+        What it makes is what calling the segmenter with each image returns. The network sees all
+        at one size, and they are several only where it `takes_batches`. Raises as a call does, if
+        anything is wrong with one of them, and ValueError for images that cannot go together.
+        """
+        for request in requests:
+            self._check(request)
+        found = []
         with self._lock:  # until the logits are there, the features are the backend's own
-            encoded = self.encode(image, inference_size)
-            if choose:
-                names = list(choose(self.recognise(encoded)))
-                self.check_domains(names)
-            all_logits = self._all_logits(encoded, names) if names else {}
-        confident = (names if confidence else ()) if isinstance(confidence, bool) else confidence
-        for name in names:
-            found[name] = Segmentation(*self._backend.top_classes(
-                all_logits[name], encoded.network_size, encoded.size, self.stride,
-                confidence=name in confident, threshold=threshold))
+            encoded = self.encode_together([each.image for each in requests],
+                                           [each.inference_size for each in requests])
+            for request, each in zip(requests, encoded, strict=True):
+                names = self._names(request, each)
+                logits = self._all_logits(each, names) if names else {}
+                found.append(partial(self._masks, request, {name: logits[name] for name in names},
+                                     each.network_size))
         return found
+
+    def _check(self, request: Request) -> None:
+        """Raise what can be raised before anything is computed; not of the image."""
+        if callable(request.domains):
+            self.check_evidence()
+        else:
+            self.check_domains(request.domains)
+        if not 0 <= request.threshold <= 1:
+            raise ValueError(f'threshold {request.threshold}: expected a probability, 0..1')
+
+    def _names(self, request: Request, encoded: Encoded) -> Sequence[str]:
+        """Return the domains that are wanted of an image, in that order."""
+        if not callable(request.domains):
+            return request.domains
+        names = request.domains(self.recognise(encoded))
+        self.check_domains(names)
+        return names
+
+    def _masks(self, request: Request, logits: Mapping[str, Any], network_size: tuple[int, int]
+               ) -> dict[str, Segmentation]:
+        """Return what the logits of some domains say of each pixel of an image."""
+        confident = request.confidence
+        if isinstance(confident, bool):
+            confident = logits if confident else ()
+        return {name: Segmentation(*self._backend.top_classes(
+                    each, network_size, request.image.shape[:2], self.stride,
+                    confidence=name in confident, threshold=request.threshold))
+                for name, each in logits.items()}
 
     def check_domains(self, names: Sequence[str]) -> None:
         """Raise DomainError, which lists the valid names, if one is not the model's."""
@@ -200,6 +246,31 @@ class Segmenter:
         Raises ValueError for another shape or dtype, UnivsegError for a shape that a network for
         one size alone does not take.
         """
+        encoded, = self.encode_together([image], [inference_size])
+        return encoded
+
+    def encode_together(self, images: Sequence[np.ndarray], inference_sizes: Sequence[int | None]
+                        ) -> list[Encoded]:
+        """
+        Encode images, each at its own inference size, in one pass of the encoder.
+
+        Raises as `encode` does, and ValueError where the network sees them at different sizes, or
+        they are several and it does not take batches.
+        """
+        seen = [self._as_seen(*each) for each in zip(images, inference_sizes, strict=True)]
+        if len(seen) == 1:
+            features: Sequence[Array] = [self._backend.features(seen[0])]
+        elif not isinstance(self._backend, TakesBatches):
+            raise ValueError(f'{len(seen)} images at once: {self.backend} takes one')
+        elif len({each.shape for each in seen}) > 1:
+            raise ValueError('images of different sizes, as the network sees them: expected one')
+        else:
+            features = self._backend.features_of_several(np.stack(seen))
+        return [Encoded(each, small.shape[:2], image.shape[:2])
+                for each, small, image in zip(features, seen, images, strict=True)]
+
+    def _as_seen(self, image: np.ndarray, inference_size: int | None) -> np.ndarray:
+        """Return an image as the network sees it, uint8; raise as `encode` does."""
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
             raise ValueError(
                 f'expected an image of shape (H, W, 3) and dtype uint8, got {image.shape} of '
@@ -210,8 +281,30 @@ class Segmenter:
             raise UnivsegError(f'an image of {image.shape[1]}×{image.shape[0]}: '
                                f'{self._only_size_in_words}')
         # Smaller before it becomes floats; a copy, as an image may be read-only or a view.
-        resized = np.array(resize_image(image, *network_size), order='C')
-        return Encoded(self._backend.features(resized), network_size, image.shape[:2])
+        return np.array(resize_image(image, *network_size), order='C')
+
+    @property
+    def takes_batches(self) -> bool:
+        """Return whether several images can go through the encoder at once."""
+        return isinstance(self._backend, TakesBatches)
+
+    def measure_batches(self, most: int, inference_size: int | None = None) -> BatchTimes:
+        """
+        Measure whether, of the usual size, up to `most` images at once are faster than one by one.
+
+        Where the backend takes no batches, one image is the answer. It takes some seconds.
+        """
+        backend = self._backend
+        if not isinstance(backend, TakesBatches):
+            return BatchTimes()
+
+        def encode(images: np.ndarray) -> None:
+            with self._lock:
+                last = backend.features_of_several(images)[-1]
+                on_cpu(last[:1, :1, :1])  # which waits for a GPU
+        # On a GPU, those before its passes are graphs, and the one in which they become some.
+        return measure_batches(encode, most, usual_size(inference_size or self.inference_size),
+                               first=1 if self.device == 'cpu' else 5)
 
     def recognise(self, encoded: Encoded) -> Recognition:
         """

@@ -1,5 +1,6 @@
 """The encoder in PyTorch: batch norm folded, channels_last, in float32, bf16 or fp16."""
 
+from collections.abc import Sequence
 import copy
 import logging
 from typing import Any
@@ -23,7 +24,7 @@ PRECISIONS = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float
 
 class TorchBackend:
     """
-    A model's encoder on a device of torch; see Backend.
+    A model's encoder on a device of torch; see Backend and TakesBatches.
 
     On CUDA devices, images of a size that comes often run as a CUDA graph.
 
@@ -43,10 +44,14 @@ class TorchBackend:
             raise UnivsegError(f'precision fp16: features of this {model.spec.encoder} go beyond '
                                'what fp16 holds (65504): take bf16 or fp32')
 
-    @torch.inference_mode()
     def features(self, image: np.ndarray) -> Any:
         """Return F(x), (C_F, h, w) float32, of an image (H, W, 3) uint8 RGB."""
-        pixels = torch.from_numpy(image)
+        return self.features_of_several(image[None])[0]
+
+    @torch.inference_mode()
+    def features_of_several(self, images: np.ndarray) -> Sequence[Any]:
+        """Return F(x) of each of some images (N, H, W, 3) uint8 RGB, from one pass."""
+        pixels = torch.from_numpy(images)
         features = self._run(pixels if self._on_cuda else pixels.to(self._device))
         return features.numpy() if self._on_cpu else features
 
@@ -80,7 +85,7 @@ class TorchBackend:
 
 
 class _FromPixels(nn.Module):
-    """From an image (H, W, 3) uint8 RGB to its features (C_F, h, w) float32."""
+    """From images (N, H, W, 3) uint8 RGB to their features (N, C_F, h, w) float32."""
 
     mean: torch.Tensor
     std: torch.Tensor
@@ -91,10 +96,10 @@ class _FromPixels(nn.Module):
         self.register_buffer('mean', model.mean.clone())
         self.register_buffer('std', model.std.clone())
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        pixels = image.permute(2, 0, 1)[None].float()  # channels_last, as the encoder is
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        pixels = images.permute(0, 3, 1, 2).float()  # channels_last, as the encoder is
         pixels.sub_(self.mean).div_(self.std)
-        return self.encoder(pixels.to(self._dtype)).float()[0]
+        return self.encoder(pixels.to(self._dtype)).float()
 
 
 def folded(encoder: nn.Module, name: str) -> nn.Module:
