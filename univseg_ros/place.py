@@ -56,12 +56,16 @@ class Place:
         """Return what is decided."""
         return self._decision.now
 
-    def begin(self) -> None:
-        """Forget what was decided: the images that come may be from anywhere."""
-        self._decision = DomainDecision()
+    def begin(self, *, anew: bool = False) -> None:
+        """
+        Forget what the images told: those that come may be from anywhere.
+
+        A domain that is pinned stays so, unless it begins `anew`.
+        """
+        self._decision = DomainDecision(None if anew else self._decision.pinned)
         self._announced = None
         if self._is_auto():
-            self._announce(self.now, self._node.get_clock().now().nanoseconds)
+            self._announce(self._node.get_clock().now().nanoseconds)
 
     def is_watched(self) -> bool:
         """Return whether somebody wants to know the domain, whatever is segmented."""
@@ -74,7 +78,7 @@ class Place:
 
     def publish(self, recognition: Recognition, decision: Decision, header: Header) -> None:
         """Tell what a frame seems to be and, where that has changed, what is decided."""
-        self._announce(decision, nanoseconds(header.stamp))
+        self._announce(nanoseconds(header.stamp), decision)
         if self._recognition.get_subscription_count():
             self._recognition.publish(String(data=json.dumps({
                 'stamp': nanoseconds(header.stamp), 'frame_id': header.frame_id,
@@ -83,11 +87,15 @@ class Place:
                                   for name, value in recognition.probabilities.items()},
                 'unfamiliarity': round(recognition.unfamiliarity, 3)})))
 
-    def _announce(self, decision: Decision, stamp: int) -> None:
+    def _announce(self, stamp: int, of_frame: Decision | None = None) -> None:
+        """Tell what is decided, if that is what a frame decided, and if it has changed."""
         with self._lock:
-            before, self._announced = self._announced, (decision.domain, decision.state)
+            now = self._decision.now
+            if of_frame not in (None, now):
+                return  # somebody decided otherwise while the frame was in work, and told it
+            before, self._announced = self._announced, (now.domain, now.state)
             if before != self._announced:
-                self._domain.publish(String(data=json.dumps(_told(decision, stamp))))
+                self._domain.publish(String(data=json.dumps(_told(now, stamp))))
         if before != self._announced:
             self._on_change()
 
@@ -97,7 +105,7 @@ class Place:
                 response.message = 'active_domains is not auto: there is nothing to pin or release'
                 return response
             response.success, response.message = True, act()
-            self._announce(self.now, self._node.get_clock().now().nanoseconds)
+            self._announce(self._node.get_clock().now().nanoseconds)
             return response
 
         self._services.append(self._node.create_service(Trigger, name, answer))

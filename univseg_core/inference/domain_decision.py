@@ -55,19 +55,24 @@ class DomainDecision:
     """
     Decides for one camera in which domain it is; threads may pin what another one decides on.
 
-    Before as many frames as the rule names have come, it is none.
+    Before as many frames as the rule names have come, it is none, unless it begins `pinned`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, pinned: str | None = None) -> None:
         self._lock = threading.Lock()
         self._beliefs: deque[dict[str | None, float]] = deque()
-        self._pinned: str | None = None
-        self._now = Decision()
+        self._pinned = pinned
+        self._now = Decision() if pinned is None else self._on_pinned(math.nan)
 
     @property
     def now(self) -> Decision:
         """Return what is decided."""
         return self._now
+
+    @property
+    def pinned(self) -> str | None:
+        """Return the domain that somebody has decided on."""
+        return self._pinned
 
     def see(self, recognition: Recognition, rule: DecisionRule) -> Decision:
         """Take a frame into account; return what is decided, for this very frame."""
