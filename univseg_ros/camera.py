@@ -38,6 +38,7 @@ class Camera:
         self.topic = node.resolve_topic_name(self._image)
         """Where its images come from, without /compressed."""
         self._infos = CameraInfos(node, self._image)
+        self.info_topic = self._infos.topic
         self._outputs: dict[str, DomainOutputs] = {}
         self._active_domains: LifecyclePublisher | None = None
         self._place: Place | None = None
@@ -71,15 +72,20 @@ class Camera:
             self._node.destroy_lifecycle_publisher(self._active_domains)
         self._active_domains = None
 
-    def activate(self, worker: FrameWorker) -> None:
-        """Hand images to a worker; raise ValueError for a QoS that there is not."""
+    def activate(self, worker: FrameWorker, with_info: bool = True) -> None:
+        """
+        Hand images to a worker, and listen to camera_info or not.
+
+        Raises ValueError for a QoS that there is not.
+        """
         stream = CameraStream(self._outputs, lambda: self._settings, self._place)
         self._input = ImageInput(
             self._node, self._value('image_transport'), self._value('reliability'),
             self._value('depth'), lambda message: worker.put(stream, message),
             lambda: self._value('image_timeout'), self._image)
         self._stream = stream
-        self._infos.open()
+        if with_info:
+            self._infos.open()
 
     def announce(self) -> None:
         """Tell what the masks mean, and of which domains they will be."""
@@ -115,7 +121,7 @@ class Camera:
             self._stream.lowered = None
         if 'active_domains' in new:
             if self._settings.is_auto and not was_auto:
-                self._place.begin()
+                self._place.begin(anew=True)
             self.announce_active_domains()
         if 'confidence_threshold' in new:
             self.announce_labels()

@@ -21,6 +21,9 @@ FIRST_DOMAIN = ['']
 RESERVED_NAMES = {'qos_overrides'}
 """What no camera can be called: rclpy has parameters below it."""
 
+LONGEST_NAME = 64
+"""Letters of a camera's name: ROS has topics of up to 247, with the node's and the domain's."""
+
 PARAMETERS = {
     'model': ParameterSpec(
         '', 'Path of the model file (NAME.univseg), or of what `univseg export` made of it '
@@ -133,9 +136,10 @@ def _cameras_objection(names: Sequence[str]) -> str:
     if list(names) == NO_CAMERAS:
         return ''
     for name in names:
-        if not NAME_PATTERN.fullmatch(name) or name in RESERVED_NAMES:
+        if (not NAME_PATTERN.fullmatch(name) or name in RESERVED_NAMES
+                or len(name) > LONGEST_NAME):
             return (f'cameras: {name!r} cannot be the name of a camera: expected lower-case '
-                    'letters, digits and _, starting with a letter'
+                    f'letters, digits and _, starting with a letter, {LONGEST_NAME} at most'
                     + (f', and not {name}' if name in RESERVED_NAMES else ''))
     if len(set(names)) != len(names):
         return f'cameras: a camera is named twice in {list(names)}'

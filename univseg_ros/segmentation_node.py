@@ -37,6 +37,7 @@ from univseg_ros.parameters import (
     rule_objection,
 )
 from univseg_ros.shared_models import load_shared
+from univseg_ros.topic_collisions import image_objection, info_objections
 
 NODE_NAME = 'univseg'
 DESCRIPTION = """\
@@ -94,8 +95,7 @@ class SegmentationNode(ManagedNode):
             if not self.context.ok():
                 raise RuntimeError('ROS was shut down')
             domains = self._first_domains(segmenter)
-            if reason := objection('traversable', self._texts('traversable'), segmenter.domains):
-                raise ValueError(reason)
+            self._check_values(segmenter)
             measured = ''.join(f', {name} {value:.1f} ms'
                                for name, value in segmenter.measured.items())
             self.get_logger().info(
@@ -124,9 +124,7 @@ class SegmentationNode(ManagedNode):
         assert self._segmenter is not None  # since it is configured
         self._worker = FrameWorker(self, self._segmenter)
         try:
-            self._check_topics()
-            for camera in self._cameras.values():
-                camera.activate(self._worker)
+            self._activate_cameras(self._worker)
         except ValueError as error:
             self._stop()
             self._fail(f'not activated: {error}')
@@ -156,7 +154,7 @@ class SegmentationNode(ManagedNode):
         own = f'{camera}.{name}' if camera and PARAMETERS[name].per_camera else name
         for full in (own, name):
             value = new[full] if full in new else self.get_parameter(full).value
-            if value not in (None, FIRST_DOMAIN):
+            if value not in (None, [], FIRST_DOMAIN):
                 break
         return value
 
@@ -174,14 +172,25 @@ class SegmentationNode(ManagedNode):
                 raise ValueError(reason)
         return first if self._domains_are_default() else list(self._texts('active_domains'))
 
-    def _check_topics(self) -> None:
-        """Raise ValueError where two cameras subscribe to the same topic."""
-        names: dict[str, str] = {}
-        for name, camera in self._cameras.items():
-            if camera.topic in names:
-                raise ValueError(f'cameras {names[camera.topic]} and {name} both subscribe to '
-                                 f'{camera.topic}: remap {name}/image')
-            names[camera.topic] = name
+    def _check_values(self, segmenter: Segmenter) -> None:
+        """Raise ValueError where a model cannot do as parameters say that were set before."""
+        if reason := objection('traversable', self._texts('traversable'), segmenter.domains):
+            raise ValueError(reason)
+        for name in self._cameras:
+            if reason := segmenter.size_objection(self._value(name, 'inference_size')):
+                raise ValueError(f'{name and f"{name}: "}{reason}')
+
+    def _activate_cameras(self, worker: FrameWorker) -> None:
+        """Raise ValueError where topics of theirs collide, or a QoS is none."""
+        cameras = self._cameras.items()
+        if reason := image_objection({name: camera.topic for name, camera in cameras},
+                                     {publisher.topic_name for publisher in self.publishers}):
+            raise ValueError(reason)
+        without_info = info_objections({name: camera.info_topic for name, camera in cameras})
+        for name, camera in cameras:
+            camera.activate(worker, with_info=name not in without_info)
+        for complaint in without_info.values():
+            self.get_logger().warning(complaint)
 
     def _prepare(self) -> Callable[[], object] | None:
         return None if self._segmenter else self._loading()

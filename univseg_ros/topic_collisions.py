@@ -1,0 +1,31 @@
+"""Topics of a node's cameras that collide, with one another or with what the node publishes."""
+
+from collections.abc import Collection, Mapping
+
+
+def image_objection(topics: Mapping[str, str], own: Collection[str]) -> str:
+    """
+    Say why cameras cannot have these image topics; an empty text means that they can.
+
+    `topics` are by the cameras' names, `own` are those that the node publishes.
+    """
+    seen: dict[str, str] = {}
+    for name, topic in topics.items():
+        remedy = f'{topic}: remap {name and f"{name}/"}image'
+        if topic in own:
+            return f'the node would segment what it publishes itself on {remedy}'
+        if topic in seen:
+            return f'cameras {seen[topic]} and {name} both subscribe to {remedy}'
+        seen[topic] = name
+    return ''
+
+
+def info_objections(topics: Mapping[str, str]) -> dict[str, str]:
+    """Say which cameras cannot have their camera_info, by name, since it would be another's."""
+    objections = {}
+    for name, topic in topics.items():
+        if others := [other for other in topics if other != name and topics[other] == topic]:
+            objections[name] = (
+                f'{topic} cannot be the camera_info of both {name} and {", ".join(others)}: the '
+                f'masks of {name} get none; remap {name}/camera_info')
+    return objections
