@@ -3,8 +3,8 @@
 import json
 import signal
 
-import cv2
 from frame_bench import Outputs
+from measured_node.made_up_places import view, write_knowing_model
 import numpy as np
 import pytest
 from rclpy.qos import QoSProfile
@@ -12,49 +12,16 @@ from robot import frame, LATCHED_QOS, PAUSE, Robot
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 from univseg_core.inference.domain_decision import Decision
-from univseg_core.inference.segmenter import load_network, Segmenter
-from univseg_core.method.domain_evidence_fit import make_evidence
 from univseg_core.models.domain_evidence import Recognition
-from univseg_core.models.model_file import save_model
-from univseg_core.pictures.images import write_png
 
 FRAMES = 5
 """Over which the evidence is averaged, by default."""
 
 
-def view(domain, number):
-    """Return a small picture of a made-up place: bright sky over grey, or stripes of brown."""
-    generator = np.random.default_rng([number, len(domain)])
-    picture = generator.normal(0, 6, (48, 64, 3))
-    if domain == 'outdoor':
-        horizon = int(generator.integers(18, 30))
-        picture[:horizon] += (120, 170, 240)
-        picture[horizon:] += 110
-        cv2.rectangle(picture, (int(generator.integers(40)), horizon - 8),
-                      (60, horizon + 6), (40, 110, 50), -1)
-    else:
-        picture += (90, 60, 40)
-        for left in range(int(generator.integers(8)), 64, 8):
-            picture[:, left:left + 3] += (60, 40, 20)
-        cv2.circle(picture, (32, int(generator.integers(10, 40))), 9, (200, 180, 120), -1)
-    return picture.clip(0, 255).astype(np.uint8)
-
-
 @pytest.fixture(scope='module')
 def knowing_file(model_file, tmp_path_factory):
     """Return the path of a model file with evidence of two made-up places."""
-    folder = tmp_path_factory.mktemp('places')
-    images = {}
-    for domain in ('outdoor', 'indoor'):
-        images[domain] = [folder / f'{domain}{i}.png' for i in range(40)]
-        for i, path in enumerate(images[domain]):
-            write_png(path, view(domain, i))
-    network, card = load_network(model_file)
-    fitted = make_evidence(Segmenter(network, card, device='cpu', precision='fp32'), images,
-                           progress=False)
-    network.evidence = fitted.evidence
-    save_model(folder / 'knowing.univseg', network, card)
-    return folder / 'knowing.univseg'
+    return write_knowing_model(model_file, tmp_path_factory.mktemp('places'))
 
 
 @pytest.fixture(scope='module')
