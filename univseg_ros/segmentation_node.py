@@ -37,7 +37,7 @@ from univseg_ros.parameters import (
     rule_objection,
 )
 from univseg_ros.shared_models import load_shared
-from univseg_ros.topic_collisions import image_objection, info_objections
+from univseg_ros.topic_collisions import info_objections, topic_objection
 
 NODE_NAME = 'univseg'
 DESCRIPTION = """\
@@ -125,7 +125,7 @@ class SegmentationNode(ManagedNode):
         self._worker = FrameWorker(self, self._segmenter)
         try:
             self._activate_cameras(self._worker)
-        except ValueError as error:
+        except (ValueError, RuntimeError) as error:  # RCLError is one of the latter
             self._stop()
             self._fail(f'not activated: {error}')
             return TransitionCallbackReturn.FAILURE
@@ -181,12 +181,13 @@ class SegmentationNode(ManagedNode):
                 raise ValueError(f'{name and f"{name}: "}{reason}')
 
     def _activate_cameras(self, worker: FrameWorker) -> None:
-        """Raise ValueError where topics of theirs collide, or a QoS is none."""
+        """Raise ValueError or RuntimeError where their topics collide, or a QoS is none."""
         cameras = self._cameras.items()
-        if reason := image_objection({name: camera.topic for name, camera in cameras},
+        infos = {name: camera.info_topic for name, camera in cameras}
+        if reason := topic_objection({name: camera.topic for name, camera in cameras}, infos,
                                      {publisher.topic_name for publisher in self.publishers}):
             raise ValueError(reason)
-        without_info = info_objections({name: camera.info_topic for name, camera in cameras})
+        without_info = info_objections(infos)
         for name, camera in cameras:
             camera.activate(worker, with_info=name not in without_info)
         for complaint in without_info.values():

@@ -3,20 +3,25 @@
 from collections.abc import Collection, Mapping
 
 
-def image_objection(topics: Mapping[str, str], own: Collection[str]) -> str:
+def topic_objection(images: Mapping[str, str], infos: Mapping[str, str],
+                    own: Collection[str]) -> str:
     """
-    Say why cameras cannot have these image topics; an empty text means that they can.
+    Say why cameras cannot have these topics; an empty text means that they can.
 
-    `topics` are by the cameras' names, `own` are those that the node publishes.
+    Those of images and camera_info are by the cameras' names, `own` those that the node publishes.
     """
     seen: dict[str, str] = {}
-    for name, topic in topics.items():
+    for name, topic in images.items():
         remedy = f'{topic}: remap {name and f"{name}/"}image'
         if topic in own:
             return f'the node would segment what it publishes itself on {remedy}'
         if topic in seen:
             return f'cameras {seen[topic]} and {name} both subscribe to {remedy}'
         seen[topic] = name
+    for name, topic in infos.items():
+        if topic in seen:
+            return (f'the camera_info of {name or "the camera"} cannot come on {topic}, where '
+                    f'images come: remap {name and f"{name}/"}camera_info')
     return ''
 
 

@@ -1,5 +1,6 @@
 """A storm: random changes of all that may change, one after another, while three cameras send."""
 
+from collections import Counter
 import copy
 import json
 from pathlib import Path
@@ -290,11 +291,16 @@ def measure_storm(folder: Path, count: int) -> None:
         took = time.monotonic() - begin
     storm.watch.judge_sets()
     log = (folder / 'node.log').read_text()
-    failed = sum(map(int, re.findall(r'(\d+) (?:failed|undecodable)', log)))
+    became = Counter()
+    for line in re.findall('stopped; frames: (.*)', log):
+        for number, outcome in re.findall(r'(\d+) (\w+)', line):
+            became[outcome] += int(number)
+    failed = became['failed'] + became['undecodable']
     print(f'{count} changes in {took:.0f} s ('
           f'{", ".join(f"{number} {kind}" for kind, number in storm.made.items())}; '
-          f'{storm.refused} refused as they should be); {storm.watch.counts()}; '
-          f'{failed} failed\n{storm.watch.faults.total()} faults')
+          f'{storm.refused} refused as they should be)\n{storm.watch.counts()}\nof the node: '
+          f'{", ".join(f"{number} {outcome}" for outcome, number in became.items() if number)}\n'
+          f'{storm.watch.faults.total()} faults, {failed} frames failed')
     for fault, number in storm.watch.faults.most_common():
         print(f'  {number} × {fault}')
     storm.node.destroy_node()

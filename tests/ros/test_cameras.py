@@ -184,6 +184,17 @@ def test_a_node_that_would_see_its_own_output_is_not_activated(make_node, quick_
         '/made/univseg/front/outdoor/overlay: remap front/image')
 
 
+def test_a_node_with_two_types_on_one_topic_is_not_activated_and_can_be_asked_again(
+        make_node, quick_model):
+    node = make_node(quick_model, '-r', 'front/camera_info:=front/image')
+    assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+    for _ in range(2):
+        assert node.trigger_activate() == TransitionCallbackReturn.FAILURE
+        assert node._failure.startswith(
+            'not activated: the camera_info of front cannot come on /made/front/image')
+    assert not any(each.topic_name == '/made/front/image' for each in node.subscriptions)
+
+
 def test_a_camera_info_that_is_nobodys_is_not_listened_to(make_node, quick_model):
     node = make_node(quick_model, '-r', 'front/image:=/rig/front_image', '-r',
                      'left/image:=/rig/left_image', cameras=['front', 'left', 'rear'])

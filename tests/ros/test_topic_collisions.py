@@ -1,7 +1,7 @@
 """Topics of several cameras that collide."""
 
 import pytest
-from univseg_ros.topic_collisions import image_objection, info_objections
+from univseg_ros.topic_collisions import info_objections, topic_objection
 
 OWN = ['/univseg/front/outdoor/overlay', '/diagnostics']
 
@@ -15,7 +15,16 @@ OWN = ['/univseg/front/outdoor/overlay', '/diagnostics']
      f'the node would segment what it publishes itself on {OWN[0]}: remap left/image'),
     ({'': OWN[0]}, f'the node would segment what it publishes itself on {OWN[0]}: remap image')])
 def test_images(topics, reason):
-    assert image_objection(topics, OWN) == reason
+    assert topic_objection(topics, {}, OWN) == reason
+
+
+def test_images_and_camera_info_on_one_topic():
+    assert topic_objection({'': '/image'}, {'': '/camera_info'}, OWN) == ''
+    assert topic_objection({'': '/image'}, {'': '/image'}, OWN) == (
+        'the camera_info of the camera cannot come on /image, where images come: remap '
+        'camera_info')
+    assert topic_objection({'front': '/a', 'left': '/b'}, {'left': '/a'}, OWN) == (
+        'the camera_info of left cannot come on /a, where images come: remap left/camera_info')
 
 
 def test_cameras_in_one_namespace_have_no_camera_info():
