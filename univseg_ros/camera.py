@@ -115,13 +115,15 @@ class Camera:
                 outputs.offer_traversable(new['traversable'])
         was_auto = self._settings.is_auto
         self._settings = self._read_settings(new)
-        if self._stream is None or self._place is None:
+        if self._place is None:
+            return
+        if self._settings.is_auto and not was_auto:
+            self._place.begin(anew=True)
+        if self._stream is None:
             return
         if 'inference_size' in new:
             self._stream.lowered = None
         if 'active_domains' in new:
-            if self._settings.is_auto and not was_auto:
-                self._place.begin(anew=True)
             self.announce_active_domains()
         if 'confidence_threshold' in new:
             self.announce_labels()

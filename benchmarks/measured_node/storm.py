@@ -13,32 +13,18 @@ from typing import Any
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from measured_node.endurance import resident_megabytes
-from measured_node.made_up_places import noise, view, write_knowing_model, write_model
-from measured_node.processes import DEADLINE, running_node, stamp_of
+from measured_node.made_up_places import write_knowing_model, write_model
+from measured_node.processes import DEADLINE, running_node
+from measured_node.storm_cameras import all_pictures, Cameras
 from measured_node.storm_outputs import all_topics, parameters_of_depth, Watch
 from measured_node.storm_truth import BEGIN, CAMERAS, DOMAINS, Truth
-import numpy as np
 from rcl_interfaces.srv import GetParameters, SetParameters, SetParametersAtomically
 import rclpy
-from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.node import Node
 from rclpy.parameter import Parameter, parameter_value_to_python
-from rclpy.publisher import Publisher
-from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import Image
-from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 from univseg_core.inference.segmenter import Segmenter
-from univseg_ros.messages import rgb_message
-from univseg_ros.qos import no_warning
 
-RATE = 30.0
-"""Images a second of each camera."""
-
-VIEWS = 3
-"""Pictures of each place that a camera shows in turn."""
-
-PLACES = (*DOMAINS, 'nowhere')
 PAUSES = (0.0, 0.0, 0.02, 0.05, 0.2, 0.4)
 """Seconds from one change to the next."""
 
@@ -56,31 +42,22 @@ class Storm:
     """
     Cameras, requests and subscriptions around a node of this name, drawn from a seed.
 
-    `cameras` is the namespace of its cameras' topics, `segmenter` runs its model. The node begins
-    as PARAMETERS say. What goes wrong is counted in `watch.faults`.
+    `namespace` is that of its cameras' topics, `segmenter` runs its model. The node begins with
+    `parameters`. What goes wrong is counted in `watch.faults`.
     """
 
-    def __init__(self, name: str, cameras: str, segmenter: Segmenter, seed: int = 0):
-        self.name, self.namespace = name, cameras
+    def __init__(self, name: str, namespace: str, segmenter: Segmenter, seed: int = 0):
+        self.name = name
         self.chance = random.Random(seed)
         self.truth = Truth()
         self.node = Node('storm')
-        pictures = [picture_of(place, 100 + VIEWS * index + i)
-                    for index in range(len(CAMERAS)) for place in PLACES for i in range(VIEWS)]
-        self.watch = Watch(self.node, name, segmenter, pictures)
+        self.watch = Watch(self.node, name, segmenter, all_pictures())
         self.watch.history.append(self.truth.snapshot())
         self.watch.answered = 1
-        self.messages = [rgb_message(picture, Header(frame_id='camera')) for picture in pictures]
-        self.places = dict.fromkeys(CAMERAS, 'outdoor')
-        self.publishers: dict[str, Publisher] = {}
-        self.sent = 0
-        self.silent = False
+        self.cameras = Cameras(self.node, namespace, self.watch, self.chance)
         self.made: dict[str, int] = dict.fromkeys(KINDS, 0)
         self.refused = 0
         self.clients: dict[str, Any] = {}
-        for camera in CAMERAS[:2]:
-            self._come(camera)
-        self.node.create_timer(1 / RATE, self._send)
         for topic in all_topics():
             if self.chance.random() < 0.6:
                 self.watch.toggle(topic)
@@ -99,7 +76,7 @@ class Storm:
                 kind = 'transition'
             self.made[kind] += 1
             getattr(self, f'_change_{kind}')()
-            self._spin(self.chance.choice(PAUSES))
+            self.spin(self.chance.choice(PAUSES))
             if number % REST == 0:
                 self._rest()
 
@@ -160,48 +137,23 @@ class Storm:
             self.fault(f'transition {transition} from {before}: {answer.success}')
         if possible and transition in (Transition.TRANSITION_CLEANUP,
                                        Transition.TRANSITION_CONFIGURE):
-            self._spin(0.2)  # what lies in queues comes before
+            self.spin(0.2)  # what lies in queues comes before
             self.watch.publishers_went()
         self.refused += not possible
 
     def _change_camera(self) -> None:
-        camera = self.chance.choice((*CAMERAS, 'rear', 'rear', 'rear'))
-        if camera in self.publishers:
-            self.node.destroy_publisher(self.publishers.pop(camera))
-        else:
-            self._come(camera)
+        self.cameras.come_or_vanish(self.chance.choice((*CAMERAS, 'rear', 'rear', 'rear')))
 
     def _change_subscription(self) -> None:
         self.watch.toggle(self.chance.choice([*all_topics()]))
 
     def _change_move(self) -> None:
-        self.places[self.chance.choice(CAMERAS)] = self.chance.choice(
-            (*PLACES, *DOMAINS))
-
-    def _come(self, camera: str) -> None:
-        reliability = self.chance.choice((ReliabilityPolicy.RELIABLE,
-                                          ReliabilityPolicy.BEST_EFFORT))
-        self.publishers[camera] = self.node.create_publisher(
-            Image, f'{self.namespace}/{camera}/image',
-            QoSProfile(depth=2, reliability=reliability),
-            event_callbacks=PublisherEventCallbacks(incompatible_qos=no_warning))
-
-    def _send(self) -> None:
-        if self.silent:
-            return
-        self.sent += 1
-        for camera, publisher in self.publishers.items():
-            index = CAMERAS.index(camera) * len(PLACES) + PLACES.index(self.places[camera])
-            picture = VIEWS * index + self.sent % VIEWS
-            message = self.messages[picture]
-            message.header.stamp = self.node.get_clock().now().to_msg()
-            self.watch.send(camera, stamp_of(message), picture)
-            publisher.publish(message)
+        self.cameras.move()
 
     def _rest(self) -> None:
         """Send nothing for a while, and compare what is told and set with what should be."""
-        self.silent = True
-        self._spin(0.5)
+        self.cameras.silent = True
+        self.spin(0.5)
         values = self._ask(GetParameters, 'get_parameters',
                            GetParameters.Request(names=[*self.truth.values]), self.truth).values
         for name, value in zip(self.truth.values, map(parameter_value_to_python, values),
@@ -211,7 +163,7 @@ class Storm:
         if self.truth.state == 'active':
             for camera in CAMERAS:
                 self._compare_what_is_told(camera)
-        self.silent = False
+        self.cameras.silent = False
 
     def _compare_what_is_told(self, camera: str) -> None:
         domains = self.watch.told.get((camera, 'active_domains'))
@@ -246,10 +198,10 @@ class Storm:
         client = self.clients[service]
         if not client.service_is_ready():
             self._wait(client.service_is_ready, service)
-            self._spin(0.3)  # until the service knows its client, too
+            self.spin(0.3)  # until the service knows its client, too
         return client
 
-    def _spin(self, seconds: float) -> None:
+    def spin(self, seconds: float) -> None:
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             rclpy.spin_once(self.node, timeout_sec=left)
@@ -260,11 +212,6 @@ class Storm:
             if time.monotonic() > end:
                 raise TimeoutError(f'waited {DEADLINE:.0f} s in vain: {what}')
             rclpy.spin_once(self.node, timeout_sec=0.05)
-
-
-def picture_of(place: str, number: int) -> np.ndarray:
-    """Return a picture (48, 64, 3) uint8 of one of PLACES."""
-    return noise(number) if place == 'nowhere' else view(place, number)
 
 
 def parameters(name: str) -> list[str]:
@@ -285,7 +232,7 @@ def measure_storm(folder: Path, count: int) -> None:
         for done in range(0, count, MILESTONE):
             storm.run(min(MILESTONE, count - done))
             storm.make_active()
-            storm._spin(1.0)
+            storm.spin(1.0)
             print(f'  {min(done + MILESTONE, count):5} changes: '
                   f'{resident_megabytes(node.pid):.1f} MB', flush=True)
         took = time.monotonic() - begin

@@ -4,6 +4,7 @@ import json
 import signal
 
 from frame_bench import Outputs
+from lifecycle_msgs.msg import Transition
 from measured_node.made_up_places import view, write_knowing_model
 import numpy as np
 import pytest
@@ -122,6 +123,21 @@ def test_pinned_until_released(places, robot, peer):
     assert peer.call(Trigger, f'{robot.node}/release', Trigger.Request()).success
     assert places.show(views('outdoor', 1)) == [['outdoor']]
     assert (places.now['domain'], places.now['pinned']) == ('outdoor', False)
+
+
+def test_a_pin_outlasts_a_deactivation_until_domains_are_named(places, robot, peer):
+    service = f'{robot.node}/indoor/pin'
+    assert peer.call(Trigger, service, Trigger.Request(), robot.node).success
+    for named in (False, True):
+        assert robot.change_state(Transition.TRANSITION_DEACTIVATE)
+        if named:
+            assert robot.set_parameter('active_domains', ['outdoor']).successful
+            assert robot.set_parameter('active_domains', ['auto']).successful
+        count = len(places.domains)
+        assert robot.change_state(Transition.TRANSITION_ACTIVATE)
+        peer.wait_until(lambda count=count: len(places.domains) > count, 'domain')
+        assert (places.now['domain'], places.now['pinned']) == (
+            (None, False) if named else ('indoor', True))
 
 
 def test_where_domains_are_named_there_is_nothing_to_pin(robot, peer):
