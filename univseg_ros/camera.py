@@ -1,6 +1,6 @@
 """A camera of the segmentation node: its topics, its settings, and how it does."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 import json
 from typing import Any
 
@@ -15,7 +15,7 @@ from univseg_ros.frame_worker import CameraStream, FrameSettings, FrameWorker
 from univseg_ros.image_input import ImageInput
 from univseg_ros.losses import total
 from univseg_ros.managed_node import ManagedNode
-from univseg_ros.outputs import DomainOutputs, OUTPUTS
+from univseg_ros.outputs import DomainOutputs
 from univseg_ros.place import Place
 from univseg_ros.qos import LATCHED_QOS
 
@@ -38,6 +38,7 @@ class Camera:
         self.topic = node.resolve_topic_name(self._image)
         """Where its images come from, without /compressed."""
         self._infos = CameraInfos(node, self._image)
+        self.info_topic = self._infos.topic
         self._outputs: dict[str, DomainOutputs] = {}
         self._active_domains: LifecyclePublisher | None = None
         self._place: Place | None = None
@@ -71,20 +72,20 @@ class Camera:
             self._node.destroy_lifecycle_publisher(self._active_domains)
         self._active_domains = None
 
-    def output_topics(self, domains: Collection[str]) -> list[str]:
-        """Return the topics of what is published of each frame, as remapped."""
-        return [self._node.resolve_topic_name(f'{self._prefix}/{domain}/{name}')
-                for domain in domains for name in OUTPUTS]
+    def activate(self, worker: FrameWorker, with_info: bool = True) -> None:
+        """
+        Hand images to a worker, and listen to camera_info or not.
 
-    def activate(self, worker: FrameWorker) -> None:
-        """Hand images to a worker; raise ValueError for a QoS that there is not."""
+        Raises ValueError for a QoS that there is not.
+        """
         stream = CameraStream(self._outputs, lambda: self._settings, self._place)
         self._input = ImageInput(
             self._node, self._value('image_transport'), self._value('reliability'),
             self._value('depth'), lambda message: worker.put(stream, message),
             lambda: self._value('image_timeout'), self._image)
         self._stream = stream
-        self._infos.open()
+        if with_info:
+            self._infos.open()
 
     def announce(self) -> None:
         """Tell what the masks mean, and of which domains they will be."""
@@ -117,23 +118,24 @@ class Camera:
                 outputs.offer_traversable(new['traversable'])
         was_auto = self._settings.is_auto
         self._settings = self._read_settings(new)
-        if self._stream is None or self._place is None:
+        if self._place is None:
+            return
+        if was_auto != self._settings.is_auto:
+            if was_auto:
+                self._place.end()
+            else:
+                self._place.begin()
+        if self._stream is None:
             return
         if 'inference_size' in new:
             self._stream.lowered = None
         if 'active_domains' in new:
-            if self._settings.is_auto and not was_auto:
-                self._place.begin()
-            elif was_auto and not self._settings.is_auto:
-                self._place.end()
             self.announce_active_domains()
         if 'confidence_threshold' in new:
             self.announce_labels()
 
     def _pin_objection(self) -> str:
         """Say why no domain can be pinned; an empty text means that it can."""
-        if self._stream is None:
-            return 'the node is not active'
         return '' if self._settings.is_auto else (
             'active_domains is not auto: there is nothing to pin or release')
 

@@ -7,7 +7,7 @@ from univseg_core.domains import Domain, NAME_PATTERN
 from univseg_core.errors import did_you_mean
 from univseg_core.inference.backends import BACKENDS, PRECISIONS
 from univseg_core.inference.domain_decision import DecisionRule
-from univseg_ros.camera_names import is_camera_name, RESERVED_NAMES
+from univseg_ros.camera_names import is_camera_name, LONGEST_NAME, RESERVED_NAMES
 from univseg_ros.image_input import RELIABILITIES, TRANSPORTS
 from univseg_ros.parameter_table import BOND, ParameterSpec, table_objection, type_objection
 from univseg_ros.place import AUTO
@@ -137,7 +137,7 @@ def _cameras_objection(names: Sequence[str]) -> str:
     for name in names:
         if not is_camera_name(name):
             return (f'cameras: {name!r} cannot be the name of a camera: expected lower-case '
-                    'letters, digits and _, starting with a letter'
+                    f'letters, digits and _, starting with a letter, {LONGEST_NAME} at most'
                     + (f', and not {name}' if name in RESERVED_NAMES else ''))
     if len(set(names)) != len(names):
         return f'cameras: a camera is named twice in {list(names)}'

@@ -10,7 +10,7 @@ from rclpy.lifecycle import LifecyclePublisher
 from rclpy.service import Service
 from std_msgs.msg import Header, String
 from std_srvs.srv import Trigger
-from univseg_core.inference.domain_decision import Decision, DecisionRule, DomainDecision, STATES
+from univseg_core.inference.domain_decision import Decision, DecisionRule, DomainDecision
 from univseg_core.models.domain_evidence import Recognition
 from univseg_core.pictures.image_messages import nanoseconds
 from univseg_ros.managed_node import ManagedNode
@@ -61,12 +61,12 @@ class Place:
         return self._decision.now
 
     def begin(self) -> None:
-        """Forget what was decided, and pinned: the images that come may be from anywhere."""
-        self._announce_now(self._decision.restart())
+        """Forget what the images told, not what is pinned: those that come may be of anywhere."""
+        self._announce_now(self._decision.restart(), again=True)
 
     def end(self) -> None:
-        """Say that the images are not asked any more."""
-        self._announce_now(self._decision.restart('off', STATES['off']))
+        """Forget what is pinned, too, and say that the images are not asked any more."""
+        self._announce_now(self._decision.end(), again=True)
 
     def is_watched(self) -> bool:
         """Return whether somebody wants to know the domain, whatever is segmented."""
@@ -88,20 +88,21 @@ class Place:
                                   for name, value in recognition.probabilities.items()},
                 'unfamiliarity': round(recognition.unfamiliarity, 3)})))
 
-    def _announce(self, decision: Decision, stamp: int) -> None:
+    def _announce(self, decision: Decision, stamp: int, *, again: bool = False) -> None:
+        """Tell a decision unless there is a later one, or it is as before, unless `again`."""
         with self._lock:
             before = self._announced
             if before is not None and decision.number < before.number:
                 return  # somebody has pinned another meanwhile
             self._announced = decision
-            if before is not None and (before.domain, before.state) == (
+            if not again and before is not None and (before.domain, before.state) == (
                     decision.domain, decision.state):
                 return
             self._domain.publish(String(data=json.dumps(_told(decision, stamp))))
         self._on_change()
 
-    def _announce_now(self, decision: Decision) -> None:
-        self._announce(decision, self._node.get_clock().now().nanoseconds)
+    def _announce_now(self, decision: Decision, *, again: bool = False) -> None:
+        self._announce(decision, self._node.get_clock().now().nanoseconds, again=again)
 
     def _serve(self, name: str, act: Callable[[], tuple[bool, str]]) -> None:
         def answer(request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:

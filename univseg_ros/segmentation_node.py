@@ -40,6 +40,7 @@ from univseg_ros.parameters import (
 )
 from univseg_ros.place import AUTO
 from univseg_ros.shared_models import load_shared
+from univseg_ros.topic_collisions import info_objections, topic_objection
 
 NODE_NAME = 'univseg'
 DESCRIPTION = """\
@@ -99,8 +100,7 @@ class SegmentationNode(ManagedNode):
             if not self.context.ok():
                 raise RuntimeError('ROS was shut down')
             domains = self._first_domains(segmenter)
-            if reason := objection('traversable', self._texts('traversable'), segmenter.domains):
-                raise ValueError(reason)
+            self._check_values(segmenter)
             measured = ''.join(f', {name} {value:.1f} ms'
                                for name, value in segmenter.measured.items())
             self.get_logger().info(
@@ -131,10 +131,8 @@ class SegmentationNode(ManagedNode):
         assert self._segmenter is not None  # since it is configured
         self._worker = FrameWorker(self, self._segmenter, self._batches.largest)
         try:
-            self._check_topics(self._segmenter)
-            for camera in self._cameras.values():
-                camera.activate(self._worker)
-        except ValueError as error:
+            self._activate_cameras(self._worker)
+        except (ValueError, RuntimeError) as error:  # RCLError is one of the latter
             self._stop()
             self._fail(f'not activated: {error}')
             return TransitionCallbackReturn.FAILURE
@@ -163,7 +161,7 @@ class SegmentationNode(ManagedNode):
         own = f'{camera}.{name}' if camera and PARAMETERS[name].per_camera else name
         for full in (own, name):
             value = new[full] if full in new else self.get_parameter(full).value
-            if value not in (None, FIRST_DOMAIN):
+            if value not in (None, [], FIRST_DOMAIN):
                 break
         return value
 
@@ -181,25 +179,30 @@ class SegmentationNode(ManagedNode):
             reason = '' if domains in ([], FIRST_DOMAIN) else objection(
                 'active_domains', domains, segmenter.domains, camera=name,
                 auto=no_auto(segmenter))
-            reason = reason or segmenter.size_objection(self._value(name, 'inference_size'))
             if reason:
-                raise ValueError(f'{name and f"{name}: "}{reason}')
+                raise ValueError(reason)
         return first if self._domains_are_default() else list(self._texts('active_domains'))
 
-    def _check_topics(self, segmenter: Segmenter) -> None:
-        """Raise ValueError where two cameras subscribe to a topic, or two outputs are on one."""
-        names: dict[str, str] = {}
-        taken: set[str] = set()
-        for name, camera in self._cameras.items():
-            if camera.topic in names:
-                raise ValueError(f'cameras {names[camera.topic]} and {name} both subscribe to '
-                                 f'{camera.topic}: remap {name}/image')
-            names[camera.topic] = name
-            for topic in camera.output_topics(segmenter.domains):
-                if topic in taken:
-                    raise ValueError(f'two outputs are to be published on {topic}: remap one of '
-                                     'them to another')
-                taken.add(topic)
+    def _check_values(self, segmenter: Segmenter) -> None:
+        """Raise ValueError where a model cannot do as parameters say that were set before."""
+        if reason := objection('traversable', self._texts('traversable'), segmenter.domains):
+            raise ValueError(reason)
+        for name in self._cameras:
+            if reason := segmenter.size_objection(self._value(name, 'inference_size')):
+                raise ValueError(f'{name and f"{name}: "}{reason}')
+
+    def _activate_cameras(self, worker: FrameWorker) -> None:
+        """Raise ValueError or RuntimeError where their topics collide, or a QoS is none."""
+        cameras = self._cameras.items()
+        infos = {name: camera.info_topic for name, camera in cameras}
+        if reason := topic_objection({name: camera.topic for name, camera in cameras}, infos,
+                                     [publisher.topic_name for publisher in self.publishers]):
+            raise ValueError(reason)
+        without_info = info_objections(infos)
+        for name, camera in cameras:
+            camera.activate(worker, with_info=name not in without_info)
+        for complaint in without_info.values():
+            self.get_logger().warning(complaint)
 
     def _prepare(self) -> Callable[[], object] | None:
         return None if self._segmenter else self._loading()

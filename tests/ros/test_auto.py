@@ -2,64 +2,30 @@
 
 import json
 import signal
-from types import SimpleNamespace
 
-import cv2
 from frame_bench import Outputs
 from lifecycle_msgs.msg import Transition
+from measured_node.made_up_places import view, write_knowing_model
 import numpy as np
 import pytest
 from rclpy.qos import QoSProfile
 from robot import frame, LATCHED_QOS, PAUSE, Robot
-from std_msgs.msg import Header, String
+from std_msgs.msg import String
 from std_srvs.srv import Trigger
 from univseg_core.domains import Domain
-from univseg_core.inference.domain_decision import Decision, DecisionRule
-from univseg_core.inference.segmenter import load_network, Segmenter
-from univseg_core.method.domain_evidence_fit import make_evidence
+from univseg_core.inference.domain_decision import Decision
 from univseg_core.models.domain_evidence import Recognition
 from univseg_core.models.model_file import ModelCard, save_model
 from univseg_core.models.universal import ModelSpec, UniversalSegmenter
-from univseg_core.pictures.images import write_png
-from univseg_ros.place import Place
 
 FRAMES = 5
 """Over which the evidence is averaged, by default."""
 
 
-def view(domain, number):
-    """Return a small picture of a made-up place: bright sky over grey, or stripes of brown."""
-    generator = np.random.default_rng([number, len(domain)])
-    picture = generator.normal(0, 6, (48, 64, 3))
-    if domain == 'outdoor':
-        horizon = int(generator.integers(18, 30))
-        picture[:horizon] += (120, 170, 240)
-        picture[horizon:] += 110
-        cv2.rectangle(picture, (int(generator.integers(40)), horizon - 8),
-                      (60, horizon + 6), (40, 110, 50), -1)
-    else:
-        picture += (90, 60, 40)
-        for left in range(int(generator.integers(8)), 64, 8):
-            picture[:, left:left + 3] += (60, 40, 20)
-        cv2.circle(picture, (32, int(generator.integers(10, 40))), 9, (200, 180, 120), -1)
-    return picture.clip(0, 255).astype(np.uint8)
-
-
 @pytest.fixture(scope='module')
 def knowing_file(model_file, tmp_path_factory):
     """Return the path of a model file with evidence of two made-up places."""
-    folder = tmp_path_factory.mktemp('places')
-    images = {}
-    for domain in ('outdoor', 'indoor'):
-        images[domain] = [folder / f'{domain}{i}.png' for i in range(40)]
-        for i, path in enumerate(images[domain]):
-            write_png(path, view(domain, i))
-    network, card = load_network(model_file)
-    fitted = make_evidence(Segmenter(network, card, device='cpu', precision='fp32'), images,
-                           progress=False)
-    network.evidence = fitted.evidence
-    save_model(folder / 'knowing.univseg', network, card)
-    return folder / 'knowing.univseg'
+    return write_knowing_model(model_file, tmp_path_factory.mktemp('places'))
 
 
 @pytest.fixture(scope='module')
@@ -162,6 +128,21 @@ def test_pinned_until_released(places, robot, peer):
     assert (places.now['domain'], places.now['pinned']) == ('outdoor', False)
 
 
+def test_a_pin_outlasts_a_deactivation_until_domains_are_named(places, robot, peer):
+    service = f'{robot.node}/indoor/pin'
+    assert peer.call(Trigger, service, Trigger.Request(), robot.node).success
+    for named in (False, True):
+        assert robot.change_state(Transition.TRANSITION_DEACTIVATE)
+        if named:
+            assert robot.set_parameter('active_domains', ['outdoor']).successful
+            assert robot.set_parameter('active_domains', ['auto']).successful
+        count = len(places.domains)
+        assert robot.change_state(Transition.TRANSITION_ACTIVATE)
+        peer.wait_until(lambda count=count: len(places.domains) > count, 'domain')
+        assert (places.now['domain'], places.now['pinned']) == (
+            (None, False) if named else ('indoor', True))
+
+
 def test_where_domains_are_named_there_is_nothing_to_pin(robot, peer):
     assert robot.set_parameter('active_domains', ['outdoor']).successful
     answer = peer.call(Trigger, f'{robot.node}/indoor/pin', Trigger.Request(), robot.node)
@@ -194,18 +175,9 @@ def test_leaving_auto_and_coming_back_forgets_the_place(places, robot, peer):
     assert places.show(views('indoor', 5)) == [[]] * 4 + [['indoor']]
 
 
-def test_a_pin_is_for_an_active_node_and_ends_with_it(places, robot, peer):
-    def trigger(name):
-        return peer.call(Trigger, f'{robot.node}/{name}', Trigger.Request(), robot.node)
-
-    assert trigger('release').message == 'nothing is pinned'
-    assert trigger('indoor/pin').success
-    assert robot.change_state(Transition.TRANSITION_DEACTIVATE)
-    answer = trigger('outdoor/pin')
-    assert (answer.success, answer.message) == (False, 'the node is not active')
-    assert robot.change_state(Transition.TRANSITION_ACTIVATE)
-    peer.wait_until(lambda: places.now['state'] == 'undecided', 'undecided')
-    assert places.show(views('outdoor', 5))[-1] == ['outdoor']
+def test_there_is_nothing_to_release_where_nothing_is_pinned(places, robot, peer):
+    answer = peer.call(Trigger, f'{robot.node}/release', Trigger.Request(), robot.node)
+    assert (answer.success, answer.message) == (False, 'nothing is pinned')
 
 
 def test_a_model_without_evidence_is_refused_for_auto_and_the_node_stays(
@@ -237,39 +209,6 @@ def test_of_several_cameras_one_may_be_told_by_its_images(start, peer, knowing_f
     sent, _ = robot.segment(frame(view('indoor', 3)), 'left/indoor', topic='left/image')
     assert robot.mask_of(sent.header.stamp, 'left/outdoor') is None
     robot.end(signal.SIGTERM)
-
-
-class Announced:
-    """A node and publisher that keep what is published on them."""
-
-    def __init__(self):
-        self.texts = []
-        self.context = None
-
-    def create_lifecycle_publisher(self, type_, topic, qos):
-        return SimpleNamespace(
-            publish=lambda message: self.texts.append(json.loads(message.data)),
-            get_subscription_count=lambda: 0)
-
-    def create_service(self, type_, name, answer):
-        return None
-
-    def get_clock(self):
-        return SimpleNamespace(now=lambda: SimpleNamespace(nanoseconds=7))
-
-
-def test_a_frame_that_was_decided_before_a_pin_is_not_announced_after_it():
-    node, changes = Announced(), []
-    place = Place(node, '~', ['a', 'b'], None, lambda: '',
-                  lambda: changes.append(place.now.domain))
-    recognition = Recognition({'a': 1.0, 'b': 0.0}, 0.0)
-    decision = place.see(recognition, DecisionRule(frames=1))
-    place._pin('b')
-    place.publish(recognition, decision, Header())
-    assert [(each['domain'], each['state']) for each in node.texts] == [('b', 'pinned')]
-    assert changes == ['b']
-    place.begin()
-    assert node.texts[-1]['state'] == 'undecided'
 
 
 class FakePlace:

@@ -79,12 +79,18 @@ class DomainDecision:
         """Return what is decided."""
         return self._now
 
-    def restart(self, state: str = 'undecided', why: str = Decision.why) -> Decision:
-        """Forget what the frames were, and what was pinned; return what is decided then."""
+    def restart(self) -> Decision:
+        """Forget what the frames were, but not what is pinned; return what is decided then."""
+        with self._lock:
+            self._beliefs.clear()
+            return self._decide(Decision() if self._pinned is None else self._on_pinned(math.nan))
+
+    def end(self) -> Decision:
+        """Forget what the frames were, and what is pinned; return that nothing is decided."""
         with self._lock:
             self._beliefs.clear()
             self._pinned = None
-            return self._decide(Decision(state=state, why=why))
+            return self._decide(Decision(state='off', why=STATES['off']))
 
     def see(self, recognition: Recognition, rule: DecisionRule) -> Decision:
         """Take a frame into account; return what is decided, for this very frame."""
