@@ -115,7 +115,8 @@ class Storm:
         service = f'{camera}/{domain}/pin' if domain else f'{camera}/release'
         answer = self._ask(Trigger, service, Trigger.Request(), self.truth)
         is_auto = self.truth.is_auto(camera)
-        if answer.success != is_auto:
+        possible = is_auto and bool(domain or camera in self.truth.pinned)
+        if answer.success != possible:
             self.fault(f'{service} was {"done" if answer.success else "refused"}: '
                        f'{answer.message}')
         elif is_auto and domain:

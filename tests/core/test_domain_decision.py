@@ -10,7 +10,6 @@ from univseg_core.inference.domain_decision import (
     DecisionRule,
     DomainDecision,
     PAUSE,
-    STATES,
 )
 from univseg_core.models.domain_evidence import Recognition
 
@@ -117,7 +116,7 @@ def test_a_restart_forgets_frames_and_pins_and_each_decision_has_a_higher_number
     decided_one = decision.see(seen(1.0), DecisionRule(frames=1))
     pinned = decision.pin('indoor')
     begun = decision.restart()
-    off = decision.restart('off', STATES['off'])
+    off = decision.end()
     assert (begun.domain, begun.state, off.state) == (None, 'undecided', 'off')
     numbers = [each.number for each in (decided_one, pinned, begun, off)]
     assert numbers == sorted(set(numbers))
