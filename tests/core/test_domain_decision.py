@@ -111,14 +111,16 @@ def test_after_a_pause_what_was_seen_before_says_nothing(monkeypatch):
     assert now_seen[0].why == '1 of 5 frames seen'
 
 
-def test_a_restart_forgets_frames_and_pins_and_each_decision_has_a_higher_number():
+def test_a_restart_forgets_frames_and_an_end_what_is_pinned_too_and_numbers_grow():
     decision = DomainDecision()
     decided_one = decision.see(seen(1.0), DecisionRule(frames=1))
-    pinned = decision.pin('indoor')
     begun = decision.restart()
+    pinned = decision.pin('indoor')
+    still = decision.restart()
     off = decision.end()
-    assert (begun.domain, begun.state, off.state) == (None, 'undecided', 'off')
-    numbers = [each.number for each in (decided_one, pinned, begun, off)]
+    assert [(each.domain, each.state) for each in (begun, still, off)] == [
+        (None, 'undecided'), ('indoor', 'pinned'), (None, 'off')]
+    numbers = [each.number for each in (decided_one, begun, pinned, still, off)]
     assert numbers == sorted(set(numbers))
     assert decision.see(seen(1.0), DecisionRule()).why == '1 of 5 frames seen'
 
