@@ -3,6 +3,7 @@
 from collections import Counter
 import copy
 import json
+import os
 from pathlib import Path
 import random
 import re
@@ -23,6 +24,7 @@ import rclpy
 from rclpy.node import Node
 from rclpy.parameter import Parameter, parameter_value_to_python
 from std_srvs.srv import Trigger
+import torch
 from univseg_core.inference.segmenter import Segmenter
 
 PAUSES = (0.0, 0.0, 0.02, 0.05, 0.2, 0.4)
@@ -224,6 +226,8 @@ def parameters(name: str) -> list[str]:
 
 def measure_storm(folder: Path, count: int) -> None:
     """Change a node's parameters, state, cameras and readers at random; print what went wrong."""
+    os.environ['OMP_NUM_THREADS'] = '1'  # threads for so small a network wait for each other
+    torch.set_num_threads(1)
     write_model(folder / 'plain.univseg')
     model = write_knowing_model(folder / 'plain.univseg', folder)
     begin = time.monotonic()
