@@ -14,11 +14,11 @@ from pathlib import Path
 import subprocess
 import sys
 
+from measured_node.processes import stay_alone
 import numpy as np
 import rclpy
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from ros_node import stay_alone
 from univseg_ros.segmentation_node import SegmentationNode
 
 COMPOSITIONS = {'one node': ['cpu'], 'two, one model': ['cpu', 'cpu'],

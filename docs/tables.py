@@ -62,6 +62,12 @@ def limits() -> str:
         for limit in LIMITS))
 
 
+def states() -> str:
+    """Return what the decision on a camera's domain can be."""
+    from univseg_core.inference.domain_decision import STATES
+    return table('state,', ((code(name), text) for name, text in STATES.items()))
+
+
 def experiment_keys() -> str:
     """Return every key of an experiment's file."""
     from univseg_core.research.settings import ExperimentSection
@@ -251,6 +257,7 @@ CORE: Tables = {
     'encodings': encodings,
     'reasons': reasons,
     'limits': limits,
+    'states': states,
     'frames-options': partial(_options, 'frames'),
 }
 """Tables of the core, by the names that stand in the pages."""

@@ -38,6 +38,7 @@ class Camera:
         self.topic = node.resolve_topic_name(self._image)
         """Where its images come from, without /compressed."""
         self._infos = CameraInfos(node, self._image)
+        self.info_topic = self._infos.topic
         self._outputs: dict[str, DomainOutputs] = {}
         self._active_domains: LifecyclePublisher | None = None
         self._place: Place | None = None
@@ -56,8 +57,8 @@ class Camera:
             self._outputs[name] = DomainOutputs(
                 self._node, domain, self._prefix, traversable=self._settings.traversable,
                 camera_info_of=self._infos.of)
-        self._place = Place(self._node, self._prefix, domains, lambda: self._settings.is_auto,
-                            self.announce_active_domains)
+        self._place = Place(self._node, self._prefix, domains, self._active_domains,
+                            self._pin_objection, self.announce_active_domains)
 
     def release(self) -> None:
         """Take back the publishers."""
@@ -71,21 +72,29 @@ class Camera:
             self._node.destroy_lifecycle_publisher(self._active_domains)
         self._active_domains = None
 
-    def activate(self, worker: FrameWorker) -> None:
-        """Hand images to a worker; raise ValueError for a QoS that there is not."""
+    def activate(self, worker: FrameWorker, with_info: bool = True) -> None:
+        """
+        Hand images to a worker, and listen to camera_info or not.
+
+        Raises ValueError for a QoS that there is not.
+        """
         stream = CameraStream(self._outputs, lambda: self._settings, self._place)
         self._input = ImageInput(
             self._node, self._value('image_transport'), self._value('reliability'),
             self._value('depth'), lambda message: worker.put(stream, message),
             lambda: self._value('image_timeout'), self._image)
         self._stream = stream
-        self._infos.open()
+        if with_info:
+            self._infos.open()
 
     def announce(self) -> None:
         """Tell what the masks mean, and of which domains they will be."""
         self.announce_labels()
         assert self._place is not None  # since the node is configured
-        self._place.begin()
+        if self._settings.is_auto:
+            self._place.begin()
+        else:
+            self._place.end()
         self.announce_active_domains()
 
     def deactivate(self) -> None:
@@ -109,16 +118,26 @@ class Camera:
                 outputs.offer_traversable(new['traversable'])
         was_auto = self._settings.is_auto
         self._settings = self._read_settings(new)
-        if self._stream is None or self._place is None:
+        if self._place is None:
+            return
+        if was_auto != self._settings.is_auto:
+            if was_auto:
+                self._place.end()
+            else:
+                self._place.begin()
+        if self._stream is None:
             return
         if 'inference_size' in new:
             self._stream.lowered = None
         if 'active_domains' in new:
-            if self._settings.is_auto and not was_auto:
-                self._place.begin()
             self.announce_active_domains()
         if 'confidence_threshold' in new:
             self.announce_labels()
+
+    def _pin_objection(self) -> str:
+        """Say why no domain can be pinned; an empty text means that it can."""
+        return '' if self._settings.is_auto else (
+            'active_domains is not auto: there is nothing to pin or release')
 
     def domains_in_words(self) -> str:
         """Return which domains are active."""
@@ -140,8 +159,9 @@ class Camera:
         self._active_domains.publish(String(data=json.dumps(names)))
 
     def look(self) -> tuple[list[Finding], dict[str, str]]:
-        """Return what diagnostics tell of it while it is active."""
-        assert self._input is not None and self._stream is not None and self._place is not None
+        """Return what diagnostics tell of it; nothing where it is not active, or not yet."""
+        if self._input is None or self._stream is None or self._place is None:
+            return [], {}
         findings, values = [], {'active domains': self.domains_in_words()}
         if self._settings.is_auto:
             values |= place_values(self._place.now)

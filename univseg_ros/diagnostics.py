@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from functools import partial
+import math
 from pathlib import Path
 import resource
 import sys
@@ -91,7 +92,9 @@ def place_values(decision: Decision) -> dict[str, str]:
 
 
 def place_finding(decision: Decision) -> list[Finding]:
-    """Return what is to be known of it: that a place is unlike all that was trained on."""
+    """Return what is to be known of it: why there are no masks."""
+    if decision.state == 'undecided' and not math.isnan(decision.unfamiliarity):
+        return [Finding(DiagnosticStatus.WARN, f'no masks: {decision.why}')]
     if decision.state != 'none':
         return []
     return [Finding(DiagnosticStatus.WARN, 'unlike anything that the model was trained on '

@@ -71,12 +71,14 @@ class FlightConditions:
     def note_domain(self, topic: str, data: bytes) -> None:
         """Take what a topic says of a node's domain, in CDR."""
         try:
-            domain, why = domain_of(text_in(data))
+            domain, is_none, why = domain_of(text_in(data))
         except ValueError:  # not from a node of ours
             return
-        if domain is None and (before := self._domains.get(topic)) is not None:
+        before = self._domains.get(topic)
+        if is_none and before is not None:
             self._trigger(f'{topic} was {before}, and is none: {why}')
-        self._domains[topic] = domain
+        if domain is not None or is_none:
+            self._domains[topic] = domain
 
     def note_diagnostics(self, message: DiagnosticArray) -> None:
         """Take what is said on /diagnostics."""

@@ -20,7 +20,7 @@ from univseg_core.pictures.grey_in_yuv import grey_in_yuv
 from univseg_core.pictures.image_messages import decode, MessageError, nanoseconds
 from univseg_core.pictures.picture_files import orientation_of
 from univseg_ros.mailbox import Mailbox
-from univseg_ros.outputs import DomainOutputs, need_confidence
+from univseg_ros.outputs import DomainOutputs, need_class_confidence, need_confidence
 from univseg_ros.place import AUTO, Place, Seen
 from univseg_ros.statistics import FrameStatistics, FrameTimes
 
@@ -48,6 +48,7 @@ class FrameSettings:
     auto_frames: int = DecisionRule.frames
     auto_switch: float = DecisionRule.switch
     auto_stay: float = DecisionRule.stay
+    auto_unfamiliar: float = DecisionRule.unfamiliar
     traversable: Sequence[str] = ()
 
     @property
@@ -58,7 +59,8 @@ class FrameSettings:
     @property
     def rule(self) -> DecisionRule:
         """Return by which rule they tell."""
-        return DecisionRule(self.auto_frames, self.auto_switch, self.auto_stay)
+        return DecisionRule(self.auto_frames, self.auto_switch, self.auto_stay,
+                            self.auto_unfamiliar)
 
 
 @dataclass(frozen=True)
@@ -239,7 +241,8 @@ class FrameWorker:
             image, seen or list(watched),
             [name for name, names in watched.items() if need_confidence(names)],
             settings.confidence_threshold,
-            stream.size(settings.inference_size or self._segmenter.own_size))
+            stream.size(settings.inference_size or self._segmenter.own_size),
+            [name for name, names in watched.items() if need_class_confidence(names)])
         height, width = image.shape[:2]
         sees = self._segmenter.network_size(height, width, request.inference_size)
         return Frame(stream, arrival, settings, watched, request, seen, sees, begin,
@@ -322,7 +325,8 @@ class FrameWorker:
             size = tried or max(request.image.shape[:2])
             try:
                 result = segmenter(request.image, request.domains, confidence=request.confidence,
-                                   threshold=request.threshold, inference_size=tried)
+                                   threshold=request.threshold, inference_size=tried,
+                                   class_confidence=request.class_confidence)
                 break
             except Exception as error:
                 if (not is_out_of_memory(error) or size <= SMALLEST_SIZE

@@ -2,12 +2,12 @@
 
 import os
 from pathlib import Path
-import re
 from typing import Any
+
+from univseg_ros.camera_names import is_camera_name
 
 FAST_DDS_2 = 'FASTRTPS_DEFAULT_PROFILES_FILE'
 FAST_DDS_3 = 'FASTDDS_DEFAULT_PROFILES_FILE'
-CAMERA_NAME = re.compile(r'[a-z][a-z0-9_]*')
 
 NAV2_OUTPUTS = ('mask', 'confidence', 'label_info', 'overlay', 'mask/compressed', 'camera_info')
 """What the segmentation node of Nav2's tutorial publishes, and what belongs beside a mask."""
@@ -91,7 +91,7 @@ def cameras(text: str) -> dict[str, str]:
     topics: dict[str, str] = {}
     for part in filter(None, (part.strip() for part in text.split(','))):
         name, equals, topic = part.partition('=')
-        if not CAMERA_NAME.fullmatch(name) or (equals and not topic) or name in topics:
+        if not is_camera_name(name) or (equals and not topic) or name in topics:
             raise bad_argument('cameras', text, 'names, each once, with or without a topic: '
                                'front=/front/image_raw,left')
         topics[name] = topic or f'{name}/image'

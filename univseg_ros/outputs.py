@@ -71,13 +71,15 @@ class Output:
     What is published of each frame on a topic: a type, and what makes a message of a frame.
 
     Nothing is published of a frame of which `make` returns None. The segmenter computes
-    confidences where an output that `needs_confidence` has a subscriber. One that `accompanies`
-    others is no reason to segment a frame.
+    confidences where an output that `needs_confidence` has a subscriber, and those of classes
+    where one does that `needs_class_confidence`. One that `accompanies` others is no reason to
+    segment a frame.
     """
 
     type: type[Message]
     make: Callable[[Frame], Message | None]
     needs_confidence: bool = False
+    needs_class_confidence: bool = False
     accompanies: bool = False
 
 
@@ -88,12 +90,17 @@ OUTPUTS = {
     'confidence': Output(Image, Frame.confidence_message, needs_confidence=True),
     'overlay': Output(Image, Frame.overlay_message),
     'classes': Output(String, lambda frame: String(data=class_summary(
-        frame.domain, frame.segmentation, frame.header))),
+        frame.domain, frame.segmentation, frame.header)), needs_class_confidence=True),
     'traversable': Output(Image, Frame.traversable_message),
     'camera_info': Output(CameraInfo, lambda frame: frame.camera_info_of(
         frame.header, frame.segmentation.mask.shape), accompanies=True),
 }
 """The outputs of each frame, by the last part of their topics."""
+
+
+def need_class_confidence(names: Collection[str]) -> bool:
+    """Return whether one of these outputs cannot be made without the confidences of classes."""
+    return any(OUTPUTS[name].needs_class_confidence for name in names)
 
 
 def need_confidence(names: Collection[str]) -> bool:

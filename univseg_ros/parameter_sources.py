@@ -126,7 +126,8 @@ def _no_key(path: str, keys: Collection[str], node: str) -> str:
 
 def _no_parameter(source: str, key: str, name: str, declared: Collection[str]) -> str:
     question = did_you_mean(name, declared)
-    if '*' in key and source != COMMAND_LINE and not question:
+    if ('*' in key and source != COMMAND_LINE and not question
+            and name.partition('.')[0] not in declared):
         return ''  # it may well be another node's
     return f'{_told(source)}: there is no parameter {name}{question}'
 

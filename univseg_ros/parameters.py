@@ -7,6 +7,7 @@ from univseg_core.domains import Domain, NAME_PATTERN
 from univseg_core.errors import did_you_mean
 from univseg_core.inference.backends import BACKENDS, PRECISIONS
 from univseg_core.inference.domain_decision import DecisionRule
+from univseg_ros.camera_names import is_camera_name, LONGEST_NAME, RESERVED_NAMES
 from univseg_ros.image_input import RELIABILITIES, TRANSPORTS
 from univseg_ros.parameter_table import BOND, ParameterSpec, table_objection, type_objection
 from univseg_ros.place import AUTO
@@ -17,9 +18,6 @@ NO_CAMERAS = ['']
 
 FIRST_DOMAIN = ['']
 """The value of `active_domains` that stands for the model's first domain."""
-
-RESERVED_NAMES = {'qos_overrides'}
-"""What no camera can be called: rclpy has parameters below it."""
 
 PARAMETERS = {
     'model': ParameterSpec(
@@ -78,11 +76,15 @@ PARAMETERS = {
         bounds=(1, 1000)),
     'auto_switch': ParameterSpec(
         DecisionRule.switch, 'Averaged evidence at which auto takes another domain, or none.',
-        bounds=(0.5, 1.0)),
+        bounds=(0.5, 0.95)),
     'auto_stay': ParameterSpec(
         DecisionRule.stay, 'Averaged evidence for the present domain below which auto leaves it, '
         'though there is not enough for another one; auto_switch at most.',
-        bounds=(0.0, 1.0)),
+        bounds=(0.0, 0.95)),
+    'auto_unfamiliar': ParameterSpec(
+        DecisionRule.unfamiliar, 'Unfamiliarity beyond which auto takes an image to be of none of '
+        'the domains; at 1, so is one of a hundred training images. Less is stricter.',
+        bounds=(0.1, 100.0)),
     'image_timeout': ParameterSpec(
         5.0, 'Seconds without an image after which the log and /diagnostics say why; 0: never.',
         bounds=(0.0, 3600.0), per_camera=True),
@@ -125,7 +127,7 @@ def rule_objection(switch: float, stay: float) -> str:
     """Say why these thresholds contradict each other; an empty text means that they do not."""
     if stay > switch:
         return (f'auto_stay {stay:g} is above auto_switch {switch:g}: a domain would be left as '
-                'soon as it is taken')
+                'soon as it is taken; set both at once, or first the one that makes room')
     return ''
 
 
@@ -133,9 +135,9 @@ def _cameras_objection(names: Sequence[str]) -> str:
     if list(names) == NO_CAMERAS:
         return ''
     for name in names:
-        if not NAME_PATTERN.fullmatch(name) or name in RESERVED_NAMES:
+        if not is_camera_name(name):
             return (f'cameras: {name!r} cannot be the name of a camera: expected lower-case '
-                    'letters, digits and _, starting with a letter'
+                    f'letters, digits and _, starting with a letter, {LONGEST_NAME} at most'
                     + (f', and not {name}' if name in RESERVED_NAMES else ''))
     if len(set(names)) != len(names):
         return f'cameras: a camera is named twice in {list(names)}'

@@ -6,6 +6,7 @@ import json
 import math
 import threading
 
+from rclpy.lifecycle import LifecyclePublisher
 from rclpy.service import Service
 from std_msgs.msg import Header, String
 from std_srvs.srv import Trigger
@@ -25,17 +26,20 @@ class Place:
 
     `domain` (latched) says what is decided, and `recognition` what each frame seems to be;
     DOMAIN/pin decides, release leaves it to the images again. `on_change` is called after each
-    change, by any thread; `is_auto` says whether the images are asked at all.
+    change, by any thread; `objection` says why nothing can be pinned now, '' where it can.
+    Who listens to `active_domains` wants to know the domain, too.
     """
 
     def __init__(self, node: ManagedNode, prefix: str, domains: Collection[str],
-                 is_auto: Callable[[], bool], on_change: Callable[[], None]):
+                 active_domains: LifecyclePublisher, objection: Callable[[], str],
+                 on_change: Callable[[], None]):
         self._node = node
-        self._is_auto = is_auto
+        self._active_domains = active_domains
+        self._objection = objection
         self._on_change = on_change
         self._decision = DomainDecision()
-        self._announced: tuple[str | None, str] | None = None
-        self._lock = threading.Lock()  # of two announcements, the later is the one that stays
+        self._announced: Decision | None = None
+        self._lock = threading.Lock()  # of two announcements, that of the later decision stays
         self._services: list[Service] = []
         self._domain = node.create_lifecycle_publisher(String, f'{prefix}/domain', LATCHED_QOS)
         self._recognition = node.create_lifecycle_publisher(String, f'{prefix}/recognition', 1)
@@ -57,16 +61,17 @@ class Place:
         return self._decision.now
 
     def begin(self) -> None:
-        """Forget what was decided: the images that come may be from anywhere."""
-        self._decision = DomainDecision()
-        self._announced = None
-        if self._is_auto():
-            self._announce(self.now, self._node.get_clock().now().nanoseconds)
+        """Forget what the images told, not what is pinned: those that come may be of anywhere."""
+        self._announce_now(self._decision.restart(), again=True)
+
+    def end(self) -> None:
+        """Forget what is pinned, too, and say that the images are not asked any more."""
+        self._announce_now(self._decision.end(), again=True)
 
     def is_watched(self) -> bool:
         """Return whether somebody wants to know the domain, whatever is segmented."""
-        return bool(self._domain.get_subscription_count()
-                    or self._recognition.get_subscription_count())
+        return any(publisher.get_subscription_count() for publisher in (
+            self._domain, self._recognition, self._active_domains))
 
     def see(self, recognition: Recognition, rule: DecisionRule) -> Decision:
         """Return what is decided for a frame, which is taken into account."""
@@ -83,32 +88,41 @@ class Place:
                                   for name, value in recognition.probabilities.items()},
                 'unfamiliarity': round(recognition.unfamiliarity, 3)})))
 
-    def _announce(self, decision: Decision, stamp: int) -> None:
+    def _announce(self, decision: Decision, stamp: int, *, again: bool = False) -> None:
+        """Tell a decision unless there is a later one, or it is as before, unless `again`."""
         with self._lock:
-            before, self._announced = self._announced, (decision.domain, decision.state)
-            if before != self._announced:
-                self._domain.publish(String(data=json.dumps(_told(decision, stamp))))
-        if before != self._announced:
-            self._on_change()
+            before = self._announced
+            if before is not None and decision.number < before.number:
+                return  # somebody has pinned another meanwhile
+            self._announced = decision
+            if not again and before is not None and (before.domain, before.state) == (
+                    decision.domain, decision.state):
+                return
+            self._domain.publish(String(data=json.dumps(_told(decision, stamp))))
+        self._on_change()
 
-    def _serve(self, name: str, act: Callable[[], str]) -> None:
+    def _announce_now(self, decision: Decision, *, again: bool = False) -> None:
+        self._announce(decision, self._node.get_clock().now().nanoseconds, again=again)
+
+    def _serve(self, name: str, act: Callable[[], tuple[bool, str]]) -> None:
         def answer(request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-            if not self._is_auto():
-                response.message = 'active_domains is not auto: there is nothing to pin or release'
-                return response
-            response.success, response.message = True, act()
-            self._announce(self.now, self._node.get_clock().now().nanoseconds)
+            response.message = self._objection()
+            if not response.message:
+                response.success, response.message = act()
             return response
 
         self._services.append(self._node.create_service(Trigger, name, answer))
 
-    def _pin(self, name: str) -> str:
-        self._decision.pin(name)
-        return f'{name} until it is released'
+    def _pin(self, name: str) -> tuple[bool, str]:
+        self._announce_now(self._decision.pin(name))
+        return True, f'{name} until it is released'
 
-    def _release(self) -> str:
-        self._decision.release()
-        return 'the next frame decides'
+    def _release(self) -> tuple[bool, str]:
+        decision = self._decision.release()
+        if decision is None:
+            return False, 'nothing is pinned'
+        self._announce_now(decision)
+        return True, 'the next frame decides'
 
 
 def _told(decision: Decision, stamp: int) -> dict[str, object]:

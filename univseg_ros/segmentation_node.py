@@ -20,6 +20,7 @@ import numpy as np
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
+from univseg_core.errors import UnivsegError
 from univseg_core.inference.batches import BatchTimes
 from univseg_core.inference.segmenter import Segmenter
 from univseg_core.machine.memory import release_memory
@@ -37,7 +38,9 @@ from univseg_ros.parameters import (
     PARAMETERS,
     rule_objection,
 )
+from univseg_ros.place import AUTO
 from univseg_ros.shared_models import load_shared
+from univseg_ros.topic_collisions import info_objections, topic_objection
 
 NODE_NAME = 'univseg'
 DESCRIPTION = """\
@@ -97,8 +100,7 @@ class SegmentationNode(ManagedNode):
             if not self.context.ok():
                 raise RuntimeError('ROS was shut down')
             domains = self._first_domains(segmenter)
-            if reason := objection('traversable', self._texts('traversable'), segmenter.domains):
-                raise ValueError(reason)
+            self._check_values(segmenter)
             measured = ''.join(f', {name} {value:.1f} ms'
                                for name, value in segmenter.measured.items())
             self.get_logger().info(
@@ -129,10 +131,8 @@ class SegmentationNode(ManagedNode):
         assert self._segmenter is not None  # since it is configured
         self._worker = FrameWorker(self, self._segmenter, self._batches.largest)
         try:
-            self._check_topics()
-            for camera in self._cameras.values():
-                camera.activate(self._worker)
-        except ValueError as error:
+            self._activate_cameras(self._worker)
+        except (ValueError, RuntimeError) as error:  # RCLError is one of the latter
             self._stop()
             self._fail(f'not activated: {error}')
             return TransitionCallbackReturn.FAILURE
@@ -161,7 +161,7 @@ class SegmentationNode(ManagedNode):
         own = f'{camera}.{name}' if camera and PARAMETERS[name].per_camera else name
         for full in (own, name):
             value = new[full] if full in new else self.get_parameter(full).value
-            if value not in (None, FIRST_DOMAIN):
+            if value not in (None, [], FIRST_DOMAIN):
                 break
         return value
 
@@ -169,24 +169,40 @@ class SegmentationNode(ManagedNode):
         return list(self._texts('active_domains')) in ([], FIRST_DOMAIN)
 
     def _first_domains(self, segmenter: Segmenter) -> list[str]:
-        """Return the domains to begin with; raise ValueError for one that is not the model's."""
+        """Return the domains to begin with; raise ValueError where a camera cannot begin."""
+        if AUTO[0] in segmenter.domains:
+            raise ValueError(f'this model has a domain called {AUTO[0]}, which says here that the '
+                             'images tell the domain: train it under another name')
         first = [next(iter(segmenter.domains))]
         for name in self._cameras:
             domains = list(self._value(name, 'active_domains'))
-            if domains not in ([], FIRST_DOMAIN) and (reason := objection(
-                    'active_domains', domains, segmenter.domains, camera=name,
-                    auto=no_auto(segmenter))):
+            reason = '' if domains in ([], FIRST_DOMAIN) else objection(
+                'active_domains', domains, segmenter.domains, camera=name,
+                auto=no_auto(segmenter))
+            if reason:
                 raise ValueError(reason)
         return first if self._domains_are_default() else list(self._texts('active_domains'))
 
-    def _check_topics(self) -> None:
-        """Raise ValueError where two cameras subscribe to the same topic."""
-        names: dict[str, str] = {}
-        for name, camera in self._cameras.items():
-            if camera.topic in names:
-                raise ValueError(f'cameras {names[camera.topic]} and {name} both subscribe to '
-                                 f'{camera.topic}: remap {name}/image')
-            names[camera.topic] = name
+    def _check_values(self, segmenter: Segmenter) -> None:
+        """Raise ValueError where a model cannot do as parameters say that were set before."""
+        if reason := objection('traversable', self._texts('traversable'), segmenter.domains):
+            raise ValueError(reason)
+        for name in self._cameras:
+            if reason := segmenter.size_objection(self._value(name, 'inference_size')):
+                raise ValueError(f'{name and f"{name}: "}{reason}')
+
+    def _activate_cameras(self, worker: FrameWorker) -> None:
+        """Raise ValueError or RuntimeError where their topics collide, or a QoS is none."""
+        cameras = self._cameras.items()
+        infos = {name: camera.info_topic for name, camera in cameras}
+        if reason := topic_objection({name: camera.topic for name, camera in cameras}, infos,
+                                     [publisher.topic_name for publisher in self.publishers]):
+            raise ValueError(reason)
+        without_info = info_objections(infos)
+        for name, camera in cameras:
+            camera.activate(worker, with_info=name not in without_info)
+        for complaint in without_info.values():
+            self.get_logger().warning(complaint)
 
     def _prepare(self) -> Callable[[], object] | None:
         return None if self._segmenter else self._loading()
@@ -258,7 +274,8 @@ class SegmentationNode(ManagedNode):
             self._worker = None
             release_memory()
             for name, camera in self._cameras.items():
-                self._log('info', f'{name and f"{name}: "}stopped; frames: {camera.counts()}')
+                if counts := camera.counts():
+                    self._log('info', f'{name and f"{name}: "}stopped; frames: {counts}')
 
     def _look(self) -> tuple[list[Finding], Mapping[str, str]]:
         """Return what diagnostics tell of the node, and of a camera without a name."""
@@ -294,9 +311,11 @@ class SegmentationNode(ManagedNode):
 
 def no_auto(segmenter: Segmenter) -> str:
     """Say why a model cannot tell domains by images; an empty text means that it can."""
-    return '' if segmenter.evidence is not None else (
-        "'auto' needs a model that knows its domains' images, and this one has no evidence of "
-        'them: `univseg recognise` adds it, from images')
+    try:
+        segmenter.check_evidence()
+    except UnivsegError as error:
+        return str(error)
+    return ''
 
 
 def _is_of_the_model(parameter: str) -> bool:

@@ -25,7 +25,8 @@ def run(command: str) -> int:
     Import the module of a command and run its `main`; return the exit code.
 
     SIGINT or SIGTERM ends the process with exit code 0 until ROS has taken the signals over. Where
-    something cannot be imported, a sentence on stderr says what, and by which Python.
+    something cannot be imported, a sentence on stderr says what, and by which Python; and what
+    ROS says of its arguments, such as a parameter file that is not there.
     """
     global _starting
     _starting = True
@@ -40,7 +41,12 @@ def run(command: str) -> int:
     # What was imported stays as long as the process: no collection need look through it.
     gc.freeze()
     gc.enable()
-    return main()
+    ros = import_module('rclpy.impl.implementation_singleton').rclpy_implementation
+    try:
+        return main()
+    except (ros.RCLInvalidROSArgsError, ros.UnknownROSArgsError) as error:
+        print(f'{command}: {error}', file=sys.stderr)
+        return 1
 
 
 def ros_has_the_signals() -> None:

@@ -35,9 +35,9 @@ class FrameTimes:
     How long a published frame took, in seconds.
 
     `latency` from its arrival to its publication, of which `inference` was the model's and
-    `own_cost` the node's: decoding, drawing, making and publishing messages. The rest was
-    waiting. Frames that are encoded at once share the time that this takes. `age` is the node's
-    clock less the header stamp at publication, nan where the stamp is zero.
+    `own_cost` the node's: decoding, drawing, making and publishing messages. The rest was waiting.
+    Of what frames take that are encoded at once, each has its share. `age` is the node's clock
+    less the header stamp at publication, nan where the stamp is zero.
     """
 
     latency: float

@@ -125,11 +125,12 @@ def cpu_seconds(pid: int) -> float:
 
 @contextmanager
 def running_node(inference: str, folder: Path, *parameters: str, model: Path | None = None,
-                 arguments: Sequence[str] = ()) -> Iterator[subprocess.Popen]:
+                 arguments: Sequence[str] = (), tell: bool = True) -> Iterator[subprocess.Popen]:
     """
     Run the node as a process; its log goes to a file. It must end with exit code 0.
 
-    The model is a random one unless it is named; `arguments` are further ones of ROS.
+    The model is a random one unless it is named; `arguments` are further ones of ROS. At the end,
+    `tell` prints what became of the frames.
     """
     arguments = [*arguments, *(item for value in (f'model:={model or make_model(folder)}',
                                                   *parameters) for item in ('-p', value))]
@@ -147,7 +148,7 @@ def running_node(inference: str, folder: Path, *parameters: str, model: Path | N
             process.send_signal(signal.SIGINT)
             code = process.wait(DEADLINE)
     text = log.read_text()
-    for line in re.findall(r'(\S*:? ?stopped; frames: .*)', text):
+    for line in re.findall(r'(\S*:? ?stopped; frames: .*)', text) if tell else ():
         print(f'  {line}')
     if code or 'Traceback' in text:
         sys.exit(f'the node ended with exit code {code}:\n{text}')

@@ -4,7 +4,13 @@ import math
 import random
 
 import pytest
-from univseg_core.inference.domain_decision import Decision, DecisionRule, DomainDecision
+from univseg_core.inference import domain_decision
+from univseg_core.inference.domain_decision import (
+    Decision,
+    DecisionRule,
+    DomainDecision,
+    PAUSE,
+)
 from univseg_core.models.domain_evidence import Recognition
 
 
@@ -63,11 +69,13 @@ def test_unlike_all_is_none_and_comes_back():
     assert now.why == 'unlike all that the model was trained on: 1.00 over 5 frames'
 
 
+@pytest.mark.parametrize('unfamiliar', [1.0, 2.5])
 @pytest.mark.parametrize(('unfamiliarity', 'none'), [
-    (1.0, 0.5), (0.75, 1 / (1 + math.e ** 2)), (1e9, 1.0), (-1e9, 0.0)])
-def test_what_unfamiliarity_counts(unfamiliarity, none):
+    (1.11, 0.5), (0.86, 1 / (1 + math.e ** 2)), (1e9, 1.0), (-1e9, 0.0)])
+def test_what_unfamiliarity_counts(unfamiliarity, none, unfamiliar):
     decision = DomainDecision()
-    decision.see(seen(1.0, unfamiliarity), DecisionRule(frames=1))
+    decision.see(seen(1.0, unfamiliarity * unfamiliar),
+                 DecisionRule(frames=1, unfamiliar=unfamiliar))
     assert decision._mean(None) == pytest.approx(none, abs=1e-12)
     assert decision._mean('outdoor') == pytest.approx(1 - none, abs=1e-12)
 
@@ -81,6 +89,40 @@ def test_pinned_until_it_is_released():
     decision.release()
     assert (decision.now.domain, decision.now.state) == ('indoor', 'decided')
     assert decision.see(seen(1.0), DecisionRule()).domain == 'outdoor'
+    assert decision.release() is None
+
+
+def test_an_image_that_is_called_familiar_is_decided_on():
+    assert decided([seen(1.0, 1.0)] * 5) == [None] * 4 + ['outdoor']
+    assert decided([seen(1.0)] * 5 + [seen(1.0, 1.25)] * 5)[-1] is None
+
+
+def test_after_a_pause_what_was_seen_before_says_nothing(monkeypatch):
+    now = 100.0
+    monkeypatch.setattr(domain_decision.time, 'monotonic', lambda: now)
+    decision = DomainDecision()
+    for _ in range(5):
+        decision.see(seen(1.0), DecisionRule())
+    now += PAUSE
+    assert decision.see(seen(0.0), DecisionRule()).domain == 'outdoor'
+    now += PAUSE + 0.1
+    now_seen = [decision.see(seen(0.0), DecisionRule()) for _ in range(5)]
+    assert [each.domain for each in now_seen] == [None] * 4 + ['indoor']
+    assert now_seen[0].why == '1 of 5 frames seen'
+
+
+def test_a_restart_forgets_frames_and_an_end_what_is_pinned_too_and_numbers_grow():
+    decision = DomainDecision()
+    decided_one = decision.see(seen(1.0), DecisionRule(frames=1))
+    begun = decision.restart()
+    pinned = decision.pin('indoor')
+    still = decision.restart()
+    off = decision.end()
+    assert [(each.domain, each.state) for each in (begun, still, off)] == [
+        (None, 'undecided'), ('indoor', 'pinned'), (None, 'off')]
+    numbers = [each.number for each in (decided_one, begun, pinned, still, off)]
+    assert numbers == sorted(set(numbers))
+    assert decision.see(seen(1.0), DecisionRule()).why == '1 of 5 frames seen'
 
 
 def test_whatever_comes_a_domain_that_was_taken_had_its_evidence():
@@ -88,7 +130,7 @@ def test_whatever_comes_a_domain_that_was_taken_had_its_evidence():
     decision, before, last = DomainDecision(), None, []
     for _ in range(3000):
         frame = seen(chance.random(), chance.choice([0.0, 0.9, 1.1, 2.0]))
-        known = 1 / (1 + math.exp(8 * (frame.unfamiliarity - 1)))
+        known = 1 / (1 + math.exp(8 * (frame.unfamiliarity - 1.11)))
         last = [*last, {'outdoor': known * frame.probabilities['outdoor'],
                         'indoor': known * frame.probabilities['indoor']}][-7:]
         now = decision.see(frame, rule)

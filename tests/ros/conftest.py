@@ -19,6 +19,9 @@ from fakes import DEADLINE
 import numpy as np
 import pytest
 
+# Made-up places, and storms, are those of the benchmarks.
+sys.path.append(str(Path(__file__).parents[2] / 'benchmarks'))
+
 
 class ModuleWithoutRos(pytest.Module):
     """A module of tests that cannot even be imported without ROS."""

@@ -76,7 +76,8 @@ class Segmenter:
             raise error
         return segmentations(request.image, names, request.confidence)
 
-    def __call__(self, image, domains, *, confidence, threshold, inference_size):
+    def __call__(self, image, domains, *, confidence, threshold, inference_size,
+                 class_confidence):
         size = inference_size or max(image.shape[:2])
         if callable(domains):
             domains = domains(self.recognition)

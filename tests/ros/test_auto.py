@@ -3,58 +3,29 @@
 import json
 import signal
 
-import cv2
 from frame_bench import Outputs
+from lifecycle_msgs.msg import Transition
+from measured_node.made_up_places import view, write_knowing_model
 import numpy as np
 import pytest
 from rclpy.qos import QoSProfile
 from robot import frame, LATCHED_QOS, PAUSE, Robot
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
+from univseg_core.domains import Domain
 from univseg_core.inference.domain_decision import Decision
-from univseg_core.inference.segmenter import load_network, Segmenter
-from univseg_core.method.domain_evidence_fit import make_evidence
 from univseg_core.models.domain_evidence import Recognition
-from univseg_core.models.model_file import save_model
-from univseg_core.pictures.images import write_png
+from univseg_core.models.model_file import ModelCard, save_model
+from univseg_core.models.universal import ModelSpec, UniversalSegmenter
 
 FRAMES = 5
 """Over which the evidence is averaged, by default."""
 
 
-def view(domain, number):
-    """Return a small picture of a made-up place: bright sky over grey, or stripes of brown."""
-    generator = np.random.default_rng([number, len(domain)])
-    picture = generator.normal(0, 6, (48, 64, 3))
-    if domain == 'outdoor':
-        horizon = int(generator.integers(18, 30))
-        picture[:horizon] += (120, 170, 240)
-        picture[horizon:] += 110
-        cv2.rectangle(picture, (int(generator.integers(40)), horizon - 8),
-                      (60, horizon + 6), (40, 110, 50), -1)
-    else:
-        picture += (90, 60, 40)
-        for left in range(int(generator.integers(8)), 64, 8):
-            picture[:, left:left + 3] += (60, 40, 20)
-        cv2.circle(picture, (32, int(generator.integers(10, 40))), 9, (200, 180, 120), -1)
-    return picture.clip(0, 255).astype(np.uint8)
-
-
 @pytest.fixture(scope='module')
 def knowing_file(model_file, tmp_path_factory):
     """Return the path of a model file with evidence of two made-up places."""
-    folder = tmp_path_factory.mktemp('places')
-    images = {}
-    for domain in ('outdoor', 'indoor'):
-        images[domain] = [folder / f'{domain}{i}.png' for i in range(40)]
-        for i, path in enumerate(images[domain]):
-            write_png(path, view(domain, i))
-    network, card = load_network(model_file)
-    fitted = make_evidence(Segmenter(network, card, device='cpu', precision='fp32'), images,
-                           progress=False)
-    network.evidence = fitted.evidence
-    save_model(folder / 'knowing.univseg', network, card)
-    return folder / 'knowing.univseg'
+    return write_knowing_model(model_file, tmp_path_factory.mktemp('places'))
 
 
 @pytest.fixture(scope='module')
@@ -157,6 +128,21 @@ def test_pinned_until_released(places, robot, peer):
     assert (places.now['domain'], places.now['pinned']) == ('outdoor', False)
 
 
+def test_a_pin_outlasts_a_deactivation_until_domains_are_named(places, robot, peer):
+    service = f'{robot.node}/indoor/pin'
+    assert peer.call(Trigger, service, Trigger.Request(), robot.node).success
+    for named in (False, True):
+        assert robot.change_state(Transition.TRANSITION_DEACTIVATE)
+        if named:
+            assert robot.set_parameter('active_domains', ['outdoor']).successful
+            assert robot.set_parameter('active_domains', ['auto']).successful
+        count = len(places.domains)
+        assert robot.change_state(Transition.TRANSITION_ACTIVATE)
+        peer.wait_until(lambda count=count: len(places.domains) > count, 'domain')
+        assert (places.now['domain'], places.now['pinned']) == (
+            (None, False) if named else ('indoor', True))
+
+
 def test_where_domains_are_named_there_is_nothing_to_pin(robot, peer):
     assert robot.set_parameter('active_domains', ['outdoor']).successful
     answer = peer.call(Trigger, f'{robot.node}/indoor/pin', Trigger.Request(), robot.node)
@@ -175,6 +161,54 @@ def test_a_place_is_known_though_nobody_wants_masks(robot, peer):
         peer.handle_for(PAUSE)
     peer.wait_until(lambda: json.loads(domains[-1].data)['domain'] == 'indoor', 'indoor')
     peer.stop_collecting(domains)
+
+
+def test_leaving_auto_and_coming_back_forgets_the_place(places, robot, peer):
+    places.show(views('outdoor', 5))
+    assert places.now['domain'] == 'outdoor'
+    assert robot.set_parameter('active_domains', ['indoor']).successful
+    peer.wait_until(lambda: places.now['state'] == 'off', 'off')
+    assert places.now['domain'] is None
+    assert robot.set_parameter('active_domains', ['auto']).successful
+    peer.wait_until(lambda: places.now['state'] == 'undecided', 'undecided')
+    assert places.now['why'] == 'no frame has come yet'
+    assert places.show(views('indoor', 5)) == [[]] * 4 + [['indoor']]
+
+
+def test_there_is_nothing_to_release_where_nothing_is_pinned(places, robot, peer):
+    answer = peer.call(Trigger, f'{robot.node}/release', Trigger.Request(), robot.node)
+    assert (answer.success, answer.message) == (False, 'nothing is pinned')
+
+
+def test_a_model_without_evidence_is_refused_for_auto_and_the_node_stays(
+        start, peer, model_file, knowing_file):
+    robot = Robot(start, peer, 'no_evidence', '-p', f'model:={model_file}', '-p',
+                  "active_domains:=['auto']")
+    robot.process.wait_for('not configured: active_domains: this model file has no evidence')
+    assert '`univseg recognise` adds it' in robot.diagnostics()[1]
+    assert robot.set_parameter('model', str(knowing_file)).successful
+    assert robot.change_state(Transition.TRANSITION_CONFIGURE)
+    assert robot.change_state(Transition.TRANSITION_ACTIVATE)
+    robot.end(signal.SIGTERM)
+
+
+def test_a_domain_called_auto_is_refused(start, peer, tmp_path):
+    domains = [Domain.create('auto', ['road']), Domain.create('indoor', ['floor'])]
+    save_model(tmp_path / 'auto.univseg',
+               UniversalSegmenter(ModelSpec(width=1 / 16, embedding_dim=8), domains), ModelCard())
+    robot = Robot(start, peer, 'called_auto', '-p', f'model:={tmp_path / "auto.univseg"}')
+    robot.process.wait_for('not configured: this model has a domain called auto')
+    robot.end(signal.SIGTERM)
+
+
+def test_of_several_cameras_one_may_be_told_by_its_images(start, peer, knowing_file):
+    robot = Robot(start, peer, 'one_auto', '-p', f'model:={knowing_file}', '-p', 'precision:=fp32',
+                  '-p', "cameras:=['front','left']", '-p', "left.active_domains:=['auto']")
+    robot.wait_until_active()
+    robot.segment(frame(view('indoor', 3)), 'front/outdoor', topic='front/image')
+    sent, _ = robot.segment(frame(view('indoor', 3)), 'left/indoor', topic='left/image')
+    assert robot.mask_of(sent.header.stamp, 'left/outdoor') is None
+    robot.end(signal.SIGTERM)
 
 
 class FakePlace:

@@ -6,6 +6,8 @@ import signal
 
 import numpy as np
 import pytest
+from quick_model import write_quick_model
+from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from robot import (
     assert_shows,
@@ -18,7 +20,9 @@ from robot import (
     Robot,
 )
 from std_msgs.msg import String
+from univseg_core.domains import Domain
 from univseg_ros.parameters import objection
+from univseg_ros.segmentation_node import SegmentationNode
 
 
 @pytest.fixture(scope='module')
@@ -181,9 +185,79 @@ def test_frames_of_cameras_that_wait_go_through_the_encoder_at_once(
 @pytest.mark.parametrize(('names', 'reason'), [
     (['front', 'front'], 'named twice'), (['Front'], "'Front' cannot be the name"),
     (['front', ''], "'' cannot be the name"), (['a/b'], "'a/b' cannot be the name"),
-    (['qos_overrides'], 'not qos_overrides'), (['1st'], "'1st' cannot be")])
+    (['qos_overrides'], 'not qos_overrides'), (['1st'], "'1st' cannot be"),
+    (['a' * 65], '64 at most')])
 def test_names_that_are_none(names, reason):
     assert reason in objection('cameras', names, None)
+
+
+@pytest.fixture
+def make_node(ros_domain):
+    """Return a function that makes nodes with the camera front in this process."""
+    nodes = []
+
+    def make(model, *arguments, **parameters):
+        nodes.append(SegmentationNode(
+            'univseg', namespace='/made', cli_args=['--ros-args', *arguments],
+            parameter_overrides=[Parameter(name, value=value) for name, value in {
+                'model': str(model), 'cameras': ['front'], **parameters}.items()]))
+        return nodes[-1]
+
+    yield make
+    for node in nodes:
+        node.destroy_node()
+
+
+def test_what_a_model_cannot_do_for_a_camera_is_told_when_it_is_configured(make_node, tmp_path):
+    pytest.importorskip('onnx', reason='needs the package onnx')
+    write_quick_model(tmp_path / 'small.onnx', Domain.create('outdoor', ['road']), size=(48, 64))
+    node = make_node(tmp_path / 'small.onnx')
+    for size, result, reason in (
+            (32, TransitionCallbackReturn.FAILURE, 'front: inference size 32: this model was '
+             'exported for images that are seen at 64×48 alone'),
+            (64, TransitionCallbackReturn.SUCCESS, '')):
+        own, = node.set_parameters([Parameter('front.inference_size', value=size)])
+        assert own.successful
+        assert node.trigger_configure() == result
+        assert reason in node._failure
+
+
+def test_a_camera_that_names_no_domain_has_the_general_ones(make_node, quick_model):
+    node = make_node(quick_model, active_domains=['indoor'])
+    none = Parameter('front.active_domains', Parameter.Type.STRING_ARRAY, [])
+    assert node.set_parameters([none])[0].successful
+    assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+    assert node._cameras['front'].domains_in_words() == 'indoor'
+
+
+def test_a_node_that_would_see_its_own_output_is_not_activated(make_node, quick_model):
+    node = make_node(quick_model, '-r', 'front/image:=univseg/front/outdoor/overlay')
+    assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+    assert node.trigger_activate() == TransitionCallbackReturn.FAILURE
+    assert node._failure == (
+        'not activated: the node would segment what it publishes itself on '
+        '/made/univseg/front/outdoor/overlay: remap front/image')
+
+
+def test_a_node_with_two_types_on_one_topic_is_not_activated_and_can_be_asked_again(
+        make_node, quick_model):
+    node = make_node(quick_model, '-r', 'front/camera_info:=front/image')
+    assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+    for _ in range(2):
+        assert node.trigger_activate() == TransitionCallbackReturn.FAILURE
+        assert node._failure.startswith(
+            'not activated: the camera_info of front cannot come on /made/front/image')
+    assert not any(each.topic_name == '/made/front/image' for each in node.subscriptions)
+
+
+def test_a_camera_info_that_is_nobodys_is_not_listened_to(make_node, quick_model):
+    node = make_node(quick_model, '-r', 'front/image:=/rig/front_image', '-r',
+                     'left/image:=/rig/left_image', cameras=['front', 'left', 'rear'])
+    assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+    assert node.trigger_activate() == TransitionCallbackReturn.SUCCESS
+    topics = {each.topic_name for each in node.subscriptions}
+    assert '/rig/camera_info' not in topics
+    assert {'/made/rear/camera_info', '/rig/front_image', '/rig/left_image'} <= topics
 
 
 def test_two_cameras_on_one_topic_are_refused_and_the_node_stays(start, peer, model_file):
@@ -193,6 +267,14 @@ def test_two_cameras_on_one_topic_are_refused_and_the_node_stays(start, peer, mo
     robot.process.wait_for('not activated: cameras front and left both subscribe to '
                            '/collision/camera')
     assert 'both subscribe' in robot.diagnostics()[1]
+    robot.end(signal.SIGTERM)
+
+
+def test_two_outputs_on_one_topic_are_refused(start, peer, model_file):
+    robot = Robot(start, peer, 'outputs', '-p', f'model:={model_file}',
+                  '-p', "cameras:=['front','left']", '-r', '~/front/outdoor/mask:=/a_mask',
+                  '-r', '~/left/outdoor/mask:=/a_mask')
+    robot.process.wait_for('not activated: two outputs are to be published on /a_mask')
     robot.end(signal.SIGTERM)
 
 

@@ -67,9 +67,10 @@ def test_names_without_end_take_no_memory_without_end(watch):
 
 def test_a_domain_is_told_when_it_was_one_and_is_none(watch):
     conditions, said = watch()
-    for text in ('{"domain": null, "why": "not decided yet"}', '{"domain": "outdoor"}', '{', '3',
-                 '{"domain": "indoor"}', '{"domain": null, "why": "dark"}',
-                 '{"domain": null, "why": "dark still"}'):
+    for text in ('{"domain": null, "state": "undecided", "why": "not decided yet"}',
+                 '{"domain": "outdoor"}', '{', '3', '{"domain": "indoor"}',
+                 '{"domain": null, "state": "none", "why": "dark"}',
+                 '{"domain": null, "state": "none", "why": "dark still"}'):
         conditions.note_domain('/a/domain', text_message(text))
         conditions.note_domain('/a/domain', text_message('""')[:-3] + b'\xff\xfe\0')
         conditions.note_domain('/b/domain', text_message('{"domain": "outdoor"}'))
@@ -82,7 +83,7 @@ def test_a_node_that_starts_anew_has_lost_nothing(watch, own_peer):
 
     conditions.note_domain(topic, text_message('{"domain": "outdoor"}'))
     own_peer.wait_until(lambda: not conditions._domains, 'that it is forgotten')
-    conditions.note_domain(topic, text_message('{"domain": null}'))
+    conditions.note_domain(topic, text_message('{"domain": null, "state": "none"}'))
     assert said == []
 
 

@@ -85,7 +85,7 @@ def test_a_domain_that_becomes_none_and_an_error_are_written(record, peer):
     fill(robot, 1, 2)
     assert robot.status()['triggers'] == 0
 
-    say.publish(String(data='{"domain": null, "why": "unlike all"}'))
+    say.publish(String(data='{"domain": null, "state": "none", "why": "unlike all"}'))
     robot.wait_for_counts('front', kept=2)
     fill(robot, 3)
     peer.wait_until(lambda: robot.status()['bag'] == '', 'the end of the bag')

@@ -60,7 +60,8 @@ def all_of_one_frame(robot, picture, received):
 def test_a_frame_has_all_its_outputs(robot, segmenter, pictures, domain):
     received = collect(robot, domain)
     sent, outputs = all_of_one_frame(robot, pictures[0], received)
-    mask = segmenter(pictures[0], [domain])[domain].mask
+    expected = segmenter(pictures[0], [domain], class_confidence=[domain])[domain]
+    mask, sure = expected.mask, expected.class_confidence
     assert_shows(outputs['mask'], mask, sent.header)
     assert outputs['mask/compressed'].header == sent.header
     assert np.array_equal(decode(outputs['mask/compressed'])[..., 0], mask)
@@ -71,7 +72,9 @@ def test_a_frame_has_all_its_outputs(robot, segmenter, pictures, domain):
     assert summary == {
         'stamp': sent.header.stamp.sec * 10**9 + 7, 'frame_id': sent.header.frame_id,
         'unknown': 0.0, 'classes': {
-            name: {'share': pytest.approx(np.mean(mask == index), abs=1e-6), 'confidence': None}
+            name: {'share': pytest.approx(np.mean(mask == index), abs=1e-6),
+                   'confidence': None if np.isnan(sure[index]) else
+                   pytest.approx(sure[index], abs=1e-5)}
             for index, name in enumerate(classes)}}
     info = outputs['camera_info']
     assert info.header == sent.header

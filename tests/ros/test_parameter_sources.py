@@ -79,6 +79,7 @@ def test_what_comes_later_counts(write):
      'there is no parameter modle; did you mean model?'),
     ('/**: {ros__parameters: {max_rat: 1.0}}', 'no parameter max_rat; did you mean max_rate?'),
     ('/robot/univseg: {ros__parameters: {a: {b: 1}}}', 'there is no parameter a.b'),
+    ('/**: {ros__parameters: {depth: {front: 5}}}', 'there is no parameter depth.front'),
 ])
 def test_what_comes_to_nothing_is_told(write, text, complaint):
     path = write(text)

@@ -107,6 +107,19 @@ def test_without_ros_a_command_says_so_in_a_sentence(command):
     assert process.stderr.count('\n') == 1
 
 
+@pytest.mark.parametrize(('arguments', 'reason'), [
+    (['--params-file', 'nowhere.yaml'], "params file: '--params-file nowhere.yaml'"),
+    (['--params'], "'--params'"), (['-p', 'depth'], "parameter override rule: '-p depth'")])
+def test_arguments_that_ros_cannot_read_are_told_in_a_sentence(arguments, reason):
+    pytest.importorskip('rclpy')
+    process = subprocess.run([sys.executable, '-m', 'univseg_ros.segmentation_node', '--ros-args',
+                              *arguments], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert process.returncode == 1
+    assert process.stderr.startswith('segmentation_node: ')
+    assert reason in process.stderr
+    assert 'Traceback' not in process.stderr
+
+
 def test_what_no_camera_needs_is_not_imported_and_what_is_imported_is_not_collected():
     code = ('import gc, sys\n'
             'from univseg_ros.start import segmentation_node\n'

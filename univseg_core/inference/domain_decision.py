@@ -1,21 +1,26 @@
 """Which domain a camera is in, decided frame by frame: evidence of several, with hysteresis."""
 
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 import math
 import threading
+import time
 
 from univseg_core.models.domain_evidence import Recognition
 
-STEEPNESS = 8.0
-"""How unfamiliarity counts: at 0.75, an image is of none with 12 %, at 1 with 50 %."""
+STEEPNESS, MIDDLE = 8.0, 1.11
+"""How unfamiliarity counts: up to 1, an image is of none with 29 % at most, at 1.22 with 71 %."""
+
+PAUSE = 10.0
+"""Seconds without a frame after which those before say nothing of where the camera is."""
 
 
 STATES = {
     'decided': 'the images are of that domain',
     'pinned': 'somebody has decided on the domain',
     'none': 'the images are unlike all that the model was trained on',
-    'undecided': 'there is not enough evidence for one domain',
+    'undecided': 'there is not enough evidence for one domain, or too few frames have come',
+    'off': 'active_domains names domains: the images are not asked',
 }
 """What a decision can be."""
 
@@ -27,12 +32,13 @@ class DecisionRule:
 
     The belief in each domain, and in none of them, is its mean over the last `frames`. One that
     reaches `switch` is taken; until then the present one stays, as long as it has `stay`.
-    `stay` ≤ `switch`, both 0..1.
+    `stay` ≤ `switch`, both 0..1. Unfamiliarity counts by its ratio to `unfamiliar`.
     """
 
     frames: int = 5
     switch: float = 0.7
     stay: float = 0.3
+    unfamiliar: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,8 @@ class Decision:
     What was decided: `domain`, or None for none of them, and why.
 
     `state` is one of STATES, `probability` the belief in the domain, or that it is none, 0..1,
-    and `unfamiliarity` that of the last frame, nan before the first.
+    and `unfamiliarity` that of the last frame, nan before the first. A later decision has a
+    higher `number`.
     """
 
     domain: str | None = None
@@ -49,19 +56,22 @@ class Decision:
     probability: float = 0.0
     unfamiliarity: float = math.nan
     why: str = 'no frame has come yet'
+    number: int = field(default=0, compare=False)
 
 
 class DomainDecision:
     """
     Decides for one camera in which domain it is; threads may pin what another one decides on.
 
-    Before as many frames as the rule names have come, it is none.
+    Before as many frames as the rule names have come, it is none; so it is when none has come for
+    PAUSE seconds.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._beliefs: deque[dict[str | None, float]] = deque()
         self._pinned: str | None = None
+        self._last_frame = -math.inf
         self._now = Decision()
 
     @property
@@ -69,27 +79,55 @@ class DomainDecision:
         """Return what is decided."""
         return self._now
 
+    def restart(self) -> Decision:
+        """Forget what the frames were, but not what is pinned; return what is decided then."""
+        with self._lock:
+            self._beliefs.clear()
+            return self._decide(Decision() if self._pinned is None else self._on_pinned(math.nan))
+
+    def end(self) -> Decision:
+        """Forget what the frames were, and what is pinned; return that nothing is decided."""
+        with self._lock:
+            self._beliefs.clear()
+            self._pinned = None
+            return self._decide(Decision(state='off', why=STATES['off']))
+
     def see(self, recognition: Recognition, rule: DecisionRule) -> Decision:
         """Take a frame into account; return what is decided, for this very frame."""
         with self._lock:
-            self._beliefs.append(_belief(recognition))
+            now = time.monotonic()
+            before = self._now.domain
+            if now > self._last_frame + PAUSE:
+                self._beliefs.clear()
+                before = None
+            self._last_frame = now
+            self._beliefs.append(_belief(recognition, rule.unfamiliar))
             while len(self._beliefs) > rule.frames:
                 self._beliefs.popleft()
-            self._now = self._decided(recognition.unfamiliarity, rule)
-            return self._now
+            return self._decide(self._decided(recognition.unfamiliarity, rule, before))
 
-    def pin(self, domain: str) -> None:
-        """Decide on a domain, until `release`."""
+    def pin(self, domain: str) -> Decision:
+        """Decide on a domain, until `release`; return that."""
         with self._lock:
             self._pinned = domain
-            self._now = self._on_pinned(self._now.unfamiliarity)
+            return self._decide(self._on_pinned(self._now.unfamiliarity))
 
-    def release(self) -> None:
-        """Decide by the frames again, from the next one on; till then, nothing changes."""
+    def release(self) -> Decision | None:
+        """
+        Decide by the frames again, from the next one on; return what is decided till then.
+
+        None where nothing is pinned.
+        """
         with self._lock:
+            if self._pinned is None:
+                return None
             self._pinned = None
-            self._now = replace(self._now, state='decided' if self._now.domain else 'undecided',
-                                why='released; the next frame decides')
+            return self._decide(replace(self._now, state='decided',
+                                        why='released; the next frame decides'))
+
+    def _decide(self, decision: Decision) -> Decision:
+        self._now = replace(decision, number=self._now.number + 1)
+        return self._now
 
     def _on_pinned(self, unfamiliarity: float) -> Decision:
         return Decision(self._pinned, 'pinned', self._mean(self._pinned), unfamiliarity, 'pinned')
@@ -99,11 +137,11 @@ class DomainDecision:
             return 0.0
         return sum(belief[domain] for belief in self._beliefs) / len(self._beliefs)
 
-    def _decided(self, unfamiliarity: float, rule: DecisionRule) -> Decision:
-        """Return what the frames so far decide."""
+    def _decided(self, unfamiliarity: float, rule: DecisionRule, before: str | None) -> Decision:
+        """Return what the frames so far decide, after some domain or none."""
         if self._pinned is not None:
             return self._on_pinned(unfamiliarity)
-        count, before = len(self._beliefs), self._now.domain
+        count = len(self._beliefs)
         if count < rule.frames and before is None:
             return Decision(unfamiliarity=unfamiliarity,
                             why=f'{count} of {rule.frames} frames seen')
@@ -123,8 +161,9 @@ class DomainDecision:
                         f'not enough for one domain over {count} frames: {told}')
 
 
-def _belief(recognition: Recognition) -> dict[str | None, float]:
+def _belief(recognition: Recognition, unfamiliar: float) -> dict[str | None, float]:
     """Return the probability of each domain, and under None that it is none of them."""
-    known = 1 / (1 + math.exp(min(STEEPNESS * (recognition.unfamiliarity - 1), 700)))
+    excess = recognition.unfamiliarity / unfamiliar - MIDDLE
+    known = 1 / (1 + math.exp(min(STEEPNESS * excess, 700)))
     return {**{name: known * value for name, value in recognition.probabilities.items()},
             None: 1 - known}

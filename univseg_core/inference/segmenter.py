@@ -14,6 +14,7 @@ from univseg_core.errors import did_you_mean, UnivsegError
 from univseg_core.inference.backends import Array, BACKENDS, Network, TakesBatches
 from univseg_core.inference.batches import BatchTimes, measure_batches
 from univseg_core.inference.choice import choose_backend, usual_size
+from univseg_core.inference.class_confidence import class_confidence
 from univseg_core.inference.full_resolution import top_classes
 from univseg_core.models.domain_evidence import at_cells, DomainEvidence, Recognition
 from univseg_core.models.exported_file import ExportedModel, is_exported, load_exported
@@ -28,12 +29,14 @@ class Segmentation:
     What one domain's head says of an image.
 
     `mask` (H, W) uint8 holds class indices in the domain's order, and 255 where none is sure
-    enough; `confidence` (H, W) uint8 the top class's softmax probability as 0..255, or None
-    where it was not asked for.
+    enough; `confidence` (H, W) uint8 the top class's softmax probability as 0..255, and
+    `class_confidence` (C,) float64 what `class_confidence` makes of the cells, or None where
+    these were not asked for.
     """
 
     mask: np.ndarray
     confidence: np.ndarray | None = None
+    class_confidence: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class Request:
     confidence: bool | Collection[str] = False
     threshold: float = 0.0
     inference_size: int | None = None
+    class_confidence: Collection[str] = ()
 
 
 @dataclass(frozen=True)
@@ -157,7 +161,8 @@ class Segmenter:
     def __call__(self, image: np.ndarray,
                  domains: Sequence[str] | Callable[[Recognition], Sequence[str]] | None = None, *,
                  confidence: bool | Collection[str] = False, threshold: float = 0.0,
-                 inference_size: int | None = None) -> dict[str, Segmentation]:
+                 inference_size: int | None = None,
+                 class_confidence: Collection[str] = ()) -> dict[str, Segmentation]:
         """
         Segment an image (H, W, 3) uint8 RGB in the label spaces of `domains` (None: of all).
 
@@ -165,8 +170,8 @@ class Segmenter:
         function: it is asked once, with what the image was recognised as. Each mask is exactly
         the largest of the logits after bilinear upsampling, or 255 where its softmax probability
         is below `threshold` (0..1). The confidence is that of all, of none, or of the domains
-        that are named. `inference_size` in pixels takes the place of the segmenter's for this
-        image.
+        that are named, and so is the class confidence. `inference_size` in pixels takes the place
+        of the segmenter's for this image.
 
         Raises ValueError for another shape or dtype, or a threshold outside 0..1,
         DomainError for an unknown domain (before anything is computed, unless a function names
@@ -174,7 +179,7 @@ class Segmenter:
         """
         if not callable(domains):
             domains = list(self.domains if domains is None else domains)
-        request = Request(image, domains, confidence, threshold, inference_size)
+        request = Request(image, domains, confidence, threshold, inference_size, class_confidence)
         if domains == []:
             self._check(request)
             return {}
@@ -226,9 +231,11 @@ class Segmenter:
         confident = request.confidence
         if isinstance(confident, bool):
             confident = logits if confident else ()
-        return {name: Segmentation(*self._backend.top_classes(
-                    each, network_size, request.image.shape[:2], self.stride,
-                    confidence=name in confident, threshold=request.threshold))
+        return {name: Segmentation(
+                    *self._backend.top_classes(
+                        each, network_size, request.image.shape[:2], self.stride,
+                        confidence=name in confident, threshold=request.threshold),
+                    class_confidence(on_cpu(each)) if name in request.class_confidence else None)
                 for name, each in logits.items()}
 
     def check_domains(self, names: Sequence[str]) -> None:

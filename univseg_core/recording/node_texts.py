@@ -37,9 +37,11 @@ def recognition_of(text: str) -> tuple[int, bytes, float]:
     return stamp, frame_id.encode(errors='surrogatepass'), number
 
 
-def domain_of(text: str) -> tuple[str | None, str]:
+def domain_of(text: str) -> tuple[str | None, bool, str]:
     """
-    Return the domain that a text of NODE/domain names, None for none of them, and why.
+    Return the domain that a text of NODE/domain names, whether it is none of them, and why.
+
+    It may be neither: then the node has not decided.
 
     Raises ValueError where it is no such text.
     """
@@ -48,7 +50,7 @@ def domain_of(text: str) -> tuple[str | None, str]:
     if not isinstance(domain, str | None):
         raise NodeTextError(f'{shortened(text)!r}: expected a domain, a name or null')
     why = facts.get('why', '')
-    return domain, why if isinstance(why, str) else ''
+    return domain, facts.get('state') == 'none', why if isinstance(why, str) else ''
 
 
 def _facts(text: str) -> dict[str, Any]:

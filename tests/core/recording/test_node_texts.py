@@ -15,9 +15,11 @@ def test_a_recognition_tells_of_its_image():
 
 
 def test_a_domain_may_be_none():
-    assert domain_of('{"domain": "outdoor", "probability": 0.9}') == ('outdoor', '')
-    assert domain_of('{"domain": null, "why": "unlike all"}') == (None, 'unlike all')
-    assert domain_of('{"domain": null, "why": 3}') == (None, '')
+    assert domain_of('{"domain": "outdoor", "probability": 0.9}') == ('outdoor', False, '')
+    assert domain_of('{"domain": null, "state": "none", "why": "unlike all"}') == (
+        None, True, 'unlike all')
+    assert domain_of('{"domain": null, "state": "undecided"}') == (None, False, '')
+    assert domain_of('{"domain": null, "why": 3}') == (None, False, '')
 
 
 DAMAGED = ['', '{', 'null', '3', '[]', '"text"', '{}', '[' * 100_000, '{"stamp": 1' + '0' * 5000,
