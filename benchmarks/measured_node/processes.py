@@ -21,11 +21,8 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
-import torch
 from univseg_core.domains import Domain
 from univseg_core.inference.segmenter import Segmentation, Segmenter
-from univseg_core.models.model_file import ModelCard, save_model
-from univseg_core.models.universal import ModelSpec, UniversalSegmenter
 from univseg_core.pictures.image_messages import nanoseconds
 from univseg_ros.messages import rgb_message
 
@@ -91,6 +88,11 @@ def run_node(inference: str, arguments: Sequence[str]) -> int:
 
 def make_model(folder: Path) -> Path:
     """Write a random model of the light encoder with two domains of 13 classes."""
+    # PyTorch is not to be in the memory of a node that does without.
+    import torch
+    from univseg_core.models.model_file import ModelCard, save_model
+    from univseg_core.models.universal import ModelSpec, UniversalSegmenter
+
     torch.manual_seed(0)
     classes = [f'class{index}' for index in range(13)]
     model = UniversalSegmenter(ModelSpec(encoder='light', embedding_dim=8),
