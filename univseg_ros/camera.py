@@ -9,9 +9,10 @@ from rclpy.lifecycle import LifecyclePublisher
 from std_msgs.msg import String
 from univseg_core.inference.segmenter import Segmenter
 from univseg_ros.camera_info import CameraInfos
+from univseg_ros.camera_stream import CameraStream, FrameSettings
 from univseg_ros.diagnostics import frame_findings, frame_values, place_finding, place_values
 from univseg_ros.findings import Finding
-from univseg_ros.frame_worker import CameraStream, FrameSettings, FrameWorker
+from univseg_ros.frame_worker import FrameWorker
 from univseg_ros.image_input import ImageInput
 from univseg_ros.losses import total
 from univseg_ros.managed_node import ManagedNode

@@ -13,7 +13,8 @@ from std_msgs.msg import Header
 import torch
 from univseg_core.inference.segmenter import Segmentation
 from univseg_core.pictures.images import fit_size
-from univseg_ros.frame_worker import CameraStream, FrameSettings, FrameWorker
+from univseg_ros.camera_stream import CameraStream, FrameSettings
+from univseg_ros.frame_worker import FrameWorker
 from univseg_ros.messages import rgb_message
 
 

@@ -12,7 +12,7 @@ from sensor_msgs.msg import Image
 import torch
 from univseg_core.inference.domain_decision import Decision
 from univseg_core.models.domain_evidence import Recognition
-from univseg_ros.frame_worker import CameraStream, FrameSettings
+from univseg_ros.camera_stream import CameraStream, FrameSettings
 
 OUT_OF_MEMORY = torch.OutOfMemoryError('CUDA out of memory')
 

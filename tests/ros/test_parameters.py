@@ -9,7 +9,7 @@ from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from univseg_core.domains import Domain
-from univseg_ros.frame_worker import FrameSettings
+from univseg_ros.camera_stream import FrameSettings
 from univseg_ros.parameter_table import CHANGES, declare_all
 from univseg_ros.parameters import objection, PARAMETERS
 from univseg_ros.segmentation_node import main, SegmentationNode
