@@ -124,7 +124,8 @@ class Watch:
                            and output not in frame.outputs.get(domain, ())
                            and self._is_due((camera, domain, output), stamp, frame.arrival)}
                 if missing:
-                    self.faults[f'{camera}/{domain}: a frame lacks {sorted(missing)}'] += 1
+                    self.faults[f'{camera}/{domain}: a frame lacks '
+                                f'{self._ages(camera, domain, missing, frame.arrival)}'] += 1
             if frame.recognition is not None:
                 decided = frame.recognition['domain']
                 if set(frame.outputs) - {decided}:
@@ -138,6 +139,13 @@ class Watch:
         named = [set(snapshot[camera].domains) if camera in snapshot else set()
                  for snapshot in frame.window]
         return due | (set.intersection(*named) - set(AUTO) if named else set())
+
+    def _ages(self, camera: str, domain: str, outputs: set[str], arrival: float) -> str:
+        """Return outputs with how long they had been subscribed to, and still were."""
+        return ', '.join(
+            f'{output} ({arrival - life.begin:.2f} s after its subscription, '
+            f'{life.end - arrival:.2f} s before its end)' for output in sorted(outputs)
+            for life in self.lives[camera, domain, output] if life.begin <= arrival < life.end)
 
     def _is_due(self, topic: Topic, stamp: int, arrival: float) -> bool:
         return any(life.has_settled(stamp, arrival) for life in self.lives.get(topic, ()))
