@@ -73,6 +73,11 @@ class Camera:
             self._node.destroy_lifecycle_publisher(self._active_domains)
         self._active_domains = None
 
+    @property
+    def output_topics(self) -> set[str]:
+        """Return the topics of what is published of its frames, as remapped."""
+        return {topic for outputs in self._outputs.values() for topic in outputs.topics}
+
     def activate(self, worker: FrameWorker, with_info: bool = True) -> None:
         """
         Hand images to a worker, and listen to camera_info or not.

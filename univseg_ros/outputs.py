@@ -142,6 +142,11 @@ class DomainOutputs:
             self.close()
             raise
 
+    @property
+    def topics(self) -> list[str]:
+        """Return the topics that there are, as remapped."""
+        return [publisher.topic_name for publisher in self._publishers.values()]
+
     def close(self) -> None:
         """Destroy the publishers."""
         for publisher in self._publishers.values():

@@ -196,7 +196,7 @@ class SegmentationNode(ManagedNode):
         cameras = self._cameras.items()
         infos = {name: camera.info_topic for name, camera in cameras}
         if reason := topic_objection({name: camera.topic for name, camera in cameras}, infos,
-                                     [publisher.topic_name for publisher in self.publishers]):
+                                     {name: camera.output_topics for name, camera in cameras}):
             raise ValueError(reason)
         without_info = info_objections(infos)
         for name, camera in cameras:

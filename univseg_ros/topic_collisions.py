@@ -1,19 +1,23 @@
 """Topics of a node's cameras that collide, with one another or with what the node publishes."""
 
-from collections import Counter
 from collections.abc import Collection, Mapping
 
 
 def topic_objection(images: Mapping[str, str], infos: Mapping[str, str],
-                    own: Collection[str]) -> str:
+                    outputs: Mapping[str, Collection[str]]) -> str:
     """
     Say why cameras cannot have these topics; an empty text means that they can.
 
-    Those of images and camera_info are by the cameras' names, `own` those that the node publishes.
+    They are by the cameras' names; `outputs` are those that the node publishes of a camera, of
+    which two may be one: of two domains, masks of one alone may come.
     """
-    if twice := [topic for topic, count in Counter(own).items() if count > 1]:
-        return f'two outputs are to be published on {twice[0]}: remap one of them to another'
     seen: dict[str, str] = {}
+    own: dict[str, str] = {}
+    for name, topics in outputs.items():
+        for topic in topics:
+            if own.setdefault(topic, name) != name:
+                return (f'outputs of {own[topic]} and {name} are both to be published on '
+                        f'{topic}: remap one of them to another')
     for name, topic in images.items():
         remedy = f'{topic}: remap {name and f"{name}/"}image'
         if topic in own:

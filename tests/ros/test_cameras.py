@@ -274,7 +274,8 @@ def test_two_outputs_on_one_topic_are_refused(start, peer, model_file):
     robot = Robot(start, peer, 'outputs', '-p', f'model:={model_file}',
                   '-p', "cameras:=['front','left']", '-r', '~/front/outdoor/mask:=/a_mask',
                   '-r', '~/left/outdoor/mask:=/a_mask')
-    robot.process.wait_for('not activated: two outputs are to be published on /a_mask')
+    robot.process.wait_for('not activated: outputs of front and left are both to be published '
+                           'on /a_mask')
     robot.end(signal.SIGTERM)
 
 

@@ -3,7 +3,7 @@
 import pytest
 from univseg_ros.topic_collisions import info_objections, topic_objection
 
-OWN = ['/univseg/front/outdoor/overlay', '/diagnostics']
+OWN = {'front': ['/univseg/front/outdoor/overlay', '/masks', '/masks']}
 
 
 @pytest.mark.parametrize(('topics', 'reason'), [
@@ -11,11 +11,18 @@ OWN = ['/univseg/front/outdoor/overlay', '/diagnostics']
     ({'front': '/front/image', 'left': '/left/image'}, ''),
     ({'front': '/image', 'left': '/left/image', 'rear': '/image'},
      'cameras front and rear both subscribe to /image: remap rear/image'),
-    ({'front': '/a', 'left': OWN[0]},
-     f'the node would segment what it publishes itself on {OWN[0]}: remap left/image'),
-    ({'': OWN[0]}, f'the node would segment what it publishes itself on {OWN[0]}: remap image')])
+    ({'front': '/a', 'left': OWN['front'][0]},
+     f'the node would segment what it publishes itself on {OWN['front'][0]}: remap left/image'),
+    ({'': OWN['front'][0]}, f'the node would segment what it publishes itself on {OWN['front'][0]}: remap image')])
 def test_images(topics, reason):
     assert topic_objection(topics, {}, OWN) == reason
+
+
+def test_outputs_of_two_cameras():
+    assert topic_objection({}, {}, OWN | {'left': ['/left/masks']}) == ''
+    assert topic_objection({}, {}, OWN | {'left': ['/masks']}) == (
+        'outputs of front and left are both to be published on /masks: remap one of them to '
+        'another')
 
 
 def test_images_and_camera_info_on_one_topic():
