@@ -3,7 +3,8 @@
 import pytest
 from univseg_ros.topic_collisions import info_objections, topic_objection
 
-OWN = {'front': ['/univseg/front/outdoor/overlay', '/masks', '/masks']}
+OVERLAY = '/univseg/front/outdoor/overlay'
+OWN = {'front': [OVERLAY, '/masks', '/masks']}
 
 
 @pytest.mark.parametrize(('topics', 'reason'), [
@@ -11,9 +12,9 @@ OWN = {'front': ['/univseg/front/outdoor/overlay', '/masks', '/masks']}
     ({'front': '/front/image', 'left': '/left/image'}, ''),
     ({'front': '/image', 'left': '/left/image', 'rear': '/image'},
      'cameras front and rear both subscribe to /image: remap rear/image'),
-    ({'front': '/a', 'left': OWN['front'][0]},
-     f'the node would segment what it publishes itself on {OWN['front'][0]}: remap left/image'),
-    ({'': OWN['front'][0]}, f'the node would segment what it publishes itself on {OWN['front'][0]}: remap image')])
+    ({'front': '/a', 'left': OVERLAY},
+     f'the node would segment what it publishes itself on {OVERLAY}: remap left/image'),
+    ({'': OVERLAY}, f'the node would segment what it publishes itself on {OVERLAY}: remap image')])
 def test_images(topics, reason):
     assert topic_objection(topics, {}, OWN) == reason
 
