@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from univseg_core.datasets.frame_choice import ExtractionSettings, UNREADABLE
 from univseg_core.datasets.manifest import KEPT, Manifest, Row
+from univseg_core.errors import told_with
 from univseg_core.files import replacing
 from univseg_core.machine.processors import cpu_cores
 from univseg_core.pictures.images import decode_image, ImageError, resize_image
@@ -67,7 +68,7 @@ class Writer:
         future = None
         if frame is not None:
             try:
-                row = replace(row, file=self._free_name(row, self._subfolder(frame)))
+                row = replace(row, file=self._free_name(row, self._subfolder(row, frame)))
             except ImageError as error:  # only its beginning was looked at before
                 row = replace(row, outcome=f'{UNREADABLE}: {" ".join(str(error).split())}')
             else:
@@ -88,12 +89,13 @@ class Writer:
     def _is_done(future: Future | None) -> bool:
         return future is None or future.done()
 
-    def _subfolder(self, frame: bytes | np.ndarray) -> str:
+    def _subfolder(self, row: Row, frame: bytes | np.ndarray) -> str:
         """Return what a frame's name begins with: its folder and a slash, or nothing."""
         if self._folder_of is None:
             return ''
         image = decode_image(frame) if isinstance(frame, bytes) else frame[..., ::-1]
-        return f'{self._folder_of(image)}/'
+        with told_with(f'{row.bag}: {row.topic} at {row.stamp}'):
+            return f'{self._folder_of(image)}/'
 
     def _free_name(self, row: Row, subfolder: str) -> str:
         # ROS allows no hyphen in a topic's name, so that two topics never get one name.

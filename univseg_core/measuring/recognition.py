@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from itertools import zip_longest
 
 import numpy as np
+from univseg_core.inference.domain_decision import DecisionRule
 from univseg_core.inference.segmenter import Segmenter
 from univseg_core.models.domain_evidence import Recognition
 
-FRAMES = 5
-"""Over how many images, each and those before it, recognitions are averaged as well."""
+FRAMES = DecisionRule.frames
+"""Over how many images, each and those before it, recognitions are averaged as well: a node's."""
 
 NONE_OF_THESE = 'none of these'
 """Where an evaluation has, as JSON, what it found on images of no domain; no domain's name."""

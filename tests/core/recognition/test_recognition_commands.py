@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from tiny_worlds import COLOURS, configuration
 from univseg_core.cli import main
-from univseg_core.datasets.frames import extract_frames
+from univseg_core.datasets.frames import extract_frames, ExtractionSettings
 from univseg_core.datasets.manifest import read_manifest
+from univseg_core.errors import UnivsegError
 from univseg_core.inference.segmenter import Segmenter
 from univseg_core.models.model_file import load_model
 from univseg_core.pictures.images import read_image, write_png
@@ -144,3 +145,16 @@ def test_frames_stand_in_the_folder_of_what_they_show(recognising, images, tmp_p
     whole, half = read_manifest(tmp_path / 'of_cut')
     assert (whole.outcome, whole.file.split('/')[0]) == ('kept', 'here')
     assert (half.outcome.split(':')[0], half.file) == ('unreadable', '')
+
+
+def test_a_frame_that_the_network_does_not_take_is_told_with_its_topic_and_stamp(tmp_path):
+    def folder_of(image):
+        if image.shape[0] > 48:
+            raise UnivsegError('too high')
+        return 'here'
+    bag = write_bag(tmp_path / 'drive', {'/camera/image': [
+        raw(number, np.zeros((rows, 64, 3), np.uint8))
+        for number, rows in enumerate((48, 48, 50), 7)]})
+    with pytest.raises(UnivsegError, match=r'drive: /camera/image at 100900000005: too high'):
+        extract_frames([bag], tmp_path / 'frames', progress=False, folder_of=folder_of,
+                       settings=ExtractionSettings(duplicate_bits=None))
