@@ -5,8 +5,8 @@ Measure how a model recognises its domains, places that it never saw, and what t
 
 Each validation image of the configuration is recognised, and so are images of no domain: of the
 two synthetic worlds (which no model that is measured here should have learned from), of noise,
-black ones, and a lens cap's. The last table is of an encoder pass and of recognising, in turn, on
-the same validation images: medians in ms.
+black ones, and a lens cap's; with --sizes, in each of several inference sizes. The last table is
+of an encoder pass and of recognising, in turn, on the same validation images: medians in ms.
 """
 
 import argparse
@@ -18,6 +18,7 @@ import time
 import numpy as np
 from univseg_core.batches.dataset import load_validation
 from univseg_core.commands.options import model_file
+from univseg_core.datasets.folders import spread
 from univseg_core.demo.scenes.worlds import render_scene, WORLDS
 from univseg_core.inference.segmenter import Segmenter
 from univseg_core.measuring.recognition import (
@@ -74,26 +75,34 @@ def main() -> None:
                         'domains')
     parser.add_argument('--unknown', type=int, default=60, metavar='N',
                         help='images of each kind that is of no domain (default: 60)')
+    parser.add_argument('--sizes', type=int, nargs='+', default=[None], metavar='PIXELS',
+                        help="inference sizes (default: the model's own)")
+    parser.add_argument('--known', type=int, default=1000, metavar='N',
+                        help='validation images of each domain, at most, evenly (default: 1000)')
     parser.add_argument('--precision', default='auto', help='(default: auto)')
     options = parser.parse_args()
     segmenter = Segmenter.load(model_file(options.model), precision=options.precision)
     segmenter.check_evidence()
     samples = load_validation(load_config(options.config, files_needed=False), segmenter.domains)
-    known: dict[str, Recognised] = {
-        name: recognised(segmenter, (read_image(sample.image)
-                                     for sample in progress_bar(files, name)))
-        for name, files in samples.items()}
-    print(f'{options.model} by {segmenter.backend} in {segmenter.precision}\n\n'
-          f'{recognition_table(known)}\n')
-    unknown = {
-        shown: recognised(segmenter, (make() for make in progress_bar(images, shown)))
-        for shown, images in of_no_domain(options.unknown)}
-    print(unknown_table({shown: compare_unknown(list(known.values()), each)
-                         for shown, each in unknown.items()}))
+    samples = {name: spread(files, options.known) for name, files in samples.items()}
+    for size in options.sizes:
+        segmenter.inference_size = size
+        known: dict[str, Recognised] = {
+            name: recognised(segmenter, (read_image(sample.image)
+                                         for sample in progress_bar(files, name)))
+            for name, files in samples.items()}
+        print(f'{options.model} by {segmenter.backend} in {segmenter.precision}, at '
+              f'{segmenter.inference_size} pixels\n\n{recognition_table(known)}\n')
+        unknown = {
+            shown: recognised(segmenter, (make() for make in progress_bar(images, shown)))
+            for shown, images in of_no_domain(options.unknown)}
+        print(unknown_table({shown: compare_unknown(list(known.values()), each)
+                             for shown, each in unknown.items()}), end='\n\n')
+    segmenter.inference_size = None
     files = [sample.image for each in samples.values() for sample in each]
     images = [read_image(files[i * len(files) // TURNS]) for i in range(TURNS)]
     encoder, recognising = cost(segmenter, images)
-    print(f'\n| encoder ms | recognising ms | share % |\n|--:|--:|--:|\n| {encoder:.1f} | '
+    print(f'| encoder ms | recognising ms | share % |\n|--:|--:|--:|\n| {encoder:.1f} | '
           f'{recognising:.2f} | {100 * recognising / encoder:.1f} |')
 
 

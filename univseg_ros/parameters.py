@@ -83,7 +83,7 @@ PARAMETERS = {
         bounds=(0.0, 0.95)),
     'auto_unfamiliar': ParameterSpec(
         DecisionRule.unfamiliar, 'Unfamiliarity beyond which auto takes an image to be of none of '
-        'the domains; at 1, so is one of a hundred training images. Less is stricter.',
+        'the domains; one of a hundred training images is beyond 1. Less is stricter.',
         bounds=(0.1, 100.0)),
     'image_timeout': ParameterSpec(
         5.0, 'Seconds without an image after which the log and /diagnostics say why; 0: never.',

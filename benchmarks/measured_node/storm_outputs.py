@@ -24,8 +24,8 @@ OUTPUTS = {'mask': Image, 'mask/compressed': CompressedImage, 'classes': String,
 DEPTH = 200
 """Messages that publishers should keep, so that none is lost on its way."""
 
-MATCHING, LEAVING = 3.0, 0.5
-"""Seconds after which each frame has an output that was subscribed to, and before its end."""
+LEAVING = 0.5
+"""Seconds before its end until which a subscription gets an output of each frame."""
 
 Topic = tuple[str, str, str]
 """A camera, a domain and an output."""
@@ -41,8 +41,9 @@ class Life:
 
     def has_settled(self, stamp: int, arrival: float) -> bool:
         """Return whether a frame, other outputs of which came then, must have this one."""
-        return ((bool(self.stamps) and self.stamps[0] <= stamp <= self.stamps[-1])
-                or self.begin + MATCHING <= arrival <= self.end - LEAVING)
+        # Until a first one has come, reader and writer may not have found each other.
+        return bool(self.stamps) and self.stamps[0] <= stamp and (
+            stamp <= self.stamps[-1] or arrival <= self.end - LEAVING)
 
 
 @dataclass

@@ -93,8 +93,9 @@ def test_pinned_until_it_is_released():
 
 
 def test_an_image_that_is_called_familiar_is_decided_on():
-    assert decided([seen(1.0, 1.0)] * 5) == [None] * 4 + ['outdoor']
-    assert decided([seen(1.0)] * 5 + [seen(1.0, 1.25)] * 5)[-1] is None
+    edge = DecisionRule.unfamiliar
+    assert decided([seen(1.0, edge)] * 5) == [None] * 4 + ['outdoor']
+    assert decided([seen(1.0)] * 5 + [seen(1.0, 1.25 * edge)] * 5)[-1] is None
 
 
 def test_after_a_pause_what_was_seen_before_says_nothing(monkeypatch):
@@ -126,7 +127,7 @@ def test_a_restart_forgets_frames_and_an_end_what_is_pinned_too_and_numbers_grow
 
 
 def test_whatever_comes_a_domain_that_was_taken_had_its_evidence():
-    chance, rule = random.Random(0), DecisionRule(frames=7, switch=0.6, stay=0.3)
+    chance, rule = random.Random(0), DecisionRule(frames=7, switch=0.6, stay=0.3, unfamiliar=1.0)
     decision, before, last = DomainDecision(), None, []
     for _ in range(3000):
         frame = seen(chance.random(), chance.choice([0.0, 0.9, 1.1, 2.0]))

@@ -38,7 +38,7 @@ class DecisionRule:
     frames: int = 5
     switch: float = 0.7
     stay: float = 0.3
-    unfamiliar: float = 1.0
+    unfamiliar: float = 0.8
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ unlike all domains an image is, is judged by both together; and what is usual am
 images, by evidence that was made without them (cross-validation).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 import logging
 from pathlib import Path
@@ -15,7 +15,7 @@ import warnings
 
 import numpy as np
 from univseg_core.datasets.folders import spread
-from univseg_core.errors import UnivsegError
+from univseg_core.errors import told_with, UnivsegError
 from univseg_core.inference.segmenter import on_cpu, Segmenter
 from univseg_core.method.unfamiliar_images import distorted, made_up
 from univseg_core.models.domain_evidence import at_cells, described, DomainEvidence
@@ -24,10 +24,22 @@ from univseg_core.pictures.images import ImageError, read_image, resize_image
 from univseg_core.progress import progress_bar
 
 MOST_IMAGES, FEWEST_IMAGES, MOST_IN_ALL = 400, 20, 1200
-"""Of each domain, more tell nothing new, and of fewer nothing can be told; all lie in memory."""
+"""Of each domain, more tell nothing new, and of fewer nothing can be told."""
+
+SCALES = (.5, .7, 1.0, 1.4, 2.0)
+"""
+Of the model's own size, in which images are looked at: as an inference size may be set on a robot,
+and features of the same image are others in other sizes.
+"""
+
+FOR_COMPONENTS = 100
+"""How many images, of all domains, their principal components are made of: more are no better."""
 
 COMPONENTS, LEAST_VARIANCE = 32, .01
 """Of the features: how many components are looked at, and how much each varies, by the mean."""
+
+ENOUGH_IMAGES, LEAST_FOUND = 100, .5
+"""Of each domain, and the share of images of none that are called so: below, it is told."""
 
 FOLDS = 5
 PENALTY = .1
@@ -64,6 +76,16 @@ class Fitted:
         return {'images': self.images, 'right': self.right, 'others': self.others,
                 'found': self.found}
 
+    def doubts(self) -> list[str]:
+        """Return what lets one doubt that it is good, a sentence each."""
+        doubts = [f'{name}: {count} images to recognise it by; with fewer than {ENOUGH_IMAGES}, '
+                  'much of what is of no domain is taken for one'
+                  for name, count in self.images.items() if count < ENOUGH_IMAGES]
+        if self.found < LEAST_FOUND:
+            doubts.append(f'only {100 * self.found:.1f} % of made-up images were called none of '
+                          'these: a place that is none of the domains may be taken for one')
+        return doubts
+
     def text(self) -> str:
         """Return how good it is in a sentence."""
         parts = [f'{100 * self.right[name]:.1f} % of {count} images of {name}'
@@ -78,56 +100,91 @@ def make_evidence(segmenter: Segmenter, images: Mapping[str, Sequence[Path]], *,
     Return evidence of the segmenter's domains, made of image files of each of them.
 
     `images` has them by domain; at most MOST_IMAGES of each are looked at, evenly, and MOST_IN_ALL
-    of all. One that cannot be read is told and left out. `seed` decides the images that are of no
-    domain.
+    of all, each in one of the SCALES. One that cannot be read is told and left out, and doubts
+    about the evidence are told. `seed` decides the images that are of no domain, and in which
+    scale each is looked at.
 
     Raises EvidenceError for a domain of which there are fewer than FEWEST_IMAGES, or whose images
-    are all alike, and for features that are.
+    are all alike, and for features that are; UnivsegError, with its path, for an image that the
+    network does not take.
     """
     most = max(FEWEST_IMAGES, min(MOST_IMAGES, MOST_IN_ALL // len(segmenter.domains)))
     chosen = {name: spread(list(dict.fromkeys(images.get(name, ()))), most)
               for name in segmenter.domains}
-    _check_counts({name: len(of_domain) for name, of_domain in chosen.items()})
-    nothing = made_up(sum(map(len, chosen.values())) // len(chosen))
-    passes = sum(len(each) + 4 * len(_to_distort(each)) for each in chosen.values()) + len(nothing)
+    _check_counts({name: len(paths) for name, paths in chosen.items()})
     generator = np.random.default_rng(seed)
+    looks = {name: _looks(paths, segmenter, generator) for name, paths in chosen.items()}
+    first = spread([look for each in looks.values() for look in each], FOR_COMPONENTS)
+    nothing = made_up(sum(map(len, chosen.values())) // len(chosen))
+    passes = len(first) + len(nothing) + sum(
+        len(each) + 4 * len(_to_distort(each)) for each in looks.values())
+    broken: set[Path] = set()
     with progress_bar(total=passes, title='recognise', leave=False, disable=not progress) as bar:
         def cells(image: np.ndarray) -> np.ndarray:
             bar.update()
-            return on_cpu(at_cells(segmenter.encode(image).features))
+            return on_cpu(at_cells(segmenter.encode(image, max(image.shape[:2])).features))
 
-        def read(path: Path) -> np.ndarray:
-            image = read_image(path)
-            height, width = image.shape[:2]
-            return resize_image(image, *segmenter.network_size(height, width))
-
-        of_domains: dict[str, dict[Path, np.ndarray]] = {name: {} for name in chosen}
-        for name, paths in chosen.items():
-            for path in paths:
+        def cells_of(looks: Sequence[Look]) -> Iterator[tuple[Look, np.ndarray]]:
+            for look in looks:
                 try:
-                    of_domains[name][path] = cells(read(path))
+                    image = look.image(segmenter)
                 except ImageError as error:
-                    log.warning('%s; left out of the evidence', error)
+                    if look.path not in broken:
+                        log.warning('%s; left out of the evidence', error)
+                    broken.add(look.path)
+                    continue
+                with told_with(look.path):
+                    found = cells(image)
+                yield look, found
+
+        # Cells are kept of no image: of wide features, those of all would be a gigabyte.
+        projection = principal_components(each for _, each in cells_of(first))
+        of_domains = {name: {look: described(each, projection) for look, each in cells_of(each_of)}
+                      for name, each_of in looks.items()}
         _check_counts({name: len(each) for name, each in of_domains.items()})
-        projection = principal_components(
-            each for group in of_domains.values() for each in group.values())
         sizes, of_none = [], []
         for group in of_domains.values():
-            for image in map(read, _to_distort(list(group))):
+            for look in _to_distort(list(group)):
+                image = look.image(segmenter)
                 sizes.append(image.shape[:2])
                 of_none += [described(cells(each), projection)
                             for each in distorted(image, generator)]
         for number, make in enumerate(nothing):
             height, width = sizes[number * len(sizes) // len(nothing)]
             of_none.append(described(cells(make(height, width, generator)), projection))
-    return fit_evidence({
-        name: np.stack([described(each, projection) for each in group.values()])
-        for name, group in of_domains.items()}, np.stack(of_none), projection)
+    fitted = fit_evidence({name: np.stack(list(group.values()))
+                           for name, group in of_domains.items()}, np.stack(of_none), projection)
+    for doubt in fitted.doubts():
+        log.warning('%s', doubt)
+    return fitted
 
 
-def _to_distort(paths: Sequence[Path]) -> list[Path]:
+@dataclass(frozen=True)
+class Look:
+    """An image file, and how large it is looked at, in units of the model's own size."""
+
+    path: Path
+    scale: float
+
+    def image(self, segmenter: Segmenter) -> np.ndarray:
+        """Return the image (H, W, 3) uint8 RGB in the size in which it is looked at."""
+        image = read_image(self.path)
+        height, width = image.shape[:2]
+        size = round(self.scale * (segmenter.inference_size or max(height, width)))
+        return resize_image(image, *segmenter.network_size(height, width, max(1, size)))
+
+
+def _looks(paths: Sequence[Path], segmenter: Segmenter, generator: np.random.Generator
+           ) -> list[Look]:
+    """Return images with scales by chance, of all scales as many."""
+    scales = SCALES if segmenter.only_size is None else (1.0,)
+    return [Look(path, scales[i % len(scales)]) for path, i in zip(
+        paths, generator.permutation(len(paths)).tolist(), strict=True)]
+
+
+def _to_distort(looks: Sequence[Look]) -> list[Look]:
     """Return those of a domain's images of which others, of none, are made."""
-    return spread(paths, max(10, len(paths) // 5))
+    return spread(looks, max(10, len(looks) // 5))
 
 
 def _check_counts(counts: Mapping[str, int]) -> None:
@@ -152,6 +209,8 @@ def principal_components(cells: Iterable[np.ndarray]) -> LinearMap:
         total, products, count = total + flat.sum(0), products + flat.T @ flat, count + len(flat)
     if not np.isfinite(products).all():
         raise EvidenceError('the features of some images are not finite')
+    if not count:
+        raise EvidenceError('none of the images can be read')
     mean = total / count
     variances, vectors = np.linalg.eigh(products / count - np.outer(mean, mean))
     least = np.sort(variances)[-COMPONENTS:][0]

@@ -5,6 +5,7 @@ import logging
 from pathlib import Path
 
 from univseg_core.batches.dataset import DomainData
+from univseg_core.machine.memory import is_out_of_memory
 from univseg_core.method.domain_evidence_fit import EvidenceError, make_evidence
 from univseg_core.models.domain_evidence import DomainEvidence
 from univseg_core.models.model_file import load_model, save_model
@@ -48,6 +49,13 @@ def _made(context: RunContext, network: UniversalSegmenter,
     except EvidenceError as error:
         log.warning('the model cannot tell its domains from each other, nor from all else: %s',
                     error)
+        return None
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        # Whole images, some in twice the size, may need more than a step did: the model is good.
+        log.warning('the model cannot tell its domains from each other, nor from all else: out '
+                    'of memory; `univseg recognise` adds that, with --device cpu')
         return None
     log.info('evidence of the domains: %s', fitted.text())
     return fitted.evidence

@@ -10,6 +10,7 @@ import torch
 from univseg_core.method.domain_evidence_fit import (
     EvidenceError,
     fit_evidence,
+    Fitted,
     principal_components,
 )
 from univseg_core.models.domain_evidence import (
@@ -141,6 +142,18 @@ def test_one_in_a_hundred_images_of_the_domains_is_unfamiliar_and_the_others_are
     assert fitted.found > .9
     assert min(fitted.right.values()) > .95
     assert fitted.images == {'outdoor': 200, 'indoor': 200}
+
+
+@pytest.mark.parametrize(('images', 'found', 'doubts'), [
+    ({'yard': 100, 'hall': 400}, .5, []),
+    ({'yard': 99, 'hall': 400}, .5, ['yard: 99 images']),
+    ({'yard': 20, 'hall': 30}, .49, ['yard: 20', 'hall: 30', '49.0 % of made-up images']),
+])
+def test_few_images_and_a_low_share_of_none_are_doubted(images, found, doubts):
+    fitted = Fitted(BY_HAND, images, dict.fromkeys(images, 1.0), 70, found)
+    assert len(fitted.doubts()) == len(doubts)
+    for said, expected in zip(fitted.doubts(), doubts, strict=True):
+        assert expected in said
 
 
 def test_images_that_are_all_alike_give_no_evidence(groups):

@@ -2,6 +2,7 @@
 
 import json
 import math
+import weakref
 
 import numpy as np
 import pytest
@@ -11,14 +12,14 @@ from tiny_worlds import COLOURS, OUTDOOR, small_network
 import torch
 from univseg_core.domains import DomainError
 from univseg_core.errors import UnivsegError
-from univseg_core.inference.segmenter import Segmenter
+from univseg_core.inference.segmenter import on_cpu, Segmenter
 from univseg_core.method.domain_evidence_fit import EvidenceError, make_evidence
-from univseg_core.models.domain_evidence import DomainEvidence
+from univseg_core.models.domain_evidence import at_cells, DomainEvidence
 from univseg_core.models.exported_file import Export, ExportedModel, load_exported, save_exported
 from univseg_core.models.heads import LinearMap
 from univseg_core.models.model_card import ModelCard, ModelFileError
 from univseg_core.models.model_file import load_model, save_model
-from univseg_core.pictures.images import read_image
+from univseg_core.pictures.images import read_image, write_png
 
 CARD = ModelCard(image_size=64)
 
@@ -37,13 +38,13 @@ def test_images_are_of_their_domain_and_noise_is_of_none(recognising, images):
 
 def test_the_same_images_and_seed_make_the_same_evidence(recognising, images):
     segmenter = Segmenter.load(recognising)
-    again, other = (make_evidence(segmenter, {
+    first, again, other = (make_evidence(segmenter, {
         name: sorted((images / name).iterdir()) for name in COLOURS}, seed=seed,
-        progress=False).evidence for seed in (0, 1))
+        progress=False).evidence for seed in (0, 0, 1))
     differences = []
     for path in sorted(images.glob('*/0?.png')):
         encoded = segmenter.encode(read_image(path))
-        expected = segmenter.recognise(encoded).unfamiliarity
+        expected = first(encoded.features).unfamiliarity
         assert again(encoded.features).unfamiliarity == pytest.approx(expected, abs=.01)
         differences.append(other(encoded.features).unfamiliarity - expected)
     assert np.abs(differences).max() > .1
@@ -65,10 +66,53 @@ def test_images_that_cannot_be_read_are_left_out_and_too_few_are_refused(images,
     (tmp_path / 'broken.png').write_bytes(b'\x89PNG\r\n\x1a\n')
     files = [tmp_path / 'broken.png', *sorted((images / 'outdoor').iterdir())]
     assert make_evidence(segmenter, {'outdoor': files}, progress=False).images == {'outdoor': 30}
-    assert 'broken.png' in caplog.text
+    assert caplog.text.count('broken.png') == 1
+    assert 'outdoor: 30 images to recognise it by' in caplog.text
     for few in (files[:20], files[1:20], []):
         with pytest.raises(EvidenceError, match=r'outdoor: .* expected 20 or more'):
             make_evidence(segmenter, {'outdoor': few}, progress=False)
+
+
+@pytest.fixture
+def watched(monkeypatch):
+    """Return a segmenter, the sizes of what it encodes, and how many arrays of cells there are."""
+    segmenter = Segmenter(small_network(OUTDOOR, encoder='light'), CARD, device='cpu')
+    encode, cells, sizes, counts = segmenter.encode, [], [], []
+
+    def encoded(image, *size):
+        found = encode(image, *size)
+        sizes.append(found.network_size)
+        return found
+
+    def at_their_places(features):
+        cells.append(weakref.ref(found := at_cells(on_cpu(features))))
+        counts.append(sum(each() is not None for each in cells))
+        return found
+    monkeypatch.setattr(segmenter, 'encode', encoded)
+    monkeypatch.setattr('univseg_core.method.domain_evidence_fit.at_cells', at_their_places)
+    return segmenter, sizes, counts
+
+
+def test_images_are_looked_at_in_half_to_twice_the_models_own_size(watched, images):
+    segmenter, sizes, counts = watched
+    make_evidence(segmenter, {'outdoor': sorted((images / 'outdoor').iterdir())}, progress=False)
+    expected = {(24, 32), (34, 45), (48, 64), (68, 90), (96, 128)}
+    # Thirty images, of which the components are made first.
+    assert {size: sizes[:30].count(size) for size in expected} == dict.fromkeys(expected, 6)
+    assert sorted(sizes[30:60]) == sorted(sizes[:30])
+    assert {*sizes[60:]} == expected  # what is of none, too
+    assert max(counts) <= 2  # arrays of cells are kept of no image
+
+
+def test_a_network_for_one_size_sees_that_one_and_other_shapes_are_told(watched, images, tmp_path):
+    segmenter, sizes, _ = watched
+    segmenter.only_size = (48, 64)
+    files = sorted((images / 'outdoor').iterdir())
+    make_evidence(segmenter, {'outdoor': files}, progress=False)
+    assert {*sizes} == {(48, 64)}
+    write_png(tmp_path / 'wide.png', np.zeros((40, 64, 3), np.uint8))
+    with pytest.raises(UnivsegError, match=r'wide.png: an image of 64×40: .* 64×48 alone'):
+        make_evidence(segmenter, {'outdoor': [*files, tmp_path / 'wide.png']}, progress=False)
 
 
 def exported(evidence, path):

@@ -1,6 +1,9 @@
 """The commands that add evidence of domains, and those that go by it."""
 
+from contextlib import nullcontext
 import json
+import shutil
+from types import SimpleNamespace
 
 from bag_files import compressed, raw, write_bag
 from command_lines import assert_fails
@@ -15,6 +18,7 @@ from univseg_core.errors import UnivsegError
 from univseg_core.inference.segmenter import Segmenter
 from univseg_core.models.model_file import load_model
 from univseg_core.pictures.images import read_image, write_png
+from univseg_core.training import run_evidence
 import yaml
 
 
@@ -107,6 +111,23 @@ def test_a_training_ends_with_evidence(images, tmp_path, bare_training, caplog):
     found = json.loads((run / 'evaluation.json').read_text())
     assert found['outdoor']['recognition']['images'] == 2
     assert '| images of | indoor | outdoor |' in (run / 'evaluation.md').read_text()
+
+
+@pytest.mark.parametrize(('error', 'is_told'), [
+    (MemoryError(), True), (RuntimeError('CUDA out of memory'), True), (RuntimeError('x'), False)])
+def test_a_model_is_kept_where_memory_for_the_evidence_runs_out(error, is_told, recognising,
+                                                                tmp_path, monkeypatch, caplog):
+    def fail(*_, **__):
+        raise error
+    monkeypatch.setattr(run_evidence, 'make_evidence', fail)
+    monkeypatch.setattr(run_evidence, 'deployed', lambda *_: None)
+    path = shutil.copy(recognising.with_name('old.univseg'), tmp_path / 'best.univseg')
+    context = SimpleNamespace(fabric=SimpleNamespace(device='cpu'),
+                              config=SimpleNamespace(training=SimpleNamespace(seed=0)))
+    with nullcontext() if is_told else pytest.raises(RuntimeError, match='x'):
+        run_evidence.complete_evidence(context, path, {})
+    assert load_model(path)[0].evidence is None
+    assert ('univseg recognise' in caplog.text) == is_told
 
 
 def test_a_training_with_few_images_says_that_it_cannot_tell_domains(finished_run):
