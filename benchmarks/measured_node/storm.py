@@ -88,6 +88,12 @@ class Storm:
             self._transition({'unconfigured': Transition.TRANSITION_CONFIGURE,
                               'inactive': Transition.TRANSITION_ACTIVATE}[self.truth.state])
 
+    def end(self) -> None:
+        """Send nothing more, take what is on its way, and look at all frames."""
+        self.cameras.silent = True
+        self.spin(1.0)
+        self.watch.judge_sets()
+
     def fault(self, what: str) -> None:
         self.watch.faults[what] += 1
 
@@ -240,8 +246,8 @@ def measure_storm(folder: Path, count: int) -> None:
             storm.spin(1.0)
             print(f'  {min(done + MILESTONE, count):5} changes: '
                   f'{resident_megabytes(node.pid):.1f} MB', flush=True)
+        storm.end()
         took = time.monotonic() - begin
-    storm.watch.judge_sets()
     log = (folder / 'node.log').read_text()
     became = Counter()
     for line in re.findall('stopped; frames: (.*)', log):
