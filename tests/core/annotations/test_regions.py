@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+from univseg_core.annotations.painting import painted
+from univseg_core.annotations.regions import (
+    AnnotatedImage,
+    AnnotationError,
+    Bits,
+    Polygons,
+    Region,
+    ring,
+)
+from univseg_core.domains import IGNORE_INDEX
+
+SQUARE = ring([(1, 1), (4, 1), (4, 4), (1, 4)])
+HOLE = ring([(2, 2), (3, 2), (3, 3), (2, 3)])
+
+
+def test_a_polygon_covers_the_pixels_whose_centres_are_in_it():
+    expected = np.zeros((5, 6), bool)
+    expected[1:4, 1:4] = True
+    np.testing.assert_array_equal(Polygons([SQUARE]).mask(5, 6), expected)
+    expected[2, 2] = False
+    np.testing.assert_array_equal(Polygons([SQUARE], [HOLE]).mask(5, 6), expected)
+
+
+def test_what_lies_outside_of_the_image_is_cut_off():
+    assert Polygons([ring([(-1e9, -1e9), (1e9, -1e9), (1e9, 1e9), (-1e9, 1e9)])]).mask(3, 4).all()
+    assert not Polygons([SQUARE + 100]).mask(5, 6).any()
+
+
+@pytest.mark.parametrize('points', [[(1, 1), (2, 2)], [], [(1, 1), (2, 2), (3, float('nan'))],
+                                    [(1, 2, 3)] * 3, [('a', 1), (2, 2), (3, 3)]])
+def test_a_ring_wants_three_corners_of_two_numbers(points):
+    with pytest.raises(AnnotationError):
+        ring(points)
+
+
+def test_later_regions_are_painted_over_earlier_ones(tmp_path):
+    image = AnnotatedImage('a.jpg', (5, 6), (
+        Region('road', Polygons([SQUARE]), 'annotation 1'),
+        Region('tree', Bits(np.ones((1, 1), bool), 2, 2), 'annotation 2')), tmp_path)
+    classes = painted(image, 5, 6, {'road': 3, 'tree': 0})
+    assert (classes == 3).sum() == 8
+    assert classes[2, 2] == 0
+    assert (classes == IGNORE_INDEX).sum() == 21
+
+
+def test_errors_name_the_file_the_image_and_the_object(tmp_path):
+    tree = Region('tree', Bits(np.ones((2, 2), bool), 5, 0), '7')
+    image = AnnotatedImage('a.jpg', None, (tree,), tmp_path / 'x.json')
+    with pytest.raises(AnnotationError, match=r'x\.json: a\.jpg: 7 \(tree\): .*6×5'):
+        painted(image, 5, 6, {'tree': 0})
+    with pytest.raises(AnnotationError, match='annotated at 6×5 pixels, but the frame is 7×5'):
+        painted(AnnotatedImage('a.jpg', (5, 6), (), tmp_path), 5, 7, {})

@@ -1,0 +1,41 @@
+"""The formats of annotation tools by name: how each is recognised, read and written."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from univseg_core.annotations.regions import AnnotatedImage
+from univseg_core.domains import Domain
+
+
+class Writer(Protocol):
+    """Writes masks for a tool to begin with, into a folder that has the frames in images/."""
+
+    def add(self, frame: Path, mask: np.ndarray, confidence: float) -> None:
+        """Add a frame's file, its mask (H, W) uint8 (255: void) and its mean confidence, 0..1."""
+
+    def finish(self) -> None:
+        """Write what is of all frames."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """
+    How annotations are kept by some tool.
+
+    `says` is a line for those who choose. `recognises` tells whether a file or folder is of the
+    format, by as little of it as will do; `read` yields its images, and raises AnnotationError,
+    which names file and object, for what is wrong with it. `write` returns what writes a domain's
+    masks into a folder. None where the format is not read, or not written.
+    """
+
+    says: str
+    recognises: Callable[[Path], bool] | None = None
+    read: Callable[[Path], Iterable[AnnotatedImage]] | None = None
+    write: Callable[[Path, Domain], Writer] | None = None
+
+
+FORMATS: dict[str, Format] = {}
+"""Each format by its name on the command line."""

@@ -1,0 +1,135 @@
+"""What an annotation tool says of an image: regions of it, each with the name of its class."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Protocol
+
+import numpy as np
+from univseg_core.errors import UnivsegError
+
+Ring = np.ndarray
+"""Corners (n, 2) float64, x and y in pixels: the pixel of column c and row r is c..c+1, r..r+1."""
+
+
+class AnnotationError(UnivsegError):
+    """Annotations that cannot be read or written as they are."""
+
+
+class Shape(Protocol):
+    """Where a region lies, in little memory: pixels are made, or read, when they are asked for."""
+
+    def mask(self, height: int, width: int) -> np.ndarray:
+        """
+        Return which pixels it covers in an image of that size, (H, W) bool.
+
+        Raises AnnotationError where it is not of an image of that size.
+        """
+
+
+@dataclass(frozen=True)
+class Region:
+    """
+    A part of an image that is of one class.
+
+    `label` is the class's name as the tool has it; `what` says which object it is in its file,
+    for errors: 'annotation 12'.
+    """
+
+    label: str
+    shape: Shape
+    what: str
+
+
+@dataclass(frozen=True)
+class AnnotatedImage:
+    """
+    One image's regions, the undermost first: where two overlap, the later one counts.
+
+    `image` is what the file calls the image, a name or a path; `also` are other names under which
+    it may be known. `size` is its height and width as the file has them, None where it has not.
+    `source` is the file that says all that.
+    """
+
+    image: str
+    size: tuple[int, int] | None
+    regions: tuple[Region, ...]
+    source: Path
+    also: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Bits:
+    """Pixels (h, w) bool whose first one is in column `left` and row `top` of the image."""
+
+    bits: np.ndarray
+    left: int = 0
+    top: int = 0
+
+    def mask(self, height: int, width: int) -> np.ndarray:
+        """Return which pixels it covers; see `Shape`."""
+        rows, columns = self.bits.shape
+        if min(self.left, self.top) < 0 or self.top + rows > height or self.left + columns > width:
+            raise AnnotationError(
+                f'a mask of {columns}×{rows} pixels at column {self.left}, row {self.top} does '
+                f'not fit into an image of {width}×{height}')
+        whole = np.zeros((height, width), bool)
+        whole[self.top:self.top + rows, self.left:self.left + columns] = self.bits
+        return whole
+
+
+@dataclass(frozen=True)
+class Polygons:
+    """
+    All that is within any of the rings `outer`, and in none of `holes`.
+
+    A ring that crosses itself covers what its border goes round an odd number of times. What lies
+    outside of the image is cut off.
+    """
+
+    outer: Sequence[Ring]
+    holes: Sequence[Ring] = field(default=())
+
+    def mask(self, height: int, width: int) -> np.ndarray:
+        """Return which pixels it covers, by their centres; see `Shape`."""
+        return _within(self.outer, height, width) & ~_within(self.holes, height, width)
+
+
+def ring(points: Sequence[Sequence[float]]) -> Ring:
+    """
+    Return a polygon's corners [x, y] as a ring.
+
+    Raises AnnotationError for fewer than three, or numbers that are not finite.
+    """
+    try:
+        corners = np.array(points, float)
+    except (TypeError, ValueError):
+        corners = np.empty(0)
+    if corners.ndim != 2 or corners.shape[1] != 2 or len(corners) < 3:
+        raise AnnotationError('a polygon of three corners at least, each of two numbers, was '
+                              f'expected, got {len(points)} corners')
+    if not np.isfinite(corners).all():
+        raise AnnotationError('a polygon has corners that are no finite numbers')
+    return corners
+
+
+def _within(rings: Sequence[Ring], height: int, width: int) -> np.ndarray:
+    """Return which pixels (H, W) bool lie within any of some rings."""
+    if not rings:
+        return np.zeros((height, width), bool)
+    coco = coco_masks()
+    # Corners far away are drawn near: pycocotools takes memory for each pixel of a border.
+    near = [np.clip(r, (-width, -height), (2 * width, 2 * height)) for r in rings]
+    parts = coco.frPyObjects([r.ravel().tolist() for r in near], height, width)
+    return coco.decode(coco.merge(parts)).astype(bool)
+
+
+def coco_masks() -> ModuleType:
+    """Return pycocotools.mask; raise AnnotationError, with what to do, where it is missing."""
+    try:
+        from pycocotools import mask
+    except ImportError as error:
+        raise AnnotationError('polygons and run lengths need pycocotools: '
+                              'pip install pycocotools') from error
+    return mask
