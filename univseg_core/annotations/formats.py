@@ -7,6 +7,8 @@ from typing import Protocol
 
 import numpy as np
 from univseg_core.annotations import cityscapes_polygons, label_studio, labelme
+from univseg_core.annotations.label_studio.task_writer import TaskWriter
+from univseg_core.annotations.labelme_writer import LabelmeWriter
 from univseg_core.annotations.regions import AnnotatedImage
 from univseg_core.domains import Domain
 
@@ -41,10 +43,10 @@ class Format:
 FORMATS: dict[str, Format] = {
     'labelme': Format(
         "labelme's JSON, one file an image: polygons, rectangles, circles, masks",
-        labelme.recognises, labelme.read),
+        labelme.recognises, labelme.read, LabelmeWriter),
     'label-studio': Format(
         'an export of Label Studio, as JSON, JSON-MIN or PNGs with one of these beside them',
-        label_studio.recognises, label_studio.read),
+        label_studio.recognises, label_studio.read, TaskWriter),
     'cityscapes': Format(
         "Cityscapes' polygons: …_gtFine_polygons.json, in folders of cities",
         cityscapes_polygons.recognises, cityscapes_polygons.read),

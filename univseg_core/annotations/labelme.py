@@ -39,8 +39,8 @@ FIGURES: dict[str, tuple[Figure, int, int | None]] = {
 }
 """What each shape_type is drawn as, and how many points it has."""
 
-VOID = frozenset({'__ignore__', '_background_'})
-"""Labels that labelme's own converters take for no class; the second one is also its holes'."""
+IGNORED, HOLE = '__ignore__', '_background_'
+"""Labels that labelme's own converters take for no class; the second one is that of holes."""
 
 
 def recognises(path: Path) -> bool:
@@ -84,7 +84,8 @@ def _image_of(values: dict, file: Path) -> AnnotatedImage:
             with told_of(shortened(label, 60)):
                 regions.append(Region(label, _shape(shape, size), f'shape {number}'))
             groups.append(shape.get('group_id'))
-    return AnnotatedImage(image, size, tuple(_with_holes(regions, groups)), file, also, VOID)
+    return AnnotatedImage(image, size, tuple(_with_holes(regions, groups)), file, also,
+                          frozenset({IGNORED, HOLE}))
 
 
 def _size(values: dict) -> tuple[int, int] | None:
