@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from univseg_core.annotations.coco import is_coco, read_coco
+from univseg_core.annotations.cvat import is_cvat, read_cvat
 from univseg_core.annotations.regions import AnnotatedImage
 from univseg_core.domains import Domain
 
@@ -37,5 +39,8 @@ class Format:
     write: Callable[[Path, Domain], Writer] | None = None
 
 
-FORMATS: dict[str, Format] = {}
+FORMATS: dict[str, Format] = {
+    'coco': Format('COCO instances, JSON', is_coco, read_coco),
+    'cvat': Format('CVAT for images (or video) 1.1, XML', is_cvat, read_cvat),
+}
 """Each format by its name on the command line."""
