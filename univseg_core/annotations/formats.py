@@ -7,7 +7,9 @@ from typing import Protocol
 
 import numpy as np
 from univseg_core.annotations.coco import is_coco, read_coco
+from univseg_core.annotations.coco_writer import write_coco, write_coco_polygons
 from univseg_core.annotations.cvat import is_cvat, read_cvat
+from univseg_core.annotations.cvat_writer import write_cvat, write_cvat_polygons
 from univseg_core.annotations.regions import AnnotatedImage
 from univseg_core.domains import Domain
 
@@ -40,7 +42,11 @@ class Format:
 
 
 FORMATS: dict[str, Format] = {
-    'coco': Format('COCO instances, JSON', is_coco, read_coco),
-    'cvat': Format('CVAT for images (or video) 1.1, XML', is_cvat, read_cvat),
+    'coco': Format('COCO instances, JSON; written as run lengths', is_coco, read_coco,
+                   write_coco),
+    'coco-polygons': Format('the same, written as polygons', write=write_coco_polygons),
+    'cvat': Format('CVAT for images (or video) 1.1, XML; written as masks', is_cvat, read_cvat,
+                   write_cvat),
+    'cvat-polygons': Format('the same, written as polygons', write=write_cvat_polygons),
 }
 """Each format by its name on the command line."""
