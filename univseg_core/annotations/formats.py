@@ -7,6 +7,10 @@ from typing import Protocol
 
 import numpy as np
 from univseg_core.annotations import cityscapes_polygons, label_studio, labelme
+from univseg_core.annotations.coco import is_coco, read_coco
+from univseg_core.annotations.coco_writer import write_coco, write_coco_polygons
+from univseg_core.annotations.cvat import is_cvat, read_cvat
+from univseg_core.annotations.cvat_writer import write_cvat, write_cvat_polygons
 from univseg_core.annotations.label_studio.task_writer import TaskWriter
 from univseg_core.annotations.labelme_writer import LabelmeWriter
 from univseg_core.annotations.regions import AnnotatedImage
@@ -50,5 +54,11 @@ FORMATS: dict[str, Format] = {
     'cityscapes': Format(
         "Cityscapes' polygons: …_gtFine_polygons.json, in folders of cities",
         cityscapes_polygons.recognises, cityscapes_polygons.read),
+    'coco': Format('COCO instances, JSON; written as run lengths', is_coco, read_coco,
+                   write_coco),
+    'coco-polygons': Format('the same, written as polygons', write=write_coco_polygons),
+    'cvat': Format('CVAT for images (or video) 1.1, XML; written as masks', is_cvat, read_cvat,
+                   write_cvat),
+    'cvat-polygons': Format('the same, written as polygons', write=write_cvat_polygons),
 }
 """Each format by its name on the command line."""

@@ -15,7 +15,7 @@ from univseg_core.annotations.json_files import (
     json_files,
     pick,
     points_of,
-    read_list,
+    read_entries,
     told_of,
 )
 from univseg_core.annotations.label_studio.brush import Brush
@@ -83,7 +83,7 @@ class _Export:
 
     def tasks(self) -> Iterator[Any]:
         """Yield the tasks as they are."""
-        for task in read_list(self.file):
+        for task in read_entries(self.file):
             self.count += 1
             yield task
         self.is_whole = True
