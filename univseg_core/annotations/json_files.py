@@ -12,8 +12,8 @@ from univseg_core.files.json_items import read_list
 from univseg_core.files.limits import PIXELS
 from univseg_core.files.records import read_json, RecordError
 
-HEAD = 1 << 16
-"""Bytes of a file by which its format is recognised."""
+HEAD, FEW = 1 << 16, 200
+"""Bytes of a file, and files of a folder, by which a format is recognised."""
 
 MISSING = object()
 
@@ -35,14 +35,18 @@ def json_files(path: Path, ending: str = '.json') -> list[Path]:
                   and not any(part.startswith('.') for part in file.relative_to(path).parts))
 
 
-def head_of(path: Path) -> str:
-    """Return the beginning of a file, or of a folder's first JSON file; '' where there is none."""
+def some_heads(path: Path, ending: str = '.json') -> Iterator[str]:
+    """Yield the beginnings of a JSON file, or of the first FEW of a folder by `json_files`."""
+    for file in json_files(path, ending)[:FEW]:
+        if file.name.lower().endswith(ending) and file.is_file():
+            yield head_of(file)
+
+
+def head_of(file: Path) -> str:
+    """Return the beginning of a file, '' of one that cannot be read."""
     try:
-        files = json_files(path)
-        if not files or files[0].suffix.lower() != '.json' or not files[0].is_file():
-            return ''
-        with files[0].open('rb') as file:
-            return file.read(HEAD).decode('utf-8-sig', errors='replace').lstrip()
+        with file.open('rb') as opened:
+            return opened.read(HEAD).decode('utf-8-sig', errors='replace').lstrip()
     except OSError:
         return ''
 

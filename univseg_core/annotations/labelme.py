@@ -16,11 +16,11 @@ from univseg_core.annotations.drawn import Drawn, Figure
 from univseg_core.annotations.json_files import (
     as_object,
     checked_size,
-    head_of,
     json_files,
     pick,
     points_of,
     read_object,
+    some_heads,
     told_of,
 )
 from univseg_core.annotations.pngs import from_base64, png_size, PngMask
@@ -44,9 +44,9 @@ IGNORED, HOLE = '__ignore__', '_background_'
 
 
 def recognises(path: Path) -> bool:
-    """Return whether a file, or the first JSON file below a folder, begins as labelme's do."""
-    head = head_of(path)
-    return head.startswith('{') and ('"shapes"' in head or '"imageData"' in head)
+    """Return whether a file, or some JSON file below a folder, begins as labelme's do."""
+    return any(head.startswith('{') and ('"shapes"' in head or '"imageData"' in head)
+               for head in some_heads(path))
 
 
 def read(path: Path) -> Iterator[AnnotatedImage]:

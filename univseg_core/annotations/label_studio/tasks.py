@@ -12,6 +12,7 @@ import numpy as np
 from univseg_core.annotations.json_files import (
     as_object,
     checked_size,
+    head_of,
     json_files,
     pick,
     points_of,
@@ -83,6 +84,9 @@ class _Export:
 
     def tasks(self) -> Iterator[Any]:
         """Yield the tasks as they are."""
+        if head_of(self.file).startswith('{'):
+            raise AnnotationError(f'{self.file}: expected a list of tasks, got an object; export '
+                                  'the project as JSON or JSON-MIN')
         for task in read_entries(self.file):
             self.count += 1
             yield task
