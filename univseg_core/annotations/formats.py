@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from univseg_core.annotations.fiftyone import FiftyOneFolder
+from univseg_core.annotations.mask_folder import MaskFolder
 from univseg_core.annotations.regions import AnnotatedImage
 from univseg_core.domains import Domain
 
@@ -37,5 +39,10 @@ class Format:
     write: Callable[[Path, Domain], Writer] | None = None
 
 
-FORMATS: dict[str, Format] = {}
+FORMATS: dict[str, Format] = {
+    'masks': Format('index PNGs, and palette PNGs laid out as "Segmentation mask 1.1" of CVAT',
+                    write=MaskFolder),
+    'fiftyone': Format('ImageSegmentationDirectory of FiftyOne, with mask_targets.json',
+                       write=FiftyOneFolder),
+}
 """Each format by its name on the command line."""
