@@ -11,8 +11,10 @@ from univseg_core.annotations.coco import is_coco, read_coco
 from univseg_core.annotations.coco_writer import write_coco, write_coco_polygons
 from univseg_core.annotations.cvat import is_cvat, read_cvat
 from univseg_core.annotations.cvat_writer import write_cvat, write_cvat_polygons
+from univseg_core.annotations.fiftyone import FiftyOneFolder
 from univseg_core.annotations.label_studio.task_writer import TaskWriter
 from univseg_core.annotations.labelme_writer import LabelmeWriter
+from univseg_core.annotations.mask_folder import MaskFolder
 from univseg_core.annotations.regions import AnnotatedImage
 from univseg_core.domains import Domain
 
@@ -45,20 +47,22 @@ class Format:
 
 
 FORMATS: dict[str, Format] = {
-    'labelme': Format(
-        "labelme's JSON, one file an image: polygons, rectangles, circles, masks",
-        labelme.recognises, labelme.read, LabelmeWriter),
+    'labelme': Format("labelme's JSON, one file an image; written as polygons",
+                      labelme.recognises, labelme.read, LabelmeWriter),
     'label-studio': Format(
-        'an export of Label Studio, as JSON, JSON-MIN or PNGs with one of these beside them',
+        "Label Studio's tasks: JSON, JSON-MIN, or PNGs beside one of these; written as brushes",
         label_studio.recognises, label_studio.read, TaskWriter),
-    'cityscapes': Format(
-        "Cityscapes' polygons: …_gtFine_polygons.json, in folders of cities",
-        cityscapes_polygons.recognises, cityscapes_polygons.read),
+    'cityscapes': Format("Cityscapes' polygons: …_gtFine_polygons.json, in folders of cities",
+                         cityscapes_polygons.recognises, cityscapes_polygons.read),
     'coco': Format('COCO instances, JSON; written as run lengths', is_coco, read_coco,
                    write_coco),
     'coco-polygons': Format('the same, written as polygons', write=write_coco_polygons),
     'cvat': Format('CVAT for images (or video) 1.1, XML; written as masks', is_cvat, read_cvat,
                    write_cvat),
     'cvat-polygons': Format('the same, written as polygons', write=write_cvat_polygons),
+    'masks': Format('index PNGs, and palette PNGs laid out as "Segmentation mask 1.1" of CVAT',
+                    write=MaskFolder),
+    'fiftyone': Format('ImageSegmentationDirectory of FiftyOne, with mask_targets.json',
+                       write=FiftyOneFolder),
 }
 """Each format by its name on the command line."""
