@@ -64,12 +64,12 @@ class _Pieces:
     def of(cls, mask: np.ndarray) -> '_Pieces':
         """Return the pieces of a mask: pixels of a class that touch at their sides."""
         number = np.zeros(mask.shape, np.int32)
-        classes, boxes = [], []
-        for index in np.unique(mask):
+        classes: list[int] = []
+        boxes: list[list[int]] = []
+        for index in np.flatnonzero(np.bincount(mask.ravel())).tolist():
             count, labels, stats, _ = cv2.connectedComponentsWithStats(
                 (mask == index).astype(np.uint8), connectivity=4)
-            inside = labels > 0
-            number[inside] = labels[inside] - 1 + len(classes)
+            np.copyto(number, labels + (len(classes) - 1), where=labels > 0)
             classes += [index] * (count - 1)
             boxes += stats[1:, :4].tolist()
         sides = np.array(boxes).reshape(-1, 4)
