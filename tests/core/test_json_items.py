@@ -19,7 +19,7 @@ def test_items_of_lists_come_one_by_one_and_other_values_whole(tmp_path):
 
 def test_what_is_sound_comes_before_an_error(tmp_path):
     path = tmp_path / 'a.json'
-    path.write_text(json.dumps({'a': [1, 2], 'b': 3})[:-8])
+    path.write_text(json.dumps({'a': [1, 2], 'b': 3})[:-9])
     items = read_items(path)
     assert [next(items), next(items)] == [('a', 1), ('a', 2)]
     with pytest.raises(RecordError, match='expected , or }, got its end at character 12'):
