@@ -10,6 +10,8 @@ from univseg_core.annotations.coco import is_coco, read_coco
 from univseg_core.annotations.coco_writer import write_coco, write_coco_polygons
 from univseg_core.annotations.cvat import is_cvat, read_cvat
 from univseg_core.annotations.cvat_writer import write_cvat, write_cvat_polygons
+from univseg_core.annotations.fiftyone import FiftyOneFolder
+from univseg_core.annotations.mask_folder import MaskFolder
 from univseg_core.annotations.regions import AnnotatedImage
 from univseg_core.domains import Domain
 
@@ -42,11 +44,15 @@ class Format:
 
 
 FORMATS: dict[str, Format] = {
+    'masks': Format('index PNGs, and palette PNGs laid out as "Segmentation mask 1.1" of CVAT',
+                    write=MaskFolder),
     'coco': Format('COCO instances, JSON; written as run lengths', is_coco, read_coco,
                    write_coco),
     'coco-polygons': Format('the same, written as polygons', write=write_coco_polygons),
     'cvat': Format('CVAT for images (or video) 1.1, XML; written as masks', is_cvat, read_cvat,
                    write_cvat),
     'cvat-polygons': Format('the same, written as polygons', write=write_cvat_polygons),
+    'fiftyone': Format('ImageSegmentationDirectory of FiftyOne, with mask_targets.json',
+                       write=FiftyOneFolder),
 }
 """Each format by its name on the command line."""
