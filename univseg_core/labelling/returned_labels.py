@@ -142,7 +142,9 @@ class LabelDecoder:
         """
         Return a PNG as (H, W) uint8 class indices, 255 where void.
 
-        A PNG of one channel holds indices, one of three colours, one with a palette either.
+        A PNG of one channel holds indices, one of three colours, one with a palette either:
+        colours where they are void's and then all classes' in their order, as `prelabel` writes
+        them.
         Raises ImageError, which names the file, for another file, for foreign indices or
         colours, for a palette whose colours are those of other classes than its indices, and for
         what can be read in two ways, of which `background` or `painted` is to say one.
@@ -188,9 +190,11 @@ class LabelDecoder:
         return self.meaning.of_grey(codes, self.domain)
 
     def _by_palette(self, indices: np.ndarray, palette: np.ndarray) -> np.ndarray:
-        if self.palette_by == 'colours':
-            return self._by_colour(palette[indices])
         colours = [tuple(colour) for colour in palette.tolist()]
+        if self.palette_by == 'colours' or (
+                self.palette_by == 'auto' and self.background is None
+                and self._is_of_prelabel(colours)):
+            return self._by_colour(palette[indices])
         first = self.colours.get(colours[0])
         found = np.unique(indices).tolist()
         # Of a background and void alone, there are label maps, too.
@@ -208,6 +212,12 @@ class LabelDecoder:
                 palette, self.domain, voids):
             raise self.meaning.question_of_background(palette, self.domain)
         return self.meaning.of_indices(indices, self.domain)
+
+    def _is_of_prelabel(self, palette: list[Colour]) -> bool:
+        """Return whether a palette has the colour of void, then all classes' in their order."""
+        count = len(self.domain.classes)
+        return [self.colours.get(colour) for colour in palette[:count + 1]] == [
+            IGNORE_INDEX, *range(count)]
 
     def _check_colours(self, found: list[int], colours: list[Colour]) -> None:
         """Raise ImageError where indices that were found have colours of other classes."""

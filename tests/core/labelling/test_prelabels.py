@@ -32,8 +32,8 @@ def test_prelabel_writes_what_a_person_starts_from(model, frames, tmp_path, caps
             read_label(out / 'labels' / f'{frame.stem}.png', OUTDOOR), mask)
         indices, palette = decode_palette_png(
             (out / 'SegmentationClass' / f'{frame.stem}.png').read_bytes())
-        np.testing.assert_array_equal(indices, mask)
-        assert palette[:4].tolist() == [*map(list, OUTDOOR.palette), [0, 0, 0]]
+        np.testing.assert_array_equal(indices, np.where(mask == 255, 0, mask + 1))
+        assert palette[:4].tolist() == [[0, 0, 0], *map(list, OUTDOOR.palette)]
         assert (out / 'images' / frame.name).samefile(frame)
     assert 0 < unsure < 3 * 24 * 32
     assert (out / 'classes.txt').read_text() == 'ground\nbox\nball\n'

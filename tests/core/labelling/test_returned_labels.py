@@ -119,19 +119,30 @@ def test_every_kind_of_label_map_gives_the_same(tmp_path, kind):
 
 
 def test_a_palette_in_another_order_is_an_error_until_one_says_what_counts(tmp_path):
-    # As tools write it that put the background first.
-    shifted = np.array([[1, 2, 3, 0], [3, 3, 2, 1]], np.uint8)
-    path = save(tmp_path / 'mask.png', 'P', shifted, [(0, 0, 0), *YARD.palette])
-    with pytest.raises(ImageError, match=r'mask\.png: its palette gives index 1 the colour '
+    grass, wall, car = YARD.palette
+    path = save(tmp_path / 'mask.png', 'P', np.array([[2, 1, 3, 0], [3, 3, 1, 2]], np.uint8),
+                [(0, 0, 0), wall, grass, car])
+    with pytest.raises(ImageError, match=r'mask\.png: its palette gives index 2 the colour '
                        r'\(0, 200, 0\) of class 0, grass; say'):
         DECODER.read(path)
     by_colour = LabelDecoder(YARD, class_colours(YARD), 'colours')
     np.testing.assert_array_equal(by_colour.read(path), MASK)
+
+
+def test_a_palette_of_void_and_all_classes_in_order_leaves_no_question(tmp_path):
+    # As prelabel writes it, so that CVAT reads the same by colours and by indices.
+    shifted = np.array([[1, 2, 3, 0], [3, 3, 2, 1]], np.uint8)
+    path = save(tmp_path / 'mask.png', 'P', shifted, [(0, 0, 0), *YARD.palette])
+    np.testing.assert_array_equal(DECODER.read(path), MASK)
     with pytest.raises(ImageError, match=r'mask\.png: its palette gives index 0 the colour '
                        r'\(0, 0, 0\) of a background.*--background void'):
         LabelDecoder(YARD, class_colours(YARD), 'indices').read(path)
     behind = LabelDecoder(YARD, class_colours(YARD), background='void')
     np.testing.assert_array_equal(behind.read(path), MASK)
+    # A class that the palette lacks may be one that comes before the others.
+    save(path, 'P', shifted.clip(0, 2), [(0, 0, 0), *YARD.palette[:2]])
+    with pytest.raises(ImageError, match='of class 0, grass; say'):
+        DECODER.read(path)
 
 
 VOC = [(0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0), *[(7, 7, 7)] * 252]
