@@ -76,7 +76,7 @@ def test_masks_go_out_and_come_back_by_index_palette_and_colour(model, frames, t
             capsys.readouterr().out)
     first, *others = ({name: data for name, (data, _) in contents(folder).items()}
                       for folder in back)
-    assert len(first) == 7
+    assert len(first) == 8
     assert all(other == first for other in others)
 
 
@@ -94,9 +94,14 @@ def test_import_knows_the_domain_from_a_configuration_too(values, write_config, 
     assert (tmp_path / 'out' / 'classes.txt').read_text() == 'wall\nlamp\n'
     capsys.readouterr()
     assert main([*command, 'indoor', '--json']) == 0
-    assert json.loads(capsys.readouterr().out) == {
+    told = json.loads(capsys.readouterr().out)
+    assert told.pop('classes') == [
+        {'class': name, 'objects': None, 'images': images, 'pixels': pixels, 'share': share}
+        for name, images, pixels, share in (('wall', 0, 0, 0), ('lamp', 1, 24 * 32, 1),
+                                            ('void', 0, 0, 0))]
+    assert told == {
         'folder': str(tmp_path / 'out'), 'added': [], 'replaced': [], 'unchanged': ['a'],
-        'empty': [], 'turned': []}
+        'empty': [], 'turned': [], 'format': 'masks', 'forgiven': {}}
 
 
 @pytest.mark.parametrize(('pixels', 'question', 'answer', 'expected'), [
