@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from univseg_core.annotations import cityscapes_polygons, label_studio, labelme
 from univseg_core.annotations.regions import AnnotatedImage
 from univseg_core.domains import Domain
 
@@ -37,5 +38,15 @@ class Format:
     write: Callable[[Path, Domain], Writer] | None = None
 
 
-FORMATS: dict[str, Format] = {}
+FORMATS: dict[str, Format] = {
+    'labelme': Format(
+        "labelme's JSON, one file an image: polygons, rectangles, circles, masks",
+        labelme.recognises, labelme.read),
+    'label-studio': Format(
+        'an export of Label Studio, as JSON, JSON-MIN or PNGs with one of these beside them',
+        label_studio.recognises, label_studio.read),
+    'cityscapes': Format(
+        "Cityscapes' polygons: …_gtFine_polygons.json, in folders of cities",
+        cityscapes_polygons.recognises, cityscapes_polygons.read),
+}
 """Each format by its name on the command line."""
