@@ -6,7 +6,12 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from univseg_core.annotations import cityscapes_polygons, label_studio, labelme
+from univseg_core.annotations import (
+    cityscapes_polygons,
+    label_studio,
+    labelme,
+    named_masks,
+)
 from univseg_core.annotations.regions import AnnotatedImage
 from univseg_core.domains import Domain
 
@@ -48,5 +53,20 @@ FORMATS: dict[str, Format] = {
     'cityscapes': Format(
         "Cityscapes' polygons: …_gtFine_polygons.json, in folders of cities",
         cityscapes_polygons.recognises, cityscapes_polygons.read),
+    'cvat-masks': Format(
+        '"Segmentation mask 1.1" of CVAT: SegmentationClass/ and labelmap.txt',
+        named_masks.recognises_cvat_masks, named_masks.read_cvat_masks),
+    'voc': Format(
+        "SegmentationClass/ of Pascal VOC, or with the class_names.txt of labelme's converter",
+        named_masks.recognises_voc, named_masks.read_voc),
+    'ade': Format(
+        'the scene parsing benchmark of ADE20K: annotations/ and objectInfo150.txt',
+        named_masks.recognises_ade, named_masks.read_ade),
+    'roboflow-masks': Format(
+        '"Semantic Segmentation Masks" of Roboflow: NAME_mask.png and _classes.csv',
+        named_masks.recognises_roboflow, named_masks.read_roboflow),
+    'fiftyone': Format(
+        'ImageSegmentationDirectory of FiftyOne: labels/ and mask_targets.json',
+        named_masks.recognises_mask_targets, named_masks.read_mask_targets),
 }
 """Each format by its name on the command line."""

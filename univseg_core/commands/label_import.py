@@ -186,14 +186,15 @@ def _returned(options: argparse.Namespace, kind: str, frames: Sequence[Path],
 def _label_maps(options: argparse.Namespace, frames: Sequence[Path],
                 names: 'ClassNames') -> 'Iterable[Returned | str]':
     """Return the label maps of a folder of PNGs by their frames."""
+    from univseg_core.annotations.named_masks import read_labelmap
     from univseg_core.datasets.folders import by_name
     from univseg_core.labelling.frame_folder import frames_of
+    from univseg_core.labelling.import_sources import label_map_folder
     from univseg_core.labelling.returned_files import by_frame
     from univseg_core.labelling.returned_labels import (
         class_colours,
         foreign_names,
         LabelDecoder,
-        read_labelmap,
     )
 
     domain = names.domain
@@ -204,7 +205,7 @@ def _label_maps(options: argparse.Namespace, frames: Sequence[Path],
     decoder = LabelDecoder(domain, class_colours(domain, options.void, named, names),
                            options.palette or 'auto', options.background, options.painted,
                            foreign_names(named or {}, names))
-    return by_frame(frames_of(options.labels), by_name(frames), decoder)
+    return by_frame(frames_of(label_map_folder(options.labels)), by_name(frames), decoder)
 
 
 def _found(source: Path, checked: 'Checked', kind: str, names: 'ClassNames') -> str:

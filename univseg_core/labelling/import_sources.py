@@ -10,7 +10,7 @@ from univseg_core.datasets.folders import DataError, name_key
 from univseg_core.errors import first_few, UnivsegError
 from univseg_core.pictures.encoded import PNG_SIGNATURE
 from univseg_core.pictures.palette_png import COLOUR_TYPE, INDEXED
-from univseg_core.pictures.picture_files import image_files
+from univseg_core.pictures.picture_files import image_files, is_picture
 
 MASKS = 'masks'
 """Label maps whose values are the domain's own, which no other format names."""
@@ -42,7 +42,7 @@ def recognised(source: Path, of_frame: Mapping[str, Path]) -> str:
     found, reasons = [], []
     for name, each in FORMATS.items():
         try:
-            if each.read and each.recognises and each.recognises(source):
+            if each.read and (_recognises(name, source) or _files(source, name)):
                 found.append(name)
         except (UnivsegError, OSError) as error:
             reasons.append(f'{name}: {error}')
@@ -50,24 +50,36 @@ def recognised(source: Path, of_frame: Mapping[str, Path]) -> str:
     if found and maps:
         found.append(MASKS)
     if len(found) > 1:
-        listed = '; '.join(f'{name} ({first_few(maps if name == MASKS else _files(source, name))})'
+        files = {name: maps if name == MASKS else _files(source, name) for name in found}
+        listed = '; '.join(f'{name} ({first_few(files[name] or [source.name])})'
                            for name in found)
         raise DataError(f'{source}: of {len(found)} formats: {listed}. Say --format NAME for the '
                         'one that counts, or take them apart')
     if found:
         return found[0]
-    if source.is_dir() and image_files(source):
+    if source.is_dir() and image_files(label_map_folder(source)):
         return MASKS
     raise DataError(_of_none(source, reasons))
 
 
-def _files(source: Path, name: str) -> list[str]:
-    """Return the files, or folders, of a folder that are of a format by themselves."""
+def label_map_folder(source: Path) -> Path:
+    """Return where a folder's label maps are: in it, or in SegmentationClass/ of it."""
+    inside = source / 'SegmentationClass'
+    return inside if inside.is_dir() and not image_files(source) else source
+
+
+def _recognises(name: str, path: Path) -> bool:
     recognises = FORMATS[name].recognises
-    assert recognises is not None  # it has recognised the folder
+    return recognises is not None and recognises(path)
+
+
+def _files(source: Path, name: str) -> list[str]:
+    """Return some files of a folder that are of a format by themselves, pictures aside."""
     if not source.is_dir():
-        return [source.name]
-    return [path.name for path in sorted(source.iterdir()) if recognises(path)] or [source.name]
+        return []
+    files = (path for path in sorted(source.iterdir())
+             if path.is_file() and not is_picture(path) and not path.name.startswith('.'))
+    return [path.name for path in islice((each for each in files if _recognises(name, each)), 4)]
 
 
 def _label_maps(folder: Path, of_frame: Mapping[str, Path]) -> list[str]:

@@ -62,7 +62,9 @@ class _Sound:
     maps apart; `orientation` is how the frame lies in its file.
     """
 
-    returned: Returned
+    frame: Path
+    source: str
+    objects: Mapping[int, int] | None = None
     pixels: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
     digest: bytes = b''
     orientation: int = 1
@@ -112,7 +114,7 @@ def check_labels(returned: Iterable[Returned | str], out: Path, domain: Domain,
     def with_news() -> Iterator[tuple[Returned | str, bool]]:
         for each in returned:
             yield each, isinstance(each, str) or each.frame not in seen
-            if not isinstance(each, str) and each.objects != {}:
+            if not isinstance(each, str) and each.is_labelled:
                 seen.add(each.frame)
 
     first: dict[Path, tuple[bytes, str]] = {}
@@ -120,20 +122,20 @@ def check_labels(returned: Iterable[Returned | str], out: Path, domain: Domain,
         if isinstance(found, str):
             problems.append(found)
             continue
-        frame, source = found.returned.frame, found.returned.source
+        frame = found.frame
         if frame in first:
             digest, other = first[frame]
             if found.digest not in (digest, b''):
-                problems.append(f'{source}: {frame.name} is labelled twice, and differently: '
-                                f'{other} is of it, too')
+                problems.append(f'{found.source}: {frame.name} is labelled twice, and '
+                                f'differently: {other} is of it, too')
             continue
         if found.digest:
-            first[frame] = found.digest, source
+            first[frame] = found.digest, found.source
         if found.is_empty:
             checked.empty.append(frame.stem)
             continue
         checked.frames.append(frame)
-        checked.counts.add(found.pixels, found.returned.objects)
+        checked.counts.add(found.pixels, found.objects)
         checked.sheet.add(frame, found.small)
         if found.orientation > 1:
             checked.turned.append(frame.stem)
@@ -168,9 +170,9 @@ def _check(item: tuple[Returned | str, bool], there: Mapping[str, Path],
     each, is_first = item
     if isinstance(each, str):
         return each
-    if each.objects == {}:
-        return _Sound(each)
     frame = each.frame
+    if not each.is_labelled:
+        return _Sound(frame, each.source)
     try:
         image = read_image(frame)
         orientation = orientation_of(file_bytes(frame))
@@ -185,8 +187,8 @@ def _check(item: tuple[Returned | str, bool], there: Mapping[str, Path],
     if staged is not None and is_first:
         write_png(staged / 'label' / f'{frame.stem}.png', classes)
     digest = hashlib.blake2b(np.ascontiguousarray(classes), digest_size=16).digest()
-    return _Sound(each, np.bincount(classes.ravel(), minlength=256), digest, orientation,
-                  small_mask(classes))
+    return _Sound(frame, each.source, each.objects, np.bincount(classes.ravel(), minlength=256),
+                  digest, orientation, small_mask(classes))
 
 
 def _put_in_place(checked: Checked, staged: Path, out: Path, domain: Domain,

@@ -19,6 +19,10 @@ class Returned(Protocol):
         """Return what errors call it: a file, or an image and its file."""
 
     @property
+    def is_labelled(self) -> bool:
+        """Return whether anybody has labelled anything of it, be it void."""
+
+    @property
     def objects(self) -> Mapping[int, int] | None:
         """Return how many objects there are of each class; None where nothing tells objects."""
 

@@ -28,6 +28,7 @@ class ReturnedFiles:
     decoder: LabelDecoder
     files: dict[Path, str | None] = field(default_factory=dict)
     objects: None = None
+    is_labelled: bool = True
 
     @property
     def label(self) -> Path:

@@ -3,13 +3,12 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-import re
 
 import cv2
 import numpy as np
+from univseg_core.annotations.named_masks import Colour
 from univseg_core.domains import Domain, IGNORE_INDEX, void_colour
 from univseg_core.errors import UnivsegError
-from univseg_core.files import read_text
 from univseg_core.labelling.class_names import ClassNames
 from univseg_core.labelling.prelabels import VOID_NAME
 from univseg_core.pictures.encoded import PNG_SIGNATURE
@@ -28,8 +27,6 @@ from univseg_core.pictures.picture_files import (
     PNG_BIT_DEPTH,
     read_header,
 )
-
-Colour = tuple[int, int, int]
 
 PALETTE_BY = ('auto', 'indices', 'colours')
 """What counts in a PNG with a palette; auto: indices, unless its colours say otherwise."""
@@ -90,33 +87,6 @@ def foreign_names(named: Mapping[str, Colour], names: ClassNames) -> dict[Colour
     """Return, by colour, the labels of a labelmap that are neither a domain's classes nor void."""
     return {named[label]: label for label, index in meanings_of(named, names).items()
             if index is None}
-
-
-def read_labelmap(path: Path) -> dict[str, Colour]:
-    """
-    Return the colours by name of a labelmap.txt, of lines name:red,green,blue:parts:actions.
-
-    Empty lines and those that begin with # say nothing. Raises UnivsegError, which names file
-    and line, for any other line or a name that comes twice.
-    """
-    try:
-        lines = read_text(path).splitlines()
-    except (OSError, ValueError) as error:
-        raise UnivsegError(f'{path}: cannot be read: {error}') from error
-    found: dict[str, Colour] = {}
-    for number, line in enumerate(map(str.strip, lines), 1):
-        if not line or line.startswith('#'):
-            continue
-        name, _, rest = line.partition(':')
-        name = name.strip()
-        values = [value.strip() for value in rest.split(':')[0].split(',')]
-        if not name or name in found or len(values) != 3 or not all(
-                re.fullmatch('[0-9]{1,3}', value) and int(value) < 256 for value in values):
-            raise UnivsegError(f'{path}, line {number}: expected name:red,green,blue:: with three '
-                               f'numbers 0..255, and each name once; got {line[:80]!r}')
-        red, green, blue = (int(value) for value in values)
-        found[name] = red, green, blue
-    return found
 
 
 @dataclass(frozen=True)

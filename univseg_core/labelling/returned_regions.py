@@ -15,11 +15,16 @@ from univseg_core.labelling.frame_names import FrameNames
 
 @dataclass(frozen=True)
 class ReturnedRegions:
-    """The regions of a frame; `index_of` has the class of each label, see `Returned`."""
+    """
+    The regions of a frame, see `Returned`.
+
+    `index_of` has the class of each label, `objects` how many there are of each class.
+    """
 
     frame: Path
     image: AnnotatedImage
     index_of: Mapping[str, int]
+    objects: Mapping[int, int]
     background: int = IGNORE_INDEX
 
     @property
@@ -28,9 +33,9 @@ class ReturnedRegions:
         return f'{self.image.source}: {self.image.image}'
 
     @property
-    def objects(self) -> Mapping[int, int]:
-        """Return how many objects there are of each class."""
-        return Counter(self.index_of[region.label] for region in self.image.regions)
+    def is_labelled(self) -> bool:
+        """Return whether there is any region."""
+        return bool(self.image.regions)
 
     def read(self, height: int, width: int) -> np.ndarray:
         """Return the classes (height, width) uint8 of its pixels; see `Returned`."""
@@ -42,9 +47,10 @@ def regions_by_frame(images: Iterable[AnnotatedImage], frames: FrameNames, names
     """
     Yield the regions of each image's frame, or a sentence of what is wrong.
 
-    What no region covers is of class `background`. An image without any region counts as not
-    annotated: it need not be a frame's. An error in reading is a problem as others are: what comes
-    behind it is told, too, as far as the reader goes on.
+    What no region covers is of class `background`, and so is what is called so and is no class.
+    An image without any region counts as not annotated: it need not be a frame's. An error in
+    reading is a problem as others are: what comes behind it is told, too, as far as the reader
+    goes on.
     """
     reading = iter(images)
     while True:
@@ -58,14 +64,25 @@ def regions_by_frame(images: Iterable[AnnotatedImage], frames: FrameNames, names
         frame = frames.find((image.image, *image.also))
         if isinstance(frame, str) and not image.regions:
             continue
-        index_of = {}
+        index_of: dict[str, int] = {}
+        objects: Counter[int] = Counter()
         for region in image.regions:
-            if (index := names.index(region.label)) is None:
-                names.not_known(region.label, f'{image.source}: {image.image}', region.what)
+            label = region.label
+            if label in image.void and not names.has(label):
+                index_of[label] = background if is_background(label) else IGNORE_INDEX
+                continue
+            if (index := names.index(label)) is None:
+                names.not_known(label, f'{image.source}: {image.image}', region.what)
                 index = IGNORE_INDEX
-            index_of[region.label] = index
+            index_of[label] = index
+            objects[index] += 1
         if isinstance(frame, str):
             yield f'{image.source}: {image.image} ({image.regions[0].what}): {frame}'
         else:
-            yield ReturnedRegions(frame, image, index_of, background)
+            yield ReturnedRegions(frame, image, index_of, objects, background)
     yield from names.problems()
+
+
+def is_background(label: str) -> bool:
+    """Return whether a label that is no class says that nobody painted what it covers."""
+    return label.strip('_').lower() == 'background'

@@ -14,7 +14,7 @@ from univseg_core.progress import progress_bar
 Item = TypeVar('Item')
 Result = TypeVar('Result')
 
-AHEAD = 8
+AHEAD = 2
 """Items for each thread that are in work, or done and not yet asked for."""
 
 PROC = Path('/proc')

@@ -8,6 +8,7 @@ from PIL import Image
 import pytest
 from regions_file import BOXES
 from univseg_core.annotations import formats
+from univseg_core.annotations.regions import AnnotatedImage, Bits, Region
 from univseg_core.cli import main
 from univseg_core.domains import Domain
 from univseg_core.errors import UnivsegError
@@ -57,6 +58,26 @@ def test_what_nobody_painted_may_be_a_class_but_not_where_nobody_painted_anythin
     done = run(boxes('a.png: grass 0 0 4 1', 'c.png:'), tmp_path / 'out', background=1)
     assert (done.added, done.empty) == (['a'], ['c'])
     assert label(tmp_path / 'out', 'a') == [[0] * 4, [1] * 4]
+
+
+def test_labels_of_no_class_are_void_unless_a_class_is_called_so(boxes, tmp_path):
+    grass, nobody, ignored = (
+        Region(name, Bits(np.ones((1, 2), bool), left, 0), name)
+        for name, left in (('grass', 0), ('_background_', 1), ('out', 2)))
+    boxes()
+    image = AnnotatedImage('a', None, (grass, nobody, ignored), tmp_path / 'x.boxes',
+                           void=frozenset({'_background_', 'out'}))
+    for i, (classes, background, row) in enumerate((
+            (['grass', 'wall'], 255, [0, 255, 255, 255]), (YARD.classes, 1, [0, 1, 255, 255]),
+            (['grass', 'out'], 255, [0, 255, 1, 1]),
+            (['grass', '_background_'], 255, [0, 1, 255, 255]))):
+        domain, told = Domain.create('d', classes), []
+        frames = FrameNames(sorted((tmp_path / 'frames').iterdir()))
+        returned = regions_by_frame([image], frames, ClassNames(domain), background)
+        import_labels(returned, tmp_path / f'out{i}', domain, told.append, progress=False)
+        assert label(tmp_path / f'out{i}', 'a')[0] == row
+        objects = [each['objects'] for each in told[0].counts.rows()]
+        assert objects == [int(name in ('grass', 'out', '_background_')) for name in classes] + [0]
 
 
 def test_all_that_is_wrong_is_told_with_file_image_and_object(boxes, tmp_path):

@@ -9,6 +9,7 @@ from label_maps import DECODER, MASK, save, YARD
 import numpy as np
 from PIL import Image
 import pytest
+from univseg_core.annotations.named_masks import read_labelmap
 from univseg_core.domains import Domain, void_colour
 from univseg_core.errors import UnivsegError
 from univseg_core.labelling import returned_labels
@@ -18,7 +19,6 @@ from univseg_core.labelling.returned_labels import (
     class_colours,
     foreign_names,
     LabelDecoder,
-    read_labelmap,
 )
 from univseg_core.pictures.encoded import PNG_SIGNATURE
 from univseg_core.pictures.images import ImageError
