@@ -15,11 +15,11 @@ from univseg_core.annotations.drawn import Drawn
 from univseg_core.annotations.json_files import (
     as_object,
     checked_size,
-    head_of,
     json_files,
     pick,
     points_of,
     read_object,
+    some_heads,
     told_of,
 )
 from univseg_core.annotations.regions import AnnotatedImage, AnnotationError, Region
@@ -45,9 +45,9 @@ LABELS_LIKE_GROUPS = ('polegroup',)
 
 
 def recognises(path: Path) -> bool:
-    """Return whether a file, or the first JSON file below a folder, begins as Cityscapes' do."""
-    head = head_of(path)
-    return head.startswith('{') and '"imgHeight"' in head and '"objects"' in head
+    """Return whether a file, or some …_polygons.json of a folder, begins as Cityscapes' do."""
+    return any(head.startswith('{') and '"imgHeight"' in head and '"objects"' in head
+               for head in some_heads(path, ENDING if path.is_dir() else '.json'))
 
 
 def read(path: Path) -> Iterator[AnnotatedImage]:
@@ -57,7 +57,7 @@ def read(path: Path) -> Iterator[AnnotatedImage]:
     Raises AnnotationError, which names the file and the object, for what is wrong with them; what
     comes behind it can still be read.
     """
-    files = json_files(path, ENDING) or json_files(path)
+    files = json_files(path, ENDING)
     if not files:
         raise AnnotationError(f'{path}: no file …{ENDING} is in it')
     return map(partial(_image, root=path if path.is_dir() else path.parent), files)

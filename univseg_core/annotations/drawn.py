@@ -6,12 +6,14 @@ the tools' own exports have; `regions.Polygons`, which asks where pixels' centre
 half a pixel smaller all around.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageDraw
 from univseg_core.annotations.regions import AnnotationError, Ring
+from univseg_core.domains import IGNORE_INDEX
 
 LINE_WIDTH, POINT_RADIUS = 10, 5
 """Pixels, of what has no area: labelme's."""
@@ -64,6 +66,15 @@ class Drawn:
             raise AnnotationError(f'a circle of radius {radius:.0f} at ({x:.0f}, {y:.0f}); '
                                   f'expected {LARGEST_CIRCLE} pixels at most')
         return [x - radius, y - radius, x + radius, y + radius]
+
+
+def drawn_classes(outlines: Iterable[tuple[int, Ring]], height: int, width: int) -> np.ndarray:
+    """Return the classes (H, W) uint8 of polygons drawn one over another, 255 where none is."""
+    picture = Image.new('L', (width, height), IGNORE_INDEX)
+    draw = ImageDraw.Draw(picture)
+    for index, ring in outlines:
+        draw.polygon(_corners(ring), fill=index, outline=index)
+    return np.array(picture)
 
 
 def _near(points: Ring, height: int, width: int) -> Ring:

@@ -12,6 +12,12 @@ from univseg_core.annotations import (
     labelme,
     named_masks,
 )
+from univseg_core.annotations.coco import is_coco, read_coco
+from univseg_core.annotations.coco_writer import write_coco, write_coco_polygons
+from univseg_core.annotations.cvat import is_cvat, read_cvat
+from univseg_core.annotations.cvat_writer import write_cvat, write_cvat_polygons
+from univseg_core.annotations.label_studio.task_writer import TaskWriter
+from univseg_core.annotations.labelme_writer import LabelmeWriter
 from univseg_core.annotations.regions import AnnotatedImage
 from univseg_core.domains import Domain
 
@@ -46,13 +52,19 @@ class Format:
 FORMATS: dict[str, Format] = {
     'labelme': Format(
         "labelme's JSON, one file an image: polygons, rectangles, circles, masks",
-        labelme.recognises, labelme.read),
+        labelme.recognises, labelme.read, LabelmeWriter),
     'label-studio': Format(
         'an export of Label Studio, as JSON, JSON-MIN or PNGs with one of these beside them',
-        label_studio.recognises, label_studio.read),
+        label_studio.recognises, label_studio.read, TaskWriter),
     'cityscapes': Format(
         "Cityscapes' polygons: …_gtFine_polygons.json, in folders of cities",
         cityscapes_polygons.recognises, cityscapes_polygons.read),
+    'coco': Format('COCO instances, JSON; written as run lengths', is_coco, read_coco,
+                   write_coco),
+    'coco-polygons': Format('the same, written as polygons', write=write_coco_polygons),
+    'cvat': Format('CVAT for images (or video) 1.1, XML; written as masks', is_cvat, read_cvat,
+                   write_cvat),
+    'cvat-polygons': Format('the same, written as polygons', write=write_cvat_polygons),
     'cvat-masks': Format(
         '"Segmentation mask 1.1" of CVAT: SegmentationClass/ and labelmap.txt',
         named_masks.recognises_cvat_masks, named_masks.read_cvat_masks),

@@ -2,22 +2,18 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-import json
-from json.decoder import JSONDecoder, WHITESPACE
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from univseg_core.annotations.regions import AnnotationError, Ring
 from univseg_core.errors import shortened
+from univseg_core.files.json_items import read_list
 from univseg_core.files.limits import PIXELS
-from univseg_core.files.records import MOST_VALUES, parse_json, record_bytes, RecordError
+from univseg_core.files.records import read_json, RecordError
 
-HEAD = 1 << 16
-"""Bytes of a file by which its format is recognised."""
-
-MOST_NUMBERS = 1 << 25
-"""Commas of a list of which one element at a time is made: run lengths are many small numbers."""
+HEAD, FEW = 1 << 16, 200
+"""Bytes of a file, and files of a folder, by which a format is recognised."""
 
 MISSING = object()
 
@@ -39,14 +35,18 @@ def json_files(path: Path, ending: str = '.json') -> list[Path]:
                   and not any(part.startswith('.') for part in file.relative_to(path).parts))
 
 
-def head_of(path: Path) -> str:
-    """Return the beginning of a file, or of a folder's first JSON file; '' where there is none."""
+def some_heads(path: Path, ending: str = '.json') -> Iterator[str]:
+    """Yield the beginnings of a JSON file, or of the first FEW of a folder by `json_files`."""
+    for file in json_files(path, ending)[:FEW]:
+        if file.name.lower().endswith(ending) and file.is_file():
+            yield head_of(file)
+
+
+def head_of(file: Path) -> str:
+    """Return the beginning of a file, '' of one that cannot be read."""
     try:
-        files = json_files(path)
-        if not files or files[0].suffix.lower() != '.json' or not files[0].is_file():
-            return ''
-        with files[0].open('rb') as file:
-            return file.read(HEAD).decode('utf-8-sig', errors='replace').lstrip()
+        with file.open('rb') as opened:
+            return opened.read(HEAD).decode('utf-8-sig', errors='replace').lstrip()
     except OSError:
         return ''
 
@@ -54,7 +54,7 @@ def head_of(path: Path) -> str:
 def read_object(path: Path) -> dict:
     """Return what a JSON file holds, an object; raise AnnotationError, which names the file."""
     try:
-        values = parse_json(record_bytes(path))
+        values = read_json(path)
     except RecordError as error:
         raise AnnotationError(f'{path}: {error}') from None
     except OSError as error:
@@ -64,54 +64,18 @@ def read_object(path: Path) -> dict:
     return values
 
 
-def read_list(path: Path) -> Iterator[Any]:
+def read_entries(path: Path) -> Iterator[Any]:
     """
     Yield the values of a JSON file that is a list, one at a time.
 
-    Raises AnnotationError, which names the file, as `read_object` does, and for more than
-    MOST_VALUES lists and objects or MOST_NUMBERS commas.
+    Raises AnnotationError, which names the file, as `read_object` does.
     """
     try:
-        data = record_bytes(path)
-        text = data.decode('utf-8-sig')
-    except (RecordError, UnicodeDecodeError) as error:
+        yield from read_list(path)
+    except RecordError as error:
         raise AnnotationError(f'{path}: {error}') from None
     except OSError as error:
         raise AnnotationError(f'{path}: cannot be read: {error.strerror}') from None
-    if data.count(b'[') + data.count(b'{') > MOST_VALUES or data.count(b',') > MOST_NUMBERS:
-        raise AnnotationError(f'{path}: more than {MOST_VALUES} objects or {MOST_NUMBERS} '
-                              'numbers; export it in parts')
-    del data
-    try:
-        yield from _elements(text)
-    except RecursionError:
-        raise AnnotationError(f'{path}: values too deep in each other') from None
-    except ValueError as error:  # of the parser: what this yields to raises elsewhere
-        raise AnnotationError(f'{path}: not JSON: {shortened(str(error))}') from None
-
-
-def _elements(text: str) -> Iterator[Any]:
-    """Yield the elements of a list's text; raise ValueError where it is none."""
-    decoder = JSONDecoder()
-
-    def expect(characters: str, at: int) -> int:
-        at = WHITESPACE.match(text, at).end()  # type: ignore[union-attr]
-        if text[at:at + 1] not in tuple(characters):
-            raise json.JSONDecodeError(f'expected {" or ".join(characters)}', text, at)
-        return at
-
-    def skip(at: int) -> int:
-        return WHITESPACE.match(text, at).end()  # type: ignore[union-attr]
-
-    at = skip(expect('[', 0) + 1)
-    while text[at:at + 1] != ']':
-        value, at = decoder.raw_decode(text, at)
-        yield value
-        at = expect(',]', at)
-        if text[at] == ',':
-            at = skip(at + 1)
-    if skip(at + 1) != len(text):
-        raise json.JSONDecodeError('more behind the list', text, at + 1)
 
 
 def pick(values: Mapping, key: str, kind: type, default: Any = MISSING) -> Any:

@@ -16,11 +16,11 @@ from univseg_core.annotations.drawn import Drawn, Figure
 from univseg_core.annotations.json_files import (
     as_object,
     checked_size,
-    head_of,
     json_files,
     pick,
     points_of,
     read_object,
+    some_heads,
     told_of,
 )
 from univseg_core.annotations.pngs import from_base64, png_size, PngMask
@@ -39,14 +39,14 @@ FIGURES: dict[str, tuple[Figure, int, int | None]] = {
 }
 """What each shape_type is drawn as, and how many points it has."""
 
-VOID = frozenset({'__ignore__', '_background_'})
-"""Labels that labelme's own converters take for no class; the second one is also its holes'."""
+IGNORED, HOLE = '__ignore__', '_background_'
+"""Labels that labelme's own converters take for no class; the second one is that of holes."""
 
 
 def recognises(path: Path) -> bool:
-    """Return whether a file, or the first JSON file below a folder, begins as labelme's do."""
-    head = head_of(path)
-    return head.startswith('{') and ('"shapes"' in head or '"imageData"' in head)
+    """Return whether a file, or some JSON file below a folder, begins as labelme's do."""
+    return any(head.startswith('{') and ('"shapes"' in head or '"imageData"' in head)
+               for head in some_heads(path))
 
 
 def read(path: Path) -> Iterator[AnnotatedImage]:
@@ -84,7 +84,8 @@ def _image_of(values: dict, file: Path) -> AnnotatedImage:
             with told_of(shortened(label, 60)):
                 regions.append(Region(label, _shape(shape, size), f'shape {number}'))
             groups.append(shape.get('group_id'))
-    return AnnotatedImage(image, size, tuple(_with_holes(regions, groups)), file, also, VOID)
+    return AnnotatedImage(image, size, tuple(_with_holes(regions, groups)), file, also,
+                          frozenset({IGNORED, HOLE}))
 
 
 def _size(values: dict) -> tuple[int, int] | None:

@@ -62,3 +62,13 @@ def test_files_are_recognised_by_their_beginning():
     assert cityscapes_polygons.recognises(FIXTURES / 'cityscapes')
     assert not cityscapes_polygons.recognises(FIXTURES / 'labelme')
     assert not cityscapes_polygons.recognises(FIXTURES / 'label_studio')
+
+
+def test_other_files_of_the_data_set_are_left_alone(tmp_path):
+    written(tmp_path / 'camera' / 'x_camera.json', {'extrinsic': {}})
+    written(tmp_path / 'gtFine' / 'x_gtFine_polygons.json', file_of())
+    assert cityscapes_polygons.recognises(tmp_path)
+    assert [image.image for image in cityscapes_polygons.read(tmp_path)] == [
+        'gtFine/x_leftImg8bit.png']
+    with pytest.raises(AnnotationError, match=r'no file …_polygons\.json is in it'):
+        cityscapes_polygons.read(tmp_path / 'camera')

@@ -235,6 +235,11 @@ def test_what_is_no_list_of_tasks_is_told(tmp_path, text):
         list(label_studio.read(path))
 
 
+def test_an_object_is_no_list_of_tasks(tmp_path):
+    with pytest.raises(AnnotationError, match='expected a list of tasks, got an object; export'):
+        list(label_studio.read(written(tmp_path / 'a.json', {'images': []})))
+
+
 def folder_of_pngs(tmp_path, **pngs):
     folder = tmp_path / 'pngs'
     folder.mkdir()

@@ -159,6 +159,8 @@ def test_files_are_recognised_by_their_beginning(tmp_path):
     assert not labelme.recognises(FIXTURES / 'cityscapes')
     assert not labelme.recognises(tmp_path)
     assert not labelme.recognises(written(tmp_path / 'a.json', {'images': [], 'annotations': []}))
+    written(tmp_path / 'b.json', file_of())
+    assert labelme.recognises(tmp_path)  # a.json is of another format
     with pytest.raises(AnnotationError, match='no JSON file'):
         labelme.read(written(tmp_path / 'none' / 'a.txt', '').parent)
 

@@ -8,15 +8,15 @@ opencv-python, and some thirty other packages.
 from collections.abc import Iterator
 from pathlib import Path
 
-from univseg_core.annotations.json_files import head_of
+from univseg_core.annotations.json_files import some_heads
 from univseg_core.annotations.label_studio.png_folder import is_png_folder, read_pngs
 from univseg_core.annotations.label_studio.tasks import is_export, read_tasks
 from univseg_core.annotations.regions import AnnotatedImage
 
 
 def recognises(path: Path) -> bool:
-    """Return whether a file, or the first JSON file or PNGs of a folder, are of an export."""
-    return is_png_folder(path) or is_export(head_of(path))
+    """Return whether a file, or some JSON file or PNGs of a folder, are of an export."""
+    return is_png_folder(path) or any(map(is_export, some_heads(path)))
 
 
 def read(path: Path) -> Iterator[AnnotatedImage]:

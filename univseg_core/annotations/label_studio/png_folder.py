@@ -13,7 +13,7 @@ from pathlib import Path
 import re
 
 import numpy as np
-from univseg_core.annotations.json_files import as_object, head_of, pick, read_list, told_of
+from univseg_core.annotations.json_files import as_object, head_of, pick, read_entries, told_of
 from univseg_core.annotations.label_studio.image_names import address_of, image_names
 from univseg_core.annotations.label_studio.tasks import (
     annotations_of,
@@ -82,7 +82,7 @@ def read_pngs(folder: Path) -> Iterator[AnnotatedImage]:
             files[match['task']][match['annotation']].append((file, match))
     export = _Export()
     for file in _exports(folder):
-        for task in read_list(file):
+        for task in read_entries(file):
             with told_of(file):
                 export.add(as_object(task), files.keys())
     several = sum(len(annotations) > 1 for annotations in files.values())

@@ -12,10 +12,11 @@ import numpy as np
 from univseg_core.annotations.json_files import (
     as_object,
     checked_size,
+    head_of,
     json_files,
     pick,
     points_of,
-    read_list,
+    read_entries,
     told_of,
 )
 from univseg_core.annotations.label_studio.brush import Brush
@@ -83,7 +84,10 @@ class _Export:
 
     def tasks(self) -> Iterator[Any]:
         """Yield the tasks as they are."""
-        for task in read_list(self.file):
+        if head_of(self.file).startswith('{'):
+            raise AnnotationError(f'{self.file}: expected a list of tasks, got an object; export '
+                                  'the project as JSON or JSON-MIN')
+        for task in read_entries(self.file):
             self.count += 1
             yield task
         self.is_whole = True
