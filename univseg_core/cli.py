@@ -72,6 +72,14 @@ class Grammar(argparse.ArgumentParser):
 
     suggest_on_error = False  # Python 3.14's own suggestions
     given: Sequence[str] = ()
+    more: Callable[[], str] | None = None
+    """Makes what help has before the examples, where that takes a while."""
+
+    def format_help(self) -> str:
+        """Return the help."""
+        if self.more is not None:
+            self.epilog, self.more = f'{self.more()}\n\n{self.epilog}', None
+        return super().format_help()
 
     def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def,override]
         """Parse as any grammar does; remember what was given."""
@@ -116,11 +124,13 @@ def parser() -> argparse.ArgumentParser:
 
     def command(name: str, run: Callable[[argparse.Namespace], None] | None, text: str,
                 examples: str,
-                group: argparse._SubParsersAction = commands) -> argparse.ArgumentParser:
+                group: argparse._SubParsersAction = commands,
+                more: Callable[[], str] | None = None) -> argparse.ArgumentParser:
         sub = group.add_parser(name, help=text, description=f'{text[0].upper()}{text[1:]}.',
                                epilog=examples,
                                formatter_class=argparse.RawDescriptionHelpFormatter)
         sub.set_defaults(run=run, grammar=sub)
+        sub.more = more
         if run is not None:
             add_common(sub)
         return sub

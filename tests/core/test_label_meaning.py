@@ -5,8 +5,8 @@ import io
 import numpy as np
 from PIL import Image
 import pytest
+from univseg_core.annotations.mask_folder import full_palette
 from univseg_core.domains import Domain
-from univseg_core.labelling.prelabels import full_palette
 from univseg_core.pictures.images import ImageError, PlainLabels, read_label
 from univseg_core.pictures.label_meaning import LabelMeaning, QuestionError
 

@@ -6,7 +6,7 @@ from label_maps import MASK, YARD
 import numpy as np
 from PIL import Image
 import pytest
-from univseg_core.labelling.prelabels import full_palette
+from univseg_core.annotations.mask_folder import full_palette
 from univseg_core.pictures.images import ImageError, read_image, write_png
 from univseg_core.pictures.palette_png import decode_palette_png, write_palette_png
 

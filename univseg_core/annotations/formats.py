@@ -16,8 +16,10 @@ from univseg_core.annotations.coco import is_coco, read_coco
 from univseg_core.annotations.coco_writer import write_coco, write_coco_polygons
 from univseg_core.annotations.cvat import is_cvat, read_cvat
 from univseg_core.annotations.cvat_writer import write_cvat, write_cvat_polygons
+from univseg_core.annotations.fiftyone import FiftyOneFolder
 from univseg_core.annotations.label_studio.task_writer import TaskWriter
 from univseg_core.annotations.labelme_writer import LabelmeWriter
+from univseg_core.annotations.mask_folder import MaskFolder
 from univseg_core.annotations.regions import AnnotatedImage
 from univseg_core.domains import Domain
 
@@ -50,6 +52,8 @@ class Format:
 
 
 FORMATS: dict[str, Format] = {
+    'masks': Format('index PNGs, and palette PNGs laid out as "Segmentation mask 1.1" of CVAT',
+                    write=MaskFolder),
     'labelme': Format(
         "labelme's JSON, one file an image: polygons, rectangles, circles, masks",
         labelme.recognises, labelme.read, LabelmeWriter),
@@ -79,6 +83,6 @@ FORMATS: dict[str, Format] = {
         named_masks.recognises_roboflow, named_masks.read_roboflow),
     'fiftyone': Format(
         'ImageSegmentationDirectory of FiftyOne: labels/ and mask_targets.json',
-        named_masks.recognises_mask_targets, named_masks.read_mask_targets),
+        named_masks.recognises_mask_targets, named_masks.read_mask_targets, FiftyOneFolder),
 }
 """Each format by its name on the command line."""

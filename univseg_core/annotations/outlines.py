@@ -14,7 +14,7 @@ import numpy as np
 from univseg_core.annotations.regions import Ring
 from univseg_core.domains import IGNORE_INDEX
 
-TOLERANCE = 0.6
+TOLERANCE = 0.5
 """How far in pixels an outline may be off: benchmarks/outlines.py tells what others cost."""
 
 CHANGE = 0.1

@@ -13,7 +13,9 @@ MODEL = 'model.univseg'
 """The model file in the folder of a finished run."""
 
 Command = Callable[..., argparse.ArgumentParser]
-"""Adds a command (name, run, text, examples, group=…) to the grammar and returns its parser."""
+"""
+Adds a command (name, run, text, examples, group=…, more=…) to the grammar; returns its parser.
+"""
 
 
 def add_common(sub: argparse.ArgumentParser) -> None:

@@ -6,69 +6,55 @@ from pathlib import Path
 import shutil
 
 import numpy as np
-from univseg_core.domains import Domain, IGNORE_INDEX, void_colour
+from univseg_core.annotations.formats import FORMATS, Writer
+from univseg_core.domains import Domain, IGNORE_INDEX
 from univseg_core.errors import UnivsegError
-from univseg_core.files import write_text
-from univseg_core.pictures.images import write_png
-from univseg_core.pictures.palette_png import write_palette_png
 
-VOID_NAME = 'background'
-"""What annotation tools call the pixels without a class."""
+DEFAULT = 'masks'
+"""The format that is written where none is named."""
 
 
-def full_palette(domain: Domain) -> list[tuple[int, int, int]]:
-    """Return the colours of all 256 indices: the classes', and for all others that of void."""
-    rest = 256 - len(domain.palette)
-    return [*domain.palette, *[void_colour(domain.palette)] * rest]
-
-
-def labelmap(domain: Domain) -> str:
-    """
-    Return a domain's labelmap.txt: lines name:red,green,blue::, that of void first.
-
-    It is what CVAT reads and writes beside "Segmentation mask 1.1". Raises UnivsegError for a
-    class name that such a line cannot hold.
-    """
-    for name in domain.classes:
-        if ':' in name or name == VOID_NAME:
-            raise UnivsegError(f'domain {domain.name}: a labelmap.txt cannot hold the class name '
-                               f'{name!r}')
-    entries = [(VOID_NAME, void_colour(domain.palette)),
-               *zip(domain.classes, domain.palette, strict=True)]
-    return ''.join(f'{name}:{",".join(map(str, colour))}::\n' for name, colour in entries)
+def written_formats() -> dict[str, str]:
+    """Return the formats that masks can be written in: a line of each by its name."""
+    return {name: each.says for name, each in FORMATS.items() if each.write}
 
 
 class PrelabelFolder:
     """
-    A folder of frames and masks, laid out as CVAT imports "Segmentation mask 1.1".
+    A folder of frames and masks, in one or several of the formats that `FORMATS` can write.
 
-    images/ has the frames, labels/ the masks as index PNGs (255: void), SegmentationClass/ the
-    same as PNGs with a palette; classes.txt, labelmap.txt and ImageSets/Segmentation/default.txt
-    name classes, colours and frames.
+    It has the frames in images/, and beside them what the format has; of several formats, each
+    has a folder of its name, with the frames and all. Raises AnnotationError for a domain that a
+    format cannot hold.
     """
 
-    def __init__(self, folder: Path, domain: Domain):
-        self.folder, self.domain = folder, domain
+    def __init__(self, folder: Path, domain: Domain, formats: Sequence[str] = (DEFAULT,)):
         self.names: list[str] = []
         self.linked = 0
-        self._palette = full_palette(domain)
-        self._labelmap = labelmap(domain)
-        (folder / 'images').mkdir(parents=True, exist_ok=True)
+        self._writers: dict[Path, Writer] = {}
+        for name in dict.fromkeys(formats):
+            of_format = folder / name if len(set(formats)) > 1 else folder
+            (of_format / 'images').mkdir(parents=True, exist_ok=True)
+            write = FORMATS[name].write
+            assert write is not None  # it is one of `written_formats`
+            self._writers[of_format] = write(of_format, domain)
 
-    def add(self, frame: Path, mask: np.ndarray) -> None:
-        """Add a frame's file and its mask (H, W) uint8."""
-        self.linked += link_or_copy(frame, self.folder / 'images' / frame.name)
-        write_png(self.folder / 'labels' / f'{frame.stem}.png', mask)
-        write_palette_png(self.folder / 'SegmentationClass' / f'{frame.stem}.png', mask,
-                          self._palette)
+    def add(self, frame: Path, mask: np.ndarray, confidence: float) -> None:
+        """Add a frame's file, its mask (H, W) uint8 and its mean confidence, 0..1."""
+        source = frame
+        for folder, writer in self._writers.items():
+            copy = folder / 'images' / frame.name
+            linked = link_or_copy(source, copy)
+            if source is frame:
+                self.linked += linked
+                source = copy  # where the frame lies on another disk, this one does not
+            writer.add(copy, mask, confidence)
         self.names.append(frame.stem)
 
     def finish(self) -> None:
-        """Write the lists of classes, colours and frames."""
-        lists = {'classes.txt': self.domain.classes, 'labelmap.txt': [self._labelmap.rstrip()],
-                 'ImageSets/Segmentation/default.txt': self.names}
-        for name, lines in lists.items():
-            write_text(self.folder / name, ''.join(f'{line}\n' for line in lines))
+        """Write what is of all frames."""
+        for writer in self._writers.values():
+            writer.finish()
 
 
 def link_or_copy(source: Path, target: Path) -> bool:

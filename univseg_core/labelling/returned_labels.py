@@ -6,11 +6,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from univseg_core.annotations.mask_folder import VOID_NAME
 from univseg_core.annotations.named_masks import Colour
 from univseg_core.domains import Domain, IGNORE_INDEX, void_colour
 from univseg_core.errors import UnivsegError
 from univseg_core.labelling.class_names import ClassNames
-from univseg_core.labelling.prelabels import VOID_NAME
 from univseg_core.pictures.encoded import PNG_SIGNATURE
 from univseg_core.pictures.images import decode_codes, opencv_image, upright
 from univseg_core.pictures.label_meaning import (

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 import pytest
 from tiny_worlds import random_image, small_network
-from univseg_core.labelling.prelabels import full_palette
+from univseg_core.annotations.mask_folder import full_palette
 from univseg_core.models.model_file import ModelCard, save_model
 from univseg_core.pictures.images import write_png
 from univseg_core.pictures.palette_png import write_palette_png

@@ -8,9 +8,11 @@ import numpy as np
 from PIL import Image
 import pytest
 from tiny_worlds import OUTDOOR
+from univseg_core.annotations.mask_folder import labelmap
 from univseg_core.cli import main
 from univseg_core.inference.segmenter import Segmenter
-from univseg_core.labelling.prelabels import labelmap
+from univseg_core.labelling.prelabels import written_formats
+from univseg_core.labelling.specks import without_specks
 from univseg_core.pictures.images import read_image, read_label, write_png
 from univseg_core.pictures.palette_png import decode_palette_png
 
@@ -56,6 +58,43 @@ def test_prelabel_takes_the_ranked_frames_alone(model, frames, tmp_path, capsys)
     assert main([*command, str(tmp_path / 'other')]) == 1
     assert 'rank.csv: 1 of its 2 frames are not in the folder: gone.png' in capsys.readouterr().err
     assert not (tmp_path / 'other').exists()
+
+
+def test_each_of_several_formats_has_a_folder_with_the_frames(model, frames, tmp_path, capsys):
+    command = ['prelabel', str(model), str(frames), '--domain', 'outdoor', '--device', 'cpu',
+               '--confidence', '0.4', '--min-pixels', '20', '--out']
+    assert main([*command, str(tmp_path / 'both'), '--format', 'masks,fiftyone', '--json']) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told['formats'], told['hard_links']) == (['masks', 'fiftyone'], 3)
+    for name in told['formats']:
+        out, both = tmp_path / name, tmp_path / 'both' / name
+        assert main([*command, str(out), '--format', name]) == 0
+        assert contents(both).keys() == contents(out).keys()
+        assert all((both / file).read_bytes() == (out / file).read_bytes()
+                   for file in contents(out) if (out / file).is_file())
+        assert (both / 'images' / 'a.png').samefile(frames / 'a.png')
+    segmenter = Segmenter.load(model, device='cpu')
+    for frame in listed(frames):
+        mask = segmenter(read_image(frame), ['outdoor'], threshold=0.4)['outdoor'].mask
+        larger = without_specks(mask, 20)
+        assert (larger != mask).any()
+        np.testing.assert_array_equal(
+            read_label(tmp_path / 'masks' / 'labels' / f'{frame.stem}.png', OUTDOOR), larger)
+
+
+def test_prelabel_names_the_formats_that_it_writes(capsys):
+    command = ['prelabel', 'a.univseg', 'frames', '--domain', 'b', '--out', 'c', '--format']
+    with pytest.raises(SystemExit) as stopped:
+        main([*command, 'masks,fiftytwo'])
+    assert stopped.value.code == 2
+    written = written_formats()
+    assert (f"'fiftytwo': expected one of {', '.join(written)}; did you mean fiftyone?"
+            in capsys.readouterr().err)
+    with pytest.raises(SystemExit):
+        main(['prelabel', '--help'])
+    lines = capsys.readouterr().out.splitlines()
+    for name, says in written.items():
+        assert any(line.split(maxsplit=1) == [name, says] for line in lines)
 
 
 def test_masks_go_out_and_come_back_by_index_palette_and_colour(model, frames, tmp_path, capsys):

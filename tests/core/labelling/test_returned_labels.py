@@ -9,12 +9,12 @@ from label_maps import DECODER, MASK, save, YARD
 import numpy as np
 from PIL import Image
 import pytest
+from univseg_core.annotations.mask_folder import full_palette, labelmap
 from univseg_core.annotations.named_masks import read_labelmap
 from univseg_core.domains import Domain, void_colour
 from univseg_core.errors import UnivsegError
 from univseg_core.labelling import returned_labels
 from univseg_core.labelling.class_names import ClassNames
-from univseg_core.labelling.prelabels import full_palette, labelmap
 from univseg_core.labelling.returned_labels import (
     class_colours,
     foreign_names,
