@@ -14,7 +14,7 @@ from univseg_core.commands.options import (
     whole,
 )
 from univseg_core.commands.output import report
-from univseg_core.errors import told_with, UnivsegError
+from univseg_core.errors import did_you_mean, told_with, UnivsegError
 
 RANK_EXAMPLES = """examples:
   univseg rank frames/ --model yard.univseg --domain outdoor --budget 100
