@@ -23,6 +23,20 @@ def read_items(path: Path) -> Iterator[tuple[str, Any]]:
     to. Raises RecordError, a ValueError, where it is no JSON object in UTF-8, is nested too
     deeply, or is larger than limits.RECORDS or MOST_NUMBERS; OSError where it cannot be read.
     """
+    return _items(_cursor(path))
+
+
+def read_list(path: Path) -> Iterator[Any]:
+    """
+    Yield the items of the JSON list in a file, one by one.
+
+    Raises RecordError where it is no JSON list, as `read_items` does.
+    """
+    return _whole_list(_cursor(path))
+
+
+def _cursor(path: Path) -> '_Cursor':
+    """Return the beginning of a file's text; raise RecordError for a file that is too large."""
     data = record_bytes(path)
     if data.count(b'[') + data.count(b'{') > MOST_VALUES or data.count(b',') > MOST_NUMBERS:
         raise RecordError(f'more than {MOST_VALUES} lists and objects, or {MOST_NUMBERS} values')
@@ -30,8 +44,7 @@ def read_items(path: Path) -> Iterator[tuple[str, Any]]:
         text = data.decode('utf-8-sig')
     except UnicodeDecodeError as error:
         raise RecordError('not a text in UTF-8') from error
-    del data
-    return _items(_Cursor(text))
+    return _Cursor(text)
 
 
 class _Cursor:
@@ -84,6 +97,12 @@ def _items(cursor: _Cursor) -> Iterator[tuple[str, Any]]:
         else:
             yield from ((key, item) for item in _list(cursor))
         end = cursor.take(',}')
+    if cursor.ahead():
+        raise RecordError('not JSON: something follows behind its end')
+
+
+def _whole_list(cursor: _Cursor) -> Iterator[Any]:
+    yield from _list(cursor)
     if cursor.ahead():
         raise RecordError('not JSON: something follows behind its end')
 

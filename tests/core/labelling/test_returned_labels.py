@@ -10,14 +10,15 @@ import numpy as np
 from PIL import Image
 import pytest
 from univseg_core.annotations.mask_folder import full_palette, labelmap
+from univseg_core.annotations.named_masks import read_labelmap
 from univseg_core.domains import Domain, void_colour
 from univseg_core.errors import UnivsegError
 from univseg_core.labelling import returned_labels
+from univseg_core.labelling.class_names import ClassNames
 from univseg_core.labelling.returned_labels import (
     class_colours,
     foreign_names,
     LabelDecoder,
-    read_labelmap,
 )
 from univseg_core.pictures.encoded import PNG_SIGNATURE
 from univseg_core.pictures.images import ImageError
@@ -78,7 +79,7 @@ def test_background_in_capitals_is_void_too_unless_it_is_a_class():
 def test_a_label_that_is_no_class_is_named_where_a_pixel_has_it(tmp_path):
     named = {'background': BLACK, 'wall': WALL, 'roof': NINE}
     decoder = LabelDecoder(YARD, class_colours(YARD, named=named),
-                           foreign=foreign_names(YARD, named))
+                           foreign=foreign_names(named, ClassNames(YARD)))
     path = save(tmp_path / 'mask.png', 'RGB', np.array([[WALL, BLACK]], np.uint8))
     assert decoder.read(path).tolist() == [[1, 255]]
     save(path, 'RGB', np.array([[WALL, NINE, NINE]], np.uint8))
