@@ -13,6 +13,7 @@ import re
 from typing import Any
 
 import numpy as np
+from univseg_core.annotations.problems import Problems
 from univseg_core.annotations.regions import (
     AnnotatedImage,
     AnnotationError,
@@ -73,8 +74,8 @@ def read_coco(path: Path) -> Iterator[AnnotatedImage]:
     crowd is a region as any other; annotations of a box or of keypoints alone are left out, and
     their number goes to the log.
 
-    Raises AnnotationError, which names the file, and the image, category or annotation by its id,
-    for what is wrong with it.
+    Raises AnnotationError, before an image of the file comes, for all that is wrong with it, with
+    the ids of images, categories and annotations.
     """
     files = _files(path) if path.is_dir() else [path]
     if not files:
@@ -141,12 +142,15 @@ class _Contents:
     def annotated_images(self) -> Iterator[AnnotatedImage]:
         """Yield the images with their regions, the undermost first."""
         of_image: dict[Id, list[Region]] = {number: [] for number in self.images}
+        problems = Problems(self.source)
         for each in self.annotations:
             try:
                 region = self._region(each)
             except AnnotationError as error:
-                raise AnnotationError(f'{self.source}: {each.what}: {error}') from None
-            of_image[each.image].append(region)
+                problems.add(f'{each.what}: {error}')
+            else:
+                of_image[each.image].append(region)
+        problems.tell()
         for number, image in self.images.items():
             yield replace(image, regions=tuple(of_image[number]))
 
@@ -164,7 +168,7 @@ class _Contents:
 
 
 def _read(path: Path) -> _Contents:
-    contents, count = _Contents(path), 0
+    contents, problems, count = _Contents(path), Problems(path), 0
     of = {'images': 'image', 'categories': 'category', 'annotations': 'annotation'}
     try:
         for key, entry in read_items(path):
@@ -177,15 +181,16 @@ def _read(path: Path) -> _Contents:
             try:
                 contents.add(key, entry, what)
             except AnnotationError as error:
-                raise AnnotationError(f'{path}: {what}: {error}') from None
+                problems.add(f'{what}: {error}')
     except RecordError as error:
         raise AnnotationError(f'{path}: {error}') from None
     except OSError as error:
         raise AnnotationError(f'{path}: cannot be read: {error.strerror}') from error
+    _check_names(contents, problems)
+    problems.tell()
     if not contents.images:
         raise AnnotationError(f'{path}: no images; expected COCO, with lists of images, '
                               'categories and annotations')
-    _check_names(contents)
     if contents.without_shape and not contents.annotations:
         raise AnnotationError(f'{path}: none of {contents.without_shape} annotations has a '
                               'segmentation; expected polygons or run lengths, not boxes alone')
@@ -195,12 +200,12 @@ def _read(path: Path) -> _Contents:
     return contents
 
 
-def _check_names(contents: _Contents) -> None:
+def _check_names(contents: _Contents, problems: Problems) -> None:
     seen: dict[str, Id] = {}
     for number, image in contents.images.items():
         if image.image in seen:
-            raise AnnotationError(f'{contents.source}: images {seen[image.image]} and {number} '
-                                  f'are of the same file, {shortened(image.image)}')
+            problems.add(f'images {seen[image.image]} and {number} are of the same file, '
+                         f'{shortened(image.image)}')
         seen[image.image] = number
 
 

@@ -16,6 +16,7 @@ import re
 from xml.parsers import expat
 
 import numpy as np
+from univseg_core.annotations.problems import Problems
 from univseg_core.annotations.regions import (
     AnnotatedImage,
     AnnotationError,
@@ -71,7 +72,8 @@ def read_cvat(path: Path) -> Iterator[AnnotatedImage]:
     their number goes to the log. Frames of a video are called frame_000012.PNG, as CVAT itself
     exports them, and come in the end.
 
-    Raises AnnotationError, which names the file, and the line of what is wrong in it.
+    Raises AnnotationError, which names the file and the lines of all that is wrong in it, behind
+    the images that are sound.
     """
     files = _files(path) if path.is_dir() else [path]
     if not files:
@@ -82,7 +84,7 @@ def read_cvat(path: Path) -> Iterator[AnnotatedImage]:
 
 def _images_of(path: Path) -> Iterator[AnnotatedImage]:
     parser = expat.ParserCreate()
-    contents = _Contents(path)
+    contents = _Contents(path, Problems(path))
 
     def start(tag: str, attributes: Attributes) -> None:
         contents.start(tag, attributes, parser.CurrentLineNumber)
@@ -109,15 +111,16 @@ def _images_of(path: Path) -> Iterator[AnnotatedImage]:
     except OSError as error:
         raise AnnotationError(f'{path}: cannot be read: {error.strerror}') from error
     yield from contents.finished()
-    yield from contents.frames()
     contents.tell()
+    yield from contents.frames()
 
 
 @dataclass
 class _Contents:
-    """What a file says, as far as it is read."""
+    """What a file says, as far as it is read; `before` an image, there were so many problems."""
 
     source: Path
+    problems: Problems
     tags: list[str] = field(default_factory=list)
     image: AnnotatedImage | None = None
     track: str | None = None
@@ -128,15 +131,17 @@ class _Contents:
     names: set[str] = field(default_factory=set)
     left_out: Counter[str] = field(default_factory=Counter)
     regions: int = 0
+    before: int = 0
 
     def start(self, tag: str, attributes: Attributes, line: int) -> None:
-        """Take the beginning of an element; raise AnnotationError for what it should not be."""
+        """Take the beginning of an element; raise AnnotationError for XML of another kind."""
         if not self.tags and tag != 'annotations':
             raise AnnotationError(f'{self.source}: expected annotations of CVAT, got XML of '
                                   f'{shortened(tag, 40)!r}')
         self.tags.append(tag)
         try:
             if tag == 'image':
+                self.before = self.problems.count
                 self.image = self._image(attributes)
             elif tag == 'track':
                 self.track = _text(attributes, 'label')
@@ -144,7 +149,7 @@ class _Contents:
                 self._draw(tag, attributes, f'{tag} in line {line}')
         except AnnotationError as error:
             of = f'{self.image.image}: ' if self.image else ''
-            raise AnnotationError(f'{self.source}: {of}{tag} in line {line}: {error}') from None
+            self.problems.add(f'{of}{tag} in line {line}: {error}')
 
     def end(self, tag: str) -> None:
         """Take the end of an element."""
@@ -152,7 +157,8 @@ class _Contents:
         if tag == 'track':
             self.track = None
         elif tag == 'image' and self.image:
-            self.done.append(_with(self.image, self.drawn))
+            if self.problems.count == self.before:
+                self.done.append(_with(self.image, self.drawn))
             self.image, self.drawn = None, []
 
     def text(self, text: str) -> None:
@@ -178,7 +184,8 @@ class _Contents:
             yield _with(image, drawn)
 
     def tell(self) -> None:
-        """Log what was left out; raise AnnotationError where there was nothing else."""
+        """Log what was left out; raise AnnotationError for what was wrong, or nothing else."""
+        self.problems.tell()
         if not self.names and not self.of_frame and not self.left_out:
             raise AnnotationError(f'{self.source}: no images; expected "CVAT for images 1.1"')
         kinds = ', '.join(f'{count} {tag}' for tag, count in sorted(self.left_out.items()))

@@ -168,6 +168,18 @@ def test_what_is_wrong_is_named_with_its_place(write, values, said):
     assert str(caught.value).startswith(f'{path}: ')
 
 
+def test_all_problems_are_told_at_once(write):
+    bad = [annotation([[1, 1]], number=number) for number in range(1, 31)]
+    path = write(coco([{'id': 7, 'file_name': 'a.jpg', 'height': 0, 'width': 0}], bad))
+    with pytest.raises(AnnotationError) as caught:
+        list(read_coco(path))
+    lines = str(caught.value).splitlines()
+    assert lines[0] == f'{path}: 31 problems:'
+    assert lines[1].startswith('  image 7: expected a height and width')
+    assert lines[20].startswith('  annotation 19: ')
+    assert lines[21:] == ['  and 11 more']
+
+
 def test_lengths_that_do_not_sum_up_are_refused_when_they_are_painted(write):
     image, = read_coco(write(coco(annotations=[
         annotation({'size': [5, 6], 'counts': [3, 5]})])))

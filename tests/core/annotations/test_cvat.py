@@ -132,6 +132,16 @@ def test_what_is_wrong_is_named_with_its_place(write, text, said):
     assert str(caught.value).startswith(f'{path}: ')
 
 
+def test_all_problems_are_told_behind_what_is_sound(write):
+    path = write(of_image(f'{SQUARE}{SQUARE.replace("4.00,4.00", "x")}</image>\n<image>{SQUARE}'
+                          '</image><image name="b.jpg" width="6" height="5">'))
+    images = read_cvat(path)
+    assert next(images).image == 'b.jpg'
+    with pytest.raises(AnnotationError, match=(
+            r'2 problems:\n  a\.jpg: polygon in line 3: .*\n  image in line 4: .* name$')):
+        list(images)
+
+
 @pytest.mark.parametrize(('attributes', 'said'), [
     ('rle="3, 5" left="0" top="0"', 'run lengths of 8 pixels together, expected 6'),
     ('rle="1, 5" left="4" top="0"', 'a mask of 3×2 pixels at column 4, row 0 does not fit'),

@@ -38,6 +38,20 @@ def read(folder, name):
     return found
 
 
+@pytest.mark.parametrize('backend', ['cv2', 'PIL'])
+def test_either_backend_reads_segmentation_masks(tmp_path, backend):
+    from datumaro.util import image
+
+    writer = FORMATS['masks'].write(tmp_path, DOMAIN)
+    writer.add(Path('a.png'), MASK, 1)
+    writer.finish()
+    token = image.IMAGE_BACKEND.set(image.ImageBackend[backend])
+    try:
+        np.testing.assert_array_equal(read(tmp_path, 'voc_segmentation')['a'], MASK)
+    finally:
+        image.IMAGE_BACKEND.reset(token)
+
+
 @pytest.mark.parametrize(('name', 'theirs', 'most'), [
     ('coco', 'coco_instances', 0), ('coco-polygons', 'coco_instances', 0.005),
     ('cvat', 'cvat', 0), ('cvat-polygons', 'cvat', 0.005)])
