@@ -19,6 +19,7 @@ from univseg_core.commands import (
     figure,
     frames,
     inspection,
+    label_import,
     labelling,
     prediction,
     recognition,
@@ -137,7 +138,7 @@ def parser() -> argparse.ArgumentParser:
     # What a command needs beyond its options is imported when it runs: a robot, which has none of
     # the training's packages, can still predict.
     for module in (training, prediction, exporting, benchmarking, inspection, frames,
-                   labelling, recognition, figure, experiment, data, scenes):
+                   labelling, label_import, recognition, figure, experiment, data, scenes):
         module.add_to(command)
     return top
 

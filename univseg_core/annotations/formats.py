@@ -6,7 +6,19 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from univseg_core.annotations import (
+    cityscapes_polygons,
+    label_studio,
+    labelme,
+    named_masks,
+)
+from univseg_core.annotations.coco import is_coco, read_coco
+from univseg_core.annotations.coco_writer import write_coco, write_coco_polygons
+from univseg_core.annotations.cvat import is_cvat, read_cvat
+from univseg_core.annotations.cvat_writer import write_cvat, write_cvat_polygons
 from univseg_core.annotations.fiftyone import FiftyOneFolder
+from univseg_core.annotations.label_studio.task_writer import TaskWriter
+from univseg_core.annotations.labelme_writer import LabelmeWriter
 from univseg_core.annotations.mask_folder import MaskFolder
 from univseg_core.annotations.regions import AnnotatedImage
 from univseg_core.domains import Domain
@@ -42,7 +54,35 @@ class Format:
 FORMATS: dict[str, Format] = {
     'masks': Format('index PNGs, and palette PNGs laid out as "Segmentation mask 1.1" of CVAT',
                     write=MaskFolder),
-    'fiftyone': Format('ImageSegmentationDirectory of FiftyOne, with mask_targets.json',
-                       write=FiftyOneFolder),
+    'labelme': Format(
+        "labelme's JSON, one file an image: polygons, rectangles, circles, masks",
+        labelme.recognises, labelme.read, LabelmeWriter),
+    'label-studio': Format(
+        'an export of Label Studio, as JSON, JSON-MIN or PNGs with one of these beside them',
+        label_studio.recognises, label_studio.read, TaskWriter),
+    'cityscapes': Format(
+        "Cityscapes' polygons: …_gtFine_polygons.json, in folders of cities",
+        cityscapes_polygons.recognises, cityscapes_polygons.read),
+    'coco': Format('COCO instances, JSON; written as run lengths', is_coco, read_coco,
+                   write_coco),
+    'coco-polygons': Format('the same, written as polygons', write=write_coco_polygons),
+    'cvat': Format('CVAT for images (or video) 1.1, XML; written as masks', is_cvat, read_cvat,
+                   write_cvat),
+    'cvat-polygons': Format('the same, written as polygons', write=write_cvat_polygons),
+    'cvat-masks': Format(
+        '"Segmentation mask 1.1" of CVAT: SegmentationClass/ and labelmap.txt',
+        named_masks.recognises_cvat_masks, named_masks.read_cvat_masks),
+    'voc': Format(
+        "SegmentationClass/ of Pascal VOC, or with the class_names.txt of labelme's converter",
+        named_masks.recognises_voc, named_masks.read_voc),
+    'ade': Format(
+        'the scene parsing benchmark of ADE20K: annotations/ and objectInfo150.txt',
+        named_masks.recognises_ade, named_masks.read_ade),
+    'roboflow-masks': Format(
+        '"Semantic Segmentation Masks" of Roboflow: NAME_mask.png and _classes.csv',
+        named_masks.recognises_roboflow, named_masks.read_roboflow),
+    'fiftyone': Format(
+        'ImageSegmentationDirectory of FiftyOne: labels/ and mask_targets.json',
+        named_masks.recognises_mask_targets, named_masks.read_mask_targets, FiftyOneFolder),
 }
 """Each format by its name on the command line."""

@@ -42,19 +42,23 @@ class MaskFolder:
     labels/ has them as index PNGs (255: void), SegmentationClass/ the same as PNGs with a
     palette; classes.txt, labelmap.txt and ImageSets/Segmentation/default.txt name classes,
     colours and frames.
+
+    In SegmentationClass/, an index is that of a line of labelmap.txt, where void comes first.
+    Datumaro, with which CVAT reads, takes colours where it decodes by OpenCV, and indices where by
+    Pillow: so both say the same. Of RGB it would know nothing by Pillow, which it takes for BGR.
     """
 
     def __init__(self, folder: Path, domain: Domain):
         self.folder, self.domain = folder, domain
         self._names: list[str] = []
-        self._palette = full_palette(domain)
+        self._palette = np.roll(full_palette(domain), 1, 0)
         self._labelmap = labelmap(domain)
 
     def add(self, frame: Path, mask: np.ndarray, confidence: float) -> None:
         """Add a frame's mask (H, W) uint8."""
         write_png(self.folder / 'labels' / f'{frame.stem}.png', mask)
-        write_palette_png(self.folder / 'SegmentationClass' / f'{frame.stem}.png', mask,
-                          self._palette)
+        write_palette_png(self.folder / 'SegmentationClass' / f'{frame.stem}.png',
+                          mask + np.uint8(1), self._palette)  # 255 becomes 0
         self._names.append(frame.stem)
 
     def finish(self) -> None:

@@ -49,7 +49,8 @@ class AnnotatedImage:
 
     `image` is what the file calls the image, a name or a path; `also` are other names under which
     it may be known. `size` is its height and width as the file has them, None where it has not.
-    `source` is the file that says all that.
+    `source` is the file that says all that. `void` are labels that stand for no class, where a
+    domain has none of that name.
     """
 
     image: str
@@ -57,6 +58,7 @@ class AnnotatedImage:
     regions: tuple[Region, ...]
     source: Path
     also: tuple[str, ...] = ()
+    void: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

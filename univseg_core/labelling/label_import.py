@@ -1,33 +1,50 @@
-"""Label maps that come back and their frames → a labelled folder, once all of them are sound."""
+"""Labels that come back and their frames → a labelled folder, once all of them are sound."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 import filecmp
 from functools import partial
+import hashlib
 from pathlib import Path
 import shutil
 
+import numpy as np
 from univseg_core.datasets.folders import by_name, DataError, misfit, name_key
-from univseg_core.domains import IGNORE_INDEX
+from univseg_core.domains import Domain, IGNORE_INDEX
 from univseg_core.errors import UnivsegError
 from univseg_core.files import read_lines, replacing, temporary_folder, write_text
-from univseg_core.labelling.returned_files import by_frame, Returned
-from univseg_core.labelling.returned_labels import LabelDecoder
+from univseg_core.labelling.class_counts import ClassCounts
+from univseg_core.labelling.import_sheet import SheetOfLabels, small_mask
+from univseg_core.labelling.returned import Returned
 from univseg_core.machine.resources import in_threads
 from univseg_core.pictures.images import read_image, write_png
 from univseg_core.pictures.picture_files import file_bytes, image_files, orientation_of
 
 PROBLEMS_SHOWN = 50
 
+SHEET = 'import.png'
+"""The sheet's name in a labelled folder."""
+
+
+@dataclass
+class Checked:
+    """
+    Labels without fault: the frames that have some, how much of each class, and a sheet of them.
+
+    `empty` are the names without ending of those without a pixel of any class, which are left
+    out; `turned` of those whose frames are turned upright by their EXIF data.
+    """
+
+    counts: ClassCounts
+    sheet: SheetOfLabels
+    frames: list[Path] = field(default_factory=list)
+    empty: list[str] = field(default_factory=list)
+    turned: list[str] = field(default_factory=list)
+
 
 @dataclass
 class Imported:
-    """
-    What became of the label maps: file names without ending.
-
-    `empty` are those without a pixel of any class, which are left out; `turned` those whose
-    frames are turned upright by their EXIF data.
-    """
+    """What became of the labels: file names of frames without ending; see `Checked`."""
 
     added: list[str] = field(default_factory=list)
     replaced: list[str] = field(default_factory=list)
@@ -38,41 +55,90 @@ class Imported:
 
 @dataclass(frozen=True)
 class _Sound:
-    """A frame and label map without fault: whether that is void throughout, how the frame lies."""
+    """
+    Labels without fault, and their frame.
+
+    `pixels` (256,) are counted by class, none where nothing is labelled; `digest` tells label
+    maps apart; `orientation` is how the frame lies in its file.
+    """
 
     frame: Path
-    is_empty: bool
-    orientation: int
+    source: str
+    objects: Mapping[int, int] | None = None
+    pixels: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
+    digest: bytes = b''
+    orientation: int = 1
+    small: np.ndarray = field(default_factory=lambda: np.zeros((1, 1), np.uint8))
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.pixels[:IGNORE_INDEX].any()
 
 
-def import_labels(labels: Sequence[Path], frames: Sequence[Path], out: Path,
-                  decoder: LabelDecoder, progress: bool = True) -> Imported:
+def import_labels(returned: Iterable[Returned | str], out: Path, domain: Domain,
+                  tell: Callable[[Checked], None] | None = None,
+                  progress: bool = True) -> Imported:
     """
-    Put label maps and the frames of the same names (but for the ending) into a labelled folder.
+    Put the labels of frames, and the frames, into a labelled folder; strings are problems.
 
-    Of a frame, there may be a mask for each class instead, named as `by_frame` says.
-    `out` gets image/ (copies of the frames), label/ (index PNGs, 255: void) and classes.txt. It
-    may be one that is there already: label maps of the same frames are replaced. First all is
-    read and checked; then all is written beside `out`; only then it is moved there, each label
-    before its image, so that at no moment an image lacks its label.
+    `out` gets image/ (copies of the frames), label/ (index PNGs, 255: void), classes.txt and a
+    sheet to look at, import.png. It may be a folder that is there already: label maps of the same
+    frames are replaced. First all is read and checked, and the label maps are written beside
+    `out`; `tell` is called with what was found; only then all is moved there, each label before
+    its image, so that at no moment an image lacks its label.
 
-    Raises DataError, which names every problem, before anything is written.
+    Raises DataError, which names every problem, before anything is written into `out`.
     """
-    of_frame = by_name(frames)
+    with temporary_folder(out) as staged:
+        checked = check_labels(returned, out, domain, staged, progress)
+        if tell is not None:
+            tell(checked)
+        return _put_in_place(checked, staged, out, domain, progress)
+
+
+def check_labels(returned: Iterable[Returned | str], out: Path, domain: Domain,
+                 staged: Path | None = None, progress: bool = True) -> Checked:
+    """
+    Read and check labels and frames that are to go into a folder; strings are problems.
+
+    The label maps are written into `staged`/label where that is given. Raises DataError, which
+    names every problem.
+    """
     images = out / 'image'
     there = by_name(image_files(images)) if images.is_dir() else {}
-    check = partial(_check, there=there, decoder=decoder)
-    problems, pairs, done = _of_the_folder(out, decoder), [], Imported()
-    returned = by_frame(labels, of_frame, decoder.domain.classes)
-    for each, found in zip(returned, in_threads(check, returned, 'check', progress), strict=True):
+    check = partial(_check, there=there, staged=staged)
+    problems = _of_the_folder(out, domain)
+    checked = Checked(ClassCounts(domain), SheetOfLabels(domain))
+    seen: set[Path] = set()
+
+    def with_news() -> Iterator[tuple[Returned | str, bool]]:
+        for each in returned:
+            yield each, isinstance(each, str) or each.frame not in seen
+            if not isinstance(each, str) and each.is_labelled:
+                seen.add(each.frame)
+
+    first: dict[Path, tuple[bytes, str]] = {}
+    for found in in_threads(check, with_news(), 'check', progress):
         if isinstance(found, str):
             problems.append(found)
-        elif found.is_empty:
-            done.empty.append(found.frame.stem)
-        else:
-            pairs.append((found.frame, each))
-            if found.orientation > 1:
-                done.turned.append(found.frame.stem)
+            continue
+        frame = found.frame
+        if frame in first:
+            digest, other = first[frame]
+            if found.digest not in (digest, b''):
+                problems.append(f'{found.source}: {frame.name} is labelled twice, and '
+                                f'differently: {other} is of it, too')
+            continue
+        if found.digest:
+            first[frame] = found.digest, found.source
+        if found.is_empty:
+            checked.empty.append(frame.stem)
+            continue
+        checked.frames.append(frame)
+        checked.counts.add(found.pixels, found.objects)
+        checked.sheet.add(frame, found.small)
+        if found.orientation > 1:
+            checked.turned.append(frame.stem)
     if problems:
         shown = problems[:PROBLEMS_SHOWN]
         if len(problems) > len(shown):
@@ -80,11 +146,10 @@ def import_labels(labels: Sequence[Path], frames: Sequence[Path], out: Path,
         listed = ''.join(f'\n  {problem}' for problem in shown)
         raise DataError(f'{len(problems)} problem{"s" * (len(problems) > 1)}, so that nothing is '
                         f'written:{listed}')
-    _write(pairs, out, decoder, done, progress)
-    return done
+    return checked
 
 
-def _of_the_folder(out: Path, decoder: LabelDecoder) -> list[str]:
+def _of_the_folder(out: Path, domain: Domain) -> list[str]:
     """Return what keeps a folder from taking labels of a domain."""
     if out.exists() and not out.is_dir():
         return [f'{out}: expected a folder, or none yet']
@@ -94,56 +159,69 @@ def _of_the_folder(out: Path, decoder: LabelDecoder) -> list[str]:
             there = read_lines(classes)
         except (OSError, ValueError) as error:
             return [f'{classes}: cannot be read: {error}']
-        if there != list(decoder.domain.classes):
+        if there != list(domain.classes):
             return [f'{classes}: the folder has labels of other classes: {", ".join(there)}']
     return []
 
 
-def _check(each: Returned, there: dict[str, Path], decoder: LabelDecoder) -> 'str | _Sound':
-    """Return what is wrong with a label map, its frame or their place, or what they are like."""
-    if (frame := each.frame) is None:
-        return f'{each.label}: {each.wrong}'
+def _check(item: tuple[Returned | str, bool], there: Mapping[str, Path],
+           staged: Path | None) -> 'str | _Sound':
+    """Return what is wrong with labels, their frame or their place, or what they are like."""
+    each, is_first = item
+    if isinstance(each, str):
+        return each
+    frame = each.frame
+    if not each.is_labelled:
+        return _Sound(frame, each.source)
     try:
-        classes, image = each.read(decoder), read_image(frame)
+        image = read_image(frame)
         orientation = orientation_of(file_bytes(frame))
+        classes = each.read(*image.shape[:2])
         if wrong := misfit(classes.shape, image.shape[:2], orientation):
-            return f'{each.label}: {wrong}'
+            return f'{each.source}: {wrong}'
     except UnivsegError as error:
         return str(error)
     old = there.get(name_key(frame))
     if old and not (old.name == frame.name and filecmp.cmp(old, frame, shallow=False)):
         return f'{old}: another picture of this name is there already'
-    return _Sound(frame, bool((classes == IGNORE_INDEX).all()), orientation)
+    if staged is not None and is_first:
+        write_png(staged / 'label' / f'{frame.stem}.png', classes)
+    digest = hashlib.blake2b(np.ascontiguousarray(classes), digest_size=16).digest()
+    return _Sound(frame, each.source, each.objects, np.bincount(classes.ravel(), minlength=256),
+                  digest, orientation, small_mask(classes))
 
 
-def _write(pairs: Sequence[tuple[Path, Returned]], out: Path, decoder: LabelDecoder,
-           done: Imported, progress: bool) -> None:
-    with temporary_folder(out) as staged:
-        def stage(pair: tuple[Path, Returned]) -> None:
-            frame, returned = pair
-            write_png(staged / 'label' / f'{frame.stem}.png', returned.read(decoder))
-            if not (out / 'image' / frame.name).exists():
-                with replacing(staged / 'image' / frame.name) as copy:
-                    shutil.copyfile(frame, copy)
+def _put_in_place(checked: Checked, staged: Path, out: Path, domain: Domain,
+                  progress: bool) -> Imported:
+    """Move label maps that were written beside a folder there, and copies of their frames."""
+    done = Imported(empty=checked.empty, turned=checked.turned)
+    if not checked.frames:
+        return done
 
-        for _ in in_threads(stage, pairs, 'write', progress):
-            pass
-        if not pairs:
-            return
-        write_text(staged / 'classes.txt', ''.join(f'{c}\n' for c in decoder.domain.classes))
-        for folder in ('image', 'label'):
-            (out / folder).mkdir(parents=True, exist_ok=True)
-        for frame, _ in pairs:
-            name = f'label/{frame.stem}.png'
-            if not (out / name).exists():
-                done.added.append(frame.stem)
-            elif filecmp.cmp(out / name, staged / name, shallow=False):
-                done.unchanged.append(frame.stem)
-            else:
-                done.replaced.append(frame.stem)
-            _move(staged, out, name)
-            _move(staged, out, f'image/{frame.name}')
-        _move(staged, out, 'classes.txt')
+    def stage(frame: Path) -> None:
+        if not (out / 'image' / frame.name).exists():
+            with replacing(staged / 'image' / frame.name) as copy:
+                shutil.copyfile(frame, copy)
+
+    for _ in in_threads(stage, checked.frames, 'write', progress):
+        pass
+    write_text(staged / 'classes.txt', ''.join(f'{c}\n' for c in domain.classes))
+    write_png(staged / SHEET, checked.sheet.picture())
+    for folder in ('image', 'label'):
+        (out / folder).mkdir(parents=True, exist_ok=True)
+    for frame in checked.frames:
+        name = f'label/{frame.stem}.png'
+        if not (out / name).exists():
+            done.added.append(frame.stem)
+        elif filecmp.cmp(out / name, staged / name, shallow=False):
+            done.unchanged.append(frame.stem)
+        else:
+            done.replaced.append(frame.stem)
+        _move(staged, out, name)
+        _move(staged, out, f'image/{frame.name}')
+    for name in ('classes.txt', SHEET):
+        _move(staged, out, name)
+    return done
 
 
 def _move(staged: Path, out: Path, name: str) -> None:

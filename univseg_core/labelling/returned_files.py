@@ -17,25 +17,32 @@ BETWEEN = '[-_. ]'
 
 
 @dataclass
-class Returned:
+class ReturnedFiles:
     """
     What came back of a `frame`: label map files, each with the class of which it is a mask.
 
-    That is None of the one that is of all classes. Without a frame, `wrong` says why.
+    That is None of the one that is of all classes. See `Returned`.
     """
 
-    frame: Path | None
+    frame: Path
+    decoder: LabelDecoder
     files: dict[Path, str | None] = field(default_factory=dict)
-    wrong: str = ''
+    objects: None = None
+    is_labelled: bool = True
 
     @property
     def label(self) -> Path:
         """Return the first of the files."""
         return next(iter(self.files))
 
-    def read(self, decoder: LabelDecoder) -> np.ndarray:
+    @property
+    def source(self) -> str:
+        """Return what errors call it: the first of the files."""
+        return str(self.label)
+
+    def read(self, height: int, width: int) -> np.ndarray:
         """
-        Return the classes (H, W) uint8 of the frame's pixels, 255 where void.
+        Return the classes (h, w) uint8 of its pixels, 255 where void, at the files' own size.
 
         Masks are put together: what none of them has painted is void, or the decoder's
         `background`. Raises ImageError as the decoder does, and for a pixel that two classes have.
@@ -44,10 +51,10 @@ class Returned:
             if len(self.files) > 1:
                 raise ImageError(f'{self.label}: the same frame has {list(self.files)[1].name}, '
                                  'too: expected one label map, or a mask for each class')
-            return decoder.read(self.label)
+            return self.decoder.read(self.label)
         whole: np.ndarray | None = None
         for path, name in self.files.items():
-            classes = replace(decoder, painted=name, background=None).read(path)
+            classes = replace(self.decoder, painted=name, background=None).read(path)
             if whole is None:
                 whole = np.full_like(classes, IGNORE_INDEX)
             if classes.shape != whole.shape:
@@ -60,32 +67,35 @@ class Returned:
                                  'as well; one of them is to give way')
             whole[painted] = classes[painted]
         assert whole is not None  # there is one file at least
-        if decoder.background not in (None, VOID):
-            whole[whole == IGNORE_INDEX] = decoder.domain.classes.index(decoder.background)
+        if self.decoder.background not in (None, VOID):
+            whole[whole == IGNORE_INDEX] = self.decoder.domain.classes.index(
+                self.decoder.background)
         return whole
 
 
 def by_frame(labels: Sequence[Path], of_frame: Mapping[str, Path],
-             classes: Sequence[str]) -> list[Returned]:
+             decoder: LabelDecoder) -> list[ReturnedFiles | str]:
     """
-    Return what came back by the frames, which `of_frame` has by `name_key`.
+    Return what came back by the frames, which `of_frame` has by `name_key`; what is wrong, too.
 
     A label map has its frame's name, a mask that of its frame, then of its class, and a number if
     there are several: photo.png, or photo-tree.png, photo_grass_2.png.
     """
-    found: dict[str, Returned] = {}
+    found: dict[str, ReturnedFiles | str] = {}
     for label in labels:
         key = name_key(label)
         names: list[tuple[str, str | None]] = [(key, None)]
         if key not in of_frame:
-            names = [*_as_masks(key, classes)]
+            names = [*_as_masks(key, decoder.domain.classes)]
         readings = [(frame, name) for frame, name in names if frame in of_frame]
         if len(readings) == 1:
             (frame, name), = readings
-            found.setdefault(frame, Returned(of_frame[frame])).files[label] = name
+            each = found.setdefault(frame, ReturnedFiles(of_frame[frame], decoder))
+            assert isinstance(each, ReturnedFiles)
+            each.files[label] = name
         else:
             # No frame has such a key.
-            found[f'{key}/'] = Returned(None, {label: None}, _wrong(label, names, readings))
+            found[f'{key}/'] = f'{label}: {_wrong(label, names, readings)}'
     return list(found.values())
 
 

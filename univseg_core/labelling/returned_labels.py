@@ -1,16 +1,16 @@
 """Label maps as annotation tools give them back: indices, palettes or colours → class indices."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-import re
 
 import cv2
 import numpy as np
 from univseg_core.annotations.mask_folder import VOID_NAME
+from univseg_core.annotations.named_masks import Colour
 from univseg_core.domains import Domain, IGNORE_INDEX, void_colour
 from univseg_core.errors import UnivsegError
-from univseg_core.files import read_text
+from univseg_core.labelling.class_names import ClassNames
 from univseg_core.pictures.encoded import PNG_SIGNATURE
 from univseg_core.pictures.images import decode_codes, opencv_image, upright
 from univseg_core.pictures.label_meaning import (
@@ -28,8 +28,6 @@ from univseg_core.pictures.picture_files import (
     read_header,
 )
 
-Colour = tuple[int, int, int]
-
 PALETTE_BY = ('auto', 'indices', 'colours')
 """What counts in a PNG with a palette; auto: indices, unless its colours say otherwise."""
 
@@ -45,69 +43,50 @@ AT_A_TIME = 1 << 22
 """Pixels of which classes are looked up at a time: some bytes are taken for each."""
 
 def class_colours(domain: Domain, void: Colour | None = None,
-                  named: Mapping[str, Colour] | None = None) -> dict[Colour, int]:
+                  named: Mapping[str, Colour] | None = None,
+                  names: ClassNames | None = None) -> dict[Colour, int]:
     """
     Return the class index of each colour (red, green, blue); 255 of those of void.
 
     `void` is black when left out, or what `void_colour` gives where black is a class. `named`
-    are colours by class name, as `read_labelmap` returns them, instead of the domain's own; its
-    `background`, in capitals or not, is void unless it is a class. A colour of several classes is
-    none's. Raises UnivsegError where void has a class's colour.
+    are colours by label, as `read_labelmap` returns them, instead of the domain's own, and `names`
+    says which classes the labels are; `background`, in capitals or not, is void unless they say
+    otherwise. A colour of several classes is none's. Raises UnivsegError where void has a class's
+    colour.
     """
-    classes = dict(zip(domain.classes, domain.palette, strict=True))
-    voids = [] if void is None else [void]
-    others: list[Colour] = []
-    if named is not None:
-        classes = {name: colour for name, colour in named.items() if name in domain.classes}
-        if void is None:
-            voids = [colour for name, colour in named.items() if _is_void(name, domain)]
-        others = list(foreign_names(domain, named))
-    colours = [*classes.values(), *others]
-    table = {colour: domain.classes.index(name) for name, colour in classes.items()
-             if colours.count(colour) == 1}
-    voids = voids or [void_colour(colours)]
+    if named is None:
+        meant = list(zip(domain.palette, range(len(domain.classes)), strict=True))
+        voids = [void] if void is not None else []
+    else:
+        meanings = meanings_of(named, names or ClassNames(domain))
+        meant = [(named[label], -1 if index is None else index)
+                 for label, index in meanings.items()
+                 if index != IGNORE_INDEX or label.lower() != VOID_NAME]
+        backgrounds = [named[label] for label, index in meanings.items()
+                       if index == IGNORE_INDEX and label.lower() == VOID_NAME]
+        voids = backgrounds if void is None else [void]
+    table: dict[Colour, int] = {}
+    for colour, index in meant:
+        if {other for same, other in meant if same == colour} == {index} and index >= 0:
+            table[colour] = index
+    voids = voids or [void_colour([colour for colour, _ in meant])]
     for colour in voids:
-        if colour in classes.values():
+        if any(same == colour and 0 <= index < IGNORE_INDEX for same, index in meant):
             raise UnivsegError(f'the colour of void, {colour}, is that of a class of '
                                f'{domain.name}')
     return table | dict.fromkeys(voids, IGNORE_INDEX)
 
 
-def foreign_names(domain: Domain, named: Mapping[str, Colour]) -> dict[Colour, str]:
-    """Return, by colour, the names of a labelmap that are neither classes of a domain nor void."""
-    return {colour: name for name, colour in named.items()
-            if name not in domain.classes and not _is_void(name, domain)}
+def meanings_of(named: Iterable[str], names: ClassNames) -> dict[str, int | None]:
+    """Return the class of each label of a labelmap, 255 of void, None of one that is no class."""
+    return {label: IGNORE_INDEX if label.lower() == VOID_NAME and not names.has(label)
+            else names.index(label) for label in named}
 
 
-def _is_void(name: str, domain: Domain) -> bool:
-    return name not in domain.classes and name.lower() == VOID_NAME
-
-
-def read_labelmap(path: Path) -> dict[str, Colour]:
-    """
-    Return the colours by name of a labelmap.txt, of lines name:red,green,blue:parts:actions.
-
-    Empty lines and those that begin with # say nothing. Raises UnivsegError, which names file
-    and line, for any other line or a name that comes twice.
-    """
-    try:
-        lines = read_text(path).splitlines()
-    except (OSError, ValueError) as error:
-        raise UnivsegError(f'{path}: cannot be read: {error}') from error
-    found: dict[str, Colour] = {}
-    for number, line in enumerate(map(str.strip, lines), 1):
-        if not line or line.startswith('#'):
-            continue
-        name, _, rest = line.partition(':')
-        name = name.strip()
-        values = [value.strip() for value in rest.split(':')[0].split(',')]
-        if not name or name in found or len(values) != 3 or not all(
-                re.fullmatch('[0-9]{1,3}', value) and int(value) < 256 for value in values):
-            raise UnivsegError(f'{path}, line {number}: expected name:red,green,blue:: with three '
-                               f'numbers 0..255, and each name once; got {line[:80]!r}')
-        red, green, blue = (int(value) for value in values)
-        found[name] = red, green, blue
-    return found
+def foreign_names(named: Mapping[str, Colour], names: ClassNames) -> dict[Colour, str]:
+    """Return, by colour, the labels of a labelmap that are neither a domain's classes nor void."""
+    return {named[label]: label for label, index in meanings_of(named, names).items()
+            if index is None}
 
 
 @dataclass(frozen=True)
@@ -142,7 +121,9 @@ class LabelDecoder:
         """
         Return a PNG as (H, W) uint8 class indices, 255 where void.
 
-        A PNG of one channel holds indices, one of three colours, one with a palette either.
+        A PNG of one channel holds indices, one of three colours, one with a palette either:
+        colours where they are void's and then all classes' in their order, as `prelabel` writes
+        them.
         Raises ImageError, which names the file, for another file, for foreign indices or
         colours, for a palette whose colours are those of other classes than its indices, and for
         what can be read in two ways, of which `background` or `painted` is to say one.
@@ -188,9 +169,11 @@ class LabelDecoder:
         return self.meaning.of_grey(codes, self.domain)
 
     def _by_palette(self, indices: np.ndarray, palette: np.ndarray) -> np.ndarray:
-        if self.palette_by == 'colours':
-            return self._by_colour(palette[indices])
         colours = [tuple(colour) for colour in palette.tolist()]
+        if self.palette_by == 'colours' or (
+                self.palette_by == 'auto' and self.background is None
+                and self._is_of_prelabel(colours)):
+            return self._by_colour(palette[indices])
         first = self.colours.get(colours[0])
         found = np.unique(indices).tolist()
         # Of a background and void alone, there are label maps, too.
@@ -208,6 +191,12 @@ class LabelDecoder:
                 palette, self.domain, voids):
             raise self.meaning.question_of_background(palette, self.domain)
         return self.meaning.of_indices(indices, self.domain)
+
+    def _is_of_prelabel(self, palette: list[Colour]) -> bool:
+        """Return whether a palette has the colour of void, then all classes' in their order."""
+        count = len(self.domain.classes)
+        return [self.colours.get(colour) for colour in palette[:count + 1]] == [
+            IGNORE_INDEX, *range(count)]
 
     def _check_colours(self, found: list[int], colours: list[Colour]) -> None:
         """Raise ImageError where indices that were found have colours of other classes."""

@@ -1,7 +1,8 @@
 """The machine's memory and CPU cores, and what they allow in the preparation of batches."""
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sized
+from concurrent.futures import Future, ThreadPoolExecutor
 import logging
 import os
 from pathlib import Path
@@ -12,6 +13,9 @@ from univseg_core.progress import progress_bar
 
 Item = TypeVar('Item')
 Result = TypeVar('Result')
+
+AHEAD = 2
+"""Items for each thread that are in work, or done and not yet asked for."""
 
 PROC = Path('/proc')
 CGROUPS = Path('/sys/fs/cgroup')
@@ -87,16 +91,27 @@ def choose_workers(asked: int | None, cuda: bool, processes: int, in_memory: boo
     return workers
 
 
-def in_threads(work: Callable[[Item], Result], items: Sequence[Item], title: str,
+def in_threads(work: Callable[[Item], Result], items: Iterable[Item], title: str,
                progress: bool = True) -> Iterator[Result]:
     """
     Yield the result of each item, in order, from a thread on each CPU core.
 
-    A progress bar counts them as images. What `work` raises, this raises in its turn.
+    Of items that are made one by one, few are held at a time. A progress bar counts them as
+    images. What `work` raises, this raises in its turn.
     """
-    with ThreadPoolExecutor(cpu_cores()) as pool:
+    cores = cpu_cores()
+    with ThreadPoolExecutor(cores) as pool:
+        def results() -> Iterator[Result]:
+            waiting: deque[Future[Result]] = deque()
+            for item in items:
+                waiting.append(pool.submit(work, item))
+                if len(waiting) > AHEAD * cores:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+
         try:
-            yield from progress_bar(pool.map(work, items), title, len(items), leave=False,
-                                    disable=not progress)
+            total = len(items) if isinstance(items, Sized) else None
+            yield from progress_bar(results(), title, total, leave=False, disable=not progress)
         finally:
             pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for the rest

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from univseg_core.datasets.folders import by_name
 from univseg_core.domains import Domain
 from univseg_core.labelling.label_import import import_labels
+from univseg_core.labelling.returned_files import by_frame
 from univseg_core.labelling.returned_labels import class_colours, LabelDecoder
 
 YARD = Domain.create('yard', ['grass', 'wall', 'car'],
@@ -19,7 +21,8 @@ def listed(folder: Path) -> list[Path]:
 
 
 def run_import(labels, frames, out, decoder=DECODER):
-    return import_labels(listed(labels), listed(frames), out, decoder, progress=False)
+    returned = by_frame(listed(labels), by_name(listed(frames)), decoder)
+    return import_labels(returned, out, decoder.domain, progress=False)
 
 
 def contents(folder: Path) -> dict:

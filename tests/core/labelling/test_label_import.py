@@ -7,10 +7,11 @@ import numpy as np
 from PIL import Image
 import pytest
 from tiny_worlds import random_image
-from univseg_core.datasets.folders import labelled_samples, read_sample
+from univseg_core.datasets.folders import by_name, labelled_samples, read_sample
 from univseg_core.errors import UnivsegError
 from univseg_core.labelling.frame_folder import frames_of
 from univseg_core.labelling.label_import import import_labels
+from univseg_core.labelling.returned_files import by_frame
 from univseg_core.pictures.images import read_label, write_png
 
 
@@ -139,8 +140,8 @@ def test_endings_in_any_case_and_hidden_files(labels, frames, tmp_path, caplog):
     (folder / '._a.png').write_bytes(b'of a Mac')
     (frames / 'a.png').rename(frames / 'a.Png')
     (frames / '._d.png').write_bytes(b'of a Mac')
-    done = import_labels(frames_of(folder), frames_of(frames), tmp_path / 'out', DECODER,
-                         progress=False)
+    returned = by_frame(frames_of(folder), by_name(frames_of(frames)), DECODER)
+    done = import_labels(returned, tmp_path / 'out', YARD, progress=False)
     assert done.added == ['a', 'b.c', 'd']
     assert (tmp_path / 'out/image/a.Png').is_file()
     assert f'1 pictures of {frames} are of a kind that is not read (e.HEIC; ' in caplog.text

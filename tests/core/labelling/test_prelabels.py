@@ -32,8 +32,8 @@ def test_prelabel_writes_what_a_person_starts_from(model, frames, tmp_path, caps
             read_label(out / 'labels' / f'{frame.stem}.png', OUTDOOR), mask)
         indices, palette = decode_palette_png(
             (out / 'SegmentationClass' / f'{frame.stem}.png').read_bytes())
-        np.testing.assert_array_equal(indices, mask)
-        assert palette[:4].tolist() == [*map(list, OUTDOOR.palette), [0, 0, 0]]
+        np.testing.assert_array_equal(indices, np.where(mask == 255, 0, mask + 1))
+        assert palette[:4].tolist() == [[0, 0, 0], *map(list, OUTDOOR.palette)]
         assert (out / 'images' / frame.name).samefile(frame)
     assert 0 < unsure < 3 * 24 * 32
     assert (out / 'classes.txt').read_text() == 'ground\nbox\nball\n'
@@ -106,16 +106,16 @@ def test_masks_go_out_and_come_back_by_index_palette_and_colour(model, frames, t
         write_png(coloured / path.name, read_image(path))  # its colours
     shutil.copy(out / 'labelmap.txt', coloured)
     back = []
-    for labels in (out / 'labels', out / 'SegmentationClass', coloured):
+    for labels in (out / 'labels', out / 'SegmentationClass', coloured, out):
         back.append(tmp_path / f'from_{labels.name}')
+        labelmap_file = ['--labelmap', str(out / 'labelmap.txt')] if labels != out else []
         assert main(['import-labels', str(labels), '--frames', str(frames), '--model', str(model),
-                     '--domain', 'outdoor', '--labelmap', str(out / 'labelmap.txt'), '--out',
-                     str(back[-1])]) == 0
+                     '--domain', 'outdoor', *labelmap_file, '--out', str(back[-1])]) == 0
         assert f'train: {{images: {back[-1]}/image, labels: {back[-1]}/label}}' in (
             capsys.readouterr().out)
     first, *others = ({name: data for name, (data, _) in contents(folder).items()}
                       for folder in back)
-    assert len(first) == 7
+    assert len(first) == 8
     assert all(other == first for other in others)
 
 
@@ -133,9 +133,43 @@ def test_import_knows_the_domain_from_a_configuration_too(values, write_config, 
     assert (tmp_path / 'out' / 'classes.txt').read_text() == 'wall\nlamp\n'
     capsys.readouterr()
     assert main([*command, 'indoor', '--json']) == 0
-    assert json.loads(capsys.readouterr().out) == {
+    told = json.loads(capsys.readouterr().out)
+    assert told.pop('classes') == [
+        {'class': name, 'objects': None, 'images': images, 'pixels': pixels, 'share': share}
+        for name, images, pixels, share in (('wall', 0, 0, 0), ('lamp', 1, 24 * 32, 1),
+                                            ('void', 0, 0, 0))]
+    assert told == {
         'folder': str(tmp_path / 'out'), 'added': [], 'replaced': [], 'unchanged': ['a'],
-        'empty': [], 'turned': []}
+        'empty': [], 'turned': [], 'format': 'masks', 'forgiven': {}}
+
+
+def test_labels_of_a_labelmap_are_forgiven_and_renamed(values, write_config, frames, tmp_path,
+                                                       capsys):
+    for name in ('x/SegmentationClass/a.png', 'plain/a.png'):
+        write_png(tmp_path / name, np.full((24, 32, 3), (9, 9, 9), np.uint8))
+        mask = read_image(tmp_path / name)
+        mask[0], mask[1], mask[2:4] = (1, 1, 1), (2, 2, 2), 0
+        write_png(tmp_path / name, mask)
+    labels = tmp_path / 'x' / 'labelmap.txt'
+    labels.write_text('background:0,0,0::\nWALL:9,9,9::\nroof:1,1,1::\nshade:2,2,2::\n')
+    command = ['import-labels', '--frames', str(frames), '--config', str(write_config(values)),
+               '--domain', 'indoor']
+    as_they_are = [str(tmp_path / 'plain'), '--labelmap', str(labels)]
+    of_cvat = [str(tmp_path / 'x')]
+    for i, source in enumerate((as_they_are, of_cvat)):
+        line = [*command, *source, '--out', str(tmp_path / f'out{i}'), '--map', 'roof=void']
+        assert main(line) == 1
+        assert 'shade' in capsys.readouterr().err
+        assert main([*line, '--map', 'shade=lamp', '--json']) == 0
+        assert json.loads(capsys.readouterr().out)['forgiven'] == {'WALL': 'wall'}
+        label = np.array(Image.open(tmp_path / f'out{i}' / 'label' / 'a.png'))
+        assert label[:5, 0].tolist() == [255, 1, 255, 255, 0]
+    assert main([*line, '--map', 'shade=lamp', '--background', 'lamp']) == 0
+    label = np.array(Image.open(tmp_path / 'out1' / 'label' / 'a.png'))
+    assert label[:5, 0].tolist() == [255, 1, 1, 1, 0]
+    assert main([*command, str(tmp_path / 'plain'), '--out', str(tmp_path / 'out'), '--map',
+                 'roof=void']) == 1
+    assert '--map: label maps have numbers and no names' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(('pixels', 'question', 'answer', 'expected'), [

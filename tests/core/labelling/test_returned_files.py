@@ -75,19 +75,18 @@ def test_a_mask_has_no_other_values(brush, tmp_path):
     ('a.1-grass.png', 'a.1', 'grass')])
 def test_a_name_says_the_frame_and_the_class(name, frame, of):
     frames = {key: Path(f'{key}.jpg') for key in ('a', 'a.1', 'b-car')}
-    (found,) = by_frame([Path(name)], frames, CAR_PARK.classes)
+    (found,) = by_frame([Path(name)], frames, LabelDecoder(CAR_PARK, {}))
     assert (found.frame, found.files) == (Path(f'{frame}.jpg'), {Path(name): of})
 
 
 def test_a_name_of_two_meanings_is_told():
     domain = Domain.create('d', ['park', 'car park'])
     frames = {'a': Path('a.jpg'), 'a-car': Path('a-car.jpg')}
-    (found,) = by_frame([Path('a-car-park.png')], frames, domain.classes)
-    assert (found.frame, found.wrong) == (
-        None, 'may be the mask of park in a-car or of car park in a')
+    assert by_frame([Path('a-car-park.png')], frames, LabelDecoder(domain, {})) == [
+        'a-car-park.png: may be the mask of park in a-car or of car park in a']
 
 
 def test_a_label_map_of_its_frame_s_name_is_read_as_ever():
-    assert by_frame([Path('a.png')], {'a': Path('a.jpg')}, YARD.classes)[0].files == {
-        Path('a.png'): None}
+    (found,) = by_frame([Path('a.png')], {'a': Path('a.jpg')}, DECODER)
+    assert found.files == {Path('a.png'): None}
     assert DECODER.painted is None

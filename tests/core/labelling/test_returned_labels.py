@@ -10,14 +10,15 @@ import numpy as np
 from PIL import Image
 import pytest
 from univseg_core.annotations.mask_folder import full_palette, labelmap
+from univseg_core.annotations.named_masks import read_labelmap
 from univseg_core.domains import Domain, void_colour
 from univseg_core.errors import UnivsegError
 from univseg_core.labelling import returned_labels
+from univseg_core.labelling.class_names import ClassNames
 from univseg_core.labelling.returned_labels import (
     class_colours,
     foreign_names,
     LabelDecoder,
-    read_labelmap,
 )
 from univseg_core.pictures.encoded import PNG_SIGNATURE
 from univseg_core.pictures.images import ImageError
@@ -78,7 +79,7 @@ def test_background_in_capitals_is_void_too_unless_it_is_a_class():
 def test_a_label_that_is_no_class_is_named_where_a_pixel_has_it(tmp_path):
     named = {'background': BLACK, 'wall': WALL, 'roof': NINE}
     decoder = LabelDecoder(YARD, class_colours(YARD, named=named),
-                           foreign=foreign_names(YARD, named))
+                           foreign=foreign_names(named, ClassNames(YARD)))
     path = save(tmp_path / 'mask.png', 'RGB', np.array([[WALL, BLACK]], np.uint8))
     assert decoder.read(path).tolist() == [[1, 255]]
     save(path, 'RGB', np.array([[WALL, NINE, NINE]], np.uint8))
@@ -119,19 +120,30 @@ def test_every_kind_of_label_map_gives_the_same(tmp_path, kind):
 
 
 def test_a_palette_in_another_order_is_an_error_until_one_says_what_counts(tmp_path):
-    # As tools write it that put the background first.
-    shifted = np.array([[1, 2, 3, 0], [3, 3, 2, 1]], np.uint8)
-    path = save(tmp_path / 'mask.png', 'P', shifted, [(0, 0, 0), *YARD.palette])
-    with pytest.raises(ImageError, match=r'mask\.png: its palette gives index 1 the colour '
+    grass, wall, car = YARD.palette
+    path = save(tmp_path / 'mask.png', 'P', np.array([[2, 1, 3, 0], [3, 3, 1, 2]], np.uint8),
+                [(0, 0, 0), wall, grass, car])
+    with pytest.raises(ImageError, match=r'mask\.png: its palette gives index 2 the colour '
                        r'\(0, 200, 0\) of class 0, grass; say'):
         DECODER.read(path)
     by_colour = LabelDecoder(YARD, class_colours(YARD), 'colours')
     np.testing.assert_array_equal(by_colour.read(path), MASK)
+
+
+def test_a_palette_of_void_and_all_classes_in_order_leaves_no_question(tmp_path):
+    # As prelabel writes it, so that CVAT reads the same by colours and by indices.
+    shifted = np.array([[1, 2, 3, 0], [3, 3, 2, 1]], np.uint8)
+    path = save(tmp_path / 'mask.png', 'P', shifted, [(0, 0, 0), *YARD.palette])
+    np.testing.assert_array_equal(DECODER.read(path), MASK)
     with pytest.raises(ImageError, match=r'mask\.png: its palette gives index 0 the colour '
                        r'\(0, 0, 0\) of a background.*--background void'):
         LabelDecoder(YARD, class_colours(YARD), 'indices').read(path)
     behind = LabelDecoder(YARD, class_colours(YARD), background='void')
     np.testing.assert_array_equal(behind.read(path), MASK)
+    # A class that the palette lacks may be one that comes before the others.
+    save(path, 'P', shifted.clip(0, 2), [(0, 0, 0), *YARD.palette[:2]])
+    with pytest.raises(ImageError, match='of class 0, grass; say'):
+        DECODER.read(path)
 
 
 VOC = [(0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0), *[(7, 7, 7)] * 252]

@@ -1,0 +1,148 @@
+"""Label maps beside a list of names, in the layouts of the tools that write them."""
+
+import numpy as np
+from PIL import Image
+import pytest
+from univseg_core.annotations.formats import FORMATS
+from univseg_core.annotations.regions import AnnotationError
+from univseg_core.pictures.images import write_png
+from univseg_core.pictures.palette_png import write_palette_png
+
+CVAT = '# label:color_rgb:parts:actions\nbackground:0,0,0::\nroad:9,8,7::\ntall tree:0,200,0::\n'
+ROAD, TREE, BLACK = (9, 8, 7), (0, 200, 0), (0, 0, 0)
+
+ADE = ('Idx\tRatio\tTrain\tVal\tName\n1\t0.16\t11664\t1172\twall\n'
+       '2\t0.12\t6046\t612\tbuilding, edifice\n3\t0.1\t1\t1\tscreen, CRT\n'
+       '4\t0.1\t1\t1\tscreen, silver\n')
+
+
+def write(root, lists, masks):
+    for name, text in lists.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    for name, values in masks.items():
+        write_png(root / name, np.uint8(values))
+    return root
+
+
+def labels_of(image):
+    """Return the label of each pixel."""
+    found = np.full(image.size, '', object)
+    for region in image.regions:
+        mask = region.shape.mask(*image.size)
+        assert mask.any()
+        assert (found[mask] == '').all()
+        found[mask] = region.label
+    return found.tolist()
+
+
+LAYOUTS = {
+    'cvat-masks': ({'labelmap.txt': CVAT},
+                   {'SegmentationClass/a.b.png': [[ROAD, TREE, BLACK, ROAD]]},
+                   'a.b', ['road', 'tall tree', 'background', 'road']),
+    'voc': ({'class_names.txt': '_background_\nroad\ntall tree\n'},
+            {'SegmentationClass/a.png': [[1, 2, 0, 255]]},
+            'a', ['road', 'tall tree', '_background_', 'void']),
+    'ade': ({'objectInfo150.txt': ADE},
+            {'annotations/training/ADE_train_00000001.png': [[2, 1, 0, 3]]},
+            'ADE_train_00000001', ['building', 'wall', 'background', 'screen, CRT']),
+    'roboflow-masks': ({'_classes.csv': 'Pixel Value, Class\n0, background\n1, road\n'},
+                       {'a_jpg.rf.0d1e_mask.png': [[1, 0]]},
+                       'a_jpg.rf.0d1e', ['road', 'background']),
+    'fiftyone': ({'mask_targets.json': '{"1": "road", "2": "tall tree"}'},
+                 {'labels/a.png': [[2, 0, 1, 255]]},
+                 'a', ['tall tree', 'background', 'road', 'void']),
+}
+
+
+@pytest.mark.parametrize('name', LAYOUTS)
+def test_a_layout_is_recognised_and_gives_each_pixel_its_label(tmp_path, name):
+    lists, masks, stem, expected = LAYOUTS[name]
+    root = write(tmp_path, lists, masks)
+    (image,) = FORMATS[name].read(root)
+    assert (image.image, labels_of(image)) == (stem, [expected])
+    assert image.source == root / next(iter(masks))
+    assert {*expected} & {'background', '_background_', 'void'} <= image.void
+    assert not image.void & {'road', 'tall tree', 'wall'}
+    of_masks = [other for other in FORMATS if other in LAYOUTS]
+    assert [other for other in of_masks if FORMATS[other].recognises(root)] == [name]
+    assert not FORMATS[name].recognises(root / next(iter(lists)))
+
+
+def test_a_palette_of_cvat_counts_by_its_colours(tmp_path):
+    write(tmp_path, {'labelmap.txt': CVAT}, {'SegmentationClass/a.png': [[0]]})
+    write_palette_png(tmp_path / 'SegmentationClass' / 'a.png', np.uint8([[5, 0, 1]]),
+                      [TREE, BLACK, *[ROAD] * 254])
+    (image,) = FORMATS['cvat-masks'].read(tmp_path)
+    assert labels_of(image) == [['road', 'tall tree', 'background']]
+
+
+def test_the_images_of_pascal_voc_have_its_classes(tmp_path):
+    folder = tmp_path / 'SegmentationClass'
+    write_png(folder / '2007_000032.png', np.uint8([[1, 15, 0, 255]]))
+    (image,) = FORMATS['voc'].read(tmp_path)
+    assert labels_of(image) == [['aeroplane', 'person', 'background', 'void']]
+    write_png(folder / 'mine.png', np.uint8([[1]]))
+    assert not FORMATS['voc'].recognises(tmp_path)
+    with pytest.raises(AnnotationError, match=r'expected SegmentationClass/ with class_names\.t'):
+        FORMATS['voc'].read(tmp_path)
+
+
+def test_an_image_is_known_by_its_name_before_roboflow(tmp_path):
+    lists, masks, *_ = LAYOUTS['roboflow-masks']
+    (image,) = FORMATS['roboflow-masks'].read(write(tmp_path, lists, masks))
+    assert image.also == ('a',)
+
+
+def test_colours_and_indices_without_a_name_are_told_and_the_rest_is_read(tmp_path):
+    write(tmp_path, {'labelmap.txt': CVAT}, {
+        'SegmentationClass/a.png': [[(1, 2, 3), ROAD, (1, 2, 3), (4, 4, 4)]],
+        'SegmentationClass/b.png': [[ROAD]]})
+    images = iter(FORMATS['cvat-masks'].read(tmp_path))
+    with pytest.raises(AnnotationError, match=r'a\.png: colours that labelmap\.txt has not: '
+                       r'\(1, 2, 3\) in 2 pixels, \(4, 4, 4\) in 1 pixels$'):
+        next(images)
+    assert next(images).image == 'b'
+    (tmp_path / 'SegmentationClass' / 'a.png').write_bytes(b'')
+    with pytest.raises(AnnotationError, match=r'a\.png: the file is empty'):
+        next(iter(FORMATS['cvat-masks'].read(tmp_path)))
+    write(tmp_path / 'x', {'class_names.txt': '_background_\nroad\n'},
+          {'SegmentationClass/a.png': [[1, 7]]})
+    with pytest.raises(AnnotationError, match=r'a\.png: indices that have no name: 7 in 1 pixels; '
+                       'those that have one are 255, 0, 1'):
+        next(iter(FORMATS['voc'].read(tmp_path / 'x')))
+
+
+@pytest.mark.parametrize(('name', 'text', 'message'), [
+    ('cvat-masks', 'road:1,1,1::\ntree:1,1,1::\n', 'road and tree have the same colour'),
+    ('cvat-masks', 'road\n', 'line 1: expected name:red'),
+    ('ade', 'Idx\tName\nwall\n', 'expected lines that begin with a number'),
+    ('roboflow-masks', 'Pixel Value, Class\n1\n', 'expected lines of a pixel value'),
+    ('roboflow-masks', 'Pixel Value, Class\nx,y\n', 'expected lines of a pixel value'),
+    ('fiftyone', '["road"]', 'expected a name for each number'),
+    ('fiftyone', '{"#ff0000": "road"}', 'expected a name for each number'),
+    ('fiftyone', '{', 'not JSON')])
+def test_a_list_that_is_none_is_told(tmp_path, name, text, message):
+    lists, masks, *_ = LAYOUTS[name]
+    file = next(iter(lists))
+    root = write(tmp_path, {file: text}, masks)
+    with pytest.raises(AnnotationError, match=f'{file}.*{message}'):
+        list(FORMATS[name].read(root))
+
+
+def test_a_label_map_fits_the_image_that_it_is_for(tmp_path):
+    lists, masks, *_ = LAYOUTS['voc']
+    (image,) = FORMATS['voc'].read(write(tmp_path, lists, masks))
+    assert image.size == (1, 4)
+    with pytest.raises(AnnotationError, match='of 4×1 pixels, expected 1×4'):
+        image.regions[0].shape.mask(4, 1)
+
+
+def test_an_orientation_turns_a_label_map(tmp_path):
+    lists, masks, *_ = LAYOUTS['voc']
+    root = write(tmp_path, lists, masks)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.uint8([[1, 2]])).save(root / 'SegmentationClass' / 'a.png', exif=exif)
+    (image,) = FORMATS['voc'].read(root)
+    assert labels_of(image) == [['road'], ['tall tree']]

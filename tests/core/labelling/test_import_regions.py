@@ -1,0 +1,182 @@
+"""Regions of annotation tools come back as a labelled folder, counted before it is written."""
+
+import json
+
+from label_maps import contents, YARD
+import numpy as np
+from PIL import Image
+import pytest
+from regions_file import BOXES
+from univseg_core.annotations import formats
+from univseg_core.annotations.regions import AnnotatedImage, Bits, Region
+from univseg_core.cli import main
+from univseg_core.domains import Domain
+from univseg_core.errors import UnivsegError
+from univseg_core.labelling.class_names import ClassNames
+from univseg_core.labelling.frame_names import FrameNames
+from univseg_core.labelling.label_import import import_labels
+from univseg_core.labelling.returned_regions import regions_by_frame
+from univseg_core.pictures.images import write_png
+
+
+@pytest.fixture
+def boxes(monkeypatch, tmp_path):
+    """Return a function that writes a file of lines, and frames a, b and c of 2 by 4 pixels."""
+    monkeypatch.setitem(formats.FORMATS, 'boxes', BOXES)
+    for i, name in enumerate('abc'):
+        write_png(tmp_path / 'frames' / f'{name}.png', np.full((2, 4, 3), 50 * i, np.uint8))
+
+    def write(*lines, name='x.boxes'):
+        (tmp_path / name).write_text(''.join(f'{line}\n' for line in lines))
+        return tmp_path / name
+    return write
+
+
+def run(source, out, background=255, domain=YARD, renamed=None):
+    frames = FrameNames(sorted((source.parent / 'frames').iterdir()))
+    returned = regions_by_frame(BOXES.read(source), frames, ClassNames(domain, renamed or {}),
+                                background)
+    return import_labels(returned, out, domain, progress=False)
+
+
+def label(out, name):
+    return np.array(Image.open(out / 'label' / f'{name}.png')).tolist()
+
+
+def test_regions_are_painted_in_their_order_and_the_rest_is_void(boxes, tmp_path):
+    source = boxes('a.png: grass 0 0 4 1; Car 1 0 3 2', 'some/b.jpg@2x4: wall 0 0 9 9', 'c.png:')
+    done = run(source, tmp_path / 'out')
+    assert (done.added, done.empty) == (['a', 'b'], ['c'])
+    assert label(tmp_path / 'out', 'a') == [[0, 2, 2, 0], [255, 2, 2, 255]]
+    assert label(tmp_path / 'out', 'b') == [[1] * 4] * 2
+    before = contents(tmp_path / 'out')
+    assert run(source, tmp_path / 'out').unchanged == ['a', 'b']
+    assert contents(tmp_path / 'out') == before
+
+
+def test_what_nobody_painted_may_be_a_class_but_not_where_nobody_painted_anything(boxes, tmp_path):
+    done = run(boxes('a.png: grass 0 0 4 1', 'c.png:'), tmp_path / 'out', background=1)
+    assert (done.added, done.empty) == (['a'], ['c'])
+    assert label(tmp_path / 'out', 'a') == [[0] * 4, [1] * 4]
+
+
+def test_labels_of_no_class_are_void_unless_a_class_is_called_so(boxes, tmp_path):
+    grass, nobody, ignored = (
+        Region(name, Bits(np.ones((1, 2), bool), left, 0), name)
+        for name, left in (('grass', 0), ('_background_', 1), ('out', 2)))
+    boxes()
+    image = AnnotatedImage('a', None, (grass, nobody, ignored), tmp_path / 'x.boxes',
+                           void=frozenset({'_background_', 'out'}))
+    for i, (classes, background, row) in enumerate((
+            (['grass', 'wall'], 255, [0, 255, 255, 255]), (YARD.classes, 1, [0, 1, 255, 255]),
+            (['grass', 'out'], 255, [0, 255, 1, 1]),
+            (['grass', '_background_'], 255, [0, 1, 255, 255]))):
+        domain, told = Domain.create('d', classes), []
+        frames = FrameNames(sorted((tmp_path / 'frames').iterdir()))
+        returned = regions_by_frame([image], frames, ClassNames(domain), background)
+        import_labels(returned, tmp_path / f'out{i}', domain, told.append, progress=False)
+        assert label(tmp_path / f'out{i}', 'a')[0] == row
+        objects = [each['objects'] for each in told[0].counts.rows()]
+        assert objects == [int(name in ('grass', 'out', '_background_')) for name in classes] + [0]
+
+
+def test_all_that_is_wrong_is_told_with_file_image_and_object(boxes, tmp_path):
+    source = boxes('a.png@2x5: grass 0 0 4 1', 'b.png: roof 0 0 1 1; roof 1 0 2 1; car 0 0 1 1',
+                   'gone.png: grass 0 0 1 1', 'nothing.png:', 'c.png: grass 0 0 4 1',
+                   'c.jpg: car 0 0 4 1', 'c.png: grass 0 0 1')
+    with pytest.raises(UnivsegError) as told:
+        run(source, tmp_path / 'out')
+    first, *problems = str(told.value).splitlines()
+    assert first == '5 problems, so that nothing is written:'
+    for problem, text in zip(problems, (
+            'a.png: annotated at 5×2 pixels, but the frame is 4×2',
+            'gone.png (box 1): no frame is called so',
+            'c.jpg: c.png is labelled twice, and differently: {}: c.png is of it, too',
+            'c.png: box 1: expected a label and 4 numbers, got grass 0 0 1',
+            "'roof' is no class of yard: 2 objects in 1 image, the first {}: b.png: box 1; say "
+            '--map roof=CLASS or --map roof=void'), strict=True):
+        assert problem.strip().removeprefix(f'{source}: ') == text.format(source)
+    assert not (tmp_path / 'out').exists()
+    assert not list(tmp_path.glob('.*'))
+
+
+def test_the_same_labels_twice_count_once(boxes, tmp_path):
+    source = boxes('a.png: grass 0 0 4 1', 'x/a.jpg: grass 0 0 4 1', 'a.png:')
+    told = []
+    frames = FrameNames(sorted((tmp_path / 'frames').iterdir()))
+    done = import_labels(regions_by_frame(BOXES.read(source), frames, ClassNames(YARD)),
+                         tmp_path / 'out', YARD, told.append, progress=False)
+    assert (done.added, done.empty) == (['a'], [])
+    assert told[0].counts.rows()[0] == {'class': 'grass', 'objects': 1, 'images': 1, 'pixels': 4,
+                                        'share': 0.5}
+
+
+def command(source, tmp_path, *options):
+    return ['import-labels', str(source), '--frames', str(tmp_path / 'frames'), '--out',
+            str(tmp_path / 'out'), '--domain', 'yard', *options]
+
+
+@pytest.fixture
+def yard(monkeypatch):
+    """Let every configuration be one of YARD, with a class that wants forgiving."""
+    domain = Domain.create('yard', [*YARD.classes, 'tall tree'], [*YARD.palette, (1, 1, 1)])
+    monkeypatch.setattr('univseg_core.commands.label_import._domain', lambda options: domain)
+    return domain
+
+
+def test_the_format_is_named_and_classes_are_counted_before_anything_is_written(
+        boxes, yard, tmp_path, capsys):
+    source = boxes('a.png: grass 0 0 4 1; Tall_Tree 0 1 1 2', 'b.png: lorry 0 0 4 1')
+    line = command(source, tmp_path, '--config', 'any', '--map', 'lorry=car')
+    assert main([*line, '--dry-run', '--sheet', str(tmp_path / 'sheet.png')]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out == [
+        f'{source}: boxes, 2 frames with labels',
+        'taken for classes: Tall_Tree → tall tree',
+        'class      objects  images  pixels    share',
+        'grass            1       1       4  25.00 %',
+        'wall             0       0       0   0.00 %',
+        'car              1       1       4  25.00 %',
+        'tall tree        1       1       1   6.25 %',
+        'void             0       2       7  43.75 %',
+        'nothing is written (--dry-run)']
+    assert not (tmp_path / 'out').exists()
+    sheet = (tmp_path / 'sheet.png').read_bytes()
+    assert main([*line, '--json']) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told['classes'][3] == {'class': 'tall tree', 'objects': 1, 'images': 1, 'pixels': 1,
+                                  'share': 0.0625}
+    assert (told['format'], told['forgiven'], told['added']) == (
+        'boxes', {'Tall_Tree': 'tall tree'}, ['a', 'b'])
+    assert (tmp_path / 'out' / 'import.png').read_bytes() == sheet
+    assert main(line) == 0
+    again = capsys.readouterr().out.splitlines()
+    assert again[:8] == out[:8]
+    assert again[8] == f'{tmp_path / "out"}: 0 label maps added, 0 replaced, 2 as they were'
+
+
+@pytest.mark.parametrize(('options', 'message'), [
+    (['--format', 'boxs'], '--format boxs: expected one of masks, '),
+    (['--map', 'grass=roof'], "--map grass=roof: yard has no class 'roof'"),
+    (['--map', 'x=car', '--map', 'x=wall'], '--map x: expected one new name, got car and wall'),
+    (['--background', 'roof'], '--background: expected void or one of the classes'),
+    (['--painted', 'car'], '--painted is of label maps alone, but '),
+    (['--format', 'masks'], 'x.boxes: no such folder')])
+def test_options_that_do_not_fit_are_told(boxes, yard, tmp_path, capsys, options, message):
+    source = boxes('a.png: grass 0 0 4 1')
+    assert main(command(source, tmp_path, '--config', 'any', *options)) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize('text', ['a', '=a', 'a='])
+def test_a_renaming_has_two_names(capsys, tmp_path, text):
+    with pytest.raises(SystemExit):
+        main(command('x', tmp_path, '--config', 'any', '--map', text))
+    assert 'expected OLD=NEW' in capsys.readouterr().err
+
+
+def test_a_source_without_labels_is_told(boxes, yard, tmp_path, capsys):
+    assert main(command(boxes('gone.png:'), tmp_path, '--config', 'any')) == 1
+    assert 'x.boxes: no frame is labelled in it' in capsys.readouterr().err
+    assert not (tmp_path / 'out').exists()

@@ -1,0 +1,32 @@
+"""All that is wrong with a file, told at once."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from univseg_core.annotations.regions import AnnotationError
+
+SHOWN = 20
+
+
+@dataclass
+class Problems:
+    """What was found wrong with a file so far; `of` are the first of them."""
+
+    source: Path
+    of: list[str] = field(default_factory=list)
+    count: int = 0
+
+    def add(self, problem: str) -> None:
+        """Note what is wrong with some part of the file, which it names."""
+        self.count += 1
+        if len(self.of) < SHOWN:
+            self.of.append(problem)
+
+    def tell(self) -> None:
+        """Raise AnnotationError, which names the file and its problems, where there are any."""
+        if self.count == 1:
+            raise AnnotationError(f'{self.source}: {self.of[0]}')
+        if self.count:
+            more = [f'and {self.count - SHOWN} more'] if self.count > SHOWN else []
+            raise AnnotationError(f'{self.source}: {self.count} problems:'
+                                  + ''.join(f'\n  {problem}' for problem in self.of + more))

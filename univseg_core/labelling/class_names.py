@@ -1,0 +1,111 @@
+"""What annotation tools call classes → the classes of a domain."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+import re
+import shlex
+import unicodedata
+
+from univseg_core.domains import Domain, IGNORE_INDEX
+from univseg_core.errors import did_you_mean, UnivsegError
+from univseg_core.pictures.label_meaning import VOID
+
+
+def forgiving_key(name: str) -> str:
+    """Return a name as it counts where case, spaces, underscores and hyphens do not."""
+    return re.sub(r'[\s_-]+', '', unicodedata.normalize('NFKC', name)).casefold()
+
+
+@dataclass
+class ClassNames:
+    """
+    The class of each category of a tool, by its name.
+
+    `renamed` has, by a category's name, that of a class, or 'void' for none. Of all others, the
+    class of the same name counts, or the only one whose name differs in case, spaces, underscores
+    and hyphens alone; `forgiven` has those that were met so. Raises UnivsegError for a new name
+    that is neither a class nor void.
+    """
+
+    domain: Domain
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    forgiven: dict[str, str] = field(default_factory=dict, init=False)
+    _unknown: dict[str, '_Unknown'] = field(default_factory=dict, init=False)
+    _met: set[str] = field(default_factory=set, init=False)
+
+    def __post_init__(self) -> None:
+        self._by_key: dict[str, list[str]] = {}
+        for name in self.domain.classes:
+            self._by_key.setdefault(forgiving_key(name), []).append(name)
+        self._renamed_by_key: dict[str, set[str]] = {}
+        for old, new in self.renamed.items():
+            if new != VOID and self._class(new) is None:
+                raise UnivsegError(
+                    f'--map {old}={new}: {self.domain.name} has no class {new!r}; expected '
+                    f'{VOID} or one of {", ".join(self.domain.classes)}'
+                    f'{did_you_mean(new, self.domain.classes)}')
+            self._renamed_by_key.setdefault(forgiving_key(old), set()).add(old)
+
+    def index(self, label: str) -> int | None:
+        """Return the class of a category, 255 of void, None of one that no class stands for."""
+        old = self._renaming(label)
+        if old is not None:
+            self._met.add(old)
+            name = self._class(self.renamed[old]) or VOID
+        else:
+            found = self._class(label)
+            if found is None and label != VOID:
+                return None
+            name = found or VOID
+            if name != label:
+                self.forgiven[label] = name
+        classes = self.domain.classes
+        return classes.index(name) if name in classes else IGNORE_INDEX
+
+    def has(self, label: str) -> bool:
+        """Return whether a category is a class by its very name, or is renamed."""
+        return label in self.domain.classes or self._renaming(label) is not None
+
+    def not_known(self, label: str, image: str, what: str) -> None:
+        """Count an object of a category without a class, in an image; `what` says which it is."""
+        found = self._unknown.setdefault(label, _Unknown(f'{image}: {what}'))
+        found.images[image] += 1
+
+    def problems(self) -> Iterator[str]:
+        """Yield of each category that no class stands for how often it came, and what to do."""
+        for label, found in self._unknown.items():
+            objects, images = found.images.total(), len(found.images)
+            near = did_you_mean(label, self.domain.classes)
+            new = near.removeprefix('; did you mean ').removesuffix('?') or 'CLASS'
+            yield (f'{label!r} is no class of {self.domain.name}: {objects} '
+                   f'object{"s" * (objects > 1)} in {images} image{"s" * (images > 1)}, the first '
+                   f'{found.first}{near}; say --map {shlex.quote(f"{label}={new}")} or '
+                   f'--map {shlex.quote(f"{label}={VOID}")}')
+
+    def unused(self) -> list[str]:
+        """Return the names in `renamed` that no category had."""
+        return [old for old in self.renamed if old not in self._met]
+
+    def _renaming(self, label: str) -> str | None:
+        """Return which name in `renamed` is that of a category."""
+        if label in self.renamed:
+            return label
+        alike = self._renamed_by_key.get(forgiving_key(label), set())
+        # A class of the very name needs no forgiving.
+        return next(iter(alike)) if len(alike) == 1 and label not in self.domain.classes else None
+
+    def _class(self, name: str) -> str | None:
+        """Return the class of a name, or the only one of a name that is forgiven."""
+        if name in self.domain.classes:
+            return name
+        alike = self._by_key.get(forgiving_key(name), [])
+        return alike[0] if len(alike) == 1 else None
+
+
+@dataclass
+class _Unknown:
+    """Where a category without a class came first, and how often in each image."""
+
+    first: str
+    images: Counter[str] = field(default_factory=Counter)

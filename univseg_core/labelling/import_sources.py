@@ -1,0 +1,120 @@
+"""What labels are brought in from: which of the formats some file or folder is of."""
+
+from collections.abc import Mapping
+from itertools import islice
+from pathlib import Path
+import zipfile
+
+from univseg_core.annotations.formats import FORMATS
+from univseg_core.datasets.folders import DataError, name_key
+from univseg_core.errors import first_few, UnivsegError
+from univseg_core.pictures.encoded import PNG_SIGNATURE
+from univseg_core.pictures.palette_png import COLOUR_TYPE, INDEXED
+from univseg_core.pictures.picture_files import image_files, is_picture
+
+MASKS = 'masks'
+"""Label maps whose values are the domain's own, which no other format names."""
+
+GREY = 0
+"""A PNG's colour type of grey pixels."""
+
+ARCHIVES = ('.zip', '.tar', '.tgz', '.gz', '.bz2', '.xz', '.7z', '.rar')
+
+
+def sources() -> dict[str, str]:
+    """Return what can be brought in: a line of each format by its name."""
+    return {MASKS: "a folder of PNGs of the domain's own indices or colours, or a mask "
+                   'FRAME-CLASS.png for each class',
+            **{name: each.says for name, each in FORMATS.items() if each.read}}
+
+
+def recognised(source: Path, of_frame: Mapping[str, Path]) -> str:
+    """
+    Return the name of the format that a file or folder is of.
+
+    `of_frame` are the frames by `name_key`: PNGs that are called as they are may be label maps.
+    Raises DataError where it is of none, of several, or packed into an archive.
+    """
+    if not source.exists():
+        raise DataError(f'{source}: no such file or folder')
+    if not source.is_dir() and _is_archive(source):
+        raise DataError(f'{source}: an archive; unpack it, and name the folder that comes of it')
+    found, reasons = [], []
+    for name, each in FORMATS.items():
+        try:
+            if each.read and (_recognises(name, source) or _files(source, name)):
+                found.append(name)
+        except (UnivsegError, OSError) as error:
+            reasons.append(f'{name}: {error}')
+    maps = _label_maps(source, of_frame) if source.is_dir() else []
+    if found and maps:
+        found.append(MASKS)
+    if len(found) > 1:
+        files = {name: maps if name == MASKS else _files(source, name) for name in found}
+        listed = '; '.join(f'{name} ({first_few(files[name] or [source.name])})'
+                           for name in found)
+        raise DataError(f'{source}: of {len(found)} formats: {listed}. Say --format NAME for the '
+                        'one that counts, or take them apart')
+    if found:
+        return found[0]
+    if source.is_dir() and image_files(label_map_folder(source)):
+        return MASKS
+    raise DataError(_of_none(source, reasons))
+
+
+def label_map_folder(source: Path) -> Path:
+    """Return where a folder's label maps are: in it, or in SegmentationClass/ of it."""
+    inside = source / 'SegmentationClass'
+    return inside if inside.is_dir() and not image_files(source) else source
+
+
+def _recognises(name: str, path: Path) -> bool:
+    recognises = FORMATS[name].recognises
+    return recognises is not None and recognises(path)
+
+
+def _files(source: Path, name: str) -> list[str]:
+    """Return some files of a folder that are of a format by themselves, pictures aside."""
+    if not source.is_dir():
+        return []
+    files = (path for path in sorted(source.iterdir())
+             if path.is_file() and not is_picture(path) and not path.name.startswith('.'))
+    return [path.name for path in islice((each for each in files if _recognises(name, each)), 4)]
+
+
+def _label_maps(folder: Path, of_frame: Mapping[str, Path]) -> list[str]:
+    """
+    Return some PNGs that look like label maps of frames: so called, and grey or with a palette.
+
+    Copies of frames, which tools put beside what they write, are none.
+    """
+    def is_label_map(path: Path) -> bool:
+        frame = of_frame.get(name_key(path))
+        with path.open('rb') as file:
+            head = file.read(COLOUR_TYPE + 1)
+        return (frame is not None and len(head) > COLOUR_TYPE and head.startswith(PNG_SIGNATURE)
+                and head[COLOUR_TYPE] in (GREY, INDEXED)
+                and not (path.stat().st_size == frame.stat().st_size
+                         and path.read_bytes() == frame.read_bytes()))
+
+    return [path.name for path in islice(filter(is_label_map, image_files(folder)), 4)]
+
+
+def _is_archive(path: Path) -> bool:
+    return path.suffix.lower() in ARCHIVES or zipfile.is_zipfile(path)
+
+
+def _of_none(source: Path, reasons: list[str]) -> str:
+    """Return what is said of a file or folder of no format."""
+    text = f'{source}: of no format that is known'
+    if source.is_dir():
+        archives = [path.name for path in sorted(source.iterdir())
+                    if path.is_file() and _is_archive(path)]
+        inside = sorted(path.name for path in source.iterdir() if path.is_dir())
+        if archives:
+            text += f'; unpack {first_few(archives)} first'
+        if inside:
+            text += f'; the folders in it are {first_few(inside, 10)}'
+    text += ''.join(f'\n  {reason}' for reason in reasons)
+    return text + '\nKnown are:' + ''.join(f'\n  {name}: {says}'
+                                           for name, says in sources().items())
