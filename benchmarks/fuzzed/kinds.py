@@ -18,6 +18,7 @@ from typing import Any
 import zlib
 
 import cv2
+from fuzzed import annotation_files
 import numpy as np
 
 CORPUS = Path(__file__).parents[2] / 'tests' / 'core' / 'corpus'
@@ -334,6 +335,7 @@ def documented(*names: str) -> Callable[[], tuple[type[Exception], ...]]:
 
 
 BAG_ERRORS = documented('bags.reading:BagError')
+ANNOTATION_ERRORS = documented('annotations.regions:AnnotationError')
 KINDS = {
     'configuration': Kind('.yaml', configurations, read_configuration,
                           documented('settings.file:ConfigError'), is_text=True),
@@ -349,6 +351,10 @@ KINDS = {
                     repaired=with_checksums),
     'label': Kind('.png', labels, read_labels, documented('pictures.images:ImageError'),
                   repaired=with_checksums),
+    'coco': Kind('.json', annotation_files.written('coco', 'coco-polygons'),
+                 annotation_files.reader('coco'), ANNOTATION_ERRORS, is_text=True),
+    'cvat': Kind('.xml', annotation_files.written('cvat', 'cvat-polygons'),
+                 annotation_files.reader('cvat'), ANNOTATION_ERRORS, is_text=True),
     'message': Kind('.raw', messages, read_message,
                     documented('pictures.image_messages:MessageError')),
 }
