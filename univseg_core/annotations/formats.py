@@ -54,15 +54,13 @@ class Format:
 FORMATS: dict[str, Format] = {
     'masks': Format('index PNGs, and palette PNGs laid out as "Segmentation mask 1.1" of CVAT',
                     write=MaskFolder),
-    'labelme': Format(
-        "labelme's JSON, one file an image: polygons, rectangles, circles, masks",
-        labelme.recognises, labelme.read, LabelmeWriter),
+    'labelme': Format("labelme's JSON, one file an image; written as polygons",
+                      labelme.recognises, labelme.read, LabelmeWriter),
     'label-studio': Format(
-        'an export of Label Studio, as JSON, JSON-MIN or PNGs with one of these beside them',
+        "Label Studio's tasks: JSON, JSON-MIN, or PNGs beside one of these; written as brushes",
         label_studio.recognises, label_studio.read, TaskWriter),
-    'cityscapes': Format(
-        "Cityscapes' polygons: …_gtFine_polygons.json, in folders of cities",
-        cityscapes_polygons.recognises, cityscapes_polygons.read),
+    'cityscapes': Format("Cityscapes' polygons: …_gtFine_polygons.json, in folders of cities",
+                         cityscapes_polygons.recognises, cityscapes_polygons.read),
     'coco': Format('COCO instances, JSON; written as run lengths', is_coco, read_coco,
                    write_coco),
     'coco-polygons': Format('the same, written as polygons', write=write_coco_polygons),
