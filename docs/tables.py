@@ -143,6 +143,12 @@ def reasons() -> str:
     return table('why not,', ((code(name), text) for name, text in REASONS.items()))
 
 
+def import_formats() -> str:
+    """Return what labels are brought in from."""
+    from univseg_core.labelling.import_sources import sources
+    return table('format,what', ((code(name), says) for name, says in sources().items()))
+
+
 def _options(command: str) -> str:
     """Return the options of a command of univseg."""
     from univseg_core.cli import parser
@@ -258,6 +264,7 @@ CORE: Tables = {
     'reasons': reasons,
     'limits': limits,
     'states': states,
+    'import-formats': import_formats,
     'frames-options': partial(_options, 'frames'),
 }
 """Tables of the core, by the names that stand in the pages."""

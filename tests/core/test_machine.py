@@ -107,3 +107,14 @@ def test_threads_keep_the_order_and_hand_on_errors(monkeypatch):
     assert [next(results) for _ in range(3)] == [60, 30, 20]
     with pytest.raises(ZeroDivisionError):
         next(results)
+
+
+def test_of_items_that_are_made_one_by_one_few_are_held(monkeypatch):
+    monkeypatch.setattr(machine, 'cpu_cores', lambda: 3)
+    made = []
+    results = in_threads(str, (made.append(number) or number for number in range(100)), 'count',
+                         progress=False)
+    for number in range(100):
+        assert next(results) == str(number)
+        assert len(made) <= number + 2 * 3 + 1
+    assert list(results) == []

@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 def add_to(command: Command) -> None:
     """Add the command to the command line's grammar."""
     sub = command('import-labels', _import, 'bring what annotation tools write back as a labelled '
-                  'folder', EXAMPLES)
+                  'folder', EXAMPLES, more=_formats_in_words)
     sub.add_argument('labels', type=Path, metavar='SOURCE',
                      help='a file or folder of an annotation tool, or a folder of PNGs: class '
                           'indices, indices with a palette, colours, or masks FRAME-CLASS.png of '
@@ -47,7 +47,8 @@ def add_to(command: Command) -> None:
     sub.add_argument('--format', metavar='NAME',
                      help='which format SOURCE is of (default: the one that it is recognised as)')
     sub.add_argument('--frames', type=Path, required=True, metavar='DIR',
-                     help='the folder of the images, which are found by their names')
+                     help='the folder of the images, or of folders of them; they are found by '
+                          'their names')
     of = sub.add_mutually_exclusive_group(required=True)
     of.add_argument('--model', type=Path, help='a model file, or a finished run, that has the '
                                                'domain')
@@ -86,6 +87,12 @@ def add_to(command: Command) -> None:
                             'for where there are such')
 
 
+def _formats_in_words() -> str:
+    from univseg_core.labelling.import_sources import sources
+
+    return '\n'.join(['formats:', *(f'  {name:16}{says}' for name, says in sources().items())])
+
+
 def renaming(text: str) -> tuple[str, str]:
     """Return the two names of OLD=NEW."""
     old, equals, new = text.rpartition('=')
@@ -98,14 +105,14 @@ def renaming(text: str) -> tuple[str, str]:
 def _import(options: argparse.Namespace) -> None:
     from univseg_core.datasets.folders import are_masks
     from univseg_core.labelling.class_names import ClassNames
-    from univseg_core.labelling.frame_folder import frames_of
+    from univseg_core.labelling.frame_folder import frames_below
     from univseg_core.labelling.label_import import check_labels, import_labels
     from univseg_core.pictures.images import write_png
     from univseg_core.pictures.picture_files import image_files
 
     domain = _domain(options)
     names = ClassNames(domain, _renamed(options.renamed))
-    frames = frames_of(options.frames)
+    frames = frames_below(options.frames)
     kind = _format(options, frames)
     returned = _returned(options, kind, frames, names)
     facts: dict = {'format': kind}

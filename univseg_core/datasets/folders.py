@@ -121,7 +121,8 @@ def by_name(files: Iterable[Path]) -> dict[str, Path]:
             raise DataError(f'{in_one_line(file)}: {NO_TEXT_NAME}')
         other = found.setdefault(name_key(file), file)
         if other is not file:
-            raise DataError(f'{file}: has the same name as {other.name}')
+            raise DataError(f'{file}: has the same name as '
+                            f'{other.name if other.parent == file.parent else other}')
     return found
 
 

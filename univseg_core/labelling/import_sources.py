@@ -23,8 +23,7 @@ ARCHIVES = ('.zip', '.tar', '.tgz', '.gz', '.bz2', '.xz', '.7z', '.rar')
 
 def sources() -> dict[str, str]:
     """Return what can be brought in: a line of each format by its name."""
-    return {MASKS: "a folder of PNGs of the domain's own indices or colours, or a mask "
-                   'FRAME-CLASS.png for each class',
+    return {MASKS: "PNGs of the domain's own indices or colours, or a FRAME-CLASS.png each",
             **{name: each.says for name, each in FORMATS.items() if each.read}}
 
 

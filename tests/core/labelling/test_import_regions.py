@@ -155,6 +155,23 @@ def test_the_format_is_named_and_classes_are_counted_before_anything_is_written(
     assert again[8] == f'{tmp_path / "out"}: 0 label maps added, 0 replaced, 2 as they were'
 
 
+def test_frames_may_be_in_folders_if_no_two_are_called_alike(boxes, yard, tmp_path, capsys):
+    source = boxes('a.png: grass 0 0 4 1', 'right/b.png: car 0 0 4 1')
+    for name in ('left', 'right'):
+        (tmp_path / 'frames' / name).mkdir()
+    (tmp_path / 'frames' / 'c.png').rename(tmp_path / 'frames' / 'right' / 'c.png')
+    (tmp_path / 'frames' / 'a.png').rename(tmp_path / 'frames' / 'left' / 'a.png')
+    (tmp_path / 'frames' / 'b.png').rename(tmp_path / 'frames' / 'right' / 'b.png')
+    assert main(command(source, tmp_path, '--config', 'any', '--json')) == 0
+    assert json.loads(capsys.readouterr().out)['added'] == ['a', 'b']
+    assert sorted(path.name for path in (tmp_path / 'out' / 'image').iterdir()) == [
+        'a.png', 'b.png']
+    (tmp_path / 'frames' / 'right' / 'c.png').rename(tmp_path / 'frames' / 'right' / 'a.jpg')
+    assert main(command(source, tmp_path, '--config', 'any')) == 1
+    assert f'a.jpg: has the same name as {tmp_path / "frames/left/a.png"}' in (
+        capsys.readouterr().err)
+
+
 @pytest.mark.parametrize(('options', 'message'), [
     (['--format', 'boxs'], '--format boxs: expected one of masks, '),
     (['--map', 'grass=roof'], "--map grass=roof: yard has no class 'roof'"),

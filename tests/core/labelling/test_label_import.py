@@ -9,6 +9,7 @@ import pytest
 from tiny_worlds import random_image
 from univseg_core.datasets.folders import by_name, labelled_samples, read_sample
 from univseg_core.errors import UnivsegError
+from univseg_core.labelling import label_import
 from univseg_core.labelling.frame_folder import frames_of
 from univseg_core.labelling.label_import import import_labels
 from univseg_core.labelling.returned_files import by_frame
@@ -116,6 +117,29 @@ def test_a_full_disk_leaves_the_folder_as_it_was(labels, frames, tmp_path, full_
         run_import(folder, frames, out)
     assert contents(out) == before
     assert not list(tmp_path.glob('.*'))
+
+
+@pytest.mark.parametrize('after', range(8))
+def test_a_kill_leaves_no_image_without_its_label(labels, frames, tmp_path, monkeypatch, after):
+    run_import(labels[0], frames, tmp_path / 'whole')
+    moves = []
+
+    def killed(*arguments, move=label_import._move):
+        moves.append(arguments[-1])
+        if len(moves) > after:
+            raise KeyboardInterrupt
+        move(*arguments)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(label_import, '_move', killed)
+        run_import(labels[0], frames, tmp_path / 'out')
+    assert len(moves) == after + 1
+    images, maps = ({path.stem for path in (tmp_path / 'out' / name).iterdir()}
+                    for name in ('image', 'label'))
+    assert images <= maps
+    run_import(labels[0], frames, tmp_path / 'out')
+    for name, (data, _) in contents(tmp_path / 'whole').items():
+        assert (tmp_path / 'out' / name).read_bytes() == data
 
 
 def test_frames_that_exif_data_turns_are_told(labels, frames, tmp_path):
