@@ -62,12 +62,12 @@ FORMATS: dict[str, Format] = {
     'cityscapes': Format(
         "Cityscapes' polygons: …_gtFine_polygons.json, in folders of cities",
         cityscapes_polygons.recognises, cityscapes_polygons.read),
-    'coco': Format('COCO instances, JSON; written as run lengths', is_coco, read_coco,
-                   write_coco),
-    'coco-polygons': Format('the same, written as polygons', write=write_coco_polygons),
-    'cvat': Format('CVAT for images (or video) 1.1, XML; written as masks', is_cvat, read_cvat,
-                   write_cvat),
-    'cvat-polygons': Format('the same, written as polygons', write=write_cvat_polygons),
+    'coco': Format("COCO's JSON of instances: run lengths; polygons are read, too",
+                   is_coco, read_coco, write_coco),
+    'coco-polygons': Format("COCO's JSON of instances: polygons", write=write_coco_polygons),
+    'cvat': Format('CVAT for images 1.1, XML: masks; polygons, and for video 1.1, are read, too',
+                   is_cvat, read_cvat, write_cvat),
+    'cvat-polygons': Format('CVAT for images 1.1, XML: polygons', write=write_cvat_polygons),
     'cvat-masks': Format(
         '"Segmentation mask 1.1" of CVAT: SegmentationClass/ and labelmap.txt',
         named_masks.recognises_cvat_masks, named_masks.read_cvat_masks),
