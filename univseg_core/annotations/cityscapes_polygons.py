@@ -74,7 +74,7 @@ def _image_of(values: dict, file: Path, folder: Path) -> AnnotatedImage:
         raise AnnotationError('not a file of Cityscapes: it has no imgHeight and objects')
     size = checked_size(pick(values, 'imgHeight', int), pick(values, 'imgWidth', int))
     regions = []
-    for number, entry in enumerate(pick(values, 'objects', list)):
+    for number, entry in enumerate(pick(values, 'objects', list), 1):
         with told_of(f'object {number}'):
             entry = as_object(entry)
             label = pick(entry, 'label', str)

@@ -77,7 +77,7 @@ def _image_of(values: dict, file: Path) -> AnnotatedImage:
     size = _size(values)
     regions: list[Region] = []
     groups: list[object] = []
-    for number, shape in enumerate(pick(values, 'shapes', list)):
+    for number, shape in enumerate(pick(values, 'shapes', list), 1):
         with told_of(f'shape {number}'):
             shape = as_object(shape)
             label = pick(shape, 'label', str)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from univseg_core.annotations.labelme import HOLE, IGNORED
+from univseg_core.annotations.regions import AnnotationError
 from univseg_core.annotations.stacked_outlines import stacked_outlines
 from univseg_core.domains import Domain, IGNORE_INDEX
 from univseg_core.files import write_text
@@ -19,9 +20,14 @@ class LabelmeWriter:
 
     Shapes lie as labelme's own `shapes_to_label` paints them, the larger ones first. What is void
     within a region is a shape of the label _background_; other void has no shape.
+
+    Raises AnnotationError for a class that is called as labelme calls none.
     """
 
     def __init__(self, folder: Path, domain: Domain):
+        if reserved := {HOLE, IGNORED} & set(domain.classes):
+            raise AnnotationError(f'domain {domain.name}: to labelme, {reserved.pop()} is no '
+                                  'class')
         self.folder, self.domain = folder, domain
 
     def add(self, frame: Path, mask: np.ndarray, confidence: float) -> None:

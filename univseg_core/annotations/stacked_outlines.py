@@ -64,12 +64,12 @@ class _Pieces:
     def of(cls, mask: np.ndarray) -> '_Pieces':
         """Return the pieces of a mask: pixels of a class that touch at their sides."""
         number = np.zeros(mask.shape, np.int32)
-        classes, boxes = [], []
-        for index in np.unique(mask):
+        classes: list[int] = []
+        boxes: list[list[int]] = []
+        for index in np.flatnonzero(np.bincount(mask.ravel())).tolist():
             count, labels, stats, _ = cv2.connectedComponentsWithStats(
                 (mask == index).astype(np.uint8), connectivity=4)
-            inside = labels > 0
-            number[inside] = labels[inside] - 1 + len(classes)
+            np.copyto(number, labels + (len(classes) - 1), where=labels > 0)
             classes += [index] * (count - 1)
             boxes += stats[1:, :4].tolist()
         sides = np.array(boxes).reshape(-1, 4)
@@ -81,16 +81,18 @@ class _Pieces:
 
     def outlines(self, is_painted: np.ndarray, tolerance: float) -> list[tuple[int, Ring]]:
         """Return class and outline of the pieces that are painted, (n,) bool, in their order."""
-        return [(int(self.classes[rank]), self._outline(rank, is_painted, tolerance))
+        painted = np.where(is_painted[self.rank], self.rank, -1)
+        return [(int(self.classes[rank]), self._outline(rank, painted, tolerance))
                 for rank in np.flatnonzero(is_painted).tolist()]
 
-    def _outline(self, rank: int, is_painted: np.ndarray, tolerance: float) -> Ring:
+    def _outline(self, rank: int, painted: np.ndarray, tolerance: float) -> Ring:
+        """Return the outline of a piece; `painted` (H, W) has the ranks, -1 of what is not."""
         left, top, width, height = self.boxes[rank].tolist()
         left, top = max(left - BELOW, 0), max(top - BELOW, 0)
-        part = self.rank[top:top + height + 2 * BELOW, left:left + width + 2 * BELOW]
+        part = painted[top:top + height + 2 * BELOW, left:left + width + 2 * BELOW]
         region = (part == rank).astype(np.uint8)
         if tolerance:
-            may_cover = ((part >= rank) & is_painted[part]).astype(np.uint8)
+            may_cover = (part >= rank).astype(np.uint8)
             for _ in range(BELOW):
                 region = cv2.dilate(region, np.ones((3, 3), np.uint8)) & may_cover
         [border], _ = cv2.findContours(region, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)

@@ -37,15 +37,15 @@ def test_groups_are_of_the_label_of_one_and_deleted_objects_are_none(tmp_path):
     [image] = cityscapes_polygons.read(written(tmp_path / 'x_gtCoarse_polygons.json',
                                                file_of(*objects)))
     assert [(region.label, region.what) for region in image.regions] == [
-        ('car', 'object 0'), ('polegroup', 'object 3')]
+        ('car', 'object 1'), ('polegroup', 'object 4')]
     assert image.image == 'x_leftImg8bit.png'
 
 
 @pytest.mark.parametrize(('values', 'message'), [
     (file_of({'label': 'car', 'polygon': [[1, 1], [2, 2]]}),
-     'object 0: car: expected at least 3 points, got 2'),
-    (file_of({'polygon': [[1, 1], [2, 2], [3, 3]]}), 'object 0: label: expected a text, got noth'),
-    (file_of({'label': 'car'}), 'object 0: car: polygon: expected a list, got nothing'),
+     'object 1: car: expected at least 3 points, got 2'),
+    (file_of({'polygon': [[1, 1], [2, 2], [3, 3]]}), 'object 1: label: expected a text, got noth'),
+    (file_of({'label': 'car'}), 'object 1: car: polygon: expected a list, got nothing'),
     ({**file_of(), 'imgWidth': '16'}, "imgWidth: expected a whole number, got '16'"),
     ({**file_of(), 'imgWidth': 10**9}, 'UNIVSEG_MAX_PIXELS'),
     ({'shapes': []}, 'not a file of Cityscapes'),

@@ -117,6 +117,13 @@ def test_a_label_may_be_told_apart_from_the_region(tmp_path):
     np.testing.assert_array_equal(mask_of(tmp_path, bare, labelled), TREE)
     with pytest.raises(AnnotationError, match='task 1: result 1: a region without a label'):
         mask_of(tmp_path, bare)
+    least = {'id': 1, 'image': 'a.jpg', 'brush': [{**bare['value'], 'original_width': 20,
+                                                   'original_height': 10}]}
+    [image] = read(tmp_path, {**least, 'tag': [{**least['brush'][0], 'labels': ['tree']}]})
+    np.testing.assert_array_equal(classes_of(image, {'tree': 1}) == 1, TREE)
+    other = {**least['brush'][0], 'rle': list(packed(~TREE)), 'labels': ['tree']}
+    with pytest.raises(AnnotationError, match='task 1: result 1: a region without a label'):
+        read(tmp_path, {**least, 'tag': [other]})
 
 
 def test_what_has_no_area_is_left_out(tmp_path):

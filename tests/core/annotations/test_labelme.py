@@ -91,7 +91,7 @@ def test_a_mask_lies_where_its_points_say(tmp_path):
 
 
 @pytest.mark.parametrize(('wrong', 'message'), [
-    (shape([[1, 1], [2, 2]]), r'shape 1: tree: polygon: expected at least 3 points, got 2'),
+    (shape([[1, 1], [2, 2]]), r'shape 2: tree: polygon: expected at least 3 points, got 2'),
     (shape([[1, 1], [2, 2], [3, float('nan')]]), 'finite'),
     (shape([[1, 1], [2, 2], [3, 10**400]]), 'finite'),
     (shape([[1, 1], [2, 2], [3]]), 'expected points'),
@@ -103,12 +103,12 @@ def test_a_mask_lies_where_its_points_say(tmp_path):
     (shape([[0, 0], [1, 1]], shape_type='mask', mask='?' * 9), 'no base64'),
     (shape([[0, 0], [1, 1]], shape_type='mask', mask='AAAA'), 'expected a PNG'),
     (shape([[0, 0], [1, 1]], shape_type='mask'), 'mask: expected a text, got nothing'),
-    (5, 'shape 1: expected an object'),
+    (5, 'shape 2: expected an object'),
 ])
 def test_what_is_wrong_is_told_with_file_and_shape(tmp_path, wrong, message):
     with pytest.raises(AnnotationError, match=message) as error:
         read_one(tmp_path, square(1, 2), wrong)
-    assert 'a.json: shape 1' in str(error.value)
+    assert 'a.json: shape 2' in str(error.value)
 
 
 def test_a_mask_is_of_the_size_of_its_points_and_within_the_image(tmp_path):
@@ -169,5 +169,5 @@ def test_figures_far_away_take_no_memory(tmp_path):
     far = [[-1e12, -1e12], [1e12, -1e12], [1e12, 1e12], [-1e12, 1e12]]
     assert read_one(tmp_path, shape(far)).regions[0].shape.mask(12, 16).all()
     circle = read_one(tmp_path, shape([[0, 0], [1e12, 0]], shape_type='circle'))
-    with pytest.raises(AnnotationError, match=r'shape 0.*a circle of radius 1000000000000'):
+    with pytest.raises(AnnotationError, match=r'shape 1.*a circle of radius 1000000000000'):
         classes_of(circle, {'tree': 1})

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from reading import classes_of, written
 from univseg_core.annotations.formats import FORMATS
+from univseg_core.annotations.regions import AnnotationError
 from univseg_core.domains import Domain
 
 YARD = Domain.create('yard', ['road', 'tree & bush', '<"sky">'],
@@ -61,6 +62,11 @@ def test_files_of_labelme_say_what_is_in_them(tmp_path, mask):
     assert [shape['label'] for shape in values['shapes']] == [
         '<"sky">', 'road', 'tree & bush', '_background_']
     assert {shape['shape_type'] for shape in values['shapes']} == {'polygon'}
+
+
+def test_a_class_cannot_be_called_as_labelme_calls_none(tmp_path):
+    with pytest.raises(AnnotationError, match='domain yard: to labelme, _background_ is no class'):
+        FORMATS['labelme'].write(tmp_path, Domain.create('yard', ['road', '_background_']))
 
 
 def test_brushes_of_label_studio_are_read_again_exactly(tmp_path, mask):

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
+import json
 import logging
 from pathlib import Path
 import re
@@ -163,7 +164,7 @@ def _image(task: dict, annotation: dict, file: Path) -> AnnotatedImage:
     for number, entry in enumerate(pick(annotation, 'result', list, []), 1):
         with told_of(f'result {number}'):
             results.append(as_object(entry))
-    labelled = {result.get('id') for result in results if label_of(result)}
+    labelled = {_region_of(result) for result in results if label_of(result)}
     regions, sizes = [], set()
     for number, result in enumerate(results, 1):
         what = f'result {number}'
@@ -172,7 +173,7 @@ def _image(task: dict, annotation: dict, file: Path) -> AnnotatedImage:
                 continue
             label = label_of(result)
             if label is None:
-                if result.get('id') in labelled:  # told with the label by another result
+                if _region_of(result) in labelled:  # told with the label by another result
                     continue
                 raise AnnotationError('a region without a label')
             with told_of(shortened(label, 60)):
@@ -195,6 +196,15 @@ def label_of(result: dict) -> str | None:
                                       f'{shortened(", ".join(map(str, labels)), 80)}')
             return labels[0]
     return None
+
+
+def _region_of(result: dict) -> str:
+    """Return what results of one region have in common: its id, or where it lies."""
+    if result.get('id'):
+        return str(result['id'])
+    value = as_object(result.get('value', {}))
+    return json.dumps({key: each for key, each in value.items()
+                       if key != 'type' and not key.endswith('labels')}, sort_keys=True)
 
 
 def _is_area(result: dict) -> bool:
