@@ -1,10 +1,17 @@
-"""Files of annotation tools, as they are written here, and how they are read."""
+"""Files of annotation tools, as they or we write them, and how they are read."""
 
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+
+FIXTURES = Path(__file__).parents[2] / 'tests' / 'core' / 'annotations' / 'fixtures'
+
+
+def of_tools(*names: str) -> Callable[[Path], list[bytes]]:
+    """Return what gives files that tools have written, by their names among the fixtures."""
+    return lambda folder: [(FIXTURES / name).read_bytes() for name in names]
 
 
 def written(*formats: str) -> Callable[[Path], list[bytes]]:

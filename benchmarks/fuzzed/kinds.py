@@ -355,6 +355,16 @@ KINDS = {
                  annotation_files.reader('coco'), ANNOTATION_ERRORS, is_text=True),
     'cvat': Kind('.xml', annotation_files.written('cvat', 'cvat-polygons'),
                  annotation_files.reader('cvat'), ANNOTATION_ERRORS, is_text=True),
+    'labelme': Kind('.json', annotation_files.of_tools('labelme/yard_0001.json'),
+                    annotation_files.reader('labelme'), ANNOTATION_ERRORS, is_text=True),
+    'label-studio': Kind(
+        '.json', annotation_files.of_tools('label_studio/project-1.json',
+                                           'label_studio/min/project-1-min.json'),
+        annotation_files.reader('label-studio'), ANNOTATION_ERRORS, is_text=True),
+    'cityscapes': Kind(
+        '.json', annotation_files.of_tools(
+            'cityscapes/gtFine/val/bonn/bonn_000003_000019_gtFine_polygons.json'),
+        annotation_files.reader('cityscapes'), ANNOTATION_ERRORS, is_text=True),
     'message': Kind('.raw', messages, read_message,
                     documented('pictures.image_messages:MessageError')),
 }

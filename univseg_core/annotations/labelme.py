@@ -145,17 +145,18 @@ def _with_holes(regions: Sequence[Region], groups: Sequence[object]) -> list[Reg
     To labelme a group is one thing in several parts, so that a part within another would say
     nothing: who draws one means a hole. A polygon within a hole is a part again.
     """
-    families: dict[tuple, list[int]] = defaultdict(list)
+    families: dict[tuple, dict[int, Ring]] = defaultdict(dict)
     for index, (region, group) in enumerate(zip(regions, groups, strict=True)):
         shape = region.shape
         if isinstance(group, int) and isinstance(shape, Drawn) and shape.figure == 'polygon':
-            families[group, region.label].append(index)
+            families[group, region.label][index] = shape.points
     holes: dict[int, list[Ring]] = defaultdict(list)
     gone = set()
-    for members in families.values():
-        for inner, outer in _nested([regions[m].shape.points for m in members]):  # type: ignore
-            gone.add(members[inner])
-            holes[members[outer]].append(regions[members[inner]].shape.points)  # type: ignore
+    for family in families.values():
+        indices, rings = list(family), list(family.values())
+        for inner, outer in _nested(rings):
+            gone.add(indices[inner])
+            holes[indices[outer]].append(rings[inner])
     return [Region(region.label, Drawn(region.shape.points, holes=tuple(holes[index])),
                    region.what)
             if index in holes and isinstance(region.shape, Drawn) else region

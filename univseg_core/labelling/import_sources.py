@@ -1,22 +1,21 @@
 """What labels are brought in from: which of the formats some file or folder is of."""
 
 from collections.abc import Mapping
+import filecmp
 from itertools import islice
 from pathlib import Path
 import zipfile
 
 from univseg_core.annotations.formats import FORMATS
-from univseg_core.datasets.folders import DataError, name_key
+from univseg_core.datasets.folders import DataError, LABEL_SUFFIX, name_key, spread
 from univseg_core.errors import first_few, UnivsegError
-from univseg_core.pictures.encoded import PNG_SIGNATURE
-from univseg_core.pictures.palette_png import COLOUR_TYPE, INDEXED
 from univseg_core.pictures.picture_files import image_files, is_picture
 
 MASKS = 'masks'
 """Label maps whose values are the domain's own, which no other format names."""
 
-GREY = 0
-"""A PNG's colour type of grey pixels."""
+LOOKED_AT = 20
+"""PNGs of a folder that are compared with frames, to tell label maps from copies of these."""
 
 ARCHIVES = ('.zip', '.tar', '.tgz', '.gz', '.bz2', '.xz', '.7z', '.rar')
 
@@ -82,25 +81,15 @@ def _files(source: Path, name: str) -> list[str]:
 
 
 def _label_maps(folder: Path, of_frame: Mapping[str, Path]) -> list[str]:
-    """
-    Return some PNGs that look like label maps of frames: so called, and grey or with a palette.
-
-    Copies of frames, which tools put beside what they write, are none.
-    """
-    def is_label_map(path: Path) -> bool:
-        frame = of_frame.get(name_key(path))
-        with path.open('rb') as file:
-            head = file.read(COLOUR_TYPE + 1)
-        return (frame is not None and len(head) > COLOUR_TYPE and head.startswith(PNG_SIGNATURE)
-                and head[COLOUR_TYPE] in (GREY, INDEXED)
-                and not (path.stat().st_size == frame.stat().st_size
-                         and path.read_bytes() == frame.read_bytes()))
-
-    return [path.name for path in islice(filter(is_label_map, image_files(folder)), 4)]
+    """Return some PNGs of a folder that have the name of a frame, and are no copies of it."""
+    pngs = [path for path in image_files(folder) if path.suffix.lower() == LABEL_SUFFIX
+            and path.is_file() and name_key(path) in of_frame]
+    return [path.name for path in spread(pngs, LOOKED_AT)
+            if not filecmp.cmp(path, of_frame[name_key(path)], shallow=False)]
 
 
 def _is_archive(path: Path) -> bool:
-    return path.suffix.lower() in ARCHIVES or zipfile.is_zipfile(path)
+    return path.is_file() and (path.suffix.lower() in ARCHIVES or zipfile.is_zipfile(path))
 
 
 def _of_none(source: Path, reasons: list[str]) -> str:
@@ -108,7 +97,7 @@ def _of_none(source: Path, reasons: list[str]) -> str:
     text = f'{source}: of no format that is known'
     if source.is_dir():
         archives = [path.name for path in sorted(source.iterdir())
-                    if path.is_file() and _is_archive(path)]
+                    if _is_archive(path)]
         inside = sorted(path.name for path in source.iterdir() if path.is_dir())
         if archives:
             text += f'; unpack {first_few(archives)} first'

@@ -56,15 +56,18 @@ def test_two_formats_in_a_folder_are_named_with_their_files(tmp_path, frames):
         recognised(source, frames)
 
 
-def test_label_maps_beside_another_format_are_a_second_one_and_frames_are_not(tmp_path, frames):
+def test_label_maps_beside_another_format_are_a_second_one_and_copies_of_frames_are_not(
+        tmp_path, frames):
     source = folder(tmp_path, 'a.boxes')
-    (source / 'a.png').write_bytes(frames['a'].read_bytes())  # grey, as a label map may be
-    write_png(source / 'b.png', np.zeros((2, 2, 3), np.uint8))
+    (source / 'a.png').write_bytes(frames['a'].read_bytes())
     write_png(source / 'c.png', np.ones((2, 2), np.uint8))  # of no frame
+    (source / 'b.png').mkdir()
     assert recognised(source, frames) == 'boxes'
-    write_png(source / 'b.png', np.ones((2, 2), np.uint8))
-    with pytest.raises(DataError, match=r'boxes \(a\.boxes\); masks \(b\.png\)\. Say'):
-        recognised(source, frames)
+    (source / 'b.png').rmdir()
+    for mask in (np.ones((2, 2), np.uint8), np.ones((2, 2, 3), np.uint8)):
+        write_png(source / 'b.png', mask)
+        with pytest.raises(DataError, match=r'boxes \(a\.boxes\); masks \(b\.png\)\. Say'):
+            recognised(source, frames)
 
 
 def test_an_archive_is_to_be_unpacked(tmp_path, frames):
