@@ -27,7 +27,7 @@ PRELABEL_EXAMPLES = """examples:
   univseg prelabel frames/ --model yard.univseg --domain outdoor --out to_correct \\
       --ranked ranking/rank.csv --confidence 0.6
   univseg prelabel frames/ --model yard.univseg --domain outdoor --out to_correct \\
-      --format fiftyone --min-pixels 50
+      --format cvat,labelme --min-pixels 10
 """
 
 
