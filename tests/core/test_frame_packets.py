@@ -1,5 +1,7 @@
 """`univseg frames` of bags whose topics hold packets of a video."""
 
+import re
+
 from bag_files import BEGIN, compressed, jpeg, pictures, STEP, write_bag
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from univseg_core.pictures.packet_decoder import (
     NO_KEYFRAME,
     NO_PICTURE,
     PacketDecoder,
+    picture_of,
 )
 from univseg_core.pictures.video import codec_of
 from video_streams import (
@@ -168,6 +171,26 @@ def test_every_and_min_interval_choose_of_the_decoded_pictures(tmp_path, reorder
         assert_frames_are(tmp_path / name, {number: whole[number] for number in numbers})
 
 
+@pytest.mark.parametrize('codec', ['h264', 'hevc'])
+def test_parameters_may_stand_at_the_beginning_of_a_stream_alone(tmp_path, codec):
+    packets = encoded(moving(18), codec)
+    whole = reference(packets, codec)
+    is_parameter = {'h264': lambda unit: unit[0] & 0x1f in (7, 8),
+                    'hevc': lambda unit: unit[0] >> 1 & 0x3f in (32, 33, 34)}[codec]
+    bare = [(number, b''.join(b'\0\0\1' + unit for unit in re.split(b'\0?\0\0\1', data)[1:]
+                              if not number or not is_parameter(unit)))
+            for number, data in packets]
+    assert len(bare[6][1]) < len(packets[6][1])
+    number, data = bare[3]
+    damaged = [*bare[:3], (number, data[:1]), *bare[4:]]
+    for name, sent, start, expected in (('a', damaged, 0, [0, 1, 2, *range(6, 18)]),
+                                        ('b', bare, 1.0, range(10, 18))):
+        bag = write_packets(tmp_path / f'bag_{name}', sent, format_=codec)
+        extract_frames([bag], tmp_path / name, progress=False, settings=ExtractionSettings(
+            codec='png', duplicate_bits=None, start=start))
+        assert_frames_are(tmp_path / name, {number: whole[number] for number in expected})
+
+
 def test_a_size_that_changes_midway(tmp_path):
     small = encoded(moving(6), b_frames=2)
     large = [(number + 6, data) for number, data in encoded(moving(6, (80, 128)), b_frames=2)]
@@ -277,6 +300,32 @@ def test_numbers_of_damaged_packets_raise_nothing(plain):
         numbers = FrameNumbers()
         assert numbers.follows(bytes(data)) in (True, False)
         has_keyframe('av1', bytes(data))
+
+
+@pytest.mark.parametrize('codec', ['h264', 'hevc', 'av1', 'vp9'])
+def test_each_packet_has_one_outcome_whatever_is_in_it(codec):
+    packets = [data for _, data in encoded(moving(12), codec)]
+    random = np.random.default_rng(0)
+    for _ in range(5):
+        damaged = [*packets, *packets]
+        for at in random.integers(0, 24, 4):
+            data = bytearray(damaged[at])
+            for where in random.integers(0, len(data), random.integers(0, 9)):
+                data[where] = random.integers(0, 256)
+            damaged[at] = bytes(data[:random.integers(0, len(data) + 1)])
+        damaged[6] = b''
+        damaged[18:] = packets[6:]
+        decoder = PacketDecoder(codec)
+        outcomes = [outcome for number, data in enumerate(damaged)
+                    for outcome in decoder.decode(number, data)]
+        outcomes += decoder.finish()
+        assert sorted(number for number, _ in outcomes) == list(range(24))
+        assert dict(outcomes)[6] == 'an empty packet'
+        # However it was damaged, it goes on with the next keyframe that is whole.
+        assert not any(isinstance(dict(outcomes)[number], str) for number in range(18, 24))
+        for _, outcome in outcomes:
+            if not isinstance(outcome, str):
+                assert picture_of(outcome).shape[2] == 3
 
 
 class Said:

@@ -10,13 +10,16 @@ from collections.abc import Callable, Iterator
 
 START_CODE = b'\0\0\1'
 
-HEADER_BYTES = 1024
-"""Of a unit, in which all that is read of it stands."""
+HEADER_BYTES = 4096
+"""Of a unit, in which all that is read of it stands: parameters are rarely a hundred."""
 
 # Types of units: of H.264, 7.4.1; of H.265, 7.4.2.2, where the first 10 are slices of no keyframe.
 SLICE, KEY_SLICE, SEQUENCE, PICTURE = 1, 5, 7, 8
 HEVC_KEYS = {*range(16, 24), 32, 33}
 HEVC_SLICES = range(16)
+
+PARAMETERS = {'h264': (0, 0x1f, (SEQUENCE, PICTURE)), 'hevc': (1, 0x3f, (32, 33, 34))}
+"""Where in its first byte a unit's type stands, and which types hold parameters."""
 
 # Types of OBUs.
 AV1_SEQUENCE, AV1_FRAMES = 1, (3, 6)
@@ -26,8 +29,26 @@ HIGH_PROFILES = (100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135)
 
 
 def has_keyframe(codec: str, data: bytes) -> bool:
-    """Return whether decoding may begin with a packet, of a codec in video.CODECS."""
+    """Return whether a packet, of a codec in video.CODECS, needs no picture of one before it."""
     return KEYFRAMES[codec](data)
+
+
+def begins_stream(codec: str, data: bytes) -> bool:
+    """Return whether decoding may begin with a packet: whether it has parameters, too."""
+    return has_keyframe(codec, data) and (codec not in PARAMETERS or bool(parameters(codec, data)))
+
+
+def parameters(codec: str, data: bytes) -> bytes:
+    """
+    Return the units of a packet that hold parameters of pictures, with their start codes.
+
+    Some streams have them at their beginning alone. None are told of AV1 and VP9, each of whose
+    keyframes has its own.
+    """
+    if codec not in PARAMETERS:
+        return b''
+    shift, mask, types = PARAMETERS[codec]
+    return b''.join(START_CODE + unit for unit in units(data) if unit[0] >> shift & mask in types)
 
 
 def units(data: bytes) -> Iterator[bytes]:

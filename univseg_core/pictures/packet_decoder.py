@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from univseg_core.files.limits import PIXELS
 from univseg_core.machine.processors import cpu_cores
-from univseg_core.pictures.bitstreams import FrameNumbers, has_keyframe
+from univseg_core.pictures.bitstreams import FrameNumbers, has_keyframe, parameters
 
 if TYPE_CHECKING:
     import av
@@ -20,9 +20,13 @@ if TYPE_CHECKING:
 DECODERS = {'h264': 'h264', 'hevc': 'hevc', 'av1': 'libdav1d', 'vp9': 'vp9'}
 """FFmpeg's decoders of the codecs of video.CODECS, of those that need no graphics card."""
 
-OPTIONS = {
-    'err_detect': 'explode',  # errors are told, not concealed
-    'strict': 'strict',  # H.264 that does not say how far its pictures are reordered: wait for all
+OPTIONS: dict[str, dict[str, str]] = {
+    # Of a stream that does not say how far its pictures are reordered, all that may be is waited
+    # for.
+    'h264': {'strict': 'strict'},
+    'hevc': {},
+    'av1': {'max_frame_delay': '1'},  # a picture at a time, as with the others
+    'vp9': {},
 }
 
 MOST_THREADS = 16
@@ -56,40 +60,41 @@ class PacketDecoder:
     """
     The decoder of one stream, whose codec is one of DECODERS.
 
-    Packets are numbered from 0 as they were sent. Each gets one outcome, in the order in which
+    Packets have numbers that grow as they were sent. Each gets one outcome, in the order in which
     pictures are to be shown, by and by; `finish` gives the last ones.
     """
 
     def __init__(self, codec: str):
         import av
         self._codec = codec
-        self._failures = av.error.FFmpegError
-        self._packet = av.Packet
-        self._context = av.CodecContext.create(DECODERS[codec], 'r')
-        # With threads for several pictures at once, errors would come with other packets.
-        self._context.thread_type = 'SLICE'
-        self._context.thread_count = min(cpu_cores(), MOST_THREADS)
-        options = OPTIONS | {'max_pixels': str(ROOM_TO_ALIGN * PIXELS())}
-        if codec == 'av1':
-            options['max_frame_delay'] = '1'
-        self._context.options = options
+        self._failures: type[av.FFmpegError] = av.FFmpegError
+        self._context: av.VideoCodecContext | None = None
+        self._parameters = b''
         self._frame_numbers = FrameNumbers() if codec == 'h264' else None
         self._waiting: dict[int, None] = {}
-        # Numbers of packets of which, and behind which, nothing is right but a keyframe.
-        self._breaks = [0]
-        self._began = False
+        # The packet with which decoding began; None: one with a keyframe is awaited.
+        self._keyframe: int | None = None
+        self._keyframe_is_out = self._began = False
 
     def decode(self, number: int, data: bytes) -> Iterator[Outcome]:
         """Take a packet; yield what is known by now."""
+        if not data:  # which would tell the decoder that the stream has ended
+            yield from self.lose(number, 'an empty packet')
+            return
+        self._parameters = parameters(self._codec, data) or self._parameters
         if self._frame_numbers and not self._frame_numbers.follows(data):
-            self._break(number)
+            yield from self.finish()
+        if not self._keyframe_is_out and has_keyframe(self._codec, data):
+            self._keyframe = number
+        if self._keyframe is None:
+            yield number, AFTER_DAMAGE if self._began else NO_KEYFRAME
+            return
         self._waiting[number] = None
-        packet = self._packet(data)
-        packet.pts = number
         try:
-            frames = self._context.decode(packet)
-        except (self._failures, MemoryError, ValueError, NotImplementedError) as error:
-            yield from self.lose(number, self._why(data, error))
+            frames = self._frames(number, data)
+        except self._failures as error:
+            yield from self.lose(number, f'cannot be decoded ({error.strerror}): damaged, or of '
+                                         f'more than {PIXELS}')
             return
         yield from self._outcomes(frames)
         for late in [each for each in self._waiting if each < number - AHEAD]:
@@ -99,16 +104,37 @@ class PacketDecoder:
     def lose(self, number: int, why: str) -> Iterator[Outcome]:
         """Take note of a packet that is not there, or cannot be decoded."""
         self._waiting.pop(number, None)
-        self._break(number)
+        yield from self.finish()
         yield number, why
 
     def finish(self) -> Iterator[Outcome]:
-        """Yield the outcomes of all packets that have none yet; none may follow."""
-        with suppress(self._failures, MemoryError, ValueError):  # no picture comes of the others
-            yield from self._outcomes(self._context.decode(None))
+        """Yield the outcomes of all packets that have none yet; begin anew with a keyframe."""
+        if self._context:
+            with suppress(self._failures):  # no picture comes of the others
+                yield from self._outcomes(self._context.decode(None))
         for number in self._waiting:
             yield number, NO_PICTURE
         self._waiting.clear()
+        # What FFmpeg's decoders keep of damage gets into the next picture, even of a keyframe, and
+        # if they are flushed, too; libdav1d may fail for ever.
+        self._context = None
+        self._keyframe, self._keyframe_is_out = None, False
+
+    def _frames(self, number: int, data: bytes) -> 'list[av.VideoFrame]':
+        import av
+        if self._context is None:
+            self._context = av.CodecContext.create(DECODERS[self._codec], 'r')
+            # With threads for several pictures at once, errors would come with other packets.
+            self._context.thread_type = 'SLICE'
+            self._context.thread_count = min(cpu_cores(), MOST_THREADS)
+            self._context.options = OPTIONS[self._codec] | {
+                'err_detect': 'explode',  # errors are told, not concealed
+                'max_pixels': str(ROOM_TO_ALIGN * PIXELS())}
+            if self._parameters:
+                self._context.extradata = self._parameters
+        packet = av.Packet(data)
+        packet.pts = number
+        return self._context.decode(packet)
 
     def _outcomes(self, frames: 'list[av.VideoFrame]') -> Iterator[Outcome]:
         for frame in frames:
@@ -116,27 +142,17 @@ class PacketDecoder:
             if number not in self._waiting:
                 continue  # concealed, of a packet that was told to be damaged
             del self._waiting[number]
+            # What is shown before its keyframe refers to pictures that are not there.
+            if number == self._keyframe:
+                self._keyframe_is_out = self._began = True
             if frame.is_corrupt:
-                self._break(number)
-            elif frame.key_frame:
-                self._breaks = [each for each in self._breaks if each > number]
-                self._began = True
-            if any(each <= number for each in self._breaks):
+                self._keyframe, self._keyframe_is_out = None, False
+            if not self._keyframe_is_out:
                 yield number, AFTER_DAMAGE if self._began else NO_KEYFRAME
             elif frame.width * frame.height > PIXELS():
                 yield number, f'{frame.width}x{frame.height} pixels, more than {PIXELS}'
             else:
                 yield number, frame
-
-    def _break(self, number: int) -> None:
-        self._breaks.append(number)
-        if len(self._breaks) > AHEAD:  # no keyframe is between the first two, or it would be out
-            del self._breaks[1]
-
-    def _why(self, data: bytes, error: Exception) -> str:
-        if not (self._began or has_keyframe(self._codec, data)):
-            return NO_KEYFRAME
-        return f'cannot be decoded ({error}): damaged, or of more than {PIXELS}'
 
 
 def picture_of(frame: 'av.VideoFrame') -> np.ndarray:

@@ -10,7 +10,7 @@ from univseg_core.bags.mcap import Message
 from univseg_core.bags.reading import BagError, deserialise
 from univseg_core.datasets.sources.source import Item
 from univseg_core.errors import shortened
-from univseg_core.pictures.bitstreams import has_keyframe
+from univseg_core.pictures.bitstreams import begins_stream
 from univseg_core.pictures.image_messages import MessageError, nanoseconds
 from univseg_core.pictures.packet_decoder import Outcome, PacketDecoder, picture_of
 from univseg_core.pictures.video import codec_of, CODECS, packet_format
@@ -94,13 +94,13 @@ class PacketTopic:
 
 
 def begins_anew(message: Message) -> bool:
-    """Return whether decoding may begin with a message: whether it has a keyframe."""
+    """Return whether decoding may begin with a message."""
     try:
         packet = deserialise(message)
     except BagError:
         return False
     codec = codec_of(packet)
-    return bool(codec) and has_keyframe(codec, bytes(packet.data))
+    return bool(codec) and begins_stream(codec, bytes(packet.data))
 
 
 def unknown_encoding(packet: Any) -> str:
