@@ -123,15 +123,17 @@ class PacketDecoder:
     def _frames(self, number: int, data: bytes) -> 'list[av.VideoFrame]':
         import av
         if self._context is None:
-            self._context = av.CodecContext.create(DECODERS[self._codec], 'r')
+            context = av.CodecContext.create(DECODERS[self._codec], 'r')
+            assert isinstance(context, av.VideoCodecContext)
             # With threads for several pictures at once, errors would come with other packets.
-            self._context.thread_type = 'SLICE'
-            self._context.thread_count = min(cpu_cores(), MOST_THREADS)
-            self._context.options = OPTIONS[self._codec] | {
+            context.thread_type = 'SLICE'
+            context.thread_count = min(cpu_cores(), MOST_THREADS)
+            context.options = OPTIONS[self._codec] | {
                 'err_detect': 'explode',  # errors are told, not concealed
                 'max_pixels': str(ROOM_TO_ALIGN * PIXELS())}
             if self._parameters:
-                self._context.extradata = self._parameters
+                context.extradata = self._parameters
+            self._context = context
         packet = av.Packet(data)
         packet.pts = number
         return self._context.decode(packet)

@@ -1,7 +1,6 @@
 """Image topics of a ROS 2 bag as frames to take."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 
@@ -136,8 +135,7 @@ class BagSource:
         type_ = self._bag.topics()[topic]
         if type_ == IMAGE_TYPES[0]:
             return True
-        with closing(self._bag.messages([topic])) as messages:
-            first = next(messages, None)
+        first = next(self._bag.messages([topic]), None)
         try:
             packet = deserialise(first) if first else None
         except BagError:  # which is told of each message

@@ -21,9 +21,11 @@ class SourceError(UnivsegError):
 
 
 class Picture(Protocol):
-    """A picture that has not been decoded: `stamp` says when it was taken, in nanoseconds."""
+    """A picture that has not been decoded."""
 
-    stamp: int
+    @property
+    def stamp(self) -> int:
+        """Return when it was taken, in nanoseconds."""
 
     def file(self) -> bytes | None:
         """Return the JPEG or PNG file that it is, unchecked; None where it is no such file."""
