@@ -13,6 +13,7 @@ from univseg_core.pictures.bitstreams import FrameNumbers, has_keyframe
 from univseg_core.pictures.images import read_image
 from univseg_core.pictures.packet_decoder import (
     AFTER_DAMAGE,
+    DECODERS,
     NO_KEYFRAME,
     NO_PICTURE,
     PacketDecoder,
@@ -224,6 +225,27 @@ def test_an_encoding_that_nobody_knows(tmp_path, plain, capsys, format_):
     assert f"{bag}: /video: a packet of a video of format '{format_[:60]}" in error
     assert 'expected one of h264, hevc, av1, vp9' in error
     assert read_manifest(tmp_path / 'out') == []
+
+
+def test_a_decoder_that_pyav_was_built_without(tmp_path, plain, monkeypatch):
+    monkeypatch.setitem(DECODERS, 'h264', 'none')
+    bag = write_packets(tmp_path / 'bag', plain[:3])
+    report = extract_frames([bag], tmp_path / 'out', progress=False)
+    assert '3 unreadable (the first: this PyAV was built without a decoder of h264 (none))' in (
+        report.text())
+    assert 'no picture in its 3 packets' in report.problems[0]
+
+
+def test_a_codec_that_changes_midway(tmp_path, plain):
+    other = encoded(moving(6), 'hevc')
+    bag = write_packets(tmp_path / 'bag', plain[:6])
+    later = write_packets(tmp_path / 'later', [(number + 6, data) for number, data in other],
+                          format_='hevc')
+    for file in later.glob('*.mcap'):
+        file.rename(bag / 'z.mcap')
+    extract_frames([bag], tmp_path / 'out', settings=EXACT, progress=False)
+    assert_frames_are(tmp_path / 'out', dict(enumerate(
+        reference(plain[:6]) + reference(other, 'hevc'))))
 
 
 def test_a_topic_of_images_is_the_one_that_is_meant(tmp_path, plain):

@@ -13,6 +13,7 @@ import numpy as np
 from univseg_core.files.limits import PIXELS
 from univseg_core.machine.processors import cpu_cores
 from univseg_core.pictures.bitstreams import FrameNumbers, has_keyframe, parameters
+from univseg_core.pictures.video_file import VideoError
 
 if TYPE_CHECKING:
     import av
@@ -61,11 +62,15 @@ class PacketDecoder:
     The decoder of one stream, whose codec is one of DECODERS.
 
     Packets have numbers that grow as they were sent. Each gets one outcome, in the order in which
-    pictures are to be shown, by and by; `finish` gives the last ones.
+    pictures are to be shown, by and by; `finish` gives the last ones. Raises VideoError where PyAV
+    was built without such a decoder.
     """
 
     def __init__(self, codec: str):
         import av
+        if DECODERS[codec] not in av.codecs_available:
+            raise VideoError(f'this PyAV was built without a decoder of {codec} '
+                             f'({DECODERS[codec]})')
         self._codec = codec
         self._failures: type[av.FFmpegError] = av.FFmpegError
         self._context: av.VideoCodecContext | None = None

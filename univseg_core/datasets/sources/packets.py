@@ -14,6 +14,7 @@ from univseg_core.pictures.bitstreams import begins_stream
 from univseg_core.pictures.image_messages import MessageError, nanoseconds
 from univseg_core.pictures.packet_decoder import Outcome, PacketDecoder, picture_of
 from univseg_core.pictures.video import codec_of, CODECS, packet_format
+from univseg_core.pictures.video_file import VideoError
 
 if TYPE_CHECKING:
     import av
@@ -59,12 +60,12 @@ class PacketTopic:
             codec = codec_of(packet) or self._codec
             if not codec:
                 raise MessageError(unknown_encoding(packet))
-        except (BagError, MessageError) as error:
+            if codec != self._codec:
+                yield from self.finish()
+                self._decoder, self._codec = PacketDecoder(codec), codec
+        except (BagError, MessageError, VideoError) as error:
             yield from self._lost(message, str(error))
             return
-        if codec != self._codec:
-            yield from self.finish()
-            self._decoder, self._codec = PacketDecoder(codec), codec
         assert self._decoder is not None
         number = self._take_number(message.time, stamp)
         yield from self._decided(self._decoder.decode(number, bytes(packet.data)))
