@@ -34,16 +34,19 @@ def main() -> None:
     pictures = make_pictures(options.count, *options.size)
     print(f'{options.count} frames of {options.size[0]}×{options.size[1]} → {options.format}, '
           f'median of {options.repeats} runs, CPU cores: {options.cores}:\n\n'
-          '| source | univseg frames, frames/s | OpenCV alone, from memory | ratio | OpenCV, read '
-          'by rosbags | ratio |\n|---|--:|--:|--:|--:|--:|')
+          '| source | univseg frames, frames/s | alone, frames/s | ratio |\n|---|--:|--:|--:|')
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         for row, source, bare in other_sources(Path(name), pictures, options):
             ours, alone = compare([lambda out, source=source: extract(source, out, options),
                                    lambda out, bare=bare: write(bare(), out, options)],
                                   Path(name) / 'out', options)
             print(f'| {row} | {options.count / ours:.0f} | {options.count / alone:.0f} | '
-                  f'{alone / ours:.2f} | | |', flush=True)
-        for storage in () if options.no_images else ('sqlite3', 'mcap'):
+                  f'{alone / ours:.2f} |', flush=True)
+        if options.no_images:
+            return
+        print('\n| bag | univseg frames, frames/s | OpenCV alone, from memory | ratio | OpenCV, '
+              'read by rosbags | ratio |\n|---|--:|--:|--:|--:|--:|')
+        for storage in ('sqlite3', 'mcap'):
             for kind in CODECS:
                 folder = Path(name) / f'{storage}-{kind}'
                 messages = [encode(picture, kind) for picture in pictures]
@@ -170,9 +173,9 @@ def other_sources(folder: Path, pictures: list[np.ndarray], options: argparse.Na
         cv2.imwrite(str(photos / f'{number:06d}.jpg'), picture)
     packets = packets_of(video)
     write_packets(bag, packets)
-    yield 'mp4, h264', video, lambda: by_opencv(video)
-    yield 'h264 packets, mcap (beside PyAV)', bag, lambda: by_pyav(packets)
-    yield 'folder, jpeg', photos, lambda: (cv2.imread(str(path))
+    yield 'mp4, h264; OpenCV alone', video, lambda: by_opencv(video)
+    yield 'h264 packets in mcap; PyAV alone, from memory', bag, lambda: by_pyav(packets)
+    yield 'folder, jpeg; OpenCV alone', photos, lambda: (cv2.imread(str(path))
                                            for path in sorted(photos.iterdir()))
 
 
