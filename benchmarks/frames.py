@@ -1,5 +1,5 @@
 """
-Measure how fast `univseg frames` is beside OpenCV's bare decoding and writing.
+Measure how fast `univseg frames` is beside OpenCV's or PyAV's bare decoding and writing.
 
 On one core the CPU's time counts, which others on the machine disturb less; on more, the clock.
 """
@@ -13,10 +13,12 @@ import statistics
 import tempfile
 import time
 
+import av
 import cv2
 import numpy as np
 from rosbags.rosbag2 import Reader, StoragePlugin, Writer
-from rosbags.typesys import get_typestore, Stores
+from rosbags.typesys import get_types_from_msg, get_typestore, Stores
+from univseg_core.bags.reading import PACKET_TYPES
 from univseg_core.datasets.frames import extract_frames, ExtractionSettings
 from univseg_core.demo.scenes.worlds import render_scene
 
@@ -32,9 +34,18 @@ def main() -> None:
     pictures = make_pictures(options.count, *options.size)
     print(f'{options.count} frames of {options.size[0]}×{options.size[1]} → {options.format}, '
           f'median of {options.repeats} runs, CPU cores: {options.cores}:\n\n'
-          '| bag | univseg frames, frames/s | OpenCV alone, from memory | ratio | OpenCV, read by '
-          'rosbags | ratio |\n|---|--:|--:|--:|--:|--:|')
+          '| source | univseg frames, frames/s | alone, frames/s | ratio |\n|---|--:|--:|--:|')
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
+        for row, source, bare in other_sources(Path(name), pictures, options):
+            ours, alone = compare([lambda out, source=source: extract(source, out, options),
+                                   lambda out, bare=bare: write(bare(), out, options)],
+                                  Path(name) / 'out', options)
+            print(f'| {row} | {options.count / ours:.0f} | {options.count / alone:.0f} | '
+                  f'{alone / ours:.2f} |', flush=True)
+        if options.no_images:
+            return
+        print('\n| bag | univseg frames, frames/s | OpenCV alone, from memory | ratio | OpenCV, '
+              'read by rosbags | ratio |\n|---|--:|--:|--:|--:|--:|')
         for storage in ('sqlite3', 'mcap'):
             for kind in CODECS:
                 folder = Path(name) / f'{storage}-{kind}'
@@ -61,6 +72,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument('--size', type=size, default='1280x720', help='of a frame')
     parser.add_argument('--format', choices=('jpg', 'png'), default='jpg', help='of the files')
     parser.add_argument('--repeats', type=int, default=5, help='runs of each way, in turns')
+    parser.add_argument('--no-images', action='store_true',
+                        help='measure videos, folders and packets alone, not bags of images')
     parser.add_argument('--folder', type=Path, help="for the bags; the system's own if left out")
     return parser.parse_args()
 
@@ -135,7 +148,79 @@ def extract(bag: Path, out: Path, options: argparse.Namespace) -> None:
     """Extract all frames as `univseg frames` does; its near duplicates are looked for, too."""
     report = extract_frames([bag], out, settings=ExtractionSettings(
         duplicate_bits=0, codec=options.format), progress=False)
-    assert report.counts[bag.name, TOPIC]['kept'] == options.count, report.text()
+    assert report.counts.popitem()[1]['kept'] == options.count, report.text()
+
+
+def other_sources(folder: Path, pictures: list[np.ndarray], options: argparse.Namespace
+                  ) -> Iterator[tuple[str, Path, Callable[[], Iterable[np.ndarray]]]]:
+    """
+    Yield what a source is called, its path, and what decodes its pictures without this package.
+
+    The pictures are views of one scene, each elsewhere, which is hard for a video's encoder: the
+    size of the packets is that of a camera that moves fast.
+    """
+    video, photos, bag = folder / 'drive.mp4', folder / 'photos', folder / 'packets'
+    with av.open(str(video), 'w') as container:
+        stream = container.add_stream('libx264', rate=30, options={'preset': 'veryfast'})
+        stream.width, stream.height = options.size
+        stream.pix_fmt, stream.codec_context.gop_size = 'yuv420p', 30
+        stream.codec_context.max_b_frames = 0
+        for picture in pictures:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format='bgr24')))
+        container.mux(stream.encode(None))
+    photos.mkdir()
+    for number, picture in enumerate(pictures):
+        cv2.imwrite(str(photos / f'{number:06d}.jpg'), picture)
+    packets = packets_of(video)
+    write_packets(bag, packets)
+    yield 'mp4, h264; OpenCV alone', video, lambda: by_opencv(video)
+    yield 'h264 packets in mcap; PyAV alone, from memory', bag, lambda: by_pyav(packets)
+    yield 'folder, jpeg; OpenCV alone', photos, lambda: (cv2.imread(str(path))
+                                           for path in sorted(photos.iterdir()))
+
+
+def packets_of(video: Path) -> list[bytes]:
+    """Return the packets of a video of H.264 with start codes, as cameras send them."""
+    with av.open(str(video)) as container:
+        stream = container.streams.video[0]
+        annex_b = av.BitStreamFilterContext('h264_mp4toannexb', stream)
+        return [bytes(packet) for demuxed in container.demux(stream)
+                for packet in annex_b.filter(demuxed if demuxed.size else None)]
+
+
+def write_packets(path: Path, packets: list[bytes]) -> None:
+    """Write a bag of packets of a video, 30 a second."""
+    store, type_ = get_typestore(Stores.LATEST), 'foxglove_msgs/msg/CompressedVideo'
+    store.register(get_types_from_msg(PACKET_TYPES[type_], type_))
+    with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        connection = writer.add_connection(TOPIC, type_, typestore=store)
+        for number, data in enumerate(packets):
+            moment = 10**9 + number * 10**9 // 30
+            stamp = store.types['builtin_interfaces/msg/Time'](*divmod(moment, 10**9))
+            message = store.types[type_](stamp, 'camera', np.frombuffer(data, np.uint8), 'h264')
+            writer.write(connection, moment, store.serialize_cdr(message, type_))
+
+
+def by_opencv(video: Path) -> Iterator[np.ndarray]:
+    """Yield the pictures of a video, (H, W, 3) uint8 BGR, as OpenCV reads them."""
+    capture = cv2.VideoCapture(str(video))
+    while (found := capture.read())[0]:
+        yield found[1]
+
+
+def by_pyav(packets: list[bytes]) -> Iterator[np.ndarray]:
+    """Yield the pictures of packets of H.264, (H, W, 3) uint8 BGR, as PyAV decodes them."""
+    context = av.CodecContext.create('h264', 'r')
+    context.thread_count = len(os.sched_getaffinity(0))
+    for data in [*packets, None]:
+        for frame in context.decode(data and av.Packet(data)):
+            yield frame.to_ndarray(format='bgr24')
+
+
+def write(pictures: Iterable[np.ndarray], out: Path, options: argparse.Namespace) -> None:
+    """Write pictures with OpenCV."""
+    for number, picture in enumerate(pictures):
+        cv2.imwrite(str(out / f'{number}.{options.format}'), picture)
 
 
 def decode_and_write(messages: Iterable[np.ndarray], kind: str, out: Path,

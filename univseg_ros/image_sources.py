@@ -13,7 +13,6 @@ from std_msgs.msg import Header
 from univseg_core.bags.mcap import Message
 from univseg_core.bags.reading import Bag, BagError, deserialise, is_bag
 from univseg_core.errors import UnivsegError
-from univseg_core.files.limits import PIXELS
 from univseg_core.pictures.image_messages import decode, MessageError, turned_upright
 from univseg_core.pictures.images import LARGEST_JPEG, read_image
 from univseg_core.pictures.picture_files import (
@@ -24,16 +23,12 @@ from univseg_core.pictures.picture_files import (
     orientation_of,
 )
 from univseg_core.pictures.video import refusal, video_format, video_topics
+from univseg_core.pictures.video_file import frame_rate, open_video, VideoError
 from univseg_ros.camera_topics import TYPES
 from univseg_ros.messages import rgb_message
 
 FOLDER_RATE = 10.0
 """Images a second of a folder, which has no times of its own."""
-
-VIDEO_RATE = 25.0
-"""Images a second of a video that does not say them, or not credibly."""
-
-HIGHEST_VIDEO_RATE = 1000.0
 
 COMPRESSED_FORMATS = {'.jpg': 'jpeg', '.jpeg': 'jpeg', '.png': 'png'}
 
@@ -111,8 +106,7 @@ class VideoSource:
         self._video = video
         self.type = CompressedImage if compressed else Image
         with _open_video(video) as capture:
-            rate = capture.get(cv2.CAP_PROP_FPS)
-        self._rate = rate if 0 < rate <= HIGHEST_VIDEO_RATE else VIDEO_RATE
+            self._rate = frame_rate(capture)
 
     def __iter__(self) -> Iterator[PlayedImage]:
         """Yield the frames up to the end, or to where the file is cut off."""
@@ -258,24 +252,12 @@ def _message(type_: type, image: np.ndarray, header: Header) -> Image | Compress
 
 
 @contextmanager
-def _open_video(video: Path) -> Iterator[cv2.VideoCapture]:
-    if video.is_fifo():  # which would be waited for
-        raise SourceError(f'{video}: cannot be read: expected a file')
-    capture = cv2.VideoCapture(str(video))
+def _open_video(path: Path) -> Iterator[cv2.VideoCapture]:
     try:
-        # FFmpeg renders a text file as pictures of its text.
-        fourcc = int(capture.get(cv2.CAP_PROP_FOURCC))
-        if not capture.isOpened() or fourcc == cv2.VideoWriter.fourcc(*'ansi'):
-            raise SourceError(
-                f'{video}: not a readable video; expected a folder of images, a video that OpenCV '
-                'can decode, or a ROS 2 bag')
-        pixels = round(capture.get(cv2.CAP_PROP_FRAME_WIDTH)
-                       * capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
-        if pixels > PIXELS():
-            raise SourceError(f'{video}: pictures of {pixels} pixels, more than {PIXELS}')
-        yield capture
-    finally:
-        capture.release()
+        with open_video(path) as capture:
+            yield capture
+    except VideoError as error:
+        raise SourceError(str(error)) from error
 
 
 @contextmanager

@@ -89,7 +89,7 @@ def test_the_table_has_a_line_for_each_key():
      'folder'),
     ('domains.NAME.root', 'folder, or null', 'null'),
     ('domains.NAME.palette', 'list of [int, int, int], or null', 'null'),
-    ('domains.NAME.unlabelled', 'list of folders or bags', '[]'),
+    ('domains.NAME.unlabelled', 'list of folders, bags or videos', '[]'),
     ('domains.NAME.labelled', 'int ≥ 1, or null', 'null'),
     ('label_embeddings.networks', '{text: file}, or null', 'null'),
 ])

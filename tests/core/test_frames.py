@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import sys
 
 from bag_files import (
     BEGIN,
@@ -107,7 +108,7 @@ def test_frames_their_names_and_manifest(bag, tmp_path, capsys):
     assert 'kept 6 of 6' in capsys.readouterr().out
     assert extract([bag], out, '--topic', TOPIC, '--format', 'png', '--json') == 0
     assert json.loads(capsys.readouterr().out) == {
-        'folder': str(out), 'known': 6, 'problems': [], 'topics': [{
+        'folder': str(out), 'known': 6, 'problems': [], 'notes': [], 'topics': [{
             'bag': 'drive', 'topic': TOPIC, 'messages': 6, 'kept': 6, 'outcomes': {'kept': 6},
             'first_unreadable': None}]}
 
@@ -175,7 +176,7 @@ def test_a_second_call_changes_nothing(bag, tmp_path, capsys):
     before = everything(out)
     assert extract([bag], out, *arguments) == 0
     assert everything(out) == before
-    assert '12 of these messages known' in capsys.readouterr().out
+    assert '12 of these images known' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize('failing', [0, 3, 5])
@@ -279,7 +280,9 @@ def test_a_bag_whose_name_is_no_text(tmp_path, bag):
     ('h264', b'\x11', 'h264'), ('H.265', b'', 'H.265'), ('h264_nvenc', b'', 'h264_nvenc'),
     ('libx264', b'', 'libx264'),
     ('bgr8; hevc compressed bgr8', b'', 'hevc'), ('', b'\0\0\0\1\x67', 'h264 or h265')])
-def test_packets_of_a_video_are_told_in_a_sentence(tmp_path, capsys, format_, data, codec):
+def test_packets_of_a_video_are_told_in_a_sentence(tmp_path, capsys, monkeypatch, format_, data,
+                                                   codec):
+    monkeypatch.setitem(sys.modules, 'av', None)  # as where PyAV is not installed
     (picture,) = pictures(1)
     bag = write_bag(tmp_path / 'bag', {
         '/video/compressed': [compressed(number, data, format_) for number in range(3)],
@@ -291,13 +294,16 @@ def test_packets_of_a_video_are_told_in_a_sentence(tmp_path, capsys, format_, da
     assert line.startswith(f'univseg frames: {bag}: /video/compressed: a packet of a video (')
     assert codec in line
     assert 'republish' in line
+    assert line.endswith("univseg frames decodes them where PyAV is installed (pip install "
+                         "'av>=14')")
     # Another topic is read all the same.
     assert extract([bag], tmp_path / 'out', '--topic', '/video/compressed', '--topic',
                    COMPRESSED) == 1
     assert 'kept 1 of 1 frames' in capsys.readouterr().out
 
 
-def test_topics_of_video_packets_are_listed_with_what_to_do(tmp_path, capsys):
+def test_topics_of_video_packets_are_listed_with_what_to_do(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'av', None)
     type_ = 'ffmpeg_image_transport_msgs/msg/FFMPEGPacket'
     with Writer(tmp_path / 'bag', version=9) as writer:
         connection = writer.add_connection('/video', type_, msgdef='uint8[] data',

@@ -8,6 +8,7 @@ from univseg_core.datasets.folders import DataError
 from univseg_core.pictures.images import read_image
 from univseg_core.settings.config import load_config
 from univseg_core.settings.file import ConfigError
+from video_streams import moving, write_video
 
 
 @pytest.fixture
@@ -64,6 +65,22 @@ def test_a_bag_without_a_frame(bag, values, write_config):
         unlabelled(values, write_config, bag)
 
 
+def test_a_video(values, write_config, tmp_path, monkeypatch):
+    monkeypatch.setenv('UNIVSEG_CACHE', str(tmp_path / 'cache'))
+    video = write_video(tmp_path / 'drive.mp4', moving(3), [0, 500, 1000])
+    images = unlabelled(values, write_config, video)
+    assert [read_image(image).shape for image in images] == [(64, 96, 3)] * 3
+    monkeypatch.setattr(module, 'extract_frames', None)
+    assert unlabelled(values, write_config, video) == images
+
+
+def test_a_file_that_is_no_video(values, write_config, tmp_path, monkeypatch):
+    monkeypatch.setenv('UNIVSEG_CACHE', str(tmp_path / 'cache'))
+    (tmp_path / 'notes.txt').write_text('not a video')
+    with pytest.raises(DataError, match=r'notes\.txt: no frame: .*not a readable video'):
+        unlabelled(values, write_config, tmp_path / 'notes.txt')
+
+
 def test_no_bag(values, write_config, tmp_path):
-    with pytest.raises(ConfigError, match=r'no such folder: .*none:/front \(nor a ROS 2 bag\)'):
+    with pytest.raises(ConfigError, match=r'no such folder: .*none:/front \(nor a ROS 2 bag or a'):
         unlabelled(values, write_config, tmp_path / 'none:/front')

@@ -40,6 +40,24 @@ METADATA = 'metadata.yaml'
 STORAGES = ('.mcap', '.db3')
 COMPRESSED = '.zstd'
 IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
+PACKET_TYPES = {
+    'ffmpeg_image_transport_msgs/msg/FFMPEGPacket': """\
+        std_msgs/Header header
+        int32 width
+        int32 height
+        string encoding
+        uint64 pts
+        uint8 flags
+        bool is_bigendian
+        uint8[] data""",
+    'foxglove_msgs/msg/CompressedVideo': """\
+        builtin_interfaces/Time timestamp
+        string frame_id
+        uint8[] data
+        string format""",
+}
+"""Types of packets of videos, and their definitions, which rosbags does not have."""
+
 NO_ROSBAGS = "reading bags needs rosbags (pip install 'rosbags>=0.11.7')"
 
 ROOM = 1 << 26
@@ -298,9 +316,10 @@ def deserialise(message: Message) -> 'Image | CompressedImage':
     """
     Return the sensor_msgs/Image or CompressedImage of a message, with ROS 2's field names.
 
-    They are the same in every distribution. Raises BagError for bytes that are none.
+    They are the same in every distribution. So it does with those of PACKET_TYPES. Raises BagError
+    for bytes that are none.
     """
-    if message.msgtype not in IMAGE_TYPES:
+    if message.msgtype not in (*IMAGE_TYPES, *PACKET_TYPES):
         raise BagError(f'a message of type {shortened(message.msgtype)}')
     if message.data[:4] == ZSTD_MAGIC:
         raise BagError(f'cannot be deserialised: compressed by zstd, and damaged or of more than '
@@ -315,7 +334,10 @@ def deserialise(message: Message) -> 'Image | CompressedImage':
 @cache
 def _typestore() -> 'Typestore':
     try:
-        from rosbags.typesys import get_typestore, Stores
+        from rosbags.typesys import get_types_from_msg, get_typestore, Stores
     except ImportError as error:
         raise BagError(NO_ROSBAGS) from error
-    return get_typestore(Stores.LATEST)
+    store = get_typestore(Stores.LATEST)
+    for name, definition in PACKET_TYPES.items():
+        store.register(get_types_from_msg(definition, name))
+    return store

@@ -1,4 +1,4 @@
-"""`univseg frames`: training frames out of bags."""
+"""`univseg frames`: training frames out of bags, videos and folders."""
 
 import argparse
 from pathlib import Path
@@ -23,6 +23,11 @@ EXAMPLES = """examples:
   univseg frames drive --topic /front/image/compressed --topic /rear/image/compressed --out frames
   univseg frames drive --out frames --split-by-domain yard.univseg   frames/DOMAIN, frames/unknown
   univseg frames drive --out stills --start 60 --end 90 --duplicates keep --format png
+  univseg frames drive.mp4 photos/ drive_1 --out frames --every 5        videos and folders, too
+
+Topics may hold images, or packets of a video (H.264, H.265, AV1, VP9) where PyAV is installed
+(pip install 'av>=14'). Images of a folder have no times: they are taken in the order of their
+names, and --min-interval is nothing to them.
 
 A bag is read within limits of memory and disk; the environment variables UNIVSEG_MAX_MESSAGE
 (bytes of a message or chunk), UNIVSEG_MAX_UNPACKED (of a file that is unpacked) and
@@ -32,21 +37,26 @@ UNIVSEG_MAX_PIXELS set others (docs/limits.md).
 
 def add_to(command: Command) -> None:
     """Add the command to the command line's grammar."""
-    sub = command('frames', _frames, 'write the images of ROS 2 bags as frames to learn from, '
-                  'without ROS; the same command goes on where it was interrupted', EXAMPLES)
-    sub.add_argument('bags', nargs='+', type=Path, metavar='BAG',
-                     help='a bag of sqlite3 or MCAP files (the folder), or one .mcap or .db3 file')
+    sub = command('frames', _frames, 'write the images of ROS 2 bags, videos and folders as '
+                  'frames to learn from, without ROS; the same command goes on where it was '
+                  'interrupted', EXAMPLES)
+    sub.add_argument('sources', nargs='+', type=Path, metavar='SOURCE',
+                     help='a bag of sqlite3 or MCAP files (the folder), or one .mcap or .db3 '
+                          'file; a video; a folder of images')
     sub.add_argument('--out', type=Path, required=True, metavar='DIR',
-                     help='folder for the frames (TOPIC-STAMP.jpg) and manifest.csv')
+                     help='folder for the frames (TOPIC-STAMP.jpg, VIDEO-STAMP.jpg or '
+                          'FOLDER-IMAGE.jpg) and manifest.csv')
     sub.add_argument('--topic', action='append', default=[], metavar='NAME', dest='topics',
-                     help='a topic of sensor_msgs Image or CompressedImage; may be repeated '
-                          '(default: the only one)')
+                     help='a topic of a bag: of sensor_msgs Image or CompressedImage, or packets '
+                          'of a video (CompressedVideo, FFMPEGPacket); may be repeated '
+                          '(default: the only one of images)')
     sub.add_argument('--every', type=whole(1), default=1, metavar='N',
-                     help='take every N-th image of a topic (default: 1)')
+                     help='take every N-th image of a topic, video or folder (default: 1)')
     sub.add_argument('--min-interval', type=seconds, default=0.0, metavar='S',
-                     help='seconds between two frames of a topic, at least (default: 0)')
+                     help='seconds between two frames of a topic or video, at least (default: 0)')
     sub.add_argument('--start', type=seconds, default=0.0, metavar='S',
-                     help="where to begin, in seconds from the bag's first message (default: 0)")
+                     help="where to begin, in seconds from the bag's first message or the video's "
+                          'beginning (default: 0)')
     sub.add_argument('--end', type=seconds, metavar='S', help='where to end (default: nowhere)')
     sub.add_argument('--duplicates', type=duplicates, default=4, metavar='BITS',
                      help='leave out a frame that differs from the last that was kept in so many '
@@ -66,8 +76,7 @@ def add_to(command: Command) -> None:
 
 
 def _frames(options: argparse.Namespace) -> None:
-    from univseg_core.bags.reading import BagError
-    from univseg_core.datasets.frames import extract_frames, ExtractionSettings
+    from univseg_core.datasets.frames import extract_frames, ExtractionSettings, FramesError
 
     split, folder_of = {}, None
     if options.split_by_domain:
@@ -75,16 +84,16 @@ def _frames(options: argparse.Namespace) -> None:
         model = model_file(options.split_by_domain)
         folder_of = _recogniser(model)
         split = {'split_by': sha256_of(model)}
-    found = extract_frames(options.bags, options.out, options.topics, ExtractionSettings(
+    found = extract_frames(options.sources, options.out, options.topics, ExtractionSettings(
         every=options.every, min_interval=options.min_interval, start=options.start,
         end=options.end, duplicate_bits=options.duplicates, size=options.size,
         codec=options.format, quality=options.quality, **split), folder_of=folder_of)
-    known = f', {found.known} of these messages known from before' if found.known else ''
+    known = f', {found.known} of these images known from before' if found.known else ''
     report(options, {'folder': str(options.out), **found.to_dict()},
            f'{found.text()}\nframes and manifest.csv in {options.out}{known}' if found.counts
            else None)
     if found.problems:
-        raise BagError('\n  '.join(found.problems))
+        raise FramesError('\n  '.join(found.problems))
 
 
 def _recogniser(model: Path) -> 'FolderOf':

@@ -1,26 +1,16 @@
-"""Which messages of a bag become frames, and what is taken of them."""
+"""Which images of a source become frames, and what is taken of them."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from univseg_core.bags.mcap import Message
-from univseg_core.bags.reading import BagError, deserialise
 from univseg_core.datasets.manifest import KEPT, Row
+from univseg_core.datasets.sources.source import Item, Picture
+from univseg_core.errors import UnivsegError
 from univseg_core.pictures.compressed import decode_small
 from univseg_core.pictures.encoded import JPEG_START, PNG_SIGNATURE
-from univseg_core.pictures.image_messages import (
-    CompressedImage,
-    decode_bgr,
-    file_inside,
-    Image,
-    MessageError,
-    nanoseconds,
-    turned_upright,
-)
-from univseg_core.pictures.images import fit_size, LARGEST_JPEG
+from univseg_core.pictures.images import fit_size, ImageError, LARGEST_JPEG
 from univseg_core.pictures.likeness import dhash, few_grey, SMALL_SIDE
-from univseg_core.pictures.picture_files import ImageError
 
 START = {'jpg': JPEG_START, 'png': PNG_SIGNATURE}
 """With which bytes a file of each format begins."""
@@ -31,9 +21,9 @@ NOT_EVERY, TOO_SOON, DUPLICATE, UNREADABLE = 'every', 'min-interval', 'duplicate
 @dataclass(frozen=True)
 class ExtractionSettings:
     """
-    Which messages become frames, and of what kind.
+    Which images become frames, and of what kind.
 
-    Of each topic every n-th message, `min_interval` seconds or more behind the last that was kept,
+    Of each topic every n-th image, `min_interval` seconds or more behind the last that was kept,
     recorded from `start` to `end` seconds after the bag's first message; but none whose dHash
     differs in at most `duplicate_bits` of 64 bits from that of the last that was kept (None: all
     are). Pictures whose longest side is above `size` are shrunk to it. `quality` is that of JPEGs
@@ -53,7 +43,7 @@ class ExtractionSettings:
 
 
 class Judge:
-    """Decides which messages of one topic of a bag become frames."""
+    """Decides which images of one topic of a bag, of a video or a folder become frames."""
 
     def __init__(self, settings: ExtractionSettings):
         self._settings = settings
@@ -62,28 +52,28 @@ class Judge:
         self._kept_dhash: int | None = None
 
     def recall(self, row: Row) -> None:
-        """Take over what was decided of the next message in an earlier call."""
+        """Take over what was decided of the next image in an earlier call."""
         self._number += 1
         if row.outcome == KEPT:
             self._kept_stamp, self._kept_dhash = row.stamp, int(row.dhash, 16)
 
-    def judge(self, bag: str, message: Message) -> tuple[Row, bytes | np.ndarray | None]:
+    def judge(self, source: str, item: Item) -> tuple[Row, bytes | np.ndarray | None]:
         """
-        Return the row of the next message, without its file's name, and its frame if it is kept.
+        Return the row of the next image, without its file's name, and its frame if it is kept.
 
         That is a JPEG or PNG file as it was recorded, or a picture (H, W, 3) uint8 BGR.
         """
-        row = Row('', bag, message.topic, message.time, message.time, 0, 0, '', KEPT)
+        row = Row('', source, item.topic, item.time, item.time, 0, 0, '', KEPT)
         number, self._number = self._number, self._number + 1
         if number % self._settings.every:
             return replace(row, outcome=NOT_EVERY), None
         try:
-            image = deserialise(message)
-            row = replace(row, stamp=nanoseconds(image.header.stamp) or message.time)
+            picture = item.open()
+            row = replace(row, stamp=picture.stamp)
             if self._is_too_soon(row.stamp):
                 return replace(row, outcome=TOO_SOON), None
-            frame, grey, (height, width) = self._frame(image)
-        except (BagError, MessageError, ImageError) as error:
+            frame, grey, (height, width) = self._frame(picture)
+        except UnivsegError as error:
             return replace(row, outcome=f'{UNREADABLE}: {" ".join(str(error).split())}'), None
         new_dhash = dhash(grey)
         row = replace(row, width=width, height=height, dhash=f'{new_dhash:016x}')
@@ -102,20 +92,19 @@ class Judge:
         return (bits is not None and self._kept_dhash is not None
                 and (new_dhash ^ self._kept_dhash).bit_count() <= bits)
 
-    def _frame(self, image: Image | CompressedImage
-               ) -> tuple[bytes | np.ndarray, np.ndarray, tuple[int, int]]:
-        """Return a message's frame, a small grey picture of it, and its height and width."""
-        data = file_inside(image)
+    def _frame(self, picture: Picture) -> tuple[bytes | np.ndarray, np.ndarray, tuple[int, int]]:
+        """Return the frame of a picture, a small grey one of it, and its height and width."""
+        data = picture.file()
         if data and data.startswith(START[self._settings.codec]):
             grey, size = decode_small(data, SMALL_SIDE)
             if self._fitted(size) == size:
                 return data, grey, size
         # A file that is kept as it is has its orientation in it.
-        picture = turned_upright(image, decode_bgr(image))
-        size = self._fitted(picture.shape[:2])
+        pixels = picture.upright()
+        size = self._fitted(pixels.shape[:2])
         if self._settings.codec == 'jpg' and max(size) > LARGEST_JPEG:
-            raise MessageError(f'{size[1]}x{size[0]} pixels are too many for a JPEG')
-        return picture, few_grey(picture), size
+            raise ImageError(f'{size[1]}x{size[0]} pixels are too many for a JPEG')
+        return pixels, few_grey(pixels), size
 
     def _fitted(self, size: tuple[int, int]) -> tuple[int, int]:
         longest, (height, width) = self._settings.size, size

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-import re
 
 import cv2
 import numpy as np
@@ -19,23 +18,23 @@ from univseg_core.pictures.images import decode_image, ImageError, resize_image
 FolderOf = Callable[[np.ndarray], str]
 """Names the folder of a frame by its image (H, W, 3) uint8 RGB."""
 
-LONGEST_NAME = 150
-"""Characters of a topic in the name of a file."""
-
 
 class Writer:
     """
     Encodes and writes frames in threads, and their rows in order behind them.
 
-    `written` is told of each row that stands in the manifest. `folder_of` names the folder that
-    a frame is written into, without which that is the folder of all.
+    `stem` names the frame of a row, without ending. `written` is told of each row that stands in
+    the manifest. `folder_of` names the folder that a frame is written into, without which that is
+    the folder of all.
     """
 
     def __init__(self, folder: Path, settings: ExtractionSettings, manifest: Manifest,
-                 written: Callable[[Row], None], folder_of: FolderOf | None = None):
+                 stem: Callable[[Row], str], written: Callable[[Row], None],
+                 folder_of: FolderOf | None = None):
         self._folder = folder
         self._settings = settings
         self._manifest = manifest
+        self._stem = stem
         self._written = written
         self._folder_of = folder_of
         # On one core, a frame that waits only leaves the CPU's cache.
@@ -98,9 +97,7 @@ class Writer:
             return f'{self._folder_of(image)}/'
 
     def _free_name(self, row: Row, subfolder: str) -> str:
-        # ROS allows no hyphen in a topic's name, so that two topics never get one name.
-        topic = re.sub(r'[^\w-]', '_', row.topic.strip('/').replace('/', '-'))[:LONGEST_NAME]
-        stem, files = f'{subfolder}{topic}-{row.stamp:019d}', self._manifest.files
+        stem, files = f'{subfolder}{self._stem(row)}', self._manifest.files
         name, number = f'{stem}.{self._settings.codec}', 1
         # Cameras repeat stamps, and the time of simulations begins anew in every bag.
         while name in files:

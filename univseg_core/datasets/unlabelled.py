@@ -1,4 +1,4 @@
-"""Images without labels that a configuration names: folders, and frames of bags in the cache."""
+"""Images without labels that a configuration names: folders; frames of bags and videos, cached."""
 
 from collections.abc import Sequence
 import logging
@@ -19,10 +19,10 @@ log = logging.getLogger(__name__)
 
 def unlabelled_samples(sources: Sequence[Path], may_be_empty: bool = False) -> list[Sample]:
     """
-    Return the images of some folders, or bags (BAG or BAG:TOPIC), as samples without labels.
+    Return the images of some folders, bags (BAG or BAG:TOPIC) or videos, without labels.
 
-    The frames of a bag are extracted once, into the cache. Raises DataError where there are none,
-    unless a folder `may_be_empty`.
+    The frames of a bag or video are extracted once, into the cache. Raises DataError where there
+    are none, unless a folder `may_be_empty`.
     """
     folders = [frames_folder(source) for source in sources]
     return [Sample(image) for folder in folders if not may_be_empty or image_files(folder)
@@ -31,18 +31,18 @@ def unlabelled_samples(sources: Sequence[Path], may_be_empty: bool = False) -> l
 
 def frames_folder(source: Path) -> Path:
     """
-    Return the folder of the frames of BAG or BAG:TOPIC; any other folder as it is.
+    Return the folder of the frames of BAG, BAG:TOPIC or a video; any other folder as it is.
 
-    Those of a bag are extracted into the cache, if they are not there, with the settings that
-    `univseg frames` has by default. A damaged bag is a warning. A
-    bag that is not finished, without metadata.yaml, is looked at anew each time. Raises DataError
-    where it gives no frame, with the reason.
+    They are extracted into the cache, if they are not there, with the settings that `univseg
+    frames` has by default. A damaged bag or video is a warning. A bag that is not finished,
+    without metadata.yaml, is looked at anew each time. Raises DataError where there is no frame,
+    with the reason.
     """
     bag, colon, topic = str(source).rpartition(':')
     if source.exists() or not colon:
         bag, topic = str(source), ''
     path = Path(bag)
-    if not is_bag(path):
+    if not (path.is_file() or is_bag(path)):
         return source
     metadata = path / METADATA
     finished = path if path.is_file() else metadata

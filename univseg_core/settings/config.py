@@ -104,8 +104,8 @@ class DomainSection(Section):
         None, ge=1, le=MANY, description='how many training labels to use (N); all when left out')
     unlabelled: list[Images] = Field(
         [], max_length=MOST_FOLDERS,
-        description='further images without labels: folders, or ROS 2 bags (BAG, or BAG:TOPIC '
-                    'where it has several topics of images)')
+        description='further images without labels: folders, ROS 2 bags (BAG, or BAG:TOPIC '
+                    'where it has several topics of images) or videos')
     labelled_also_unlabelled: StrictBool = Field(
         True, description='whether the N labelled images serve the unsupervised terms too')
 

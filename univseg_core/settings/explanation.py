@@ -135,8 +135,8 @@ def _values(field: FieldInfo) -> str:
 
 def _kinds(kind: Any, metadata: Sequence[object] = ()) -> list[str]:
     """Return the alternatives of an annotation, null last."""
-    for known, text in ((Folder, 'folder'), (Images, 'folders or bags'), (ExistingFile, 'file'),
-                        (Weights, 'imagenet, none or file')):
+    for known, text in ((Folder, 'folder'), (Images, 'folders, bags or videos'),
+                        (ExistingFile, 'file'), (Weights, 'imagenet, none or file')):
         if kind is get_args(known)[0] and get_args(known)[1] in metadata:
             return [text]
     origin, parts = get_origin(kind), get_args(kind)

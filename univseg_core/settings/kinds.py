@@ -78,13 +78,13 @@ def _file(path: Path, info: ValidationInfo) -> Path:
 
 
 def _images(path: Path) -> Path:
-    """Return a folder, a bag, or BAG:TOPIC, its path resolved."""
+    """Return a folder, a bag, BAG:TOPIC or a video, its path resolved."""
     path = _expand(path)
     bag, colon, topic = str(path).rpartition(':')
     if colon and not _is_there(path, Path.exists) and _is_there(Path(bag), is_bag):
         return Path(f'{Path(bag).resolve()}:{topic}')
-    if not _is_there(path, Path.is_dir) and not _is_there(path, is_bag):
-        raise ValueError(f'no such folder: {path} (nor a ROS 2 bag)')
+    if not _is_there(path, Path.exists):
+        raise ValueError(f'no such folder: {path} (nor a ROS 2 bag or a video)')
     return path.resolve()
 
 

@@ -153,7 +153,7 @@ def test_frames_stand_in_the_folder_of_what_they_show(recognising, images, tmp_p
         assert np.array_equal(read_image(tmp_path / 'frames' / row.file), image)
     capsys.readouterr()
     assert main(arguments) == 0
-    assert '6 of these messages known' in capsys.readouterr().out
+    assert '6 of these images known' in capsys.readouterr().out
     assert len(read_manifest(tmp_path / 'frames')) == 6
     # Another model, or none, would sort them otherwise.
     assert_fails(capsys, arguments[:-2], 'other settings', 'split_by')

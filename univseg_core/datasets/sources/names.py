@@ -1,0 +1,45 @@
+"""By which names the manifest knows videos and folders, of which several may be called alike."""
+
+import json
+from pathlib import Path
+
+from univseg_core.datasets.sources.source import SourceError
+from univseg_core.errors import in_one_line
+from univseg_core.files import write_text
+from univseg_core.files.records import read_json
+
+SOURCES = 'sources.json'
+
+
+class SourceNames:
+    """
+    What videos and folders are called that a folder has frames of, kept in its file SOURCES.
+
+    A second front.mp4 is front.mp4-2. Raises SourceError where the file is damaged.
+    """
+
+    def __init__(self, folder: Path):
+        self._file = folder / SOURCES
+        self._identities: dict[str, str] = {}
+        if not self._file.is_file():
+            return
+        try:
+            self._identities = read_json(self._file)
+            if not all(isinstance(identity, str) for identity in self._identities.values()):
+                raise ValueError('expected a text for each name')
+        except (ValueError, AttributeError) as error:
+            raise SourceError(f'{self._file}: damaged: {error}') from error
+
+    def name(self, source: Path, identity: str) -> str:
+        """Return the name of a source, which is kept from now on for whatever has its identity."""
+        for name, known in self._identities.items():
+            if known == identity:
+                return name
+        stem = name = in_one_line(source.resolve().name)
+        number = 1
+        while name in self._identities:
+            number += 1
+            name = f'{stem}-{number}'
+        self._identities[name] = identity
+        write_text(self._file, json.dumps(self._identities, indent=1) + '\n')
+        return name
