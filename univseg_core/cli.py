@@ -20,6 +20,7 @@ from univseg_core.commands import (
     frames,
     inspection,
     labelling,
+    labels,
     prediction,
     recognition,
     scenes,
@@ -127,7 +128,7 @@ def parser() -> argparse.ArgumentParser:
     # What a command needs beyond its options is imported when it runs: a robot, which has none of
     # the training's packages, can still predict.
     for module in (training, prediction, exporting, benchmarking, inspection, frames,
-                   labelling, recognition, figure, experiment, data, scenes):
+                   labelling, labels, recognition, figure, experiment, data, scenes):
         module.add_to(command)
     return top
 
