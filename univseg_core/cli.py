@@ -51,6 +51,7 @@ EXAMPLES = """examples:
   univseg prelabel frames/ --model yard.univseg --domain outdoor --out to_correct
   univseg import-labels to_correct/labels --frames frames/ --model yard.univseg \\
     --domain outdoor --out yard/train                   when a person has corrected them
+  univseg labels check runs/b outdoor                   labels that are likely to be mistakes
 
   # onto the robot
   univseg export runs/b --to onnx                       one file that CPUs run faster
