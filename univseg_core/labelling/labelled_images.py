@@ -28,19 +28,20 @@ def run_samples(run: Path, domain: str, part: Literal['labelled', 'validation'] 
     path = run / SPLITS
     try:
         splits = read_json(path)
-        names, aside = ((splits[domain][each]['images'] for each in (part, 'validation'))
-                        if domain in splits else (None, None))
+        names = {each: splits[domain][each]['images'] for each in (part, 'validation')
+                 if domain in splits}
     except (LookupError, TypeError, ValueError) as error:
         raise DataError(f'{path}: damaged: expected the images of the run, by domain '
                         f'({shortened(repr(error))})') from error
-    if names is None:
+    if not names:
         raise DataError(f'{path}: the run has no domain {domain!r}, but {", ".join(splits)}'
                         f'{did_you_mean(domain, splits)}')
     section = load_config(run / 'config.yaml', files_needed=False).domains[domain]
     samples = {sample.name: sample for sample in samples_of(
-        domain, section, 'validation' if part == 'validation' else 'train', set(aside))}
-    if gone := [name for name in names if name not in samples]:
+        domain, section, 'validation' if part == 'validation' else 'train',
+        set(names['validation']))}
+    if gone := [name for name in names[part] if name not in samples]:
         where = 'validation' if part == 'validation' else 'training'
-        raise DataError(f'{path}: {len(gone)} of {len(names)} {part} images of {domain} are no '
-                        f'longer in its {where} folder: {first_few(gone)}')
-    return [samples[name] for name in names]
+        raise DataError(f'{path}: {len(gone)} of {len(names[part])} {part} images of {domain} are '
+                        f'no longer in its {where} folder: {first_few(gone)}')
+    return [samples[name] for name in names[part]]
