@@ -21,6 +21,7 @@ from univseg_core.commands import (
     inspection,
     label_import,
     labelling,
+    labels,
     prediction,
     recognition,
     scenes,
@@ -51,6 +52,7 @@ EXAMPLES = """examples:
   univseg prelabel frames/ --model yard.univseg --domain outdoor --out to_correct
   univseg import-labels to_correct/labels --frames frames/ --model yard.univseg \\
     --domain outdoor --out yard/train                   when a person has corrected them
+  univseg labels check runs/b outdoor                   labels that are likely to be mistakes
 
   # onto the robot
   univseg export runs/b --to onnx                       one file that CPUs run faster
@@ -138,7 +140,7 @@ def parser() -> argparse.ArgumentParser:
     # What a command needs beyond its options is imported when it runs: a robot, which has none of
     # the training's packages, can still predict.
     for module in (training, prediction, exporting, benchmarking, inspection, frames,
-                   labelling, label_import, recognition, figure, experiment, data, scenes):
+                   labelling, label_import, labels, recognition, figure, experiment, data, scenes):
         module.add_to(command)
     return top
 

@@ -17,7 +17,7 @@ from univseg_core.pictures import images
 
 COMMANDS = ('train', 'evaluate', 'predict', 'info', 'curves', 'config', 'baselines', 'scenes',
             'figure', 'experiment', 'data', 'frames', 'rank', 'prelabel', 'import-labels',
-            'export', 'benchmark')
+            'labels', 'export', 'benchmark')
 FIGURES = ('tsne', 'panels', 'curves', 'correspondences', 'cost')
 
 
@@ -49,7 +49,8 @@ cli.run()
 
 @pytest.mark.parametrize('arguments', [[], *([command] for command in COMMANDS),
                                        ['config', 'show'], ['config', 'explain'],
-                                       ['data', 'check'], *(['figure', kind] for kind in FIGURES)])
+                                       ['data', 'check'], ['labels', 'check'],
+                                       *(['figure', kind] for kind in FIGURES)])
 def test_help_names_everything_and_has_examples(capsys, arguments):
     with pytest.raises(SystemExit) as stopped:
         main([*arguments, '--help'])

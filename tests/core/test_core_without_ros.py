@@ -78,7 +78,10 @@ def left(finished_run, tmp_path_factory):
                       folder / 'ranking' / 'rank.csv', '--out', folder / 'to_correct'),
             arguments('import-labels', folder / 'to_correct' / 'labels', '--frames',
                       folder / 'to_correct' / 'images', '--model', model, '--domain', 'outdoor',
-                      '--out', folder / 'corrected')],
+                      '--out', folder / 'corrected'),
+            arguments('labels', 'check', model, 'outdoor', '--images',
+                      folder / 'corrected' / 'image', '--labels', folder / 'corrected' / 'label',
+                      '--out', folder / 'label_check')],
         'with_timm': arguments('predict', folder / 'frames' / '0.png', '--model', of_timm,
                                '--domain', 'indoor', '--out', folder / 'of_timm')}
     result = subprocess.run([sys.executable, '-c', PROGRAM], input=json.dumps(steps), text=True,
@@ -99,8 +102,9 @@ def test_predict_and_info_need_none_of_the_trainings_packages(left):
 
 
 def test_the_loop_of_labelling_needs_none_of_the_trainings_packages(left):
-    folder, _ = left
+    folder, printed = left
     assert len(list((folder / 'corrected' / 'label').iterdir())) == 3
+    assert '3 label maps of outdoor checked' in printed
 
 
 def test_a_network_of_timm_needs_timm_alone(left):

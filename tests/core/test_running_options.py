@@ -10,6 +10,8 @@ COMMANDS = {
     'predict': ['predict', '{images}', '--model', '{run}', '--domain', 'indoor'],
     'rank': ['rank', '{images}', '--model', '{run}', '--domain', 'indoor'],
     'prelabel': ['prelabel', '{images}', '--model', '{run}', '--domain', 'indoor'],
+    'labels': ['labels', 'check', '{run}', 'indoor', '--images', '{images}', '--labels',
+               '{labels}'],
     'evaluate': ['evaluate', '{run}'],
     'tsne': ['figure', 'tsne', '{run}'],
     'panels': ['figure', 'panels', '{run}'],
@@ -31,7 +33,8 @@ def run(worlds, tmp_path_factory):
     ('--device', "device 'torsch' is not available"),
 ])
 def test_each_of_them_decides(run, worlds, tmp_path, capsys, command, option, message):
-    where = {'run': run, 'images': worlds / 'indoor' / 'validation' / 'image'}
+    where = {'run': run} | {f'{kind}s': worlds / 'indoor' / 'validation' / kind
+                            for kind in ('image', 'label')}
     assert main([each.format(**where) for each in command]
                 + [option, 'torsch', '--out', str(tmp_path / 'out')]) == 1
     assert message in capsys.readouterr().err
@@ -41,7 +44,7 @@ def test_each_of_them_decides(run, worlds, tmp_path, capsys, command, option, me
 @pytest.mark.parametrize('command', COMMANDS.values(), ids=COMMANDS)
 def test_help_has_all_backends_and_precisions(command, capsys):
     with pytest.raises(SystemExit):
-        parser().parse_args([*command[:2 if command[0] == 'figure' else 1], '--help'])
+        parser().parse_args([*command[:2 if command[0] in ('figure', 'labels') else 1], '--help'])
     text = ' '.join(capsys.readouterr().out.split())
     for option, names in (('--backend', BACKENDS), ('--precision', PRECISIONS)):
         help_text = text.partition(f' {option} NAME ')[2].partition('(default: auto)')[0]
