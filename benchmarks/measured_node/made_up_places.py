@@ -1,5 +1,6 @@
 """Two places that are made up, and a tiny model that knows them apart."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -8,12 +9,16 @@ import torch
 from univseg_core.domains import Domain
 from univseg_core.inference.segmenter import load_network, Segmenter
 from univseg_core.method.domain_evidence_fit import make_evidence
+from univseg_core.models.exported_file import ExportedModel, save_exported
 from univseg_core.models.model_file import ModelCard, save_model
 from univseg_core.models.universal import ModelSpec, UniversalSegmenter
 from univseg_core.pictures.images import write_png
 
 CLASSES = {'outdoor': ['road', 'sky', 'tree'], 'indoor': ['floor', 'wall']}
 """The domains of the model, and their classes."""
+
+HEIGHT, WIDTH = 48, 64
+"""Pixels of all pictures, and the model's own size."""
 
 IMAGES = 40
 """Images of each place from which it is known."""
@@ -22,7 +27,7 @@ IMAGES = 40
 def view(domain: str, number: int) -> np.ndarray:
     """Return a picture (48, 64, 3) uint8: bright sky over grey outdoors, else brown stripes."""
     generator = np.random.default_rng([number, len(domain)])
-    picture = generator.normal(0, 6, (48, 64, 3))
+    picture = generator.normal(0, 6, (HEIGHT, WIDTH, 3))
     if domain == 'outdoor':
         horizon = int(generator.integers(18, 30))
         picture[:horizon] += (120, 170, 240)
@@ -39,7 +44,7 @@ def view(domain: str, number: int) -> np.ndarray:
 
 def noise(number: int) -> np.ndarray:
     """Return a picture (48, 64, 3) uint8 of neither place."""
-    return np.random.default_rng(number).integers(0, 256, (48, 64, 3), np.uint8)
+    return np.random.default_rng(number).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
 
 
 def write_model(path: Path) -> None:
@@ -58,8 +63,15 @@ def write_knowing_model(model: Path, folder: Path) -> Path:
         for i, path in enumerate(images[domain]):
             write_png(path, view(domain, i))
     network, card = load_network(model)
-    network.evidence = make_evidence(
-        Segmenter(network, card, device='cpu', precision='fp32'), images,
-        progress=False).evidence
-    save_model(folder / 'knowing.univseg', network, card)
-    return folder / 'knowing.univseg'
+    card = replace(card, image_size=WIDTH)
+    evidence = make_evidence(
+        Segmenter(network, card, device='cpu', precision='fp32', backend=(
+            'onnxruntime' if isinstance(network, ExportedModel) else 'torch')),
+        images, progress=False).evidence
+    knowing = folder / f'knowing{model.suffix}'
+    if isinstance(network, ExportedModel):
+        save_exported(knowing, replace(network, evidence=evidence), card)
+    else:
+        network.evidence = evidence
+        save_model(knowing, network, card)
+    return knowing

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from contextlib import contextmanager
+from pathlib import Path
 import signal
 from types import SimpleNamespace
 
@@ -22,6 +23,7 @@ from univseg_ros.diagnostics import (
     memory_values,
     model_values,
     QUIET,
+    size_finding,
 )
 from univseg_ros.findings import status_of
 from univseg_ros.messages import rgb_message
@@ -121,6 +123,20 @@ def test_values_of_the_model():
     assert not any(key.startswith('mIoU') for key in values)
 
 
+@pytest.mark.parametrize(('size', 'own', 'told'), [
+    (119, 240, '120 to 480 pixels, and the inference size is 119'), (120, 240, ''),
+    (480, 240, ''), (481, 240, '120 to 480 pixels, and the inference size is 481'),
+    (31, 63, '32 to 126 pixels, and the inference size is 31'), (32, 63, ''),
+    (None, 240, ''), (8192, None, '')])
+def test_an_inference_size_beyond_the_evidence_is_told(size, own, told):
+    found = size_finding(size, own)
+    assert bool(found) == bool(told)
+    for finding in found:
+        assert finding.level == WARN
+        assert told in finding.text
+        assert 'set inference_size' in finding.text
+
+
 def test_memory_is_that_of_the_process():
     assert 20 < float(memory_values(None)['memory [MB]']) < 1e6
     assert 'GPU memory [MB]' not in memory_values(SimpleNamespace(device='cpu'))
@@ -147,11 +163,11 @@ def test_it_is_published_once_a_second_also_while_simulated_time_stands_still(ro
 
 
 @pytest.fixture(scope='module')
-def robot(start, peer, model_file, tmp_path_factory):
+def robot(start, peer, quick_model, quick_options, tmp_path_factory):
     """Return a node whose model is missing at first, then active, and which soon misses images."""
     missing = tmp_path_factory.mktemp('none') / 'missing.univseg'
-    robot = Robot(start, peer, 'telling', '-p', f'model:={missing}', '-p', 'image_timeout:=0.3',
-                  '-p', 'precision:=fp32')
+    options = [option.replace(quick_model, str(missing)) for option in quick_options]
+    robot = Robot(start, peer, 'telling', *options, '-p', 'image_timeout:=0.3')
     robot.process.wait_for('not configured')
 
     level, message, values = robot.diagnostics()
@@ -160,12 +176,12 @@ def robot(start, peer, model_file, tmp_path_factory):
     assert message.endswith('; not active: the node is unconfigured')
     assert values.keys() == {'memory [MB]'}
 
-    assert robot.set_parameter('model', model_file).successful
+    assert robot.set_parameter('model', quick_model).successful
     assert robot.change_state(Transition.TRANSITION_CONFIGURE)
     level, message, values = robot.wait_for_diagnostics(
         lambda level, message, values: 'inactive' in message)
     assert (level, message) == (WARN, 'not active: the node is inactive')
-    assert values['model'] == 'tiny.univseg'
+    assert values['model'] == Path(quick_model).name
     assert len(values['model sha256']) == 64
     assert values['domains'] == 'outdoor, indoor'
     assert 'active domains' not in values

@@ -18,7 +18,13 @@ from univseg_core.datasets.folders import spread
 from univseg_core.errors import told_with, UnivsegError
 from univseg_core.inference.segmenter import on_cpu, Segmenter
 from univseg_core.method.unfamiliar_images import distorted, made_up
-from univseg_core.models.domain_evidence import at_cells, described, DomainEvidence
+from univseg_core.models.domain_evidence import (
+    at_cells,
+    described,
+    DomainEvidence,
+    HOLDS_FROM,
+    HOLDS_TO,
+)
 from univseg_core.models.heads import LinearMap
 from univseg_core.pictures.images import ImageError, read_image, resize_image
 from univseg_core.progress import progress_bar
@@ -26,7 +32,7 @@ from univseg_core.progress import progress_bar
 MOST_IMAGES, FEWEST_IMAGES, MOST_IN_ALL = 400, 20, 1200
 """Of each domain, more tell nothing new, and of fewer nothing can be told."""
 
-SCALES = (.5, .7, 1.0, 1.4, 2.0)
+SCALES = (HOLDS_FROM, .7, 1.0, 1.4, HOLDS_TO)
 """
 Of the model's own size, in which images are looked at: as an inference size may be set on a robot,
 and features of the same image are others in other sizes.

@@ -21,6 +21,9 @@ PREFIX = 'evidence.'
 GRID = (16, 24)
 """Most rows and columns of cells that are looked at, whatever the size of an image."""
 
+HOLDS_FROM, HOLDS_TO = .5, 2.0
+"""Of the model's own size: the inference sizes of which training images make the evidence."""
+
 FEATURES_OF_COMPONENT, LEAST = 4, np.array([[.05], [.02], [.02]], np.float32)
 """
 Numbers that describe a component: mean, deviation, differences of neighbours in both ways; and
@@ -77,13 +80,13 @@ class DomainEvidence:
 
     def of_cells(self, cells: np.ndarray) -> Recognition:
         """Return what an image shows by its features at cells, as `at_cells` gives them."""
-        weight, bias = self._in_one
+        projection, (weight, bias) = self._prepared
         with one_blas_thread():
-            found = weight @ described(cells, self.projection)
+            found = weight @ described(cells, projection)
         found += bias
         count = len(self.names)
-        vectors = found[:-count - 1].reshape(count, -1)
-        distance = math.sqrt(np.einsum('ij,ij->i', vectors, vectors).min())
+        distance = math.sqrt(min(vector.dot(vector) for vector in
+                                 found[:-count - 1].reshape(count, -1)))
         *domains, none = found[-count - 1:].tolist()
         highest = max(domains)
         shares = [math.exp(each - highest) for each in domains]
@@ -94,10 +97,15 @@ class DomainEvidence:
             of_distance * distance + of_margin * (none - highest) + offset)
 
     @cached_property
-    def _in_one(self) -> LinearMap:
-        """Return distances and logits as one map, (K·D + K + 1, D): a call is what it costs."""
-        return LinearMap(np.concatenate([*self.distances.weight, self.logits.weight]),
-                         np.concatenate([*self.distances.bias, self.logits.bias]))
+    def _prepared(self) -> tuple[LinearMap, LinearMap]:
+        """
+        Return the projection, and distances and logits as one map, (K·D + K + 1, D).
+
+        Each is in the order in memory, and in so few calls, that make it fast.
+        """
+        return (LinearMap(np.asfortranarray(self.projection.weight), self.projection.bias),
+                LinearMap(np.concatenate([*self.distances.weight, self.logits.weight]),
+                          np.concatenate([*self.distances.bias, self.logits.bias])))
 
     def tensors(self) -> dict[str, np.ndarray]:
         """Return all of it by the names of a model file."""
@@ -139,34 +147,53 @@ def at_cells(features: Any) -> Any:
 
     Those of an array are an array, of a tensor a tensor, where it lies.
     """
-    rows, columns = _places(*features.shape[1:])
-    return features.swapaxes(0, 1).swapaxes(1, 2)[rows, columns]
+    channels, height, width = features.shape
+    rows, columns, places = _places(height, width)
+    by_place = features.swapaxes(0, 1).swapaxes(1, 2)
+    if not isinstance(features, np.ndarray) or not by_place.flags.c_contiguous:
+        return by_place[rows, columns]
+    return by_place.reshape(-1, channels).take(places, axis=0)
 
 
 @lru_cache(maxsize=8)
-def _places(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows (n, 1) and columns (m,) of the cells that are looked at."""
+def _places(height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """
+    Return which cells are looked at.
+
+    That are the rows (n, 1) and columns (m,), and their places (n, m), counted row by row.
+    """
     rows, columns = (np.linspace(0, side - 1, min(side, most)).round().astype(int)
                      for side, most in zip((height, width), GRID, strict=True))
-    return rows[:, None], columns
+    return rows[:, None], columns, rows[:, None] * width + columns
 
 
 def described(cells: np.ndarray, projection: LinearMap) -> np.ndarray:
     """Return the descriptor (4·P,) float32 of cells (rows, columns, C), by their P components."""
-    rows, columns, channels = cells.shape
-    flat = cells.reshape(-1, channels) @ projection.weight.T
-    flat += projection.bias
-    values = flat.reshape(rows, columns, -1)
-    below, beside = values[1:] - values[:-1], values[:, 1:] - values[:, :-1]
-    # Sums by einsum, in place where it may be: what a frame costs here is mostly that of calls.
-    means = np.einsum('ij->j', flat) / len(flat)
-    squares = np.einsum('ij,ij->j', flat, flat) / len(flat)
-    descriptor = np.concatenate([
-        means, np.sqrt(np.maximum(squares - means * means, 0)),
-        *(np.einsum('ijk->k', np.abs(each, out=each)) / max(each.shape[0] * each.shape[1], 1)
-          for each in (below, beside))])
+    rows, columns, _ = cells.shape
+    # Few calls, on memory that lies together: they are most of what a frame costs here.
+    seen = np.empty((FEATURES_OF_COMPONENT, rows * columns, len(projection.bias)), np.float32)
+    values, squares = seen[:2]
+    np.matmul(cells, projection.weight.T, out=values.reshape(rows, columns, -1))
+    values += projection.bias
+    np.multiply(values, values, out=squares)
+    for differences, step in zip(seen[2:], (columns, 1), strict=True):
+        differences[:step] = 0
+        np.subtract(values[step:], values[:-step], out=differences[step:])
+    np.abs(seen[2:], out=seen[2:])
+    described = (_shares(rows, columns) @ seen).reshape(FEATURES_OF_COMPONENT, -1)
+    mean, square = described[:2]
+    np.sqrt(np.maximum(square - mean * mean, 0), out=square)
     # What is added is far below the usual: what does not vary is not infinitely odd.
-    varying = descriptor.reshape(FEATURES_OF_COMPONENT, -1)[1:]
+    varying = described[1:]
     varying += LEAST
     np.log(varying, out=varying)
-    return descriptor
+    return described.reshape(-1)
+
+
+@lru_cache(maxsize=8)
+def _shares(rows: int, columns: int) -> np.ndarray:
+    """Return the share that each cell has in each of the four means, (4, 1, rows · columns)."""
+    shares = np.ones((FEATURES_OF_COMPONENT, rows, columns), np.float32)
+    shares[2, 0] = shares[3, :, 0] = 0  # there is no cell before them
+    shares /= np.maximum(shares.sum((1, 2), keepdims=True), 1)
+    return shares.reshape(FEATURES_OF_COMPONENT, 1, -1)

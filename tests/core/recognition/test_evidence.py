@@ -45,6 +45,26 @@ def test_the_descriptor_is_mean_deviation_and_both_differences():
     assert found.dtype == np.float32
 
 
+@pytest.mark.parametrize('size', [(1, 24), (16, 1), (3, 5), (16, 24)])
+def test_the_descriptor_is_that_of_its_definition(size):
+    generator = np.random.default_rng(2)
+    cells = float32(generator.normal(2, 3, (*size, 7)))
+    projection = LinearMap(float32(generator.normal(size=(4, 7))),
+                           float32(generator.normal(size=4)))
+    found = described(cells, projection)
+    values = cells.astype(float) @ projection.weight.T.astype(float) + projection.bias
+
+    def mean_difference(axis):
+        differences = np.abs(np.diff(values, axis=axis)).reshape(-1, 4)
+        return differences.mean(0) if len(differences) else np.zeros(4)
+
+    assert found == pytest.approx(np.concatenate([
+        values.mean((0, 1)), np.log(values.std((0, 1)) + .05),
+        np.log(mean_difference(0) + .02), np.log(mean_difference(1) + .02)]), abs=1e-4)
+    in_other_order = LinearMap(np.asfortranarray(projection.weight), projection.bias)
+    assert described(cells, in_other_order) == pytest.approx(found, abs=1e-5)
+
+
 def test_a_single_cell_has_no_differences():
     found = described(float32([[[3]]]), AS_THEY_ARE)
     assert found == pytest.approx([3, math.log(.05), math.log(.02), math.log(.02)], abs=1e-6)
