@@ -21,6 +21,7 @@ from univseg_core.commands import (
     inspection,
     labelling,
     prediction,
+    ranking,
     recognition,
     scenes,
     training,
@@ -127,7 +128,7 @@ def parser() -> argparse.ArgumentParser:
     # What a command needs beyond its options is imported when it runs: a robot, which has none of
     # the training's packages, can still predict.
     for module in (training, prediction, exporting, benchmarking, inspection, frames,
-                   labelling, recognition, figure, experiment, data, scenes):
+                   ranking, labelling, recognition, figure, experiment, data, scenes):
         module.add_to(command)
     return top
 
