@@ -34,7 +34,8 @@ from univseg_core.datasets.folders import read_sample, Sample
 from univseg_core.domains import IGNORE_INDEX
 from univseg_core.files import write_text
 from univseg_core.inference.segmenter import Segmenter
-from univseg_core.labelling.ranking import cell_uncertainty, choose_among, view_frame
+from univseg_core.labelling.frame_views import cell_uncertainty, view_frame
+from univseg_core.labelling.ranking import choose_among
 from univseg_core.measuring.evaluation import DomainResult
 from univseg_core.pictures.images import read_image
 from univseg_core.progress import progress_bar
@@ -175,7 +176,7 @@ def _ranked(segmenter: Segmenter, name: str, first: Sequence[Sample],
     """Return the samples that `univseg rank --labelled` chooses of the others."""
     views, known = ([view_frame(segmenter, read_image(sample.image), name)
                      for sample in progress_bar(part, leave=False)] for part in (others, first))
-    return [others[choice.index] for choice in choose_among(views, len(others), known)]
+    return [others[choice.index] for choice in choose_among(views, known, len(others))]
 
 
 def _run(config: RunConfig, labelled: dict[str, list[Sample]], seed: int,

@@ -133,8 +133,7 @@ def _views(paths: Sequence[Path], title: str, view: Callable[[Any], 'FrameView']
     from univseg_core.labelling.frame_folder import readable_images
 
     found = {path: known for path in paths if (known := kept.get(path))}
-    left = [path for path in paths if path not in found]
-    for path, image in readable_images(left, title) if left else ():
+    for path, image in readable_images(paths, title, set(found)):
         with told_with(path):
             found[path] = view(image)
         kept.add(path, found[path])

@@ -98,7 +98,7 @@ def _lines(file: BinaryIO) -> Iterator[bytes]:
 
 def _key(frame: Path) -> str:
     found = frame.stat()
-    return f'{frame.resolve()} {found.st_size} {found.st_mtime_ns}'
+    return f'{frame.absolute()} {found.st_size} {found.st_mtime_ns}'
 
 
 def _text_of(view: FrameView) -> str:

@@ -1,11 +1,14 @@
 """
 Which frames are most worth a person's labelling.
 
-mIoU counts each class alike, so a choice is to show enough of every class, of the places where
+mIoU counts each class alike, so a choice is to show enough of every class, and of the places where
 the model is unsure of it. Each frame chosen is the one that adds most to what the frames chosen
 and labelled before it show, class by class, in proportion to what is there (a greedy choice by a
 submodular gain); what looks like one of them counts less. So rare classes come up, no two frames
 alike are chosen, nor one of which the model is sure.
+
+The greedy choice is here, not in a library: apricot-select, which has such gains, is no longer
+kept, and k-means or core-sets (scikit-learn) know nothing of classes.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -56,8 +59,8 @@ class Frames:
     """
     What a choice goes by, of n frames.
 
-    `amounts` (n, K, C) are of K kinds what each frame has of each class, `vectors` (n, d) where
-    it lies among others, `minutes` (n,) what its label costs.
+    `amounts` (n, C) are what each frame has of each class, `vectors` (n, d) where it lies among
+    others, `minutes` (n,) what its label costs.
     """
 
     amounts: np.ndarray
@@ -67,10 +70,14 @@ class Frames:
     @classmethod
     def of(cls, views: Sequence[FrameView], cost: LabelCost, like: 'Frames | None' = None
            ) -> 'Frames':
-        """Return those of some views; without any, none of what `like` is of."""
+        """
+        Return those of some views; without any, none of what `like` is of.
+
+        Amounts are the geometric mean of what a frame shows of a class, and of what is uncertain.
+        """
         if not views and like is not None:
             return cls(like.amounts[:0], like.vectors[:0], like.minutes[:0])
-        return cls(np.array([[view.uncertain, view.shown] for view in views]),
+        return cls(np.array([np.sqrt(view.uncertain * view.shown) for view in views]),
                    np.array([view.vector for view in views], float),
                    np.array([cost.minutes(view.outline) for view in views]))
 
@@ -81,7 +88,7 @@ def choose_frames(frames: Frames, labelled: Frames, budget: int,
     Choose at most `budget` of n frames, each the one of the largest score in its turn.
 
     `labelled` frames have labels already, and count as chosen. A frame's score is its gain, the
-    sum over kinds and classes of log(1 + u / (S + m)), times its distance to the nearest frame
+    sum over classes of log(1 + u / (S + m)), times its distance to the nearest frame
     chosen before, over `ALIKE`, where that is less than 1, and 0 below `SAME`. u is what the frame
     has of the class in `amounts`, S the sum of the frames chosen before, m the mean of all frames.
     Distances are Euclidean, in units of the frames' spread (the root mean square distance from
@@ -109,7 +116,7 @@ def choose_frames(frames: Frames, labelled: Frames, budget: int,
     for _ in range(min(budget, len(vectors))):
         # Where no frame has anything of a class, it adds nothing.
         gains = np.log1p(np.divide(amounts, seen, out=np.zeros_like(amounts),
-                                   where=amounts > 0)).sum(1)
+                                   where=amounts > 0))
         scores = gains.sum(1) * np.where(distance < SAME, 0, np.minimum(1, distance / ALIKE))
         index = int((scores if minutes is None else scores / frames.minutes).argmax())
         left -= frames.minutes[index]

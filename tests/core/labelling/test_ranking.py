@@ -23,10 +23,9 @@ def on_a_line(*places):
 
 
 def choose(amounts, vectors, budget, labelled=((), ()), minutes=None, costs=None):
-    """Choose by amounts of one kind, (n, C)."""
     def frames(amounts, vectors, costs):
         amounts, vectors = np.array(amounts, float), np.array(vectors, float)
-        return Frames(amounts.reshape(len(amounts), 1, classes),
+        return Frames(amounts.reshape(-1, classes),
                       vectors.reshape(len(amounts), -1 if len(amounts) else len(at[0])),
                       np.ones(len(amounts)) if costs is None else np.array(costs, float))
 
@@ -61,7 +60,7 @@ def test_what_looks_like_a_chosen_one_counts_less():
     np.testing.assert_allclose([c.distance * spread for c in choices[1:]], [1, 3, 6])
     np.testing.assert_allclose(choices[1].score, np.log(1 + 0.4 / 0.8) / spread / ALIKE)
     # Nearer to the first, the second comes after the third.
-    choices = choose(np.array([[0.5], [0.4], [0.2], [0.1]]), on_a_line(0, 0.1, 4, 10), 4)
+    choices = choose(np.array([[0.5], [0.4], [0.2], [0.1]]), on_a_line(0, 0.2, 4, 10), 4)
     assert [choice.index for choice in choices] == [0, 2, 3, 1]
 
 
@@ -113,13 +112,13 @@ def test_choices_are_those_of_brute_force_and_a_smaller_budget_is_a_part_of_a_la
     assert [c.index for c in choose(7 * uncertain, 50 * vectors + 3, 30)] == chosen
 
 
-def test_all_kinds_of_amounts_count_together():
-    # Of one class, the first frame has more in one kind, the second in the other and in all.
-    amounts = np.array([[[0.4], [0.1]], [[0.2], [0.3]]])
-    frames = Frames(amounts, on_a_line(0, 100), np.ones(2))
-    first, _ = choose_frames(frames, Frames.of([], LabelCost(), frames), 2)
-    assert first.index == 1
-    assert first.score == pytest.approx(np.log(1 + 0.2 / 0.3) + np.log(1 + 0.3 / 0.2))
+def test_amounts_are_the_geometric_mean_of_what_is_shown_and_what_is_uncertain():
+    view = FrameView(np.array([0.4, 0.1, 0.5]), np.array([0.1, 0.0, 0.5]), 0, None, None, 2.0,
+                     np.array([3, 4], np.float32))
+    frames = Frames.of([view], LabelCost(0, 60))
+    np.testing.assert_allclose(frames.amounts, [[0.2, 0, 0.5]])
+    assert frames.vectors.tolist() == [[3, 4]]
+    assert frames.minutes.tolist() == [2]
 
 
 def test_the_same_picture_in_another_quality_is_not_chosen():
@@ -143,16 +142,18 @@ def test_minutes_are_spent_where_they_bring_most():
 
 
 @pytest.mark.parametrize(('view', 'distance', 'nearest', 'text'), [
-    ((0.405, 0.2, (1, 2, 0.314)), 2, 'a.png',
+    ((0.405, 0.2, ('ball', 'box', 0.314)), 2, 'a.png',
      'adds most to box; uncertain: ball/box over 31 % of the pixels; undecided over 40 %, against '
      'label embeddings over 20 %; unlike any chosen before'),
-    ((0.004, None, (1, 2, 0.004)), 0.1, 'a.png',
+    ((0.004, None, ('ball', 'box', 0.004)), 0.1, 'a.png',
      'adds most to box; uncertain: ball/box over less than 1 % of the pixels; undecided over less '
      'than 1 %; nearest before: a.png'),
     ((0, 0, None), np.inf, None, 'adds most to box'),
 ])
 def test_the_reason_in_words(view, distance, nearest, text):
     undecided, contradicted, confusion = view
+    if confusion:
+        confusion = *map(OUTDOOR.classes.index, confusion[:2]), confusion[2]
     view = FrameView(np.zeros(3), np.zeros(3), undecided, contradicted, confusion, 0.0,
                      np.zeros(1))
     box = OUTDOOR.classes.index('box')
@@ -160,8 +161,8 @@ def test_the_reason_in_words(view, distance, nearest, text):
 
 
 def view_at(place, uncertain=(0.1, 0, 0), outline=0.0):
-    return FrameView(np.zeros(3), np.array(uncertain, float), 0, None, None, outline,
-                     np.array([place], np.float32))
+    return FrameView(np.array(uncertain, float), np.array(uncertain, float), 0, None, None,
+                     outline, np.array([place], np.float32))
 
 
 def test_the_nearest_may_be_a_labelled_frame(tmp_path):
