@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from univseg_core.domains import Domain, DomainError
 from univseg_core.errors import UnivsegError
 from univseg_core.inference.segmenter import Encoded, Segmenter
 from univseg_core.labelling.label_cost import outline_length
+from univseg_core.pictures.likeness import dhash
 
 UNDECIDED = 0.5
 """Share of the first class's probability that the second has at least where it is undecided."""
@@ -50,7 +52,7 @@ class FrameView:
     the domain). `confusion` are the indices of the two classes between which most cells are
     undecided, and the share of the cells that are; None where there is none. `outline` is the
     length of the outlines between the head's classes, in diagonals of the frame. `vector` (C_F,)
-    float32 is the mean of the encoder's features.
+    float32 is the mean of the encoder's features, `picture` the frame's dHash.
     """
 
     shown: np.ndarray
@@ -60,6 +62,7 @@ class FrameView:
     confusion: tuple[int, int, float] | None
     outline: float
     vector: np.ndarray
+    picture: int
 
     @property
     def uncertainty(self) -> float:
@@ -94,7 +97,7 @@ def view_frame(segmenter: Segmenter, image: np.ndarray, name: str,
     return FrameView(
         _probabilities(logits).mean((1, 2), dtype=float), unsure, float(undecided.mean()), share,
         largest_confusion(cells.order, undecided, len(domain.classes)), outline_length(top),
-        segmenter.features(encoded).mean((1, 2)))
+        segmenter.features(encoded).mean((1, 2)), dhash(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)))
 
 
 def cells_of(segmenter: Segmenter, image: np.ndarray, name: str,

@@ -65,7 +65,7 @@ class KeptViews:
     def add(self, frame: Path, view: FrameView) -> None:
         """Keep the view of a frame as it is now."""
         assert self._file is not None
-        line = json.dumps([_key(frame), _text_of(view)])
+        line = json.dumps([_key(frame), view.picture, _text_of(view)])
         self._file.write(f'{line}\n'.encode())
         self._file.flush()
 
@@ -77,8 +77,8 @@ class KeptViews:
                     return None
                 size = file.tell()
                 for line in _lines(file):
-                    key, text = parse_json(line)
-                    self._known[str(key)] = _view_of(text, self._classes)
+                    key, picture, text = parse_json(line)
+                    self._known[str(key)] = _view_of(text, int(picture), self._classes)
                     size += len(line)
                 return size
         except FileNotFoundError:
@@ -111,17 +111,17 @@ def _text_of(view: FrameView) -> str:
     return base64.b64encode(numbers.tobytes()).decode()
 
 
-def _view_of(text: str, classes: int) -> FrameView:
+def _view_of(text: str, picture: int, classes: int) -> FrameView:
     """Return the view of a text; raise ValueError where it is none of so many classes."""
     try:
         numbers = np.frombuffer(base64.b64decode(text, validate=True), '<f8')
     except binascii.Error as error:
         raise ValueError(str(error)) from error
-    if len(numbers) <= 6 + 2 * classes or not -1 <= numbers[2:4].min() <= numbers[
-            2:4].max() < classes:
+    if not (0 <= picture < 1 << 64 and len(numbers) > 6 + 2 * classes
+            and -1 <= numbers[2:4].min() <= numbers[2:4].max() < classes):
         raise ValueError('not a view')
     undecided, contradicted, a, b, share, outline = numbers[:6].tolist()
     shown, uncertain, vector = np.split(numbers[6:], [classes, 2 * classes])
     return FrameView(shown, uncertain, undecided, None if np.isnan(contradicted) else contradicted,
                      None if a < 0 else (int(a), int(b), share), outline,
-                     vector.astype(np.float32))
+                     vector.astype(np.float32), picture)

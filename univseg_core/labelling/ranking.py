@@ -29,8 +29,8 @@ from univseg_core.labelling.label_cost import LabelCost, USUAL_COST
 ALIKE = 0.3
 """Distance, in units of the frames' spread, below which a frame counts less, as one shown."""
 
-SAME = 0.03
-"""Distance below which a frame is one shown: the same picture, of another size or quality."""
+SAME = 2
+"""Bits of 64 in which the dHashes of two pictures differ at most that are of the same content."""
 
 COLUMNS = ('rank', 'file', 'score', 'uncertainty', 'distance', 'minutes', 'reason')
 
@@ -60,11 +60,12 @@ class Frames:
     What a choice goes by, of n frames.
 
     `amounts` (n, C) are what each frame has of each class, `vectors` (n, d) where it lies among
-    others, `minutes` (n,) what its label costs.
+    others, `pictures` (n,) uint64 the dHashes, `minutes` (n,) what its label costs.
     """
 
     amounts: np.ndarray
     vectors: np.ndarray
+    pictures: np.ndarray
     minutes: np.ndarray
 
     @classmethod
@@ -76,9 +77,10 @@ class Frames:
         Amounts are the geometric mean of what a frame shows of a class, and of what is uncertain.
         """
         if not views and like is not None:
-            return cls(like.amounts[:0], like.vectors[:0], like.minutes[:0])
+            return cls(like.amounts[:0], like.vectors[:0], like.pictures[:0], like.minutes[:0])
         return cls(np.array([np.sqrt(view.uncertain * view.shown) for view in views]),
                    np.array([view.vector for view in views], float),
+                   np.array([view.picture for view in views], np.uint64),
                    np.array([cost.minutes(view.outline) for view in views]))
 
 
@@ -88,18 +90,20 @@ def choose_frames(frames: Frames, labelled: Frames, budget: int,
     Choose at most `budget` of n frames, each the one of the largest score in its turn.
 
     `labelled` frames have labels already, and count as chosen. A frame's score is its gain, the
-    sum over classes of log(1 + u / (S + m)), times its distance to the nearest frame
-    chosen before, over `ALIKE`, where that is less than 1, and 0 below `SAME`. u is what the frame
-    has of the class in `amounts`, S the sum of the frames chosen before, m the mean of all frames.
-    Distances are Euclidean, in units of the frames' spread (the root mean square distance from
-    their mean). Frames of score 0 (as one chosen, or with nothing of any class) are left out; of
-    equal scores the first is chosen.
+    sum over classes of log(1 + u / (S + m)), times its distance to the nearest frame chosen
+    before, over `ALIKE`, where that is less than 1. u is what the frame has of the class in
+    `amounts`, S the sum of the frames chosen before, m the mean of all frames. Distances are
+    Euclidean, in units of the frames' spread (the root mean square distance from their mean).
+    Frames whose dHash differs from that of one chosen in `SAME` bits or fewer are left out, and
+    those of score 0 (with nothing of any class); of equal scores the first is chosen.
 
     With `minutes` the largest score for a minute counts, and the choice ends before the frame
     that would take more than are left.
     """
     amounts, vectors = frames.amounts, frames.vectors
     everything = np.concatenate([vectors, labelled.vectors])
+    pictures = np.concatenate([frames.pictures, labelled.pictures])
+    is_new = np.ones(len(vectors), bool)
     spread = np.sqrt(((vectors - vectors.mean(0)) ** 2).sum(1).mean()) or 1.0
     seen = amounts.mean(0) + labelled.amounts.sum(0)
     distance, nearest = np.full(len(vectors), np.inf), np.full(len(vectors), -1)
@@ -108,6 +112,7 @@ def choose_frames(frames: Frames, labelled: Frames, budget: int,
         far = np.sqrt(((vectors - everything[index]) ** 2).sum(1)) / spread
         nearer = far < distance
         distance[nearer], nearest[nearer] = far[nearer], index
+        is_new[differing_bits(frames.pictures, pictures[index]) <= SAME] = False
 
     for index in range(len(vectors), len(everything)):
         take(index)
@@ -117,7 +122,7 @@ def choose_frames(frames: Frames, labelled: Frames, budget: int,
         # Where no frame has anything of a class, it adds nothing.
         gains = np.log1p(np.divide(amounts, seen, out=np.zeros_like(amounts),
                                    where=amounts > 0))
-        scores = gains.sum(1) * np.where(distance < SAME, 0, np.minimum(1, distance / ALIKE))
+        scores = gains.sum(1) * np.minimum(1, distance / ALIKE) * is_new
         index = int((scores if minutes is None else scores / frames.minutes).argmax())
         left -= frames.minutes[index]
         if scores[index] <= 0 or left < 0:
@@ -129,6 +134,11 @@ def choose_frames(frames: Frames, labelled: Frames, budget: int,
         seen = seen + amounts[index]
         take(index)
     return chosen
+
+
+def differing_bits(codes: np.ndarray, code: np.uint64) -> np.ndarray:
+    """Return in how many bits (n,) codes (n,) uint64 differ from another."""
+    return np.unpackbits((codes ^ code).view(np.uint8)).reshape(len(codes), 64).sum(1)
 
 
 def reason(view: FrameView, choice: Choice, domain: Domain, nearest: str | None) -> str:

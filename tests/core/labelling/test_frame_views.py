@@ -1,5 +1,6 @@
 """What is kept of a frame: worked out by hand, and against the model's own outputs."""
 
+import cv2
 import numpy as np
 import pytest
 from scipy.special import softmax
@@ -14,6 +15,7 @@ from univseg_core.labelling.frame_views import (
 )
 from univseg_core.labelling.label_cost import outline_length
 from univseg_core.models.model_file import ModelCard
+from univseg_core.pictures.likeness import dhash
 
 
 def test_cells_count_by_the_square_of_the_ratio_and_in_full_where_contradicted():
@@ -50,6 +52,7 @@ def test_a_view_is_what_head_and_label_embeddings_say(segmenter):
     assert view.contradicted == pytest.approx(((ratio >= 0.5) & contradicted).mean())
     np.testing.assert_allclose(view.vector, encoded.features.mean((1, 2)), rtol=1e-5)
     np.testing.assert_allclose(view.shown, probabilities.mean((1, 2)), rtol=1e-5)
+    assert view.picture == dhash(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
     assert view.outline == outline_length(probabilities.argmax(0))
     cells = cells_of(segmenter, image, 'outdoor')
     np.testing.assert_array_equal(cells.undecided, ratio >= 0.5)

@@ -15,12 +15,13 @@ def some_view(seed, alone=False):
     return FrameView(generator.random(3), generator.random(3), generator.random(),
                      None if alone else generator.random(),
                      None if alone else (2, 0, generator.random()), generator.random(),
-                     generator.random(5).astype(np.float32))
+                     generator.random(5).astype(np.float32), 2**64 - 1 - seed)
 
 
 def same(one, other):
     return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in (
-        'shown', 'uncertain', 'undecided', 'contradicted', 'confusion', 'outline', 'vector'))
+        'shown', 'uncertain', 'undecided', 'contradicted', 'confusion', 'outline', 'vector',
+        'picture'))
 
 
 @pytest.fixture
@@ -79,8 +80,9 @@ def test_views_of_another_model_are_not_taken(path, frames, made_by):
     assert known(path, frames) == [None, None, None]  # they are gone now
 
 
-@pytest.mark.parametrize('line', [b'nonsense', b'[1]', b'["a", "AAAA"]', b'["a", "?"]',
-                                  b'["a", null]', b'{}', b'["a", "' + b'A' * (1 << 20) + b'"]'])
+@pytest.mark.parametrize('line', [b'nonsense', b'[1]', b'["a", 1, "AAAA"]',
+                                  b'["a", 1, "?"]', b'["a", 1, null]', b'["a", {}, ""]', b'{}',
+                                  b'["a", 1, "' + b'A' * (1 << 20) + b'"]'])
 def test_a_damaged_file_begins_anew(path, frames, line, caplog):
     lines = path.read_bytes().splitlines(True)
     path.write_bytes(b''.join([lines[0], line + b'\n', *lines[1:]]))

@@ -1,7 +1,10 @@
 """Which frames are chosen, in which order and why: worked out by hand, and by brute force."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from scipy.linalg import hadamard
 from tiny_worlds import OUTDOOR
 from univseg_core.errors import UnivsegError
 from univseg_core.labelling.frame_views import FrameView
@@ -10,6 +13,7 @@ from univseg_core.labelling.ranking import (
     ALIKE,
     Choice,
     choose_frames,
+    differing_bits,
     Frames,
     ranked_frames,
     read_ranking,
@@ -22,16 +26,21 @@ def on_a_line(*places):
     return np.array(places, float)[:, None]
 
 
-def choose(amounts, vectors, budget, labelled=((), ()), minutes=None, costs=None):
-    def frames(amounts, vectors, costs):
+def choose(amounts, vectors, budget, labelled=((), ()), minutes=None, costs=None, pictures=None):
+    """Choose frames whose pictures differ in 32 bits, where they are not given."""
+    def frames(amounts, vectors, costs, pictures):
         amounts, vectors = np.array(amounts, float), np.array(vectors, float)
         return Frames(amounts.reshape(-1, classes),
                       vectors.reshape(len(amounts), -1 if len(amounts) else len(at[0])),
+                      np.array(pictures, np.uint64),
                       np.ones(len(amounts)) if costs is None else np.array(costs, float))
 
     classes, at = len(amounts[0]), vectors
-    return choose_frames(frames(amounts, vectors, costs), frames(*labelled, None), budget,
-                         minutes)
+    codes = [int(row, 2) for row in np.apply_along_axis(''.join, 1, hadamard(64).clip(0).astype(
+        str))]
+    return choose_frames(
+        frames(amounts, vectors, costs, pictures or codes[:len(amounts)]),
+        frames(*labelled, None, codes[len(amounts):][:len(labelled[0])]), budget, minutes)
 
 
 FAR = on_a_line(0, 100, 200, 300)
@@ -114,19 +123,31 @@ def test_choices_are_those_of_brute_force_and_a_smaller_budget_is_a_part_of_a_la
 
 def test_amounts_are_the_geometric_mean_of_what_is_shown_and_what_is_uncertain():
     view = FrameView(np.array([0.4, 0.1, 0.5]), np.array([0.1, 0.0, 0.5]), 0, None, None, 2.0,
-                     np.array([3, 4], np.float32))
+                     np.array([3, 4], np.float32), 2**64 - 1)
     frames = Frames.of([view], LabelCost(0, 60))
     np.testing.assert_allclose(frames.amounts, [[0.2, 0, 0.5]])
     assert frames.vectors.tolist() == [[3, 4]]
+    assert frames.pictures.tolist() == [2**64 - 1]
     assert frames.minutes.tolist() == [2]
 
 
-def test_the_same_picture_in_another_quality_is_not_chosen():
-    # Places 0, 1 and 1.01 of spread 0.474: the third is one of 0.02 from the second.
-    places = on_a_line(0, 1, 1.01)
-    assert [c.index for c in choose([[0.1], [0.3], [0.2]], places, 3)] == [1, 0]
-    assert 0.01 / np.sqrt(places.var(0).sum()) < SAME
-    assert [c.index for c in choose([[0.1], [0.3], [0.2]], on_a_line(0, 1, 1.1), 3)] == [1, 2, 0]
+def test_a_picture_of_the_same_content_is_not_chosen_wherever_its_features_lie():
+    amounts = [[0.3], [0.2], [0.1], [0.05]]
+    pictures = [0b111000, 0b011100, 0b011111, 0b111001]  # 2, 4 and 1 bits from the first
+    assert SAME == 2
+    assert [c.index for c in choose(amounts, FAR, 4, pictures=pictures)] == [0, 2]
+    # Of the labelled ones likewise; the second differs from the third in two bits.
+    views = [view_at(place, picture=picture) for place, picture in zip(
+        (0, 100, 200), pictures[1:], strict=True)]
+    ranked = ranked_frames(dict(zip(map(Path, 'bcd'), views, strict=True)), {
+        Path('a'): view_at(900, picture=pictures[0])}, OUTDOOR, 4)
+    assert [each.file.name for each in ranked] == ['c']
+
+
+def test_differing_bits_are_counted_one_by_one():
+    codes = np.random.default_rng(0).integers(0, 2**64, 50, np.uint64)
+    assert differing_bits(codes, codes[3]).tolist() == [
+        (int(code) ^ int(codes[3])).bit_count() for code in codes]
 
 
 def test_minutes_are_spent_where_they_bring_most():
@@ -155,14 +176,18 @@ def test_the_reason_in_words(view, distance, nearest, text):
     if confusion:
         confusion = *map(OUTDOOR.classes.index, confusion[:2]), confusion[2]
     view = FrameView(np.zeros(3), np.zeros(3), undecided, contradicted, confusion, 0.0,
-                     np.zeros(1))
+                     np.zeros(1), 0)
     box = OUTDOOR.classes.index('box')
     assert reason(view, Choice(0, 1.0, box, distance, None, 1.0), OUTDOOR, nearest) == text
 
 
-def view_at(place, uncertain=(0.1, 0, 0), outline=0.0):
-    return FrameView(np.array(uncertain, float), np.array(uncertain, float), 0, None, None,
-                     outline, np.array([place], np.float32))
+def view_at(place, uncertain=(0.1, 0, 0), outline=0.0, picture=None):
+    """Return a view of a picture that is like none of another place."""
+    amounts = np.array(uncertain, float)
+    if picture is None:
+        picture = int(1000 * place) * 0x9E3779B97F4A7C15 % 2**64
+    return FrameView(amounts, amounts, 0, None, None, outline, np.array([place], np.float32),
+                     picture)
 
 
 def test_the_nearest_may_be_a_labelled_frame(tmp_path):
