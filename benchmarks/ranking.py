@@ -1,38 +1,53 @@
 """
 Measure `univseg rank`: its measure against the errors, and its choice against a random one.
 
-    python benchmarks/ranking.py errors CONFIG DOMAIN --models a.univseg b.univseg
-    python benchmarks/ranking.py retraining CONFIG DOMAIN --start 100 --more 50 --seeds 0 1 2
+    python benchmarks/ranking.py errors CONFIG --domains outdoor --models a.univseg b.univseg
+    python benchmarks/ranking.py retraining CONFIG --start 50 --more 50 100 --seeds 0 1 2
+    python benchmarks/ranking.py table CONFIG
 
-errors      Spearman's rank correlation, over the domain's validation images, of what a frame's
+errors      Spearman's rank correlation, over the domains' validation images, of what a frame's
             uncertainty is made of with the share of pixels that the head gets wrong, and with
             1 − the mean IoU of the image's classes.
-retraining  Of the domain's training labels, N are taken by the seed. A run of the configuration
-            learns from them alone, of this domain; its model ranks the other images. Further runs
-            start from that model and learn from the N and the M chosen, and from the N and M
-            random ones. The domain's mIoU of each. Runs are kept in --out, and gone on with when
-            the same command is given again.
+retraining  Of each domain's training labels, N are taken by the seed. A run of the configuration
+            learns from them alone; its model ranks the other images. Further runs start from
+            that model and learn from the N and the first M of the ranking, and from the N and M
+            random ones, of all domains at once. A row of the table for each run and domain. Runs
+            are kept in --out, and gone on with when the same command is given again.
+table       That table, in short.
 """
 
 import argparse
 from collections.abc import Sequence
+import csv
+import io
+import json
 from pathlib import Path
 
 import numpy as np
 from scipy.stats import spearmanr
 import torch
+from univseg_core.batches.dataset import load_data
 from univseg_core.batches.parts import samples_of, with_labels
 from univseg_core.batches.splits import choose_labelled
+from univseg_core.batches.stores import prepare_stores
 from univseg_core.datasets.folders import read_sample, Sample
 from univseg_core.domains import IGNORE_INDEX
+from univseg_core.files import write_text
 from univseg_core.inference.segmenter import Segmenter
-from univseg_core.labelling.ranking import cell_uncertainty, choose_among, view_frame
+from univseg_core.labelling.frame_views import cell_uncertainty, view_frame
+from univseg_core.labelling.ranking import choose_among
+from univseg_core.measuring.evaluation import DomainResult
 from univseg_core.pictures.images import read_image
 from univseg_core.progress import progress_bar
 from univseg_core.settings.config import load_config, RunConfig
-from univseg_core.training.run import train
+from univseg_core.training.processes import new_fabric
+from univseg_core.training.run_context import RunContext
+from univseg_core.training.run_folder import claimed_run_folder
+from univseg_core.training.trainer import fit, Task
 
 MEASURES = ('entropy', '1 - p1', '(p2/p1)^2', 'disagreement', 'uncertainty')
+
+COLUMNS = ('seed', 'arm', 'more', 'domain', 'miou', 'ious')
 
 
 def main() -> None:
@@ -40,24 +55,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[1],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parts = {part.__name__: part for part in (errors, retraining)}
+    parts = {part.__name__: part for part in (errors, retraining, table)}
     parser.add_argument('part', choices=parts, help='; '.join(
         f'{name}: {part.__doc__}' for name, part in parts.items()))
     parser.add_argument('config', help='a configuration')
-    parser.add_argument('domain', help='one of its domains')
     parser.add_argument('overrides', nargs='*', help='settings to change, KEY=VALUE')
     parser.add_argument('--threads', type=int, default=1, help='CPU threads')
     parser.add_argument('--models', type=Path, nargs='+', default=[], help='of errors')
+    parser.add_argument('--domains', nargs='+', help='of errors: of which domains; default: all')
     parser.add_argument('--images', type=int, default=200, help='of errors: at most so many')
-    parser.add_argument('--start', type=int, default=100, help='of retraining: N')
-    parser.add_argument('--more', type=int, default=50, help='of retraining: M')
+    parser.add_argument('--start', type=int, default=50, help='of retraining: N')
+    parser.add_argument('--more', type=int, nargs='+', default=[50], help='of retraining: M')
+    parser.add_argument('--arms', nargs='+', default=['random', 'ranked'],
+                        choices=('random', 'ranked'), help='of retraining: who chooses')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0], help='of retraining')
-    parser.add_argument('--draws', type=int, default=2, help='of retraining: random choices')
     parser.add_argument('--further-steps', type=int, default=500,
                         help='of retraining: steps from the first model')
     parser.add_argument('--further-rate', type=float, default=1e-3,
                         help='of retraining: peak learning rate of these')
     parser.add_argument('--out', type=Path, default=Path('runs/ranking'), help='of retraining')
+    parser.add_argument('--csv', type=Path, default=Path('runs/ranking/ranking.csv'),
+                        help='of retraining: the table of its runs')
     options = parser.parse_intermixed_args()
     torch.set_num_threads(options.threads)
     parts[options.part](options, load_config(options.config, options.overrides))
@@ -65,16 +83,17 @@ def main() -> None:
 
 def errors(options: argparse.Namespace, config: RunConfig) -> None:
     """Correlations of measures with errors."""
-    samples = samples_of(options.domain, config.domains[options.domain], 'validation')
-    print(f'| model | {" | ".join(MEASURES)} |')
-    print('|---|' + '--:|' * len(MEASURES))
+    print(f'| model | domain | {" | ".join(MEASURES)} |')
+    print('|---|---|' + '--:|' * len(MEASURES))
     for path in options.models:
         segmenter = Segmenter.load(path)
-        rows = np.array([_measures_and_errors(segmenter, options.domain, sample)
-                         for sample in progress_bar(samples[:options.images], leave=False)])
-        cells = [', '.join(f'{spearmanr(column, rows[:, error]).statistic:.2f}'
-                           for error in (-2, -1)) for column in rows.T[:-2]]
-        print(f'| {path} | {" | ".join(cells)} |', flush=True)
+        for name in options.domains or config.domains:
+            samples = samples_of(name, config.domains[name], 'validation')[:options.images]
+            rows = np.array([_measures_and_errors(segmenter, name, sample)
+                             for sample in progress_bar(samples, leave=False)])
+            cells = [', '.join(f'{spearmanr(column, rows[:, error]).statistic:.2f}'
+                               for error in (-2, -1)) for column in rows.T[:-2]]
+            print(f'| {path} | {name} | {" | ".join(cells)} |', flush=True)
 
 
 @torch.inference_mode()
@@ -100,66 +119,144 @@ def _measures_and_errors(segmenter: Segmenter, name: str, sample: Sample) -> lis
 
 def retraining(options: argparse.Namespace, config: RunConfig) -> None:
     """Train on with further labels, ranked and random, for the mIoU of each."""
-    name = options.domain
-    samples = with_labels(samples_of(name, config.domains[name], 'train'))
-    print(f'| seed | N | N + M ranked | N + M random, mean of {options.draws} |\n'
-          '|--:|--:|--:|--:|')
-    rows = []
-    for seed in options.seeds:
-        first = choose_labelled(samples, options.start, name, seed)
-        others = [sample for sample in samples if sample not in set(first)]
-        folder = options.out / f'seed{seed}'
-        start = _run(config, name, first, others, seed, folder / 'start')
-        model = folder / 'start' / 'model.univseg'
-        arms = {'ranked': _ranked(model, name, first, others, options.more)}
-        for draw in range(options.draws):
-            shuffled = np.random.default_rng((seed, draw)).permutation(len(others))
-            arms[f'random{draw}'] = [others[i] for i in shuffled[:options.more]]
-        further = config.model_dump(mode='json')
-        further['model']['start'] = str(model.resolve())
-        further['training'] |= {'steps': options.further_steps,
-                                'validate_every': options.further_steps,
-                                'learning_rate': options.further_rate}
-        further = RunConfig.model_validate(further)
-        mious = [_run(further, name, [*first, *chosen],
-                      [sample for sample in others if sample not in set(chosen)],
-                      seed, folder / arm) for arm, chosen in arms.items()]
-        rows.append([start, mious[0], np.mean(mious[1:])])
-        print(f'| {seed} | ' + ' | '.join(f'{100 * miou:.2f}' for miou in rows[-1]) + ' |',
-              flush=True)
-    print('| mean | ' + ' | '.join(f'{100 * miou:.2f}' for miou in np.mean(rows, 0)) + ' |')
+    domains = list(config.domains)
+    samples = {name: with_labels(samples_of(name, config.domains[name], 'train'))
+               for name in domains}
+    done = {(row['seed'], row['arm'], row['more']) for row in read_results(options.csv)}
+    wanted = [('start', 0), *((arm, more) for more in options.more for arm in options.arms)]
+    for arm, more in wanted:
+        for seed in options.seeds:
+            if (str(seed), arm, str(more)) in done:
+                continue
+            folder = options.out / f'seed{seed}'
+            first = {name: choose_labelled(samples[name], options.start, name, seed)
+                     for name in domains}
+            if arm == 'start':
+                results = _run(config, first, seed, folder / 'start')
+            else:
+                chosen = further(arm, folder, samples, first, seed)
+                results = _run(going_on(config, options, folder), {
+                    name: [*first[name], *chosen[name][:more]] for name in domains
+                }, seed, folder / f'{arm}{more}')
+            write_results(options.csv, seed, arm, more, results)
+    table(options, config)
 
 
-def _ranked(model: Path, name: str, first: Sequence[Sample], others: Sequence[Sample],
-            count: int) -> list[Sample]:
+def going_on(config: RunConfig, options: argparse.Namespace, folder: Path) -> RunConfig:
+    """Return the configuration of a run that starts from the first model of a seed."""
+    values = config.model_dump(mode='json')
+    values['model']['start'] = str((folder / 'start' / 'model.univseg').resolve())
+    values['training'] |= {'steps': options.further_steps,
+                           'validate_every': options.further_steps,
+                           'learning_rate': options.further_rate}
+    return RunConfig.model_validate(values)
+
+
+def further(arm: str, folder: Path, samples: dict[str, list[Sample]],
+            first: dict[str, list[Sample]], seed: int) -> dict[str, list[Sample]]:
+    """Return, by domain, the samples that are to be labelled next, the foremost first."""
+    others = {name: [sample for sample in samples[name] if sample not in set(first[name])]
+              for name in samples}
+    if arm == 'random':
+        return {name: [those[i] for i in np.random.default_rng((seed, 0)).permutation(len(those))]
+                for name, those in others.items()}
+    path = folder / f'{arm}.json'
+    if not path.exists():
+        segmenter = Segmenter.load(folder / 'start' / 'model.univseg')
+        path.write_text(json.dumps({
+            name: [each.name for each in _ranked(segmenter, name, first[name], others[name])]
+            for name in samples}))
+    names = json.loads(path.read_text())
+    return {name: [{each.name: each for each in others[name]}[it] for it in names[name]]
+            for name in samples}
+
+
+def _ranked(segmenter: Segmenter, name: str, first: Sequence[Sample],
+            others: Sequence[Sample]) -> list[Sample]:
     """Return the samples that `univseg rank --labelled` chooses of the others."""
-    segmenter = Segmenter.load(model)
     views, known = ([view_frame(segmenter, read_image(sample.image), name)
                      for sample in progress_bar(part, leave=False)] for part in (others, first))
-    return [others[choice.index] for choice in choose_among(views, count, known)]
+    return [others[choice.index] for choice in choose_among(views, known, len(others))]
 
 
-def _run(config: RunConfig, name: str, labelled: Sequence[Sample], unlabelled: Sequence[Sample],
-         seed: int, folder: Path) -> float:
-    """Train on these labels of a domain alone, and return its mIoU."""
-    data = folder.with_name(f'{folder.name}_data').resolve()
-    for sample in (*labelled, *unlabelled):
-        part = 'image' if sample in set(labelled) else 'unlabelled'
-        _link(sample.image, data / part / sample.image.name)
-        if part == 'image':
-            _link(sample.label, data / 'label' / f'{sample.image.stem}.png')
+def _run(config: RunConfig, labelled: dict[str, list[Sample]], seed: int,
+         folder: Path) -> dict[str, DomainResult]:
+    """
+    Train on these labels alone, and return how good each domain is.
+
+    As `univseg train` does, but for the evidence of the domains and the measuring of the model
+    that it starts from, which take as long as a third of these short trainings.
+    """
     values = config.model_dump(mode='json')
-    values['domains'] = {name: values['domains'][name] | {
-        'train': {'images': str(data / 'image'), 'labels': str(data / 'label')},
-        'labelled': None, 'unlabelled': [str(data / 'unlabelled')] * bool(unlabelled)}}
     values['training']['seed'] = seed
-    return train(RunConfig.model_validate(values), folder)[name].miou
+    for name, samples in labelled.items():
+        data = (folder.parent / f'{folder.name}_data' / name).resolve()
+        for sample in samples:
+            _link(sample.image, data / 'image' / sample.image.name)
+            _link(sample.label, data / 'label' / f'{sample.image.stem}.png')
+        values['domains'][name] |= {
+            'train': {'images': str(data / 'image'), 'labels': str(data / 'label')},
+            'labelled': None}
+    config = RunConfig.model_validate(values)
+    data = load_data(config)
+    with claimed_run_folder(folder, config):
+        context = RunContext(config, new_fabric(config.training, 1, 1), prepare_stores(
+            data, config.data.image_size, unlabelled=config.objective.needs_unlabelled), 0)
+        return fit(context, Task(data, folder, config.objective, config.training.steps,
+                                 start=config.model.start))
 
 
 def _link(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     if not target.is_symlink():
         target.symlink_to(source.resolve())
+
+
+def write_results(path: Path, seed: int, arm: str, more: int,
+                  results: dict[str, DomainResult]) -> None:
+    """Add a run's rows to the table of all, one a domain."""
+    rows = [*read_results(path), *(
+        dict(zip(COLUMNS, (seed, arm, more, name, f'{100 * result.miou:.2f}',
+                           ' '.join(f'{100 * iou:.1f}' for iou in result.iou)), strict=True))
+        for name, result in results.items())]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator='\n')
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
+
+
+def read_results(path: Path) -> list[dict[str, str]]:
+    """Return the rows of the table of all runs; none where there is none yet."""
+    if not path.exists():
+        return []
+    with path.open(encoding='utf-8') as file:
+        return list(csv.DictReader(file))
+
+
+def table(options: argparse.Namespace, config: RunConfig) -> None:
+    """Print what the runs of the table were: means, deviations, and differences by seed."""
+    rows = read_results(options.csv)
+    print('| domain | more | seeds | start | random | ranked | ranked − random |\n'
+          '|---|--:|--:|--:|--:|--:|--:|')
+    for name in config.domains:
+        miou = {(row['arm'], int(row['more']), row['seed']): float(row['miou'])
+                for row in rows if row['domain'] == name}
+        for more in sorted({more for _, more, _ in miou if more}):
+            arms = {arm: {seed: value for (a, m, seed), value in miou.items()
+                          if a == arm and m in (0, more)} for arm in ('start', 'random', 'ranked')}
+            seeds = sorted(arms['random'].keys() & arms['ranked'].keys())
+            both = [arms['ranked'][seed] - arms['random'][seed] for seed in seeds]
+            print(f'| {name} | {more} | {len(seeds)} | ' + ' | '.join(
+                _mean([*each.values()]) for each in (*arms.values(), dict(enumerate(both))))
+                + ' |')
+
+
+def _mean(values: Sequence[float]) -> str:
+    """Return the mean of some runs, and their standard deviation."""
+    if not values:
+        return ''
+    return f'{np.mean(values):.2f} ± {np.std(values, ddof=1) if len(values) > 1 else 0:.2f}'
 
 
 if __name__ == '__main__':

@@ -23,6 +23,7 @@ from univseg_core.commands import (
     labelling,
     labels,
     prediction,
+    ranking,
     recognition,
     scenes,
     training,
@@ -140,7 +141,8 @@ def parser() -> argparse.ArgumentParser:
     # What a command needs beyond its options is imported when it runs: a robot, which has none of
     # the training's packages, can still predict.
     for module in (training, prediction, exporting, benchmarking, inspection, frames,
-                   labelling, label_import, labels, recognition, figure, experiment, data, scenes):
+                   ranking, labelling, label_import, labels, recognition, figure, experiment,
+                   data, scenes):
         module.add_to(command)
     return top
 

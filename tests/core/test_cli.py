@@ -11,7 +11,7 @@ from command_lines import assert_fails
 import pytest
 from tiny_worlds import TRAIN
 from univseg_core.cli import main, run
-from univseg_core.commands import labelling, options, prediction, training
+from univseg_core.commands import labelling, options, prediction, ranking, training
 from univseg_core.models.model_file import load_model
 from univseg_core.pictures import images
 
@@ -154,7 +154,7 @@ def test_what_is_like_nothing_gets_none(capsys):
     ['a.univseg', 'frames'], ['a.univseg', '--out', 'x', 'frames']])
 def test_a_model_is_named_by_an_option_or_before_the_frames(monkeypatch, command, arguments):
     seen = []
-    module = prediction if command == 'predict' else labelling
+    module = {'predict': prediction, 'rank': ranking}.get(command, labelling)
     monkeypatch.setattr(module, f'_{command}', seen.append)
     assert main([command, '--domain', 'yard', '--out', 'x', *arguments]) == 0
     assert options.model_and_frames(seen[0]) == (Path('a.univseg'), Path('frames'))

@@ -1,7 +1,6 @@
-"""`univseg rank` and `prelabel`: from frames to what a person labels."""
+"""`univseg prelabel`: a model's masks for a person to correct."""
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
 from univseg_core.commands.options import (
@@ -14,13 +13,7 @@ from univseg_core.commands.options import (
     whole,
 )
 from univseg_core.commands.output import report
-from univseg_core.errors import did_you_mean, told_with, UnivsegError
-
-RANK_EXAMPLES = """examples:
-  univseg rank frames/ --model yard.univseg --domain outdoor --budget 100
-  univseg rank frames/ --model runs/first --domain outdoor --labelled runs/first --out ranking
-  univseg rank frames/ --model yard.univseg --domain outdoor --labelled yard/train/image
-"""
+from univseg_core.errors import did_you_mean, told_with
 
 PRELABEL_EXAMPLES = """examples:
   univseg prelabel frames/ --model yard.univseg --domain outdoor --out to_correct
@@ -33,20 +26,6 @@ PRELABEL_EXAMPLES = """examples:
 
 def add_to(command: Command) -> None:
     """Add the commands to the command line's grammar."""
-    sub = command('rank', _rank, "tell which frames are most worth a person's labelling",
-                  RANK_EXAMPLES)
-    add_model_and_frames(sub)
-    sub.add_argument('--domain', metavar='NAME', required=True, help='the domain of the frames')
-    sub.add_argument('--budget', type=whole(1), default=100, metavar='N',
-                     help='how many frames to choose at most (default: 100)')
-    sub.add_argument('--labelled', type=Path, metavar='DIR',
-                     help='a folder of images that have labels already, or a run folder, whose '
-                          'labelled images these are: the chosen are unlike them, too')
-    sub.add_argument('--out', type=Path, default=Path('ranking'), metavar='DIR',
-                     help='folder for rank.csv and rank.png, a contact sheet of the chosen '
-                          '(default: ranking)')
-    add_running(sub)
-
     sub = command('prelabel', _prelabel, "write a model's masks for a person to correct",
                   PRELABEL_EXAMPLES, more=_formats_in_words)
     add_model_and_frames(sub)
@@ -68,62 +47,6 @@ def add_to(command: Command) -> None:
     sub.add_argument('--ranked', type=Path, metavar='CSV',
                      help='a rank.csv of `univseg rank`: of the frames, those that it names')
     add_running(sub)
-
-
-def _rank(options: argparse.Namespace) -> None:
-    from univseg_core.inference.segmenter import Segmenter
-    from univseg_core.labelling.contact_sheet import sheet_of_ranked
-    from univseg_core.labelling.frame_folder import frames_of, readable_images
-    from univseg_core.labelling.ranking import as_row, ranked_frames, view_frame, write_ranking
-    from univseg_core.pictures.images import write_png
-
-    model, folder = model_and_frames(options)
-    segmenter = Segmenter.load(model, **running(options))
-    segmenter.check_domains([options.domain])
-    domain = segmenter.domains[options.domain]
-    paths = frames_of(folder)
-    labelled = _labelled(options.labelled, domain.name) if options.labelled else []
-
-    def views(of: Sequence[Path], title: str) -> dict:
-        found = {}
-        for path, image in readable_images(of, title):
-            with told_with(path):
-                found[path] = view_frame(segmenter, image, domain.name)
-        return found
-
-    seen = views(paths, 'frames')
-    known = views(labelled, 'labelled') if labelled else {}
-    ranked = list(ranked_frames(list(seen), list(seen.values()), options.budget, domain,
-                                list(known), list(known.values())))
-    if not ranked:
-        raise UnivsegError(f'{folder}: no frame is worth labelling: the model is sure '
-                           'of all of them, or they are all like labelled ones')
-
-    write_ranking(options.out / 'rank.csv', ranked)
-    write_png(options.out / 'rank.png', sheet_of_ranked(ranked, domain))
-    few = min(options.budget, len(seen)) - len(ranked)
-    files = [str(options.out / name) for name in ('rank.csv', 'rank.png')]
-    report(options, {'frames': len(seen), 'labelled': len(known), 'files': files,
-                     'chosen': [as_row(each) for each in ranked]},
-           f'{len(ranked)} of {len(seen)} frames chosen'
-           + (f' ({few} fewer than asked for: the others are like chosen ones, or the model is '
-              'sure of them)' if few else '')
-           + f': {", ".join(files)}')
-
-
-def _labelled(path: Path, domain: str) -> list[Path]:
-    """Return the images that have labels: those that a run took of a domain, or a folder's."""
-    from univseg_core.labelling.frame_folder import frames_of
-
-    if (path / 'splits.json').is_file():
-        # What a configuration needs, a robot has not.
-        from univseg_core.labelling.labelled_images import labelled_images
-
-        return labelled_images(path, domain)
-    if any((path / name).is_file() for name in ('validation.csv', 'checkpoint.safetensors')):
-        raise UnivsegError(f'{path}: a training without splits.json; expected a run folder, or a '
-                           'folder of labelled images')
-    return frames_of(path)
 
 
 def format_names(text: str) -> list[str]:

@@ -1,38 +1,13 @@
-"""Many small pictures with captions on one page: the frames that were chosen for labelling."""
+"""Many small pictures with captions on one page."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
-from univseg_core.domains import Domain
-from univseg_core.labelling.ranking import RankedFrame
-from univseg_core.pictures.images import fit_size, read_image, resize_image, resize_label
-from univseg_core.pictures.overlay import FONT, overlay, PAPER, TEXT, with_legend
+from univseg_core.pictures.overlay import FONT, PAPER, TEXT
 
 GAP, LINE, SCALE = 6, 15, 0.4
 """Pixels between tiles, pixels of a line of text, and the size of its letters."""
-
-
-COLUMNS, WIDTH = 5, 300
-"""Chosen frames in a row, and pixels of each."""
-
-
-def sheet_of_ranked(ranked: Sequence[RankedFrame], domain: Domain) -> np.ndarray:
-    """
-    Return the chosen frames (H, W, 3) uint8 RGB with their masks, ranks, names and reasons.
-
-    Raises ImageError for a file that cannot be read any more.
-    """
-    def pictures() -> Iterator[tuple[np.ndarray, str, list[str]]]:
-        for each in ranked:
-            image = read_image(each.file)
-            height, width = image.shape[:2]
-            size = fit_size(height, width, min(WIDTH, max(height, width)))
-            mask = resize_label(each.view.classes, *size)
-            yield (overlay(resize_image(image, *size), mask, domain), str(each.rank),
-                   [each.file.name, *each.reason.split('; ')])
-
-    return with_legend(contact_sheet(pictures(), COLUMNS, WIDTH), domain)
 
 
 def contact_sheet(pictures: Iterable[tuple[np.ndarray, str, Sequence[str]]], columns: int,

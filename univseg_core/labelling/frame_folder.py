@@ -1,6 +1,6 @@
 """The frames of a folder, and their images one by one, whatever some of them are like."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 import logging
 from pathlib import Path
 
@@ -21,16 +21,20 @@ from univseg_core.progress import progress_bar
 log = logging.getLogger(__name__)
 
 
-def readable_images(paths: Sequence[Path], title: str) -> Iterator[tuple[Path, np.ndarray]]:
+def readable_images(paths: Sequence[Path], title: str, known: Container[Path] = ()
+                    ) -> Iterator[tuple[Path, np.ndarray]]:
     """
     Yield each image file that can be read with its image; say of the others why not.
 
-    One of a name that no list of results could hold counts as such.
+    One of a name that no list of results could hold counts as such. Those that are `known` already
+    are passed over, and count as read.
 
     A progress bar counts them. Raises DataError in the end where none can be read.
     """
     skipped = 0
     for path in progress_bar(paths, title):
+        if path in known:
+            continue
         try:
             if not has_text_name(path):
                 raise ImageError(f'{in_one_line(path)}: {NO_TEXT_NAME}')

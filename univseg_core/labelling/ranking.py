@@ -1,14 +1,17 @@
 """
 Which frames are most worth a person's labelling.
 
-mIoU counts each class alike, so a choice is to show enough of every class, of the places where
+mIoU counts each class alike, so a choice is to show enough of every class, and of the places where
 the model is unsure of it. Each frame chosen is the one that adds most to what the frames chosen
 and labelled before it show, class by class, in proportion to what is there (a greedy choice by a
 submodular gain); what looks like one of them counts less. So rare classes come up, no two frames
 alike are chosen, nor one of which the model is sure.
+
+The greedy choice is here, not in a library: apricot-select, which has such gains, is no longer
+kept, and k-means or core-sets (scikit-learn) know nothing of classes.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 import csv
 from dataclasses import dataclass
 import io
@@ -16,51 +19,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from univseg_core.domains import Domain, DomainError, IGNORE_INDEX
+from univseg_core.domains import Domain
 from univseg_core.errors import in_one_line, UnivsegError
 from univseg_core.files import write_text
 from univseg_core.files.records import read_rows
-from univseg_core.inference.segmenter import Encoded, Segmenter
-from univseg_core.pictures.images import fit_size
-
-MAP_SIDE = 64
-"""Cells of the longer side of a kept map of classes at most: 4 kB a frame, of whatever size."""
-
-UNDECIDED = 0.5
-"""Share of the first class's probability that the second has at least where it is undecided."""
+from univseg_core.labelling.frame_views import FrameView
+from univseg_core.labelling.label_cost import LabelCost, USUAL_COST
 
 ALIKE = 0.3
 """Distance, in units of the frames' spread, below which a frame counts less, as one shown."""
 
-COLUMNS = ('rank', 'file', 'score', 'uncertainty', 'distance', 'reason')
+SAME = 2
+"""Bits of 64 in which the dHashes of two pictures differ at most that are of the same content."""
 
-
-@dataclass(frozen=True)
-class FrameView:
-    """
-    What the model makes of one frame, from one encoder pass, cell by cell.
-
-    `uncertain` (C,) float64 has for each class the sum of `cell_uncertainty` over the cells whose
-    likeliest class it is, over the number of all cells: 0..1. `undecided` is the share of cells
-    whose second class is at least half as likely as their first, `contradicted` the share of
-    cells that are so and whose nearest label embedding names another class than the head (None
-    where the model has none of the domain). `confusion` names the two classes between which most
-    cells are undecided, and the share of the cells that are; None where there is none. `vector`
-    (C_F,) float32 is the mean of the encoder's features; `classes` (h, w) uint8 a small map of
-    the head's classes, 255 where undecided, for the eye.
-    """
-
-    uncertain: np.ndarray
-    undecided: float
-    contradicted: float | None
-    confusion: tuple[str, str, float] | None
-    vector: np.ndarray
-    classes: np.ndarray
-
-    @property
-    def uncertainty(self) -> float:
-        """Return the mean of `cell_uncertainty`, 0..1."""
-        return float(self.uncertain.sum())
+COLUMNS = ('rank', 'file', 'score', 'uncertainty', 'distance', 'minutes', 'reason')
 
 
 @dataclass(frozen=True)
@@ -71,7 +43,7 @@ class Choice:
     `score` never rises from one choice to the next; `adds` is the index of the class to which the
     frame adds most. `distance` is that to the nearest frame that is chosen or labelled already,
     infinite for the first where none is labelled; `nearest` that frame's place in the list of
-    both (the labelled ones last), or None.
+    both (the labelled ones last), or None. `minutes` are what its label is thought to cost.
     """
 
     index: int
@@ -79,135 +51,94 @@ class Choice:
     adds: int
     distance: float
     nearest: int | None
+    minutes: float
 
 
-def view_frame(segmenter: Segmenter, image: np.ndarray, name: str) -> FrameView:
+@dataclass(frozen=True)
+class Frames:
     """
-    Return what a domain's head and label embeddings make of an image (H, W, 3) uint8 RGB.
+    What a choice goes by, of n frames.
 
-    Raises DomainError for an unknown domain or one of a single class: of it a model is sure.
+    `amounts` (n, C) are what each frame has of each class, `vectors` (n, d) where it lies among
+    others, `pictures` (n,) uint64 the dHashes, `minutes` (n,) what its label costs.
     """
-    segmenter.check_domains([name])
-    domain = segmenter.domains[name]
-    if len(domain.classes) < 2:
-        raise DomainError(f'domain {name}: with one class, a model is sure of every pixel')
-    encoded = segmenter.encode(image)
-    indices, ratio = _two_likeliest(segmenter.logits(encoded, name))
-    top = indices[0]
-    contradicted = _contradicted(segmenter, encoded, name, top)
-    undecided = ratio >= UNDECIDED
-    share = None if contradicted is None else float((undecided & contradicted).mean())
-    unsure = np.bincount(top.ravel(), cell_uncertainty(ratio, contradicted).ravel(),
-                         len(domain.classes)) / top.size
-    return FrameView(
-        unsure, float(undecided.mean()), share, largest_confusion(indices, undecided, domain),
-        segmenter.features(encoded).mean((1, 2)),
-        _small_map(np.where(undecided, IGNORE_INDEX, top)))
+
+    amounts: np.ndarray
+    vectors: np.ndarray
+    pictures: np.ndarray
+    minutes: np.ndarray
+
+    @classmethod
+    def of(cls, views: Sequence[FrameView], cost: LabelCost, like: 'Frames | None' = None
+           ) -> 'Frames':
+        """
+        Return those of some views; without any, none of what `like` is of.
+
+        Amounts are the geometric mean of what a frame shows of a class, and of what is uncertain.
+        """
+        if not views and like is not None:
+            return cls(like.amounts[:0], like.vectors[:0], like.pictures[:0], like.minutes[:0])
+        return cls(np.array([np.sqrt(view.uncertain * view.shown) for view in views]),
+                   np.array([view.vector for view in views], float),
+                   np.array([view.picture for view in views], np.uint64),
+                   np.array([cost.minutes(view.outline) for view in views]))
 
 
-def _two_likeliest(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the two likeliest classes (2, h, w), and the ratio (h, w) of their probabilities."""
-    order = np.argsort(-logits, axis=0, kind='stable')[:2]
-    first, second = np.take_along_axis(logits, order, axis=0)
-    return order, np.exp(second - first)
-
-
-def cell_uncertainty(ratio: np.ndarray, contradicted: np.ndarray | None) -> np.ndarray:
-    """
-    Return how unsure the model is of each cell, (h, w) in 0..1.
-
-    It is the square of `ratio` (h, w), that of the second class's probability to the first's,
-    and half of that where the nearest label embedding names the head's class, too:
-    `contradicted` (h, w) bool is where it does not, or None where there are no label embeddings.
-    """
-    if contradicted is None:
-        return ratio ** 2
-    return ratio ** 2 * (1 + contradicted) / 2
-
-
-def largest_confusion(indices: np.ndarray, undecided: np.ndarray, domain: Domain
-                      ) -> tuple[str, str, float] | None:
-    """
-    Return the two classes between which most cells are undecided, and the share of all cells.
-
-    `indices` (2, h, w) are each cell's two likeliest classes, `undecided` (h, w) bool. The class
-    that is on top more often is named first. None where no cell is undecided.
-    """
-    classes = len(domain.classes)
-    first, second = indices[:, undecided]
-    counts = np.bincount(classes * first + second, minlength=classes ** 2)
-    counts = counts.reshape(classes, classes)
-    pairs = np.triu(counts + counts.T)
-    if not pairs.any():
-        return None
-    a, b = np.unravel_index(pairs.argmax(), pairs.shape)
-    if counts[b, a] > counts[a, b]:
-        a, b = b, a
-    return domain.classes[a], domain.classes[b], float(pairs.max() / undecided.size)
-
-
-def _contradicted(segmenter: Segmenter, encoded: Encoded, name: str,
-                  top: np.ndarray) -> np.ndarray | None:
-    """Return where (h, w) the nearest label embedding is of another class than the top one."""
-    try:
-        scores, present = segmenter.label_embedding_scores(encoded, name)
-    except UnivsegError:  # it has none of this domain
-        return None
-    return np.array(present)[scores.argmax(0)] != top
-
-
-def _small_map(classes: np.ndarray) -> np.ndarray:
-    """Return a map (h, w) uint8 of at most `MAP_SIDE` cells a side."""
-    height, width = classes.shape
-    down, across = fit_size(height, width, min(MAP_SIDE, max(height, width)))
-    rows, columns = np.arange(down) * height // down, np.arange(across) * width // across
-    return classes[rows][:, columns].astype(np.uint8)
-
-
-def choose_frames(uncertain: np.ndarray, vectors: np.ndarray, budget: int,
-                  labelled: tuple[np.ndarray, np.ndarray] | None = None) -> list[Choice]:
+def choose_frames(frames: Frames, labelled: Frames, budget: int,
+                  minutes: float | None = None) -> list[Choice]:
     """
     Choose at most `budget` of n frames, each the one of the largest score in its turn.
 
-    `uncertain` (n, C) and `vectors` (n, d) are those of the frames, `labelled` the same two of
-    frames that have labels already and count as chosen. A frame's score is its gain, the sum over
-    classes of log(1 + u / (S + m)), times its distance to the nearest frame chosen before, over
-    `ALIKE`, where that is less than 1. u is what the frame has of the class in `uncertain`, S the
-    sum of the frames chosen before, m the mean of all frames. Distances are Euclidean, in units of
-    the frames' spread (the root mean square distance from their mean). Frames of score 0 (as one
-    chosen, or with no uncertainty) are left out; of equal scores the first is chosen.
+    `labelled` frames have labels already, and count as chosen. A frame's score is its gain, the
+    sum over classes of log(1 + u / (S + m)), times its distance to the nearest frame chosen
+    before, over `ALIKE`, where that is less than 1. u is what the frame has of the class in
+    `amounts`, S the sum of the frames chosen before, m the mean of all frames. Distances are
+    Euclidean, in units of the frames' spread (the root mean square distance from their mean).
+    Frames whose dHash differs from that of one chosen in `SAME` bits or fewer are left out, and
+    those of score 0 (with nothing of any class); of equal scores the first is chosen.
+
+    With `minutes` the largest score for a minute counts, and the choice ends before the frame
+    that would take more than are left.
     """
-    vectors, uncertain = np.asarray(vectors, float), np.asarray(uncertain, float)
-    if labelled is None:
-        labelled = np.zeros((0, uncertain.shape[1])), np.zeros((0, vectors.shape[1]))
-    known_uncertain, known_vectors = (np.asarray(part, float) for part in labelled)
-    everything = np.concatenate([vectors, known_vectors])
+    amounts, vectors = frames.amounts, frames.vectors
+    everything = np.concatenate([vectors, labelled.vectors])
+    pictures = np.concatenate([frames.pictures, labelled.pictures])
+    is_new = np.ones(len(vectors), bool)
     spread = np.sqrt(((vectors - vectors.mean(0)) ** 2).sum(1).mean()) or 1.0
-    seen = uncertain.mean(0) + known_uncertain.sum(0)
+    seen = amounts.mean(0) + labelled.amounts.sum(0)
     distance, nearest = np.full(len(vectors), np.inf), np.full(len(vectors), -1)
 
     def take(index: int) -> None:
         far = np.sqrt(((vectors - everything[index]) ** 2).sum(1)) / spread
         nearer = far < distance
         distance[nearer], nearest[nearer] = far[nearer], index
+        is_new[differing_bits(frames.pictures, pictures[index]) <= SAME] = False
 
     for index in range(len(vectors), len(everything)):
         take(index)
-    chosen = []
+    chosen: list[Choice] = []
+    left = np.inf if minutes is None else minutes
     for _ in range(min(budget, len(vectors))):
-        # A class of which no frame is unsure adds nothing.
-        gains = np.log1p(np.divide(uncertain, seen, out=np.zeros_like(uncertain),
-                                   where=uncertain > 0))
-        scores = gains.sum(1) * np.minimum(1, distance / ALIKE)
-        index = int(scores.argmax())
-        if scores[index] <= 0:
+        # Where no frame has anything of a class, it adds nothing.
+        gains = np.log1p(np.divide(amounts, seen, out=np.zeros_like(amounts),
+                                   where=amounts > 0))
+        scores = gains.sum(1) * np.minimum(1, distance / ALIKE) * is_new
+        index = int((scores if minutes is None else scores / frames.minutes).argmax())
+        left -= frames.minutes[index]
+        if scores[index] <= 0 or left < 0:
             break
         chosen.append(Choice(index, float(scores[index]), int(gains[index].argmax()),
                              float(distance[index]),
-                             int(nearest[index]) if nearest[index] >= 0 else None))
-        seen = seen + uncertain[index]
+                             int(nearest[index]) if nearest[index] >= 0 else None,
+                             float(frames.minutes[index])))
+        seen = seen + amounts[index]
         take(index)
     return chosen
+
+
+def differing_bits(codes: np.ndarray, code: np.uint64) -> np.ndarray:
+    """Return in how many bits (n,) codes (n,) uint64 differ from another."""
+    return np.unpackbits((codes ^ code).view(np.uint8)).reshape(len(codes), 64).sum(1)
 
 
 def reason(view: FrameView, choice: Choice, domain: Domain, nearest: str | None) -> str:
@@ -215,7 +146,8 @@ def reason(view: FrameView, choice: Choice, domain: Domain, nearest: str | None)
     parts = [f'adds most to {domain.classes[choice.adds]}']
     if view.confusion:
         a, b, share = view.confusion
-        parts += [f'uncertain: {a}/{b} over {_percent(share)} of the pixels',
+        parts += [f'uncertain: {domain.classes[a]}/{domain.classes[b]} over {_percent(share)} '
+                  'of the pixels',
                   f'undecided over {_percent(view.undecided)}']
         if view.contradicted:
             parts[-1] += f', against label embeddings over {_percent(view.contradicted)}'
@@ -231,7 +163,7 @@ def _percent(share: float) -> str:
 
 @dataclass(frozen=True)
 class RankedFrame:
-    """One row of rank.csv, and the frame's small map of classes (h, w) uint8."""
+    """One row of rank.csv."""
 
     rank: int
     file: Path
@@ -240,25 +172,27 @@ class RankedFrame:
     reason: str
 
 
-def ranked_frames(frames: Sequence[Path], views: Sequence[FrameView], budget: int,
-                  domain: Domain, labelled: Sequence[Path] = (),
-                  labelled_views: Sequence[FrameView] = ()) -> Iterator[RankedFrame]:
+def ranked_frames(views: Mapping[Path, FrameView], labelled: Mapping[Path, FrameView],
+                  domain: Domain, budget: int, cost: LabelCost = USUAL_COST,
+                  minutes: float | None = None) -> Iterator[RankedFrame]:
     """Yield the chosen of some frames, the most worthwhile first; see `choose_frames`."""
-    files = [*frames, *labelled]
-    for rank, choice in enumerate(choose_among(views, budget, labelled_views), 1):
-        view = views[choice.index]
+    # By name: what lies in a folder in another order is the same choice.
+    paths = sorted(views)
+    files = [*paths, *labelled]
+    choices = choose_among([views[path] for path in paths], [*labelled.values()], budget, cost,
+                           minutes)
+    for rank, choice in enumerate(choices, 1):
+        view = views[paths[choice.index]]
         nearest = None if choice.nearest is None else files[choice.nearest].name
-        yield RankedFrame(rank, frames[choice.index], choice, view,
+        yield RankedFrame(rank, paths[choice.index], choice, view,
                           reason(view, choice, domain, nearest))
 
 
-def choose_among(views: Sequence[FrameView], budget: int,
-                 labelled: Sequence[FrameView] = ()) -> list[Choice]:
-    """Choose at most `budget` of some frames, given what the model makes of them."""
-    def stacked(of: Sequence[FrameView]) -> tuple[np.ndarray, np.ndarray]:
-        return np.stack([v.uncertain for v in of]), np.stack([v.vector for v in of])
-
-    return choose_frames(*stacked(views), budget, stacked(labelled) if labelled else None)
+def choose_among(views: Sequence[FrameView], labelled: Sequence[FrameView], budget: int,
+                 cost: LabelCost = USUAL_COST, minutes: float | None = None) -> list[Choice]:
+    """Choose some frames, given what the model makes of them; see `choose_frames`."""
+    frames = Frames.of(views, cost)
+    return choose_frames(frames, Frames.of(labelled, cost, like=frames), budget, minutes)
 
 
 def write_ranking(path: Path, ranked: Sequence[RankedFrame]) -> None:
@@ -281,7 +215,7 @@ def as_row(each: RankedFrame) -> dict[str, Any]:
     """Return a frame's values in the order of `COLUMNS`, plain ones; None for no distance."""
     distance = each.choice.distance if np.isfinite(each.choice.distance) else None
     return dict(zip(COLUMNS, (each.rank, str(each.file), each.choice.score, each.view.uncertainty,
-                              distance, each.reason), strict=True))
+                              distance, each.choice.minutes, each.reason), strict=True))
 
 
 def read_ranking(path: Path) -> list[str]:

@@ -6,7 +6,9 @@ import numpy as np
 from PIL import Image
 import pytest
 from tiny_worlds import random_image, small_network
+import torch
 from univseg_core.annotations.mask_folder import full_palette
+from univseg_core.inference.segmenter import Segmenter
 from univseg_core.models.model_file import ModelCard, save_model
 from univseg_core.pictures.images import write_png
 from univseg_core.pictures.palette_png import write_palette_png
@@ -39,3 +41,18 @@ def labels(tmp_path, frames):
     write_palette_png(folder / 'b.c.png', masks['b.c'], full_palette(YARD))
     write_png(folder / 'd.png', YARD.colourise(masks['d']))
     return folder, masks
+
+
+@pytest.fixture
+def network():
+    """Return a random network with label embeddings of `outdoor` alone."""
+    network = small_network()
+    generator = torch.Generator().manual_seed(1)
+    vectors = torch.randn(3, 8, generator=generator)
+    network.set_label_embeddings('outdoor', vectors / vectors.norm(dim=1, keepdim=True))
+    return network
+
+
+@pytest.fixture
+def segmenter(network):
+    return Segmenter(network, ModelCard(), device='cpu')
