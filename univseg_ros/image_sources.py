@@ -1,6 +1,5 @@
 """What can be played as a camera: folders of images, videos and ROS 2 bags."""
 
-import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from univseg_core.pictures.picture_files import (
 )
 from univseg_core.pictures.video import refusal, video_format, video_topics
 from univseg_ros.camera_topics import TYPES
-from univseg_ros.messages import rgb_message
+from univseg_ros.messages import filled, rgb_message
 
 FOLDER_RATE = 10.0
 """Images a second of a folder, which has no times of its own."""
@@ -93,7 +92,7 @@ class FolderSource:
         if self.type is CompressedImage and format_:
             data = file_bytes(path)
             if orientation_of(data) == 1:
-                return CompressedImage(format=format_, data=array.array('B', data))
+                return filled(CompressedImage(format=format_), data)
         return _message(self.type, read_image(path), Header())
 
 
@@ -236,7 +235,7 @@ def jpeg_message(image: np.ndarray, header: Header) -> CompressedImage:
     if max(height, width) > LARGEST_JPEG:
         raise MessageError(f'a picture of {width}x{height} pixels is too large for a JPEG')
     _, data = cv2.imencode('.jpg', cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    return CompressedImage(header=header, format='jpeg', data=array.array('B', data.tobytes()))
+    return filled(CompressedImage(header=header, format='jpeg'), data)
 
 
 def _ros_message(recorded: Message) -> Image | CompressedImage:
@@ -244,11 +243,9 @@ def _ros_message(recorded: Message) -> Image | CompressedImage:
     there, type_ = deserialise(recorded), TYPES[recorded.msgtype]
     header = Header(frame_id=there.header.frame_id)
     header.stamp.sec, header.stamp.nanosec = there.header.stamp.sec, there.header.stamp.nanosec
-    data = array.array('B')
-    data.frombytes(there.data)
     others = {name: getattr(there, name) for name in type_.get_fields_and_field_types()
               if name not in ('header', 'data')}
-    return type_(header=header, data=data, **others)
+    return filled(type_(header=header, **others), there.data)
 
 
 def _message(type_: type, image: np.ndarray, header: Header) -> Image | CompressedImage:

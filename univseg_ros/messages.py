@@ -1,6 +1,6 @@
 """Arrays → ROS image messages; univseg_core.pictures.image_messages goes the other way."""
 
-import array
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -16,6 +16,8 @@ if hasattr(cv2, 'IMWRITE_PNG_FILTER'):  # newer OpenCVs: a fifth of the time
 PNG_FORMAT = 'mono8; png compressed '
 """What image_transport's plugin writes of a mono8 image, with the space at the end."""
 
+Message = TypeVar('Message', Image, CompressedImage)
+
 
 def mask_message(mask: np.ndarray, header: Header) -> Image:
     """Return a mask (H, W) uint8 as a mono8 image with the header of the image it belongs to."""
@@ -24,8 +26,8 @@ def mask_message(mask: np.ndarray, header: Header) -> Image:
 
 def compressed_mask_message(mask: np.ndarray, header: Header) -> CompressedImage:
     """Return a mask (H, W) uint8 as a grey PNG, without loss."""
-    return CompressedImage(header=header, format=PNG_FORMAT,
-                           data=_bytes_of(cv2.imencode('.png', mask, PNG)[1]))
+    return filled(CompressedImage(header=header, format=PNG_FORMAT),
+                  cv2.imencode('.png', mask, PNG)[1])
 
 
 def rgb_message(image: np.ndarray, header: Header) -> Image:
@@ -34,14 +36,16 @@ def rgb_message(image: np.ndarray, header: Header) -> Image:
 
 
 def _message(pixels: np.ndarray, encoding: str, header: Header) -> Image:
-    data = _bytes_of(pixels)
     height, width = pixels.shape[:2]
-    return Image(header=header, height=height, width=width, encoding=encoding,
-                 step=len(data) // height, data=data)
+    return filled(Image(header=header, height=height, width=width, encoding=encoding,
+                        step=pixels.nbytes // height), np.ascontiguousarray(pixels))
 
 
-def _bytes_of(values: np.ndarray) -> array.array:
-    """Return bytes as rclpy takes them as they are; it copies anything else one by one."""
-    data = array.array('B')
-    data.frombytes(np.ascontiguousarray(values).data.cast('B'))
-    return data
+def filled(message: Message, data: np.ndarray | bytes) -> Message:
+    """
+    Return a message without data after these were put into it: bytes, or a contiguous array uint8.
+
+    Whatever else `data` is set to, rclpy copies value by value, an array.array as well.
+    """
+    message.data.frombytes(data)
+    return message

@@ -11,7 +11,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from univseg_core.pictures.encodings import ENCODINGS
 from univseg_core.pictures.image_messages import decode, MessageError, PAGE
-from univseg_ros.messages import mask_message, rgb_message
+from univseg_ros.messages import filled, mask_message, rgb_message
 
 
 def words(rows, byte_order):
@@ -276,6 +276,17 @@ def test_a_mask_that_is_not_contiguous():
     message = mask_message(np.arange(6, dtype=np.uint8).reshape(2, 3).T, Header())
     assert (message.height, message.width, message.step) == (3, 2, 2)
     assert message.data.tolist() == [0, 3, 1, 4, 2, 5]
+
+
+@pytest.mark.parametrize('data', [b'abc', np.array([97, 98, 99], np.uint8),
+                                  np.array([[[97], [98], [99]]], np.uint8)])
+@pytest.mark.parametrize('kind', [Image, CompressedImage])
+def test_bytes_are_put_into_the_array_that_a_message_has(data, kind):
+    message = kind()
+    own = message.data
+    assert filled(message, data) is message
+    assert message.data is own
+    assert own == array.array('B', b'abc')
 
 
 def test_rgb_message_is_what_decode_reads():
