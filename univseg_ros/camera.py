@@ -10,7 +10,13 @@ from std_msgs.msg import String
 from univseg_core.inference.segmenter import Segmenter
 from univseg_ros.camera_info import CameraInfos
 from univseg_ros.camera_stream import CameraStream, FrameSettings
-from univseg_ros.diagnostics import frame_findings, frame_values, place_finding, place_values
+from univseg_ros.diagnostics import (
+    frame_findings,
+    frame_values,
+    place_finding,
+    place_values,
+    size_finding,
+)
 from univseg_ros.findings import Finding
 from univseg_ros.frame_worker import FrameWorker
 from univseg_ros.image_input import ImageInput
@@ -179,6 +185,8 @@ class Camera:
         asked = self._settings.inference_size or self._own_size
         size = self._stream.size(asked)
         values['inference size'] = str(size or "the image's own")
+        if self._settings.is_auto:
+            findings += size_finding(size, self._own_size)
         if size != asked:
             findings.append(Finding(
                 DiagnosticStatus.WARN, f'memory ran out: inference_size is {size} instead of '

@@ -10,6 +10,7 @@ import sys
 from diagnostic_msgs.msg import DiagnosticStatus
 from univseg_core.inference.domain_decision import Decision
 from univseg_core.inference.segmenter import Segmenter
+from univseg_core.models.domain_evidence import HOLDS_FROM, HOLDS_TO
 from univseg_ros.findings import Finding, StatusPublisher
 from univseg_ros.statistics import Summary, WINDOW
 
@@ -100,6 +101,23 @@ def place_finding(decision: Decision) -> list[Finding]:
     return [Finding(DiagnosticStatus.WARN, 'unlike anything that the model was trained on '
                     f'(unfamiliarity {decision.unfamiliarity:.2f}; 1 of 100 training images is '
                     'above 1): no masks')]
+
+
+def size_finding(size: int | None, own_size: int | None) -> list[Finding]:
+    """
+    Return what is to be known of an inference size where images tell the domain.
+
+    That is where it is beyond those of which the evidence was made, by the model's own; both in
+    pixels, None where images keep their size.
+    """
+    if size is None or own_size is None:
+        return []
+    least, most = math.ceil(HOLDS_FROM * own_size), math.floor(HOLDS_TO * own_size)
+    if least <= size <= most:
+        return []
+    return [Finding(DiagnosticStatus.WARN, f'the domain may be mistaken: it is told by images of '
+                    f'{least} to {most} pixels, and the inference size is {size}: set '
+                    'inference_size to one of these, or name active_domains')]
 
 
 def memory_values(segmenter: Segmenter | None) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Two places that are made up, and a tiny model that knows them apart."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -15,6 +16,9 @@ from univseg_core.pictures.images import write_png
 CLASSES = {'outdoor': ['road', 'sky', 'tree'], 'indoor': ['floor', 'wall']}
 """The domains of the model, and their classes."""
 
+HEIGHT, WIDTH = 48, 64
+"""Pixels of all pictures, and the model's own size."""
+
 IMAGES = 40
 """Images of each place from which it is known."""
 
@@ -22,7 +26,7 @@ IMAGES = 40
 def view(domain: str, number: int) -> np.ndarray:
     """Return a picture (48, 64, 3) uint8: bright sky over grey outdoors, else brown stripes."""
     generator = np.random.default_rng([number, len(domain)])
-    picture = generator.normal(0, 6, (48, 64, 3))
+    picture = generator.normal(0, 6, (HEIGHT, WIDTH, 3))
     if domain == 'outdoor':
         horizon = int(generator.integers(18, 30))
         picture[:horizon] += (120, 170, 240)
@@ -39,7 +43,7 @@ def view(domain: str, number: int) -> np.ndarray:
 
 def noise(number: int) -> np.ndarray:
     """Return a picture (48, 64, 3) uint8 of neither place."""
-    return np.random.default_rng(number).integers(0, 256, (48, 64, 3), np.uint8)
+    return np.random.default_rng(number).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
 
 
 def write_model(path: Path) -> None:
@@ -58,6 +62,7 @@ def write_knowing_model(model: Path, folder: Path) -> Path:
         for i, path in enumerate(images[domain]):
             write_png(path, view(domain, i))
     network, card = load_network(model)
+    card = replace(card, image_size=WIDTH)
     network.evidence = make_evidence(
         Segmenter(network, card, device='cpu', precision='fp32'), images,
         progress=False).evidence

@@ -117,6 +117,20 @@ def test_a_drive_through_both_places_and_none(places, robot, peer):
     assert changes[-4:] == [None, 'outdoor', 'indoor', None]
 
 
+def test_a_size_beyond_what_the_model_knows_is_told(places, robot):
+    for size, told in ((160, True), (128, False)):
+        assert robot.set_parameter('inference_size', size).successful
+        message = robot.wait_for_diagnostics(
+            lambda level, message, values, size=size: values['inference size'] == str(size))[1]
+        assert ('32 to 128 pixels, and the inference size is 160' in message) == told
+    assert robot.set_parameter('inference_size', 160).successful
+    assert robot.set_parameter('active_domains', ['outdoor']).successful
+    message = robot.wait_for_diagnostics(lambda level, message, values: (
+        values['inference size'], values['active domains']) == ('160', 'outdoor'))[1]
+    assert 'mistaken' not in message
+    assert robot.set_parameter('inference_size', 0).successful
+
+
 def test_pinned_until_released(places, robot, peer):
     places.show(views('outdoor', 5))
     answer = peer.call(Trigger, f'{robot.node}/indoor/pin', Trigger.Request(), robot.node)

@@ -22,6 +22,7 @@ from univseg_ros.diagnostics import (
     memory_values,
     model_values,
     QUIET,
+    size_finding,
 )
 from univseg_ros.findings import status_of
 from univseg_ros.messages import rgb_message
@@ -119,6 +120,20 @@ def test_values_of_the_model():
     segmenter.card.miou = None
     values = model_values(segmenter, '', '')
     assert not any(key.startswith('mIoU') for key in values)
+
+
+@pytest.mark.parametrize(('size', 'own', 'told'), [
+    (119, 240, '120 to 480 pixels, and the inference size is 119'), (120, 240, ''),
+    (480, 240, ''), (481, 240, '120 to 480 pixels, and the inference size is 481'),
+    (31, 63, '32 to 126 pixels, and the inference size is 31'), (32, 63, ''),
+    (None, 240, ''), (8192, None, '')])
+def test_an_inference_size_beyond_the_evidence_is_told(size, own, told):
+    found = size_finding(size, own)
+    assert bool(found) == bool(told)
+    for finding in found:
+        assert finding.level == WARN
+        assert told in finding.text
+        assert 'set inference_size' in finding.text
 
 
 def test_memory_is_that_of_the_process():
