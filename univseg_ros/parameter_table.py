@@ -80,10 +80,24 @@ def declare_for_camera(node: Node, camera: str, table: Mapping[str, ParameterSpe
     """
     for name, spec in table.items():
         if spec.per_camera:
-            descriptor = _descriptor(spec)
-            descriptor.description = f'Of the camera {camera}; not set: {name}. {spec.description}'
-            descriptor.dynamic_typing = True  # else it could not be without a value
-            node.declare_parameter(f'{camera}.{name}', None, descriptor)
+            _declare_own(node, camera, name, spec)
+
+
+def declare_anew(node: Node, names: Collection[str], cameras: Collection[str],
+                 table: Mapping[str, ParameterSpec]) -> None:
+    """Declare those of some parameters of cameras that were deleted, again without a value."""
+    for full in names:
+        camera, name = of_camera(full, cameras)
+        if camera and name in table and not node.has_parameter(full):
+            _declare_own(node, camera, name, table[name], ignore_override=True)
+
+
+def _declare_own(node: Node, camera: str, name: str, spec: ParameterSpec, *,
+                 ignore_override: bool = False) -> None:
+    descriptor = _descriptor(spec)
+    descriptor.description = f'Of the camera {camera}; not set: {name}. {spec.description}'
+    descriptor.dynamic_typing = True  # else it could not be without a value
+    node.declare_parameter(f'{camera}.{name}', None, descriptor, ignore_override)
 
 
 def of_camera(name: str, cameras: Collection[str]) -> tuple[str, str]:
@@ -131,13 +145,20 @@ def table_objection(name: str, value: Any, spec: ParameterSpec, *, configured: b
     """
     if value is None:
         return f"{name}: no value was given (YAML's [] is none; the empty choice is [''])"
-    if spec.changes == 'unconfigured' and configured:
-        return f'{name} can only be set while the node is unconfigured: deactivate it and clean up'
-    if spec.changes == 'inactive' and active:
-        return f'{name} can only be set while the node is not active: deactivate it'
+    if reason := state_objection(name, spec, configured=configured, active=active):
+        return reason
     if spec.choices and value not in spec.choices:
         return f'{name}: {value!r} is not one of {", ".join(spec.choices)}'
     # rclpy lets a millionth more through.
     if spec.bounds and not spec.bounds[0] <= value <= spec.bounds[1]:
         return f'{name}: {value} is not from {spec.bounds[0]:g} to {spec.bounds[1]:g}'
+    return ''
+
+
+def state_objection(name: str, spec: ParameterSpec, *, configured: bool, active: bool) -> str:
+    """Say why a parameter cannot change in the node's state; an empty text means that it can."""
+    if spec.changes == 'unconfigured' and configured:
+        return f'{name} can only be set while the node is unconfigured: deactivate it and clean up'
+    if spec.changes == 'inactive' and active:
+        return f'{name} can only be set while the node is not active: deactivate it'
     return ''

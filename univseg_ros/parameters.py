@@ -9,7 +9,13 @@ from univseg_core.inference.backends import BACKENDS, PRECISIONS
 from univseg_core.inference.domain_decision import DecisionRule
 from univseg_ros.camera_names import is_camera_name, LONGEST_NAME, RESERVED_NAMES
 from univseg_ros.image_input import RELIABILITIES, TRANSPORTS
-from univseg_ros.parameter_table import BOND, ParameterSpec, table_objection, type_objection
+from univseg_ros.parameter_table import (
+    BOND,
+    ParameterSpec,
+    state_objection,
+    table_objection,
+    type_objection,
+)
 from univseg_ros.place import AUTO
 from univseg_ros.traversable import NO_CLASS, traversable_objection
 
@@ -103,13 +109,16 @@ def objection(name: str, value: Any, domains: Mapping[str, Domain] | None, *, ac
 
     `domains` are those of the loaded model by name, None while no model is loaded; `active`
     says that the node is, `camera` whose parameter of that name it is, `auto` why the model
-    cannot tell domains. Types and ranges of parameters that are no camera's are judged by rclpy.
+    cannot tell domains. None takes back what a camera has of its own. Types and ranges of
+    parameters that are no camera's are judged by rclpy.
     """
     spec = PARAMETERS.get(name)
     if spec is None or (camera and not spec.per_camera):
         return ''
     full = f'{camera}.{name}' if camera else name
-    if camera and value is not None and (reason := type_objection(full, value, spec)):
+    if camera and value is None:  # its own is taken back
+        return state_objection(full, spec, configured=domains is not None, active=active)
+    if camera and (reason := type_objection(full, value, spec)):
         return reason
     if reason := table_objection(full, value, spec, configured=domains is not None,
                                  active=active):

@@ -30,7 +30,12 @@ from univseg_ros.findings import Finding
 from univseg_ros.frame_worker import FrameWorker
 from univseg_ros.managed_node import ManagedNode, reported, run_node
 from univseg_ros.outputs import LabelInfo
-from univseg_ros.parameter_table import declare_all, declare_for_camera, of_camera
+from univseg_ros.parameter_table import (
+    declare_all,
+    declare_anew,
+    declare_for_camera,
+    of_camera,
+)
 from univseg_ros.parameters import (
     FIRST_DOMAIN,
     NO_CAMERAS,
@@ -160,7 +165,8 @@ class SegmentationNode(ManagedNode):
         """
         own = f'{camera}.{name}' if camera and PARAMETERS[name].per_camera else name
         for full in (own, name):
-            value = new[full] if full in new else self.get_parameter(full).value
+            # Not there is one that is taken back, and about to be declared anew.
+            value = new[full] if full in new else self.get_parameter_or(full).value
             if value not in (None, [], FIRST_DOMAIN):
                 break
         return value
@@ -246,6 +252,8 @@ class SegmentationNode(ManagedNode):
         camera, name = of_camera(full, self._names)
         if camera and value is None and not self.has_parameter(full):  # it is being declared
             return ''
+        if camera and value is None and not hasattr(self, 'add_post_set_parameters_callback'):
+            return f'{full}: this version of ROS cannot take it back; set it to another value'
         if self._prepared is not None and _is_of_the_model(full):
             return f'{full} cannot be set while the model is being loaded'
         if full.startswith('qos_overrides.') and self.has_parameter(full):
@@ -260,6 +268,7 @@ class SegmentationNode(ManagedNode):
 
     def _follow_parameters(self, parameters: Sequence[Parameter]) -> None:
         new = {parameter.name: parameter.value for parameter in parameters}
+        declare_anew(self, new, self._names, PARAMETERS)
         named = [of_camera(full, self._names) for full in new]
         for camera in self._cameras.values():
             camera.follow({name: self._value(camera.name, name, new)

@@ -82,6 +82,10 @@ class Robot:
         request = SetParameters.Request(parameters=[parameter.to_parameter_msg()])
         return self.peer.call(SetParameters, f'{self.node}/set_parameters', request).results[0]
 
+    def delete_parameter(self, name):
+        """Do as `ros2 param delete`."""
+        return self.set_parameter_of_type(Parameter(name, Parameter.Type.NOT_SET))
+
     def set_parameters_together(self, **values):
         request = SetParametersAtomically.Request(
             parameters=[Parameter(name, value=value).to_parameter_msg()

@@ -56,7 +56,7 @@ def test_there_is_nothing_of_a_camera_without_a_name(robot, peer):
     assert f'{robot.namespace}/left/image' in topics
 
 
-def test_a_camera_follows_the_general_parameter_until_it_has_its_own(robot, peer, pictures):
+def test_a_camera_follows_the_general_parameter_while_it_has_none_of_its_own(robot, peer):
     said = {camera: peer.collect(String, f'{robot.node}/{camera}/active_domains', LATCHED_QOS)
             for camera in ('front', 'left')}
 
@@ -72,6 +72,14 @@ def test_a_camera_follows_the_general_parameter_until_it_has_its_own(robot, peer
     assert robot.set_parameter('front.active_domains', ['outdoor']).successful
     told(['outdoor'], ['indoor'])
     assert robot.set_parameter('active_domains', ['indoor']).successful
+    told(['outdoor'], ['indoor'])
+    for camera in ('front', 'left'):  # of which the latter was given at start
+        assert robot.delete_parameter(f'{camera}.active_domains').successful
+        assert robot.get_parameter(f'{camera}.active_domains') is None
+    assert robot.set_parameter('active_domains', ['indoor', 'outdoor']).successful
+    told(['indoor', 'outdoor'], ['indoor', 'outdoor'])
+    assert robot.set_parameter('front.active_domains', ['outdoor']).successful
+    assert robot.set_parameter('left.active_domains', ['indoor']).successful
     told(['outdoor'], ['indoor'])
 
 
@@ -95,11 +103,17 @@ def test_what_a_camera_cannot_have_is_rejected(robot, name, value, reason):
     assert robot.get_parameter(name) == before
 
 
-def test_a_value_cannot_be_taken_back(robot):
-    not_set = Parameter('left.active_domains', Parameter.Type.NOT_SET)
-    result = robot.set_parameter_of_type(not_set)
+@pytest.mark.parametrize(('name', 'reason'), [
+    ('left.depth', 'left.depth can only be set while the node is not active'),
+    ('max_rate', 'cannot be undeclared'),
+])
+def test_what_cannot_be_deleted_stays(robot, name, reason):
+    before = robot.get_parameter(name)
+    assert before is not None
+    result = robot.delete_parameter(name)
     assert not result.successful
-    assert 'left.active_domains: no value was given' in result.reason
+    assert reason in result.reason
+    assert robot.get_parameter(name) == before
 
 
 def test_cameras_have_rates_and_diagnostics_of_their_own(robot, peer, pictures):
@@ -120,7 +134,10 @@ def test_cameras_have_rates_and_diagnostics_of_their_own(robot, peer, pictures):
     assert robot.diagnostics()[2]['frames limited'] == '0'
     robot.subject = 'segmentation'
     assert 'cameras: front, left' in robot.diagnostics()[1]
-    assert robot.set_parameter('left.max_rate', 0.0).successful
+    assert robot.delete_parameter('left.max_rate').successful  # the general one, 0, is without end
+    result = robot.set_parameter('left.max_rate', -1.0)
+    assert not result.successful  # it is declared as it was
+    assert 'out of range' in result.reason
 
 
 def test_a_camera_that_floods_leaves_the_other_its_turns(robot, peer, pictures):
