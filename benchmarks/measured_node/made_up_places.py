@@ -9,6 +9,7 @@ import torch
 from univseg_core.domains import Domain
 from univseg_core.inference.segmenter import load_network, Segmenter
 from univseg_core.method.domain_evidence_fit import make_evidence
+from univseg_core.models.exported_file import ExportedModel, save_exported
 from univseg_core.models.model_file import ModelCard, save_model
 from univseg_core.models.universal import ModelSpec, UniversalSegmenter
 from univseg_core.pictures.images import write_png
@@ -63,8 +64,14 @@ def write_knowing_model(model: Path, folder: Path) -> Path:
             write_png(path, view(domain, i))
     network, card = load_network(model)
     card = replace(card, image_size=WIDTH)
-    network.evidence = make_evidence(
-        Segmenter(network, card, device='cpu', precision='fp32'), images,
-        progress=False).evidence
-    save_model(folder / 'knowing.univseg', network, card)
-    return folder / 'knowing.univseg'
+    evidence = make_evidence(
+        Segmenter(network, card, device='cpu', precision='fp32', backend=(
+            'onnxruntime' if isinstance(network, ExportedModel) else 'torch')),
+        images, progress=False).evidence
+    knowing = folder / f'knowing{model.suffix}'
+    if isinstance(network, ExportedModel):
+        save_exported(knowing, replace(network, evidence=evidence), card)
+    else:
+        network.evidence = evidence
+        save_model(knowing, network, card)
+    return knowing

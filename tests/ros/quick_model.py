@@ -9,7 +9,7 @@ from univseg_core.models.heads import Heads, LinearMap
 from univseg_core.models.model_card import ModelCard, ModelSpec
 from univseg_core.models.normalisation import IMAGENET
 
-CHANNELS = 4
+CHANNELS = 12
 
 
 def write_quick_model(path: Path, *domains: Domain, size: tuple[int, int] | None = None) -> None:

@@ -1,6 +1,7 @@
 """The images tell the domain: what is published, announced and recorded of it."""
 
 import json
+from pathlib import Path
 import signal
 
 from frame_bench import Outputs
@@ -8,6 +9,7 @@ from lifecycle_msgs.msg import Transition
 from measured_node.made_up_places import view, write_knowing_model
 import numpy as np
 import pytest
+from quick_model import write_quick_model
 from rclpy.qos import QoSProfile
 from robot import frame, LATCHED_QOS, PAUSE, Robot
 from std_msgs.msg import String
@@ -15,23 +17,27 @@ from std_srvs.srv import Trigger
 from univseg_core.domains import Domain
 from univseg_core.inference.domain_decision import Decision
 from univseg_core.models.domain_evidence import Recognition
-from univseg_core.models.model_file import ModelCard, save_model
-from univseg_core.models.universal import ModelSpec, UniversalSegmenter
 
 FRAMES = 5
 """Over which the evidence is averaged, by default."""
 
 
 @pytest.fixture(scope='module')
-def knowing_file(model_file, tmp_path_factory):
+def knowing_file(quick_model, tmp_path_factory):
     """Return the path of a model file with evidence of two made-up places."""
-    return write_knowing_model(model_file, tmp_path_factory.mktemp('places'))
+    return write_knowing_model(Path(quick_model), tmp_path_factory.mktemp('places'))
 
 
 @pytest.fixture(scope='module')
-def robot(start, peer, knowing_file):
+def knowing_options(quick_options, quick_model, knowing_file):
+    """Return the options of a node with that model."""
+    return [option.replace(quick_model, str(knowing_file)) for option in quick_options]
+
+
+@pytest.fixture(scope='module')
+def robot(start, peer, knowing_options):
     """Return a node that decides by its images."""
-    robot = Robot(start, peer, 'auto', '-p', f'model:={knowing_file}', '-p', 'precision:=fp32',
+    robot = Robot(start, peer, 'auto', *knowing_options,
                   '-p', "active_domains:=['auto']")
     robot.wait_until_active()
     yield robot
@@ -88,7 +94,7 @@ def places(robot, peer):
 
 
 def views(domain, count):
-    return [view(domain, 100 + i) for i in range(count)]
+    return [view(domain, 106 + i) for i in range(count)]
 
 
 def test_a_drive_through_both_places_and_none(places, robot, peer):
@@ -195,8 +201,8 @@ def test_there_is_nothing_to_release_where_nothing_is_pinned(places, robot, peer
 
 
 def test_a_model_without_evidence_is_refused_for_auto_and_the_node_stays(
-        start, peer, model_file, knowing_file):
-    robot = Robot(start, peer, 'no_evidence', '-p', f'model:={model_file}', '-p',
+        start, peer, quick_options, knowing_file):
+    robot = Robot(start, peer, 'no_evidence', *quick_options, '-p',
                   "active_domains:=['auto']")
     robot.process.wait_for('not configured: active_domains: this model file has no evidence')
     assert '`univseg recognise` adds it' in robot.diagnostics()[1]
@@ -207,16 +213,17 @@ def test_a_model_without_evidence_is_refused_for_auto_and_the_node_stays(
 
 
 def test_a_domain_called_auto_is_refused(start, peer, tmp_path):
-    domains = [Domain.create('auto', ['road']), Domain.create('indoor', ['floor'])]
-    save_model(tmp_path / 'auto.univseg',
-               UniversalSegmenter(ModelSpec(width=1 / 16, embedding_dim=8), domains), ModelCard())
-    robot = Robot(start, peer, 'called_auto', '-p', f'model:={tmp_path / "auto.univseg"}')
+    pytest.importorskip('onnx', reason='needs the package onnx')
+    write_quick_model(tmp_path / 'auto.onnx', Domain.create('auto', ['road']),
+                      Domain.create('indoor', ['floor']))
+    robot = Robot(start, peer, 'called_auto', '-p', f'model:={tmp_path / "auto.onnx"}', '-p',
+                  'backend:=onnxruntime')
     robot.process.wait_for('not configured: this model has a domain called auto')
     robot.end(signal.SIGTERM)
 
 
-def test_of_several_cameras_one_may_be_told_by_its_images(start, peer, knowing_file):
-    robot = Robot(start, peer, 'one_auto', '-p', f'model:={knowing_file}', '-p', 'precision:=fp32',
+def test_of_several_cameras_one_may_be_told_by_its_images(start, peer, knowing_options):
+    robot = Robot(start, peer, 'one_auto', *knowing_options,
                   '-p', "cameras:=['front','left']", '-p', "left.active_domains:=['auto']")
     robot.wait_until_active()
     robot.segment(frame(view('indoor', 3)), 'front/outdoor', topic='front/image')

@@ -277,8 +277,8 @@ def test_a_camera_info_that_is_nobodys_is_not_listened_to(make_node, quick_model
     assert {'/made/rear/camera_info', '/rig/front_image', '/rig/left_image'} <= topics
 
 
-def test_two_cameras_on_one_topic_are_refused_and_the_node_stays(start, peer, model_file):
-    robot = Robot(start, peer, 'collision', '-p', f'model:={model_file}',
+def test_two_cameras_on_one_topic_are_refused_and_the_node_stays(start, peer, quick_options):
+    robot = Robot(start, peer, 'collision', *quick_options,
                   '-p', "cameras:=['front','left']", '-r', 'front/image:=camera',
                   '-r', 'left/image:=camera')
     robot.process.wait_for('not activated: cameras front and left both subscribe to '
@@ -287,17 +287,18 @@ def test_two_cameras_on_one_topic_are_refused_and_the_node_stays(start, peer, mo
     robot.end(signal.SIGTERM)
 
 
-def test_two_outputs_on_one_topic_are_refused(start, peer, model_file):
-    robot = Robot(start, peer, 'outputs', '-p', f'model:={model_file}',
+def test_two_outputs_on_one_topic_are_refused(start, peer, quick_options):
+    robot = Robot(start, peer, 'outputs', *quick_options,
                   '-p', "cameras:=['front','left']", '-r', '~/front/outdoor/mask:=/a_mask',
                   '-r', '~/left/outdoor/mask:=/a_mask')
     robot.process.wait_for('not activated: outputs of front and left are both to be published '
                            'on /a_mask')
+    assert 'on /a_mask' in robot.diagnostics()[1]
     robot.end(signal.SIGTERM)
 
 
-def test_a_camera_named_in_a_parameter_but_not_in_cameras_is_told(start, peer, model_file):
-    robot = Robot(start, peer, 'unknown_camera', '-p', f'model:={model_file}',
+def test_a_camera_named_in_a_parameter_but_not_in_cameras_is_told(start, peer, quick_options):
+    robot = Robot(start, peer, 'unknown_camera', *quick_options,
                   '-p', 'rear.max_rate:=5.0')
     robot.wait_until_active()
     robot.process.wait_for('rear.max_rate')

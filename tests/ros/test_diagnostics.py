@@ -2,6 +2,7 @@
 
 from collections import Counter
 from contextlib import contextmanager
+from pathlib import Path
 import signal
 from types import SimpleNamespace
 
@@ -162,11 +163,11 @@ def test_it_is_published_once_a_second_also_while_simulated_time_stands_still(ro
 
 
 @pytest.fixture(scope='module')
-def robot(start, peer, model_file, tmp_path_factory):
+def robot(start, peer, quick_model, quick_options, tmp_path_factory):
     """Return a node whose model is missing at first, then active, and which soon misses images."""
     missing = tmp_path_factory.mktemp('none') / 'missing.univseg'
-    robot = Robot(start, peer, 'telling', '-p', f'model:={missing}', '-p', 'image_timeout:=0.3',
-                  '-p', 'precision:=fp32')
+    options = [option.replace(quick_model, str(missing)) for option in quick_options]
+    robot = Robot(start, peer, 'telling', *options, '-p', 'image_timeout:=0.3')
     robot.process.wait_for('not configured')
 
     level, message, values = robot.diagnostics()
@@ -175,12 +176,12 @@ def robot(start, peer, model_file, tmp_path_factory):
     assert message.endswith('; not active: the node is unconfigured')
     assert values.keys() == {'memory [MB]'}
 
-    assert robot.set_parameter('model', model_file).successful
+    assert robot.set_parameter('model', quick_model).successful
     assert robot.change_state(Transition.TRANSITION_CONFIGURE)
     level, message, values = robot.wait_for_diagnostics(
         lambda level, message, values: 'inactive' in message)
     assert (level, message) == (WARN, 'not active: the node is inactive')
-    assert values['model'] == 'tiny.univseg'
+    assert values['model'] == Path(quick_model).name
     assert len(values['model sha256']) == 64
     assert values['domains'] == 'outdoor, indoor'
     assert 'active domains' not in values

@@ -12,9 +12,9 @@ from univseg_core.pictures.image_messages import decode
 
 
 @pytest.fixture(scope='module')
-def robot(start, peer, model_file):
+def robot(start, peer, quick_options):
     """Return a node that shows where road and floor are; at last it is interrupted."""
-    robot = Robot(start, peer, 'further', '-p', f'model:={model_file}', '-p', 'precision:=fp32',
+    robot = Robot(start, peer, 'further', *quick_options,
                   '-p', "traversable:=['road', 'indoor/floor']",
                   '-p', "active_domains:=['outdoor', 'indoor']",
                   '-r', 'image:=camera/image_raw')
@@ -57,10 +57,10 @@ def all_of_one_frame(robot, picture, received):
 
 
 @pytest.mark.parametrize('domain', ['outdoor', 'indoor'])
-def test_a_frame_has_all_its_outputs(robot, segmenter, pictures, domain):
+def test_a_frame_has_all_its_outputs(robot, quick_segmenter, pictures, domain):
     received = collect(robot, domain)
     sent, outputs = all_of_one_frame(robot, pictures[0], received)
-    expected = segmenter(pictures[0], [domain], class_confidence=[domain])[domain]
+    expected = quick_segmenter(pictures[0], [domain], class_confidence=[domain])[domain]
     mask, sure = expected.mask, expected.class_confidence
     assert_shows(outputs['mask'], mask, sent.header)
     assert outputs['mask/compressed'].header == sent.header
@@ -68,7 +68,7 @@ def test_a_frame_has_all_its_outputs(robot, segmenter, pictures, domain):
     assert_shows(outputs['traversable'], np.where(mask == 0, np.uint8(255), np.uint8(0)),
                  sent.header)
     summary = json.loads(outputs['classes'].data)
-    classes = segmenter.domains[domain].classes
+    classes = quick_segmenter.domains[domain].classes
     assert summary == {
         'stamp': sent.header.stamp.sec * 10**9 + 7, 'frame_id': sent.header.frame_id,
         'unknown': 0.0, 'classes': {
@@ -84,7 +84,7 @@ def test_a_frame_has_all_its_outputs(robot, segmenter, pictures, domain):
         robot.peer.stop_collecting(messages)
 
 
-def test_classes_can_be_set_at_any_time_and_wrong_ones_cannot(robot, segmenter, pictures):
+def test_classes_can_be_set_at_any_time_and_wrong_ones_cannot(robot, quick_segmenter, pictures):
     result = robot.set_parameter('traversable', ['road', 'rode'])
     assert not result.successful
     assert result.reason.startswith(
@@ -98,7 +98,7 @@ def test_classes_can_be_set_at_any_time_and_wrong_ones_cannot(robot, segmenter, 
         lambda: not robot.peer.node.count_publishers(topic.format('indoor')), 'no publisher')
     sent, message = robot.segment(frame(pictures[1]), 'outdoor', topic='camera/image_raw',
                                   name='traversable')
-    mask = segmenter(pictures[1], ['outdoor'])['outdoor'].mask
+    mask = quick_segmenter(pictures[1], ['outdoor'])['outdoor'].mask
     assert_shows(message, np.where(mask > 0, np.uint8(255), np.uint8(0)), sent.header)
     robot.unsubscribe()
     assert robot.set_parameter('traversable', ['']).successful
@@ -126,9 +126,8 @@ def test_a_camera_info_of_another_shape_is_told(robot, pictures):
     robot.unsubscribe()
 
 
-def test_a_model_without_the_classes_is_not_configured(start, peer, model_file):
-    robot = Robot(start, peer, 'wrong', '-p', f'model:={model_file}',
-                  '-p', "traversable:=['lawn']")
+def test_a_model_without_the_classes_is_not_configured(start, peer, quick_options):
+    robot = Robot(start, peer, 'wrong', *quick_options, '-p', "traversable:=['lawn']")
     robot.process.wait_for("not configured: traversable: no domain of this model has a class "
                            "'lawn'; outdoor has road, sky, tree; indoor has floor, wall")
     assert robot.set_parameter('traversable', ['tree']).successful

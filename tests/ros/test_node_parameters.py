@@ -14,15 +14,14 @@ from rclpy.parameter import Parameter
 from robot import assert_shows, CAMERA_QOS, DOMAINS, expected_outputs, frame, Robot
 from rosgraph_msgs.msg import Clock
 from std_msgs.msg import Header
-from univseg_core.inference.segmenter import Segmenter
 from univseg_ros.messages import rgb_message
 from univseg_ros.parameters import PARAMETERS
 
 
 @pytest.fixture(scope='module')
-def robot(start, peer, model_file):
+def robot(start, peer, quick_options):
     """Return a node that is active; at last it is interrupted."""
-    robot = Robot(start, peer, 'tuned', '-p', f'model:={model_file}', '-p', 'precision:=fp32')
+    robot = Robot(start, peer, 'tuned', *quick_options)
     robot.wait_until_active()
     yield robot
     assert robot.process.end(signal.SIGINT) == 0
@@ -52,24 +51,24 @@ def test_every_parameter_is_described(robot, peer):
     assert descriptors['autostart'].read_only
 
 
-def test_the_confidence_threshold_makes_pixels_unknown(tuned, segmenter, pictures):
+def test_the_confidence_threshold_makes_pixels_unknown(tuned, quick_segmenter, pictures):
     assert tuned.set_parameter('active_domains', list(DOMAINS)).successful
     for threshold in (0.36, 0.5, 0.52, 1.0, 0.0):
         assert tuned.set_parameter('confidence_threshold', threshold).successful
-        expected = expected_outputs(segmenter, pictures[2], threshold=threshold)
+        expected = expected_outputs(quick_segmenter, pictures[2], threshold=threshold)
         for (domain, name), array in expected.items():
             sent, message = tuned.segment(frame(pictures[2]), domain, name=name)
             assert_shows(message, array, sent.header)
-    some_unknown = segmenter(pictures[2], threshold=0.36)['outdoor'].mask
+    some_unknown = quick_segmenter(pictures[2], threshold=0.5)['outdoor'].mask
     assert 0 < np.mean(some_unknown == 255) < 1
 
 
-def test_the_inference_size_is_the_segmenters(tuned, model_file, pictures):
+def test_the_inference_size_is_the_segmenters(tuned, quick_segmenter, pictures):
     for size in (16, 33, 200, 8192 // 16, 0):
         assert tuned.set_parameter('inference_size', size).successful
-        expected = Segmenter.load(model_file, precision='fp32', inference_size=size)
+        expected = quick_segmenter(pictures[0], inference_size=size)['outdoor']
         sent, mask = tuned.segment(frame(pictures[0]), 'outdoor')
-        assert_shows(mask, expected(pictures[0])['outdoor'].mask, sent.header)
+        assert_shows(mask, expected.mask, sent.header)
 
 
 def grown(robot, outcome, before, make_message):
@@ -184,7 +183,8 @@ def test_image_timeout_says_when_silence_is_told(tuned, pictures):
     ({'autostart': False}, 'read-only'),
     ({'model': 3}, 'Wrong parameter type'),
     ({'unheard_of': 1}, '')])
-def test_a_set_with_one_bad_value_is_rejected_as_a_whole(tuned, segmenter, pictures, bad, reason):
+def test_a_set_with_one_bad_value_is_rejected_as_a_whole(
+        tuned, quick_segmenter, pictures, bad, reason):
     good = {'max_rate': 500.0, 'inference_size': 20, 'active_domains': ['indoor']}
     assert tuned.set_parameter('active_domains', ['outdoor']).successful
     before = tuned.all_parameters()
@@ -195,16 +195,16 @@ def test_a_set_with_one_bad_value_is_rejected_as_a_whole(tuned, segmenter, pictu
         assert reason in result.reason
     assert tuned.all_parameters() == before
     sent, mask = tuned.segment(frame(pictures[0]), 'outdoor')
-    assert_shows(mask, segmenter(pictures[0])['outdoor'].mask, sent.header)
+    assert_shows(mask, quick_segmenter(pictures[0])['outdoor'].mask, sent.header)
 
 
-def test_a_good_set_is_taken_as_a_whole(tuned, model_file, pictures):
-    good = {'inference_size': 20, 'active_domains': ['indoor'], 'confidence_threshold': 0.51}
+def test_a_good_set_is_taken_as_a_whole(tuned, quick_segmenter, pictures):
+    good = {'inference_size': 20, 'active_domains': ['indoor'], 'confidence_threshold': 0.7}
     assert tuned.set_parameters_together(**good).successful
     assert tuned.get_parameters(list(good)) == good
     sent, mask = tuned.segment(frame(pictures[0]), 'indoor')
-    expected = Segmenter.load(model_file, precision='fp32', inference_size=20)
-    assert_shows(mask, expected(pictures[0], threshold=0.51)['indoor'].mask, sent.header)
+    expected = quick_segmenter(pictures[0], threshold=0.7, inference_size=20)['indoor']
+    assert_shows(mask, expected.mask, sent.header)
     assert tuned.set_parameter('active_domains', ['outdoor']).successful
 
 
