@@ -36,7 +36,8 @@ def frames() -> list[Frame]:
             image, label = render_scene(name, seed, WIDTH, HEIGHT)
             confidence = generator.integers(0, 256, label.shape, np.uint8)
             found.append(Frame(domain, Header(frame_id='camera'), image,
-                               Segmentation(label, confidence), [0, 1],
+                               Segmentation(label, confidence,
+                                            generator.random(len(domain.classes))), [0, 1],
                                lambda header, size: scaled(info, size)))
     return found
 

@@ -1,6 +1,7 @@
 """Random changes of all that may change, one after another, at a node with three cameras."""
 
 import itertools
+from pathlib import Path
 import signal
 
 from measured_node.made_up_places import write_knowing_model
@@ -13,7 +14,7 @@ CHANGES = 60
 
 def test_in_a_storm_whatever_comes_is_right_and_every_request_is_answered(
         start, peer, model_file, tmp_path):
-    model = write_knowing_model(model_file, tmp_path)
+    model = write_knowing_model(Path(model_file), tmp_path)
     robot = Robot(start, peer, 'storm', '-p', f'model:={model}', *itertools.chain.from_iterable(
         ('-p', value) for value in parameters('/storm/univseg')))
     robot.wait_until_active()
