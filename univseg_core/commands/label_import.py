@@ -217,7 +217,8 @@ def _label_maps(options: argparse.Namespace, frames: Sequence[Path],
 
 def _found(source: Path, checked: 'Checked', kind: str, names: 'ClassNames') -> str:
     """Return what was found in a source, for people."""
-    lines = [f'{source}: {kind}, {len(checked.frames)} frames with labels']
+    count = len(checked.frames)
+    lines = [f'{source}: {kind}, {count} frame{"s" * (count != 1)} with labels']
     if names.forgiven:
         lines.append('taken for classes: ' + ', '.join(
             f'{old} → {new}' for old, new in names.forgiven.items()))

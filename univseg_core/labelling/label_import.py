@@ -1,6 +1,7 @@
 """Labels that come back and their frames → a labelled folder, once all of them are sound."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 import filecmp
 from functools import partial
@@ -89,11 +90,23 @@ def import_labels(returned: Iterable[Returned | str], out: Path, domain: Domain,
 
     Raises DataError, which names every problem, before anything is written into `out`.
     """
-    with temporary_folder(out) as staged:
+    with _folders_above(out), temporary_folder(out) as staged:
         checked = check_labels(returned, out, domain, staged, progress)
         if tell is not None:
             tell(checked)
         return _put_in_place(checked, staged, out, domain, progress)
+
+
+@contextmanager
+def _folders_above(path: Path) -> Iterator[None]:
+    """Remove the folders above a path that the block made, if they are empty at its end."""
+    missing = [folder for folder in path.parents if not folder.exists()]
+    try:
+        yield
+    finally:
+        for folder in missing:
+            with suppress(OSError):  # not empty, or never made
+                folder.rmdir()
 
 
 def check_labels(returned: Iterable[Returned | str], out: Path, domain: Domain,
