@@ -12,7 +12,6 @@ from pathlib import Path
 import re
 from typing import Any
 
-import numpy as np
 from univseg_core.annotations.problems import Problems
 from univseg_core.annotations.regions import (
     AnnotatedImage,
@@ -211,7 +210,7 @@ def _check_names(contents: _Contents, problems: Problems) -> None:
 
 def _id(entry: dict, key: str) -> Id:
     value = entry.get(key)
-    if type(value) not in (int, str):
+    if isinstance(value, bool) or not isinstance(value, int | str):
         raise AnnotationError(f'expected {key}, a whole number, got {shortened(repr(value), 40)}')
     return value
 
@@ -257,6 +256,6 @@ def _ring(part: Any) -> Ring:
         raise AnnotationError('expected a polygon of numbers x1, y1, x2, y2, …, got '
                               f'{shortened(repr(part), 40)}')
     try:
-        return ring(np.reshape(np.array(part, float), (-1, 2)))
+        return ring([*zip(part[::2], part[1::2], strict=True)])
     except OverflowError:
         raise AnnotationError('a polygon has a number that is too large') from None

@@ -51,7 +51,8 @@ class MaskFolder:
     def __init__(self, folder: Path, domain: Domain):
         self.folder, self.domain = folder, domain
         self._names: list[str] = []
-        self._palette = np.roll(full_palette(domain), 1, 0)
+        *colours, void = full_palette(domain)
+        self._palette = [void, *colours]
         self._labelmap = labelmap(domain)
 
     def add(self, frame: Path, mask: np.ndarray, confidence: float) -> None:
