@@ -40,8 +40,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('folders', nargs='+', type=Path, help='folders of index PNGs')
     parser.add_argument('--tolerances', type=float, nargs='+',
-                        default=[0, 0.5, 0.6, 0.7, 0.8, 1, 1.5], help='in pixels')
-    parser.add_argument('--images', type=int, default=100, help='of each, evenly chosen, at most')
+                        default=[0, 0.5, 0.6, 0.7, 0.8, 1, 1.5],
+                        help='in pixels (default: 0 to 1.5)')
+    parser.add_argument('--images', type=int, default=100,
+                        help='of each, evenly chosen, at most (default: 100)')
     options = parser.parse_args()
     print('| labels | tolerance | differ, mean % | largest % | gaps % | corners | ms |')
     print('|---|--:|--:|--:|--:|--:|--:|')
