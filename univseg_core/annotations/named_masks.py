@@ -205,7 +205,7 @@ class Labelled:
 def _by_index(masks: list[Path], names: Mapping[int, str],
               ending: str = '') -> Iterator[AnnotatedImage]:
     """Return the images of label maps of indices; 255 is void unless it has a name."""
-    names = {IGNORE_INDEX: VOID} | names
+    names = {IGNORE_INDEX: VOID, **names}
 
     def labelled(mask: Path) -> np.ndarray:
         codes = read_codes(mask)
@@ -230,8 +230,9 @@ def _image(mask: Path, read: Callable[[Path], np.ndarray], names: Mapping[int, s
     # Roboflow adds the hash of what it made of an image to the image's name.
     name = mask.stem.removesuffix(ending)
     before = re.sub(r'_(jpe?g|png|bmp|webp|tiff?)\.rf\..*', '', name)
+    height, width = numbers.shape
     return AnnotatedImage(
-        name, numbers.shape, regions, mask, (before,) if before != name else (),
+        name, (height, width), regions, mask, (before,) if before != name else (),
         frozenset(label for label in names.values() if label.lower() in NO_CLASSES))
 
 

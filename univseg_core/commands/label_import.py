@@ -161,7 +161,7 @@ def _format(options: argparse.Namespace, frames: Sequence[Path]) -> str:
     if options.format not in (None, *known):
         raise UnivsegError(f'--format {options.format}: expected one of {", ".join(known)}'
                            f'{did_you_mean(options.format, known)}')
-    kind = options.format or recognised(options.labels, by_name(filter(has_text_name, frames)))
+    kind = recognised(options.labels, by_name(filter(has_text_name, frames)), options.format)
     given = [name for name in OF_MASKS if getattr(options, name) is not None]
     if given and kind != MASKS:
         raise UnivsegError(f'--{given[0]} is of label maps alone, but {options.labels} is {kind}')

@@ -36,10 +36,10 @@ class ClassCounts:
 
     def table(self) -> str:
         """Return the rows as a text in columns."""
-        rows = [('class', 'objects', 'images', 'pixels', 'share'),
-                *((row['class'], '' if row['objects'] is None else str(row['objects']),
-                   str(row['images']), str(row['pixels']), f'{100 * row["share"]:.2f} %')
-                  for row in self.rows())]
+        rows: list[tuple[str, ...]] = [
+            ('class', 'objects', 'images', 'pixels', 'share'),
+            *((row['class'], str(row['objects']), str(row['images']), str(row['pixels']),
+               f'{100 * row["share"]:.2f} %') for row in self.rows())]
         if self._objects is None:
             rows = [(row[0], *row[2:]) for row in rows]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -26,18 +26,22 @@ def sources() -> dict[str, str]:
             **{name: each.says for name, each in FORMATS.items() if each.read}}
 
 
-def recognised(source: Path, of_frame: Mapping[str, Path]) -> str:
+def recognised(source: Path, of_frame: Mapping[str, Path],
+               insisted: str | None = None) -> str:
     """
-    Return the name of the format that a file or folder is of.
+    Return the name of the format that a file or folder is of, or the one insisted on.
 
     `of_frame` are the frames by `name_key`: PNGs that are called as they are may be label maps.
-    Raises DataError where it is of none, of several, or packed into an archive.
+    Raises DataError where it is of none, of several, not there, or packed into an archive.
     """
     if not source.exists():
         raise DataError(f'{source}: no such file or folder')
     if not source.is_dir() and _is_archive(source):
         raise DataError(f'{source}: an archive; unpack it, and name the folder that comes of it')
-    found, reasons = [], []
+    if insisted is not None:
+        return insisted
+    found: list[str] = []
+    reasons: list[str] = []
     for name, each in FORMATS.items():
         try:
             if each.read and (_recognises(name, source) or _files(source, name)):

@@ -199,7 +199,7 @@ def _check(item: tuple[Returned | str, bool], there: Mapping[str, Path],
         return f'{old}: another picture of this name is there already'
     if staged is not None and is_first:
         write_png(staged / 'label' / f'{frame.stem}.png', classes)
-    digest = hashlib.blake2b(np.ascontiguousarray(classes), digest_size=16).digest()
+    digest = hashlib.blake2b(classes.tobytes(), digest_size=16).digest()
     return _Sound(frame, each.source, each.objects, np.bincount(classes.ravel(), minlength=256),
                   digest, orientation, small_mask(classes))
 

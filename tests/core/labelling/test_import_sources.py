@@ -54,6 +54,7 @@ def test_two_formats_in_a_folder_are_named_with_their_files(tmp_path, frames):
     with pytest.raises(DataError, match=r'x: of 2 formats: boxes \(a\.boxes, b\.boxes\); lines '
                        r'\(c\.lines\)\. Say --format NAME'):
         recognised(source, frames)
+    assert recognised(source, frames, 'lines') == 'lines'
 
 
 def test_label_maps_beside_another_format_are_a_second_one_and_copies_of_frames_are_not(
@@ -76,7 +77,7 @@ def test_an_archive_is_to_be_unpacked(tmp_path, frames):
         with zipfile.ZipFile(tmp_path / name, 'w') as archive:
             archive.writestr('a.boxes', '')
         with pytest.raises(DataError, match=f'{name}: an archive; unpack it, and name the folder'):
-            recognised(tmp_path / name, frames)
+            recognised(tmp_path / name, frames, 'boxes')
     with pytest.raises(DataError, match=r'x: of no format that is known; unpack export\.dat firs'):
         recognised(tmp_path / 'x', frames)
 
