@@ -94,7 +94,7 @@ def pick(values: Mapping, key: str, kind: type, default: Any = MISSING) -> Any:
                  float: 'a number', bool: 'true or false'}
         got = _kind(value) if key in values else 'nothing'
         raise AnnotationError(f'{key}: expected {words[kind]}, got {got}')
-    if kind is str and not value.strip():
+    if isinstance(value, str) and not value.strip():
         raise AnnotationError(f'{key}: expected a text, got an empty one')
     return value
 

@@ -94,7 +94,8 @@ class _Pieces:
         if tolerance:
             may_cover = (part >= rank).astype(np.uint8)
             for _ in range(BELOW):
-                region = cv2.dilate(region, np.ones((3, 3), np.uint8)) & may_cover
+                grown = cv2.dilate(region, np.ones((3, 3), np.uint8))
+                region = np.asarray(grown, np.uint8) & may_cover
         [border], _ = cv2.findContours(region, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
         # Of what is thin, no more than a quarter of its width.
         allowed = min(tolerance, float(region.sum()) / (2 * cv2.arcLength(border, True) + 1))
