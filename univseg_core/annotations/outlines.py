@@ -15,7 +15,10 @@ from univseg_core.annotations.regions import Ring
 from univseg_core.domains import IGNORE_INDEX
 
 TOLERANCE = 0.5
-"""How far in pixels an outline may be off: benchmarks/outlines.py tells what others cost."""
+"""
+How far in pixels an outline may be off. It changes 0.4 % of the pixels of a label map at most, as
+benchmarks/outlines.py measures CamVid and NYUv2.
+"""
 
 CHANGE = 0.1
 """The largest share of a ring's area that simplification may add or take."""
