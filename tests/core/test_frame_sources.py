@@ -227,6 +227,14 @@ def test_what_is_no_source(folder, tmp_path, capsys, name, error):
     assert read_manifest(tmp_path / 'out') == []
 
 
+def test_images_beside_the_metadata_of_no_bag(folder, tmp_path, capsys):
+    (folder / 'metadata.yaml').write_text('a: 1\n')
+    assert extract([folder], tmp_path / 'out') == 1
+    told = capsys.readouterr()
+    assert 'its image topics: none' in told.err
+    assert 'the 4 images in it are not (a folder of their own is)' in told.out
+
+
 def test_all_kinds_in_one_command_that_changes_nothing_when_it_is_given_again(
         folder, video, tmp_path, capsys):
     bag = write_bag(tmp_path / 'drive_1', {'/cam': [raw(0, pictures(1)[0])]})
@@ -237,7 +245,7 @@ def test_all_kinds_in_one_command_that_changes_nothing_when_it_is_given_again(
         *[('drive.mp4', '')] * 8, ('photos', 'a.jpg'), ('photos', 'b.jpg'), ('photos', 'c.png'),
         ('photos', 'd.PNG'), ('drive_1', '/cam')]
     assert {max(row.width, row.height) for row in kept(tmp_path / 'out')} == {40}
-    assert f'{bag}: is read as a bag; the 1 images beside its files are not' in (
+    assert f'{bag}: is read as a bag, as its files or metadata.yaml tell; the 1 images in it' in (
         capsys.readouterr().out)
     before = everything(tmp_path / 'out')
     assert extract(*arguments, '--json') == 0

@@ -90,8 +90,8 @@ def _frames(options: argparse.Namespace) -> None:
         codec=options.format, quality=options.quality, **split), folder_of=folder_of)
     known = f', {found.known} of these images known from before' if found.known else ''
     report(options, {'folder': str(options.out), **found.to_dict()},
-           f'{found.text()}\nframes and manifest.csv in {options.out}{known}' if found.counts
-           else None)
+           f'{found.text()}\nframes and manifest.csv in {options.out}{known}'
+           if found.counts or found.notes else None)
     if found.problems:
         raise FramesError('\n  '.join(found.problems))
 

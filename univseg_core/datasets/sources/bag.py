@@ -6,7 +6,14 @@ from functools import partial
 
 import numpy as np
 from univseg_core.bags.mcap import FOREVER, Message
-from univseg_core.bags.reading import Bag, BagError, deserialise, IMAGE_TYPES, PACKET_TYPES
+from univseg_core.bags.reading import (
+    Bag,
+    BagError,
+    deserialise,
+    IMAGE_TYPES,
+    METADATA,
+    PACKET_TYPES,
+)
 from univseg_core.datasets.manifest import Row
 from univseg_core.datasets.sources.packets import begins_anew, PacketTopic, unknown_encoding
 from univseg_core.datasets.sources.source import in_file_name, Item
@@ -63,8 +70,8 @@ class BagSource:
         self.topics = [topic for topic in self._chosen(wanted) if self._can_be_read(topic)]
         self.notes: list[str] = []
         if bag.path.is_dir() and (images := image_files(bag.path)):
-            self.notes.append(f'{bag.path}: is read as a bag; the {len(images)} images beside its '
-                              'files are not (a folder of their own would be)')
+            self.notes.append(f'{bag.path}: is read as a bag, as its files or {METADATA} tell; '
+                              f'the {len(images)} images in it are not (a folder of their own is)')
 
     @property
     def problems(self) -> list[str]:
