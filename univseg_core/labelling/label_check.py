@@ -5,10 +5,10 @@ import csv
 from dataclasses import dataclass
 import io
 import logging
+import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from univseg_core.datasets.folders import DataError, read_sample, Sample
 from univseg_core.domains import Domain, DomainError
 from univseg_core.errors import in_one_line, told_with
@@ -91,13 +91,12 @@ def check_labels(segmenter: Segmenter, samples: Sequence[Sample], name: str) -> 
 def reason(checked: CheckedLabel, domain: Domain) -> str:
     """Return in words why a label map may have a mistake."""
     worst = checked.worst
-    odds = np.exp(worst.log_odds)
+    odds = math.exp(min(worst.log_odds, 20))
+    times = (f'{odds:.1f}' if odds < 100 else f'{odds:,.0f}' if odds < LONGEST_ODDS
+             else 'more than a million')
     share = f'{100 * worst.share:.1f} %' if worst.share >= 0.001 else 'less than 0.1 %'
     text = (f'labelled {domain.classes[worst.label]}, to the model '
-            f'{domain.classes[worst.model]} over {share} of the pixels, '
-            + (f'{odds:.3g} times as likely' if odds < 1000 else
-               f'{odds:,.0f} times as likely' if odds < LONGEST_ODDS else
-               'more than a million times as likely'))
+            f'{domain.classes[worst.model]} over {share} of the pixels, {times} times as likely')
     if checked.others:
         text += f'; {checked.others} more region{"s" * (checked.others > 1)} half as suspicious'
     return text

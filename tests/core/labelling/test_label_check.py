@@ -65,7 +65,7 @@ def test_five_percent_of_wrong_labels_are_those_ranked_first(tmp_path):
 
 
 @pytest.mark.parametrize(('region', 'others', 'text'), [
-    ((0.0512, 2.0), 0, 'labelled box, to the model ball over 5.1 % of the pixels, 7.39 times as '
+    ((0.0512, 2.0), 0, 'labelled box, to the model ball over 5.1 % of the pixels, 7.4 times as '
                        'likely'),
     ((0.0005, 8.0), 1, 'labelled box, to the model ball over less than 0.1 % of the pixels, '
                        '2,981 times as likely; 1 more region half as suspicious'),
