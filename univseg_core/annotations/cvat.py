@@ -106,7 +106,9 @@ def _images_of(path: Path) -> Iterator[AnnotatedImage]:
                 parser.Parse(piece, False)
                 yield from contents.finished()
         parser.Parse(b'', True)
-    except expat.ExpatError as error:
+    except AnnotationError:
+        raise
+    except (expat.ExpatError, LookupError, ValueError) as error:  # the last two of its encoding
         raise AnnotationError(f'{path}: not whole XML: {error}') from error
     except OSError as error:
         raise AnnotationError(f'{path}: cannot be read: {error.strerror}') from error

@@ -101,6 +101,8 @@ def test_images_come_while_the_file_is_read(write, monkeypatch):
     ('<!DOCTYPE annotations SYSTEM "file:///etc/passwd"><annotations/>', 'a document type'),
     ('<annotation><object/></annotation>', "of CVAT, got XML of 'annotation'"),
     ('<annotations></annotations>', 'no images; expected "CVAT for images 1.1"'),
+    ('<?xml version="1.0" encoding="utfe-8"?><annotations/>', 'unknown encoding: utfe-8'),
+    ('<?xml version="1.0" encoding="shift_jis"?><annotations/>', 'multi-byte encodings'),
     ('', 'not whole XML'), ('<annotations><image', 'not whole XML'), ('{}', 'not whole XML'),
     (of_image(SQUARE, 'name="a.jpg" width="6"'), 'image in line 2: .* its height'),
     (of_image(SQUARE, 'name="a.jpg" width="6" height="nan"'), 'image in line 2: .* its height'),
