@@ -4,7 +4,7 @@ Measure what ranking many frames takes: time beside bare inference, and memory a
     python benchmarks/ranking_time.py MODEL DOMAIN IMAGES --frames 10000 --size 64
 
 time    The images, as often as --times says, each read and encoded, and each read, encoded and
-        made a view of that is kept in a file, in turn: the least seconds of each.
+        made a view of that is kept in a file, in turn: the least CPU seconds of each.
 memory  So many frames, links to the images by other names, are made views of that are kept, as
         `univseg rank` does, in a process of its own that is killed half way and goes on; then they
         are chosen from. Resident memory after each tenth.
@@ -64,23 +64,23 @@ def main() -> None:
 
 
 def times(options: argparse.Namespace) -> None:
-    """Print the seconds of bare inference and of views."""
+    """Print the CPU seconds of bare inference and of views."""
     segmenter = Segmenter.load(options.model)
     paths = list_images(options.images)[:options.most]
     least = {'read and encoded': float('inf'), 'views': float('inf')}
     with tempfile.TemporaryDirectory() as folder:
         for i in range(options.times):
-            began = time.perf_counter()
+            began = time.process_time()
             for path in paths:
                 segmenter.encode(read_image(path))
-            encoded = time.perf_counter()
+            encoded = time.process_time()
             with _kept(Path(folder) / f'{i}.jsonl', segmenter, options) as kept:
                 for path in paths:
                     kept.add(path, view_frame(segmenter, read_image(path), options.domain))
-            least['views'] = min(least['views'], time.perf_counter() - encoded)
+            least['views'] = min(least['views'], time.process_time() - encoded)
             least['read and encoded'] = min(least['read and encoded'], encoded - began)
     for name, seconds in least.items():
-        print(f'{name}: {1000 * seconds / len(paths):.2f} ms a frame')
+        print(f'{name}: {1000 * seconds / len(paths):.2f} ms of CPU a frame')
     print(f'ratio: {least["views"] / least["read and encoded"]:.3f}', flush=True)
 
 

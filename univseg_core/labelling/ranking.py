@@ -1,11 +1,11 @@
 """
 Which frames are most worth a person's labelling.
 
-mIoU counts each class alike, so a choice is to show enough of every class, and of the places where
-the model is unsure of it. Each frame chosen is the one that adds most to what the frames chosen
-and labelled before it show, class by class, in proportion to what is there (a greedy choice by a
-submodular gain); what looks like one of them counts less. So rare classes come up, no two frames
-alike are chosen, nor one of which the model is sure.
+mIoU counts each class alike, so a choice is to show enough of every class, as far as the model can
+tell: what it only half sees counts half. Each frame chosen is the one that adds most to what the
+frames chosen and labelled before it show, class by class, in proportion to what is there (a greedy
+choice by a submodular gain); what looks like one of them counts less. So rare classes come up, no
+two frames alike are chosen, nor one of which the model is sure.
 
 The greedy choice is here, not in a library: apricot-select, which has such gains, is no longer
 kept, and k-means or core-sets (scikit-learn) know nothing of classes.
@@ -74,11 +74,11 @@ class Frames:
         """
         Return those of some views; without any, none of what `like` is of.
 
-        Amounts are the geometric mean of what a frame shows of a class, and of what is uncertain.
+        Amounts are what a frame shows of a class; nothing where the model is sure of all of it.
         """
         if not views and like is not None:
             return cls(like.amounts[:0], like.vectors[:0], like.pictures[:0], like.minutes[:0])
-        return cls(np.array([np.sqrt(view.uncertain * view.shown) for view in views]),
+        return cls(np.array([view.shown * (view.uncertainty > 0) for view in views]),
                    np.array([view.vector for view in views], float),
                    np.array([view.picture for view in views], np.uint64),
                    np.array([cost.minutes(view.outline) for view in views]))

@@ -121,14 +121,15 @@ def test_choices_are_those_of_brute_force_and_a_smaller_budget_is_a_part_of_a_la
     assert [c.index for c in choose(7 * uncertain, 50 * vectors + 3, 30)] == chosen
 
 
-def test_amounts_are_the_geometric_mean_of_what_is_shown_and_what_is_uncertain():
-    view = FrameView(np.array([0.4, 0.1, 0.5]), np.array([0.1, 0.0, 0.5]), 0, None, None, 2.0,
-                     np.array([3, 4], np.float32), 2**64 - 1)
-    frames = Frames.of([view], LabelCost(0, 60))
-    np.testing.assert_allclose(frames.amounts, [[0.2, 0, 0.5]])
-    assert frames.vectors.tolist() == [[3, 4]]
-    assert frames.pictures.tolist() == [2**64 - 1]
-    assert frames.minutes.tolist() == [2]
+def test_amounts_are_what_is_shown_where_the_model_is_not_sure_of_all():
+    views = [FrameView(np.array([0.4, 0.1, 0.5]), np.array(uncertain), 0, None, None, 2.0,
+                       np.array([3, 4], np.float32), 2**64 - 1)
+             for uncertain in ([0.1, 0, 0], [0.0, 0, 0])]
+    frames = Frames.of(views, LabelCost(0, 60))
+    assert frames.amounts.tolist() == [[0.4, 0.1, 0.5], [0, 0, 0]]
+    assert frames.vectors.tolist() == [[3, 4]] * 2
+    assert frames.pictures.tolist() == [2**64 - 1] * 2
+    assert frames.minutes.tolist() == [2, 2]
 
 
 def test_a_picture_of_the_same_content_is_not_chosen_wherever_its_features_lie():
