@@ -47,14 +47,17 @@ SIZES = (LEAST, 0.02, 0.05, 0.1, 1.0)
 
 def main() -> None:
     """Run one of the measurements and print its tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[1],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument('part', choices=('others', 'own'))
     parser.add_argument('config', help='a configuration')
     parser.add_argument('overrides', nargs='*', help='settings to change, KEY=VALUE')
     parser.add_argument('--model', type=Path, help='of others: the folder of a finished run')
     parser.add_argument('--labels', type=int, help='of own: so many of each domain, not all')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0], help='of the corruption')
-    parser.add_argument('--out', type=Path, default=Path('runs/label_check'))
+    parser.add_argument('--out', type=Path, default=Path('runs/label_check'),
+                        help='folder for what it makes')
     options = parser.parse_intermixed_args()
     torch.set_num_threads(1)
     config = load_config(options.config, options.overrides)

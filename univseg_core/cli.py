@@ -20,7 +20,7 @@ from univseg_core.commands import (
     frames,
     inspection,
     label_import,
-    labelling,
+    prelabelling,
     labels,
     prediction,
     ranking,
@@ -141,7 +141,7 @@ def parser() -> argparse.ArgumentParser:
     # What a command needs beyond its options is imported when it runs: a robot, which has none of
     # the training's packages, can still predict.
     for module in (training, prediction, exporting, benchmarking, inspection, frames,
-                   ranking, labelling, label_import, labels, recognition, figure, experiment,
+                   ranking, prelabelling, label_import, labels, recognition, figure, experiment,
                    data, scenes):
         module.add_to(command)
     return top
