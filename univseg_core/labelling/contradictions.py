@@ -5,7 +5,7 @@ It is confident learning's idea (Northcutt et al., 2021) that mistakes are where
 label a low probability and another class a high one; here regions are judged, not pixels, since
 people mistake regions, and models err at each border. The library of that method, cleanlab, wants
 the probabilities of all images' pixels in memory. Its score of an image, and its thresholds of
-each class, found fewer mistakes than what is here (docs/labelling.md has the figures).
+each class, found fewer mistakes than what is here (docs/label_check.md has the figures).
 """
 
 from dataclasses import dataclass
