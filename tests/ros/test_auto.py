@@ -219,6 +219,7 @@ def test_a_domain_called_auto_is_refused(start, peer, tmp_path):
     robot = Robot(start, peer, 'called_auto', '-p', f'model:={tmp_path / "auto.onnx"}', '-p',
                   'backend:=onnxruntime')
     robot.process.wait_for('not configured: this model has a domain called auto')
+    assert 'called auto' in robot.diagnostics()[1]  # by then, the log is published
     robot.end(signal.SIGTERM)
 
 
