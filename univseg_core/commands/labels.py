@@ -27,8 +27,8 @@ EXAMPLES = """examples:
   univseg labels check yard.onnx outdoor --images yard/labelled/image \\
       --labels yard/labelled/label                      needs no package for training
 
-Of each label map, the regions are found in which the model is sure of another class. The worst of
-them are on labels.png: most likely mistakes, or else what the model has not learned.
+Of each label map, the regions are found in which the model sees another class, and ranked by how
+sure it is. The first are on labels.png: most likely mistakes, or else what it has not learned.
 """
 
 MOST_SHOWN = 500
@@ -71,6 +71,9 @@ def _check(options: argparse.Namespace) -> None:
     model, named = model_and_frames(options)
     if options.out.exists() and not options.out.is_dir():
         raise UnivsegError(f'{options.out}: a file; expected a folder, or none yet')
+    if options.labels and options.out.resolve() == options.labels.resolve():
+        raise UnivsegError(f'{options.out}: the folder of the label maps; expected another one')
+    table, picture = (options.out / name for name in ('labels.csv', 'labels.png'))
     segmenter = Segmenter.load(model, **running(options))
     segmenter.check_domains([str(named)])
     domain = segmenter.domains[str(named)]
@@ -80,23 +83,24 @@ def _check(options: argparse.Namespace) -> None:
                     len(samples))
     found = check_labels(segmenter, [sample for sample in samples if sample.label], domain.name)
     checked = found.agreed + len(found.contradicted)
+    told = {'checked': checked, 'contradicted': list(as_rows(found.contradicted, domain)),
+            'skipped': [str(path) for path in found.skipped]}
+    text = f'{checked} label maps of {domain.name} checked'
+    if found.skipped:
+        text += f'; {len(found.skipped)} cannot be read and are skipped'
     if not found.contradicted:
-        report(options, {'checked': checked, 'files': [], 'contradicted': [],
-                         'skipped': [str(path) for path in found.skipped]},
-               f'{checked} label maps of {domain.name} checked; the model contradicts none')
+        for old in (table, picture):  # of an earlier call, which found some
+            old.unlink(missing_ok=True)
+        report(options, told | {'files': []}, f'{text}; the model contradicts none')
         return
     shown = found.contradicted[:options.budget]
-    write_check(options.out / 'labels.csv', found.contradicted, domain)
-    write_png(options.out / 'labels.png', sheet_of_checked(segmenter, shown, domain.name))
-    files = [str(options.out / name) for name in ('labels.csv', 'labels.png')]
-    report(options, {'checked': checked, 'files': files,
-                     'contradicted': list(as_rows(found.contradicted, domain)),
-                     'skipped': [str(path) for path in found.skipped]},
-           f'{checked} label maps of {domain.name} checked, of which the model contradicts '
-           f'{len(found.contradicted)} somewhere'
-           + (f'; {len(found.skipped)} cannot be read and are skipped' if found.skipped else '')
-           + f'; most of all {shown[0].sample.name}: {reason(shown[0], domain)}\n'
-           f'the worst first: {", ".join(files)}')
+    sheet = sheet_of_checked(segmenter, shown, domain.name)
+    write_check(table, found.contradicted, domain)
+    write_png(picture, sheet)
+    report(options, told | {'files': [str(table), str(picture)]},
+           f'{text}; the model contradicts {len(found.contradicted)} somewhere, most of all '
+           f'{shown[0].sample.name}: {reason(shown[0], domain)}\n'
+           f'the worst first: {table}, {picture}')
 
 
 def _samples(options: argparse.Namespace, folder: Path, domain: 'Domain') -> 'list[Sample]':

@@ -1,5 +1,5 @@
 """
-Where a model contradicts a label map: regions in which it is sure of another class.
+Where a model contradicts a label map: regions in which it sees another class.
 
 It is confident learning's idea (Northcutt et al., 2021) that mistakes are where a model gives the
 label a low probability and another class a high one; here regions are judged, not pixels, since
@@ -76,8 +76,8 @@ def contradictions(logits: np.ndarray, label: np.ndarray, network_size: tuple[in
         sums = [np.bincount(numbers, values[inside]) for values in (confidence, log_odds)]
         for number in np.flatnonzero(stats[:, cv2.CC_STAT_AREA] >= least).tolist():
             if number:  # 0 is all around
-                left, upper, width, height, area = stats[number].tolist()
-                box = _scaled((left, upper, left + width, upper + height), small.shape,
+                left, upper, across, down, area = stats[number].tolist()
+                box = _scaled((left, upper, left + across, upper + down), small.shape,
                               label.shape)
                 means = [float(each[number]) / area for each in sums]
                 found.append(Contradiction(pair >> 8, pair & 255, box, area / small.size, *means))

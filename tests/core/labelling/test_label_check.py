@@ -103,7 +103,7 @@ def test_the_labels_of_a_run_are_ranked_and_drawn(run, worlds, tmp_path, capsys)
     command = ['labels', 'check', str(run), 'outdoor', '--out', str(out), '--device', 'cpu']
     assert main(command) == 0
     printed = capsys.readouterr().out
-    assert '3 label maps of outdoor checked, of which the model contradicts 3' in printed
+    assert '3 label maps of outdoor checked; the model contradicts 3' in printed
     with (out / 'labels.csv').open() as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ['rank', 'image', 'label_map', 'score', 'label', 'model', 'left',
@@ -216,3 +216,19 @@ def test_options_that_do_not_go_together_end_with_the_usage(run, capsys, argumen
     with pytest.raises(SystemExit):
         main(['labels', 'check', str(run), 'outdoor', *arguments])
     assert 'usage: univseg labels check' in capsys.readouterr().err
+
+
+def test_files_of_an_earlier_call_go_where_nothing_is_contradicted_any_more(
+        run, tmp_path, capsys, monkeypatch):
+    out = tmp_path / 'out'
+    assert told(capsys, run, 'outdoor', '--out', out)['files']
+    monkeypatch.setattr('univseg_core.labelling.contradictions.LEAST', 2)
+    assert told(capsys, run, 'outdoor', '--out', out)['files'] == []
+    assert list(out.iterdir()) == []
+
+
+def test_label_maps_are_not_written_over(run, worlds, capsys):
+    images, labels = (worlds / 'outdoor' / 'validation' / part for part in ('image', 'label'))
+    assert_fails(capsys, ['labels', 'check', run, 'outdoor', '--images', images, '--labels',
+                          labels, '--out', labels, '--device', 'cpu'],
+                 f'{labels}: the folder of the label maps')
