@@ -84,6 +84,16 @@ def test_a_run_that_has_begun_needs_no_start_model(finished_run, values, write_c
     assert differing(run / 'model.univseg', undisturbed / 'model.univseg') == []
 
 
+def test_the_folder_of_a_finished_run_stands_for_its_model(finished_run, values, write_config,
+                                                           tmp_path):
+    def start_of(folder):
+        return load_config(str(write_config(values)), [f'model.start={folder}']).model.start
+
+    assert start_of(finished_run[0]) == (finished_run[0] / 'model.univseg').resolve()
+    with pytest.raises(ConfigError, match=r'model\.start.*no such file: .*/model\.univseg'):
+        start_of(tmp_path)
+
+
 @pytest.mark.parametrize('text', ['{"outdoor": [[1, 2', '{"outdoor": [[1, 2]]}', '[]',
                                   '{"elsewhere": [[1, 2, 0], [3, 4, 0]]}'])
 def test_a_damaged_file_of_what_was_before_is_named(finished_run, values, write_config, tmp_path,

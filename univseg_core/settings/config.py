@@ -29,6 +29,7 @@ from univseg_core.settings.kinds import (
     FILES_NEEDED,
     Folder,
     Images,
+    ModelFile,
     Number,
     Weights,
 )
@@ -179,9 +180,10 @@ class ModelSection(Section):
                           "ships them, or by timm's download), none (random), or a local .pth, "
                           '.pt or .safetensors file as its authors published it; when left out, '
                           'imagenet for encoders that have them')
-    start: ExistingFile | None = Field(
-        None, description='model file (NAME.univseg) to begin with: its encoder, embedding and '
-                          'the heads of its domains that are trained here, too')
+    start: ModelFile | None = Field(
+        None, description='model file (NAME.univseg), or folder of a finished run, to begin with: '
+                          'its encoder, embedding and the heads of its domains that are trained '
+                          'here, too')
     embedding_dim: StrictInt = Field(
         128, ge=1, le=2 ** 16,
         description="dimension D of pixel and label embeddings, at most the encoder's channels")

@@ -13,7 +13,7 @@ from typing import Annotated, Any, get_args, get_origin, Literal, NamedTuple, Un
 from pydantic.fields import FieldInfo
 from univseg_core.settings.config import MANY, RunConfig
 from univseg_core.settings.file import ConfigError, Section, section_of
-from univseg_core.settings.kinds import ExistingFile, Folder, Images, Weights
+from univseg_core.settings.kinds import ExistingFile, Folder, Images, ModelFile, Weights
 import yaml
 
 WIDTH = 99
@@ -136,7 +136,8 @@ def _values(field: FieldInfo) -> str:
 def _kinds(kind: Any, metadata: Sequence[object] = ()) -> list[str]:
     """Return the alternatives of an annotation, null last."""
     for known, text in ((Folder, 'folder'), (Images, 'folders, bags or videos'),
-                        (ExistingFile, 'file'), (Weights, 'imagenet, none or file')):
+                        (ExistingFile, 'file'), (ModelFile, 'file or folder of a run'),
+                        (Weights, 'imagenet, none or file')):
         if kind is get_args(known)[0] and get_args(known)[1] in metadata:
             return [text]
     origin, parts = get_origin(kind), get_args(kind)

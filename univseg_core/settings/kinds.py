@@ -77,6 +77,12 @@ def _file(path: Path, info: ValidationInfo) -> Path:
     return path.resolve()
 
 
+def _model(path: Path, info: ValidationInfo) -> Path:
+    """Return a model file, that of a run where its folder is named."""
+    whole = _expand(path)
+    return _file(whole / 'model.univseg' if _is_there(whole, Path.is_dir) else whole, info)
+
+
 def _images(path: Path) -> Path:
     """Return a folder, a bag, BAG:TOPIC or a video, its path resolved."""
     path = _expand(path)
@@ -95,6 +101,7 @@ def _weights(value: str, info: ValidationInfo) -> str:
 Number = Annotated[float, BeforeValidator(_number)]
 Folder = Annotated[Path, AfterValidator(_folder)]
 ExistingFile = Annotated[Path, AfterValidator(_file)]
+ModelFile = Annotated[Path, AfterValidator(_model)]
 Weights = Annotated[str, AfterValidator(_weights)]
 Images = Annotated[Path, AfterValidator(_images)]
 ClassNames = Annotated[list[str] | None, BeforeValidator(_names)]
