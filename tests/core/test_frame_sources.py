@@ -1,6 +1,7 @@
 """`univseg frames` of videos and of folders of images, beside bags."""
 
 import json
+import os
 
 from bag_files import jpeg, pictures, raw, write_bag
 import cv2
@@ -311,3 +312,46 @@ def test_a_picture_larger_than_the_limit(folder, video, tmp_path, monkeypatch, c
     told = capsys.readouterr()
     assert 'photos: kept 0 of 4 frames; 4 unreadable' in told.out
     assert f'{video}: pictures of 6144 pixels, more than 1535 pixels' in told.err
+
+
+def test_no_file_of_others_is_written_over(folder, tmp_path, capsys):
+    (folder / 'photos-a.jpg').write_bytes((folder / 'b.jpg').read_bytes())
+    before = everything(folder)
+    for out in (folder, tmp_path / 'photos' / '..' / 'photos'):
+        assert extract([folder], out) == 1
+        assert f'{folder}: frames are written into {out}' in capsys.readouterr().err
+    assert {name: everything(folder)[name] for name in before} == before
+    out = tmp_path / 'out'
+    out.mkdir()
+    (out / 'photos-a.jpg').write_text('mine')
+    (out / 'photos-b.jpg').symlink_to(tmp_path / 'nowhere')
+    # As a call leaves it that was killed before it wrote the row.
+    (out / 'photos-d.jpg').write_bytes(b'')
+    (out / 'photos-photos-a.jpg').write_bytes((folder / 'b.jpg').read_bytes())
+    assert extract([folder], out, '--duplicates', 'keep') == 0
+    assert [row.file for row in kept(out)] == [
+        'photos-a-2.jpg', 'photos-b-2.jpg', 'photos-c.jpg', 'photos-d.jpg', 'photos-photos-a.jpg']
+    assert (out / 'photos-a.jpg').read_text() == 'mine'
+    assert (out / 'photos-b.jpg').is_symlink()
+
+
+@pytest.mark.parametrize('content', ['{"theirs": 1}', '[1]', 'x'])
+def test_settings_of_others_stay(video, tmp_path, capsys, content):
+    (tmp_path / 'settings.json').write_text(content)
+    assert extract([video], tmp_path) == 1
+    assert f'{tmp_path / "settings.json"}: damaged, or not of univseg frames: ' in (
+        capsys.readouterr().err)
+    assert (tmp_path / 'settings.json').read_text() == content
+
+
+def test_names_of_videos(video, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    video = video.rename(tmp_path / '2026-11-30T14:05:00.mp4')
+    assert extract([video.name], 'out') == 0
+    assert len(kept(tmp_path / 'out')) == 8
+    try:
+        bad = video.rename(os.fsdecode(os.fsencode(tmp_path) + b'/a\xff.mp4'))
+    except OSError:
+        pytest.skip('this disk has no such names')
+    assert extract([bad], 'out') == 1
+    assert r'a\xff.mp4: its name is no text in UTF-8; rename it' in capsys.readouterr().err

@@ -114,15 +114,20 @@ def extract_frames(sources: Sequence[Path], folder: Path, topics: Sequence[str] 
 def _settle(folder: Path, settings: ExtractionSettings, manifest: Manifest) -> None:
     """Note a folder's settings; raise FramesError where its rows come from others."""
     path = folder / SETTINGS
+    there = {}
+    try:
+        if path.is_file():
+            there = read_json(path)
+        if not isinstance(there, dict) or not there.keys() <= asdict(settings).keys():
+            raise ValueError('these are not the settings of frames')
+    except ValueError as error:
+        raise FramesError(f'{path}: damaged, or not of univseg frames: {error}; choose another '
+                          'folder') from error
     if manifest.was_empty or not path.is_file():
         write_text(path, json.dumps(asdict(settings), indent=1) + '\n')
         return
-    try:
-        there = read_json(path)
-        other = {name: there.get(name) for name, value in asdict(settings).items()
-                 if there.get(name) != value}
-    except (ValueError, AttributeError) as error:
-        raise FramesError(f'{path}: damaged: {error}') from error
+    other = {name: there.get(name) for name, value in asdict(settings).items()
+             if there.get(name) != value}
     if other:
         raise FramesError(f'{folder}: holds frames of other settings '
                           f'({", ".join(f"{name}: {value}" for name, value in other.items())}); '

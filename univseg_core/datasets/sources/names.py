@@ -13,12 +13,13 @@ SOURCES = 'sources.json'
 
 class SourceNames:
     """
-    What videos and folders are called that a folder has frames of, kept in its file SOURCES.
+    What videos and folders are called that `folder` has frames of, kept in its file SOURCES.
 
     A second front.mp4 is front.mp4-2. Raises SourceError where the file is damaged.
     """
 
     def __init__(self, folder: Path):
+        self.folder = folder
         self._file = folder / SOURCES
         self._identities: dict[str, str] = {}
         if not self._file.is_file():

@@ -21,7 +21,8 @@ def open_source(path: Path, topics: Sequence[str], names: SourceNames) -> Iterat
     """
     Give what is at a path: a bag, of which `topics` are wanted, a folder of images, or a video.
 
-    Raises SourceError, BagError or VideoError where it is none of them.
+    Raises SourceError, BagError or VideoError where it is none of them, and SourceError for a
+    folder of images that lies where the frames are written.
     """
     try:
         is_there, is_of_bag, is_folder = path.exists(), is_bag(path), path.is_dir()
@@ -34,6 +35,9 @@ def open_source(path: Path, topics: Sequence[str], names: SourceNames) -> Iterat
         with Bag(path) as bag:
             yield BagSource(bag, topics)
     elif is_folder:
+        if path.resolve().is_relative_to(names.folder.resolve()):
+            raise SourceError(f'{path}: frames are written into {names.folder}, and so none are '
+                              'taken from there; choose another folder for the frames')
         yield FolderSource(path, names)
     elif is_picture(path):
         raise SourceError(f'{path}: a single image; expected its folder, a video or a ROS 2 bag')
