@@ -12,6 +12,7 @@ from univseg_core.cli import main
 from univseg_core.datasets import frames
 from univseg_core.datasets.frames import extract_frames, ExtractionSettings
 from univseg_core.datasets.manifest import read_manifest
+from univseg_core.files import sha256_of
 from univseg_core.pictures.images import read_image
 from video_streams import encoded, moving, turn, write_video
 
@@ -157,7 +158,8 @@ def test_a_folder_of_images_in_the_order_of_their_names(folder, tmp_path, capsys
     assert extract([folder], out) == 0
     rows = read_manifest(out)
     assert [(row.file, row.bag, row.topic, row.stamp, row.time) for row in rows] == [
-        (f'photos-{name[0]}.jpg', 'photos', name, *[(folder / name).stat().st_mtime_ns] * 2)
+        (f'photos-{name[0]}.jpg', 'photos', name, (folder / name).stat().st_mtime_ns,
+         int(sha256_of(folder / name)[:15], 16))
         for name in ('a.jpg', 'b.jpg', 'c.png', 'd.PNG')]
     for name in 'ab':
         assert (out / f'photos-{name}.jpg').read_bytes() == (folder / f'{name}.jpg').read_bytes()
@@ -204,7 +206,7 @@ def test_a_damaged_image_is_counted_and_what_is_not_read_is_told(folder, tmp_pat
     (folder / 'notes.txt').write_bytes(b'x')
     assert extract([folder], tmp_path / 'out') == 1
     told = capsys.readouterr()
-    assert 'kept 3 of 4 frames; 1 unreadable (the first: ' in told.out
+    assert 'kept 3 of 4 frames; 1 unreadable (the first: a.jpg: ' in told.out
     assert '1 videos in it were not read, as they are sources of their own: f.mp4' in told.out
     assert f'1 pictures of {folder} are of a kind that is not read (e.heic;' in told.err
 
@@ -304,6 +306,33 @@ def test_photos_that_come_later_are_added(folder, tmp_path):
     assert report.known == 3
     assert sorted(row.file for row in kept(tmp_path / 'out')) == [
         f'photos-{name}.jpg' for name in 'abcd']
+
+
+def test_photos_are_known_by_their_content_and_not_by_their_times(folder, tmp_path):
+    out = tmp_path / 'out'
+    extract_frames([folder], out, progress=False)
+    before = everything(out)
+    for number, path in enumerate(sorted(folder.iterdir())):
+        os.utime(path, ns=(number, number))
+    assert extract_frames([folder], out, progress=False).known == 4
+    assert everything(out) == before
+    one = (folder / 'a.jpg').stat()
+    (folder / 'a.jpg').write_bytes((folder / 'd.PNG').read_bytes())
+    os.utime(folder / 'a.jpg', ns=(one.st_atime_ns, one.st_mtime_ns))
+    assert extract_frames([folder], out, progress=False).known == 3
+    assert 'a.jpg' in [row.topic for row in read_manifest(out)[4:]]
+
+
+@pytest.mark.parametrize('content', [b'', b'no image'])
+def test_a_folder_without_a_readable_image_is_an_error(tmp_path, capsys, content):
+    folder = tmp_path / 'photos'
+    folder.mkdir()
+    for name in ('a.jpg', 'b.png'):
+        (folder / name).write_bytes(content)
+    assert extract([folder], tmp_path / 'out') == 1
+    told = capsys.readouterr()
+    assert 'univseg frames: photos: none of its 2 images can be read' in told.err
+    assert told.out.count('a.jpg: ') == 1
 
 
 def test_a_picture_larger_than_the_limit(folder, video, tmp_path, monkeypatch, capsys):

@@ -56,7 +56,9 @@ class Report:
         key, (outcome, _, why) = (row.bag, topic), row.outcome.partition(': ')
         self.counts[key][outcome] += 1
         if outcome == UNREADABLE:
-            self.examples.setdefault(key, why)
+            # Of a folder, whose images are topics in the manifest, and errors of files name them.
+            is_named = row.topic in (topic, '') or row.topic in why
+            self.examples.setdefault(key, why if is_named else f'{row.topic}: {why}')
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain JSON values: how many images of each topic had which outcome."""
@@ -148,7 +150,7 @@ def _extract(source: Source, folder: Path, settings: ExtractionSettings, manifes
     with Writer(folder, settings, manifest, source.stem, written, folder_of) as writer:
         for item in items:
             judge = judges[source.counted_as(item.topic)]
-            if row := manifest.known(source.name, item.topic, item.time):
+            if row := manifest.known(source.name, item.topic, item.known_by):
                 judge.recall(row)
                 report.known += 1
                 written(row)
@@ -158,6 +160,9 @@ def _extract(source: Source, folder: Path, settings: ExtractionSettings, manifes
             else:
                 writer.write(*judge.judge(source.name, item))
     for topic in source.topics:
-        report.counts[source.name, topic]  # told, too: that there are none
+        counts = report.counts[source.name, topic]  # told, too: that there are none
+        tried = counts.total() - counts[NOT_EVERY]
+        if not source.has_times and tried and counts[UNREADABLE] == tried:
+            report.problems.append(f'{source.name}: none of its {tried} images can be read')
     report.problems += source.problems
     report.notes += source.notes
