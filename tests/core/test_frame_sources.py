@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 from bag_files import jpeg, pictures, raw, write_bag
 import cv2
@@ -12,6 +13,8 @@ from univseg_core.cli import main
 from univseg_core.datasets import frames
 from univseg_core.datasets.frames import extract_frames, ExtractionSettings
 from univseg_core.datasets.manifest import read_manifest
+from univseg_core.datasets.sources import video_print
+from univseg_core.datasets.sources.video_print import VideoPrint
 from univseg_core.files import sha256_of
 from univseg_core.pictures.images import read_image
 from video_streams import encoded, moving, turn, write_video
@@ -259,6 +262,19 @@ def test_all_kinds_in_one_command_that_changes_nothing_when_it_is_given_again(
         ('drive.mp4', '', 8), ('photos', '', 4), ('drive_1', '/cam', 1)]
 
 
+def test_what_is_given_twice_is_taken_once(folder, video, tmp_path, capsys):
+    bag = write_bag(tmp_path / 'drive_1', {'/cam': [raw(0, pictures(1)[0])]})
+    copy = shutil.copy(video, tmp_path / 'copy.mp4')
+    again = [folder / '..' / 'photos', copy, tmp_path / '.' / 'drive_1', video]
+    assert extract([folder, video, bag, *again], tmp_path / 'out', '--duplicates', 'keep') == 0
+    assert len(read_manifest(tmp_path / 'out')) == 4 + 8 + 1
+    told = capsys.readouterr().out
+    assert all(f'{path}: the same as one before it, and taken once\n' in told for path in again)
+    before = everything(tmp_path / 'out')
+    assert extract([folder, video, bag, *again], tmp_path / 'out', '--duplicates', 'keep') == 0
+    assert everything(tmp_path / 'out') == before
+
+
 @pytest.mark.parametrize('failing', [2, 9])
 def test_an_interrupted_call_goes_on(folder, video, tmp_path, monkeypatch, failing):
     settings = ExtractionSettings(min_interval=0.1)
@@ -294,8 +310,46 @@ def test_two_sources_of_one_name_are_told_apart_and_one_that_moves_is_not_read_t
     assert extract_frames([moved, second], out, settings=EXACT, progress=False).known == 11
     assert list(json.loads((out / 'sources.json').read_text())) == ['drive.mp4', 'drive.mp4-2']
     (out / 'sources.json').write_text('[1]')
-    with pytest.raises(ValueError, match=r'sources\.json: damaged'):
+    with pytest.raises(ValueError, match=r'sources\.json: damaged: expected a text for each'):
         extract_frames([moved], out, settings=EXACT, progress=False)
+
+
+@pytest.mark.parametrize('share', [0.05, 0.3, 0.7])
+def test_a_video_that_grows_stays_the_same(tmp_path, share):
+    random = np.random.default_rng(0)
+    noise = list(random.integers(0, 256, (60, 48, 64, 3), np.uint8))
+    video = write_video(tmp_path / 'drive.mkv', noise, range(0, 6000, 100))
+    whole, out = video.read_bytes(), tmp_path / 'out'
+    assert 2**17 < len(whole) < 2**20
+    video.write_bytes(whole[:int(len(whole) * share)])
+    extract_frames([video], out, settings=EXACT, progress=False)
+    some = len(kept(out))
+    assert 0 < some < 55
+    video.write_bytes(whole)
+    assert extract_frames([video], out, settings=EXACT, progress=False).known == some
+    assert extract_frames([video], out, settings=EXACT, progress=False).known == 60
+    assert list(json.loads((out / 'sources.json').read_text())) == ['drive.mkv']
+
+
+def test_videos_of_equal_bytes_but_other_pictures_are_two(tmp_path, monkeypatch):
+    one, other = (write_video(tmp_path / f'{name}.mp4', images, TIMES) for name, images in (
+        ('a', moving(8)), ('b', moving(16)[8:])))
+    # As where the index of a long video comes first.
+    monkeypatch.setattr(video_print, 'DATA_FROM', 4)
+    monkeypatch.setattr(video_print, 'DATA_BYTES', 8)
+    assert one.read_bytes()[4:12] == other.read_bytes()[4:12]
+    extract_frames([one, other], tmp_path / 'out', settings=EXACT, progress=False)
+    assert [row.bag for row in kept(tmp_path / 'out')] == ['a.mp4'] * 8 + ['b.mp4'] * 8
+
+
+def test_videos_that_begin_alike_but_have_other_bytes_are_two(tmp_path):
+    found = VideoPrint(['x', 'y', 'z'], 'data')
+    assert str(found) == '3:z:data'
+    for known in ('1:x:', '2:y:data', '3:z:data'):
+        assert found.continues(known)
+    for known in ('2:y:other', '2:z:data', '4:z:data', '0::', '/photos', '2', ''):
+        assert not found.continues(known)
+    assert not VideoPrint(['x', 'y'], '').continues('1:x:data')
 
 
 def test_photos_that_come_later_are_added(folder, tmp_path):

@@ -100,10 +100,15 @@ def extract_frames(sources: Sequence[Path], folder: Path, topics: Sequence[str] 
     try:
         with claimed(folder), Manifest(folder) as manifest:
             _settle(folder, settings, manifest)
-            names = SourceNames(folder)
+            names, taken = SourceNames(folder), set()
             for path in sources:
                 try:
                     with open_source(path, topics, names) as source:
+                        if source.identity in taken:
+                            report.notes.append(f'{path}: the same as one before it, and taken '
+                                                'once')
+                            continue
+                        taken.add(source.identity)
                         _extract(source, folder, settings, manifest, report, progress, folder_of)
                 except (BagError, SourceError, VideoError) as error:
                     report.problems.append(str(error))

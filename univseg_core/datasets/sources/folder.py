@@ -70,7 +70,8 @@ class FolderSource:
             raise SourceError('; '.join([
                 f'{folder}: no ROS 2 bag, and no images in it; expected '
                 f'{", ".join(IMAGE_SUFFIXES)}', *hints, *([unread] if unread else [])]))
-        self.name = names.name(folder, in_one_line(folder.resolve()))
+        self.identity = in_one_line(folder.resolve())
+        self.name = names.name(folder, self.identity)
         self.topics = ['']
         self.notes = [f'{folder}: its images have no times, and are taken in the order of their '
                       'names']

@@ -60,12 +60,13 @@ class Source(Protocol):
     """
     Images in order, one by one, as often as they are asked for.
 
-    `name` stands in the manifest. `topics` are those whose images `items` yields, the only one of
-    a video or folder being ''; `problems` and `notes` what was found to be wrong or is to be said,
-    all of it at the end. `has_times` tells whether the times of items are times.
+    `name` stands in the manifest, `identity` tells whether two are the same. `topics` are those
+    whose images `items` yields, the only one of a video or folder being ''; `problems` and `notes`
+    what was found to be wrong or is to be said, all of it at the end. `has_times` tells whether the times of items are times.
     """
 
     name: str
+    identity: str
     topics: list[str]
     has_times: bool
     notes: list[str]
