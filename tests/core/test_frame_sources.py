@@ -90,6 +90,7 @@ def test_the_choice_by_number_and_time(video, tmp_path, settings, numbers):
     assert [TIMES.index(row.time // 10**6) for row in kept(tmp_path / 'out')] == numbers
     assert not report.problems
     assert list(report.counts) == [('drive.mp4', '')]
+    assert report.notes == ([] if numbers else ['drive.mp4: no image from 2 s'])
 
 
 def test_a_video_that_says_that_it_is_turned(video, tmp_path):
@@ -220,12 +221,14 @@ def test_a_damaged_image_is_counted_and_what_is_not_read_is_told(folder, tmp_pat
     ('photos/a.jpg', 'a single image; expected its folder, a video or a ROS 2 bag'),
     ('of', 'no images in it; expected .png, .jpg, .jpeg, .bmp, .tif, .tiff, .webp; its videos '
            'are sources of their own: v.mp4; the folders in it are more'),
+    ('photos.ZIP', 'an archive; unpack it, and give the folder, video or ROS 2 bag'),
     ('old.bag', 'not a ROS 2 bag; expected')])
 def test_what_is_no_source(folder, tmp_path, capsys, name, error):
     (tmp_path / 'empty').mkdir()
     (tmp_path / 'of' / 'more').mkdir(parents=True)
     (tmp_path / 'of' / 'v.mp4').touch()
     (tmp_path / 'old.bag').touch()
+    (tmp_path / 'photos.ZIP').touch()
     assert extract([tmp_path / name], tmp_path / 'out') == 1
     told = capsys.readouterr()
     assert f'univseg frames: {tmp_path / name}: ' in told.err

@@ -169,5 +169,9 @@ def _extract(source: Source, folder: Path, settings: ExtractionSettings, manifes
         tried = counts.total() - counts[NOT_EVERY]
         if not source.has_times and tried and counts[UNREADABLE] == tried:
             report.problems.append(f'{source.name}: none of its {tried} images can be read')
+    if (source.topics and (settings.start or settings.end is not None)
+            and not any(report.counts[source.name, topic] for topic in source.topics)):
+        until = '' if settings.end is None else f' to {settings.end:g} s'
+        report.notes.append(f'{source.name}: no image from {settings.start:g} s{until}')
     report.problems += source.problems
     report.notes += source.notes

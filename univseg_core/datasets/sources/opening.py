@@ -15,6 +15,8 @@ from univseg_core.pictures.video_file import open_video
 
 ROS1_BAG = '.bag'
 
+ARCHIVES = ('.7z', '.bz2', '.gz', '.rar', '.tar', '.tgz', '.xz', '.zip', '.zst')
+
 
 @contextmanager
 def open_source(path: Path, topics: Sequence[str], names: SourceNames) -> Iterator[Source]:
@@ -41,6 +43,9 @@ def open_source(path: Path, topics: Sequence[str], names: SourceNames) -> Iterat
         yield FolderSource(path, names)
     elif is_picture(path):
         raise SourceError(f'{path}: a single image; expected its folder, a video or a ROS 2 bag')
+    elif path.suffix.lower() in ARCHIVES:
+        raise SourceError(f'{path}: an archive; unpack it, and give the folder, video or ROS 2 '
+                          'bag that is in it')
     else:
         with open_video(path) as capture:
             yield VideoSource(path, capture, names)

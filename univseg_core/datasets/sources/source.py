@@ -62,7 +62,8 @@ class Source(Protocol):
 
     `name` stands in the manifest, `identity` tells whether two are the same. `topics` are those
     whose images `items` yields, the only one of a video or folder being ''; `problems` and `notes`
-    what was found to be wrong or is to be said, all of it at the end. `has_times` tells whether the times of items are times.
+    what was found to be wrong or is to be said, all of it at the end. `has_times` tells whether
+    the times of items are times.
     """
 
     name: str
