@@ -20,6 +20,7 @@ from univseg_core.pictures.packet_decoder import (
     PARAMETERS_ALONE,
     picture_of,
 )
+from univseg_core.pictures.slices import SliceStarts
 from univseg_core.pictures.video import codec_of
 from video_streams import (
     COMPRESSED,
@@ -237,18 +238,38 @@ def test_parameters_may_stand_in_packets_of_their_own(tmp_path, codec):
     assert outcomes.count(f'unreadable: {PARAMETERS_ALONE}') == alone >= 4
 
 
-@pytest.mark.parametrize(('missing', 'is_noticed'), [(0, True), (1, False)])
-def test_a_picture_without_its_first_slice_is_damaged(plain, missing, is_noticed):
-    packets = encoded(moving(6), x264='slices=2')
-    units = re.split(b'\0?\0\0\1', packets[2][1])[1:]
-    assert [unit[0] & 0x1f for unit in units] == [1, 1]
+@pytest.mark.parametrize(('number', 'missing', 'is_noticed'), [
+    (1, 0, True), (2, 0, True), (2, 1, True), (2, 2, True),
+    (1, 2, False)])  # when only a keyframe is known, as docs/frames.md says
+def test_a_picture_without_a_slice_is_damaged(number, missing, is_noticed):
+    packets = encoded(moving(6), x264='slices=3')
+    units = re.split(b'\0?\0\0\1', packets[number][1])[1:]
+    assert [unit[0] & 0x1f for unit in units] == [1, 1, 1]
+    del units[missing]
+    packets[number] = number, b''.join(b'\0\0\1' + unit for unit in units)
     decoder, outcomes = PacketDecoder('h264'), {}
-    for number, data in packets:
-        outcomes |= decoder.decode(number, data if number != 2 else (
-            b'\0\0\1' + units[1 - missing]))
-    assert (outcomes[2] == 'its first slice is missing') is is_noticed
-    # What docs/frames.md says is not noticed.
-    assert isinstance(outcomes[3], str) is is_noticed
+    for at, data in packets:
+        outcomes |= decoder.decode(at, data)
+    assert (outcomes[number] == 'a slice of it is missing') is is_noticed
+    assert [isinstance(outcomes[at], str) for at in range(6)] == [
+        is_noticed and at >= number for at in range(6)]
+
+
+def test_an_encoder_that_cuts_pictures_as_it_likes_is_left_alone():
+    """Slices of a type, each told by its first macroblock in Exp-Golomb code: 0 is 1, 1 is 010."""
+    def packet(type_, *starts):
+        return b''.join(bytes([0, 0, 1, type_, {0: 0x80, 1: 0x40, 2: 0x60}[start]])
+                        for start in starts)
+
+    slices = SliceStarts()
+    for sent in ((5, 0, 1, 2), (5, 0, 1, 2), (1, 0, 1), (1, 0, 1, 2), (1, 0), (5, 0)):
+        assert slices.are_whole(packet(*sent))
+    assert not slices.are_whole(packet(1, 1, 2))
+    # Another sequence begins anew.
+    assert slices.are_whole(b'\0\0\1\x67\x42' + packet(5, 0, 1, 2))
+    assert slices.are_whole(packet(1, 0, 1, 2))
+    assert not slices.are_whole(packet(5, 0, 2))
+    assert slices.are_whole(packet(1, 0, 1, 2))
 
 
 def test_parameters_are_kept_by_their_kind_and_id():

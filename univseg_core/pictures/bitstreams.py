@@ -60,27 +60,18 @@ def has_picture(codec: str, data: bytes) -> bool:
 
 def may_lead(data: bytes) -> bool:
     """Return whether a packet of H.264 may be shown before the keyframe that it comes behind."""
-    return _slice_head(data)[1] == B_SLICE
+    for unit in units(data):
+        if unit[0] & 0x1f in (SLICE, KEY_SLICE):
+            bits = Bits(unit[1:])
+            with suppress(ValueError):
+                bits.number()
+                return bits.number() % 5 == B_SLICE
+    return False
 
 
 def has_idr(data: bytes) -> bool:
     """Return whether a packet of H.264 has a keyframe behind which nothing is shown before it."""
     return any(unit[0] & 0x1f == KEY_SLICE for unit in units(data))
-
-
-def lacks_beginning(data: bytes) -> bool:
-    """Return whether the first slice of a packet of H.264 is not the first of its picture."""
-    return _slice_head(data)[0] != 0
-
-
-def _slice_head(data: bytes) -> tuple[int, int]:
-    """Return the first macroblock of a packet's first slice, and its type; -1 if unknown."""
-    for unit in units(data):
-        if unit[0] & 0x1f in (SLICE, KEY_SLICE):
-            bits = Bits(unit[1:])
-            with suppress(ValueError):
-                return bits.number(), bits.number() % 5
-    return 0, -1
 
 
 class ParameterSets:

@@ -17,10 +17,10 @@ from univseg_core.pictures.bitstreams import (
     has_idr,
     has_keyframe,
     has_picture,
-    lacks_beginning,
     may_lead,
     ParameterSets,
 )
+from univseg_core.pictures.slices import SliceStarts
 from univseg_core.pictures.video_file import VideoError
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ class PacketDecoder:
         # All that were told, and those that go before the next packet with a picture.
         self._parameters, self._ahead = ParameterSets(codec), ParameterSets(codec)
         self._frame_numbers = FrameNumbers() if codec == 'h264' else None
+        self._slices = SliceStarts() if codec == 'h264' else None
         self._waiting: dict[int, None] = {}
         # The packet with which decoding began; None: one with a keyframe is awaited.
         self._keyframe: int | None = None
@@ -104,14 +105,13 @@ class PacketDecoder:
             yield number, PARAMETERS_ALONE
             return
         data, self._ahead = bytes(self._ahead) + data, ParameterSets(self._codec)
-        is_h264 = self._codec == 'h264'
-        if is_h264 and lacks_beginning(data):
-            yield from self.lose(number, 'its first slice is missing')
+        if self._slices and not self._slices.are_whole(data):
+            yield from self.lose(number, 'a slice of it is missing')
             return
         if self._frame_numbers and not self._frame_numbers.follows(data):
             yield from self.finish()
         if not self._keyframe_is_out and has_keyframe(self._codec, data):
-            self._keyframe, self._leads = number, is_h264 and not has_idr(data)
+            self._keyframe, self._leads = number, self._codec == 'h264' and not has_idr(data)
         else:
             self._leads = self._leads and may_lead(data)
         if self._keyframe is None:
