@@ -9,7 +9,7 @@ from univseg_core.cli import main
 from univseg_core.datasets import frames
 from univseg_core.datasets.frames import extract_frames, ExtractionSettings
 from univseg_core.datasets.manifest import read_manifest
-from univseg_core.pictures.bitstreams import FrameNumbers, has_keyframe
+from univseg_core.pictures.bitstreams import FrameNumbers, has_keyframe, ParameterSets
 from univseg_core.pictures.images import read_image
 from univseg_core.pictures.packet_decoder import (
     AFTER_DAMAGE,
@@ -17,8 +17,10 @@ from univseg_core.pictures.packet_decoder import (
     NO_KEYFRAME,
     NO_PICTURE,
     PacketDecoder,
+    PARAMETERS_ALONE,
     picture_of,
 )
+from univseg_core.pictures.slices import SliceStarts
 from univseg_core.pictures.video import codec_of
 from video_streams import (
     COMPRESSED,
@@ -141,6 +143,26 @@ def test_a_stream_that_begins_in_the_midst_gives_nothing_until_its_keyframe(tmp_
     assert all(row.outcome == f'unreadable: {NO_KEYFRAME}' for row in rows[:4])
 
 
+@pytest.mark.parametrize(('begin', 'lost', 'start'), [(5, None, 0), (0, 5, 0), (0, None, 1.2)])
+def test_an_open_gop_loses_what_is_shown_before_its_keyframe_alone(tmp_path, begin, lost, start):
+    packets = encoded(moving(30), b_frames=2, x264=(
+        'open-gop=1:keyint=6:bframes=2:b-adapt=0:scenecut=0:repeat-headers=1'))
+    order = [number for number, _ in packets]
+    # Behind the keyframe that is shown as the seventh, two are sent that are shown before it.
+    assert order[:8] == [0, 3, 1, 2, 6, 4, 5, 9]
+    whole = reference(packets)
+    sent = [each for at, each in enumerate(packets) if at >= begin and at != lost]
+    bag = write_packets(tmp_path / 'bag', sent)
+    extract_frames([bag], tmp_path / 'out', progress=False, settings=ExtractionSettings(
+        codec='png', duplicate_bits=None, start=start))
+    rows = read_manifest(tmp_path / 'out')
+    assert_frames_are(tmp_path / 'out', {number_of(row): whole[number_of(row)] for row in rows
+                                         if row.outcome == 'kept'})
+    # Each time, 10 and 11 come behind the next keyframe, that of 12, and are shown before it.
+    before = [0, 1, 2, 3, 6] if lost else []
+    assert kept(tmp_path / 'out') == [*before, *range(13 if start else 12, 30)]
+
+
 def test_packets_without_any_keyframe_are_an_error(tmp_path, plain, capsys):
     bag = write_packets(tmp_path / 'bag', plain[1:6])
     assert extract(bag, tmp_path / 'out') == 1
@@ -190,6 +212,75 @@ def test_parameters_may_stand_at_the_beginning_of_a_stream_alone(tmp_path, codec
         extract_frames([bag], tmp_path / name, progress=False, settings=ExtractionSettings(
             codec='png', duplicate_bits=None, start=start))
         assert_frames_are(tmp_path / name, {number: whole[number] for number in expected})
+
+
+@pytest.mark.parametrize('codec', ['h264', 'hevc'])
+def test_parameters_may_stand_in_packets_of_their_own(tmp_path, codec):
+    packets = encoded(moving(18), codec)
+    whole = reference(packets, codec)
+    is_parameter = {'h264': lambda unit: unit[0] & 0x1f in (7, 8),
+                    'hevc': lambda unit: unit[0] >> 1 & 0x3f in (32, 33, 34)}[codec]
+    sent, alone = [], 0
+    for number, data in packets:
+        found = [b'\0\0\1' + unit for unit in re.split(b'\0?\0\0\1', data)[1:]]
+        if number:  # those of H.264's sequence stand at the beginning alone
+            found = [unit for unit in found if codec == 'hevc' or unit[3] & 0x1f != 7]
+        for unit in (unit for unit in found if is_parameter(unit[3:])):
+            sent.append((100, unit))
+            alone += 1
+        sent.append((number, b''.join(unit for unit in found if not is_parameter(unit[3:]))))
+    lost = next(at for at, (number, _) in enumerate(sent) if number == 3)
+    bag = write_packets(tmp_path / 'bag', sent[:lost] + sent[lost + 1:], format_=codec)
+    extract_frames([bag], tmp_path / 'out', settings=EXACT, progress=False)
+    assert_frames_are(tmp_path / 'out', {number: whole[number]
+                                         for number in (0, 1, 2, *range(6, 18))})
+    outcomes = [row.outcome for row in read_manifest(tmp_path / 'out')]
+    assert outcomes.count(f'unreadable: {PARAMETERS_ALONE}') == alone >= 4
+
+
+@pytest.mark.parametrize(('number', 'missing', 'is_noticed'), [
+    (1, 0, True), (2, 0, True), (2, 1, True), (2, 2, True),
+    (1, 2, False)])  # when only a keyframe is known, as docs/frames.md says
+def test_a_picture_without_a_slice_is_damaged(number, missing, is_noticed):
+    packets = encoded(moving(6), x264='slices=3')
+    units = re.split(b'\0?\0\0\1', packets[number][1])[1:]
+    assert [unit[0] & 0x1f for unit in units] == [1, 1, 1]
+    del units[missing]
+    packets[number] = number, b''.join(b'\0\0\1' + unit for unit in units)
+    decoder, outcomes = PacketDecoder('h264'), {}
+    for at, data in packets:
+        outcomes |= decoder.decode(at, data)
+    assert (outcomes[number] == 'a slice of it is missing') is is_noticed
+    assert [isinstance(outcomes[at], str) for at in range(6)] == [
+        is_noticed and at >= number for at in range(6)]
+
+
+def test_an_encoder_that_cuts_pictures_as_it_likes_is_left_alone():
+    """Slices of a type, each told by its first macroblock in Exp-Golomb code: 0 is 1, 1 is 010."""
+    def packet(type_, *starts):
+        return b''.join(bytes([0, 0, 1, type_, {0: 0x80, 1: 0x40, 2: 0x60}[start]])
+                        for start in starts)
+
+    slices = SliceStarts()
+    for sent in ((5, 0, 1, 2), (5, 0, 1, 2), (1, 0, 1), (1, 0, 1, 2), (1, 0), (5, 0)):
+        assert slices.are_whole(packet(*sent))
+    assert not slices.are_whole(packet(1, 1, 2))
+    # Another sequence begins anew.
+    assert slices.are_whole(b'\0\0\1\x67\x42' + packet(5, 0, 1, 2))
+    assert slices.are_whole(packet(1, 0, 1, 2))
+    assert not slices.are_whole(packet(5, 0, 2))
+    assert slices.are_whole(packet(1, 0, 1, 2))
+
+
+def test_parameters_are_kept_by_their_kind_and_id():
+    sequences, pictures_ = b'\x67\x42\0\x0a\x80', [b'\x68\xc0', b'\x68\x50']  # ids 0; 0, 1
+    found = ParameterSets('h264')
+    for unit in (pictures_[1], sequences, pictures_[0], b'\x68'):
+        found.learn(b'\0\0\1' + unit)
+    assert bytes(found) == b''.join(b'\0\0\1' + unit for unit in (sequences, *pictures_))
+    found.learn(b'\0\0\1\x67\x42\0\x14\x80')  # another sequence, with whose id the others go
+    assert bytes(found) == b'\0\0\1\x67\x42\0\x14\x80'
+    assert not bytes(ParameterSets('vp9'))
 
 
 def test_a_size_that_changes_midway(tmp_path):

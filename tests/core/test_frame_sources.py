@@ -1,6 +1,8 @@
 """`univseg frames` of videos and of folders of images, beside bags."""
 
 import json
+import os
+import shutil
 
 from bag_files import jpeg, pictures, raw, write_bag
 import cv2
@@ -11,6 +13,9 @@ from univseg_core.cli import main
 from univseg_core.datasets import frames
 from univseg_core.datasets.frames import extract_frames, ExtractionSettings
 from univseg_core.datasets.manifest import read_manifest
+from univseg_core.datasets.sources import video_print
+from univseg_core.datasets.sources.video_print import VideoPrint
+from univseg_core.files import sha256_of
 from univseg_core.pictures.images import read_image
 from video_streams import encoded, moving, turn, write_video
 
@@ -85,6 +90,7 @@ def test_the_choice_by_number_and_time(video, tmp_path, settings, numbers):
     assert [TIMES.index(row.time // 10**6) for row in kept(tmp_path / 'out')] == numbers
     assert not report.problems
     assert list(report.counts) == [('drive.mp4', '')]
+    assert report.notes == ([] if numbers else ['drive.mp4: no image from 2 s'])
 
 
 def test_a_video_that_says_that_it_is_turned(video, tmp_path):
@@ -156,7 +162,8 @@ def test_a_folder_of_images_in_the_order_of_their_names(folder, tmp_path, capsys
     assert extract([folder], out) == 0
     rows = read_manifest(out)
     assert [(row.file, row.bag, row.topic, row.stamp, row.time) for row in rows] == [
-        (f'photos-{name[0]}.jpg', 'photos', name, *[(folder / name).stat().st_mtime_ns] * 2)
+        (f'photos-{name[0]}.jpg', 'photos', name, (folder / name).stat().st_mtime_ns,
+         int(sha256_of(folder / name)[:15], 16))
         for name in ('a.jpg', 'b.jpg', 'c.png', 'd.PNG')]
     for name in 'ab':
         assert (out / f'photos-{name}.jpg').read_bytes() == (folder / f'{name}.jpg').read_bytes()
@@ -203,7 +210,7 @@ def test_a_damaged_image_is_counted_and_what_is_not_read_is_told(folder, tmp_pat
     (folder / 'notes.txt').write_bytes(b'x')
     assert extract([folder], tmp_path / 'out') == 1
     told = capsys.readouterr()
-    assert 'kept 3 of 4 frames; 1 unreadable (the first: ' in told.out
+    assert 'kept 3 of 4 frames; 1 unreadable (the first: a.jpg: ' in told.out
     assert '1 videos in it were not read, as they are sources of their own: f.mp4' in told.out
     assert f'1 pictures of {folder} are of a kind that is not read (e.heic;' in told.err
 
@@ -214,12 +221,14 @@ def test_a_damaged_image_is_counted_and_what_is_not_read_is_told(folder, tmp_pat
     ('photos/a.jpg', 'a single image; expected its folder, a video or a ROS 2 bag'),
     ('of', 'no images in it; expected .png, .jpg, .jpeg, .bmp, .tif, .tiff, .webp; its videos '
            'are sources of their own: v.mp4; the folders in it are more'),
+    ('photos.ZIP', 'an archive; unpack it, and give the folder, video or ROS 2 bag'),
     ('old.bag', 'not a ROS 2 bag; expected')])
 def test_what_is_no_source(folder, tmp_path, capsys, name, error):
     (tmp_path / 'empty').mkdir()
     (tmp_path / 'of' / 'more').mkdir(parents=True)
     (tmp_path / 'of' / 'v.mp4').touch()
     (tmp_path / 'old.bag').touch()
+    (tmp_path / 'photos.ZIP').touch()
     assert extract([tmp_path / name], tmp_path / 'out') == 1
     told = capsys.readouterr()
     assert f'univseg frames: {tmp_path / name}: ' in told.err
@@ -254,6 +263,19 @@ def test_all_kinds_in_one_command_that_changes_nothing_when_it_is_given_again(
     assert found['known'] == 13
     assert [(each['bag'], each['topic'], each['messages']) for each in found['topics']] == [
         ('drive.mp4', '', 8), ('photos', '', 4), ('drive_1', '/cam', 1)]
+
+
+def test_what_is_given_twice_is_taken_once(folder, video, tmp_path, capsys):
+    bag = write_bag(tmp_path / 'drive_1', {'/cam': [raw(0, pictures(1)[0])]})
+    copy = shutil.copy(video, tmp_path / 'copy.mp4')
+    again = [folder / '..' / 'photos', copy, tmp_path / '.' / 'drive_1', video]
+    assert extract([folder, video, bag, *again], tmp_path / 'out', '--duplicates', 'keep') == 0
+    assert len(read_manifest(tmp_path / 'out')) == 4 + 8 + 1
+    told = capsys.readouterr().out
+    assert all(f'{path}: the same as one before it, and taken once\n' in told for path in again)
+    before = everything(tmp_path / 'out')
+    assert extract([folder, video, bag, *again], tmp_path / 'out', '--duplicates', 'keep') == 0
+    assert everything(tmp_path / 'out') == before
 
 
 @pytest.mark.parametrize('failing', [2, 9])
@@ -291,8 +313,46 @@ def test_two_sources_of_one_name_are_told_apart_and_one_that_moves_is_not_read_t
     assert extract_frames([moved, second], out, settings=EXACT, progress=False).known == 11
     assert list(json.loads((out / 'sources.json').read_text())) == ['drive.mp4', 'drive.mp4-2']
     (out / 'sources.json').write_text('[1]')
-    with pytest.raises(ValueError, match=r'sources\.json: damaged'):
+    with pytest.raises(ValueError, match=r'sources\.json: damaged: expected a text for each'):
         extract_frames([moved], out, settings=EXACT, progress=False)
+
+
+@pytest.mark.parametrize('share', [0.05, 0.3, 0.7])
+def test_a_video_that_grows_stays_the_same(tmp_path, share):
+    random = np.random.default_rng(0)
+    noise = list(random.integers(0, 256, (60, 48, 64, 3), np.uint8))
+    video = write_video(tmp_path / 'drive.mkv', noise, range(0, 6000, 100))
+    whole, out = video.read_bytes(), tmp_path / 'out'
+    assert 2**17 < len(whole) < 2**20
+    video.write_bytes(whole[:int(len(whole) * share)])
+    extract_frames([video], out, settings=EXACT, progress=False)
+    some = len(kept(out))
+    assert 0 < some < 55
+    video.write_bytes(whole)
+    assert extract_frames([video], out, settings=EXACT, progress=False).known == some
+    assert extract_frames([video], out, settings=EXACT, progress=False).known == 60
+    assert list(json.loads((out / 'sources.json').read_text())) == ['drive.mkv']
+
+
+def test_videos_of_equal_bytes_but_other_pictures_are_two(tmp_path, monkeypatch):
+    one, other = (write_video(tmp_path / f'{name}.mp4', images, TIMES) for name, images in (
+        ('a', moving(8)), ('b', moving(16)[8:])))
+    # As where the index of a long video comes first.
+    monkeypatch.setattr(video_print, 'DATA_FROM', 4)
+    monkeypatch.setattr(video_print, 'DATA_BYTES', 8)
+    assert one.read_bytes()[4:12] == other.read_bytes()[4:12]
+    extract_frames([one, other], tmp_path / 'out', settings=EXACT, progress=False)
+    assert [row.bag for row in kept(tmp_path / 'out')] == ['a.mp4'] * 8 + ['b.mp4'] * 8
+
+
+def test_videos_that_begin_alike_but_have_other_bytes_are_two(tmp_path):
+    found = VideoPrint(['x', 'y', 'z'], 'data')
+    assert str(found) == '3:z:data'
+    for known in ('1:x:', '2:y:data', '3:z:data'):
+        assert found.continues(known)
+    for known in ('2:y:other', '2:z:data', '4:z:data', '0::', '/photos', '2', ''):
+        assert not found.continues(known)
+    assert not VideoPrint(['x', 'y'], '').continues('1:x:data')
 
 
 def test_photos_that_come_later_are_added(folder, tmp_path):
@@ -305,9 +365,79 @@ def test_photos_that_come_later_are_added(folder, tmp_path):
         f'photos-{name}.jpg' for name in 'abcd']
 
 
+def test_photos_are_known_by_their_content_and_not_by_their_times(folder, tmp_path):
+    out = tmp_path / 'out'
+    extract_frames([folder], out, progress=False)
+    before = everything(out)
+    for number, path in enumerate(sorted(folder.iterdir())):
+        os.utime(path, ns=(number, number))
+    assert extract_frames([folder], out, progress=False).known == 4
+    assert everything(out) == before
+    one = (folder / 'a.jpg').stat()
+    (folder / 'a.jpg').write_bytes((folder / 'd.PNG').read_bytes())
+    os.utime(folder / 'a.jpg', ns=(one.st_atime_ns, one.st_mtime_ns))
+    assert extract_frames([folder], out, progress=False).known == 3
+    assert 'a.jpg' in [row.topic for row in read_manifest(out)[4:]]
+
+
+@pytest.mark.parametrize('content', [b'', b'no image'])
+def test_a_folder_without_a_readable_image_is_an_error(tmp_path, capsys, content):
+    folder = tmp_path / 'photos'
+    folder.mkdir()
+    for name in ('a.jpg', 'b.png'):
+        (folder / name).write_bytes(content)
+    assert extract([folder], tmp_path / 'out') == 1
+    told = capsys.readouterr()
+    assert 'univseg frames: photos: none of its 2 images can be read' in told.err
+    assert told.out.count('a.jpg: ') == 1
+
+
 def test_a_picture_larger_than_the_limit(folder, video, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv('UNIVSEG_MAX_PIXELS', str(48 * 32 - 1))
     assert extract([folder, video], tmp_path / 'out') == 1
     told = capsys.readouterr()
     assert 'photos: kept 0 of 4 frames; 4 unreadable' in told.out
     assert f'{video}: pictures of 6144 pixels, more than 1535 pixels' in told.err
+
+
+def test_no_file_of_others_is_written_over(folder, tmp_path, capsys):
+    (folder / 'photos-a.jpg').write_bytes((folder / 'b.jpg').read_bytes())
+    before = everything(folder)
+    for out in (folder, tmp_path / 'photos' / '..' / 'photos'):
+        assert extract([folder], out) == 1
+        assert f'{folder}: frames are written into {out}' in capsys.readouterr().err
+    assert {name: everything(folder)[name] for name in before} == before
+    out = tmp_path / 'out'
+    out.mkdir()
+    (out / 'photos-a.jpg').write_text('mine')
+    (out / 'photos-b.jpg').symlink_to(tmp_path / 'nowhere')
+    # As a call leaves it that was killed before it wrote the row.
+    (out / 'photos-d.jpg').write_bytes(b'')
+    (out / 'photos-photos-a.jpg').write_bytes((folder / 'b.jpg').read_bytes())
+    assert extract([folder], out, '--duplicates', 'keep') == 0
+    assert [row.file for row in kept(out)] == [
+        'photos-a-2.jpg', 'photos-b-2.jpg', 'photos-c.jpg', 'photos-d.jpg', 'photos-photos-a.jpg']
+    assert (out / 'photos-a.jpg').read_text() == 'mine'
+    assert (out / 'photos-b.jpg').is_symlink()
+
+
+@pytest.mark.parametrize('content', ['{"theirs": 1}', '[1]', 'x'])
+def test_settings_of_others_stay(video, tmp_path, capsys, content):
+    (tmp_path / 'settings.json').write_text(content)
+    assert extract([video], tmp_path) == 1
+    assert f'{tmp_path / "settings.json"}: damaged, or not of univseg frames: ' in (
+        capsys.readouterr().err)
+    assert (tmp_path / 'settings.json').read_text() == content
+
+
+def test_names_of_videos(video, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    video = video.rename(tmp_path / '2026-11-30T14:05:00.mp4')
+    assert extract([video.name], 'out') == 0
+    assert len(kept(tmp_path / 'out')) == 8
+    try:
+        bad = video.rename(os.fsdecode(os.fsencode(tmp_path) + b'/a\xff.mp4'))
+    except OSError:
+        pytest.skip('this disk has no such names')
+    assert extract([bad], 'out') == 1
+    assert r'a\xff.mp4: its name is no text in UTF-8; rename it' in capsys.readouterr().err

@@ -34,11 +34,11 @@ def moving(count, shape=(64, 96)):
             for number in range(count)]
 
 
-def encoded(pictures, codec='h264', keyframe_every=6, b_frames=0):
+def encoded(pictures, codec='h264', keyframe_every=6, b_frames=0, x264=None):
     """
     Return the packets of BGR pictures, as they are sent: the picture's number, and the bytes.
 
-    Without B-frames, both orders are one.
+    Without B-frames, both orders are one. `x264` are parameters of that encoder.
     """
     av = pytest.importorskip('av')
     encoder, options = ENCODERS[codec]
@@ -48,6 +48,8 @@ def encoded(pictures, codec='h264', keyframe_every=6, b_frames=0):
     context.height, context.width = pictures[0].shape[:2]
     context.pix_fmt, context.time_base, context.framerate = 'yuv420p', Fraction(1, 10), 10
     context.gop_size, context.max_b_frames, context.options = keyframe_every, b_frames, options
+    if x264:
+        context.options = options | {'x264-params': x264}
     context.thread_count = 1
     packets = []
     for number, picture in enumerate(pictures):

@@ -63,7 +63,7 @@ class Judge:
 
         That is a JPEG or PNG file as it was recorded, or a picture (H, W, 3) uint8 BGR.
         """
-        row = Row('', source, item.topic, item.time, item.time, 0, 0, '', KEPT)
+        row = Row('', source, item.topic, item.time, item.known_by, 0, 0, '', KEPT)
         number, self._number = self._number, self._number + 1
         if number % self._settings.every:
             return replace(row, outcome=NOT_EVERY), None

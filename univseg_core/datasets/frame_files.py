@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+import os
 from pathlib import Path
 
 import cv2
@@ -67,7 +68,7 @@ class Writer:
         future = None
         if frame is not None:
             try:
-                row = replace(row, file=self._free_name(row, self._subfolder(row, frame)))
+                row = replace(row, file=self._free_name(row, frame))
             except ImageError as error:  # only its beginning was looked at before
                 row = replace(row, outcome=f'{UNREADABLE}: {" ".join(str(error).split())}')
             else:
@@ -96,23 +97,35 @@ class Writer:
         with told_with(f'{row.bag}: {row.topic} at {row.stamp}'):
             return f'{self._folder_of(image)}/'
 
-    def _free_name(self, row: Row, subfolder: str) -> str:
-        stem, files = f'{subfolder}{self._stem(row)}', self._manifest.files
+    def _free_name(self, row: Row, frame: bytes | np.ndarray) -> str:
+        stem = f'{self._subfolder(row, frame)}{self._stem(row)}'
         name, number = f'{stem}.{self._settings.codec}', 1
         # Cameras repeat stamps, and the time of simulations begins anew in every bag.
-        while name in files:
+        while name in self._manifest.files or self._is_of_others(name, row, frame):
             number += 1
             name = f'{stem}-{number}.{self._settings.codec}'
-        files.add(name)
+        self._manifest.files.add(name)
         return name
 
-    def _write(self, row: Row, frame: bytes | np.ndarray) -> None:
-        if isinstance(frame, np.ndarray):
-            frame = self._encoded(resize_image(frame, row.height, row.width))
-        with replacing(self._folder / row.file, durable=False) as temporary:
-            temporary.write_bytes(frame)
+    def _is_of_others(self, name: str, row: Row, frame: bytes | np.ndarray) -> bool:
+        """Return whether something has a name that is no copy of the frame, nor an empty file."""
+        path = self._folder / name
+        if not os.path.lexists(path):
+            return False
+        # A call that was killed leaves frames without rows.
+        return (path.is_symlink() or not path.is_file()
+                or path.read_bytes() not in (b'', self._encoded(row, frame)))
 
-    def _encoded(self, picture: np.ndarray) -> bytes:
+    def _write(self, row: Row, frame: bytes | np.ndarray) -> None:
+        data = self._encoded(row, frame)
+        with replacing(self._folder / row.file, durable=False) as temporary:
+            temporary.write_bytes(data)
+
+    def _encoded(self, row: Row, frame: bytes | np.ndarray) -> bytes:
+        """Return the bytes of a frame's file."""
+        if isinstance(frame, bytes):
+            return frame
+        picture = resize_image(frame, row.height, row.width)
         options = {'jpg': [cv2.IMWRITE_JPEG_QUALITY, self._settings.quality], 'png': []}
         _, data = cv2.imencode(f'.{self._settings.codec}', picture,
                                options[self._settings.codec])

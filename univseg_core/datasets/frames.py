@@ -56,7 +56,9 @@ class Report:
         key, (outcome, _, why) = (row.bag, topic), row.outcome.partition(': ')
         self.counts[key][outcome] += 1
         if outcome == UNREADABLE:
-            self.examples.setdefault(key, why)
+            # Of a folder, whose images are topics in the manifest, and errors of files name them.
+            is_named = row.topic in (topic, '') or row.topic in why
+            self.examples.setdefault(key, why if is_named else f'{row.topic}: {why}')
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain JSON values: how many images of each topic had which outcome."""
@@ -98,10 +100,15 @@ def extract_frames(sources: Sequence[Path], folder: Path, topics: Sequence[str] 
     try:
         with claimed(folder), Manifest(folder) as manifest:
             _settle(folder, settings, manifest)
-            names = SourceNames(folder)
+            names, taken = SourceNames(folder), set()
             for path in sources:
                 try:
                     with open_source(path, topics, names) as source:
+                        if source.identity in taken:
+                            report.notes.append(f'{path}: the same as one before it, and taken '
+                                                'once')
+                            continue
+                        taken.add(source.identity)
                         _extract(source, folder, settings, manifest, report, progress, folder_of)
                 except (BagError, SourceError, VideoError) as error:
                     report.problems.append(str(error))
@@ -114,15 +121,20 @@ def extract_frames(sources: Sequence[Path], folder: Path, topics: Sequence[str] 
 def _settle(folder: Path, settings: ExtractionSettings, manifest: Manifest) -> None:
     """Note a folder's settings; raise FramesError where its rows come from others."""
     path = folder / SETTINGS
+    there = {}
+    try:
+        if path.is_file():
+            there = read_json(path)
+        if not isinstance(there, dict) or not there.keys() <= asdict(settings).keys():
+            raise ValueError('these are not the settings of frames')
+    except ValueError as error:
+        raise FramesError(f'{path}: damaged, or not of univseg frames: {error}; choose another '
+                          'folder') from error
     if manifest.was_empty or not path.is_file():
         write_text(path, json.dumps(asdict(settings), indent=1) + '\n')
         return
-    try:
-        there = read_json(path)
-        other = {name: there.get(name) for name, value in asdict(settings).items()
-                 if there.get(name) != value}
-    except (ValueError, AttributeError) as error:
-        raise FramesError(f'{path}: damaged: {error}') from error
+    other = {name: there.get(name) for name, value in asdict(settings).items()
+             if there.get(name) != value}
     if other:
         raise FramesError(f'{folder}: holds frames of other settings '
                           f'({", ".join(f"{name}: {value}" for name, value in other.items())}); '
@@ -143,7 +155,7 @@ def _extract(source: Source, folder: Path, settings: ExtractionSettings, manifes
     with Writer(folder, settings, manifest, source.stem, written, folder_of) as writer:
         for item in items:
             judge = judges[source.counted_as(item.topic)]
-            if row := manifest.known(source.name, item.topic, item.time):
+            if row := manifest.known(source.name, item.topic, item.known_by):
                 judge.recall(row)
                 report.known += 1
                 written(row)
@@ -153,6 +165,13 @@ def _extract(source: Source, folder: Path, settings: ExtractionSettings, manifes
             else:
                 writer.write(*judge.judge(source.name, item))
     for topic in source.topics:
-        report.counts[source.name, topic]  # told, too: that there are none
+        counts = report.counts[source.name, topic]  # told, too: that there are none
+        tried = counts.total() - counts[NOT_EVERY]
+        if not source.has_times and tried and counts[UNREADABLE] == tried:
+            report.problems.append(f'{source.name}: none of its {tried} images can be read')
+    if (source.topics and (settings.start or settings.end is not None)
+            and not any(report.counts[source.name, topic] for topic in source.topics)):
+        until = '' if settings.end is None else f' to {settings.end:g} s'
+        report.notes.append(f'{source.name}: no image from {settings.start:g} s{until}')
     report.problems += source.problems
     report.notes += source.notes

@@ -7,6 +7,7 @@ code; AV1 is one of OBUs (section 5.3 of its specification), a VP9 packet a fram
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 START_CODE = b'\0\0\1'
 
@@ -15,11 +16,17 @@ HEADER_BYTES = 4096
 
 # Types of units: of H.264, 7.4.1; of H.265, 7.4.2.2, where the first 10 are slices of no keyframe.
 SLICE, KEY_SLICE, SEQUENCE, PICTURE = 1, 5, 7, 8
+HEVC_VIDEO, HEVC_SEQUENCE = 32, 33
 HEVC_KEYS = {*range(16, 24), 32, 33}
 HEVC_SLICES = range(16)
 
 PARAMETERS = {'h264': (0, 0x1f, (SEQUENCE, PICTURE)), 'hevc': (1, 0x3f, (32, 33, 34))}
 """Where in its first byte a unit's type stands, and which types hold parameters."""
+
+PICTURE_UNITS = {'h264': range(1, 6), 'hevc': range(32)}
+"""The types of units that hold slices of pictures."""
+
+B_SLICE = 1  # of H.264, 7.4.3, modulo 5
 
 # Types of OBUs.
 AV1_SEQUENCE, AV1_FRAMES = 1, (3, 6)
@@ -35,20 +42,89 @@ def has_keyframe(codec: str, data: bytes) -> bool:
 
 def begins_stream(codec: str, data: bytes) -> bool:
     """Return whether decoding may begin with a packet: whether it has parameters, too."""
-    return has_keyframe(codec, data) and (codec not in PARAMETERS or bool(parameters(codec, data)))
+    if not has_keyframe(codec, data):
+        return False
+    parameters = ParameterSets(codec)
+    parameters.learn(data)
+    return codec not in PARAMETERS or bool(bytes(parameters))
 
 
-def parameters(codec: str, data: bytes) -> bytes:
-    """
-    Return the units of a packet that hold parameters of pictures, with their start codes.
-
-    Some streams have them at their beginning alone. None are told of AV1 and VP9, each of whose
-    keyframes has its own.
-    """
+def has_picture(codec: str, data: bytes) -> bool:
+    """Return whether a packet has a slice, as far as its units tell: not parameters alone."""
     if codec not in PARAMETERS:
-        return b''
-    shift, mask, types = PARAMETERS[codec]
-    return b''.join(START_CODE + unit for unit in units(data) if unit[0] >> shift & mask in types)
+        return True
+    shift, mask, _ = PARAMETERS[codec]
+    types = [unit[0] >> shift & mask for unit in units(data)]
+    return not types or any(type_ in PICTURE_UNITS[codec] for type_ in types)
+
+
+def may_lead(data: bytes) -> bool:
+    """Return whether a packet of H.264 may be shown before the keyframe that it comes behind."""
+    for unit in units(data):
+        if unit[0] & 0x1f in (SLICE, KEY_SLICE):
+            bits = Bits(unit[1:])
+            with suppress(ValueError):
+                bits.number()
+                return bits.number() % 5 == B_SLICE
+    return False
+
+
+def has_idr(data: bytes) -> bool:
+    """Return whether a packet of H.264 has a keyframe behind which nothing is shown before it."""
+    return any(unit[0] & 0x1f == KEY_SLICE for unit in units(data))
+
+
+class ParameterSets:
+    """
+    The parameters of pictures that packets have told so far, the last ones of each kind and id.
+
+    Some streams have them at their beginning alone, or in packets of their own. None are told of
+    AV1 and VP9, each of whose keyframes has its own.
+    """
+
+    def __init__(self, codec: str):
+        self._codec = codec
+        self._units: dict[tuple[int, int], bytes] = {}
+
+    def learn(self, data: bytes) -> None:
+        """Take over those of a packet."""
+        if self._codec not in PARAMETERS:
+            return
+        shift, mask, types = PARAMETERS[self._codec]
+        for unit in units(data):
+            type_ = unit[0] >> shift & mask
+            if type_ not in types:
+                continue
+            with suppress(ValueError):  # the decoder tells what is wrong
+                key = type_, _parameter_id(type_, unit)
+                if self._units.get(key, unit) != unit:
+                    # Those of pictures are read with those of their sequence.
+                    self._units = {other: held for other, held in self._units.items()
+                                   if other[0] <= type_}
+                self._units[key] = unit
+
+    def __bytes__(self) -> bytes:
+        """Return them with start codes, those first that others refer to."""
+        return b''.join(START_CODE + unit for _, unit in sorted(self._units.items()))
+
+
+def _parameter_id(type_: int, unit: bytes) -> int:
+    """Return the id of parameters: 7.3.2.1 and 7.3.2.2 of H.264, 7.3.2.1 to 7.3.3 of H.265."""
+    if type_ == SEQUENCE:
+        return Bits(unit[4:]).number()
+    if type_ == PICTURE:
+        return Bits(unit[1:]).number()
+    bits = Bits(unit[2:])
+    if type_ == HEVC_VIDEO:
+        return bits.take(4)
+    if type_ == HEVC_SEQUENCE:
+        bits.take(4)
+        layers = bits.take(3)
+        bits.take(1 + 88 + 8)  # profile and level
+        told = [(bits.take(1), bits.take(1)) for _ in range(8 if layers else 0)]
+        for has_profile, has_level in told[:layers]:
+            bits.take(88 * has_profile + 8 * has_level)
+    return bits.number()
 
 
 def units(data: bytes) -> Iterator[bytes]:

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from univseg_core.files.limits import PIXELS
 from univseg_core.machine.processors import cpu_cores
-from univseg_core.pictures.bitstreams import FrameNumbers, has_keyframe, parameters
+from univseg_core.pictures.bitstreams import (
+    FrameNumbers,
+    has_idr,
+    has_keyframe,
+    has_picture,
+    may_lead,
+    ParameterSets,
+)
+from univseg_core.pictures.slices import SliceStarts
 from univseg_core.pictures.video_file import VideoError
 
 if TYPE_CHECKING:
@@ -42,6 +50,7 @@ AHEAD = 64
 NO_PYAV = "univseg frames decodes them where PyAV is installed (pip install 'av>=14')"
 
 NO_PICTURE, NO_KEYFRAME = 'no picture came of this packet', 'no keyframe since the stream began'
+PARAMETERS_ALONE = 'a packet of parameters, without a picture'
 AFTER_DAMAGE = 'comes after a packet that is damaged or lost, and before the next keyframe'
 
 Outcome: TypeAlias = 'tuple[int, av.VideoFrame | str]'
@@ -74,30 +83,49 @@ class PacketDecoder:
         self._codec = codec
         self._failures: type[av.FFmpegError] = av.FFmpegError
         self._context: av.VideoCodecContext | None = None
-        self._parameters = b''
+        # All that were told, and those that go before the next packet with a picture.
+        self._parameters, self._ahead = ParameterSets(codec), ParameterSets(codec)
         self._frame_numbers = FrameNumbers() if codec == 'h264' else None
+        self._slices = SliceStarts() if codec == 'h264' else None
         self._waiting: dict[int, None] = {}
         # The packet with which decoding began; None: one with a keyframe is awaited.
         self._keyframe: int | None = None
         self._keyframe_is_out = self._began = False
+        # Whether packets since the keyframe may be such as are shown before it.
+        self._leads = False
 
     def decode(self, number: int, data: bytes) -> Iterator[Outcome]:
         """Take a packet; yield what is known by now."""
         if not data:  # which would tell the decoder that the stream has ended
             yield from self.lose(number, 'an empty packet')
             return
-        self._parameters = parameters(self._codec, data) or self._parameters
+        self._parameters.learn(data)
+        if not has_picture(self._codec, data):
+            self._ahead.learn(data)
+            yield number, PARAMETERS_ALONE
+            return
+        data, self._ahead = bytes(self._ahead) + data, ParameterSets(self._codec)
+        if self._slices and not self._slices.are_whole(data):
+            yield from self.lose(number, 'a slice of it is missing')
+            return
         if self._frame_numbers and not self._frame_numbers.follows(data):
             yield from self.finish()
         if not self._keyframe_is_out and has_keyframe(self._codec, data):
-            self._keyframe = number
+            self._keyframe, self._leads = number, self._codec == 'h264' and not has_idr(data)
+        else:
+            self._leads = self._leads and may_lead(data)
         if self._keyframe is None:
-            yield number, AFTER_DAMAGE if self._began else NO_KEYFRAME
+            yield number, self._without_keyframe()
             return
         self._waiting[number] = None
         try:
             frames = self._frames(number, data)
         except self._failures as error:
+            if self._leads and number != self._keyframe:
+                # It refers to pictures before the keyframe, and none behind it refers to it.
+                del self._waiting[number]
+                yield number, self._without_keyframe()
+                return
             yield from self.lose(number, f'cannot be decoded ({error.strerror}): damaged, or of '
                                          f'more than {PIXELS}')
             return
@@ -136,12 +164,15 @@ class PacketDecoder:
             context.options = OPTIONS[self._codec] | {
                 'err_detect': 'explode',  # errors are told, not concealed
                 'max_pixels': str(ROOM_TO_ALIGN * PIXELS())}
-            if self._parameters:
-                context.extradata = self._parameters
+            if parameters := bytes(self._parameters):
+                context.extradata = parameters
             self._context = context
         packet = av.Packet(data)
         packet.pts = number
         return self._context.decode(packet)
+
+    def _without_keyframe(self) -> str:
+        return AFTER_DAMAGE if self._began else NO_KEYFRAME
 
     def _outcomes(self, frames: 'list[av.VideoFrame]') -> Iterator[Outcome]:
         for frame in frames:
@@ -155,7 +186,7 @@ class PacketDecoder:
             if frame.is_corrupt:
                 self._keyframe, self._keyframe_is_out = None, False
             if not self._keyframe_is_out:
-                yield number, AFTER_DAMAGE if self._began else NO_KEYFRAME
+                yield number, self._without_keyframe()
             elif frame.width * frame.height > PIXELS():
                 yield number, f'{frame.width}x{frame.height} pixels, more than {PIXELS}'
             else:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
-from univseg_core.errors import UnivsegError
+from univseg_core.errors import in_one_line, UnivsegError
 from univseg_core.files.limits import PIXELS
 
 VIDEO_RATE = 25.0
@@ -28,7 +28,14 @@ def open_video(video: Path) -> Iterator[cv2.VideoCapture]:
     """
     if video.is_fifo():  # which would be waited for
         raise VideoError(f'{video}: cannot be read: expected a file')
-    capture = cv2.VideoCapture(str(video))
+    try:
+        # FFmpeg takes what stands before the colon of a relative name for a protocol.
+        name = str(video.absolute())
+        name.encode()
+    except UnicodeEncodeError:  # with which OpenCV crashes
+        raise VideoError(f'{in_one_line(video)}: its name is no text in UTF-8; rename it, or the '
+                         'folder that is not') from None
+    capture = cv2.VideoCapture(name)
     try:
         # FFmpeg renders a text file as pictures of its text.
         fourcc = int(capture.get(cv2.CAP_PROP_FOURCC))

@@ -17,7 +17,7 @@ from univseg_core.bags.reading import (
 from univseg_core.datasets.manifest import Row
 from univseg_core.datasets.sources.packets import begins_anew, PacketTopic, unknown_encoding
 from univseg_core.datasets.sources.source import in_file_name, Item
-from univseg_core.errors import did_you_mean
+from univseg_core.errors import did_you_mean, in_one_line
 from univseg_core.pictures.image_messages import (
     CompressedImage,
     decode_bgr,
@@ -67,6 +67,7 @@ class BagSource:
         self._wrong: list[str] = []
         self._packets: dict[str, PacketTopic] = {}
         self.name = bag.name
+        self.identity = in_one_line(bag.path.resolve())
         self.topics = [topic for topic in self._chosen(wanted) if self._can_be_read(topic)]
         self.notes: list[str] = []
         if bag.path.is_dir() and (images := image_files(bag.path)):

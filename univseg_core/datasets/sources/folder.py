@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+import hashlib
 from pathlib import Path
 
 import cv2
@@ -13,11 +14,14 @@ from univseg_core.datasets.sources.names import SourceNames
 from univseg_core.datasets.sources.source import in_file_name, Item, SourceError
 from univseg_core.errors import first_few, in_one_line
 from univseg_core.pictures.encoded import PNG_SIGNATURE
-from univseg_core.pictures.images import decode_image, PNG_BIT_DEPTH
+from univseg_core.pictures.images import decode_image, ImageError, PNG_BIT_DEPTH
 from univseg_core.pictures.picture_files import file_bytes, image_files, IMAGE_SUFFIXES
 
 VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.ts', '.webm')
 """How the names of videos end, as a rule: a folder's are told, and not read."""
+
+HASH_DIGITS = 15
+"""Of a content's SHA-256, hexadecimal, which a signed number of 64 bits holds."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,8 @@ class FolderSource:
     """
     The images of a folder: each a topic of its file's name, with the time of its last change.
 
+    They are known again by their content, as copies have other times.
+
     Raises SourceError where it holds none, or where there is to be a beginning or an end.
     """
 
@@ -64,7 +70,8 @@ class FolderSource:
             raise SourceError('; '.join([
                 f'{folder}: no ROS 2 bag, and no images in it; expected '
                 f'{", ".join(IMAGE_SUFFIXES)}', *hints, *([unread] if unread else [])]))
-        self.name = names.name(folder, in_one_line(folder.resolve()))
+        self.identity = in_one_line(folder.resolve())
+        self.name = names.name(folder, self.identity)
         self.topics = ['']
         self.notes = [f'{folder}: its images have no times, and are taken in the order of their '
                       'names']
@@ -83,11 +90,15 @@ class FolderSource:
             raise SourceError(f'{self._folder}: a folder of images has no times, so that '
                               '--start and --end have no meaning for it')
         for path in self._paths:
+            topic = in_one_line(path.name)
             try:
                 changed = path.stat().st_mtime_ns
-            except OSError:  # it is told when it is opened
-                changed = 0
-            yield Item(in_one_line(path.name), changed, partial(_opened, path, changed))
+                picture = FilePicture(file_bytes(path), changed)
+            except (ImageError, OSError):  # it is told when it is opened
+                yield Item(topic, 0, partial(_opened, path))
+                continue
+            content = int(hashlib.sha256(picture.data).hexdigest()[:HASH_DIGITS], 16)
+            yield Item(topic, changed, partial(_given, picture), content)
 
     def counted_as(self, topic: str) -> str:
         """Return the only topic of all images."""
@@ -98,5 +109,9 @@ class FolderSource:
         return in_file_name(f'{self.name}-{row.topic.rpartition(".")[0]}')
 
 
-def _opened(path: Path, changed: int) -> FilePicture:
-    return FilePicture(file_bytes(path), changed)
+def _opened(path: Path) -> FilePicture:
+    return FilePicture(file_bytes(path), path.stat().st_mtime_ns)
+
+
+def _given(picture: FilePicture) -> FilePicture:
+    return picture

@@ -15,13 +15,16 @@ from univseg_core.pictures.video_file import open_video
 
 ROS1_BAG = '.bag'
 
+ARCHIVES = ('.7z', '.bz2', '.gz', '.rar', '.tar', '.tgz', '.xz', '.zip', '.zst')
+
 
 @contextmanager
 def open_source(path: Path, topics: Sequence[str], names: SourceNames) -> Iterator[Source]:
     """
     Give what is at a path: a bag, of which `topics` are wanted, a folder of images, or a video.
 
-    Raises SourceError, BagError or VideoError where it is none of them.
+    Raises SourceError, BagError or VideoError where it is none of them, and SourceError for a
+    folder of images that lies where the frames are written.
     """
     try:
         is_there, is_of_bag, is_folder = path.exists(), is_bag(path), path.is_dir()
@@ -34,9 +37,15 @@ def open_source(path: Path, topics: Sequence[str], names: SourceNames) -> Iterat
         with Bag(path) as bag:
             yield BagSource(bag, topics)
     elif is_folder:
+        if path.resolve().is_relative_to(names.folder.resolve()):
+            raise SourceError(f'{path}: frames are written into {names.folder}, and so none are '
+                              'taken from there; choose another folder for the frames')
         yield FolderSource(path, names)
     elif is_picture(path):
         raise SourceError(f'{path}: a single image; expected its folder, a video or a ROS 2 bag')
+    elif path.suffix.lower() in ARCHIVES:
+        raise SourceError(f'{path}: an archive; unpack it, and give the folder, video or ROS 2 '
+                          'bag that is in it')
     else:
         with open_video(path) as capture:
             yield VideoSource(path, capture, names)

@@ -39,6 +39,8 @@ class Item:
     """
     One of a source's images: its topic, and when it was recorded, in nanoseconds.
 
+    `content`, 0 to 2**60, stands for the time in the manifest where that says nothing: the image
+    is known again by it.
     `open` returns the picture; it raises a UnivsegError where there is none to be had. It is to be
     called, and the picture used, before the next item is asked for.
     """
@@ -46,18 +48,26 @@ class Item:
     topic: str
     time: int
     open: Callable[[], Picture]
+    content: int | None = None
+
+    @property
+    def known_by(self) -> int:
+        """Return by which number an image of its topic is known again."""
+        return self.time if self.content is None else self.content
 
 
 class Source(Protocol):
     """
     Images in order, one by one, as often as they are asked for.
 
-    `name` stands in the manifest. `topics` are those whose images `items` yields, the only one of
-    a video or folder being ''; `problems` and `notes` what was found to be wrong or is to be said,
-    all of it at the end. `has_times` tells whether the times of items are times.
+    `name` stands in the manifest, `identity` tells whether two are the same. `topics` are those
+    whose images `items` yields, the only one of a video or folder being ''; `problems` and `notes`
+    what was found to be wrong or is to be said, all of it at the end. `has_times` tells whether
+    the times of items are times.
     """
 
     name: str
+    identity: str
     topics: list[str]
     has_times: bool
     notes: list[str]

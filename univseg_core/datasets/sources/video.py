@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-import hashlib
 from pathlib import Path
 
 import cv2
@@ -11,13 +10,8 @@ import numpy as np
 from univseg_core.datasets.manifest import Row
 from univseg_core.datasets.sources.names import SourceNames
 from univseg_core.datasets.sources.source import in_file_name, Item
+from univseg_core.datasets.sources.video_print import print_of
 from univseg_core.pictures.video_file import frame_rate, VideoError
-
-PRINT_FROM, PRINT_BYTES = 1 << 16, 1 << 16
-"""
-The bytes by which a video is known again: behind what a recorder mends at the end, as a rule. Of
-a shorter one, all.
-"""
 
 SHORT_SECONDS, SHORT_SHARE = 0.5, 0.02
 """By how much more than this a video has to end early to be told: sound may go on behind it."""
@@ -55,7 +49,9 @@ class VideoSource:
         self._capture = capture
         self._rate = frame_rate(capture)
         self._told = max(0.0, capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        self.name = names.name(video, _print_of(video))
+        found = print_of(video)
+        self.identity = str(found)
+        self.name = names.name(video, self.identity, found.continues)
         self.topics = ['']
         self.problems: list[str] = []
         self.notes: list[str] = []
@@ -94,12 +90,3 @@ class VideoSource:
     def stem(self, row: Row) -> str:
         """Return VIDEO-STAMP."""
         return f'{in_file_name(row.bag)}-{row.stamp:019d}'
-
-
-def _print_of(video: Path) -> str:
-    try:
-        with video.open('rb') as file:
-            file.seek(PRINT_FROM if video.stat().st_size >= PRINT_FROM + PRINT_BYTES else 0)
-            return hashlib.sha256(file.read(PRINT_BYTES)).hexdigest()
-    except OSError as error:
-        raise VideoError(f'{video}: cannot be read: {error.strerror}') from error
