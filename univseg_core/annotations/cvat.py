@@ -245,6 +245,9 @@ def _mask(attributes: Attributes) -> Shape:
 
 def _ellipse(attributes: Attributes) -> Shape:
     x, y, across, along = (_number(attributes, key) for key in ('cx', 'cy', 'rx', 'ry'))
+    if min(across, along) < 0:
+        raise AnnotationError(f'expected radii rx and ry of 0 or more, got {across:g} and '
+                              f'{along:g}')
     angle = np.radians(_number(attributes, 'rotation', '0'))
     sides = np.stack([across * np.cos(ON_AN_ELLIPSE), along * np.sin(ON_AN_ELLIPSE)])
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])

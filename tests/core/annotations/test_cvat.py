@@ -67,6 +67,12 @@ def test_an_ellipse_is_drawn_as_opencv_draws_it(write):
     assert abs(image.regions[0].shape.mask(120, 200).sum() - np.pi * 80 * 20) < 20
 
 
+def test_an_ellipse_of_a_negative_radius_is_an_error(write):
+    ellipse = '<ellipse label="car" cx="3" cy="3" rx="2" ry="-1"/>'
+    with pytest.raises(AnnotationError, match='ellipse in line 3: expected radii rx and ry of 0'):
+        list(read_cvat(write(of_image(ellipse))))
+
+
 def test_frames_of_a_video_have_the_shapes_of_all_tracks(write):
     def shape(frame, z_order=0, outside=0):
         return SQUARE.replace(

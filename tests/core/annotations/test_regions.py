@@ -25,7 +25,12 @@ def test_a_polygon_covers_the_pixels_whose_centres_are_in_it():
 
 def test_what_lies_outside_of_the_image_is_cut_off():
     assert Polygons([ring([(-1e9, -1e9), (1e9, -1e9), (1e9, 1e9), (-1e9, 1e9)])]).mask(3, 4).all()
-    assert not Polygons([SQUARE + 100]).mask(5, 6).any()
+    with pytest.raises(AnnotationError, match='x 101 to 104 and y 101 to 104 lie outside of the '
+                       'image of 6×5'):
+        Polygons([SQUARE + 100]).mask(5, 6)
+    # Of several parts, some may.
+    assert Polygons([SQUARE, SQUARE + 100]).mask(5, 6).sum() == 9
+    assert Polygons([SQUARE - (3.7, 0)]).mask(5, 6).sum() == 0  # half a pixel is in it
 
 
 @pytest.mark.parametrize('points', [[(1, 1), (2, 2)], [], [(1, 1), (2, 2), (3, float('nan'))],
