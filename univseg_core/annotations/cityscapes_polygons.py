@@ -15,7 +15,7 @@ from univseg_core.annotations.drawn import Drawn
 from univseg_core.annotations.json_files import (
     as_object,
     checked_size,
-    json_files,
+    files_below,
     pick,
     points_of,
     read_object,
@@ -57,7 +57,7 @@ def read(path: Path) -> Iterator[AnnotatedImage]:
     Raises AnnotationError, which names the file and the object, for what is wrong with them; what
     comes behind it can still be read.
     """
-    files = json_files(path, ENDING)
+    files = files_below(path, ENDING)
     if not files:
         raise AnnotationError(f'{path}: no file …{ENDING} is in it')
     return map(partial(_image, root=path if path.is_dir() else path.parent), files)

@@ -12,6 +12,7 @@ from pathlib import Path
 import re
 from typing import Any
 
+from univseg_core.annotations.json_files import files_below
 from univseg_core.annotations.problems import Problems
 from univseg_core.annotations.regions import (
     AnnotatedImage,
@@ -33,6 +34,9 @@ ENDS = 1 << 16
 
 OF_ROBOFLOW = re.compile(r'(.+)_(jpe?g|png|bmp|webp|tiff?)\.rf\.[0-9A-Za-z]+\.\w+')
 """What Roboflow makes of an image's name: street_jpg.rf.0a1b2c.jpg."""
+
+BESIDE_INSTANCES = ('captions', 'person_keypoints', 'panoptic', 'stuff')
+"""How files begin that COCO has of the same images, in one folder with instances….json."""
 
 log = logging.getLogger(__name__)
 
@@ -59,10 +63,11 @@ def is_coco(path: Path) -> bool:
 
 
 def _files(folder: Path) -> list[Path]:
-    """Return a folder's COCO files, in it and one below; of instances alone where there are."""
-    found = [path for path in sorted([*folder.glob('*.json'), *folder.glob('*/*.json')])
-             if is_coco(path)]
-    return [path for path in found if path.name.startswith('instances')] or found
+    """Return the COCO files below a folder, less what COCO itself has beside its instances."""
+    found = [path for path in files_below(folder) if is_coco(path)]
+    of_instances = {path.parent for path in found if path.name.startswith('instances')}
+    return [path for path in found if not (path.parent in of_instances
+                                           and path.name.startswith(BESIDE_INSTANCES))]
 
 
 def read_coco(path: Path) -> Iterator[AnnotatedImage]:

@@ -16,6 +16,7 @@ import re
 from xml.parsers import expat
 
 import numpy as np
+from univseg_core.annotations.json_files import files_below
 from univseg_core.annotations.problems import Problems
 from univseg_core.annotations.regions import (
     AnnotatedImage,
@@ -60,7 +61,7 @@ def is_cvat(path: Path) -> bool:
 
 
 def _files(folder: Path) -> list[Path]:
-    return [path for path in sorted(folder.glob('*.xml')) if is_cvat(path)]
+    return [path for path in files_below(folder, '.xml') if is_cvat(path)]
 
 
 def read_cvat(path: Path) -> Iterator[AnnotatedImage]:

@@ -16,7 +16,7 @@ from univseg_core.annotations.drawn import Drawn, Figure
 from univseg_core.annotations.json_files import (
     as_object,
     checked_size,
-    json_files,
+    files_of,
     pick,
     points_of,
     read_object,
@@ -45,21 +45,21 @@ IGNORED, HOLE = '__ignore__', '_background_'
 
 def recognises(path: Path) -> bool:
     """Return whether a file, or some JSON file below a folder, begins as labelme's do."""
-    return any(head.startswith('{') and ('"shapes"' in head or '"imageData"' in head)
-               for head in some_heads(path))
+    return any(map(_begins_so, some_heads(path)))
+
+
+def _begins_so(head: str) -> bool:
+    return head.startswith('{') and ('"shapes"' in head or '"imageData"' in head)
 
 
 def read(path: Path) -> Iterator[AnnotatedImage]:
     """
-    Return the images of a labelme file, or of all JSON files below a folder.
+    Return the images of a labelme file, or of those below a folder.
 
     Raises AnnotationError, which names the file and the shape, for what is wrong with them; what
     comes behind it can still be read.
     """
-    files = json_files(path)
-    if not files:
-        raise AnnotationError(f'{path}: no JSON file is in it')
-    return map(_image, files)
+    return map(_image, files_of(path, _begins_so, 'labelme'))
 
 
 def _image(file: Path) -> AnnotatedImage:

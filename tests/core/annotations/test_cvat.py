@@ -172,3 +172,11 @@ def test_files_that_are_none_of_cvat_are_told_apart(write, tmp_path, monkeypatch
         list(read_cvat(path))
     with pytest.raises(AnnotationError, match='cannot be read'):
         list(read_cvat(path.with_name('gone.xml')))
+
+
+def test_files_of_folders_below_are_read(tmp_path):
+    path = tmp_path / 'task_1' / 'annotations.XML'
+    path.parent.mkdir()
+    path.write_text(of_image(SQUARE))
+    assert is_cvat(tmp_path)
+    assert [image.source for image in read_cvat(tmp_path)] == [path]

@@ -23,6 +23,7 @@ from univseg_core.annotations.label_studio.tasks import (
 )
 from univseg_core.annotations.pngs import COVERED, png_size, PngMask
 from univseg_core.annotations.regions import AnnotatedImage, AnnotationError, Region
+from univseg_core.errors import first_few
 from univseg_core.pictures.picture_files import file_bytes, image_files, ImageError
 
 log = logging.getLogger(__name__)
@@ -77,9 +78,15 @@ def read_pngs(folder: Path) -> Iterator[AnnotatedImage]:
     """
     files: dict[str, dict[str, list[tuple[Path, re.Match]]]] = defaultdict(
         lambda: defaultdict(list))
+    others = []
     for file in image_files(folder):
         if match := NAME.fullmatch(file.name):
             files[match['task']][match['annotation']].append((file, match))
+        else:
+            others.append(file.name)
+    if others:
+        log.warning('%s: %d pictures are not called as Label Studio calls its PNGs, and are left '
+                    'alone: %s', folder, len(others), first_few(others))
     export = _Export()
     for file in _exports(folder):
         for task in read_entries(file):
