@@ -10,9 +10,9 @@ SHOWN = 20
 
 @dataclass
 class Problems:
-    """What was found wrong with a file so far; `of` are the first of them."""
+    """What was found wrong with a file, or an image of one; `of` are the first of them."""
 
-    source: Path
+    source: Path | str
     of: list[str] = field(default_factory=list)
     count: int = 0
 

@@ -290,6 +290,18 @@ def test_of_pngs_the_latest_annotation_counts(tmp_path):
     np.testing.assert_array_equal(classes_of(image, {'tree': 1}) == 1, ~TREE)
 
 
+def test_of_pngs_the_annotation_counts_that_does_in_the_export(tmp_path, caplog):
+    folder = folder_of_pngs(tmp_path, **{f'{number}-by-1-tag-tree': mask for number, mask in (
+        (8, TREE), (9, ~TREE), (10, ~TREE))})
+    written(tmp_path / 'export.json', [task(annotations=[
+        annotation('tree', 1, id=8, ground_truth=True), annotation('tree', 2, id=9),
+        annotation('tree', 3, id=10, was_cancelled=True)])])
+    [image] = label_studio.read(folder)
+    np.testing.assert_array_equal(classes_of(image, {'tree': 1}) == 1, TREE)
+    assert 'of 1 tasks with several annotations, the ground truth or else the latest is taken: ' \
+        'task 1' in caplog.text
+
+
 def test_pictures_of_other_names_are_told_beside_pngs(tmp_path, caplog):
     folder = folder_of_pngs(tmp_path, **{'9-by-1-tag-tree': TREE})
     write_png(folder / 'task-1.png', np.uint8(TREE))

@@ -50,6 +50,27 @@ def test_later_regions_are_painted_over_earlier_ones(tmp_path):
     assert (classes == IGNORE_INDEX).sum() == 21
 
 
+def test_all_regions_that_are_wrong_are_told_at_once(tmp_path):
+    regions = (Region('tree', Polygons([SQUARE + 100]), 'annotation 1'),
+               Region('road', Polygons([SQUARE]), 'annotation 2'),
+               Region('sky', Bits(np.ones((2, 2), bool), 5, 0), 'annotation 3'))
+    image = AnnotatedImage('a.jpg', None, regions, tmp_path / 'x.json')
+    with pytest.raises(AnnotationError, match=r'x\.json: a\.jpg: 2 problems:\n'
+                       r'  annotation 1 \(tree\): .* outside of the image of 6×5\n'
+                       r'  annotation 3 \(sky\): a mask of 2×2'):
+        painted(image, 5, 6, {'tree': 0, 'road': 1, 'sky': 2})
+
+
+def test_regions_that_cover_no_pixel_are_told(tmp_path, caplog):
+    sliver = Polygons([ring([(1, 1), (4, 1), (4, 1.2)])])
+    image = AnnotatedImage('a.jpg', None, (
+        Region('road', Polygons([SQUARE]), '7'),
+        *(Region('tree', sliver, str(number)) for number in range(8, 12))), tmp_path / 'x.json')
+    assert (painted(image, 5, 6, {'road': 1, 'tree': 0}) == 1).sum() == 9
+    assert 'x.json: a.jpg: 4 of 5 regions cover no pixel: 8 (tree), 9 (tree), 10 (tree), …' in (
+        caplog.text)
+
+
 def test_errors_name_the_file_the_image_and_the_object(tmp_path):
     tree = Region('tree', Bits(np.ones((2, 2), bool), 5, 0), '7')
     image = AnnotatedImage('a.jpg', None, (tree,), tmp_path / 'x.json')
