@@ -22,8 +22,8 @@ from univseg_core.annotations.json_files import (
     some_heads,
     told_of,
 )
+from univseg_core.annotations.problems import quoted
 from univseg_core.annotations.regions import AnnotatedImage, AnnotationError, Region
-from univseg_core.errors import shortened
 
 ENDING = '_polygons.json'
 
@@ -80,7 +80,7 @@ def _image_of(values: dict, file: Path, folder: Path) -> AnnotatedImage:
             label = pick(entry, 'label', str)
             if entry.get('deleted') or label in LABELS_OF_NO_PIXEL:
                 continue
-            with told_of(shortened(label, 60)):
+            with told_of(quoted(label)):
                 corners = points_of(pick(entry, 'polygon', list), 3)
             regions.append(Region(_single(label), Drawn(corners, outline=False),
                                   f'object {number}'))

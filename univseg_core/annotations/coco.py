@@ -13,7 +13,7 @@ import re
 from typing import Any
 
 from univseg_core.annotations.json_files import files_below
-from univseg_core.annotations.problems import Problems
+from univseg_core.annotations.problems import Problems, quoted
 from univseg_core.annotations.regions import (
     AnnotatedImage,
     AnnotationError,
@@ -163,7 +163,7 @@ class _Contents:
         if image is None:
             raise AnnotationError(f'its image {each.image!r} is none of the file')
         if each.category not in self.categories:
-            known = [f'{number} {name}' for number, name in self.categories.items()]
+            known = [f'{number} {quoted(name)}' for number, name in self.categories.items()]
             raise AnnotationError(f'its category {each.category!r} is none of the file, which '
                                   f'has {first_few(known, 10)}')
         if isinstance(each.shape, ColumnRuns) and image.size is not None:
@@ -209,7 +209,7 @@ def _check_names(contents: _Contents, problems: Problems) -> None:
     for number, image in contents.images.items():
         if image.image in seen:
             problems.add(f'images {seen[image.image]} and {number} are of the same file, '
-                         f'{shortened(image.image)}')
+                         f'{quoted(image.image, 300)}')
         seen[image.image] = number
 
 

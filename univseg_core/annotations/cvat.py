@@ -17,7 +17,7 @@ from xml.parsers import expat
 
 import numpy as np
 from univseg_core.annotations.json_files import files_below
-from univseg_core.annotations.problems import Problems
+from univseg_core.annotations.problems import Problems, quoted
 from univseg_core.annotations.regions import (
     AnnotatedImage,
     AnnotationError,
@@ -151,7 +151,7 @@ class _Contents:
             elif self.image or self.track:
                 self._draw(tag, attributes, f'{tag} in line {line}')
         except AnnotationError as error:
-            of = f'{self.image.image}: ' if self.image else ''
+            of = f'{quoted(self.image.image, 300)}: ' if self.image else ''
             self.problems.add(f'{of}{tag} in line {line}: {error}')
 
     def end(self, tag: str) -> None:
@@ -201,7 +201,7 @@ class _Contents:
     def _image(self, attributes: Attributes) -> AnnotatedImage:
         name = _text(attributes, 'name')
         if name in self.names:
-            raise AnnotationError(f'{shortened(name)} is there already')
+            raise AnnotationError(f'{quoted(name, 300)} is there already')
         self.names.add(name)
         return AnnotatedImage(name, _size(attributes), (), self.source)
 

@@ -24,6 +24,7 @@ from univseg_core.annotations.json_files import (
     told_of,
 )
 from univseg_core.annotations.pngs import from_base64, png_size, PngMask
+from univseg_core.annotations.problems import quoted
 from univseg_core.annotations.regions import AnnotatedImage, AnnotationError, Region, Ring, Shape
 from univseg_core.errors import shortened
 from univseg_core.pictures.encoded import encoded_size
@@ -81,7 +82,7 @@ def _image_of(values: dict, file: Path) -> AnnotatedImage:
         with told_of(f'shape {number}'):
             shape = as_object(shape)
             label = pick(shape, 'label', str)
-            with told_of(shortened(label, 60)):
+            with told_of(quoted(label)):
                 regions.append(Region(label, _shape(shape, size), f'shape {number}'))
             groups.append(shape.get('group_id'))
     return AnnotatedImage(image, size, tuple(_with_holes(regions, groups)), file, also,

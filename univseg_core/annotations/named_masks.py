@@ -12,6 +12,7 @@ import re
 
 import numpy as np
 from univseg_core.annotations.pascal_voc import are_called_so, CLASSES, is_laid_out_so
+from univseg_core.annotations.problems import quoted
 from univseg_core.annotations.regions import AnnotatedImage, AnnotationError, Region
 from univseg_core.domains import IGNORE_INDEX
 from univseg_core.errors import first_few, shortened
@@ -212,10 +213,10 @@ def _names_of(file: Path, entries: Iterable[tuple[str, str]]) -> dict[int, str]:
         index, name = int(number), name.strip()
         if index > IGNORE_INDEX:
             raise AnnotationError(f'{file}: expected indices 0..{IGNORE_INDEX}, got {index}, '
-                                  f'{shortened(name, 60)}')
+                                  f'{quoted(name)}')
         if found.setdefault(index, name) != name:
-            raise AnnotationError(f'{file}: index {index} is {shortened(found[index], 60)}, and '
-                                  f'{shortened(name, 60)} as well')
+            raise AnnotationError(f'{file}: index {index} is {quoted(found[index])}, and '
+                                  f'{quoted(name)} as well')
     return found
 
 

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 import logging
 
 import numpy as np
-from univseg_core.annotations.problems import Problems
+from univseg_core.annotations.problems import Problems, quoted
 from univseg_core.annotations.regions import AnnotatedImage, AnnotationError
 from univseg_core.domains import IGNORE_INDEX
-from univseg_core.errors import first_few, shortened
+from univseg_core.errors import first_few
 
 log = logging.getLogger(__name__)
 
@@ -25,14 +25,14 @@ def painted(image: AnnotatedImage, height: int, width: int, index_of: Mapping[st
     other than the one that the annotations are for, or a region that does not fit or lies outside
     of the image.
     """
-    where = f'{image.source}: {image.image}'
+    where = f'{image.source}: {quoted(image.image, 300)}'
     if image.size not in (None, (height, width)):
         raise AnnotationError(f'{where}: annotated at {image.size[1]}×{image.size[0]} pixels, but '
                               f'the frame is {width}×{height}')
     classes = np.full((height, width), background, np.uint8)
     problems, without_pixel = Problems(where), []
     for region in image.regions:
-        what = f'{region.what} ({shortened(region.label, 60)})'
+        what = f'{region.what} ({quoted(region.label)})'
         try:
             mask = region.shape.mask(height, width)
         except AnnotationError as error:

@@ -4,8 +4,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from univseg_core.annotations.regions import AnnotationError
+from univseg_core.errors import shortened
 
 SHOWN = 20
+
+
+def quoted(text: str, length: int = 60) -> str:
+    """Return a text of a file as messages quote it: its beginning, in one line and printable."""
+    # Texts in JSON may have halves of characters, which no terminal takes.
+    return ''.join(each if each.isprintable() else ascii(each)[1:-1]
+                   for each in shortened(text, length))
 
 
 @dataclass

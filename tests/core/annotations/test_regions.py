@@ -61,6 +61,15 @@ def test_all_regions_that_are_wrong_are_told_at_once(tmp_path):
         painted(image, 5, 6, {'tree': 0, 'road': 1, 'sky': 2})
 
 
+def test_texts_of_files_are_quoted_in_one_line(tmp_path):
+    image = AnnotatedImage('a\nb.jpg', None, (
+        Region('tree\n\ud800' + 'x' * 1000, Bits(np.ones((2, 2), bool), 5, 0), '7'),), tmp_path)
+    with pytest.raises(AnnotationError) as told:
+        painted(image, 5, 6, {})
+    assert str(told.value).startswith(f'{tmp_path}: a\\nb.jpg: 7 (tree\\n\\ud800xxx')
+    assert len(str(told.value)) < 400
+
+
 def test_regions_that_cover_no_pixel_are_told(tmp_path, caplog):
     sliver = Polygons([ring([(1, 1), (4, 1), (4, 1.2)])])
     image = AnnotatedImage('a.jpg', None, (

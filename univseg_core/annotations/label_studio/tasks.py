@@ -23,6 +23,7 @@ from univseg_core.annotations.json_files import (
 from univseg_core.annotations.label_studio.brush import Brush
 from univseg_core.annotations.label_studio.image_names import address_of, image_names
 from univseg_core.annotations.pngs import from_base64, png_size, PngMask
+from univseg_core.annotations.problems import quoted
 from univseg_core.annotations.regions import (
     AnnotatedImage,
     AnnotationError,
@@ -186,7 +187,7 @@ def _image(task: dict, annotation: dict, file: Path) -> AnnotatedImage:
                 if _region_of(result) in labelled:  # told with the label by another result
                     continue
                 raise AnnotationError('a region without a label')
-            with told_of(shortened(label, 60)):
+            with told_of(quoted(label)):
                 size = _size(result)
                 regions.append(Region(label, _shape(result['value'], size), what))
             sizes.add(size)
