@@ -7,6 +7,7 @@ PNGs need no library of a tool; each class of an image is one region, and no two
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+import json
 from pathlib import Path
 import re
 
@@ -17,7 +18,7 @@ from univseg_core.annotations.regions import AnnotatedImage, AnnotationError, Re
 from univseg_core.domains import IGNORE_INDEX
 from univseg_core.errors import first_few, shortened
 from univseg_core.files import read_lines, read_text
-from univseg_core.files.records import read_json, read_rows
+from univseg_core.files.records import parse_json, read_rows, record_bytes
 from univseg_core.pictures.images import read_codes, read_image
 from univseg_core.pictures.picture_files import image_files, ImageError, is_picture
 
@@ -133,15 +134,16 @@ def read_mask_targets(path: Path) -> Iterator[AnnotatedImage]:
     """Return the images of such a folder: indices, of which 0 is no class."""
     file = path / 'mask_targets.json'
     try:
-        values = read_json(file)
+        data = record_bytes(file)
+        values = parse_json(data)
     except (OSError, ValueError) as error:
         raise AnnotationError(f'{file}: {error}') from error
     if not isinstance(values, dict) or not all(
             INDEX.fullmatch(key) and isinstance(name, str) for key, name in values.items()):
         raise AnnotationError(f'{file}: expected a name for each number')
     folder = path / 'labels'
-    return _by_index(pictures_below(folder), {0: UNPAINTED} | _names_of(file, values.items()),
-                     folder)
+    entries = json.loads(data, object_pairs_hook=list)  # a key may be there twice
+    return _by_index(pictures_below(folder), {0: UNPAINTED} | _names_of(file, entries), folder)
 
 
 def recognises_roboflow(path: Path) -> bool:

@@ -159,6 +159,7 @@ def test_colours_and_indices_without_a_name_are_told_and_the_rest_is_read(tmp_pa
     ('roboflow-masks', 'Pixel Value, Class\n256,road\n', r'expected indices 0\.\.255, got 256'),
     ('voc', '\n'.join(map(str, range(257))), r'expected indices 0\.\.255, got 256'),
     ('fiftyone', '{"1": "road", "01": "tree"}', 'index 1 is road, and tree as well'),
+    ('fiftyone', '{"1": "road", "1": "tree"}', 'index 1 is road, and tree as well'),
     ('fiftyone', '["road"]', 'expected a name for each number'),
     ('fiftyone', '{"#ff0000": "road"}', 'expected a name for each number'),
     ('fiftyone', '{', 'not JSON')])
