@@ -15,15 +15,15 @@ from univseg_core.annotations.drawn import Drawn
 from univseg_core.annotations.json_files import (
     as_object,
     checked_size,
-    json_files,
+    files_below,
     pick,
     points_of,
     read_object,
     some_heads,
     told_of,
 )
+from univseg_core.annotations.problems import quoted
 from univseg_core.annotations.regions import AnnotatedImage, AnnotationError, Region
-from univseg_core.errors import shortened
 
 ENDING = '_polygons.json'
 
@@ -57,7 +57,7 @@ def read(path: Path) -> Iterator[AnnotatedImage]:
     Raises AnnotationError, which names the file and the object, for what is wrong with them; what
     comes behind it can still be read.
     """
-    files = json_files(path, ENDING)
+    files = files_below(path, ENDING)
     if not files:
         raise AnnotationError(f'{path}: no file …{ENDING} is in it')
     return map(partial(_image, root=path if path.is_dir() else path.parent), files)
@@ -80,7 +80,7 @@ def _image_of(values: dict, file: Path, folder: Path) -> AnnotatedImage:
             label = pick(entry, 'label', str)
             if entry.get('deleted') or label in LABELS_OF_NO_PIXEL:
                 continue
-            with told_of(shortened(label, 60)):
+            with told_of(quoted(label)):
                 corners = points_of(pick(entry, 'polygon', list), 3)
             regions.append(Region(_single(label), Drawn(corners, outline=False),
                                   f'object {number}'))

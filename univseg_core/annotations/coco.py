@@ -12,7 +12,8 @@ from pathlib import Path
 import re
 from typing import Any
 
-from univseg_core.annotations.problems import Problems
+from univseg_core.annotations.json_files import files_below
+from univseg_core.annotations.problems import Problems, quoted
 from univseg_core.annotations.regions import (
     AnnotatedImage,
     AnnotationError,
@@ -33,6 +34,9 @@ ENDS = 1 << 16
 
 OF_ROBOFLOW = re.compile(r'(.+)_(jpe?g|png|bmp|webp|tiff?)\.rf\.[0-9A-Za-z]+\.\w+')
 """What Roboflow makes of an image's name: street_jpg.rf.0a1b2c.jpg."""
+
+BESIDE_INSTANCES = ('captions', 'person_keypoints', 'panoptic', 'stuff')
+"""How files begin that COCO has of the same images, in one folder with instances….json."""
 
 log = logging.getLogger(__name__)
 
@@ -59,10 +63,11 @@ def is_coco(path: Path) -> bool:
 
 
 def _files(folder: Path) -> list[Path]:
-    """Return a folder's COCO files, in it and one below; of instances alone where there are."""
-    found = [path for path in sorted([*folder.glob('*.json'), *folder.glob('*/*.json')])
-             if is_coco(path)]
-    return [path for path in found if path.name.startswith('instances')] or found
+    """Return the COCO files below a folder, less what COCO itself has beside its instances."""
+    found = [path for path in files_below(folder) if is_coco(path)]
+    of_instances = {path.parent for path in found if path.name.startswith('instances')}
+    return [path for path in found if not (path.parent in of_instances
+                                           and path.name.startswith(BESIDE_INSTANCES))]
 
 
 def read_coco(path: Path) -> Iterator[AnnotatedImage]:
@@ -158,7 +163,7 @@ class _Contents:
         if image is None:
             raise AnnotationError(f'its image {each.image!r} is none of the file')
         if each.category not in self.categories:
-            known = [f'{number} {name}' for number, name in self.categories.items()]
+            known = [f'{number} {quoted(name)}' for number, name in self.categories.items()]
             raise AnnotationError(f'its category {each.category!r} is none of the file, which '
                                   f'has {first_few(known, 10)}')
         if isinstance(each.shape, ColumnRuns) and image.size is not None:
@@ -204,7 +209,7 @@ def _check_names(contents: _Contents, problems: Problems) -> None:
     for number, image in contents.images.items():
         if image.image in seen:
             problems.add(f'images {seen[image.image]} and {number} are of the same file, '
-                         f'{shortened(image.image)}')
+                         f'{quoted(image.image, 300)}')
         seen[image.image] = number
 
 

@@ -16,7 +16,8 @@ import re
 from xml.parsers import expat
 
 import numpy as np
-from univseg_core.annotations.problems import Problems
+from univseg_core.annotations.json_files import files_below
+from univseg_core.annotations.problems import Problems, quoted
 from univseg_core.annotations.regions import (
     AnnotatedImage,
     AnnotationError,
@@ -60,7 +61,7 @@ def is_cvat(path: Path) -> bool:
 
 
 def _files(folder: Path) -> list[Path]:
-    return [path for path in sorted(folder.glob('*.xml')) if is_cvat(path)]
+    return [path for path in files_below(folder, '.xml') if is_cvat(path)]
 
 
 def read_cvat(path: Path) -> Iterator[AnnotatedImage]:
@@ -150,7 +151,7 @@ class _Contents:
             elif self.image or self.track:
                 self._draw(tag, attributes, f'{tag} in line {line}')
         except AnnotationError as error:
-            of = f'{self.image.image}: ' if self.image else ''
+            of = f'{quoted(self.image.image, 300)}: ' if self.image else ''
             self.problems.add(f'{of}{tag} in line {line}: {error}')
 
     def end(self, tag: str) -> None:
@@ -200,7 +201,7 @@ class _Contents:
     def _image(self, attributes: Attributes) -> AnnotatedImage:
         name = _text(attributes, 'name')
         if name in self.names:
-            raise AnnotationError(f'{shortened(name)} is there already')
+            raise AnnotationError(f'{quoted(name, 300)} is there already')
         self.names.add(name)
         return AnnotatedImage(name, _size(attributes), (), self.source)
 
@@ -245,6 +246,9 @@ def _mask(attributes: Attributes) -> Shape:
 
 def _ellipse(attributes: Attributes) -> Shape:
     x, y, across, along = (_number(attributes, key) for key in ('cx', 'cy', 'rx', 'ry'))
+    if min(across, along) < 0:
+        raise AnnotationError(f'expected radii rx and ry of 0 or more, got {across:g} and '
+                              f'{along:g}')
     angle = np.radians(_number(attributes, 'rotation', '0'))
     sides = np.stack([across * np.cos(ON_AN_ELLIPSE), along * np.sin(ON_AN_ELLIPSE)])
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])

@@ -12,7 +12,8 @@ from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageDraw
-from univseg_core.annotations.regions import AnnotationError, Ring
+from univseg_core.annotations.polygon_pixels import clipped
+from univseg_core.annotations.regions import AnnotationError, check_reaches, Ring
 from univseg_core.domains import IGNORE_INDEX
 
 LINE_WIDTH, POINT_RADIUS = 10, 5
@@ -31,7 +32,7 @@ class Drawn:
 
     Of a rectangle they are two corners, of a circle its centre and a point of it. `outline` says
     whether a polygon's border is drawn as well as what is in it. What lies outside of the image
-    is cut off.
+    is cut off; where all does, its mask is an error.
     """
 
     points: Ring
@@ -44,18 +45,30 @@ class Drawn:
         picture = Image.new('L', (width, height))
         draw = ImageDraw.Draw(picture)
         # Pillow goes along borders pixel by pixel, and keeps corners in 32 bits.
-        near = _near(self.points, height, width)
         if self.figure == 'polygon':
-            draw.polygon(_corners(near), fill=1, outline=1 if self.outline else None)
+            near = clipped(self.points, height, width)
+            if len(near) > 1:
+                draw.polygon(_corners(near), fill=1, outline=1 if self.outline else None)
         elif self.figure == 'rectangle':
+            near = np.clip(self.points, (-width, -height), (2 * width, 2 * height))
             draw.rectangle([*near.min(0), *near.max(0)], fill=1, outline=1)
         elif self.figure == 'line':
-            draw.line(_corners(near), fill=1, width=LINE_WIDTH)
+            for part in _parts(self.points, height, width):
+                draw.line(_corners(part), fill=1, width=LINE_WIDTH)
         else:
             draw.ellipse(self._box(), fill=1, outline=1)
+        if not picture.getbbox():
+            check_reaches(self._reach(), height, width)
         for hole in self.holes:
-            draw.polygon(_corners(_near(hole, height, width)), fill=0, outline=0)
+            if len(near := clipped(hole, height, width)) > 1:
+                draw.polygon(_corners(near), fill=0, outline=0)
         return np.array(picture, bool)
+
+    def _reach(self) -> Ring:
+        """Return points whose box has all that is drawn."""
+        if self.figure in ('circle', 'point'):
+            return np.array(self._box()).reshape(2, 2)
+        return self.points
 
     def _box(self) -> list[float]:
         """Return left, top, right and bottom of a circle, or of a point."""
@@ -77,9 +90,12 @@ def drawn_classes(outlines: Iterable[tuple[int, Ring]], height: int, width: int)
     return np.array(picture)
 
 
-def _near(points: Ring, height: int, width: int) -> Ring:
-    """Return points of which those far outside of an image are drawn near to it."""
-    return np.clip(points, (-width, -height), (2 * width, 2 * height))
+def _parts(points: Ring, height: int, width: int) -> list[Ring]:
+    """Return a line, or its pieces near to an image where some of it lies far outside."""
+    if clipped(points, height, width) is points:
+        return [points]
+    pieces = [clipped(points[i:i + 2], height, width) for i in range(len(points) - 1)]
+    return [piece for piece in pieces if len(piece) > 1]
 
 
 def _corners(points: Ring) -> list[tuple[float, float]]:

@@ -1,13 +1,14 @@
 """Annotation files in JSON: which there are, and their values, each judged before it is used."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+import logging
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from univseg_core.annotations.regions import AnnotationError, Ring
-from univseg_core.errors import shortened
+from univseg_core.errors import first_few, shortened
 from univseg_core.files.json_items import read_list
 from univseg_core.files.limits import PIXELS
 from univseg_core.files.records import read_json, RecordError
@@ -16,6 +17,8 @@ HEAD, FEW = 1 << 16, 200
 """Bytes of a file, and files of a folder, by which a format is recognised."""
 
 MISSING = object()
+
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -27,19 +30,45 @@ def told_of(what: object) -> Iterator[None]:
         raise AnnotationError(f'{what}: {error}') from None
 
 
-def json_files(path: Path, ending: str = '.json') -> list[Path]:
-    """Return a file, or the files below a folder of that ending that are not hidden, by name."""
+def files_below(path: Path, ending: str = '.json') -> list[Path]:
+    """
+    Return a file, or the files below a folder of that ending that are not hidden, by name.
+
+    The ending, in small letters, may be in capitals there.
+    """
     if not path.is_dir():
         return [path]
-    return sorted(file for file in path.rglob(f'*{ending}') if file.is_file()
+    return sorted(file for file in path.rglob('*') if file.name.lower().endswith(ending)
+                  and file.is_file()
                   and not any(part.startswith('.') for part in file.relative_to(path).parts))
 
 
 def some_heads(path: Path, ending: str = '.json') -> Iterator[str]:
-    """Yield the beginnings of a JSON file, or of the first FEW of a folder by `json_files`."""
-    for file in json_files(path, ending)[:FEW]:
+    """Yield the beginnings of a JSON file, or of the first FEW of a folder by `files_below`."""
+    for file in files_below(path, ending)[:FEW]:
         if file.name.lower().endswith(ending) and file.is_file():
             yield head_of(file)
+
+
+def files_of(path: Path, recognises: Callable[[str], bool], name: str) -> list[Path]:
+    """
+    Return a file, or the JSON files below a folder whose beginnings are of a format.
+
+    The log names the others, but files that are empty or cannot be read are returned. Where none
+    is of the format, all are returned, for errors to tell why; raises AnnotationError where there
+    is no JSON file.
+    """
+    files = files_below(path)
+    if not files:
+        raise AnnotationError(f'{path}: no JSON file is in it')
+    if not path.is_dir():
+        return files
+    found = [file for file in files if not (head := head_of(file)) or recognises(head)]
+    if 0 < len(found) < len(files):
+        others = [str(file.relative_to(path)) for file in sorted({*files} - {*found})]
+        log.warning('%s: %d of %d JSON files are not of %s and are left alone: %s', path,
+                    len(others), len(files), name, first_few(others))
+    return found or files
 
 
 def head_of(file: Path) -> str:

@@ -16,7 +16,7 @@ from univseg_core.annotations.drawn import Drawn, Figure
 from univseg_core.annotations.json_files import (
     as_object,
     checked_size,
-    json_files,
+    files_of,
     pick,
     points_of,
     read_object,
@@ -24,6 +24,7 @@ from univseg_core.annotations.json_files import (
     told_of,
 )
 from univseg_core.annotations.pngs import from_base64, png_size, PngMask
+from univseg_core.annotations.problems import quoted
 from univseg_core.annotations.regions import AnnotatedImage, AnnotationError, Region, Ring, Shape
 from univseg_core.errors import shortened
 from univseg_core.pictures.encoded import encoded_size
@@ -45,21 +46,21 @@ IGNORED, HOLE = '__ignore__', '_background_'
 
 def recognises(path: Path) -> bool:
     """Return whether a file, or some JSON file below a folder, begins as labelme's do."""
-    return any(head.startswith('{') and ('"shapes"' in head or '"imageData"' in head)
-               for head in some_heads(path))
+    return any(map(_begins_so, some_heads(path)))
+
+
+def _begins_so(head: str) -> bool:
+    return head.startswith('{') and ('"shapes"' in head or '"imageData"' in head)
 
 
 def read(path: Path) -> Iterator[AnnotatedImage]:
     """
-    Return the images of a labelme file, or of all JSON files below a folder.
+    Return the images of a labelme file, or of those below a folder.
 
     Raises AnnotationError, which names the file and the shape, for what is wrong with them; what
     comes behind it can still be read.
     """
-    files = json_files(path)
-    if not files:
-        raise AnnotationError(f'{path}: no JSON file is in it')
-    return map(_image, files)
+    return map(_image, files_of(path, _begins_so, 'labelme'))
 
 
 def _image(file: Path) -> AnnotatedImage:
@@ -81,7 +82,7 @@ def _image_of(values: dict, file: Path) -> AnnotatedImage:
         with told_of(f'shape {number}'):
             shape = as_object(shape)
             label = pick(shape, 'label', str)
-            with told_of(shortened(label, 60)):
+            with told_of(quoted(label)):
                 regions.append(Region(label, _shape(shape, size), f'shape {number}'))
             groups.append(shape.get('group_id'))
     return AnnotatedImage(image, size, tuple(_with_holes(regions, groups)), file, also,

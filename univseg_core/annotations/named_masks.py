@@ -4,40 +4,38 @@ Label maps beside a list that gives each colour or index a name.
 PNGs need no library of a tool; each class of an image is one region, and no two overlap.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+import json
 from pathlib import Path
 import re
 
 import numpy as np
+from univseg_core.annotations.pascal_voc import are_called_so, CLASSES, is_laid_out_so
+from univseg_core.annotations.problems import quoted
 from univseg_core.annotations.regions import AnnotatedImage, AnnotationError, Region
 from univseg_core.domains import IGNORE_INDEX
-from univseg_core.errors import first_few
+from univseg_core.errors import first_few, shortened
 from univseg_core.files import read_lines, read_text
-from univseg_core.files.records import read_json, read_rows
+from univseg_core.files.records import parse_json, read_rows, record_bytes
 from univseg_core.pictures.images import read_codes, read_image
-from univseg_core.pictures.picture_files import image_files, ImageError
+from univseg_core.pictures.picture_files import image_files, ImageError, is_picture
 
 Colour = tuple[int, int, int]
 
-BACKGROUND, VOID = 'background', 'void'
-"""The labels of pixels that nobody painted, and of those that 255 takes from all classes."""
+UNPAINTED, VOID = '', 'index 255'
+"""
+What an index is called that no list names: no region, for nobody painted it, and void.
 
-NO_CLASSES = ('background', '_background_', 'void')
+No class can have these names.
+"""
+
+NO_CLASSES = ('background', '_background_', 'void', VOID)
 """Labels that stand for no class, in capitals or not, where a domain has none of that name."""
 
 MASK_FOLDERS = ('SegmentationClass', 'SegmentationClassPNG')
 """Where label maps lie in the layout of Pascal VOC, and labelme's older one."""
-
-PASCAL_VOC = (
-    'background', 'aeroplane', 'bicycle', 'bird', 'boat', 'bottle', 'bus', 'car', 'cat', 'chair',
-    'cow', 'diningtable', 'dog', 'horse', 'motorbike', 'person', 'pottedplant', 'sheep', 'sofa',
-    'train', 'tvmonitor')
-"""The classes of Pascal VOC by index."""
-
-NAME_OF_VOC = re.compile(r'20\d\d_\d{6}')
-"""How the images of Pascal VOC are called."""
 
 INDEX = re.compile('[0-9]{1,3}')
 
@@ -70,12 +68,15 @@ def read_cvat_masks(path: Path) -> Iterator[AnnotatedImage]:
                 unnamed, lambda code: str((code >> 16, code >> 8 & 255, code & 255))))
         return found
 
-    return map(partial(_image, read=labelled, names=dict(enumerate(labels))), _masks(path))
+    masks = _masks(path)
+    return map(partial(_image, read=labelled, names=dict(enumerate(labels)),
+                       root=_mask_folder(path) or path), masks)
 
 
 def recognises_voc(path: Path) -> bool:
     """Return whether a folder is laid out as Pascal VOC, and its classes have names."""
-    return not recognises_cvat_masks(path) and bool(_voc_names(path))
+    return not recognises_cvat_masks(path) and bool(_voc_names(path)) and (
+        (path / 'class_names.txt').is_file() or is_laid_out_so(path, _masks(path)[0]))
 
 
 def read_voc(path: Path) -> Iterator[AnnotatedImage]:
@@ -84,7 +85,9 @@ def read_voc(path: Path) -> Iterator[AnnotatedImage]:
     if not names:
         raise AnnotationError(f'{path}: expected SegmentationClass/ with class_names.txt beside '
                               'it, or the images of Pascal VOC')
-    return _by_index(_masks(path), names)
+    folder = _mask_folder(path)
+    assert folder is not None  # where there are names
+    return _by_index(_masks(path), names, folder)
 
 
 def _voc_names(path: Path) -> dict[int, str]:
@@ -93,10 +96,11 @@ def _voc_names(path: Path) -> dict[int, str]:
         return {}
     if (path / 'class_names.txt').is_file():
         # labelme's converters leave out __ignore__, which would be -1, from some lists alone.
-        names = [name for name in _lines(path / 'class_names.txt') if name != '__ignore__']
-        return dict(enumerate(names))
-    if all(NAME_OF_VOC.fullmatch(mask.stem) for mask in _masks(path)):
-        return dict(enumerate(PASCAL_VOC))
+        file = path / 'class_names.txt'
+        names = [name for name in _lines(file) if name != '__ignore__']
+        return _names_of(file, ((str(index), name) for index, name in enumerate(names)))
+    if are_called_so(_masks(path)):
+        return dict(enumerate(CLASSES))
     return {}
 
 
@@ -107,18 +111,18 @@ def recognises_ade(path: Path) -> bool:
 
 def read_ade(path: Path) -> Iterator[AnnotatedImage]:
     """Return the images of such a folder: indices, of which 0 is no class."""
-    names = {0: BACKGROUND}
-    for line in _lines(path / 'objectInfo150.txt')[1:]:
-        cells = line.split('\t')
+    file = path / 'objectInfo150.txt'
+    lines = [line.split('\t') for line in _lines(file)[1:]]
+    for cells in lines:
         if not INDEX.fullmatch(cells[0].strip()) or len(cells) < 2:
-            raise AnnotationError(f'{path / "objectInfo150.txt"}: expected lines that begin with '
-                                  f'a number, and end with a name behind a tab, got {line[:80]!r}')
-        names[int(cells[0])] = cells[-1].strip()
+            raise AnnotationError(f'{file}: expected lines that begin with a number, and end with '
+                                  f'a name behind a tab, got {shortened(cells[0], 80)!r}')
+    names = _names_of(file, ((cells[0], cells[-1]) for cells in lines))
     # 'building, edifice' is a building, unless another is called so, too.
     first = [name.split(',')[0] for name in names.values()]
     names = {index: short if first.count(short) == 1 else name
              for (index, name), short in zip(names.items(), first, strict=True)}
-    return _by_index(sorted((path / 'annotations').rglob('*.png')), names)
+    return _by_index(pictures_below(path / 'annotations'), {0: UNPAINTED} | names)
 
 
 def recognises_mask_targets(path: Path) -> bool:
@@ -130,14 +134,16 @@ def read_mask_targets(path: Path) -> Iterator[AnnotatedImage]:
     """Return the images of such a folder: indices, of which 0 is no class."""
     file = path / 'mask_targets.json'
     try:
-        values = read_json(file)
+        data = record_bytes(file)
+        values = parse_json(data)
     except (OSError, ValueError) as error:
         raise AnnotationError(f'{file}: {error}') from error
     if not isinstance(values, dict) or not all(
             INDEX.fullmatch(key) and isinstance(name, str) for key, name in values.items()):
         raise AnnotationError(f'{file}: expected a name for each number')
-    return _by_index(image_files(path / 'labels'),
-                     {0: BACKGROUND} | {int(key): name for key, name in values.items()})
+    folder = path / 'labels'
+    entries = json.loads(data, object_pairs_hook=list)  # a key may be there twice
+    return _by_index(pictures_below(folder), {0: UNPAINTED} | _names_of(file, entries), folder)
 
 
 def recognises_roboflow(path: Path) -> bool:
@@ -156,7 +162,7 @@ def read_roboflow(path: Path) -> Iterator[AnnotatedImage]:
                            for row in rows):
         raise AnnotationError(f'{file}: expected lines of a pixel value and a class')
     masks = [mask for mask in image_files(path) if mask.stem.endswith('_mask')]
-    return _by_index(masks, {int(value): name.strip() for value, name in rows}, '_mask')
+    return _by_index(masks, _names_of(file, rows), ending='_mask')
 
 
 def read_labelmap(path: Path) -> dict[str, Colour]:
@@ -202,7 +208,21 @@ class Labelled:
         return self.numbers == self.number
 
 
-def _by_index(masks: list[Path], names: Mapping[int, str],
+def _names_of(file: Path, entries: Iterable[tuple[str, str]]) -> dict[int, str]:
+    """Return the names of a list by index; raise AnnotationError for an index of two names."""
+    found: dict[int, str] = {}
+    for number, name in entries:
+        index, name = int(number), name.strip()
+        if index > IGNORE_INDEX:
+            raise AnnotationError(f'{file}: expected indices 0..{IGNORE_INDEX}, got {index}, '
+                                  f'{quoted(name)}')
+        if found.setdefault(index, name) != name:
+            raise AnnotationError(f'{file}: index {index} is {quoted(found[index])}, and '
+                                  f'{quoted(name)} as well')
+    return found
+
+
+def _by_index(masks: list[Path], names: Mapping[int, str], root: Path | None = None,
               ending: str = '') -> Iterator[AnnotatedImage]:
     """Return the images of label maps of indices; 255 is void unless it has a name."""
     names = {IGNORE_INDEX: VOID, **names}
@@ -214,21 +234,26 @@ def _by_index(masks: list[Path], names: Mapping[int, str],
                                   f'those that have one are {first_few([*map(str, names)], 40)}')
         return codes
 
-    return map(partial(_image, read=labelled, names=names, ending=ending), masks)
+    return map(partial(_image, read=labelled, names=names, root=root, ending=ending), masks)
 
 
 def _image(mask: Path, read: Callable[[Path], np.ndarray], names: Mapping[int, str],
-           ending: str = '') -> AnnotatedImage:
-    """Return what `read` makes of a label map: numbers (H, W), of which each has a name."""
+           root: Path | None = None, ending: str = '') -> AnnotatedImage:
+    """
+    Return what `read` makes of a label map: numbers (H, W), of which each has a name.
+
+    Below `root`, if that is given, it lies as its image does below the folder of all images.
+    """
     try:
         numbers = read(mask)
     except ImageError as error:
         raise AnnotationError(str(error)) from error
     there = np.flatnonzero(np.bincount(numbers.ravel(), minlength=1)).tolist()
     regions = tuple(Region(names[number], Labelled(numbers, number), f'label {number}')
-                    for number in there)
+                    for number in there if names[number] != UNPAINTED)
     # Roboflow adds the hash of what it made of an image to the image's name.
-    name = mask.stem.removesuffix(ending)
+    folder = mask.relative_to(root).parent if root else Path()
+    name = (folder / mask.stem.removesuffix(ending)).as_posix()
     before = re.sub(r'_(jpe?g|png|bmp|webp|tiff?)\.rf\..*', '', name)
     height, width = numbers.shape
     return AnnotatedImage(
@@ -240,16 +265,22 @@ def _masks(path: Path) -> list[Path]:
     folder = _mask_folder(path)
     if folder is None:
         raise AnnotationError(f'{path}: expected a folder {" or ".join(MASK_FOLDERS)} of PNGs')
-    return image_files(folder)
+    return pictures_below(folder)
 
 
 def _mask_folder(path: Path) -> Path | None:
     """Return the folder of label maps in a layout like Pascal VOC's."""
     for name in MASK_FOLDERS:
         folder = path / name
-        if folder.is_dir() and image_files(folder):
+        if folder.is_dir() and pictures_below(folder):
             return folder
     return None
+
+
+def pictures_below(folder: Path) -> list[Path]:
+    """Return the pictures in a folder and in those below that are not hidden, by name."""
+    return sorted(path for path in folder.rglob('*') if is_picture(path) and not any(
+        part.startswith('.') for part in path.relative_to(folder).parts))
 
 
 def _lines(path: Path) -> list[str]:

@@ -4,15 +4,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from univseg_core.annotations.regions import AnnotationError
+from univseg_core.errors import shortened
 
 SHOWN = 20
 
 
+def quoted(text: str, length: int = 60) -> str:
+    """Return a text of a file as messages quote it: its beginning, in one line and printable."""
+    # Texts in JSON may have halves of characters, which no terminal takes.
+    return ''.join(each if each.isprintable() else ascii(each)[1:-1]
+                   for each in shortened(text, length))
+
+
 @dataclass
 class Problems:
-    """What was found wrong with a file so far; `of` are the first of them."""
+    """What was found wrong with a file, or an image of one; `of` are the first of them."""
 
-    source: Path
+    source: Path | str
     of: list[str] = field(default_factory=list)
     count: int = 0
 

@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import Protocol
 
 import numpy as np
+from univseg_core.annotations.polygon_pixels import pixels_within
 from univseg_core.errors import UnivsegError
 
 Ring = np.ndarray
@@ -87,7 +88,7 @@ class Polygons:
     All that is within any of the rings `outer`, and in none of `holes`.
 
     A ring that crosses itself covers what its border goes round an odd number of times. What lies
-    outside of the image is cut off.
+    outside of the image is cut off; where all does, its mask is an error.
     """
 
     outer: Sequence[Ring]
@@ -95,7 +96,24 @@ class Polygons:
 
     def mask(self, height: int, width: int) -> np.ndarray:
         """Return which pixels it covers, by their centres; see `Shape`."""
-        return _within(self.outer, height, width) & ~_within(self.holes, height, width)
+        coco, covered = coco_masks(), np.zeros((height, width), bool)
+        for rings, is_inside in ((self.outer, True), (self.holes, False)):
+            bits, left, top = pixels_within(coco, rings, height, width)
+            rows, columns = bits.shape
+            covered[top:top + rows, left:left + columns][bits] = is_inside
+            if is_inside and not bits.size:
+                check_reaches(np.concatenate([*rings, np.empty((0, 2))]), height, width)
+        return covered
+
+
+def check_reaches(points: Ring, height: int, width: int) -> None:
+    """Raise AnnotationError where the rectangle around some points lies outside of an image."""
+    if not len(points):
+        return
+    (left, top), (right, bottom) = points.min(0).tolist(), points.max(0).tolist()
+    if left >= width or top >= height or right <= 0 or bottom <= 0:
+        raise AnnotationError(f'x {left:g} to {right:g} and y {top:g} to {bottom:g} lie outside '
+                              f'of the image of {width}×{height}')
 
 
 def ring(points: Sequence[Sequence[float]]) -> Ring:
@@ -114,17 +132,6 @@ def ring(points: Sequence[Sequence[float]]) -> Ring:
     if not np.isfinite(corners).all():
         raise AnnotationError('a polygon has corners that are no finite numbers')
     return corners
-
-
-def _within(rings: Sequence[Ring], height: int, width: int) -> np.ndarray:
-    """Return which pixels (H, W) bool lie within any of some rings."""
-    if not rings:
-        return np.zeros((height, width), bool)
-    coco = coco_masks()
-    # Corners far away are drawn near: pycocotools takes memory for each pixel of a border.
-    near = [np.clip(r, (-width, -height), (2 * width, 2 * height)) for r in rings]
-    parts = coco.frPyObjects([r.ravel().tolist() for r in near], height, width)
-    return coco.decode(coco.merge(parts)).astype(bool)
 
 
 def coco_masks() -> ModuleType:

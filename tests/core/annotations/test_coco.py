@@ -202,6 +202,9 @@ def test_files_are_told_apart_by_their_ends(write, tmp_path):
     instances = write(coco(), 'annotations/instances_default.json')
     (tmp_path / 'coco.json').unlink()
     assert [image.source for image in read_coco(tmp_path)] == [instances]
+    more = write(coco(), 'annotations/deep/More.JSON')
+    own = write(coco(), 'annotations/yard.json')
+    assert [image.source for image in read_coco(tmp_path)] == [more, instances, own]
     (tmp_path / 'nothing').mkdir()
     with pytest.raises(AnnotationError, match='expected a COCO file'):
         list(read_coco(tmp_path / 'nothing'))

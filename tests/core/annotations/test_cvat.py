@@ -67,6 +67,12 @@ def test_an_ellipse_is_drawn_as_opencv_draws_it(write):
     assert abs(image.regions[0].shape.mask(120, 200).sum() - np.pi * 80 * 20) < 20
 
 
+def test_an_ellipse_of_a_negative_radius_is_an_error(write):
+    ellipse = '<ellipse label="car" cx="3" cy="3" rx="2" ry="-1"/>'
+    with pytest.raises(AnnotationError, match='ellipse in line 3: expected radii rx and ry of 0'):
+        list(read_cvat(write(of_image(ellipse))))
+
+
 def test_frames_of_a_video_have_the_shapes_of_all_tracks(write):
     def shape(frame, z_order=0, outside=0):
         return SQUARE.replace(
@@ -166,3 +172,11 @@ def test_files_that_are_none_of_cvat_are_told_apart(write, tmp_path, monkeypatch
         list(read_cvat(path))
     with pytest.raises(AnnotationError, match='cannot be read'):
         list(read_cvat(path.with_name('gone.xml')))
+
+
+def test_files_of_folders_below_are_read(tmp_path):
+    path = tmp_path / 'task_1' / 'annotations.XML'
+    path.parent.mkdir()
+    path.write_text(of_image(SQUARE))
+    assert is_cvat(tmp_path)
+    assert [image.source for image in read_cvat(tmp_path)] == [path]

@@ -149,7 +149,8 @@ def test_the_latest_annotation_or_the_ground_truth_counts(tmp_path, annotations,
         [image] = read(tmp_path, task(annotations=annotations))
     assert [region.label for region in image.regions] == [label]
     several = sum(not each.get('was_cancelled') for each in annotations) > 1
-    assert ('of 1 tasks with several annotations' in caplog.text) == several
+    assert ('of 1 tasks with several annotations, the ground truth or else the latest is taken: '
+            'task 1' in caplog.text) == several
 
 
 def test_tasks_without_annotation_are_left_out_and_a_file_of_none_is_an_error(tmp_path):
@@ -161,6 +162,21 @@ def test_tasks_without_annotation_are_left_out_and_a_file_of_none_is_an_error(tm
         read(tmp_path, {**empty, 'predictions': [{'result': [brush()]}]})
     [image] = read(tmp_path, task())
     assert (image.regions, image.size) == ((), None)
+
+
+def test_tasks_to_annotate_may_lie_beside_the_export(tmp_path, caplog):
+    to_annotate = task(annotations=[], predictions=[{'result': [brush()]}])
+    written(tmp_path / 'x' / 'a.json', [to_annotate])
+    written(tmp_path / 'x' / 'b.json', {'shapes': []})
+    written(tmp_path / 'x' / 'export.json', [task(brush())])
+    [image] = label_studio.read(tmp_path / 'x')
+    assert image.source.name == 'export.json'
+    assert 'a.json: none of 1 tasks has an annotation; the file is left alone' in caplog.text
+    assert '1 of 3 JSON files are not of Label Studio and are left alone: b.json' in caplog.text
+    with pytest.raises(AnnotationError, match='x: none of 2 tasks has an annotation; accept or '
+                       'submit the predictions of 1'):
+        written(tmp_path / 'x' / 'export.json', [task(annotations=[])])
+        list(label_studio.read(tmp_path / 'x'))
 
 
 @pytest.mark.parametrize(('address', 'image', 'also'), [
@@ -272,6 +288,27 @@ def test_of_pngs_the_latest_annotation_counts(tmp_path):
     written(tmp_path / 'export.json', [task(polygon((1, 1), (2, 2), (3, 3)))])
     [image] = label_studio.read(folder)
     np.testing.assert_array_equal(classes_of(image, {'tree': 1}) == 1, ~TREE)
+
+
+def test_of_pngs_the_annotation_counts_that_does_in_the_export(tmp_path, caplog):
+    folder = folder_of_pngs(tmp_path, **{f'{number}-by-1-tag-tree': mask for number, mask in (
+        (8, TREE), (9, ~TREE), (10, ~TREE))})
+    written(tmp_path / 'export.json', [task(annotations=[
+        annotation('tree', 1, id=8, ground_truth=True), annotation('tree', 2, id=9),
+        annotation('tree', 3, id=10, was_cancelled=True)])])
+    [image] = label_studio.read(folder)
+    np.testing.assert_array_equal(classes_of(image, {'tree': 1}) == 1, TREE)
+    assert 'of 1 tasks with several annotations, the ground truth or else the latest is taken: ' \
+        'task 1' in caplog.text
+
+
+def test_pictures_of_other_names_are_told_beside_pngs(tmp_path, caplog):
+    folder = folder_of_pngs(tmp_path, **{'9-by-1-tag-tree': TREE})
+    write_png(folder / 'task-1.png', np.uint8(TREE))
+    written(tmp_path / 'export.json', [task()])
+    assert len(list(label_studio.read(folder))) == 1
+    assert '1 pictures are not called as Label Studio calls its PNGs' in caplog.text
+    assert 'task-1.png' in caplog.text
 
 
 def test_of_pngs_nobody_knows_which_is_on_top(tmp_path):

@@ -140,16 +140,28 @@ def test_a_size_is_judged_before_memory_is_taken(tmp_path):
 
 
 @pytest.mark.parametrize(('text', 'message'), [
-    ('{"shapes": [', 'not JSON'), ('[1]', 'expected an object'), ('{}', 'not a file of labelme'),
-    ('{"shapes": [], "imagePath": null}', 'imagePath: expected a text'), ('', 'not JSON'),
-    ('[' * 100_000, 'values too deep')])
-def test_a_file_of_another_kind_is_named_and_the_others_are_read(tmp_path, text, message):
+    ('{"shapes": [', 'not JSON'), ('', 'not JSON'), ('{"imageData": 1}', 'not a file of labelme'),
+    ('{"shapes": [], "imagePath": null}', 'imagePath: expected a text'),
+    ('{"shapes":' + '[' * 100_000, 'values too deep')])
+def test_a_damaged_file_is_named_and_the_others_are_read(tmp_path, text, message):
     written(tmp_path / 'a.json', text)
     written(tmp_path / 'b.json', file_of(square(1, 2)))
     images = labelme.read(tmp_path)
     with pytest.raises(AnnotationError, match=rf'a\.json: {message}'):
         next(images)
     assert [image.image for image in images] == ['a.jpg']
+
+
+@pytest.mark.parametrize(('text', 'message'), [('[1]', 'expected an object'),
+                                               ('{}', 'not a file of labelme')])
+def test_files_of_another_format_are_left_alone_beside_labelmes(tmp_path, text, message, caplog):
+    other = written(tmp_path / 'a.json', text)
+    for source in (tmp_path, other):
+        with pytest.raises(AnnotationError, match=rf'a\.json: {message}'):
+            next(labelme.read(source))
+    written(tmp_path / 'b.JSON', file_of(square(1, 2)))
+    assert [image.image for image in labelme.read(tmp_path)] == ['a.jpg']
+    assert '1 of 2 JSON files are not of labelme and are left alone: a.json' in caplog.text
 
 
 def test_files_are_recognised_by_their_beginning(tmp_path):

@@ -42,16 +42,16 @@ LAYOUTS = {
                    'a.b', ['road', 'tall tree', 'background', 'road']),
     'voc': ({'class_names.txt': '_background_\nroad\ntall tree\n'},
             {'SegmentationClass/a.png': [[1, 2, 0, 255]]},
-            'a', ['road', 'tall tree', '_background_', 'void']),
+            'a', ['road', 'tall tree', '_background_', 'index 255']),
     'ade': ({'objectInfo150.txt': ADE},
             {'annotations/training/ADE_train_00000001.png': [[2, 1, 0, 3]]},
-            'ADE_train_00000001', ['building', 'wall', 'background', 'screen, CRT']),
+            'ADE_train_00000001', ['building', 'wall', '', 'screen, CRT']),
     'roboflow-masks': ({'_classes.csv': 'Pixel Value, Class\n0, background\n1, road\n'},
                        {'a_jpg.rf.0d1e_mask.png': [[1, 0]]},
                        'a_jpg.rf.0d1e', ['road', 'background']),
     'fiftyone': ({'mask_targets.json': '{"1": "road", "2": "tall tree"}'},
                  {'labels/a.png': [[2, 0, 1, 255]]},
-                 'a', ['tall tree', 'background', 'road', 'void']),
+                 'a', ['tall tree', '', 'road', 'index 255']),
 }
 
 
@@ -62,7 +62,7 @@ def test_a_layout_is_recognised_and_gives_each_pixel_its_label(tmp_path, name):
     (image,) = FORMATS[name].read(root)
     assert (image.image, labels_of(image)) == (stem, [expected])
     assert image.source == root / next(iter(masks))
-    assert {*expected} & {'background', '_background_', 'void'} <= image.void
+    assert {*expected} & {'background', '_background_', 'index 255'} <= image.void
     assert not image.void & {'road', 'tall tree', 'wall'}
     of_masks = [other for other in FORMATS if other in LAYOUTS]
     assert [other for other in of_masks if FORMATS[other].recognises(root)] == [name]
@@ -81,11 +81,46 @@ def test_the_images_of_pascal_voc_have_its_classes(tmp_path):
     folder = tmp_path / 'SegmentationClass'
     write_png(folder / '2007_000032.png', np.uint8([[1, 15, 0, 255]]))
     (image,) = FORMATS['voc'].read(tmp_path)
-    assert labels_of(image) == [['aeroplane', 'person', 'background', 'void']]
+    assert labels_of(image) == [['aeroplane', 'person', 'background', 'index 255']]
     write_png(folder / 'mine.png', np.uint8([[1]]))
     assert not FORMATS['voc'].recognises(tmp_path)
     with pytest.raises(AnnotationError, match=r'expected SegmentationClass/ with class_names\.t'):
         FORMATS['voc'].read(tmp_path)
+
+
+def test_names_alone_do_not_make_a_pascal_voc(tmp_path):
+    mask = tmp_path / 'SegmentationClass' / '2024_060112.png'
+    write_png(mask, np.uint8([[1]]))
+    assert not FORMATS['voc'].recognises(tmp_path)
+    (tmp_path / 'JPEGImages').mkdir()
+    (tmp_path / 'ImageSets').mkdir()
+    assert FORMATS['voc'].recognises(tmp_path)
+    (tmp_path / 'ImageSets').rmdir()
+    palette = [(0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0), (0, 0, 128), (128, 0, 128),
+               (0, 128, 128), (128, 128, 128), (64, 0, 0), (192, 0, 0), (64, 128, 0),
+               (192, 128, 0), (64, 0, 128), (192, 0, 128), (64, 128, 128), (192, 128, 128),
+               (0, 64, 0), (128, 64, 0), (0, 192, 0), (128, 192, 0), (0, 64, 128)]
+    for colours, is_voc in ((palette, True), ([*palette[:20], (1, 1, 1)], False)):
+        write_palette_png(mask, np.uint8([[1]]), colours + [(0, 0, 0)] * 235)
+        assert FORMATS['voc'].recognises(tmp_path) == is_voc
+
+
+def test_what_no_list_names_is_no_class_of_a_domain(tmp_path):
+    lists, masks, *_ = LAYOUTS['fiftyone']
+    lists = {'mask_targets.json': '{"1": "background", "2": "void"}'}
+    (image,) = FORMATS['fiftyone'].read(write(tmp_path, lists, masks))
+    assert labels_of(image) == [['void', '', 'background', 'index 255']]
+    assert image.void == {'background', 'void', 'index 255'}
+
+
+@pytest.mark.parametrize('name', ['cvat-masks', 'voc', 'fiftyone'])
+def test_label_maps_lie_in_the_folders_of_their_images(tmp_path, name):
+    lists, masks, stem, _ = LAYOUTS[name]
+    [(path, values)] = masks.items()
+    folder, _, file = path.partition('/')
+    root = write(tmp_path, lists, {path: values, f'{folder}/left/{file}': values,
+                                   f'{folder}/.thumbs/{file}': values})
+    assert [image.image for image in FORMATS[name].read(root)] == [stem, f'left/{stem}']
 
 
 def test_an_image_is_known_by_its_name_before_roboflow(tmp_path):
@@ -119,6 +154,12 @@ def test_colours_and_indices_without_a_name_are_told_and_the_rest_is_read(tmp_pa
     ('ade', 'Idx\tName\nwall\n', 'expected lines that begin with a number'),
     ('roboflow-masks', 'Pixel Value, Class\n1\n', 'expected lines of a pixel value'),
     ('roboflow-masks', 'Pixel Value, Class\nx,y\n', 'expected lines of a pixel value'),
+    ('ade', 'Idx\tName\n1\twall\n1\tsky\n', 'index 1 is wall, and sky as well'),
+    ('roboflow-masks', 'Pixel Value, Class\n1,road\n01,tree\n', 'index 1 is road, and tree as'),
+    ('roboflow-masks', 'Pixel Value, Class\n256,road\n', r'expected indices 0\.\.255, got 256'),
+    ('voc', '\n'.join(map(str, range(257))), r'expected indices 0\.\.255, got 256'),
+    ('fiftyone', '{"1": "road", "01": "tree"}', 'index 1 is road, and tree as well'),
+    ('fiftyone', '{"1": "road", "1": "tree"}', 'index 1 is road, and tree as well'),
     ('fiftyone', '["road"]', 'expected a name for each number'),
     ('fiftyone', '{"#ff0000": "road"}', 'expected a name for each number'),
     ('fiftyone', '{', 'not JSON')])

@@ -25,7 +25,12 @@ def test_a_polygon_covers_the_pixels_whose_centres_are_in_it():
 
 def test_what_lies_outside_of_the_image_is_cut_off():
     assert Polygons([ring([(-1e9, -1e9), (1e9, -1e9), (1e9, 1e9), (-1e9, 1e9)])]).mask(3, 4).all()
-    assert not Polygons([SQUARE + 100]).mask(5, 6).any()
+    with pytest.raises(AnnotationError, match='x 101 to 104 and y 101 to 104 lie outside of the '
+                       'image of 6×5'):
+        Polygons([SQUARE + 100]).mask(5, 6)
+    # Of several parts, some may.
+    assert Polygons([SQUARE, SQUARE + 100]).mask(5, 6).sum() == 9
+    assert Polygons([SQUARE - (3.7, 0)]).mask(5, 6).sum() == 0  # half a pixel is in it
 
 
 @pytest.mark.parametrize('points', [[(1, 1), (2, 2)], [], [(1, 1), (2, 2), (3, float('nan'))],
@@ -43,6 +48,36 @@ def test_later_regions_are_painted_over_earlier_ones(tmp_path):
     assert (classes == 3).sum() == 8
     assert classes[2, 2] == 0
     assert (classes == IGNORE_INDEX).sum() == 21
+
+
+def test_all_regions_that_are_wrong_are_told_at_once(tmp_path):
+    regions = (Region('tree', Polygons([SQUARE + 100]), 'annotation 1'),
+               Region('road', Polygons([SQUARE]), 'annotation 2'),
+               Region('sky', Bits(np.ones((2, 2), bool), 5, 0), 'annotation 3'))
+    image = AnnotatedImage('a.jpg', None, regions, tmp_path / 'x.json')
+    with pytest.raises(AnnotationError, match=r'x\.json: a\.jpg: 2 problems:\n'
+                       r'  annotation 1 \(tree\): .* outside of the image of 6×5\n'
+                       r'  annotation 3 \(sky\): a mask of 2×2'):
+        painted(image, 5, 6, {'tree': 0, 'road': 1, 'sky': 2})
+
+
+def test_texts_of_files_are_quoted_in_one_line(tmp_path):
+    image = AnnotatedImage('a\nb.jpg', None, (
+        Region('tree\n\ud800' + 'x' * 1000, Bits(np.ones((2, 2), bool), 5, 0), '7'),), tmp_path)
+    with pytest.raises(AnnotationError) as told:
+        painted(image, 5, 6, {})
+    assert str(told.value).startswith(f'{tmp_path}: a\\nb.jpg: 7 (tree\\n\\ud800xxx')
+    assert len(str(told.value)) < 400
+
+
+def test_regions_that_cover_no_pixel_are_told(tmp_path, caplog):
+    sliver = Polygons([ring([(1, 1), (4, 1), (4, 1.2)])])
+    image = AnnotatedImage('a.jpg', None, (
+        Region('road', Polygons([SQUARE]), '7'),
+        *(Region('tree', sliver, str(number)) for number in range(8, 12))), tmp_path / 'x.json')
+    assert (painted(image, 5, 6, {'road': 1, 'tree': 0}) == 1).sum() == 9
+    assert 'x.json: a.jpg: 4 of 5 regions cover no pixel: 8 (tree), 9 (tree), 10 (tree), …' in (
+        caplog.text)
 
 
 def test_errors_name_the_file_the_image_and_the_object(tmp_path):

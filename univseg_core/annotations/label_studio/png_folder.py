@@ -6,7 +6,7 @@ same project as JSON or JSON-MIN, which is to lie in the folder or beside it.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 import logging
 from pathlib import Path
@@ -23,6 +23,7 @@ from univseg_core.annotations.label_studio.tasks import (
 )
 from univseg_core.annotations.pngs import COVERED, png_size, PngMask
 from univseg_core.annotations.regions import AnnotatedImage, AnnotationError, Region
+from univseg_core.errors import first_few
 from univseg_core.pictures.picture_files import file_bytes, image_files, ImageError
 
 log = logging.getLogger(__name__)
@@ -72,28 +73,35 @@ def read_pngs(folder: Path) -> Iterator[AnnotatedImage]:
     """
     Return the images of a folder of PNGs that are called after tasks.
 
-    Of several annotations of a task, the one of the highest number counts, which is the latest.
+    Of several annotations of a task, the one counts that does in the export, of which it tells
+    which is the ground truth and which were skipped; where there are no PNGs of any that it has,
+    the one of the highest number, which is the latest.
     Raises AnnotationError where no export tells the images, or not that of a task.
     """
     files: dict[str, dict[str, list[tuple[Path, re.Match]]]] = defaultdict(
         lambda: defaultdict(list))
+    others = []
     for file in image_files(folder):
         if match := NAME.fullmatch(file.name):
             files[match['task']][match['annotation']].append((file, match))
+        else:
+            others.append(file.name)
+    if others:
+        log.warning('%s: %d pictures are not called as Label Studio calls its PNGs, and are left '
+                    'alone: %s', folder, len(others), first_few(others))
     export = _Export()
     for file in _exports(folder):
         for task in read_entries(file):
             with told_of(file):
                 export.add(as_object(task), files.keys())
-    several = sum(len(annotations) > 1 for annotations in files.values())
+    several = [f'task {task}' for task in sorted(files, key=_in_order) if len(files[task]) > 1]
     if several:
-        log.warning('%s: of %d tasks with several annotations, the one of the highest number is '
-                    'taken', folder, several)
+        log.warning('%s: of %d tasks with several annotations, the ground truth or else the '
+                    'latest is taken: %s', folder, len(several), first_few(several))
 
     def image(task: str) -> AnnotatedImage:
         with told_of(f'{folder}: task {task}'):
-            latest = max(files[task], key=_in_order)
-            return export.image(task, files[task][latest], folder)
+            return export.image(task, files[task][export.counts(task, files[task])], folder)
 
     return map(image, sorted(files, key=_in_order))
 
@@ -109,9 +117,14 @@ def _exports(folder: Path) -> list[Path]:
 
 @dataclass
 class _Export:
-    """What exports say of tasks: their images' names, all controls and all labels."""
+    """
+    What exports say of tasks: their images' names, all controls and all labels.
+
+    `annotations` are the numbers of each task's, the one that counts last.
+    """
 
     names: dict[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
+    annotations: dict[str, list[str]] = field(default_factory=dict)
     controls: set[str] = field(default_factory=set)
     labels: set[str] = field(default_factory=set)
 
@@ -125,11 +138,20 @@ class _Export:
             if self.names.setdefault(number, names) != names:
                 raise AnnotationError(f'of {names[0]} here, and of {self.names[number][0]} in '
                                       'another place')
-            for annotation in annotations_of(task):
+            annotations = annotations_of(task)
+            known = self.annotations.setdefault(number, [])
+            known += [str(annotation.get('id')) for annotation in annotations]
+            for annotation in annotations:
                 for result in pick(annotation, 'result', list, []):
                     if label := label_of(as_object(result)):
                         self.labels.add(label)
                         self.controls.add(str(result.get('from_name')))
+
+    def counts(self, task: str, annotations: Iterable[str]) -> str:
+        """Return which of a task's annotations counts, of those that there are PNGs of."""
+        known = self.annotations.get(task, [])
+        return max(annotations, key=lambda each: (
+            len(known) - known[::-1].index(each) if each in known else 0, _in_order(each)))
 
     def image(self, task: str, files: list[tuple[Path, re.Match]], folder: Path) -> AnnotatedImage:
         """Return the image of a task whose PNGs are given."""

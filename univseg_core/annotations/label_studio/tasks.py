@@ -1,7 +1,7 @@
 """Label Studio's exports as JSON and JSON-MIN: lists of tasks."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 import json
 import logging
@@ -13,8 +13,8 @@ import numpy as np
 from univseg_core.annotations.json_files import (
     as_object,
     checked_size,
+    files_of,
     head_of,
-    json_files,
     pick,
     points_of,
     read_entries,
@@ -23,6 +23,7 @@ from univseg_core.annotations.json_files import (
 from univseg_core.annotations.label_studio.brush import Brush
 from univseg_core.annotations.label_studio.image_names import address_of, image_names
 from univseg_core.annotations.pngs import from_base64, png_size, PngMask
+from univseg_core.annotations.problems import quoted
 from univseg_core.annotations.regions import (
     AnnotatedImage,
     AnnotationError,
@@ -30,7 +31,7 @@ from univseg_core.annotations.regions import (
     Region,
     Shape,
 )
-from univseg_core.errors import shortened
+from univseg_core.errors import first_few, shortened
 
 log = logging.getLogger(__name__)
 
@@ -53,21 +54,34 @@ def is_export(head: str) -> bool:
 
 def read_tasks(path: Path) -> Iterator[AnnotatedImage]:
     """
-    Return the images of the annotated tasks of an export, or of all JSON files below a folder.
+    Return the images of the annotated tasks of an export, or of those below a folder.
 
     Of several annotations of a task, the one that is marked as ground truth counts, or else the
     latest; those that were skipped and predictions do not. The log says how many tasks have
     several. Raises AnnotationError, which names the file, the task and the result, for what is
-    wrong with them; what comes behind it can still be read.
+    wrong with them, or where no task of any file is annotated; what comes behind it can still be
+    read.
     """
-    files = json_files(path)
-    if not files:
-        raise AnnotationError(f'{path}: no JSON file is in it')
-    return chain.from_iterable(map(_images, files))
+    exports = [_Export(file) for file in files_of(path, is_export, 'Label Studio')]
+    return chain(chain.from_iterable(map(_images, exports)), _end(path, exports))
 
 
-def _images(file: Path) -> Iterator[AnnotatedImage]:
-    export = _Export(file)
+def _end(path: Path, exports: 'list[_Export]') -> Iterator[AnnotatedImage]:
+    """Yield nothing; say of exports that were read what is to be said of those not annotated."""
+    bare = [export for export in exports if export.is_whole and not export.annotated]
+    if len(bare) == len(exports):
+        predicted = sum(export.predicted for export in bare)
+        why = (f'accept or submit the predictions of {predicted} first' if predicted
+               else 'expected an export of a project, as JSON or JSON-MIN')
+        raise AnnotationError(f'{path}: none of {sum(export.count for export in bare)} tasks has '
+                              f'an annotation; {why}')
+    for export in bare:
+        log.warning('%s: none of %d tasks has an annotation; the file is left alone', export.file,
+                    export.count)
+    yield from ()
+
+
+def _images(export: '_Export') -> Iterator[AnnotatedImage]:
     # filter and map go on behind an error, as a generator would not.
     return chain(filter(None, map(export.image, export.tasks())), export.end())
 
@@ -80,7 +94,7 @@ class _Export:
     count: int = 0
     annotated: int = 0
     predicted: int = 0
-    several: int = 0
+    several: list[str] = field(default_factory=list)
     is_whole: bool = False
 
     def tasks(self) -> Iterator[Any]:
@@ -102,19 +116,16 @@ class _Export:
             annotations = annotations_of(task)
             self.predicted += bool(task.get('predictions'))
             self.annotated += bool(annotations)
-            self.several += len(annotations) > 1
+            if len(annotations) > 1:
+                self.several.append(shortened(name, 40))
             return _image(task, annotations[-1], self.file) if annotations else None
 
     def end(self) -> Iterator[AnnotatedImage]:
         """Yield nothing; say of the whole file what is to be said."""
         if self.several:
             log.warning('%s: of %d tasks with several annotations, the ground truth or else the '
-                        'latest is taken', self.file, self.several)
-        if self.is_whole and not self.annotated:
-            why = (f'accept or submit the predictions of {self.predicted} first' if self.predicted
-                   else 'expected an export of a project, as JSON or JSON-MIN')
-            raise AnnotationError(f'{self.file}: none of {self.count} tasks has an annotation; '
-                                  f'{why}')
+                        'latest is taken: %s', self.file, len(self.several),
+                        first_few(self.several))
         yield from ()
 
 
@@ -176,7 +187,7 @@ def _image(task: dict, annotation: dict, file: Path) -> AnnotatedImage:
                 if _region_of(result) in labelled:  # told with the label by another result
                     continue
                 raise AnnotationError('a region without a label')
-            with told_of(shortened(label, 60)):
+            with told_of(quoted(label)):
                 size = _size(result)
                 regions.append(Region(label, _shape(result['value'], size), what))
             sizes.add(size)
