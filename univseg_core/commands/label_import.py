@@ -120,7 +120,8 @@ def _import(options: argparse.Namespace) -> None:
     def tell(checked: 'Checked') -> None:
         if not checked.frames and not checked.empty:
             raise UnivsegError(f'{options.labels}: no frame is labelled in it')
-        facts.update(classes=checked.counts.rows(), forgiven=names.forgiven)
+        facts.update(classes=checked.counts.rows(), forgiven=names.forgiven,
+                     dropped=names.dropped)
         if not options.json:
             print(_found(options.labels, checked, kind, names), flush=True)
         _warn(checked, names)
@@ -222,6 +223,9 @@ def _found(source: Path, checked: 'Checked', kind: str, names: 'ClassNames') -> 
     if names.forgiven:
         lines.append('taken for classes: ' + ', '.join(
             f'{old} → {new}' for old, new in names.forgiven.items()))
+    if names.dropped:
+        lines.append('void, as the format says: ' + ', '.join(
+            f'{label} ({objects})' for label, objects in names.dropped.items()))
     return '\n'.join([*lines, checked.counts.table()])
 
 

@@ -1,7 +1,7 @@
 """What annotation tools call classes → the classes of a domain."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 import re
 import shlex
@@ -24,13 +24,15 @@ class ClassNames:
 
     `renamed` has, by a category's name, that of a class, or 'void' for none. Of all others, the
     class of the same name counts, or the only one whose name differs in case, spaces, underscores
-    and hyphens alone; `forgiven` has those that were met so. Raises UnivsegError for a new name
-    that is neither a class nor void.
+    and hyphens alone; `forgiven` has those that were met so, `dropped` how many objects are void
+    because the tool's format says so. Raises UnivsegError for a new name that is neither a class
+    nor void.
     """
 
     domain: Domain
     renamed: Mapping[str, str] = field(default_factory=dict)
     forgiven: dict[str, str] = field(default_factory=dict, init=False)
+    dropped: Counter[str] = field(default_factory=Counter, init=False)
     _unknown: dict[str, '_Unknown'] = field(default_factory=dict, init=False)
     _met: set[str] = field(default_factory=set, init=False)
 
@@ -63,9 +65,17 @@ class ClassNames:
         classes = self.domain.classes
         return classes.index(name) if name in classes else IGNORE_INDEX
 
-    def has(self, label: str) -> bool:
-        """Return whether a category is a class by its very name, or is renamed."""
-        return label in self.domain.classes or self._renaming(label) is not None
+    def has(self, label: str, beside: Collection[str] = ()) -> bool:
+        """
+        Return whether a label that its format calls void is a class all the same, or renamed.
+
+        Its name is forgiven as that of others, unless the format has the class's very name
+        `beside` it, or itself puts it between underscores, as labelme's `_background_`.
+        """
+        if label in self.domain.classes or self._renaming(label) is not None:
+            return True
+        name = self._class(label)
+        return name is not None and name not in beside and not label.startswith('_')
 
     def not_known(self, label: str, image: str, what: str) -> None:
         """Count an object of a category without a class, in an image; `what` says which it is."""

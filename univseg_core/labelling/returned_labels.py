@@ -1,6 +1,6 @@
 """Label maps as annotation tools give them back: indices, palettes or colours → class indices."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -77,9 +77,9 @@ def class_colours(domain: Domain, void: Colour | None = None,
     return table | dict.fromkeys(voids, IGNORE_INDEX)
 
 
-def meanings_of(named: Iterable[str], names: ClassNames) -> dict[str, int | None]:
+def meanings_of(named: Collection[str], names: ClassNames) -> dict[str, int | None]:
     """Return the class of each label of a labelmap, 255 of void, None of one that is no class."""
-    return {label: IGNORE_INDEX if label.lower() == VOID_NAME and not names.has(label)
+    return {label: IGNORE_INDEX if label.lower() == VOID_NAME and not names.has(label, named)
             else names.index(label) for label in named}
 
 

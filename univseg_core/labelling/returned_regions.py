@@ -68,8 +68,9 @@ def regions_by_frame(images: Iterable[AnnotatedImage], frames: FrameNames, names
         objects: Counter[int] = Counter()
         for region in image.regions:
             label = region.label
-            if label in image.void and not names.has(label):
+            if label in image.void and not names.has(label, image.void):
                 index_of[label] = background if is_background(label) else IGNORE_INDEX
+                names.dropped[label] += index_of[label] == IGNORE_INDEX
                 continue
             if (index := names.index(label)) is None:
                 names.not_known(label, f'{image.source}: {image.image}', region.what)

@@ -80,6 +80,27 @@ def test_labels_of_no_class_are_void_unless_a_class_is_called_so(boxes, tmp_path
         assert objects == [int(name in ('grass', 'out', '_background_')) for name in classes] + [0]
 
 
+@pytest.mark.parametrize(('void', 'classes', 'row', 'dropped'), [
+    (('ground', 'sky'), ['Ground', 'wall'], [0, 255, 255, 255], {'sky': 1}),
+    (('background',), ['Background', 'wall'], [0, 255, 255, 255], {}),
+    (('_background_',), ['background', 'wall'], [255] * 4, {'_background_': 1}),
+    (('background', 'Background'), ['Background', 'wall'], [255, 0, 255, 255],
+     {'background': 1})])
+def test_a_void_label_is_a_class_where_only_its_case_differs(boxes, tmp_path, void, classes, row,
+                                                             dropped):
+    boxes()
+    regions = [Region(label, Bits(np.ones((1, 1), bool), left, 0), label)
+               for left, label in enumerate(void)]
+    wall = Region('wall', Bits(np.ones((1, 4), bool), 0, 1), 'wall')
+    image = AnnotatedImage('a', None, (*regions, wall), tmp_path / 'x', void=frozenset(void))
+    names = ClassNames(Domain.create('d', classes))
+    frames = FrameNames([tmp_path / 'frames' / 'a.png'])
+    import_labels(regions_by_frame([image], frames, names), tmp_path / 'out', names.domain,
+                  progress=False)
+    assert label(tmp_path / 'out', 'a')[0] == row
+    assert names.dropped == dropped
+
+
 def test_all_that_is_wrong_is_told_with_file_image_and_object(boxes, tmp_path):
     source = boxes('a.png@2x5: grass 0 0 4 1', 'b.png: roof 0 0 1 1; roof 1 0 2 1; car 0 0 1 1',
                    'gone.png: grass 0 0 1 1', 'nothing.png:', 'c.png: grass 0 0 4 1',
