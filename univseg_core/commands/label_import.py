@@ -155,14 +155,15 @@ def _renamed(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
 
 def _format(options: argparse.Namespace, frames: Sequence[Path]) -> str:
     """Return the format of the source: as it is insisted on, or recognised."""
-    from univseg_core.datasets.folders import by_name, has_text_name
+    from univseg_core.datasets.folders import has_text_name, name_key
     from univseg_core.labelling.import_sources import MASKS, recognised, sources
 
     known = sources()
     if options.format not in (None, *known):
         raise UnivsegError(f'--format {options.format}: expected one of {", ".join(known)}'
                            f'{did_you_mean(options.format, known)}')
-    kind = recognised(options.labels, by_name(filter(has_text_name, frames)), options.format)
+    of_frame = {name_key(frame): frame for frame in filter(has_text_name, frames)}
+    kind = recognised(options.labels, of_frame, options.format)
     given = [name for name in OF_MASKS if getattr(options, name) is not None]
     if given and kind != MASKS:
         raise UnivsegError(f'--{given[0]} is of label maps alone, but {options.labels} is {kind}')
@@ -188,7 +189,8 @@ def _returned(options: argparse.Namespace, kind: str, frames: Sequence[Path],
     assert read is not None  # of those that can be brought in
     background = (domain.classes.index(options.background)
                   if options.background in domain.classes else IGNORE_INDEX)
-    return regions_by_frame(read(options.labels), FrameNames(frames), names, background)
+    return regions_by_frame(read(options.labels), FrameNames(frames, options.frames), names,
+                            background)
 
 
 def _label_maps(options: argparse.Namespace, frames: Sequence[Path],

@@ -131,6 +131,7 @@ def check_labels(returned: Iterable[Returned | str], out: Path, domain: Domain,
                 seen.add(each.frame)
 
     first: dict[Path, tuple[bytes, str]] = {}
+    of_name: dict[str, Path] = {}
     for found in in_threads(check, with_news(), 'check', progress):
         if isinstance(found, str):
             problems.append(found)
@@ -147,6 +148,10 @@ def check_labels(returned: Iterable[Returned | str], out: Path, domain: Domain,
         if found.is_empty:
             checked.empty.append(frame.stem)
             continue
+        other_frame = of_name.setdefault(name_key(frame), frame)
+        if other_frame != frame:
+            problems.append(f'{frame}: has the same name as {other_frame}, and both are labelled; '
+                            'bring them into folders of their own')
         checked.frames.append(frame)
         checked.counts.add(found.pixels, found.objects)
         checked.sheet.add(frame, found.small)

@@ -1,6 +1,7 @@
 """Regions of annotation tools come back as a labelled folder, counted before it is written."""
 
 import json
+import shutil
 
 from label_maps import contents, YARD
 import numpy as np
@@ -175,7 +176,8 @@ def test_the_format_is_named_and_classes_are_counted_before_anything_is_written(
     assert again[8] == f'{tmp_path / "out"}: 0 label maps added, 0 replaced, 2 as they were'
 
 
-def test_frames_may_be_in_folders_if_no_two_are_called_alike(boxes, yard, tmp_path, capsys):
+def test_frames_may_be_in_folders_if_no_two_that_are_labelled_are_called_alike(
+        boxes, yard, tmp_path, capsys):
     source = boxes('a.png: grass 0 0 4 1', 'right/b.png: car 0 0 4 1')
     for name in ('left', 'right'):
         (tmp_path / 'frames' / name).mkdir()
@@ -187,9 +189,13 @@ def test_frames_may_be_in_folders_if_no_two_are_called_alike(boxes, yard, tmp_pa
     assert sorted(path.name for path in (tmp_path / 'out' / 'image').iterdir()) == [
         'a.png', 'b.png']
     (tmp_path / 'frames' / 'right' / 'c.png').rename(tmp_path / 'frames' / 'right' / 'a.jpg')
+    assert main(command(source, tmp_path, '--config', 'any', '--json')) == 0
+    assert json.loads(capsys.readouterr().out)['unchanged'] == ['a', 'b']
+    shutil.rmtree(tmp_path / 'out')
+    source = boxes('left/a.png: grass 0 0 4 1', 'right/a.jpg: car 0 0 4 1')
     assert main(command(source, tmp_path, '--config', 'any')) == 1
-    assert f'a.jpg: has the same name as {tmp_path / "frames/left/a.png"}' in (
-        capsys.readouterr().err)
+    assert (f'right/a.jpg: has the same name as {tmp_path / "frames/left/a.png"}, and both are '
+            'labelled') in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(('options', 'message'), [
