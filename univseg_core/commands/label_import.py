@@ -112,7 +112,7 @@ def _import(options: argparse.Namespace) -> None:
 
     domain = _domain(options)
     names = ClassNames(domain, _renamed(options.renamed))
-    frames = frames_below(options.frames)
+    frames = frames_below(options.frames, aside=options.out)
     kind = _format(options, frames)
     returned = _returned(options, kind, frames, names)
     facts: dict = {'format': kind}

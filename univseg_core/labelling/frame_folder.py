@@ -66,13 +66,16 @@ def frames_of(path: Path) -> list[Path]:
     return images
 
 
-def frames_below(path: Path) -> list[Path]:
+def frames_below(path: Path, aside: Path) -> list[Path]:
     """
     Return a folder's images, or, where it has none itself, those of the folders in it.
 
-    Those in several folders may be called alike. Raises DataError as `frames_of` does.
+    Those in the folder `aside`, if it is one of them, do not count. Those in several
+    folders may be called alike. Raises DataError as `frames_of` does.
     """
     if not path.is_dir() or image_files(path):
         return frames_of(path)
-    below = sorted(file for file in path.rglob('*') if is_picture(file) and file.is_file())
+    left_out = aside.resolve()
+    below = sorted(file for file in path.rglob('*') if is_picture(file) and file.is_file()
+                   and left_out not in file.resolve().parents)
     return below or some_images(path)

@@ -198,6 +198,17 @@ def test_frames_may_be_in_folders_if_no_two_that_are_labelled_are_called_alike(
             'labelled') in capsys.readouterr().err
 
 
+def test_a_labelled_folder_among_the_frames_holds_no_frames(boxes, yard, tmp_path, capsys):
+    source = boxes('a.png: grass 0 0 4 1')
+    (tmp_path / 'some').mkdir()
+    (tmp_path / 'frames').rename(tmp_path / 'some' / 'day')
+    for added in (['a'], []):
+        line = ['import-labels', str(source), '--frames', str(tmp_path / 'some'), '--domain',
+                'yard', '--config', 'any', '--out', str(tmp_path / 'some' / 'out'), '--json']
+        assert main(line) == 0
+        assert json.loads(capsys.readouterr().out)['added'] == added
+
+
 @pytest.mark.parametrize(('options', 'message'), [
     (['--format', 'boxs'], '--format boxs: expected one of masks, '),
     (['--map', 'grass=roof'], "--map grass=roof: yard has no class 'roof'"),
