@@ -1,7 +1,7 @@
 """`univseg import-labels`: what annotation tools write becomes a labelled folder."""
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 import logging
 from pathlib import Path
@@ -118,21 +118,22 @@ def _import(options: argparse.Namespace) -> None:
     facts: dict = {'format': kind}
 
     def tell(checked: 'Checked') -> None:
-        if not checked.frames and not checked.empty:
-            raise UnivsegError(f'{options.labels}: no frame is labelled in it')
+        if not checked.frames:
+            raise UnivsegError(_nothing(options.labels, checked, names))
         facts.update(classes=checked.counts.rows(), forgiven=names.forgiven,
                      dropped=names.dropped)
         if not options.json:
             print(_found(options.labels, checked, kind, names), flush=True)
         _warn(checked, names)
-        if options.sheet and checked.frames:
+        if options.sheet:
             write_png(options.sheet, checked.sheet.picture())
 
     if options.dry_run:
         checked = check_labels(returned, options.out, domain)
         tell(checked)
         report(options, {'folder': None, 'frames': len(checked.frames), 'empty': checked.empty,
-                         'turned': checked.turned, **facts}, 'nothing is written (--dry-run)')
+                         'unlabelled': checked.unlabelled, 'turned': checked.turned, **facts},
+               'nothing is written (--dry-run)')
         return
     done = import_labels(returned, options.out, domain, tell)
     folder = options.out / 'label'
@@ -218,6 +219,22 @@ def _label_maps(options: argparse.Namespace, frames: Sequence[Path],
     return by_frame(frames_of(label_map_folder(options.labels)), by_name(frames), decoder)
 
 
+def _nothing(source: Path, checked: 'Checked', names: 'ClassNames') -> str:
+    """Return what is said of a source in which no pixel of any frame has a class."""
+    empty, unlabelled = len(checked.empty), len(checked.unlabelled)
+    if not empty:
+        return (f'{source}: no frame is labelled in it'
+                + f'; of {unlabelled}, it has no annotation' * bool(unlabelled))
+    void = f'; void as the format says: {_counted(names.dropped)}' if names.dropped else ''
+    return (f'{source}: no pixel is of a class of {names.domain.name}: of {empty} frames, all is '
+            f'void, and of {unlabelled}, there is no annotation{void}')
+
+
+def _counted(labels: Mapping[str, int]) -> str:
+    """Return labels with how many objects there are of each."""
+    return ', '.join(f'{label} ({objects})' for label, objects in labels.items())
+
+
 def _found(source: Path, checked: 'Checked', kind: str, names: 'ClassNames') -> str:
     """Return what was found in a source, for people."""
     count = len(checked.frames)
@@ -226,15 +243,17 @@ def _found(source: Path, checked: 'Checked', kind: str, names: 'ClassNames') -> 
         lines.append('taken for classes: ' + ', '.join(
             f'{old} → {new}' for old, new in names.forgiven.items()))
     if names.dropped:
-        lines.append('void, as the format says: ' + ', '.join(
-            f'{label} ({objects})' for label, objects in names.dropped.items()))
+        lines.append(f'void, as the format says: {_counted(names.dropped)}')
     return '\n'.join([*lines, checked.counts.table()])
 
 
 def _warn(checked: 'Checked', names: 'ClassNames') -> None:
     if checked.empty:
-        log.warning('%d label maps have no pixel of any class and are left out: %s',
+        log.warning('%d frames are labelled without a pixel of any class, and left out: %s',
                     len(checked.empty), first_few(checked.empty, 5))
+    if checked.unlabelled:
+        log.warning('%d frames have no annotation and are left out: %s',
+                    len(checked.unlabelled), first_few(checked.unlabelled, 5))
     if checked.turned:
         log.warning('%d frames are turned upright by the orientation in their EXIF data, which '
                     'their label maps are taken to be already: %s', len(checked.turned),

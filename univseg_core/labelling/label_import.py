@@ -32,14 +32,16 @@ class Checked:
     """
     Labels without fault: the frames that have some, how much of each class, and a sheet of them.
 
-    `empty` are the names without ending of those without a pixel of any class, which are left
-    out; `turned` of those whose frames are turned upright by their EXIF data.
+    `empty` are the names without ending of those without a pixel of any class, and `unlabelled` of
+    those in which nobody has labelled anything; both are left out. `turned` are those whose frames
+    are turned upright by their EXIF data.
     """
 
     counts: ClassCounts
     sheet: SheetOfLabels
     frames: list[Path] = field(default_factory=list)
     empty: list[str] = field(default_factory=list)
+    unlabelled: list[str] = field(default_factory=list)
     turned: list[str] = field(default_factory=list)
 
 
@@ -51,6 +53,7 @@ class Imported:
     replaced: list[str] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
     empty: list[str] = field(default_factory=list)
+    unlabelled: list[str] = field(default_factory=list)
     turned: list[str] = field(default_factory=list)
 
 
@@ -131,20 +134,23 @@ def check_labels(returned: Iterable[Returned | str], out: Path, domain: Domain,
                 seen.add(each.frame)
 
     first: dict[Path, tuple[bytes, str]] = {}
+    unlabelled: dict[Path, None] = {}
     of_name: dict[str, Path] = {}
     for found in in_threads(check, with_news(), 'check', progress):
         if isinstance(found, str):
             problems.append(found)
             continue
         frame = found.frame
+        if not found.digest:
+            unlabelled[frame] = None
+            continue
         if frame in first:
             digest, other = first[frame]
-            if found.digest not in (digest, b''):
+            if found.digest != digest:
                 problems.append(f'{found.source}: {frame.name} is labelled twice, and '
                                 f'differently: {other} is of it, too')
             continue
-        if found.digest:
-            first[frame] = found.digest, found.source
+        first[frame] = found.digest, found.source
         if found.is_empty:
             checked.empty.append(frame.stem)
             continue
@@ -157,6 +163,7 @@ def check_labels(returned: Iterable[Returned | str], out: Path, domain: Domain,
         checked.sheet.add(frame, found.small)
         if found.orientation > 1:
             checked.turned.append(frame.stem)
+    checked.unlabelled.extend(frame.stem for frame in unlabelled if frame not in first)
     if problems:
         shown = problems[:PROBLEMS_SHOWN]
         if len(problems) > len(shown):
@@ -212,7 +219,7 @@ def _check(item: tuple[Returned | str, bool], there: Mapping[str, Path],
 def _put_in_place(checked: Checked, staged: Path, out: Path, domain: Domain,
                   progress: bool) -> Imported:
     """Move label maps that were written beside a folder there, and copies of their frames."""
-    done = Imported(empty=checked.empty, turned=checked.turned)
+    done = Imported(empty=checked.empty, unlabelled=checked.unlabelled, turned=checked.turned)
     if not checked.frames:
         return done
 

@@ -98,7 +98,8 @@ class LabelDecoder:
     where a pixel has one. `palette_by`, of `PALETTE_BY`, says what counts in a PNG with a
     palette. `background` and `painted` answer what cannot be seen in a file: what index 0 is,
     with the other classes in their order behind it, or what void's colours are, and what 255 is in
-    a map of 0 and 255 alone: 'void' or a class (LabelMeaning has the details). Raises UnivsegError for any other answer.
+    a map of 0 and 255 alone: 'void' or a class (LabelMeaning has the details). Raises
+    UnivsegError for any other answer.
     """
 
     domain: Domain

@@ -47,7 +47,7 @@ def label(out, name):
 def test_regions_are_painted_in_their_order_and_the_rest_is_void(boxes, tmp_path):
     source = boxes('a.png: grass 0 0 4 1; Car 1 0 3 2', 'some/b.jpg@2x4: wall 0 0 9 9', 'c.png:')
     done = run(source, tmp_path / 'out')
-    assert (done.added, done.empty) == (['a', 'b'], ['c'])
+    assert (done.added, done.empty, done.unlabelled) == (['a', 'b'], [], ['c'])
     assert label(tmp_path / 'out', 'a') == [[0, 2, 2, 0], [255, 2, 2, 255]]
     assert label(tmp_path / 'out', 'b') == [[1] * 4] * 2
     before = contents(tmp_path / 'out')
@@ -57,7 +57,7 @@ def test_regions_are_painted_in_their_order_and_the_rest_is_void(boxes, tmp_path
 
 def test_what_nobody_painted_may_be_a_class_but_not_where_nobody_painted_anything(boxes, tmp_path):
     done = run(boxes('a.png: grass 0 0 4 1', 'c.png:'), tmp_path / 'out', background=1)
-    assert (done.added, done.empty) == (['a'], ['c'])
+    assert (done.added, done.empty, done.unlabelled) == (['a'], [], ['c'])
     assert label(tmp_path / 'out', 'a') == [[0] * 4, [1] * 4]
 
 
@@ -122,12 +122,12 @@ def test_all_that_is_wrong_is_told_with_file_image_and_object(boxes, tmp_path):
 
 
 def test_the_same_labels_twice_count_once(boxes, tmp_path):
-    source = boxes('a.png: grass 0 0 4 1', 'x/a.jpg: grass 0 0 4 1', 'a.png:')
+    source = boxes('a.png:', 'a.png: grass 0 0 4 1', 'x/a.jpg: grass 0 0 4 1', 'a.png:')
     told = []
     frames = FrameNames(sorted((tmp_path / 'frames').iterdir()))
     done = import_labels(regions_by_frame(BOXES.read(source), frames, ClassNames(YARD)),
                          tmp_path / 'out', YARD, told.append, progress=False)
-    assert (done.added, done.empty) == (['a'], [])
+    assert (done.added, done.empty, done.unlabelled) == (['a'], [], [])
     assert told[0].counts.rows()[0] == {'class': 'grass', 'objects': 1, 'images': 1, 'pixels': 4,
                                         'share': 0.5}
 
@@ -233,4 +233,19 @@ def test_a_renaming_has_two_names(capsys, tmp_path, text):
 def test_a_source_without_labels_is_told(boxes, yard, tmp_path, capsys):
     assert main(command(boxes('gone.png:'), tmp_path, '--config', 'any')) == 1
     assert 'x.boxes: no frame is labelled in it' in capsys.readouterr().err
+    assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize(('lines', 'said'), [
+    (['a.png:', 'b.png:'], 'no frame is labelled in it; of 2, it has no annotation'),
+    (['a.png: lorry 0 0 4 1', 'b.png:'], 'no pixel is of a class of yard: of 1 frames, all is '
+     'void, and of 1, there is no annotation')])
+@pytest.mark.parametrize('options', [['--dry-run'], []])
+def test_an_import_of_nothing_is_an_error(boxes, yard, tmp_path, capsys, lines, said, options):
+    source = boxes(*lines)
+    line = command(source, tmp_path, '--config', 'any', '--map', 'lorry=void', *options)
+    assert main(line) == 1
+    told = capsys.readouterr()
+    assert f'{source}: {said}' in told.err
+    assert told.out == ''
     assert not (tmp_path / 'out').exists()

@@ -140,7 +140,7 @@ def test_import_knows_the_domain_from_a_configuration_too(values, write_config, 
                                             ('void', 0, 0, 0))]
     assert told == {
         'folder': str(tmp_path / 'out'), 'added': [], 'replaced': [], 'unchanged': ['a'],
-        'empty': [], 'turned': [], 'format': 'masks', 'forgiven': {},
+        'empty': [], 'unlabelled': [], 'turned': [], 'format': 'masks', 'forgiven': {},
         'dropped': {}}
 
 
