@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from univseg_core.commands.options import colour, Command, model_file
 from univseg_core.commands.output import report
-from univseg_core.errors import did_you_mean, first_few, UnivsegError
+from univseg_core.errors import did_you_mean, first_few, in_one_line, UnivsegError
 
 if TYPE_CHECKING:
     from univseg_core.domains import Domain
@@ -108,10 +108,15 @@ def _import(options: argparse.Namespace) -> None:
     from univseg_core.labelling.frame_folder import frames_below
     from univseg_core.labelling.label_import import check_labels, import_labels
     from univseg_core.pictures.images import write_png
+    from univseg_core.pictures.label_meaning import VOID
     from univseg_core.pictures.picture_files import image_files
 
     domain = _domain(options)
     names = ClassNames(domain, _renamed(options.renamed))
+    for option in ('background', 'painted'):
+        said = getattr(options, option)
+        if said not in (None, VOID):
+            setattr(options, option, names.class_called(said) or said)
     frames = frames_below(options.frames, aside=options.out)
     kind = _format(options, frames)
     returned = _returned(options, kind, frames, names)
@@ -119,9 +124,10 @@ def _import(options: argparse.Namespace) -> None:
 
     def tell(checked: 'Checked') -> None:
         if not checked.frames:
+            _warn(checked, names)
             raise UnivsegError(_nothing(options.labels, checked, names))
         facts.update(classes=checked.counts.rows(), forgiven=names.forgiven,
-                     dropped=names.dropped)
+                     mapped=names.mapped, dropped=names.dropped)
         if not options.json:
             print(_found(options.labels, checked, kind, names), flush=True)
         _warn(checked, names)
@@ -232,7 +238,7 @@ def _nothing(source: Path, checked: 'Checked', names: 'ClassNames') -> str:
 
 def _counted(labels: Mapping[str, int]) -> str:
     """Return labels with how many objects there are of each."""
-    return ', '.join(f'{label} ({objects})' for label, objects in labels.items())
+    return ', '.join(f'{in_one_line(label)} ({objects})' for label, objects in labels.items())
 
 
 def _found(source: Path, checked: 'Checked', kind: str, names: 'ClassNames') -> str:
@@ -241,7 +247,10 @@ def _found(source: Path, checked: 'Checked', kind: str, names: 'ClassNames') -> 
     lines = [f'{source}: {kind}, {count} frame{"s" * (count != 1)} with labels']
     if names.forgiven:
         lines.append('taken for classes: ' + ', '.join(
-            f'{old} → {new}' for old, new in names.forgiven.items()))
+            f'{in_one_line(old)} → {new}' for old, new in names.forgiven.items()))
+    if names.mapped:
+        lines.append('by --map: ' + ', '.join(
+            f'{in_one_line(old)} → {new}' for old, new in names.mapped.items()))
     if names.dropped:
         lines.append(f'void, as the format says: {_counted(names.dropped)}')
     return '\n'.join([*lines, checked.counts.table()])
@@ -251,6 +260,9 @@ def _warn(checked: 'Checked', names: 'ClassNames') -> None:
     if checked.empty:
         log.warning('%d frames are labelled without a pixel of any class, and left out: %s',
                     len(checked.empty), first_few(checked.empty, 5))
+    if checked.thin:
+        log.warning('%d objects cover no pixel: %s', len(checked.thin),
+                    first_few(checked.thin))
     if checked.unlabelled:
         log.warning('%d frames have no annotation and are left out: %s',
                     len(checked.unlabelled), first_few(checked.unlabelled, 5))

@@ -1,6 +1,6 @@
 """Labels that come back and their frames → a labelled folder, once all of them are sound."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 import filecmp
@@ -34,7 +34,7 @@ class Checked:
 
     `empty` are the names without ending of those without a pixel of any class, and `unlabelled` of
     those in which nobody has labelled anything; both are left out. `turned` are those whose frames
-    are turned upright by their EXIF data.
+    are turned upright by their EXIF data. `thin` are the objects that have no pixel.
     """
 
     counts: ClassCounts
@@ -43,6 +43,7 @@ class Checked:
     empty: list[str] = field(default_factory=list)
     unlabelled: list[str] = field(default_factory=list)
     turned: list[str] = field(default_factory=list)
+    thin: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -63,7 +64,7 @@ class _Sound:
     Labels without fault, and their frame.
 
     `pixels` (256,) are counted by class, none where nothing is labelled; `digest` tells label
-    maps apart; `orientation` is how the frame lies in its file.
+    maps apart; `orientation` is how the frame lies in its file; `thin` are objects without pixels.
     """
 
     frame: Path
@@ -73,6 +74,7 @@ class _Sound:
     digest: bytes = b''
     orientation: int = 1
     small: np.ndarray = field(default_factory=lambda: np.zeros((1, 1), np.uint8))
+    thin: Sequence[str] = ()
 
     @property
     def is_empty(self) -> bool:
@@ -151,6 +153,7 @@ def check_labels(returned: Iterable[Returned | str], out: Path, domain: Domain,
                                 f'differently: {other} is of it, too')
             continue
         first[frame] = found.digest, found.source
+        checked.thin.extend(found.thin)
         if found.is_empty:
             checked.empty.append(frame.stem)
             continue
@@ -213,7 +216,7 @@ def _check(item: tuple[Returned | str, bool], there: Mapping[str, Path],
         write_png(staged / 'label' / f'{frame.stem}.png', classes)
     digest = hashlib.blake2b(classes.tobytes(), digest_size=16).digest()
     return _Sound(frame, each.source, each.objects, np.bincount(classes.ravel(), minlength=256),
-                  digest, orientation, small_mask(classes))
+                  digest, orientation, small_mask(classes), each.thin)
 
 
 def _put_in_place(checked: Checked, staged: Path, out: Path, domain: Domain,

@@ -28,6 +28,7 @@ class ReturnedFiles:
     decoder: LabelDecoder
     files: dict[Path, str | None] = field(default_factory=dict)
     objects: None = None
+    thin: tuple[str, ...] = ()
     is_labelled: bool = True
 
     @property

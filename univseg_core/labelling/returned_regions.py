@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,8 @@ class ReturnedRegions:
     """
     The regions of a frame, see `Returned`.
 
-    `index_of` has the class of each label, `objects` how many there are of each class.
+    `index_of` has the class of each label, `objects` how many there are of each class; `thin` gets
+    those without a pixel when it is read.
     """
 
     frame: Path
@@ -26,6 +27,7 @@ class ReturnedRegions:
     index_of: Mapping[str, int]
     objects: Mapping[int, int]
     background: int = IGNORE_INDEX
+    thin: list[str] = field(default_factory=list)
 
     @property
     def source(self) -> str:
@@ -39,7 +41,7 @@ class ReturnedRegions:
 
     def read(self, height: int, width: int) -> np.ndarray:
         """Return the classes (height, width) uint8 of its pixels; see `Returned`."""
-        return painted(self.image, height, width, self.index_of, self.background)
+        return painted(self.image, height, width, self.index_of, self.background, self.thin)
 
 
 def regions_by_frame(images: Iterable[AnnotatedImage], frames: FrameNames, names: ClassNames,

@@ -29,6 +29,9 @@ def test_categories_are_renamed_merged_and_dropped():
     labels = ('lorry', 'Lorry', 'wheel_chair', 'van', 'car', 'road', 'Road')
     assert [names.index(label) for label in labels] == [2, 2, 255, 2, 2, 2, 2]
     assert names.forgiven == {}
+    assert names.mapped == {
+        'lorry': 'car', 'Lorry': 'car', 'wheel_chair': 'void', 'van': 'car', 'road': 'car',
+        'Road': 'car'}
     assert names.unused() == ['x']
 
 
@@ -37,9 +40,13 @@ def test_a_class_s_own_name_is_not_renamed_by_one_like_it():
     assert (names.index('car'), names.index('Car'), names.index('CAR')) == (2, 255, 255)
 
 
-def test_a_class_called_void_is_one():
+def test_a_class_called_void_is_one_and_a_new_name_void_is_warned_of(caplog):
     names = ClassNames(Domain.create('d', ['car', 'void']), {'x': 'void'})
     assert (names.index('void'), names.index('x')) == (1, 1)
+    assert caplog.messages == ['--map x=void: d has a class of that name, which it is then']
+    names = ClassNames(Domain.create('d', ['car', 'Void']), {'x': 'void', 'y': 'Void'})
+    assert (names.index('x'), names.index('y')) == (IGNORE_INDEX, 1)
+    assert len(caplog.messages) == 1
 
 
 def test_a_new_name_is_a_class_or_void():

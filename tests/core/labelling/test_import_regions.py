@@ -154,6 +154,7 @@ def test_the_format_is_named_and_classes_are_counted_before_anything_is_written(
     assert out == [
         f'{source}: boxes, 2 frames with labels',
         'taken for classes: Tall_Tree → tall tree',
+        'by --map: lorry → car',
         'class      objects  images  pixels    share',
         'grass            1       1       4  25.00 %',
         'wall             0       0       0   0.00 %',
@@ -172,8 +173,8 @@ def test_the_format_is_named_and_classes_are_counted_before_anything_is_written(
     assert (tmp_path / 'out' / 'import.png').read_bytes() == sheet
     assert main(line) == 0
     again = capsys.readouterr().out.splitlines()
-    assert again[:8] == out[:8]
-    assert again[8] == f'{tmp_path / "out"}: 0 label maps added, 0 replaced, 2 as they were'
+    assert again[:9] == out[:9]
+    assert again[9] == f'{tmp_path / "out"}: 0 label maps added, 0 replaced, 2 as they were'
 
 
 def test_frames_may_be_in_folders_if_no_two_that_are_labelled_are_called_alike(
@@ -223,6 +224,13 @@ def test_options_that_do_not_fit_are_told(boxes, yard, tmp_path, capsys, options
     assert not (tmp_path / 'out').exists()
 
 
+def test_a_background_is_forgiven_as_a_new_name_is(boxes, yard, tmp_path):
+    source = boxes('a.png: grass 0 0 4 1')
+    line = command(source, tmp_path, '--config', 'any', '--background', 'Tall_Tree')
+    assert main(line) == 0
+    assert label(tmp_path / 'out', 'a') == [[0] * 4, [3] * 4]
+
+
 @pytest.mark.parametrize('text', ['a', '=a', 'a='])
 def test_a_renaming_has_two_names(capsys, tmp_path, text):
     with pytest.raises(SystemExit):
@@ -249,3 +257,16 @@ def test_an_import_of_nothing_is_an_error(boxes, yard, tmp_path, capsys, lines, 
     assert f'{source}: {said}' in told.err
     assert told.out == ''
     assert not (tmp_path / 'out').exists()
+
+
+def test_objects_outside_are_an_error_and_those_without_a_pixel_a_warning(
+        boxes, yard, tmp_path, capsys, caplog):
+    thin = [f'{name}.png: grass 0 0 4 1; car 1 0 1 2; car 4 0 4 2' for name in 'ab']
+    source = boxes(*thin, 'c.png: grass 5 0 9 1; grass 0 0 4 1; wall 0 -3 4 -1')
+    assert main(command(source, tmp_path, '--config', 'any')) == 1
+    err = capsys.readouterr().err
+    for what in ('box 1 (grass)', 'box 3 (wall)'):
+        assert f'c.png: {what}: it lies outside of the image of 4×2 pixels' in err
+    assert main(command(boxes(*thin), tmp_path, '--config', 'any')) == 0
+    assert (f'4 objects cover no pixel: {source}: a.png: box 2 (car), {source}: a.png: box 3 '
+            f'(car), {source}: b.png: box 2 (car), …') in caplog.text

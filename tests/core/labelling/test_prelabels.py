@@ -141,7 +141,7 @@ def test_import_knows_the_domain_from_a_configuration_too(values, write_config, 
     assert told == {
         'folder': str(tmp_path / 'out'), 'added': [], 'replaced': [], 'unchanged': ['a'],
         'empty': [], 'unlabelled': [], 'turned': [], 'format': 'masks', 'forgiven': {},
-        'dropped': {}}
+        'mapped': {}, 'dropped': {}}
 
 
 def test_labels_of_a_labelmap_are_forgiven_and_renamed(values, write_config, frames, tmp_path,
