@@ -13,6 +13,7 @@ from univseg_core.annotations.regions import (
     Shape,
 )
 from univseg_core.domains import IGNORE_INDEX
+from univseg_core.errors import in_one_line, shortened
 
 
 def painted(image: AnnotatedImage, height: int, width: int, index_of: Mapping[str, int],
@@ -27,14 +28,14 @@ def painted(image: AnnotatedImage, height: int, width: int, index_of: Mapping[st
     Raises AnnotationError, which names file, image and all objects that are wrong, for a size
     other than the one that the annotations are for, or regions that do not fit, or lie outside.
     """
-    where = f'{image.source}: {image.image}'
+    where = f'{image.source}: {shown(image.image)}'
     if image.size not in (None, (height, width)):
         raise AnnotationError(f'{where}: annotated at {image.size[1]}×{image.size[0]} pixels, but '
                               f'the frame is {width}×{height}')
     classes = np.full((height, width), background, np.uint8)
     problems = Problems(image.source)
     for region in image.regions:
-        what = f'{image.image}: {region.what} ({region.label})'
+        what = f'{shown(image.image)}: {region.what} ({shown(region.label)})'
         try:
             mask = region.shape.mask(height, width)
         except AnnotationError as error:
@@ -48,6 +49,11 @@ def painted(image: AnnotatedImage, height: int, width: int, index_of: Mapping[st
                 empty.append(f'{image.source}: {what}')
     problems.tell()
     return classes
+
+
+def shown(name: str) -> str:
+    """Return what a file calls something as messages have it: in one line, and not for ever."""
+    return shortened(in_one_line(name), 200)
 
 
 def _is_outside(shape: Shape, height: int, width: int) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from univseg_core.commands.options import colour, Command, model_file
 from univseg_core.commands.output import report
-from univseg_core.errors import did_you_mean, first_few, in_one_line, UnivsegError
+from univseg_core.errors import did_you_mean, first_few, UnivsegError
 
 if TYPE_CHECKING:
     from univseg_core.domains import Domain
@@ -24,7 +24,7 @@ EXAMPLES = """examples:
       --out yard/labelled --map lorry=truck --map 'wheel chair=void'
   univseg import-labels SegmentationClass/ --frames frames/ --config my.yaml --domain outdoor \\
       --labelmap labelmap.txt --out yard/labelled
-  univseg import-labels voc/ --frames frames/ --config my.yaml --domain outdoor \\
+  univseg import-labels indices/ --frames frames/ --config my.yaml --domain outdoor \\
       --background void --out yard/labelled                # 0 void, 1 the first class, …
   univseg import-labels brush/ --frames frames/ --config my.yaml --domain outdoor \\
       --painted tree --out yard/labelled                   # 255 tree, 0 void
@@ -111,6 +111,8 @@ def _import(options: argparse.Namespace) -> None:
     from univseg_core.pictures.label_meaning import VOID
     from univseg_core.pictures.picture_files import image_files
 
+    if options.sheet and options.sheet.is_dir():
+        raise UnivsegError(f'--sheet {options.sheet}: expected the name of a file, got a folder')
     domain = _domain(options)
     names = ClassNames(domain, _renamed(options.renamed))
     for option in ('background', 'painted'):
@@ -238,19 +240,23 @@ def _nothing(source: Path, checked: 'Checked', names: 'ClassNames') -> str:
 
 def _counted(labels: Mapping[str, int]) -> str:
     """Return labels with how many objects there are of each."""
-    return ', '.join(f'{in_one_line(label)} ({objects})' for label, objects in labels.items())
+    from univseg_core.annotations.painting import shown
+
+    return ', '.join(f'{shown(label)} ({objects})' for label, objects in labels.items())
 
 
 def _found(source: Path, checked: 'Checked', kind: str, names: 'ClassNames') -> str:
     """Return what was found in a source, for people."""
+    from univseg_core.annotations.painting import shown
+
     count = len(checked.frames)
     lines = [f'{source}: {kind}, {count} frame{"s" * (count != 1)} with labels']
     if names.forgiven:
         lines.append('taken for classes: ' + ', '.join(
-            f'{in_one_line(old)} → {new}' for old, new in names.forgiven.items()))
+            f'{shown(old)} → {new}' for old, new in names.forgiven.items()))
     if names.mapped:
         lines.append('by --map: ' + ', '.join(
-            f'{in_one_line(old)} → {new}' for old, new in names.mapped.items()))
+            f'{shown(old)} → {new}' for old, new in names.mapped.items()))
     if names.dropped:
         lines.append(f'void, as the format says: {_counted(names.dropped)}')
     return '\n'.join([*lines, checked.counts.table()])

@@ -9,7 +9,7 @@ import shlex
 import unicodedata
 
 from univseg_core.domains import Domain, IGNORE_INDEX
-from univseg_core.errors import did_you_mean, UnivsegError
+from univseg_core.errors import did_you_mean, in_one_line, shortened, UnivsegError
 from univseg_core.pictures.label_meaning import VOID
 
 
@@ -99,6 +99,7 @@ class ClassNames:
             objects, images = found.images.total(), len(found.images)
             near = did_you_mean(label, self.domain.classes)
             new = near.removeprefix('; did you mean ').removesuffix('?') or 'CLASS'
+            label = shortened(in_one_line(label))
             yield (f'{label!r} is no class of {self.domain.name}: {objects} '
                    f'object{"s" * (objects > 1)} in {images} image{"s" * (images > 1)}, the first '
                    f'{found.first}{near}; say --map {shlex.quote(f"{label}={new}")} or '

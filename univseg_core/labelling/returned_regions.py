@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from univseg_core.annotations.painting import painted
+from univseg_core.annotations.painting import painted, shown
 from univseg_core.annotations.regions import AnnotatedImage, AnnotationError
 from univseg_core.domains import IGNORE_INDEX
 from univseg_core.labelling.class_names import ClassNames
@@ -32,7 +32,7 @@ class ReturnedRegions:
     @property
     def source(self) -> str:
         """Return the file that has the regions, and what it calls the image."""
-        return f'{self.image.source}: {self.image.image}'
+        return f'{self.image.source}: {shown(self.image.image)}'
 
     @property
     def is_labelled(self) -> bool:
@@ -75,12 +75,12 @@ def regions_by_frame(images: Iterable[AnnotatedImage], frames: FrameNames, names
                 names.dropped[label] += index_of[label] == IGNORE_INDEX
                 continue
             if (index := names.index(label)) is None:
-                names.not_known(label, f'{image.source}: {image.image}', region.what)
+                names.not_known(label, f'{image.source}: {shown(image.image)}', region.what)
                 index = IGNORE_INDEX
             index_of[label] = index
             objects[index] += 1
         if isinstance(frame, str):
-            yield f'{image.source}: {image.image} ({image.regions[0].what}): {frame}'
+            yield f'{image.source}: {shown(image.image)} ({image.regions[0].what}): {frame}'
         else:
             yield ReturnedRegions(frame, image, index_of, objects, background)
     yield from names.problems()

@@ -55,6 +55,15 @@ def test_errors_name_the_file_the_image_and_the_object(tmp_path):
         painted(AnnotatedImage('a.jpg', (5, 6), (), tmp_path), 5, 7, {})
 
 
+def test_names_of_several_lines_are_told_in_one(tmp_path):
+    tree = Region('a\nb' * 500, Bits(np.ones((2, 2), bool), 5, 0), '7')
+    image = AnnotatedImage('a\n.jpg', None, (tree,), tmp_path / 'x.json')
+    with pytest.raises(AnnotationError, match=r'x\.json: a\\n\.jpg: 7 \(a\\nba\\nb') as told:
+        painted(image, 5, 6, {tree.label: 0})
+    assert '\n' not in str(told.value)
+    assert len(str(told.value)) < 700
+
+
 def test_all_regions_of_an_image_that_do_not_fit_are_told(tmp_path):
     far, near = (Region('tree', Bits(np.ones((2, 2), bool), left, 0), str(left))
                  for left in (5, 1))

@@ -55,6 +55,17 @@ def test_a_new_name_is_a_class_or_void():
         ClassNames(STREET, {'lorry': 'carr'})
 
 
+def test_long_names_and_those_of_several_lines_are_told_in_one():
+    names = ClassNames(STREET)
+    for label in ('a\nb', 'x' * 1000, '\ud800'):
+        names.not_known(label, 'a.jpg', '7')
+    first, second, third = names.problems()
+    assert first.startswith(r"'a\\nb' is no class of street: ")
+    assert '\n' not in first
+    assert len(second) < 1200
+    assert r'\ud800' in third
+
+
 def test_categories_of_no_class_are_counted_with_what_to_do():
     names = ClassNames(STREET)
     for image in ('a.jpg', 'a.jpg', 'b.jpg'):

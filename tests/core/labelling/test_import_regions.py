@@ -216,7 +216,8 @@ def test_a_labelled_folder_among_the_frames_holds_no_frames(boxes, yard, tmp_pat
     (['--map', 'x=car', '--map', 'x=wall'], '--map x: expected one new name, got car and wall'),
     (['--background', 'roof'], '--background: expected void or one of the classes'),
     (['--painted', 'car'], '--painted is of label maps alone, but '),
-    (['--format', 'masks'], 'x.boxes: no such folder')])
+    (['--sheet', '.'], '--sheet .: expected the name of a file, got a folder'),
+    (['--format', 'masks'], 'x.boxes: a file; expected a folder of PNGs')])
 def test_options_that_do_not_fit_are_told(boxes, yard, tmp_path, capsys, options, message):
     source = boxes('a.png: grass 0 0 4 1')
     assert main(command(source, tmp_path, '--config', 'any', *options)) == 1
