@@ -1,6 +1,7 @@
 """`univseg import-labels`: what annotation tools write becomes a labelled folder."""
 
 import argparse
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 import logging
@@ -206,7 +207,7 @@ def _label_maps(options: argparse.Namespace, frames: Sequence[Path],
                 names: 'ClassNames') -> 'Iterable[Returned | str]':
     """Return the label maps of a folder of PNGs by their frames."""
     from univseg_core.annotations.named_masks import read_labelmap
-    from univseg_core.datasets.folders import by_name
+    from univseg_core.datasets.folders import by_name, name_key
     from univseg_core.labelling.frame_folder import frames_of
     from univseg_core.labelling.import_sources import label_map_folder
     from univseg_core.labelling.returned_files import by_frame
@@ -224,7 +225,10 @@ def _label_maps(options: argparse.Namespace, frames: Sequence[Path],
     decoder = LabelDecoder(domain, class_colours(domain, options.void, named, names),
                            options.palette or 'auto', options.background, options.painted,
                            foreign_names(named or {}, names))
-    return by_frame(frames_of(label_map_folder(options.labels)), by_name(frames), decoder)
+    alike = Counter(map(name_key, frames))
+    of_frame = by_name({name_key(frame): frame for frame in frames}.values())
+    return by_frame(frames_of(label_map_folder(options.labels)), of_frame, decoder,
+                    {name for name, count in alike.items() if count > 1})
 
 
 def _nothing(source: Path, checked: 'Checked', names: 'ClassNames') -> str:

@@ -65,8 +65,8 @@ class FrameNames:
         several = first_few([_shown(frame, self._root) for frame in nearest or frames])
         if nearest:
             return f'several frames are called so ({several}), and it does not say which it is'
-        return (f'the frames of that name are in other folders ({several}); if one is meant, '
-                'name its own folder as that of the frames')
+        return (f'the frames of that name are in other folders ({several}); where one of these is '
+                'meant, name its own folder for the frames')
 
     def _below(self, frame: Path) -> tuple[str, ...]:
         """Return the folders below the root that a frame is in."""

@@ -171,7 +171,7 @@ def check_labels(returned: Iterable[Returned | str], out: Path, domain: Domain,
         shown = problems[:PROBLEMS_SHOWN]
         if len(problems) > len(shown):
             shown.append(f'and {len(problems) - len(shown)} more')
-        listed = ''.join(f'\n  {problem}' for problem in shown)
+        listed = ''.join('\n  ' + problem.replace('\n', '\n  ') for problem in shown)
         raise DataError(f'{len(problems)} problem{"s" * (len(problems) > 1)}, so that nothing is '
                         f'written:{listed}')
     return checked

@@ -199,6 +199,20 @@ def test_frames_may_be_in_folders_if_no_two_that_are_labelled_are_called_alike(
             'labelled') in capsys.readouterr().err
 
 
+def test_label_maps_do_not_tell_frames_of_one_name_apart(yard, tmp_path, capsys):
+    for folder, name in (('left', 'a'), ('right', 'a'), ('right', 'b')):
+        write_png(tmp_path / 'all' / folder / f'{name}.png', np.zeros((2, 4, 3), np.uint8))
+    for name in 'ab':
+        write_png(tmp_path / 'maps' / f'{name}.png', np.ones((2, 4), np.uint8))
+    line = ['import-labels', str(tmp_path / 'maps'), '--frames', str(tmp_path / 'all'), '--out',
+            str(tmp_path / 'out'), '--domain', 'yard', '--config', 'any', '--json']
+    assert main(line) == 1
+    assert 'a.png: several frames are called a, in folders of their own' in capsys.readouterr().err
+    (tmp_path / 'maps' / 'a.png').unlink()
+    assert main(line) == 0
+    assert json.loads(capsys.readouterr().out)['added'] == ['b']
+
+
 def test_a_labelled_folder_among_the_frames_holds_no_frames(boxes, yard, tmp_path, capsys):
     source = boxes('a.png: grass 0 0 4 1')
     (tmp_path / 'some').mkdir()
@@ -266,6 +280,8 @@ def test_objects_outside_are_an_error_and_those_without_a_pixel_a_warning(
     source = boxes(*thin, 'c.png: grass 5 0 9 1; grass 0 0 4 1; wall 0 -3 4 -1')
     assert main(command(source, tmp_path, '--config', 'any')) == 1
     err = capsys.readouterr().err
+    assert err.startswith(f'univseg import-labels: 1 problem, so that nothing is written:\n'
+                          f'  {source}: 2 problems:\n    c.png: ')
     for what in ('box 1 (grass)', 'box 3 (wall)'):
         assert f'c.png: {what}: it lies outside of the image of 4×2 pixels' in err
     assert main(command(boxes(*thin), tmp_path, '--config', 'any')) == 0
