@@ -40,7 +40,10 @@ def shortened(text: str, length: int = 300) -> str:
 
 def in_one_line(text: str | os.PathLike[str]) -> str:
     r"""Return a text with a path's bytes that are no UTF-8, and ends of lines, as \xff and \n."""
-    text = os.fsencode(text).decode(errors='backslashreplace')
+    try:
+        text = os.fsencode(text).decode(errors='backslashreplace')
+    except UnicodeEncodeError:  # half of a character of two, as JSON may have it
+        text = os.fspath(text).encode(errors='backslashreplace').decode()
     return text.replace('\n', r'\n').replace('\r', r'\r')
 
 

@@ -1,25 +1,21 @@
 """Regions → a label map."""
 
 from collections.abc import Mapping
-import logging
 
 import numpy as np
 from univseg_core.annotations.problems import Problems, quoted
 from univseg_core.annotations.regions import AnnotatedImage, AnnotationError
 from univseg_core.domains import IGNORE_INDEX
-from univseg_core.errors import first_few
-
-log = logging.getLogger(__name__)
 
 
 def painted(image: AnnotatedImage, height: int, width: int, index_of: Mapping[str, int],
-            background: int = IGNORE_INDEX) -> np.ndarray:
+            background: int = IGNORE_INDEX, empty: list[str] | None = None) -> np.ndarray:
     """
     Return the classes (H, W) uint8 of an annotated image's pixels.
 
     `index_of` has the index of each region's label, 255 where it is void; what no region covers
-    is `background`. Later regions are painted over earlier ones. Those that cover no pixel, such
-    as slivers between two others, go to the log.
+    is `background`. Later regions are painted over earlier ones. To `empty` is added, with file
+    and image, which regions cover no pixel: tools write such slivers.
 
     Raises AnnotationError, which names file, image and all objects that are wrong, for a size
     other than the one that the annotations are for, or a region that does not fit or lies outside
@@ -30,7 +26,7 @@ def painted(image: AnnotatedImage, height: int, width: int, index_of: Mapping[st
         raise AnnotationError(f'{where}: annotated at {image.size[1]}×{image.size[0]} pixels, but '
                               f'the frame is {width}×{height}')
     classes = np.full((height, width), background, np.uint8)
-    problems, without_pixel = Problems(where), []
+    problems = Problems(where)
     for region in image.regions:
         what = f'{region.what} ({quoted(region.label)})'
         try:
@@ -38,11 +34,8 @@ def painted(image: AnnotatedImage, height: int, width: int, index_of: Mapping[st
         except AnnotationError as error:
             problems.add(f'{what}: {error}')
             continue
-        if not mask.any():
-            without_pixel.append(what)
+        if empty is not None and not mask.any():
+            empty.append(f'{where}: {what}')
         np.copyto(classes, np.uint8(index_of[region.label]), where=mask)
     problems.tell()
-    if without_pixel:
-        log.warning('%s: %d of %d regions cover no pixel: %s', where, len(without_pixel),
-                    len(image.regions), first_few(without_pixel))
     return classes

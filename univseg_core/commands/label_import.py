@@ -1,7 +1,8 @@
 """`univseg import-labels`: what annotation tools write becomes a labelled folder."""
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 import logging
 from pathlib import Path
@@ -24,7 +25,7 @@ EXAMPLES = """examples:
       --out yard/labelled --map lorry=truck --map 'wheel chair=void'
   univseg import-labels SegmentationClass/ --frames frames/ --config my.yaml --domain outdoor \\
       --labelmap labelmap.txt --out yard/labelled
-  univseg import-labels voc/ --frames frames/ --config my.yaml --domain outdoor \\
+  univseg import-labels indices/ --frames frames/ --config my.yaml --domain outdoor \\
       --background void --out yard/labelled                # 0 void, 1 the first class, …
   univseg import-labels brush/ --frames frames/ --config my.yaml --domain outdoor \\
       --painted tree --out yard/labelled                   # 255 tree, 0 void
@@ -108,30 +109,40 @@ def _import(options: argparse.Namespace) -> None:
     from univseg_core.labelling.frame_folder import frames_below
     from univseg_core.labelling.label_import import check_labels, import_labels
     from univseg_core.pictures.images import write_png
+    from univseg_core.pictures.label_meaning import VOID
     from univseg_core.pictures.picture_files import image_files
 
+    if options.sheet and options.sheet.is_dir():
+        raise UnivsegError(f'--sheet {options.sheet}: expected the name of a file, got a folder')
     domain = _domain(options)
     names = ClassNames(domain, _renamed(options.renamed))
-    frames = frames_below(options.frames)
+    for option in ('background', 'painted'):
+        said = getattr(options, option)
+        if said not in (None, VOID):
+            setattr(options, option, names.class_called(said) or said)
+    frames = frames_below(options.frames, aside=options.out)
     kind = _format(options, frames)
     returned = _returned(options, kind, frames, names)
     facts: dict = {'format': kind}
 
     def tell(checked: 'Checked') -> None:
-        if not checked.frames and not checked.empty:
-            raise UnivsegError(f'{options.labels}: no frame is labelled in it')
-        facts.update(classes=checked.counts.rows(), forgiven=names.forgiven)
+        if not checked.frames:
+            _warn(checked, names)
+            raise UnivsegError(_nothing(options.labels, checked, names))
+        facts.update(classes=checked.counts.rows(), forgiven=names.forgiven,
+                     mapped=names.mapped, dropped=names.dropped)
         if not options.json:
             print(_found(options.labels, checked, kind, names), flush=True)
         _warn(checked, names)
-        if options.sheet and checked.frames:
+        if options.sheet:
             write_png(options.sheet, checked.sheet.picture())
 
     if options.dry_run:
         checked = check_labels(returned, options.out, domain)
         tell(checked)
         report(options, {'folder': None, 'frames': len(checked.frames), 'empty': checked.empty,
-                         'turned': checked.turned, **facts}, 'nothing is written (--dry-run)')
+                         'unlabelled': checked.unlabelled, 'turned': checked.turned, **facts},
+               'nothing is written (--dry-run)')
         return
     done = import_labels(returned, options.out, domain, tell)
     folder = options.out / 'label'
@@ -154,14 +165,15 @@ def _renamed(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
 
 def _format(options: argparse.Namespace, frames: Sequence[Path]) -> str:
     """Return the format of the source: as it is insisted on, or recognised."""
-    from univseg_core.datasets.folders import by_name, has_text_name
+    from univseg_core.datasets.folders import has_text_name, name_key
     from univseg_core.labelling.import_sources import MASKS, recognised, sources
 
     known = sources()
     if options.format not in (None, *known):
         raise UnivsegError(f'--format {options.format}: expected one of {", ".join(known)}'
                            f'{did_you_mean(options.format, known)}')
-    kind = recognised(options.labels, by_name(filter(has_text_name, frames)), options.format)
+    of_frame = {name_key(frame): frame for frame in filter(has_text_name, frames)}
+    kind = recognised(options.labels, of_frame, options.format)
     given = [name for name in OF_MASKS if getattr(options, name) is not None]
     if given and kind != MASKS:
         raise UnivsegError(f'--{given[0]} is of label maps alone, but {options.labels} is {kind}')
@@ -187,14 +199,15 @@ def _returned(options: argparse.Namespace, kind: str, frames: Sequence[Path],
     assert read is not None  # of those that can be brought in
     background = (domain.classes.index(options.background)
                   if options.background in domain.classes else IGNORE_INDEX)
-    return regions_by_frame(read(options.labels), FrameNames(frames), names, background)
+    return regions_by_frame(read(options.labels), FrameNames(frames, options.frames), names,
+                            background)
 
 
 def _label_maps(options: argparse.Namespace, frames: Sequence[Path],
                 names: 'ClassNames') -> 'Iterable[Returned | str]':
     """Return the label maps of a folder of PNGs by their frames."""
     from univseg_core.annotations.named_masks import read_labelmap
-    from univseg_core.datasets.folders import by_name
+    from univseg_core.datasets.folders import by_name, name_key
     from univseg_core.labelling.frame_folder import frames_of
     from univseg_core.labelling.import_sources import label_map_folder
     from univseg_core.labelling.returned_files import by_frame
@@ -212,23 +225,57 @@ def _label_maps(options: argparse.Namespace, frames: Sequence[Path],
     decoder = LabelDecoder(domain, class_colours(domain, options.void, named, names),
                            options.palette or 'auto', options.background, options.painted,
                            foreign_names(named or {}, names))
-    return by_frame(frames_of(label_map_folder(options.labels)), by_name(frames), decoder)
+    alike = Counter(map(name_key, frames))
+    of_frame = by_name({name_key(frame): frame for frame in frames}.values())
+    return by_frame(frames_of(label_map_folder(options.labels)), of_frame, decoder,
+                    {name for name, count in alike.items() if count > 1})
+
+
+def _nothing(source: Path, checked: 'Checked', names: 'ClassNames') -> str:
+    """Return what is said of a source in which no pixel of any frame has a class."""
+    empty, unlabelled = len(checked.empty), len(checked.unlabelled)
+    if not empty:
+        return (f'{source}: no frame is labelled in it'
+                + f'; of {unlabelled}, it has no annotation' * bool(unlabelled))
+    void = f'; void as the format says: {_counted(names.dropped)}' if names.dropped else ''
+    return (f'{source}: no pixel is of a class of {names.domain.name}: of {empty} frames, all is '
+            f'void, and of {unlabelled}, there is no annotation{void}')
+
+
+def _counted(labels: Mapping[str, int]) -> str:
+    """Return labels with how many objects there are of each."""
+    from univseg_core.annotations.problems import quoted
+
+    return ', '.join(f'{quoted(label)} ({objects})' for label, objects in labels.items())
 
 
 def _found(source: Path, checked: 'Checked', kind: str, names: 'ClassNames') -> str:
     """Return what was found in a source, for people."""
+    from univseg_core.annotations.problems import quoted
+
     count = len(checked.frames)
     lines = [f'{source}: {kind}, {count} frame{"s" * (count != 1)} with labels']
     if names.forgiven:
         lines.append('taken for classes: ' + ', '.join(
-            f'{old} → {new}' for old, new in names.forgiven.items()))
+            f'{quoted(old)} → {new}' for old, new in names.forgiven.items()))
+    if names.mapped:
+        lines.append('by --map: ' + ', '.join(
+            f'{quoted(old)} → {new}' for old, new in names.mapped.items()))
+    if names.dropped:
+        lines.append(f'void, as the format says: {_counted(names.dropped)}')
     return '\n'.join([*lines, checked.counts.table()])
 
 
 def _warn(checked: 'Checked', names: 'ClassNames') -> None:
     if checked.empty:
-        log.warning('%d label maps have no pixel of any class and are left out: %s',
+        log.warning('%d frames are labelled without a pixel of any class, and left out: %s',
                     len(checked.empty), first_few(checked.empty, 5))
+    if checked.thin:
+        log.warning('%d objects cover no pixel: %s', len(checked.thin),
+                    first_few(checked.thin))
+    if checked.unlabelled:
+        log.warning('%d frames have no annotation and are left out: %s',
+                    len(checked.unlabelled), first_few(checked.unlabelled, 5))
     if checked.turned:
         log.warning('%d frames are turned upright by the orientation in their EXIF data, which '
                     'their label maps are taken to be already: %s', len(checked.turned),

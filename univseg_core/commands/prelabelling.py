@@ -54,7 +54,7 @@ def format_names(text: str) -> list[str]:
     from univseg_core.labelling.prelabels import written_formats
 
     known = written_formats()
-    for name in (names := text.split(',')):
+    for name in (names := [*map(str.strip, text.split(','))]):
         if name not in known:
             raise argparse.ArgumentTypeError(f'{name!r}: expected one of {", ".join(known)}'
                                              f'{did_you_mean(name, known)}')

@@ -1,20 +1,24 @@
 """What annotation tools call classes → the classes of a domain."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+import logging
 import re
 import shlex
 import unicodedata
 
 from univseg_core.domains import Domain, IGNORE_INDEX
-from univseg_core.errors import did_you_mean, UnivsegError
+from univseg_core.errors import did_you_mean, in_one_line, shortened, UnivsegError
 from univseg_core.pictures.label_meaning import VOID
 
 
 def forgiving_key(name: str) -> str:
     """Return a name as it counts where case, spaces, underscores and hyphens do not."""
     return re.sub(r'[\s_-]+', '', unicodedata.normalize('NFKC', name)).casefold()
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -24,13 +28,17 @@ class ClassNames:
 
     `renamed` has, by a category's name, that of a class, or 'void' for none. Of all others, the
     class of the same name counts, or the only one whose name differs in case, spaces, underscores
-    and hyphens alone; `forgiven` has those that were met so. Raises UnivsegError for a new name
-    that is neither a class nor void.
+    and hyphens alone. Filled as categories are met: `forgiven` has the classes of those whose
+    names differ, `mapped` what became of those that were renamed, and `dropped` how many objects
+    are void because the tool's format says so. Raises UnivsegError for a new name that is neither
+    a class nor void.
     """
 
     domain: Domain
     renamed: Mapping[str, str] = field(default_factory=dict)
     forgiven: dict[str, str] = field(default_factory=dict, init=False)
+    mapped: dict[str, str] = field(default_factory=dict, init=False)
+    dropped: Counter[str] = field(default_factory=Counter, init=False)
     _unknown: dict[str, '_Unknown'] = field(default_factory=dict, init=False)
     _met: set[str] = field(default_factory=set, init=False)
 
@@ -40,7 +48,10 @@ class ClassNames:
             self._by_key.setdefault(forgiving_key(name), []).append(name)
         self._renamed_by_key: dict[str, set[str]] = {}
         for old, new in self.renamed.items():
-            if new != VOID and self._class(new) is None:
+            if new == VOID and VOID in self.domain.classes:
+                log.warning('--map %s=%s: %s has a class of that name, which it is then', old, new,
+                            self.domain.name)
+            if new != VOID and self.class_called(new) is None:
                 raise UnivsegError(
                     f'--map {old}={new}: {self.domain.name} has no class {new!r}; expected '
                     f'{VOID} or one of {", ".join(self.domain.classes)}'
@@ -52,9 +63,11 @@ class ClassNames:
         old = self._renaming(label)
         if old is not None:
             self._met.add(old)
-            name = self._class(self.renamed[old]) or VOID
+            new = self.renamed[old]
+            name = new if new == VOID else self.class_called(new) or VOID
+            self.mapped[label] = name
         else:
-            found = self._class(label)
+            found = self.class_called(label)
             if found is None and label != VOID:
                 return None
             name = found or VOID
@@ -63,9 +76,17 @@ class ClassNames:
         classes = self.domain.classes
         return classes.index(name) if name in classes else IGNORE_INDEX
 
-    def has(self, label: str) -> bool:
-        """Return whether a category is a class by its very name, or is renamed."""
-        return label in self.domain.classes or self._renaming(label) is not None
+    def has(self, label: str, beside: Collection[str] = ()) -> bool:
+        """
+        Return whether a label that its format calls void is a class all the same, or renamed.
+
+        Its name is forgiven as that of others, unless the format has the class's very name
+        `beside` it, or itself puts it between underscores, as labelme's `_background_`.
+        """
+        if label in self.domain.classes or self._renaming(label) is not None:
+            return True
+        name = self.class_called(label)
+        return name is not None and name not in beside and not label.startswith('_')
 
     def not_known(self, label: str, image: str, what: str) -> None:
         """Count an object of a category without a class, in an image; `what` says which it is."""
@@ -78,6 +99,7 @@ class ClassNames:
             objects, images = found.images.total(), len(found.images)
             near = did_you_mean(label, self.domain.classes)
             new = near.removeprefix('; did you mean ').removesuffix('?') or 'CLASS'
+            label = shortened(in_one_line(label))
             yield (f'{label!r} is no class of {self.domain.name}: {objects} '
                    f'object{"s" * (objects > 1)} in {images} image{"s" * (images > 1)}, the first '
                    f'{found.first}{near}; say --map {shlex.quote(f"{label}={new}")} or '
@@ -87,6 +109,13 @@ class ClassNames:
         """Return the names in `renamed` that no category had."""
         return [old for old in self.renamed if old not in self._met]
 
+    def class_called(self, name: str) -> str | None:
+        """Return the class of a name, or the only one of a name that is forgiven."""
+        if name in self.domain.classes:
+            return name
+        alike = self._by_key.get(forgiving_key(name), [])
+        return alike[0] if len(alike) == 1 else None
+
     def _renaming(self, label: str) -> str | None:
         """Return which name in `renamed` is that of a category."""
         if label in self.renamed:
@@ -94,13 +123,6 @@ class ClassNames:
         alike = self._renamed_by_key.get(forgiving_key(label), set())
         # A class of the very name needs no forgiving.
         return next(iter(alike)) if len(alike) == 1 and label not in self.domain.classes else None
-
-    def _class(self, name: str) -> str | None:
-        """Return the class of a name, or the only one of a name that is forgiven."""
-        if name in self.domain.classes:
-            return name
-        alike = self._by_key.get(forgiving_key(name), [])
-        return alike[0] if len(alike) == 1 else None
 
 
 @dataclass

@@ -59,24 +59,23 @@ def frames_of(path: Path) -> list[Path]:
     """
     if not path.is_dir():
         raise DataError(f'{path}: no such folder')
-    return _sound(path, some_images(path))
-
-
-def frames_below(path: Path) -> list[Path]:
-    """
-    Return a folder's images, or, where it has none itself, those of the folders in it.
-
-    Raises DataError as `frames_of` does.
-    """
-    if not path.is_dir() or image_files(path):
-        return frames_of(path)
-    below = sorted(file for file in path.rglob('*') if is_picture(file) and file.is_file())
-    return _sound(path, below or some_images(path))
-
-
-def _sound(path: Path, images: list[Path]) -> list[Path]:
-    """Return a folder's images, whose names tell them apart; warn of pictures of other kinds."""
+    images = some_images(path)
     by_name(filter(has_text_name, images))
     if unread := unread_pictures(path):
         log.warning(unread)
     return images
+
+
+def frames_below(path: Path, aside: Path) -> list[Path]:
+    """
+    Return a folder's images, or, where it has none itself, those of the folders in it.
+
+    Those in the folder `aside`, if it is one of them, do not count. Those in several
+    folders may be called alike. Raises DataError as `frames_of` does.
+    """
+    if not path.is_dir() or image_files(path):
+        return frames_of(path)
+    left_out = aside.resolve()
+    below = sorted(file for file in path.rglob('*') if is_picture(file) and file.is_file()
+                   and left_out not in file.resolve().parents)
+    return below or some_images(path)

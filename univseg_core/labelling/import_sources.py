@@ -38,6 +38,10 @@ def recognised(source: Path, of_frame: Mapping[str, Path],
         raise DataError(f'{source}: no such file or folder')
     if not source.is_dir() and _is_archive(source):
         raise DataError(f'{source}: an archive; unpack it, and name the folder that comes of it')
+    if source.is_file() and is_picture(source):
+        raise DataError(f'{source}: one picture; name the folder that it is in')
+    if insisted == MASKS and not source.is_dir():
+        raise DataError(f'{source}: a file; expected a folder of PNGs')
     if insisted is not None:
         return insisted
     found: list[str] = []

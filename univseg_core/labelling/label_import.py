@@ -1,6 +1,6 @@
 """Labels that come back and their frames → a labelled folder, once all of them are sound."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 import filecmp
@@ -32,15 +32,18 @@ class Checked:
     """
     Labels without fault: the frames that have some, how much of each class, and a sheet of them.
 
-    `empty` are the names without ending of those without a pixel of any class, which are left
-    out; `turned` of those whose frames are turned upright by their EXIF data.
+    `empty` are the names without ending of those without a pixel of any class, and `unlabelled` of
+    those in which nobody has labelled anything; both are left out. `turned` are those whose frames
+    are turned upright by their EXIF data. `thin` are the objects that have no pixel.
     """
 
     counts: ClassCounts
     sheet: SheetOfLabels
     frames: list[Path] = field(default_factory=list)
     empty: list[str] = field(default_factory=list)
+    unlabelled: list[str] = field(default_factory=list)
     turned: list[str] = field(default_factory=list)
+    thin: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -51,6 +54,7 @@ class Imported:
     replaced: list[str] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
     empty: list[str] = field(default_factory=list)
+    unlabelled: list[str] = field(default_factory=list)
     turned: list[str] = field(default_factory=list)
 
 
@@ -60,7 +64,7 @@ class _Sound:
     Labels without fault, and their frame.
 
     `pixels` (256,) are counted by class, none where nothing is labelled; `digest` tells label
-    maps apart; `orientation` is how the frame lies in its file.
+    maps apart; `orientation` is how the frame lies in its file; `thin` are objects without pixels.
     """
 
     frame: Path
@@ -70,6 +74,7 @@ class _Sound:
     digest: bytes = b''
     orientation: int = 1
     small: np.ndarray = field(default_factory=lambda: np.zeros((1, 1), np.uint8))
+    thin: Sequence[str] = ()
 
     @property
     def is_empty(self) -> bool:
@@ -131,32 +136,42 @@ def check_labels(returned: Iterable[Returned | str], out: Path, domain: Domain,
                 seen.add(each.frame)
 
     first: dict[Path, tuple[bytes, str]] = {}
+    unlabelled: dict[Path, None] = {}
+    of_name: dict[str, Path] = {}
     for found in in_threads(check, with_news(), 'check', progress):
         if isinstance(found, str):
             problems.append(found)
             continue
         frame = found.frame
+        if not found.digest:
+            unlabelled[frame] = None
+            continue
         if frame in first:
             digest, other = first[frame]
-            if found.digest not in (digest, b''):
+            if found.digest != digest:
                 problems.append(f'{found.source}: {frame.name} is labelled twice, and '
                                 f'differently: {other} is of it, too')
             continue
-        if found.digest:
-            first[frame] = found.digest, found.source
+        first[frame] = found.digest, found.source
+        checked.thin.extend(found.thin)
         if found.is_empty:
             checked.empty.append(frame.stem)
             continue
+        other_frame = of_name.setdefault(name_key(frame), frame)
+        if other_frame != frame:
+            problems.append(f'{frame}: has the same name as {other_frame}, and both are labelled; '
+                            'bring them into folders of their own')
         checked.frames.append(frame)
         checked.counts.add(found.pixels, found.objects)
         checked.sheet.add(frame, found.small)
         if found.orientation > 1:
             checked.turned.append(frame.stem)
+    checked.unlabelled.extend(frame.stem for frame in unlabelled if frame not in first)
     if problems:
         shown = problems[:PROBLEMS_SHOWN]
         if len(problems) > len(shown):
             shown.append(f'and {len(problems) - len(shown)} more')
-        listed = ''.join(f'\n  {problem}' for problem in shown)
+        listed = ''.join('\n  ' + problem.replace('\n', '\n  ') for problem in shown)
         raise DataError(f'{len(problems)} problem{"s" * (len(problems) > 1)}, so that nothing is '
                         f'written:{listed}')
     return checked
@@ -201,13 +216,13 @@ def _check(item: tuple[Returned | str, bool], there: Mapping[str, Path],
         write_png(staged / 'label' / f'{frame.stem}.png', classes)
     digest = hashlib.blake2b(classes.tobytes(), digest_size=16).digest()
     return _Sound(frame, each.source, each.objects, np.bincount(classes.ravel(), minlength=256),
-                  digest, orientation, small_mask(classes))
+                  digest, orientation, small_mask(classes), each.thin)
 
 
 def _put_in_place(checked: Checked, staged: Path, out: Path, domain: Domain,
                   progress: bool) -> Imported:
     """Move label maps that were written beside a folder there, and copies of their frames."""
-    done = Imported(empty=checked.empty, turned=checked.turned)
+    done = Imported(empty=checked.empty, unlabelled=checked.unlabelled, turned=checked.turned)
     if not checked.frames:
         return done
 

@@ -1,6 +1,6 @@
 """What came back of a frame from a tool, whatever the tool wrote."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -25,6 +25,10 @@ class Returned(Protocol):
     @property
     def objects(self) -> Mapping[int, int] | None:
         """Return how many objects there are of each class; None where nothing tells objects."""
+
+    @property
+    def thin(self) -> Sequence[str]:
+        """Return which objects have no pixel, once it has been read."""
 
     def read(self, height: int, width: int) -> np.ndarray:
         """

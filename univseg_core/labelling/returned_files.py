@@ -1,6 +1,6 @@
 """Which files that come back are of which frame: one label map, or a mask for each class."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 import re
@@ -28,6 +28,7 @@ class ReturnedFiles:
     decoder: LabelDecoder
     files: dict[Path, str | None] = field(default_factory=dict)
     objects: None = None
+    thin: tuple[str, ...] = ()
     is_labelled: bool = True
 
     @property
@@ -74,12 +75,13 @@ class ReturnedFiles:
 
 
 def by_frame(labels: Sequence[Path], of_frame: Mapping[str, Path],
-             decoder: LabelDecoder) -> list[ReturnedFiles | str]:
+             decoder: LabelDecoder, several: Container[str] = ()) -> list[ReturnedFiles | str]:
     """
     Return what came back by the frames, which `of_frame` has by `name_key`; what is wrong, too.
 
     A label map has its frame's name, a mask that of its frame, then of its class, and a number if
-    there are several: photo.png, or photo-tree.png, photo_grass_2.png.
+    there are several: photo.png, or photo-tree.png, photo_grass_2.png. One of a name that
+    `several` frames have is of none of them.
     """
     found: dict[str, ReturnedFiles | str] = {}
     for label in labels:
@@ -88,7 +90,10 @@ def by_frame(labels: Sequence[Path], of_frame: Mapping[str, Path],
         if key not in of_frame:
             names = [*_as_masks(key, decoder.domain.classes)]
         readings = [(frame, name) for frame, name in names if frame in of_frame]
-        if len(readings) == 1:
+        if len(readings) == 1 and readings[0][0] in several:
+            found[f'{key}/'] = (f'{label}: several frames are called {readings[0][0]}, in folders '
+                                'of their own')
+        elif len(readings) == 1:
             (frame, name), = readings
             each = found.setdefault(frame, ReturnedFiles(of_frame[frame], decoder))
             assert isinstance(each, ReturnedFiles)

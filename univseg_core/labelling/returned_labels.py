@@ -1,6 +1,6 @@
 """Label maps as annotation tools give them back: indices, palettes or colours → class indices."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -77,9 +77,9 @@ def class_colours(domain: Domain, void: Colour | None = None,
     return table | dict.fromkeys(voids, IGNORE_INDEX)
 
 
-def meanings_of(named: Iterable[str], names: ClassNames) -> dict[str, int | None]:
+def meanings_of(named: Collection[str], names: ClassNames) -> dict[str, int | None]:
     """Return the class of each label of a labelmap, 255 of void, None of one that is no class."""
-    return {label: IGNORE_INDEX if label.lower() == VOID_NAME and not names.has(label)
+    return {label: IGNORE_INDEX if label.lower() == VOID_NAME and not names.has(label, named)
             else names.index(label) for label in named}
 
 
@@ -97,8 +97,9 @@ class LabelDecoder:
     `colours` are those of `class_colours`, `foreign` those of `foreign_names`, which are named
     where a pixel has one. `palette_by`, of `PALETTE_BY`, says what counts in a PNG with a
     palette. `background` and `painted` answer what cannot be seen in a file: what index 0 is,
-    with the other classes in their order behind it, and what 255 is in a map of 0 and 255 alone:
-    'void' or a class (LabelMeaning has the details). Raises UnivsegError for any other answer.
+    with the other classes in their order behind it, or what void's colours are, and what 255 is in
+    a map of 0 and 255 alone: 'void' or a class (LabelMeaning has the details). Raises
+    UnivsegError for any other answer.
     """
 
     domain: Domain
@@ -214,6 +215,8 @@ class LabelDecoder:
         table = np.full(COLOURS, FOREIGN, np.int16)
         for (red, green, blue), index in self.colours.items():
             table[red << 16 | green << 8 | blue] = index
+        if self.background in self.domain.classes:
+            table[table == IGNORE_INDEX] = self.domain.classes.index(self.background)
         classes, unknown = np.empty(image.shape[:2], np.uint8), []
         rows = max(1, AT_A_TIME // max(1, image.shape[1]))
         for top in range(0, len(image), rows):

@@ -2,11 +2,12 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from univseg_core.annotations.painting import painted
+from univseg_core.annotations.problems import quoted
 from univseg_core.annotations.regions import AnnotatedImage, AnnotationError
 from univseg_core.domains import IGNORE_INDEX
 from univseg_core.labelling.class_names import ClassNames
@@ -18,7 +19,8 @@ class ReturnedRegions:
     """
     The regions of a frame, see `Returned`.
 
-    `index_of` has the class of each label, `objects` how many there are of each class.
+    `index_of` has the class of each label, `objects` how many there are of each class; `thin` gets
+    those without a pixel when it is read.
     """
 
     frame: Path
@@ -26,11 +28,12 @@ class ReturnedRegions:
     index_of: Mapping[str, int]
     objects: Mapping[int, int]
     background: int = IGNORE_INDEX
+    thin: list[str] = field(default_factory=list)
 
     @property
     def source(self) -> str:
         """Return the file that has the regions, and what it calls the image."""
-        return f'{self.image.source}: {self.image.image}'
+        return f'{self.image.source}: {quoted(self.image.image, 300)}'
 
     @property
     def is_labelled(self) -> bool:
@@ -39,7 +42,7 @@ class ReturnedRegions:
 
     def read(self, height: int, width: int) -> np.ndarray:
         """Return the classes (height, width) uint8 of its pixels; see `Returned`."""
-        return painted(self.image, height, width, self.index_of, self.background)
+        return painted(self.image, height, width, self.index_of, self.background, self.thin)
 
 
 def regions_by_frame(images: Iterable[AnnotatedImage], frames: FrameNames, names: ClassNames,
@@ -68,16 +71,17 @@ def regions_by_frame(images: Iterable[AnnotatedImage], frames: FrameNames, names
         objects: Counter[int] = Counter()
         for region in image.regions:
             label = region.label
-            if label in image.void and not names.has(label):
+            if label in image.void and not names.has(label, image.void):
                 index_of[label] = background if is_background(label) else IGNORE_INDEX
+                names.dropped[label] += index_of[label] == IGNORE_INDEX
                 continue
             if (index := names.index(label)) is None:
-                names.not_known(label, f'{image.source}: {image.image}', region.what)
+                names.not_known(label, f'{image.source}: {quoted(image.image, 300)}', region.what)
                 index = IGNORE_INDEX
             index_of[label] = index
             objects[index] += 1
         if isinstance(frame, str):
-            yield f'{image.source}: {image.image} ({image.regions[0].what}): {frame}'
+            yield f'{image.source}: {quoted(image.image, 300)} ({image.regions[0].what}): {frame}'
         else:
             yield ReturnedRegions(frame, image, index_of, objects, background)
     yield from names.problems()

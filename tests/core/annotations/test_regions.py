@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from univseg_core.annotations.drawn import Drawn
 from univseg_core.annotations.painting import painted
 from univseg_core.annotations.regions import (
     AnnotatedImage,
@@ -87,3 +88,43 @@ def test_errors_name_the_file_the_image_and_the_object(tmp_path):
         painted(image, 5, 6, {'tree': 0})
     with pytest.raises(AnnotationError, match='annotated at 6×5 pixels, but the frame is 7×5'):
         painted(AnnotatedImage('a.jpg', (5, 6), (), tmp_path), 5, 7, {})
+
+
+def test_names_of_several_lines_are_told_in_one(tmp_path):
+    tree = Region('a\nb' * 500, Bits(np.ones((2, 2), bool), 5, 0), '7')
+    image = AnnotatedImage('a\n.jpg', None, (tree,), tmp_path / 'x.json')
+    with pytest.raises(AnnotationError, match=r'x\.json: a\\n\.jpg: 7 \(a\\nba\\nb') as told:
+        painted(image, 5, 6, {tree.label: 0})
+    assert '\n' not in str(told.value)
+    assert len(str(told.value)) < 700
+
+
+def test_all_regions_of_an_image_that_do_not_fit_are_told(tmp_path):
+    far, near = (Region('tree', Bits(np.ones((2, 2), bool), left, 0), str(left))
+                 for left in (5, 1))
+    image = AnnotatedImage('a.jpg', None, (far, near, Region('car', far.shape, 'last')),
+                           tmp_path / 'x.json')
+    with pytest.raises(AnnotationError, match=r'x\.json: 2 problems:\n  a\.jpg: 5 \(tree\): .*6×5'
+                       r'\n  a\.jpg: last \(car\): .*6×5$'):
+        painted(image, 5, 6, {'tree': 0, 'car': 1})
+
+
+@pytest.mark.parametrize('shape', [
+    Polygons([SQUARE + np.array([5, 0])]), Polygons([SQUARE - [0, 4]]), Polygons([SQUARE + 1e9]),
+    Drawn(SQUARE + 20), Drawn(SQUARE - 20, 'circle')])
+def test_a_region_beside_the_image_is_an_error(tmp_path, shape):
+    image = AnnotatedImage('a.jpg', None, (Region('tree', shape, '7'),), tmp_path / 'x.json')
+    with pytest.raises(AnnotationError, match=r'x\.json: a\.jpg: 7 \(tree\): it lies outside of '
+                       'the image of 6×5 pixels$'):
+        painted(image, 5, 6, {'tree': 0})
+
+
+@pytest.mark.parametrize('shape', [
+    Polygons([SQUARE * (0, 1) + (6, 0)]), Polygons([SQUARE * (0, 1)]), Polygons([SQUARE / 100]),
+    Bits(np.zeros((2, 2), bool))])
+def test_regions_without_a_pixel_are_counted(tmp_path, shape):
+    whole = Region('tree', Bits(np.ones((5, 6), bool)), '6')
+    image = AnnotatedImage('a.jpg', None, (whole, Region('car', shape, '7')), tmp_path / 'x')
+    empty = []
+    assert (painted(image, 5, 6, {'tree': 0, 'car': 1}, empty=empty) == 0).all()
+    assert empty == [f'{tmp_path / "x"}: a.jpg: 7 (car)']

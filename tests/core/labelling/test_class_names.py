@@ -29,6 +29,9 @@ def test_categories_are_renamed_merged_and_dropped():
     labels = ('lorry', 'Lorry', 'wheel_chair', 'van', 'car', 'road', 'Road')
     assert [names.index(label) for label in labels] == [2, 2, 255, 2, 2, 2, 2]
     assert names.forgiven == {}
+    assert names.mapped == {
+        'lorry': 'car', 'Lorry': 'car', 'wheel_chair': 'void', 'van': 'car', 'road': 'car',
+        'Road': 'car'}
     assert names.unused() == ['x']
 
 
@@ -37,15 +40,30 @@ def test_a_class_s_own_name_is_not_renamed_by_one_like_it():
     assert (names.index('car'), names.index('Car'), names.index('CAR')) == (2, 255, 255)
 
 
-def test_a_class_called_void_is_one():
+def test_a_class_called_void_is_one_and_a_new_name_void_is_warned_of(caplog):
     names = ClassNames(Domain.create('d', ['car', 'void']), {'x': 'void'})
     assert (names.index('void'), names.index('x')) == (1, 1)
+    assert caplog.messages == ['--map x=void: d has a class of that name, which it is then']
+    names = ClassNames(Domain.create('d', ['car', 'Void']), {'x': 'void', 'y': 'Void'})
+    assert (names.index('x'), names.index('y')) == (IGNORE_INDEX, 1)
+    assert len(caplog.messages) == 1
 
 
 def test_a_new_name_is_a_class_or_void():
     with pytest.raises(UnivsegError, match=r"--map lorry=carr: street has no class 'carr'; "
                        r'expected void or one of road, .*; did you mean car\?'):
         ClassNames(STREET, {'lorry': 'carr'})
+
+
+def test_long_names_and_those_of_several_lines_are_told_in_one():
+    names = ClassNames(STREET)
+    for label in ('a\nb', 'x' * 1000, '\ud800'):
+        names.not_known(label, 'a.jpg', '7')
+    first, second, third = names.problems()
+    assert first.startswith(r"'a\\nb' is no class of street: ")
+    assert '\n' not in first
+    assert len(second) < 1200
+    assert r'\ud800' in third
 
 
 def test_categories_of_no_class_are_counted_with_what_to_do():

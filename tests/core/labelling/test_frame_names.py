@@ -23,6 +23,39 @@ def test_a_name_of_no_frame_is_told():
     assert FrameNames(FLAT).find(['frame_000001.jpg']) == 'no frame is called so'
 
 
+@pytest.mark.parametrize('name', ['b.back', 'b.v2.jpg', 'a.back'])
+def test_what_is_behind_a_dot_is_no_ending_unless_it_is_that_of_a_picture(name):
+    assert str(FrameNames([*FLAT, Path('/f/b.jpg')]).find([name])).startswith('no frame is called')
+
+
+TREE = [Path('/f') / name for name in (
+    'camA/000001.jpg', 'camB/000001.jpg', 'camB/000002.jpg', 'x/camA/train/3.png',
+    'x/camA/val/3.png')]
+
+
+@pytest.mark.parametrize(('name', 'frame'), [
+    ('camB/000001.jpg', TREE[1]), ('set/camA/000001.png', TREE[0]), ('000002.jpg', TREE[2]),
+    ('images/000002.jpg', TREE[2]), ('C:\\data\\camB\\000002', TREE[2]),
+    ('camA/val/3.png', TREE[4]), ('val/3.png', TREE[4])])
+def test_folders_tell_frames_of_one_name_apart(name, frame):
+    assert FrameNames(TREE, Path('/f')).find([name]) == frame
+
+
+def test_a_frame_in_the_folder_comes_before_one_of_the_very_name_elsewhere():
+    frames = [Path('/f/camA/1.jpg'), Path('/f/camB/1.png')]
+    assert FrameNames(frames, Path('/f')).find(['camA/1.png']) == frames[0]
+    assert 'in other folders' in FrameNames(frames[1:], Path('/f')).find(['camA/1.png', '1.png'])
+
+
+@pytest.mark.parametrize(('name', 'message'), [
+    ('000001.jpg', 'several frames are called so (camA/000001.jpg, camB/000001.jpg)'),
+    ('3.png', 'several frames are called so (x/camA/train/3.png, '),
+    ('camC/000001.jpg', 'of that name are in other folders (camA/000001.jpg, camB/000001.jpg)'),
+    ('camA/000002.jpg', 'the frames of that name are in other folders (camB/000002.jpg)')])
+def test_a_frame_in_another_folder_is_not_meant(name, message):
+    assert message in FrameNames(TREE, Path('/f')).find([name])
+
+
 def test_a_frame_of_the_very_name_comes_before_one_of_another_ending():
     frames = [Path('/f/a.png'), Path('/f/a.png.jpg')]
     assert FrameNames(frames).find(['a.png']) == frames[0]

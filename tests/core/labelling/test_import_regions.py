@@ -1,6 +1,7 @@
 """Regions of annotation tools come back as a labelled folder, counted before it is written."""
 
 import json
+import shutil
 
 from label_maps import contents, YARD
 import numpy as np
@@ -46,7 +47,7 @@ def label(out, name):
 def test_regions_are_painted_in_their_order_and_the_rest_is_void(boxes, tmp_path):
     source = boxes('a.png: grass 0 0 4 1; Car 1 0 3 2', 'some/b.jpg@2x4: wall 0 0 9 9', 'c.png:')
     done = run(source, tmp_path / 'out')
-    assert (done.added, done.empty) == (['a', 'b'], ['c'])
+    assert (done.added, done.empty, done.unlabelled) == (['a', 'b'], [], ['c'])
     assert label(tmp_path / 'out', 'a') == [[0, 2, 2, 0], [255, 2, 2, 255]]
     assert label(tmp_path / 'out', 'b') == [[1] * 4] * 2
     before = contents(tmp_path / 'out')
@@ -56,7 +57,7 @@ def test_regions_are_painted_in_their_order_and_the_rest_is_void(boxes, tmp_path
 
 def test_what_nobody_painted_may_be_a_class_but_not_where_nobody_painted_anything(boxes, tmp_path):
     done = run(boxes('a.png: grass 0 0 4 1', 'c.png:'), tmp_path / 'out', background=1)
-    assert (done.added, done.empty) == (['a'], ['c'])
+    assert (done.added, done.empty, done.unlabelled) == (['a'], [], ['c'])
     assert label(tmp_path / 'out', 'a') == [[0] * 4, [1] * 4]
 
 
@@ -80,6 +81,27 @@ def test_labels_of_no_class_are_void_unless_a_class_is_called_so(boxes, tmp_path
         assert objects == [int(name in ('grass', 'out', '_background_')) for name in classes] + [0]
 
 
+@pytest.mark.parametrize(('void', 'classes', 'row', 'dropped'), [
+    (('ground', 'sky'), ['Ground', 'wall'], [0, 255, 255, 255], {'sky': 1}),
+    (('background',), ['Background', 'wall'], [0, 255, 255, 255], {}),
+    (('_background_',), ['background', 'wall'], [255] * 4, {'_background_': 1}),
+    (('background', 'Background'), ['Background', 'wall'], [255, 0, 255, 255],
+     {'background': 1})])
+def test_a_void_label_is_a_class_where_only_its_case_differs(boxes, tmp_path, void, classes, row,
+                                                             dropped):
+    boxes()
+    regions = [Region(label, Bits(np.ones((1, 1), bool), left, 0), label)
+               for left, label in enumerate(void)]
+    wall = Region('wall', Bits(np.ones((1, 4), bool), 0, 1), 'wall')
+    image = AnnotatedImage('a', None, (*regions, wall), tmp_path / 'x', void=frozenset(void))
+    names = ClassNames(Domain.create('d', classes))
+    frames = FrameNames([tmp_path / 'frames' / 'a.png'])
+    import_labels(regions_by_frame([image], frames, names), tmp_path / 'out', names.domain,
+                  progress=False)
+    assert label(tmp_path / 'out', 'a')[0] == row
+    assert names.dropped == dropped
+
+
 def test_all_that_is_wrong_is_told_with_file_image_and_object(boxes, tmp_path):
     source = boxes('a.png@2x5: grass 0 0 4 1', 'b.png: roof 0 0 1 1; roof 1 0 2 1; car 0 0 1 1',
                    'gone.png: grass 0 0 1 1', 'nothing.png:', 'c.png: grass 0 0 4 1',
@@ -100,12 +122,12 @@ def test_all_that_is_wrong_is_told_with_file_image_and_object(boxes, tmp_path):
 
 
 def test_the_same_labels_twice_count_once(boxes, tmp_path):
-    source = boxes('a.png: grass 0 0 4 1', 'x/a.jpg: grass 0 0 4 1', 'a.png:')
+    source = boxes('a.png:', 'a.png: grass 0 0 4 1', 'x/a.jpg: grass 0 0 4 1', 'a.png:')
     told = []
     frames = FrameNames(sorted((tmp_path / 'frames').iterdir()))
     done = import_labels(regions_by_frame(BOXES.read(source), frames, ClassNames(YARD)),
                          tmp_path / 'out', YARD, told.append, progress=False)
-    assert (done.added, done.empty) == (['a'], [])
+    assert (done.added, done.empty, done.unlabelled) == (['a'], [], [])
     assert told[0].counts.rows()[0] == {'class': 'grass', 'objects': 1, 'images': 1, 'pixels': 4,
                                         'share': 0.5}
 
@@ -132,6 +154,7 @@ def test_the_format_is_named_and_classes_are_counted_before_anything_is_written(
     assert out == [
         f'{source}: boxes, 2 frames with labels',
         'taken for classes: Tall_Tree → tall tree',
+        'by --map: lorry → car',
         'class      objects  images  pixels    share',
         'grass            1       1       4  25.00 %',
         'wall             0       0       0   0.00 %',
@@ -150,11 +173,12 @@ def test_the_format_is_named_and_classes_are_counted_before_anything_is_written(
     assert (tmp_path / 'out' / 'import.png').read_bytes() == sheet
     assert main(line) == 0
     again = capsys.readouterr().out.splitlines()
-    assert again[:8] == out[:8]
-    assert again[8] == f'{tmp_path / "out"}: 0 label maps added, 0 replaced, 2 as they were'
+    assert again[:9] == out[:9]
+    assert again[9] == f'{tmp_path / "out"}: 0 label maps added, 0 replaced, 2 as they were'
 
 
-def test_frames_may_be_in_folders_if_no_two_are_called_alike(boxes, yard, tmp_path, capsys):
+def test_frames_may_be_in_folders_if_no_two_that_are_labelled_are_called_alike(
+        boxes, yard, tmp_path, capsys):
     source = boxes('a.png: grass 0 0 4 1', 'right/b.png: car 0 0 4 1')
     for name in ('left', 'right'):
         (tmp_path / 'frames' / name).mkdir()
@@ -166,9 +190,38 @@ def test_frames_may_be_in_folders_if_no_two_are_called_alike(boxes, yard, tmp_pa
     assert sorted(path.name for path in (tmp_path / 'out' / 'image').iterdir()) == [
         'a.png', 'b.png']
     (tmp_path / 'frames' / 'right' / 'c.png').rename(tmp_path / 'frames' / 'right' / 'a.jpg')
+    assert main(command(source, tmp_path, '--config', 'any', '--json')) == 0
+    assert json.loads(capsys.readouterr().out)['unchanged'] == ['a', 'b']
+    shutil.rmtree(tmp_path / 'out')
+    source = boxes('left/a.png: grass 0 0 4 1', 'right/a.jpg: car 0 0 4 1')
     assert main(command(source, tmp_path, '--config', 'any')) == 1
-    assert f'a.jpg: has the same name as {tmp_path / "frames/left/a.png"}' in (
-        capsys.readouterr().err)
+    assert (f'right/a.jpg: has the same name as {tmp_path / "frames/left/a.png"}, and both are '
+            'labelled') in capsys.readouterr().err
+
+
+def test_label_maps_do_not_tell_frames_of_one_name_apart(yard, tmp_path, capsys):
+    for folder, name in (('left', 'a'), ('right', 'a'), ('right', 'b')):
+        write_png(tmp_path / 'all' / folder / f'{name}.png', np.zeros((2, 4, 3), np.uint8))
+    for name in 'ab':
+        write_png(tmp_path / 'maps' / f'{name}.png', np.ones((2, 4), np.uint8))
+    line = ['import-labels', str(tmp_path / 'maps'), '--frames', str(tmp_path / 'all'), '--out',
+            str(tmp_path / 'out'), '--domain', 'yard', '--config', 'any', '--json']
+    assert main(line) == 1
+    assert 'a.png: several frames are called a, in folders of their own' in capsys.readouterr().err
+    (tmp_path / 'maps' / 'a.png').unlink()
+    assert main(line) == 0
+    assert json.loads(capsys.readouterr().out)['added'] == ['b']
+
+
+def test_a_labelled_folder_among_the_frames_holds_no_frames(boxes, yard, tmp_path, capsys):
+    source = boxes('a.png: grass 0 0 4 1')
+    (tmp_path / 'some').mkdir()
+    (tmp_path / 'frames').rename(tmp_path / 'some' / 'day')
+    for added in (['a'], []):
+        line = ['import-labels', str(source), '--frames', str(tmp_path / 'some'), '--domain',
+                'yard', '--config', 'any', '--out', str(tmp_path / 'some' / 'out'), '--json']
+        assert main(line) == 0
+        assert json.loads(capsys.readouterr().out)['added'] == added
 
 
 @pytest.mark.parametrize(('options', 'message'), [
@@ -177,12 +230,20 @@ def test_frames_may_be_in_folders_if_no_two_are_called_alike(boxes, yard, tmp_pa
     (['--map', 'x=car', '--map', 'x=wall'], '--map x: expected one new name, got car and wall'),
     (['--background', 'roof'], '--background: expected void or one of the classes'),
     (['--painted', 'car'], '--painted is of label maps alone, but '),
-    (['--format', 'masks'], 'x.boxes: no such folder')])
+    (['--sheet', '.'], '--sheet .: expected the name of a file, got a folder'),
+    (['--format', 'masks'], 'x.boxes: a file; expected a folder of PNGs')])
 def test_options_that_do_not_fit_are_told(boxes, yard, tmp_path, capsys, options, message):
     source = boxes('a.png: grass 0 0 4 1')
     assert main(command(source, tmp_path, '--config', 'any', *options)) == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / 'out').exists()
+
+
+def test_a_background_is_forgiven_as_a_new_name_is(boxes, yard, tmp_path):
+    source = boxes('a.png: grass 0 0 4 1')
+    line = command(source, tmp_path, '--config', 'any', '--background', 'Tall_Tree')
+    assert main(line) == 0
+    assert label(tmp_path / 'out', 'a') == [[0] * 4, [3] * 4]
 
 
 @pytest.mark.parametrize('text', ['a', '=a', 'a='])
@@ -196,3 +257,33 @@ def test_a_source_without_labels_is_told(boxes, yard, tmp_path, capsys):
     assert main(command(boxes('gone.png:'), tmp_path, '--config', 'any')) == 1
     assert 'x.boxes: no frame is labelled in it' in capsys.readouterr().err
     assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize(('lines', 'said'), [
+    (['a.png:', 'b.png:'], 'no frame is labelled in it; of 2, it has no annotation'),
+    (['a.png: lorry 0 0 4 1', 'b.png:'], 'no pixel is of a class of yard: of 1 frames, all is '
+     'void, and of 1, there is no annotation')])
+@pytest.mark.parametrize('options', [['--dry-run'], []])
+def test_an_import_of_nothing_is_an_error(boxes, yard, tmp_path, capsys, lines, said, options):
+    source = boxes(*lines)
+    line = command(source, tmp_path, '--config', 'any', '--map', 'lorry=void', *options)
+    assert main(line) == 1
+    told = capsys.readouterr()
+    assert f'{source}: {said}' in told.err
+    assert told.out == ''
+    assert not (tmp_path / 'out').exists()
+
+
+def test_objects_outside_are_an_error_and_those_without_a_pixel_a_warning(
+        boxes, yard, tmp_path, capsys, caplog):
+    thin = [f'{name}.png: grass 0 0 4 1; car 1 0 1 2; car 4 0 4 2' for name in 'ab']
+    source = boxes(*thin, 'c.png: grass 5 0 9 1; grass 0 0 4 1; wall 0 -3 4 -1')
+    assert main(command(source, tmp_path, '--config', 'any')) == 1
+    err = capsys.readouterr().err
+    assert err.startswith(f'univseg import-labels: 1 problem, so that nothing is written:\n'
+                          f'  {source}: 2 problems:\n    c.png: ')
+    for what in ('box 1 (grass)', 'box 3 (wall)'):
+        assert f'c.png: {what}: it lies outside of the image of 4×2 pixels' in err
+    assert main(command(boxes(*thin), tmp_path, '--config', 'any')) == 0
+    assert (f'4 objects cover no pixel: {source}: a.png: box 2 (car), {source}: a.png: box 3 '
+            f'(car), {source}: b.png: box 2 (car), …') in caplog.text

@@ -71,6 +71,12 @@ def test_label_maps_beside_another_format_are_a_second_one_and_copies_of_frames_
             recognised(source, frames)
 
 
+@pytest.mark.parametrize('insisted', [None, 'masks', 'boxes'])
+def test_one_picture_is_no_source(frames, insisted):
+    with pytest.raises(DataError, match=r'a\.png: one picture; name the folder that it is in$'):
+        recognised(frames['a'], frames, insisted)
+
+
 def test_an_archive_is_to_be_unpacked(tmp_path, frames):
     for name in ('export.zip', 'x/export.dat'):
         (tmp_path / name).parent.mkdir(exist_ok=True)

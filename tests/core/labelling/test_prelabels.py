@@ -63,7 +63,7 @@ def test_prelabel_takes_the_ranked_frames_alone(model, frames, tmp_path, capsys)
 def test_each_of_several_formats_has_a_folder_with_the_frames(model, frames, tmp_path, capsys):
     command = ['prelabel', str(model), str(frames), '--domain', 'outdoor', '--device', 'cpu',
                '--confidence', '0.4', '--min-pixels', '20', '--out']
-    assert main([*command, str(tmp_path / 'both'), '--format', 'masks,fiftyone', '--json']) == 0
+    assert main([*command, str(tmp_path / 'both'), '--format', 'masks, fiftyone', '--json']) == 0
     told = json.loads(capsys.readouterr().out)
     assert (told['formats'], told['hard_links']) == (['masks', 'fiftyone'], 3)
     for name in told['formats']:
@@ -140,7 +140,8 @@ def test_import_knows_the_domain_from_a_configuration_too(values, write_config, 
                                             ('void', 0, 0, 0))]
     assert told == {
         'folder': str(tmp_path / 'out'), 'added': [], 'replaced': [], 'unchanged': ['a'],
-        'empty': [], 'turned': [], 'format': 'masks', 'forgiven': {}}
+        'empty': [], 'unlabelled': [], 'turned': [], 'format': 'masks', 'forgiven': {},
+        'mapped': {}, 'dropped': {}}
 
 
 def test_labels_of_a_labelmap_are_forgiven_and_renamed(values, write_config, frames, tmp_path,

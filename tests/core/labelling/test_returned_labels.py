@@ -164,6 +164,16 @@ def test_a_background_at_index_0_is_asked_about_and_the_others_follow(tmp_path, 
     assert decoder.read(path).tolist() == [[i for i in expected if i is not None]]
 
 
+@pytest.mark.parametrize(('background', 'expected'), [
+    (None, [0, 2, 255]), ('void', [0, 2, 255]), ('wall', [0, 2, 1])])
+@pytest.mark.parametrize('mode', ['RGB', 'P'])
+def test_the_colour_of_void_may_be_that_of_a_background(tmp_path, background, expected, mode):
+    image = Image.fromarray(np.uint8([[YARD.palette[0], YARD.palette[2], (0, 0, 0)]]))
+    (image if mode == 'RGB' else image.quantize(4)).save(tmp_path / 'mask.png')
+    decoder = LabelDecoder(YARD, class_colours(YARD), 'colours', background)
+    assert decoder.read(tmp_path / 'mask.png').tolist() == [expected]
+
+
 def test_a_background_that_no_pixel_has_is_asked_about_too(tmp_path):
     path = save(tmp_path / 'mask.png', 'P', np.uint8([[1, 2, 2]]), VOC)
     with pytest.raises(ImageError, match='--background void'):
