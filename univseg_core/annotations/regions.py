@@ -107,11 +107,17 @@ class Polygons:
 
 
 def check_reaches(points: Ring, height: int, width: int) -> None:
-    """Raise AnnotationError where the rectangle around some points lies outside of an image."""
+    """
+    Raise AnnotationError where the rectangle around some points lies outside of an image.
+
+    What lies upon its border does not: it is what tools leave of what they have cut off there.
+    """
     if not len(points):
         return
     (left, top), (right, bottom) = points.min(0).tolist(), points.max(0).tolist()
-    if left >= width or top >= height or right <= 0 or bottom <= 0:
+    before = (right <= 0 and left < 0) or (bottom <= 0 and top < 0)
+    behind = (left >= width and right > width) or (top >= height and bottom > height)
+    if before or behind:
         raise AnnotationError(f'x {left:g} to {right:g} and y {top:g} to {bottom:g} lie outside '
                               f'of the image of {width}×{height}')
 
