@@ -19,8 +19,8 @@ import sys
 import tempfile
 import time
 
-import psutil
 import torch
+from univseg_core.benchmarking.frames import resident_memory
 from univseg_core.datasets.folders import list_images
 from univseg_core.inference.segmenter import Segmenter
 from univseg_core.labelling.frame_views import view_frame
@@ -87,7 +87,7 @@ def times(options: argparse.Namespace) -> None:
 def memory(options: argparse.Namespace) -> None:
     """Print the resident memory as views are made and kept, and then chosen from."""
     segmenter = Segmenter.load(options.model, inference_size=options.size)
-    views, made, process = [], 0, psutil.Process()
+    views, made = [], 0
     paths = list(_links(options.views.parent / 'frames', list_images(options.images),
                         options.frames))
     with _kept(options.views, segmenter, options) as kept:
@@ -99,7 +99,7 @@ def memory(options: argparse.Namespace) -> None:
             views.append(view)
             if i % (options.frames // 10) == 0:
                 print(f'{100 * i // options.frames} %: {made} made, '
-                      f'{process.memory_info().rss / 2**20:.0f} MiB', flush=True)
+                      f'{resident_memory() / 2**20:.0f} MiB', flush=True)
     began = time.perf_counter()
     chosen = choose_among(views, [], 100)
     print(f'{len(chosen)} chosen in {time.perf_counter() - began:.2f} s; at most '

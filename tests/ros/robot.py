@@ -221,6 +221,7 @@ class Robot:
 
     def end(self, with_signal):
         """End the node by a signal, and see that it ends well."""
+        self.peer.handle_for(0.1)  # rcl complains of a log line that is on its way to /rosout then
         assert self.process.end(with_signal) == 0
         assert 'rosout' not in self.process.output
         assert 'Traceback' not in self.process.output
