@@ -12,7 +12,7 @@ from pathlib import Path
 import re
 from typing import Any
 
-from univseg_core.annotations.json_files import files_below
+from univseg_core.annotations.json_files import checked_size, files_below
 from univseg_core.annotations.problems import Problems, quoted
 from univseg_core.annotations.regions import (
     AnnotatedImage,
@@ -26,7 +26,6 @@ from univseg_core.annotations.regions import (
 from univseg_core.annotations.run_lengths import ColumnRuns
 from univseg_core.errors import first_few, shortened
 from univseg_core.files.json_items import read_items
-from univseg_core.files.limits import PIXELS
 from univseg_core.files.records import RecordError
 
 ENDS = 1 << 16
@@ -233,10 +232,7 @@ def _size(values: Any) -> tuple[int, int]:
             type(value) in (int, float) and value > 0 and value % 1 == 0 for value in values):
         raise AnnotationError('expected a height and width in pixels, got '
                               f'{shortened(repr(values), 40)}')
-    height, width = map(int, values)
-    if height * width > PIXELS():
-        raise AnnotationError(f'{width}×{height} pixels, more than {PIXELS}')
-    return height, width
+    return checked_size(*map(int, values))
 
 
 def _shape(segmentation: Any) -> Shape | None:
@@ -260,7 +256,4 @@ def _ring(part: Any) -> Ring:
             type(value) in (int, float) for value in part):
         raise AnnotationError('expected a polygon of numbers x1, y1, x2, y2, …, got '
                               f'{shortened(repr(part), 40)}')
-    try:
-        return ring([*zip(part[::2], part[1::2], strict=True)])
-    except OverflowError:
-        raise AnnotationError('a polygon has a number that is too large') from None
+    return ring([*zip(part[::2], part[1::2], strict=True)])

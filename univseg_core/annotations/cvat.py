@@ -16,7 +16,7 @@ import re
 from xml.parsers import expat
 
 import numpy as np
-from univseg_core.annotations.json_files import files_below
+from univseg_core.annotations.json_files import checked_size, files_below
 from univseg_core.annotations.problems import Problems, quoted
 from univseg_core.annotations.regions import (
     AnnotatedImage,
@@ -28,7 +28,7 @@ from univseg_core.annotations.regions import (
 )
 from univseg_core.annotations.run_lengths import RowRuns
 from univseg_core.errors import shortened
-from univseg_core.files.limits import PIXELS, RECORDS
+from univseg_core.files.limits import RECORDS
 
 HEAD = 4096
 """Bytes at the beginning of a file by which it is recognised."""
@@ -287,8 +287,4 @@ def _whole(attributes: Attributes, key: str, default: str = '') -> int:
 
 def _size(attributes: Attributes) -> tuple[int, int]:
     """Return height and width, each above 0 and both within limits.PIXELS."""
-    height, width = (_whole(attributes, key) for key in ('height', 'width'))
-    if min(height, width) < 1 or height * width > PIXELS():
-        raise AnnotationError(f'expected a height and width in pixels, {PIXELS} at most, got '
-                              f'{width}×{height}')
-    return height, width
+    return checked_size(_whole(attributes, 'height'), _whole(attributes, 'width'))

@@ -140,8 +140,7 @@ def checked_size(height: int, width: int) -> tuple[int, int]:
     if height < 1 or width < 1:
         raise AnnotationError(f'an image of {shortened(f"{width}×{height}", 50)} pixels')
     if height * width > PIXELS():
-        raise AnnotationError(f'an image of {shortened(f"{width}×{height}", 50)} pixels, more '
-                              f'than {PIXELS}')
+        raise AnnotationError(f'{shortened(f"{width}×{height}", 50)} pixels, more than {PIXELS}')
     return height, width
 
 

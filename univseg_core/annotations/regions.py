@@ -126,10 +126,12 @@ def ring(points: Sequence[Sequence[float]]) -> Ring:
     """
     Return a polygon's corners [x, y] as a ring.
 
-    Raises AnnotationError for fewer than three, or numbers that are not finite.
+    Raises AnnotationError for fewer than three, or numbers that are not finite or too large.
     """
     try:
         corners = np.array(points, float)
+    except OverflowError:  # such as a number of 400 digits
+        raise AnnotationError('a polygon has a number that is too large') from None
     except (TypeError, ValueError):
         corners = np.empty(0)
     if corners.ndim != 2 or corners.shape[1] != 2 or len(corners) < 3:

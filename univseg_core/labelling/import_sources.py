@@ -4,11 +4,11 @@ from collections.abc import Mapping
 import filecmp
 from itertools import islice
 from pathlib import Path
-import zipfile
 
 from univseg_core.annotations.formats import FORMATS
 from univseg_core.datasets.folders import DataError, LABEL_SUFFIX, name_key, spread
 from univseg_core.errors import first_few, UnivsegError
+from univseg_core.files.archives import is_archive
 from univseg_core.pictures.picture_files import image_files, is_picture
 
 MASKS = 'masks'
@@ -16,8 +16,6 @@ MASKS = 'masks'
 
 LOOKED_AT = 20
 """PNGs of a folder that are compared with frames, to tell label maps from copies of these."""
-
-ARCHIVES = ('.zip', '.tar', '.tgz', '.gz', '.bz2', '.xz', '.7z', '.rar')
 
 
 def sources() -> dict[str, str]:
@@ -36,7 +34,7 @@ def recognised(source: Path, of_frame: Mapping[str, Path],
     """
     if not source.exists():
         raise DataError(f'{source}: no such file or folder')
-    if not source.is_dir() and _is_archive(source):
+    if is_archive(source):
         raise DataError(f'{source}: an archive; unpack it, and name the folder that comes of it')
     if source.is_file() and is_picture(source):
         raise DataError(f'{source}: one picture; name the folder that it is in')
@@ -96,16 +94,12 @@ def _label_maps(folder: Path, of_frame: Mapping[str, Path]) -> list[str]:
             if not filecmp.cmp(path, of_frame[name_key(path)], shallow=False)]
 
 
-def _is_archive(path: Path) -> bool:
-    return path.is_file() and (path.suffix.lower() in ARCHIVES or zipfile.is_zipfile(path))
-
-
 def _of_none(source: Path, reasons: list[str]) -> str:
     """Return what is said of a file or folder of no format."""
     text = f'{source}: of no format that is known'
     if source.is_dir():
         archives = [path.name for path in sorted(source.iterdir())
-                    if _is_archive(path)]
+                    if is_archive(path)]
         inside = sorted(path.name for path in source.iterdir() if path.is_dir())
         if archives:
             text += f'; unpack {first_few(archives)} first'

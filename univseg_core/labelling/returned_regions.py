@@ -72,7 +72,7 @@ def regions_by_frame(images: Iterable[AnnotatedImage], frames: FrameNames, names
         for region in image.regions:
             label = region.label
             if label in image.void and not names.has(label, image.void):
-                index_of[label] = background if is_background(label) else IGNORE_INDEX
+                index_of[label] = background if says_unpainted(label) else IGNORE_INDEX
                 names.dropped[label] += index_of[label] == IGNORE_INDEX
                 continue
             if (index := names.index(label)) is None:
@@ -87,6 +87,6 @@ def regions_by_frame(images: Iterable[AnnotatedImage], frames: FrameNames, names
     yield from names.problems()
 
 
-def is_background(label: str) -> bool:
+def says_unpainted(label: str) -> bool:
     """Return whether a label that is no class says that nobody painted what it covers."""
     return label.strip('_').lower() == 'background'

@@ -10,12 +10,11 @@ from univseg_core.datasets.sources.folder import FolderSource
 from univseg_core.datasets.sources.names import SourceNames
 from univseg_core.datasets.sources.source import Source, SourceError
 from univseg_core.datasets.sources.video import VideoSource
+from univseg_core.files.archives import is_archive
 from univseg_core.pictures.picture_files import is_picture
 from univseg_core.pictures.video_file import open_video
 
 ROS1_BAG = '.bag'
-
-ARCHIVES = ('.7z', '.bz2', '.gz', '.rar', '.tar', '.tgz', '.xz', '.zip', '.zst')
 
 
 @contextmanager
@@ -43,7 +42,7 @@ def open_source(path: Path, topics: Sequence[str], names: SourceNames) -> Iterat
         yield FolderSource(path, names)
     elif is_picture(path):
         raise SourceError(f'{path}: a single image; expected its folder, a video or a ROS 2 bag')
-    elif path.suffix.lower() in ARCHIVES:
+    elif is_archive(path):
         raise SourceError(f'{path}: an archive; unpack it, and give the folder, video or ROS 2 '
                           'bag that is in it')
     else:
