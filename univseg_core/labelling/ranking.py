@@ -93,7 +93,8 @@ def choose_frames(frames: Frames, labelled: Frames, budget: int,
     sum over classes of log(1 + u / (S + m)), times its distance to the nearest frame chosen
     before, over `ALIKE`, where that is less than 1. u is what the frame has of the class in
     `amounts`, S the sum of the frames chosen before, m the mean of all frames. Distances are
-    Euclidean, in units of the frames' spread (the root mean square distance from their mean).
+    Euclidean, in units of the spread of all, the labelled ones too (the root mean square distance
+    from their mean): so the frames of one drive are near to each other where others are known.
     Frames whose dHash differs from that of one chosen in `SAME` bits or fewer are left out, and
     those of score 0 (with nothing of any class); of equal scores the first is chosen.
 
@@ -104,7 +105,7 @@ def choose_frames(frames: Frames, labelled: Frames, budget: int,
     everything = np.concatenate([vectors, labelled.vectors])
     pictures = np.concatenate([frames.pictures, labelled.pictures])
     is_new = np.ones(len(vectors), bool)
-    spread = np.sqrt(((vectors - vectors.mean(0)) ** 2).sum(1).mean()) or 1.0
+    spread = np.sqrt(((everything - everything.mean(0)) ** 2).sum(1).mean()) or 1.0
     seen = amounts.mean(0) + labelled.amounts.sum(0)
     distance, nearest = np.full(len(vectors), np.inf), np.full(len(vectors), -1)
 

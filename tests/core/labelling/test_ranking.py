@@ -80,11 +80,21 @@ def test_labelled_frames_count_as_chosen():
     labelled = np.array([[2.0, 0]]), on_a_line(1000)
     choices = choose(uncertain, vectors, 2, labelled)
     assert [(choice.index, choice.nearest) for choice in choices] == [(1, 2), (0, 1)]
-    np.testing.assert_allclose([choice.score for choice in choices],
-                               [np.log(3), np.log(1 + 0.4 / 2.2)])
+    # The spread of places 0, 100 and 1000 is 450, beside which 100 is near.
+    np.testing.assert_allclose([choice.score for choice in choices], [
+        np.log(3), np.log(1 + 0.4 / 2.2) * 100 / np.std([0, 100, 1000]) / ALIKE])
     # One that looks just like a labelled one is not chosen at all.
     labelled = np.array([[0.0, 0]]), on_a_line(100)
     assert [c.index for c in choose(uncertain, vectors, 2, labelled)] == [0]
+
+
+def test_frames_of_one_drive_are_near_to_each_other_beside_labelled_ones_of_others():
+    drive = np.array([[0.4], [0.3], [0.2]]), on_a_line(0, 1, 2)
+    assert [choice.distance for choice in choose(*drive, 3)[1:]] == pytest.approx([1.5 ** 0.5] * 2)
+    # Places 0, 1, 2, 97 of mean 25: their spread is the root of (625 + 576 + 529 + 5184) / 4.
+    choices = choose(*drive, 3, (np.array([[0.0]]), on_a_line(97)))
+    assert [choice.distance for choice in choices] == pytest.approx(
+        np.array([97, 1, 1]) / 1728.5 ** 0.5)
 
 
 @pytest.mark.parametrize(('uncertainty', 'places', 'expected'), [
