@@ -94,7 +94,7 @@ def test_frames_of_one_drive_are_near_to_each_other_beside_labelled_ones_of_othe
     # Places 0, 1, 2, 97 of mean 25: their spread is the root of (625 + 576 + 529 + 5184) / 4.
     choices = choose(*drive, 3, (np.array([[0.0]]), on_a_line(97)))
     assert [choice.distance for choice in choices] == pytest.approx(
-        np.array([97, 1, 1]) / 1728.5 ** 0.5)
+        np.array([97, 2, 1]) / 1728.5 ** 0.5)
 
 
 @pytest.mark.parametrize(('uncertainty', 'places', 'expected'), [
