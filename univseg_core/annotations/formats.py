@@ -13,6 +13,7 @@ from univseg_core.annotations import (
     named_masks,
 )
 from univseg_core.annotations.coco import is_coco, read_coco
+from univseg_core.annotations.coco_panoptic import is_coco_panoptic, read_coco_panoptic
 from univseg_core.annotations.coco_writer import write_coco, write_coco_polygons
 from univseg_core.annotations.cvat import is_cvat, read_cvat
 from univseg_core.annotations.cvat_writer import write_cvat, write_cvat_polygons
@@ -65,6 +66,8 @@ FORMATS: dict[str, Format] = {
                    write_coco),
     'coco-polygons': Format('COCO instances, JSON; written as polygons',
                             write=write_coco_polygons),
+    'coco-panoptic': Format("COCO's panoptic segmentation, JSON and PNGs of segments' ids",
+                            is_coco_panoptic, read_coco_panoptic),
     'cvat': Format('CVAT for images (or video) 1.1, XML; written as masks', is_cvat, read_cvat,
                    write_cvat),
     'cvat-polygons': Format('CVAT for images 1.1, XML; written as polygons',

@@ -4,7 +4,7 @@ Label maps beside a list that gives each colour or index a name.
 PNGs need no library of a tool; each class of an image is one region, and no two overlap.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 import json
@@ -39,6 +39,8 @@ MASK_FOLDERS = ('SegmentationClass', 'SegmentationClassPNG')
 
 INDEX = re.compile('[0-9]{1,3}')
 
+HEX_COLOUR = re.compile('#[0-9a-fA-F]{6}')
+
 COLOURS = 256**3
 
 
@@ -49,28 +51,10 @@ def recognises_cvat_masks(path: Path) -> bool:
 
 def read_cvat_masks(path: Path) -> Iterator[AnnotatedImage]:
     """Return the images of such a folder, whose labels are told by their colours."""
-    colours = read_labelmap(path / 'labelmap.txt')
-    labels = list(colours)
-    table = np.full(COLOURS, -1, np.int16)
-    for number, (red, green, blue) in enumerate(colours.values()):
-        code = red << 16 | green << 8 | blue
-        if table[code] >= 0:
-            raise AnnotationError(f'{path / "labelmap.txt"}: {labels[table[code]]} and '
-                                  f'{labels[number]} have the same colour')
-        table[code] = number
-
-    def labelled(mask: Path) -> np.ndarray:
-        red, green, blue = np.moveaxis(read_image(mask).astype(np.int32), -1, 0)
-        codes = red << 16 | green << 8 | blue
-        found = table[codes]
-        if (unnamed := codes[found < 0]).size:
-            raise AnnotationError(f'{mask}: colours that labelmap.txt has not: ' + _counted(
-                unnamed, lambda code: str((code >> 16, code >> 8 & 255, code & 255))))
-        return found
-
+    file = path / 'labelmap.txt'
+    entries = [(colour, name) for name, colour in read_labelmap(file).items()]
     masks = _masks(path)
-    return map(partial(_image, read=labelled, names=dict(enumerate(labels)),
-                       root=_mask_folder(path) or path), masks)
+    return _by_colour(masks, file, entries, _mask_folder(path) or path)
 
 
 def recognises_voc(path: Path) -> bool:
@@ -131,19 +115,27 @@ def recognises_mask_targets(path: Path) -> bool:
 
 
 def read_mask_targets(path: Path) -> Iterator[AnnotatedImage]:
-    """Return the images of such a folder: indices, of which 0 is no class."""
+    """Return the images of such a folder: indices or colours, of which 0 and black are none."""
     file = path / 'mask_targets.json'
     try:
         data = record_bytes(file)
         values = parse_json(data)
     except (OSError, ValueError) as error:
         raise AnnotationError(f'{file}: {error}') from error
-    if not isinstance(values, dict) or not all(
-            INDEX.fullmatch(key) and isinstance(name, str) for key, name in values.items()):
-        raise AnnotationError(f'{file}: expected a name for each number')
+    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values.values()):
+        raise AnnotationError(f'{file}: expected a name for each number or colour')
     folder = path / 'labels'
+    masks = pictures_below(folder)
     entries = json.loads(data, object_pairs_hook=list)  # a key may be there twice
-    return _by_index(pictures_below(folder), {0: UNPAINTED} | _names_of(file, entries), folder)
+    if values and all(map(HEX_COLOUR.fullmatch, values)):
+        colours = [(_colour_of(key), name) for key, name in entries]
+        if all(any(colour) for colour, _ in colours):
+            colours.append(((0, 0, 0), UNPAINTED))
+        return _by_colour(masks, file, colours, folder)
+    if other := [key for key in values if not INDEX.fullmatch(key)]:
+        raise AnnotationError(f'{file}: expected a name for each number, or for each colour, '
+                              f'"#rrggbb", got {quoted(other[0])}')
+    return _by_index(masks, {0: UNPAINTED} | _names_of(file, entries), folder)
 
 
 def recognises_roboflow(path: Path) -> bool:
@@ -230,11 +222,42 @@ def _by_index(masks: list[Path], names: Mapping[int, str], root: Path | None = N
     def labelled(mask: Path) -> np.ndarray:
         codes = read_codes(mask)
         if (unnamed := codes[~np.isin(codes, list(names))]).size:
-            raise AnnotationError(f'{mask}: indices that have no name: {_counted(unnamed, str)}; '
+            raise AnnotationError(f'{mask}: indices that have no name: {counted(unnamed, str)}; '
                                   f'those that have one are {first_few([*map(str, names)], 40)}')
         return codes
 
     return map(partial(_image, read=labelled, names=names, root=root, ending=ending), masks)
+
+
+def _by_colour(masks: list[Path], file: Path, entries: Sequence[tuple[Colour, str]],
+               root: Path) -> Iterator[AnnotatedImage]:
+    """Return the images of label maps of colours, whose names some file gives."""
+    names = [name for _, name in entries]
+    table = np.full(COLOURS, -1, np.int16)
+    for number, (colour, name) in enumerate(entries):
+        red, green, blue = colour
+        code = red << 16 | green << 8 | blue
+        if table[code] >= 0:
+            raise AnnotationError(f'{file}: {quoted(names[table[code]])} and {quoted(name)} have '
+                                  'the same colour')
+        table[code] = number
+
+    def labelled(mask: Path) -> np.ndarray:
+        red, green, blue = np.moveaxis(read_image(mask).astype(np.int32), -1, 0)
+        codes = red << 16 | green << 8 | blue
+        found = table[codes]
+        if (unnamed := codes[found < 0]).size:
+            raise AnnotationError(f'{mask}: colours that {file.name} has not: ' + counted(
+                unnamed, lambda code: str((code >> 16, code >> 8 & 255, code & 255))))
+        return found
+
+    return map(partial(_image, read=labelled, names=dict(enumerate(names)), root=root), masks)
+
+
+def _colour_of(text: str) -> Colour:
+    """Return red, green and blue of '#rrggbb'."""
+    red, green, blue = bytes.fromhex(text[1:])
+    return red, green, blue
 
 
 def _image(mask: Path, read: Callable[[Path], np.ndarray], names: Mapping[int, str],
@@ -290,7 +313,7 @@ def _lines(path: Path) -> list[str]:
         raise AnnotationError(f'{path}: cannot be read: {error}') from error
 
 
-def _counted(values: np.ndarray, words: Callable[[int], str]) -> str:
+def counted(values: np.ndarray, words: Callable[[int], str]) -> str:
     """Return some values in words, and how many pixels have each."""
     found, counts = np.unique(values, return_counts=True)
     often = np.argsort(-counts, kind='stable')[:5]

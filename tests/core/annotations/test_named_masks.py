@@ -3,6 +3,7 @@
 import numpy as np
 from PIL import Image
 import pytest
+from reading import classes_of, codes, FIXTURES
 from univseg_core.annotations.formats import FORMATS
 from univseg_core.annotations.regions import AnnotationError
 from univseg_core.pictures.images import write_png
@@ -75,6 +76,42 @@ def test_a_palette_of_cvat_counts_by_its_colours(tmp_path):
                       [TREE, BLACK, *[ROAD] * 254])
     (image,) = FORMATS['cvat-masks'].read(tmp_path)
     assert labels_of(image) == [['road', 'tall tree', 'background']]
+
+
+@pytest.mark.parametrize(('name', 'folder', 'truth', 'labels'), [
+    ('cvat-masks', 'datumaro/cvat-masks', {'first': 'first.png', 'yard/second': 'yard-second.png'},
+     ['road', 'tree', 'car']),
+    ('voc', 'datumaro/voc', {'2007_000032': '2007_000032.png', '2008_000015': '2008_000015.png'},
+     ['bus', 'pottedplant', 'car']),
+    ('roboflow-masks', 'roboflow', {'0': 'classes/0.png', '1': 'classes/1.png'},
+     ['background', 'road', 'traffic light']),
+    ('ade', 'ade', {name: f'classes/{name}.png' for name in (
+        'ADE_train_00000001', 'ADE_val_00000001')},
+     ['wall', 'building', 'sky', *[f'none {i}' for i in range(3, 149)], 'flag']),
+    ('fiftyone', 'fiftyone', {'yard_1': 'classes.png'}, ['road', 'car']),
+])
+def test_what_tools_libraries_write_is_read_as_they_read_it(name, folder, truth, labels):
+    void = {'background', 'index 255'} - {*labels}
+    index_of = {label: i for i, label in enumerate(labels)} | dict.fromkeys(void, 255)
+    images = {image.image: image for image in FORMATS[name].read(FIXTURES / folder)}
+    assert images.keys() == truth.keys()
+    for image, file in truth.items():
+        expected = codes(f'{folder}/{file}')
+        assert len(np.unique(expected)) > 1
+        np.testing.assert_array_equal(classes_of(images[image], index_of), expected)
+
+
+def test_colours_of_fiftyone_are_named_but_black(tmp_path):
+    write(tmp_path, {'mask_targets.json': '{"#090807": "road", "#00C800": "tree"}'},
+          {'labels/a.png': [[TREE, BLACK, ROAD]], 'labels/b.png': [[ROAD, (9, 8, 6), BLACK]]})
+    images = iter(FORMATS['fiftyone'].read(tmp_path))
+    assert labels_of(next(images)) == [['tree', '', 'road']]
+    with pytest.raises(AnnotationError, match=r'b\.png: colours that mask_targets\.json has not: '
+                       r'\(9, 8, 6\) in 1 pixels$'):
+        next(images)
+    write(tmp_path, {'mask_targets.json': '{"#000000": "sky", "#00c800": "tree"}'},
+          {'labels/a.png': [[TREE, BLACK]]})
+    assert labels_of(next(iter(FORMATS['fiftyone'].read(tmp_path)))) == [['tree', 'sky']]
 
 
 def test_the_images_of_pascal_voc_have_its_classes(tmp_path):
@@ -160,8 +197,10 @@ def test_colours_and_indices_without_a_name_are_told_and_the_rest_is_read(tmp_pa
     ('voc', '\n'.join(map(str, range(257))), r'expected indices 0\.\.255, got 256'),
     ('fiftyone', '{"1": "road", "01": "tree"}', 'index 1 is road, and tree as well'),
     ('fiftyone', '{"1": "road", "1": "tree"}', 'index 1 is road, and tree as well'),
-    ('fiftyone', '["road"]', 'expected a name for each number'),
-    ('fiftyone', '{"#ff0000": "road"}', 'expected a name for each number'),
+    ('fiftyone', '["road"]', 'expected a name for each number or colour'),
+    ('fiftyone', '{"#ff0000": "road", "1": "tree"}', '"#rrggbb", got #ff0000'),
+    ('fiftyone', '{"#ff000": "road"}', '"#rrggbb", got #ff000'),
+    ('fiftyone', '{"#ff00ff": "road", "#FF00FF": "tree"}', 'road and tree have the same colour'),
     ('fiftyone', '{', 'not JSON')])
 def test_a_list_that_is_none_is_told(tmp_path, name, text, message):
     lists, masks, *_ = LAYOUTS[name]
