@@ -88,6 +88,8 @@ def test_a_palette_of_cvat_counts_by_its_colours(tmp_path):
     ('ade', 'ade', {name: f'classes/{name}.png' for name in (
         'ADE_train_00000001', 'ADE_val_00000001')},
      ['wall', 'building', 'sky', *[f'none {i}' for i in range(3, 149)], 'flag']),
+    ('ade-full', 'ade_full', {name: f'classes/{name}.png' for name in (
+        'ADE_train_00000002', 'ADE_val_00000003')}, ['traffic light', 'wall', 'sky']),
     ('fiftyone', 'fiftyone', {'yard_1': 'classes.png'}, ['road', 'car']),
 ])
 def test_what_tools_libraries_write_is_read_as_they_read_it(name, folder, truth, labels):
