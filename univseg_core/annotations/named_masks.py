@@ -7,6 +7,7 @@ PNGs need no library of a tool; each class of an image is one region, and no two
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 import json
 from pathlib import Path
 import re
@@ -71,7 +72,8 @@ def read_voc(path: Path) -> Iterator[AnnotatedImage]:
                               'it, or the images of Pascal VOC')
     folder = _mask_folder(path)
     assert folder is not None  # where there are names
-    return _by_index(_masks(path), names, folder)
+    of = 'class_names.txt' if (path / 'class_names.txt').is_file() else 'Pascal VOC'
+    return _by_index(_masks(path), names, of, folder)
 
 
 def _voc_names(path: Path) -> dict[int, str]:
@@ -106,7 +108,7 @@ def read_ade(path: Path) -> Iterator[AnnotatedImage]:
     first = [name.split(',')[0] for name in names.values()]
     names = {index: short if first.count(short) == 1 else name
              for (index, name), short in zip(names.items(), first, strict=True)}
-    return _by_index(pictures_below(path / 'annotations'), {0: UNPAINTED} | names)
+    return _by_index(pictures_below(path / 'annotations'), {0: UNPAINTED} | names, file.name)
 
 
 def recognises_mask_targets(path: Path) -> bool:
@@ -135,16 +137,27 @@ def read_mask_targets(path: Path) -> Iterator[AnnotatedImage]:
     if other := [key for key in values if not INDEX.fullmatch(key)]:
         raise AnnotationError(f'{file}: expected a name for each number, or for each colour, '
                               f'"#rrggbb", got {quoted(other[0])}')
-    return _by_index(masks, {0: UNPAINTED} | _names_of(file, entries), folder)
+    return _by_index(masks, {0: UNPAINTED} | _names_of(file, entries), file.name, folder)
 
 
 def recognises_roboflow(path: Path) -> bool:
-    """Return whether a folder is a part of Roboflow's "Semantic Segmentation Masks"."""
-    return (path / '_classes.csv').is_file()
+    """Return whether a folder is of Roboflow's "Semantic Segmentation Masks", or a part of it."""
+    return bool(_roboflow_parts(path))
 
 
 def read_roboflow(path: Path) -> Iterator[AnnotatedImage]:
-    """Return the images of such a folder: indices, in files NAME_mask.png."""
+    """Return the images of such a folder: indices, in files NAME_mask.png of each part."""
+    return chain.from_iterable(map(_roboflow_part, _roboflow_parts(path) or [path]))
+
+
+def _roboflow_parts(path: Path) -> list[Path]:
+    """Return a folder, or those in it, such as train/, valid/ and test/, that have a list."""
+    places = [path] if (path / '_classes.csv').is_file() or not path.is_dir() else sorted(
+        path.iterdir())
+    return [place for place in places if (place / '_classes.csv').is_file()]
+
+
+def _roboflow_part(path: Path) -> Iterator[AnnotatedImage]:
     file = path / '_classes.csv'
     try:
         rows = [tuple(row.values()) for row in read_rows(file)[1]]
@@ -154,7 +167,7 @@ def read_roboflow(path: Path) -> Iterator[AnnotatedImage]:
                            for row in rows):
         raise AnnotationError(f'{file}: expected lines of a pixel value and a class')
     masks = [mask for mask in image_files(path) if mask.stem.endswith('_mask')]
-    return _by_index(masks, _names_of(file, rows), ending='_mask')
+    return _by_index(masks, _names_of(file, rows), file.name, ending='_mask')
 
 
 def read_labelmap(path: Path) -> dict[str, Colour]:
@@ -214,16 +227,17 @@ def _names_of(file: Path, entries: Iterable[tuple[str, str]]) -> dict[int, str]:
     return found
 
 
-def _by_index(masks: list[Path], names: Mapping[int, str], root: Path | None = None,
+def _by_index(masks: list[Path], names: Mapping[int, str], of: str, root: Path | None = None,
               ending: str = '') -> Iterator[AnnotatedImage]:
-    """Return the images of label maps of indices; 255 is void unless it has a name."""
+    """Return the images of label maps of indices that `of` names; 255 is void unless it does."""
+    known = first_few([*map(str, sorted(names))], 40)
     names = {IGNORE_INDEX: VOID, **names}
 
     def labelled(mask: Path) -> np.ndarray:
         codes = read_codes(mask)
         if (unnamed := codes[~np.isin(codes, list(names))]).size:
-            raise AnnotationError(f'{mask}: indices that have no name: {counted(unnamed, str)}; '
-                                  f'those that have one are {first_few([*map(str, names)], 40)}')
+            raise AnnotationError(f'{mask}: indices that {of} has not: '
+                                  f'{counted(unnamed, str)}; it has {known}')
         return codes
 
     return map(partial(_image, read=labelled, names=names, root=root, ending=ending), masks)

@@ -162,6 +162,22 @@ def test_label_maps_lie_in_the_folders_of_their_images(tmp_path, name):
     assert [image.image for image in FORMATS[name].read(root)] == [stem, f'left/{stem}']
 
 
+def test_an_export_of_roboflow_is_read_by_its_parts(tmp_path):
+    lists, masks, _, expected = LAYOUTS['roboflow-masks']
+    [(file, values)] = masks.items()
+    write(tmp_path / 'train', lists, masks)
+    write(tmp_path / 'valid', {'_classes.csv': 'Pixel Value, Class\n0, road\n1, background\n'},
+          {file.replace('a_jpg', 'b_jpg'): values})
+    (tmp_path / 'README.txt').write_text('x')
+    images = [*FORMATS['roboflow-masks'].read(tmp_path)]
+    assert [(image.also, *labels_of(image)) for image in images] == [
+        (('a',), expected), (('b',), expected[::-1])]
+    assert FORMATS['roboflow-masks'].recognises(tmp_path)
+    (tmp_path / 'valid' / '_classes.csv').write_text('Pixel Value, Class\nx, road\n')
+    with pytest.raises(AnnotationError, match=r'valid/_classes\.csv: expected lines of a pixel'):
+        [*FORMATS['roboflow-masks'].read(tmp_path)]
+
+
 def test_an_image_is_known_by_its_name_before_roboflow(tmp_path):
     lists, masks, *_ = LAYOUTS['roboflow-masks']
     (image,) = FORMATS['roboflow-masks'].read(write(tmp_path, lists, masks))
@@ -182,8 +198,8 @@ def test_colours_and_indices_without_a_name_are_told_and_the_rest_is_read(tmp_pa
         next(iter(FORMATS['cvat-masks'].read(tmp_path)))
     write(tmp_path / 'x', {'class_names.txt': '_background_\nroad\n'},
           {'SegmentationClass/a.png': [[1, 7]]})
-    with pytest.raises(AnnotationError, match=r'a\.png: indices that have no name: 7 in 1 pixels; '
-                       'those that have one are 255, 0, 1'):
+    with pytest.raises(AnnotationError, match=r'a\.png: indices that class_names\.txt has not: '
+                       '7 in 1 pixels; it has 0, 1$'):
         next(iter(FORMATS['voc'].read(tmp_path / 'x')))
 
 
