@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from univseg_core.annotations.json_files import as_object, pick, told_of
-from univseg_core.annotations.named_masks import counted, Labelled, pictures_below
+from univseg_core.annotations.named_masks import counted, Labelled, pictures_below, reason
 from univseg_core.annotations.problems import quoted
 from univseg_core.annotations.regions import AnnotatedImage, AnnotationError, Region
 from univseg_core.errors import first_few
@@ -78,7 +78,7 @@ def _classes(file: Path) -> dict[int, str]:
         try:
             values = parse_json(record_bytes(file).decode('latin-1'))
         except (OSError, ValueError) as error:
-            raise AnnotationError(str(error)) from error
+            raise AnnotationError(reason(error)) from error
         objects = pick(pick(as_object(values), 'annotation', dict), 'object', list)
         return {pick(as_object(each), 'name_ndx', int): pick(each, 'name', str)
                 for each in objects}
@@ -89,7 +89,7 @@ def _objects(file: Path) -> dict[int, str]:
     try:
         lines = [line for line in read_text(file).splitlines() if line.strip()]
     except (OSError, ValueError) as error:
-        raise AnnotationError(f'{file}: cannot be read: {error}') from error
+        raise AnnotationError(f'{file}: {reason(error)}') from error
     found = {}
     for line in lines:
         cells = [cell.strip() for cell in line.split('#')]

@@ -123,7 +123,7 @@ def read_mask_targets(path: Path) -> Iterator[AnnotatedImage]:
         data = record_bytes(file)
         values = parse_json(data)
     except (OSError, ValueError) as error:
-        raise AnnotationError(f'{file}: {error}') from error
+        raise AnnotationError(f'{file}: {reason(error)}') from error
     if not isinstance(values, dict) or not all(isinstance(name, str) for name in values.values()):
         raise AnnotationError(f'{file}: expected a name for each number or colour')
     folder = path / 'labels'
@@ -162,7 +162,7 @@ def _roboflow_part(path: Path) -> Iterator[AnnotatedImage]:
     try:
         rows = [tuple(row.values()) for row in read_rows(file)[1]]
     except (OSError, ValueError) as error:
-        raise AnnotationError(f'{file}: {error}') from error
+        raise AnnotationError(f'{file}: {reason(error)}') from error
     if not rows or not all(len(row) == 2 and all(row) and INDEX.fullmatch(row[0].strip())
                            for row in rows):
         raise AnnotationError(f'{file}: expected lines of a pixel value and a class')
@@ -180,7 +180,7 @@ def read_labelmap(path: Path) -> dict[str, Colour]:
     try:
         lines = read_text(path).splitlines()
     except (OSError, ValueError) as error:
-        raise AnnotationError(f'{path}: cannot be read: {error}') from error
+        raise AnnotationError(f'{path}: {reason(error)}') from error
     found: dict[str, Colour] = {}
     for number, line in enumerate(map(str.strip, lines), 1):
         if not line or line.startswith('#'):
@@ -324,7 +324,12 @@ def _lines(path: Path) -> list[str]:
     try:
         return read_lines(path)
     except (OSError, ValueError) as error:
-        raise AnnotationError(f'{path}: cannot be read: {error}') from error
+        raise AnnotationError(f'{path}: {reason(error)}') from error
+
+
+def reason(error: OSError | ValueError) -> str:
+    """Return why a file cannot be read, without its name."""
+    return f'cannot be read: {error.strerror if isinstance(error, OSError) else error}'
 
 
 def counted(values: np.ndarray, words: Callable[[int], str]) -> str:

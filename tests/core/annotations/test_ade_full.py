@@ -33,7 +33,7 @@ def test_it_is_recognised_by_a_list_beside_a_label_map(root):
     (OF_2017, '_atr.txt', None, r'_atr\.txt: cannot be read'),
     (OF_2017, '_atr.txt', '001 # 0 # 0 # wall # wall # ""\n',
      r'_seg\.png: numbers that .*_atr\.txt has not: 4 in .* pixels.*; it has 1$'),
-    (OF_2021, '.json', '{"annotation": {', r'\.json: not JSON'),
+    (OF_2021, '.json', '{"annotation": {', r'\.json: cannot be read: not JSON'),
     (OF_2021, '.json', '{"annotation": {"object": [{"name": "sky"}]}}', 'name_ndx: expected a'),
     (OF_2021, '.json', '{"annotation": {"object": []}}',
      r'_seg\.png: numbers that .* has not: 2420 in .*; it has none$'),

@@ -219,12 +219,21 @@ def test_colours_and_indices_without_a_name_are_told_and_the_rest_is_read(tmp_pa
     ('fiftyone', '{"#ff0000": "road", "1": "tree"}', '"#rrggbb", got #ff0000'),
     ('fiftyone', '{"#ff000": "road"}', '"#rrggbb", got #ff000'),
     ('fiftyone', '{"#ff00ff": "road", "#FF00FF": "tree"}', 'road and tree have the same colour'),
-    ('fiftyone', '{', 'not JSON')])
+    ('fiftyone', '{', 'cannot be read: not JSON')])
 def test_a_list_that_is_none_is_told(tmp_path, name, text, message):
     lists, masks, *_ = LAYOUTS[name]
     file = next(iter(lists))
     root = write(tmp_path, {file: text}, masks)
     with pytest.raises(AnnotationError, match=f'{file}.*{message}'):
+        list(FORMATS[name].read(root))
+
+
+@pytest.mark.parametrize('name', ['cvat-masks', 'ade', 'roboflow-masks', 'fiftyone'])
+def test_a_list_that_is_missing_is_named_once(tmp_path, name):
+    lists, masks, *_ = LAYOUTS[name]
+    root, file = write(tmp_path, {}, masks), next(iter(lists))
+    with pytest.raises(AnnotationError, match=f'^{root}/{file}: cannot be read: No such file or '
+                       'directory$'):
         list(FORMATS[name].read(root))
 
 
