@@ -5,6 +5,7 @@ It is read here, one item of its lists after the other: pycocotools keeps a whol
 lists, and takes for granted what it says. Polygons become pixels by pycocotools.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 import logging
@@ -47,34 +48,29 @@ Id = int | str
 
 def is_coco(path: Path) -> bool:
     """Return whether a file is COCO's JSON of instances, by its ends, or a folder has one."""
-    return bool(_files(path)) if path.is_dir() else has_lists(path) and not is_panoptic(path)
+    return bool(_files(path)) if path.is_dir() else _is_of(path, panoptic=False)
 
 
 def is_panoptic(path: Path) -> bool:
     """Return whether a file is COCO's JSON of panoptic segmentation, by its ends."""
-    return has_lists(path) and SEGMENTS in _ends(path)
+    return _is_of(path, panoptic=True)
 
 
-def has_lists(path: Path) -> bool:
-    """Return whether a file is COCO's JSON of one kind or another, by its ends."""
-    ends = _ends(path)
-    return ends.lstrip(b'\xef\xbb\xbf \t\r\n').startswith(b'{') and all(
-        any(f'"{key}"'.encode() in ends for key in keys)
-        for keys in (('images', 'file_name', 'image_id'),
-                     ('annotations', 'categories', 'category_id')))
-
-
-def _ends(path: Path) -> bytes:
-    """Return the beginning and the end of a JSON file, b'' of what is none."""
+def _is_of(path: Path, panoptic: bool) -> bool:
     if path.suffix.lower() != '.json' or not path.is_file():
-        return b''
+        return False
     try:
         with path.open('rb') as file:
             head = file.read(ENDS)
             file.seek(max(len(head), path.stat().st_size - ENDS))
-            return head + file.read(ENDS)
+            ends = head + file.read(ENDS)
     except OSError:
-        return b''
+        return False
+    return head.lstrip(b'\xef\xbb\xbf \t\r\n').startswith(b'{') and all(
+        any(f'"{key}"'.encode() in ends for key in keys)
+        for keys in (('images', 'file_name', 'image_id'),
+                     ('annotations', 'categories', 'category_id'))
+    ) and (SEGMENTS in ends) == panoptic
 
 
 def _files(folder: Path) -> list[Path]:
@@ -113,7 +109,7 @@ def read_coco(path: Path) -> Iterator[AnnotatedImage]:
 
 
 @dataclass
-class Contents:
+class Contents(ABC):
     """
     What a file says: its images and categories, and in the classes below this one, more.
 
@@ -150,9 +146,9 @@ class Contents:
             raise AnnotationError(f'{self.source}: no images; expected COCO, with lists of '
                                   'images, categories and annotations')
 
+    @abstractmethod
     def add_annotation(self, entry: dict, what: str) -> None:
         """Take an item of the annotations; raise AnnotationError for what it should not be."""
-        raise NotImplementedError
 
     def image(self, number: Id) -> AnnotatedImage:
         """Return the image of an id; raise AnnotationError where there is none."""
