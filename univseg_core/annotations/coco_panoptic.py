@@ -92,7 +92,7 @@ class _Panoptic(Contents):
         self.annotations.append(_Segments(image, png, categories))
 
     def check(self) -> None:
-        """Raise AnnotationError for all images and categories that the file has not."""
+        """Raise AnnotationError for all images and categories that it lacks, or no PNG at all."""
         problems = Problems(self.source)
         for each in self.annotations:
             try:
@@ -106,6 +106,9 @@ class _Panoptic(Contents):
             except AnnotationError as error:
                 problems.add(f'{quoted(each.png, 300)}: {error}')
         problems.tell()
+        if self.annotations and not any(map(self._png, self.annotations)):
+            raise AnnotationError(f'{self.source}: none of its {len(self.annotations)} PNGs is '
+                                  f'there; unpack them into {self.source.with_suffix("")}/')
 
     def annotated(self, number: Id) -> AnnotatedImage:
         """Return an image with its regions; raise AnnotationError for a PNG that is wrong."""
@@ -113,6 +116,10 @@ class _Panoptic(Contents):
         if segments is None:
             return image
         png = self._png(segments)
+        if png is None:
+            raise AnnotationError(f'{self.source}: the PNG of image {number} is missing; expected '
+                                  f'{segments.png} in {self.source.with_suffix("")}/, or beside '
+                                  'the JSON')
         try:
             red, green, blue = np.moveaxis(read_image(png).astype(np.int32), -1, 0)
         except ImageError as error:
@@ -132,10 +139,6 @@ class _Panoptic(Contents):
                         for each, category in segments.categories.items())
         return replace(image, size=size, regions=regions, source=png)
 
-    def _png(self, segments: _Segments) -> Path:
+    def _png(self, segments: _Segments) -> Path | None:
         places = [self.source.with_suffix('') / segments.png, self.source.parent / segments.png]
-        for place in places:
-            if place.is_file():
-                return place
-        raise AnnotationError(f'{self.source}: the PNG of image {segments.image} is missing; '
-                              f'expected {places[0]} or {places[1]}')
+        return next(filter(Path.is_file, places), None)

@@ -88,7 +88,10 @@ def test_panoptic_files_and_instances_are_told_apart(tmp_path):
     ([annotation(None)], 'segments_info: expected a list, got null'),
     ([annotation([segment(ROAD, None)])], 'expected category_id'),
     ([annotation([], png='../a.png')], r'a PNG below the folder, got \.\./a\.png'),
-    ([annotation([], png='c.png')], r'the PNG of image 7 is missing; expected .*of/c\.png or '),
+    ([annotation([], png='c.png')],
+     r'of\.json: none of its 1 PNGs is there; unpack them into .*/of/$'),
+    ([annotation([segment(ROAD), segment(TREE)]), annotation([], 'b', 'c.png')],
+     r'of\.json: the PNG of image b is missing; expected c\.png in .*/of/, or beside the JSON'),
     ([annotation([segment(ROAD)])], r'a\.png: segments that of\.json has not: 200 in 1 pixels'),
 ])
 def test_what_is_wrong_is_told_with_its_place(read, annotations, message):
