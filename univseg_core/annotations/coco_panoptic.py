@@ -83,7 +83,7 @@ class _Panoptic(Contents):
         categories: dict[int, Id] = {}
         for segment in pick(entry, 'segments_info', list):
             number = pick(as_object(segment), 'id', int)
-            with told_of(f'segment {shortened(str(number), 40)} of image {image}'):
+            with told_of(f'segment {shortened(str(number), 40)} of image {quoted(str(image))}'):
                 if not UNPAINTED < number < ALL_IDS:
                     raise AnnotationError(f'expected an id of 1 to {ALL_IDS - 1}')
                 if number in categories:
@@ -97,7 +97,7 @@ class _Panoptic(Contents):
         for each in self.annotations:
             try:
                 image = self.image(each.image)
-                with told_of(f'image {each.image}, {quoted(image.image, 300)}'):
+                with told_of(f'image {quoted(str(each.image))}, {quoted(image.image, 300)}'):
                     if self.of_image.setdefault(each.image, each) is not each:
                         raise AnnotationError('it has two lists of segments')
                     for number, category in each.categories.items():
@@ -117,9 +117,9 @@ class _Panoptic(Contents):
             return image
         png = self._png(segments)
         if png is None:
-            raise AnnotationError(f'{self.source}: the PNG of image {number} is missing; expected '
-                                  f'{segments.png} in {self.source.with_suffix("")}/, or beside '
-                                  'the JSON')
+            raise AnnotationError(f'{self.source}: the PNG of image {quoted(str(number))} is '
+                                  f'missing; expected {quoted(segments.png, 300)} in '
+                                  f'{self.source.with_suffix("")}/, or beside the JSON')
         try:
             red, green, blue = np.moveaxis(read_image(png).astype(np.int32), -1, 0)
         except ImageError as error:
@@ -129,7 +129,7 @@ class _Panoptic(Contents):
         if image.size not in (None, size):
             raise AnnotationError(
                 f'{png}: {size[1]}×{size[0]} pixels, but {self.source.name} says '
-                f'{image.size[1]}×{image.size[0]} of its image {number}')
+                f'{image.size[1]}×{image.size[0]} of its image {quoted(str(number))}')
         known = [UNPAINTED, *segments.categories]
         if (unknown := ids[~np.isin(ids, known)]).size:
             raise AnnotationError(f'{png}: segments that {self.source.name} has not: '
@@ -141,4 +141,7 @@ class _Panoptic(Contents):
 
     def _png(self, segments: _Segments) -> Path | None:
         places = [self.source.with_suffix('') / segments.png, self.source.parent / segments.png]
-        return next(filter(Path.is_file, places), None)
+        try:
+            return next(filter(Path.is_file, places), None)
+        except OSError:  # such as a name that no disk takes
+            return None

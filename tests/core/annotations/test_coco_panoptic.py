@@ -90,6 +90,8 @@ def test_panoptic_files_and_instances_are_told_apart(tmp_path):
     ([annotation([], png='../a.png')], r'a PNG below the folder, got \.\./a\.png'),
     ([annotation([], png='c.png')],
      r'of\.json: none of its 1 PNGs is there; unpack them into .*/of/$'),
+    ([annotation([], png='c' * 5000)], 'none of its 1 PNGs is there'),
+    ([annotation([], png='\ud800\0')], 'none of its 1 PNGs is there'),
     ([annotation([segment(ROAD), segment(TREE)]), annotation([], 'b', 'c.png')],
      r'of\.json: the PNG of image b is missing; expected c\.png in .*/of/, or beside the JSON'),
     ([annotation([segment(ROAD)])], r'a\.png: segments that of\.json has not: 200 in 1 pixels'),
