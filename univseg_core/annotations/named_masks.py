@@ -163,8 +163,9 @@ def _roboflow_part(path: Path) -> Iterator[AnnotatedImage]:
         rows = [tuple(row.values()) for row in read_rows(file)[1]]
     except (OSError, ValueError) as error:
         raise AnnotationError(f'{file}: {reason(error)}') from error
-    if not rows or not all(len(row) == 2 and all(row) and INDEX.fullmatch(row[0].strip())
-                           for row in rows):
+    # Cells behind the last column are a list.
+    if not rows or not all(len(row) == 2 and all(isinstance(cell, str) and cell for cell in row)
+                           and INDEX.fullmatch(row[0].strip()) for row in rows):
         raise AnnotationError(f'{file}: expected lines of a pixel value and a class')
     masks = [mask for mask in image_files(path) if mask.stem.endswith('_mask')]
     return _by_index(masks, _names_of(file, rows), file.name, ending='_mask')

@@ -209,6 +209,7 @@ def test_colours_and_indices_without_a_name_are_told_and_the_rest_is_read(tmp_pa
     ('ade', 'Idx\tName\nwall\n', 'expected lines that begin with a number'),
     ('roboflow-masks', 'Pixel Value, Class\n1\n', 'expected lines of a pixel value'),
     ('roboflow-masks', 'Pixel Value, Class\nx,y\n', 'expected lines of a pixel value'),
+    ('roboflow-masks', 'Pixel Value\n1,road\n', 'expected lines of a pixel value'),
     ('ade', 'Idx\tName\n1\twall\n1\tsky\n', 'index 1 is wall, and sky as well'),
     ('roboflow-masks', 'Pixel Value, Class\n1,road\n01,tree\n', 'index 1 is road, and tree as'),
     ('roboflow-masks', 'Pixel Value, Class\n256,road\n', r'expected indices 0\.\.255, got 256'),
