@@ -37,6 +37,9 @@ NO_CLASSES = ('background', '_background_', 'void', VOID)
 MASK_FOLDERS = ('SegmentationClass', 'SegmentationClassPNG')
 """Where label maps lie in the layout of Pascal VOC, and labelme's older one."""
 
+OF_OBJECTS = frozenset({'SegmentationObject', 'SegmentationObjectPNG'})
+"""What lies beside these: which object each pixel is of, whatever its class."""
+
 INDEX = re.compile('[0-9]{1,3}')
 
 COLOURS = 256**3

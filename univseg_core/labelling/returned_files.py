@@ -1,6 +1,6 @@
 """Which files that come back are of which frame: one label map, or a mask for each class."""
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 import re
@@ -40,6 +40,11 @@ class ReturnedFiles:
     def source(self) -> str:
         """Return what errors call it: the first of the files."""
         return str(self.label)
+
+    @property
+    def paths(self) -> Collection[Path]:
+        """Return the files."""
+        return self.files
 
     def read(self, height: int, width: int) -> np.ndarray:
         """

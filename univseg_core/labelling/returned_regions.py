@@ -1,7 +1,7 @@
 """Regions that annotation tools give back, of the frames that they are in."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,6 +34,11 @@ class ReturnedRegions:
     def source(self) -> str:
         """Return the file that has the regions, and what it calls the image."""
         return f'{self.image.source}: {quoted(self.image.image, 300)}'
+
+    @property
+    def paths(self) -> Collection[Path]:
+        """Return the file that has the regions."""
+        return (self.image.source,)
 
     @property
     def is_labelled(self) -> bool:

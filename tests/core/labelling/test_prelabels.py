@@ -141,7 +141,7 @@ def test_import_knows_the_domain_from_a_configuration_too(values, write_config, 
     assert told == {
         'folder': str(tmp_path / 'out'), 'added': [], 'replaced': [], 'unchanged': ['a'],
         'empty': [], 'unlabelled': [], 'turned': [], 'format': 'masks', 'forgiven': {},
-        'mapped': {}, 'dropped': {}}
+        'mapped': {}, 'dropped': {}, 'as_prelabelled': [], 'not_read': []}
 
 
 def test_labels_of_a_labelmap_are_forgiven_and_renamed(values, write_config, frames, tmp_path,
@@ -199,7 +199,10 @@ def test_what_a_file_does_not_tell_is_asked(values, write_config, tmp_path, caps
         assert np.array(label).tolist() == [expected]
     # A training would ask about label maps of class 0 and void alone.
     painted = ', painted: void' if 1 not in expected else ''
-    assert capsys.readouterr().out.endswith(f'labels: {tmp_path / "out" / "label"}{painted}}}\n')
+    out = tmp_path / 'out'
+    folder = f'{{images: {out / "image"}, labels: {out / "label"}{painted}}}'
+    told = capsys.readouterr().out
+    assert f'\ntrain: {folder}\nor, beside labels that there are: train_also: [{folder}]\n' in told
 
 
 @pytest.mark.parametrize('options', [['--void', '1,2'], ['--void', '1,2,256'],
