@@ -137,3 +137,24 @@ def test_pngs_that_are_not_read_are_told_beside_others(to_correct, bring, tmp_pa
     assert told['not_read'] == [str(folder / 'elsewhere' / 'c.png')]
     assert '1 PNGs are called as frames are, and not read' in errors
     assert bring(folder, '--out', str(folder / 'elsewhere'))[1]['not_read'] == []
+
+
+@pytest.mark.parametrize(('formats', 'told'), [
+    (['cvat', 'labelme'], r'several formats, each in a folder of its own: cvat/ (cvat), labelme/ '
+                          '(labelme); name the folder that counts'),
+    (['masks', 'fiftyone'], 'known, but the folders in it are: fiftyone/ (fiftyone), masks/ '
+                            '(cvat-masks); name the one that counts')])
+def test_the_folder_of_several_formats_is_none_itself(to_correct, bring, formats, told):
+    folder = to_correct(*formats)
+    status, _, errors = bring(folder)
+    assert status == 1 and told in errors.replace('\n', ' ')
+
+
+def test_a_folder_of_a_format_above_other_folders_is_told_of_these(to_correct, bring):
+    """`cvat` is found from above; that there are masks as well is no error, if none is correct."""
+    folder = to_correct('masks', 'cvat')
+    status, told, _ = bring(folder)
+    assert (status, told['format'], told['not_read']) == (0, 'cvat', [])
+    corrected(folder / 'masks' / 'labels', 'a')
+    status, _, errors = bring(folder)
+    assert status == 1 and 'masks/labels (1: a.png)' in errors
