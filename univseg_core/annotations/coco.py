@@ -12,7 +12,7 @@ from pathlib import Path
 import re
 from typing import Any
 
-from univseg_core.annotations.json_files import checked_size, files_below
+from univseg_core.annotations.json_files import as_object, checked_size, files_below, pick
 from univseg_core.annotations.problems import Problems, quoted
 from univseg_core.annotations.regions import (
     AnnotatedImage,
@@ -107,8 +107,7 @@ class _Contents:
 
     def add(self, key: str, entry: Any, what: str) -> None:
         """Take an entry of the list `key`; raise AnnotationError for what it should not be."""
-        if not isinstance(entry, dict):
-            raise AnnotationError(f'expected an object, got {shortened(repr(entry), 40)}')
+        entry = as_object(entry)
         if key == 'annotations':
             self._add_annotation(entry, what)
             return
@@ -118,10 +117,10 @@ class _Contents:
         if key == 'images':
             self.images[number] = self._image(entry)
         else:
-            self.categories[number] = _text(entry, 'name')
+            self.categories[number] = pick(entry, 'name', str)
 
     def _image(self, entry: dict) -> AnnotatedImage:
-        name = _text(entry, 'file_name')
+        name = pick(entry, 'file_name', str)
         size = None
         if entry.get('height') is not None or entry.get('width') is not None:
             size = _size([entry.get('height'), entry.get('width')])
@@ -216,13 +215,6 @@ def _id(entry: dict, key: str) -> Id:
     value = entry.get(key)
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise AnnotationError(f'expected {key}, a whole number, got {shortened(repr(value), 40)}')
-    return value
-
-
-def _text(entry: dict, key: str) -> str:
-    value = entry.get(key)
-    if not isinstance(value, str) or not value:
-        raise AnnotationError(f'expected {key}, a text, got {shortened(repr(value), 40)}')
     return value
 
 

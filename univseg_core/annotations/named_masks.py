@@ -12,6 +12,13 @@ from pathlib import Path
 import re
 
 import numpy as np
+from univseg_core.annotations.colours import (
+    Colour,
+    colour_table,
+    ForeignColoursError,
+    numbers_by_colour,
+)
+from univseg_core.annotations.no_class import INDEX_OF_VOID, is_no_class
 from univseg_core.annotations.pascal_voc import are_called_so, CLASSES, is_laid_out_so
 from univseg_core.annotations.problems import quoted
 from univseg_core.annotations.regions import AnnotatedImage, AnnotationError, Region
@@ -22,17 +29,8 @@ from univseg_core.files.records import parse_json, read_rows, record_bytes
 from univseg_core.pictures.images import read_codes, read_image
 from univseg_core.pictures.picture_files import image_files, ImageError, is_picture
 
-Colour = tuple[int, int, int]
-
-UNPAINTED, VOID = '', 'index 255'
-"""
-What an index is called that no list names: no region, for nobody painted it, and void.
-
-No class can have these names.
-"""
-
-NO_CLASSES = ('background', '_background_', 'void', VOID)
-"""Labels that stand for no class, in capitals or not, where a domain has none of that name."""
+UNPAINTED = ''
+"""What an index is called that is no region, for nobody painted it."""
 
 MASK_FOLDERS = ('SegmentationClass', 'SegmentationClassPNG')
 """Where label maps lie in the layout of Pascal VOC, and labelme's older one."""
@@ -41,8 +39,6 @@ OF_OBJECTS = frozenset({'SegmentationObject', 'SegmentationObjectPNG'})
 """What lies beside these: which object each pixel is of, whatever its class."""
 
 INDEX = re.compile('[0-9]{1,3}')
-
-COLOURS = 256**3
 
 
 def recognises_cvat_masks(path: Path) -> bool:
@@ -54,22 +50,19 @@ def read_cvat_masks(path: Path) -> Iterator[AnnotatedImage]:
     """Return the images of such a folder, whose labels are told by their colours."""
     colours = read_labelmap(path / 'labelmap.txt')
     labels = list(colours)
-    table = np.full(COLOURS, -1, np.int16)
-    for number, (red, green, blue) in enumerate(colours.values()):
-        code = red << 16 | green << 8 | blue
-        if table[code] >= 0:
-            raise AnnotationError(f'{path / "labelmap.txt"}: {labels[table[code]]} and '
+    numbers: dict[Colour, int] = {}
+    for number, colour in enumerate(colours.values()):
+        if (other := numbers.setdefault(colour, number)) != number:
+            raise AnnotationError(f'{path / "labelmap.txt"}: {labels[other]} and '
                                   f'{labels[number]} have the same colour')
-        table[code] = number
+    table = colour_table(numbers)
 
     def labelled(mask: Path) -> np.ndarray:
-        red, green, blue = np.moveaxis(read_image(mask).astype(np.int32), -1, 0)
-        codes = red << 16 | green << 8 | blue
-        found = table[codes]
-        if (unnamed := codes[found < 0]).size:
-            raise AnnotationError(f'{mask}: colours that labelmap.txt has not: ' + _counted(
-                unnamed, lambda code: str((code >> 16, code >> 8 & 255, code & 255))))
-        return found
+        try:
+            return numbers_by_colour(read_image(mask), table)
+        except ForeignColoursError as error:
+            raise AnnotationError(
+                f'{mask}: colours that labelmap.txt has not: {error}') from None
 
     masks = _masks(path)
     return map(partial(_image, read=labelled, names=dict(enumerate(labels)),
@@ -228,12 +221,12 @@ def _names_of(file: Path, entries: Iterable[tuple[str, str]]) -> dict[int, str]:
 def _by_index(masks: list[Path], names: Mapping[int, str], root: Path | None = None,
               ending: str = '') -> Iterator[AnnotatedImage]:
     """Return the images of label maps of indices; 255 is void unless it has a name."""
-    names = {IGNORE_INDEX: VOID, **names}
+    names = {IGNORE_INDEX: INDEX_OF_VOID, **names}
 
     def labelled(mask: Path) -> np.ndarray:
         codes = read_codes(mask)
         if (unnamed := codes[~np.isin(codes, list(names))]).size:
-            raise AnnotationError(f'{mask}: indices that have no name: {_counted(unnamed, str)}; '
+            raise AnnotationError(f'{mask}: indices that have no name: {_counted(unnamed)}; '
                                   f'those that have one are {first_few([*map(str, names)], 40)}')
         return codes
 
@@ -261,7 +254,7 @@ def _image(mask: Path, read: Callable[[Path], np.ndarray], names: Mapping[int, s
     height, width = numbers.shape
     return AnnotatedImage(
         name, (height, width), regions, mask, (before,) if before != name else (),
-        frozenset(label for label in names.values() if label.lower() in NO_CLASSES))
+        frozenset(label for label in names.values() if is_no_class(label)))
 
 
 def _masks(path: Path) -> list[Path]:
@@ -293,9 +286,9 @@ def _lines(path: Path) -> list[str]:
         raise AnnotationError(f'{path}: cannot be read: {error}') from error
 
 
-def _counted(values: np.ndarray, words: Callable[[int], str]) -> str:
+def _counted(values: np.ndarray) -> str:
     """Return some values in words, and how many pixels have each."""
     found, counts = np.unique(values, return_counts=True)
     often = np.argsort(-counts, kind='stable')[:5]
-    return first_few([f'{words(int(found[i]))} in {counts[i]} pixels' for i in often]
+    return first_few([f'{found[i]} in {counts[i]} pixels' for i in often]
                      + [''] * (len(found) > 5), 5)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from univseg_core.annotations.no_class import says_unpainted
 from univseg_core.annotations.painting import painted
 from univseg_core.annotations.problems import quoted
 from univseg_core.annotations.regions import AnnotatedImage, AnnotationError
@@ -90,8 +91,3 @@ def regions_by_frame(images: Iterable[AnnotatedImage], frames: FrameNames, names
         else:
             yield ReturnedRegions(frame, image, index_of, objects, background)
     yield from names.problems()
-
-
-def says_unpainted(label: str) -> bool:
-    """Return whether a label that is no class says that nobody painted what it covers."""
-    return label.strip('_').lower() == 'background'
