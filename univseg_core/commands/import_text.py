@@ -81,9 +81,15 @@ def _by_folder(paths: Sequence[Path]) -> str:
     """Return the folders of some files, how many there are in each, and the first ones."""
     folders: dict[Path, list[str]] = {}
     for path in paths:
-        folders.setdefault(path.parent, []).append(path.name)
+        folders.setdefault(_short(path.parent), []).append(path.name)
     return first_few([f'{folder} ({len(names)}: {first_few(names)})'
                       for folder, names in folders.items()], 5)
+
+
+def _short(path: Path) -> Path:
+    """Return a path, from the current folder on where it is below that."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def to_train(out: Path, domain: str, section: 'DomainSection | None') -> str:

@@ -26,9 +26,12 @@ def unread_maps(folders: Iterable[Path], frames: Iterable[Path], read: Set[Path]
     for frame in frames:
         of_frame.setdefault(name_key(frame), []).append(frame)
     left_out = aside.resolve()
-    found = {path.resolve(): path for folder in folders for path in pictures_below(folder)
-             if path.suffix.lower() == LABEL_SUFFIX and name_key(path) in of_frame
-             and OF_OBJECTS.isdisjoint(path.relative_to(folder).parts)}
+    found: dict[Path, Path] = {}
+    for folder in folders:
+        for path in pictures_below(folder):
+            if (path.suffix.lower() == LABEL_SUFFIX and name_key(path) in of_frame
+                    and OF_OBJECTS.isdisjoint(path.relative_to(folder).parts)):
+                found.setdefault(path.resolve(), path)
     paths = [path for resolved, path in found.items()
              if resolved not in read and left_out not in resolved.parents]
     decoder, prelabels = LabelDecoder(domain, class_colours(domain)), Prelabels()
