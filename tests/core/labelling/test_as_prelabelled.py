@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from tiny_worlds import random_image
 from univseg_core.annotations.formats import FORMATS
+from univseg_core.annotations.regions import AnnotationError
 from univseg_core.cli import main
 from univseg_core.datasets.folders import DataError
 from univseg_core.labelling.as_prelabelled import content_of, Prelabels, write_list
@@ -86,6 +87,16 @@ def test_polygons_are_known_as_they_come_back(name):
     mask = np.where(np.add.outer(np.arange(24) ** 2, np.arange(32) ** 2) < 400, 1, 0)
     back = as_it_comes_back(FORMATS[name], YARD, mask.astype(np.uint8))
     assert 0 < (back != mask).mean() < 0.02
+
+
+def test_polygons_that_cannot_be_read_here_are_not_listed(monkeypatch, to_correct, bring):
+    def missing():
+        raise AnnotationError('no pycocotools')
+    with monkeypatch.context() as without:
+        without.setattr('univseg_core.annotations.regions.coco_masks', missing)
+        folder = to_correct('cvat-polygons')
+    assert (folder / 'prelabels.csv').read_text() == 'frame,content\n'
+    assert bring(folder)[1]['as_prelabelled'] == []
 
 
 def test_some_and_all_that_are_as_they_were_are_told(to_correct, bring):
