@@ -5,6 +5,7 @@ It is read here, one item of its lists after the other: pycocotools keeps a whol
 lists, and takes for granted what it says. Polygons become pixels by pycocotools.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 import logging
@@ -34,8 +35,11 @@ ENDS = 1 << 16
 OF_ROBOFLOW = re.compile(r'(.+)_(jpe?g|png|bmp|webp|tiff?)\.rf\.[0-9A-Za-z]+\.\w+')
 """What Roboflow makes of an image's name: street_jpg.rf.0a1b2c.jpg."""
 
-BESIDE_INSTANCES = ('captions', 'person_keypoints', 'panoptic', 'stuff')
+BESIDE_INSTANCES = ('captions', 'person_keypoints', 'stuff')
 """How files begin that COCO has of the same images, in one folder with instances….json."""
+
+SEGMENTS = b'"segments_info"'
+"""What annotations of panoptic segmentation alone have."""
 
 log = logging.getLogger(__name__)
 
@@ -43,9 +47,16 @@ Id = int | str
 
 
 def is_coco(path: Path) -> bool:
-    """Return whether a file is COCO's JSON, by its ends, or a folder has one."""
-    if path.is_dir():
-        return bool(_files(path))
+    """Return whether a file is COCO's JSON of instances, by its ends, or a folder has one."""
+    return bool(_files(path)) if path.is_dir() else _is_of(path, panoptic=False)
+
+
+def is_panoptic(path: Path) -> bool:
+    """Return whether a file is COCO's JSON of panoptic segmentation, by its ends."""
+    return _is_of(path, panoptic=True)
+
+
+def _is_of(path: Path, panoptic: bool) -> bool:
     if path.suffix.lower() != '.json' or not path.is_file():
         return False
     try:
@@ -58,7 +69,8 @@ def is_coco(path: Path) -> bool:
     return head.lstrip(b'\xef\xbb\xbf \t\r\n').startswith(b'{') and all(
         any(f'"{key}"'.encode() in ends for key in keys)
         for keys in (('images', 'file_name', 'image_id'),
-                     ('annotations', 'categories', 'category_id')))
+                     ('annotations', 'categories', 'category_id'))
+    ) and (SEGMENTS in ends) == panoptic
 
 
 def _files(folder: Path) -> list[Path]:
@@ -84,34 +96,80 @@ def read_coco(path: Path) -> Iterator[AnnotatedImage]:
     if not files:
         raise AnnotationError(f'{path}: expected a COCO file, or a folder of some')
     for file in files:
-        yield from _read(file).annotated_images()
-
-
-@dataclass(frozen=True)
-class _Annotation:
-    image: Id
-    category: Id
-    shape: Shape
-    what: str
+        contents = _Instances(file)
+        contents.read()
+        if contents.without_shape and not contents.annotations:
+            raise AnnotationError(f'{file}: none of {contents.without_shape} annotations has a '
+                                  'segmentation; expected polygons or run lengths, not boxes '
+                                  'alone')
+        if contents.without_shape:
+            log.warning('%s: %d annotations have no segmentation, such as boxes alone, and are '
+                        'left out', file, contents.without_shape)
+        yield from contents.annotated_images()
 
 
 @dataclass
-class _Contents:
-    """What a file says, before it is known which annotation is of which image and category."""
+class Contents(ABC):
+    """
+    What a file says: its images and categories, and in the classes below this one, more.
+
+    They are in any order in a file, so that what annotations refer to is known in its end.
+    """
 
     source: Path
     images: dict[Id, AnnotatedImage] = field(default_factory=dict)
     categories: dict[Id, str] = field(default_factory=dict)
-    annotations: list[_Annotation] = field(default_factory=list)
-    without_shape: int = 0
 
-    def add(self, key: str, entry: Any, what: str) -> None:
-        """Take an entry of the list `key`; raise AnnotationError for what it should not be."""
+    def read(self) -> None:
+        """Take all that the file has; raise AnnotationError for all that is wrong by itself."""
+        problems, count = Problems(self.source), 0
+        of = {'images': 'image', 'categories': 'category', 'annotations': 'annotation'}
+        try:
+            for key, entry in read_items(self.source):
+                if key not in of:
+                    continue
+                count += 1
+                number = entry.get('id') if isinstance(entry, dict) else None
+                what = of[key] + (f' {number}' if isinstance(number, int | str)
+                                  else f', item {count} of the lists')
+                try:
+                    self._add(key, entry, what)
+                except AnnotationError as error:
+                    problems.add(f'{what}: {error}')
+        except RecordError as error:
+            raise AnnotationError(f'{self.source}: {error}') from None
+        except OSError as error:
+            raise AnnotationError(f'{self.source}: cannot be read: {error.strerror}') from error
+        self._check_names(problems)
+        problems.tell()
+        if not self.images:
+            raise AnnotationError(f'{self.source}: no images; expected COCO, with lists of '
+                                  'images, categories and annotations')
+
+    @abstractmethod
+    def add_annotation(self, entry: dict, what: str) -> None:
+        """Take an item of the annotations; raise AnnotationError for what it should not be."""
+
+    def image(self, number: Id) -> AnnotatedImage:
+        """Return the image of an id; raise AnnotationError where there is none."""
+        if number not in self.images:
+            raise AnnotationError(f'its image {number!r} is none of the file')
+        return self.images[number]
+
+    def category(self, number: Id) -> str:
+        """Return the name of a category; raise AnnotationError where there is none."""
+        if number not in self.categories:
+            known = [f'{number} {quoted(name)}' for number, name in self.categories.items()]
+            raise AnnotationError(f'its category {number!r} is none of the file, which has '
+                                  f'{first_few(known, 10)}')
+        return self.categories[number]
+
+    def _add(self, key: str, entry: Any, what: str) -> None:
         entry = as_object(entry)
         if key == 'annotations':
-            self._add_annotation(entry, what)
+            self.add_annotation(entry, what)
             return
-        number = _id(entry, 'id')
+        number = id_of(entry, 'id')
         if number in self.images if key == 'images' else number in self.categories:
             raise AnnotationError('another one has this id already')
         if key == 'images':
@@ -130,11 +188,36 @@ class _Contents:
             also.append(extra['name'])  # Roboflow's, too
         return AnnotatedImage(name, size, (), self.source, tuple(also))
 
-    def _add_annotation(self, entry: dict, what: str) -> None:
+    def _check_names(self, problems: Problems) -> None:
+        seen: dict[str, Id] = {}
+        for number, image in self.images.items():
+            if image.image in seen:
+                problems.add(f'images {seen[image.image]} and {number} are of the same file, '
+                             f'{quoted(image.image, 300)}')
+            seen[image.image] = number
+
+
+@dataclass(frozen=True)
+class _Annotation:
+    image: Id
+    category: Id
+    shape: Shape
+    what: str
+
+
+@dataclass
+class _Instances(Contents):
+    """A file of instances, before it is known which is of which image and category."""
+
+    annotations: list[_Annotation] = field(default_factory=list)
+    without_shape: int = 0
+
+    def add_annotation(self, entry: dict, what: str) -> None:
+        """Take an instance."""
         if 'segments_info' in entry:
-            raise AnnotationError('this is COCO of panoptic segmentation, which is not read; '
+            raise AnnotationError('this is of panoptic segmentation (--format coco-panoptic); '
                                   'expected instances')
-        image, category = _id(entry, 'image_id'), _id(entry, 'category_id')
+        image, category = id_of(entry, 'image_id'), id_of(entry, 'category_id')
         shape = _shape(entry.get('segmentation'))
         if shape is None:
             self.without_shape += 1
@@ -157,61 +240,14 @@ class _Contents:
             yield replace(image, regions=tuple(of_image[number]))
 
     def _region(self, each: _Annotation) -> Region:
-        image = self.images.get(each.image)
-        if image is None:
-            raise AnnotationError(f'its image {each.image!r} is none of the file')
-        if each.category not in self.categories:
-            known = [f'{number} {quoted(name)}' for number, name in self.categories.items()]
-            raise AnnotationError(f'its category {each.category!r} is none of the file, which '
-                                  f'has {first_few(known, 10)}')
+        image, label = self.image(each.image), self.category(each.category)
         if isinstance(each.shape, ColumnRuns) and image.size is not None:
             each.shape.check(*image.size)
-        return Region(self.categories[each.category], each.shape, each.what)
+        return Region(label, each.shape, each.what)
 
 
-def _read(path: Path) -> _Contents:
-    contents, problems, count = _Contents(path), Problems(path), 0
-    of = {'images': 'image', 'categories': 'category', 'annotations': 'annotation'}
-    try:
-        for key, entry in read_items(path):
-            if key not in of:
-                continue
-            count += 1
-            number = entry.get('id') if isinstance(entry, dict) else None
-            what = of[key] + (f' {number}' if isinstance(number, int | str)
-                              else f', item {count} of the lists')
-            try:
-                contents.add(key, entry, what)
-            except AnnotationError as error:
-                problems.add(f'{what}: {error}')
-    except RecordError as error:
-        raise AnnotationError(f'{path}: {error}') from None
-    except OSError as error:
-        raise AnnotationError(f'{path}: cannot be read: {error.strerror}') from error
-    _check_names(contents, problems)
-    problems.tell()
-    if not contents.images:
-        raise AnnotationError(f'{path}: no images; expected COCO, with lists of images, '
-                              'categories and annotations')
-    if contents.without_shape and not contents.annotations:
-        raise AnnotationError(f'{path}: none of {contents.without_shape} annotations has a '
-                              'segmentation; expected polygons or run lengths, not boxes alone')
-    if contents.without_shape:
-        log.warning('%s: %d annotations have no segmentation, such as boxes alone, and are left '
-                    'out', path, contents.without_shape)
-    return contents
-
-
-def _check_names(contents: _Contents, problems: Problems) -> None:
-    seen: dict[str, Id] = {}
-    for number, image in contents.images.items():
-        if image.image in seen:
-            problems.add(f'images {seen[image.image]} and {number} are of the same file, '
-                         f'{quoted(image.image, 300)}')
-        seen[image.image] = number
-
-
-def _id(entry: dict, key: str) -> Id:
+def id_of(entry: dict, key: str) -> Id:
+    """Return an id of an entry, a whole number or text; raise AnnotationError for another."""
     value = entry.get(key)
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise AnnotationError(f'expected {key}, a whole number, got {shortened(repr(value), 40)}')

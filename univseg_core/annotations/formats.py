@@ -12,7 +12,9 @@ from univseg_core.annotations import (
     labelme,
     named_masks,
 )
+from univseg_core.annotations.ade_full import read_ade_full, recognises_ade_full
 from univseg_core.annotations.coco import is_coco, read_coco
+from univseg_core.annotations.coco_panoptic import is_coco_panoptic, read_coco_panoptic
 from univseg_core.annotations.coco_writer import write_coco, write_coco_polygons
 from univseg_core.annotations.cvat import is_cvat, read_cvat
 from univseg_core.annotations.cvat_writer import write_cvat, write_cvat_polygons
@@ -70,6 +72,8 @@ FORMATS: dict[str, Format] = {
                    write_coco),
     'coco-polygons': Format('COCO instances, JSON; written as polygons',
                             write=write_coco_polygons, read_again=read_coco),
+    'coco-panoptic': Format("COCO's panoptic segmentation, JSON and PNGs of segments' ids",
+                            is_coco_panoptic, read_coco_panoptic),
     'cvat': Format('CVAT for images (or video) 1.1, XML; written as masks', is_cvat, read_cvat,
                    write_cvat),
     'cvat-polygons': Format('CVAT for images 1.1, XML; written as polygons',
@@ -83,6 +87,9 @@ FORMATS: dict[str, Format] = {
     'ade': Format(
         'the scene parsing benchmark of ADE20K: annotations/ and objectInfo150.txt',
         named_masks.recognises_ade, named_masks.read_ade),
+    'ade-full': Format(
+        "ADE20K's full set: NAME_seg.png with NAME.json or NAME_atr.txt",
+        recognises_ade_full, read_ade_full),
     'roboflow-masks': Format(
         '"Semantic Segmentation Masks" of Roboflow: NAME_mask.png and _classes.csv',
         named_masks.recognises_roboflow, named_masks.read_roboflow),

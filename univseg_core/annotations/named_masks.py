@@ -4,9 +4,10 @@ Label maps beside a list that gives each colour or index a name.
 PNGs need no library of a tool; each class of an image is one region, and no two overlap.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 import json
 from pathlib import Path
 import re
@@ -40,6 +41,8 @@ OF_OBJECTS = frozenset({'SegmentationObject', 'SegmentationObjectPNG'})
 
 INDEX = re.compile('[0-9]{1,3}')
 
+HEX_COLOUR = re.compile('#[0-9a-fA-F]{6}')
+
 
 def recognises_cvat_masks(path: Path) -> bool:
     """Return whether a folder is laid out as CVAT's "Segmentation mask 1.1", with labelmap.txt."""
@@ -48,25 +51,10 @@ def recognises_cvat_masks(path: Path) -> bool:
 
 def read_cvat_masks(path: Path) -> Iterator[AnnotatedImage]:
     """Return the images of such a folder, whose labels are told by their colours."""
-    colours = read_labelmap(path / 'labelmap.txt')
-    labels = list(colours)
-    numbers: dict[Colour, int] = {}
-    for number, colour in enumerate(colours.values()):
-        if (other := numbers.setdefault(colour, number)) != number:
-            raise AnnotationError(f'{path / "labelmap.txt"}: {labels[other]} and '
-                                  f'{labels[number]} have the same colour')
-    table = colour_table(numbers)
-
-    def labelled(mask: Path) -> np.ndarray:
-        try:
-            return numbers_by_colour(read_image(mask), table)
-        except ForeignColoursError as error:
-            raise AnnotationError(
-                f'{mask}: colours that labelmap.txt has not: {error}') from None
-
+    file = path / 'labelmap.txt'
+    entries = [(colour, name) for name, colour in read_labelmap(file).items()]
     masks = _masks(path)
-    return map(partial(_image, read=labelled, names=dict(enumerate(labels)),
-                       root=_mask_folder(path) or path), masks)
+    return _by_colour(masks, file, entries, _mask_folder(path) or path)
 
 
 def recognises_voc(path: Path) -> bool:
@@ -83,7 +71,8 @@ def read_voc(path: Path) -> Iterator[AnnotatedImage]:
                               'it, or the images of Pascal VOC')
     folder = _mask_folder(path)
     assert folder is not None  # where there are names
-    return _by_index(_masks(path), names, folder)
+    of = 'class_names.txt' if (path / 'class_names.txt').is_file() else 'Pascal VOC'
+    return _by_index(_masks(path), names, of, folder)
 
 
 def _voc_names(path: Path) -> dict[int, str]:
@@ -118,7 +107,7 @@ def read_ade(path: Path) -> Iterator[AnnotatedImage]:
     first = [name.split(',')[0] for name in names.values()]
     names = {index: short if first.count(short) == 1 else name
              for (index, name), short in zip(names.items(), first, strict=True)}
-    return _by_index(pictures_below(path / 'annotations'), {0: UNPAINTED} | names)
+    return _by_index(pictures_below(path / 'annotations'), {0: UNPAINTED} | names, file.name)
 
 
 def recognises_mask_targets(path: Path) -> bool:
@@ -127,38 +116,58 @@ def recognises_mask_targets(path: Path) -> bool:
 
 
 def read_mask_targets(path: Path) -> Iterator[AnnotatedImage]:
-    """Return the images of such a folder: indices, of which 0 is no class."""
+    """Return the images of such a folder: indices or colours, of which 0 and black are none."""
     file = path / 'mask_targets.json'
     try:
         data = record_bytes(file)
         values = parse_json(data)
     except (OSError, ValueError) as error:
-        raise AnnotationError(f'{file}: {error}') from error
-    if not isinstance(values, dict) or not all(
-            INDEX.fullmatch(key) and isinstance(name, str) for key, name in values.items()):
-        raise AnnotationError(f'{file}: expected a name for each number')
+        raise AnnotationError(f'{file}: {reason(error)}') from error
+    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values.values()):
+        raise AnnotationError(f'{file}: expected a name for each number or colour')
     folder = path / 'labels'
+    masks = pictures_below(folder)
     entries = json.loads(data, object_pairs_hook=list)  # a key may be there twice
-    return _by_index(pictures_below(folder), {0: UNPAINTED} | _names_of(file, entries), folder)
+    if values and all(map(HEX_COLOUR.fullmatch, values)):
+        colours = [(_colour_of(key), name) for key, name in entries]
+        if all(any(colour) for colour, _ in colours):
+            colours.append(((0, 0, 0), UNPAINTED))
+        return _by_colour(masks, file, colours, folder)
+    if other := [key for key in values if not INDEX.fullmatch(key)]:
+        raise AnnotationError(f'{file}: expected a name for each number, or for each colour, '
+                              f'"#rrggbb", got {quoted(other[0])}')
+    return _by_index(masks, {0: UNPAINTED} | _names_of(file, entries), file.name, folder)
 
 
 def recognises_roboflow(path: Path) -> bool:
-    """Return whether a folder is a part of Roboflow's "Semantic Segmentation Masks"."""
-    return (path / '_classes.csv').is_file()
+    """Return whether a folder is of Roboflow's "Semantic Segmentation Masks", or a part of it."""
+    return bool(_roboflow_parts(path))
 
 
 def read_roboflow(path: Path) -> Iterator[AnnotatedImage]:
-    """Return the images of such a folder: indices, in files NAME_mask.png."""
+    """Return the images of such a folder: indices, in files NAME_mask.png of each part."""
+    return chain.from_iterable(map(_roboflow_part, _roboflow_parts(path) or [path]))
+
+
+def _roboflow_parts(path: Path) -> list[Path]:
+    """Return a folder, or those in it, such as train/, valid/ and test/, that have a list."""
+    places = [path] if (path / '_classes.csv').is_file() or not path.is_dir() else sorted(
+        path.iterdir())
+    return [place for place in places if (place / '_classes.csv').is_file()]
+
+
+def _roboflow_part(path: Path) -> Iterator[AnnotatedImage]:
     file = path / '_classes.csv'
     try:
         rows = [tuple(row.values()) for row in read_rows(file)[1]]
     except (OSError, ValueError) as error:
-        raise AnnotationError(f'{file}: {error}') from error
-    if not rows or not all(len(row) == 2 and all(row) and INDEX.fullmatch(row[0].strip())
-                           for row in rows):
+        raise AnnotationError(f'{file}: {reason(error)}') from error
+    # Cells behind the last column are a list.
+    if not rows or not all(len(row) == 2 and all(isinstance(cell, str) and cell for cell in row)
+                           and INDEX.fullmatch(row[0].strip()) for row in rows):
         raise AnnotationError(f'{file}: expected lines of a pixel value and a class')
     masks = [mask for mask in image_files(path) if mask.stem.endswith('_mask')]
-    return _by_index(masks, _names_of(file, rows), ending='_mask')
+    return _by_index(masks, _names_of(file, rows), file.name, ending='_mask')
 
 
 def read_labelmap(path: Path) -> dict[str, Colour]:
@@ -171,7 +180,7 @@ def read_labelmap(path: Path) -> dict[str, Colour]:
     try:
         lines = read_text(path).splitlines()
     except (OSError, ValueError) as error:
-        raise AnnotationError(f'{path}: cannot be read: {error}') from error
+        raise AnnotationError(f'{path}: {reason(error)}') from error
     found: dict[str, Colour] = {}
     for number, line in enumerate(map(str.strip, lines), 1):
         if not line or line.startswith('#'):
@@ -218,19 +227,47 @@ def _names_of(file: Path, entries: Iterable[tuple[str, str]]) -> dict[int, str]:
     return found
 
 
-def _by_index(masks: list[Path], names: Mapping[int, str], root: Path | None = None,
+def _by_index(masks: list[Path], names: Mapping[int, str], of: str, root: Path | None = None,
               ending: str = '') -> Iterator[AnnotatedImage]:
-    """Return the images of label maps of indices; 255 is void unless it has a name."""
+    """Return the images of label maps of indices that `of` names; 255 is void unless it does."""
+    known = first_few([*map(str, sorted(names))], 40)
     names = {IGNORE_INDEX: INDEX_OF_VOID, **names}
 
     def labelled(mask: Path) -> np.ndarray:
         codes = read_codes(mask)
         if (unnamed := codes[~np.isin(codes, list(names))]).size:
-            raise AnnotationError(f'{mask}: indices that have no name: {_counted(unnamed)}; '
-                                  f'those that have one are {first_few([*map(str, names)], 40)}')
+            raise AnnotationError(f'{mask}: indices that {of} has not: '
+                                  f'{counted(unnamed, str)}; it has {known}')
         return codes
 
     return map(partial(_image, read=labelled, names=names, root=root, ending=ending), masks)
+
+
+def _by_colour(masks: list[Path], file: Path, entries: Sequence[tuple[Colour, str]],
+               root: Path) -> Iterator[AnnotatedImage]:
+    """Return the images of label maps of colours, whose names some file gives."""
+    names = [name for _, name in entries]
+    numbers: dict[Colour, int] = {}
+    for number, (colour, name) in enumerate(entries):
+        if (other := numbers.setdefault(colour, number)) != number:
+            raise AnnotationError(f'{file}: {quoted(names[other])} and {quoted(name)} have the '
+                                  'same colour')
+    table = colour_table(numbers)
+
+    def labelled(mask: Path) -> np.ndarray:
+        try:
+            return numbers_by_colour(read_image(mask), table)
+        except ForeignColoursError as error:
+            raise AnnotationError(
+                f'{mask}: colours that {file.name} has not: {error}') from None
+
+    return map(partial(_image, read=labelled, names=dict(enumerate(names)), root=root), masks)
+
+
+def _colour_of(text: str) -> Colour:
+    """Return red, green and blue of '#rrggbb'."""
+    red, green, blue = bytes.fromhex(text[1:])
+    return red, green, blue
 
 
 def _image(mask: Path, read: Callable[[Path], np.ndarray], names: Mapping[int, str],
@@ -283,12 +320,17 @@ def _lines(path: Path) -> list[str]:
     try:
         return read_lines(path)
     except (OSError, ValueError) as error:
-        raise AnnotationError(f'{path}: cannot be read: {error}') from error
+        raise AnnotationError(f'{path}: {reason(error)}') from error
 
 
-def _counted(values: np.ndarray) -> str:
+def reason(error: OSError | ValueError) -> str:
+    """Return why a file cannot be read, without its name."""
+    return f'cannot be read: {error.strerror if isinstance(error, OSError) else error}'
+
+
+def counted(values: np.ndarray, words: Callable[[int], str]) -> str:
     """Return some values in words, and how many pixels have each."""
     found, counts = np.unique(values, return_counts=True)
     often = np.argsort(-counts, kind='stable')[:5]
-    return first_few([f'{found[i]} in {counts[i]} pixels' for i in often]
+    return first_few([f'{words(int(found[i]))} in {counts[i]} pixels' for i in often]
                      + [''] * (len(found) > 5), 5)

@@ -318,6 +318,22 @@ def test_of_pngs_nobody_knows_which_is_on_top(tmp_path):
         list(label_studio.read(folder))
 
 
+def test_of_what_was_brushed_there_are_pngs(tmp_path):
+    folder = folder_of_pngs(tmp_path, **{'9-by-1-tag-tree': TREE})
+    sky = result({'format': 'rle', 'rle': []}, 'brushlabels', 'sky/blue')
+    for others, is_missing in (([polygon((1, 1), (2, 2), (3, 3), label='road')], False),
+                               ([brush(), sky], True)):
+        written(tmp_path / 'export.json', [
+            task(annotations=[{'id': 9, 'result': [brush(), *others]}])])
+        images = label_studio.read(folder)
+        if is_missing:
+            with pytest.raises(AnnotationError, match='task 1: its annotation 9 has sky/blue, '
+                               'too, of which there is no PNG'):
+                next(images)
+        else:
+            assert next(images).regions[0].label == 'tree'
+
+
 def test_pngs_of_one_annotation_are_of_one_size(tmp_path):
     folder = folder_of_pngs(tmp_path, **{'9-by-1-tag-tree': TREE, '9-by-1-tag-sky': TREE[1:]})
     written(tmp_path / 'export.json', [task()])

@@ -3,6 +3,7 @@
 import numpy as np
 from PIL import Image
 import pytest
+from reading import classes_of, codes, FIXTURES
 from univseg_core.annotations.formats import FORMATS
 from univseg_core.annotations.regions import AnnotationError
 from univseg_core.pictures.images import write_png
@@ -77,6 +78,44 @@ def test_a_palette_of_cvat_counts_by_its_colours(tmp_path):
     assert labels_of(image) == [['road', 'tall tree', 'background']]
 
 
+@pytest.mark.parametrize(('name', 'folder', 'truth', 'labels'), [
+    ('cvat-masks', 'datumaro/cvat-masks', {'first': 'first.png', 'yard/second': 'yard-second.png'},
+     ['road', 'tree', 'car']),
+    ('voc', 'datumaro/voc', {'2007_000032': '2007_000032.png', '2008_000015': '2008_000015.png'},
+     ['bus', 'pottedplant', 'car']),
+    ('roboflow-masks', 'roboflow', {'0': 'classes/0.png', '1': 'classes/1.png'},
+     ['background', 'road', 'traffic light']),
+    ('ade', 'ade', {name: f'classes/{name}.png' for name in (
+        'ADE_train_00000001', 'ADE_val_00000001')},
+     ['wall', 'building', 'sky', *[f'none {i}' for i in range(3, 149)], 'flag']),
+    ('ade-full', 'ade_full', {name: f'classes/{name}.png' for name in (
+        'ADE_train_00000002', 'ADE_val_00000003')}, ['traffic light', 'wall', 'sky']),
+    ('fiftyone', 'fiftyone', {'yard_1': 'classes.png'}, ['road', 'car']),
+])
+def test_what_tools_libraries_write_is_read_as_they_read_it(name, folder, truth, labels):
+    void = {'background', 'index 255'} - {*labels}
+    index_of = {label: i for i, label in enumerate(labels)} | dict.fromkeys(void, 255)
+    images = {image.image: image for image in FORMATS[name].read(FIXTURES / folder)}
+    assert images.keys() == truth.keys()
+    for image, file in truth.items():
+        expected = codes(f'{folder}/{file}')
+        assert len(np.unique(expected)) > 1
+        np.testing.assert_array_equal(classes_of(images[image], index_of), expected)
+
+
+def test_colours_of_fiftyone_are_named_but_black(tmp_path):
+    write(tmp_path, {'mask_targets.json': '{"#090807": "road", "#00C800": "tree"}'},
+          {'labels/a.png': [[TREE, BLACK, ROAD]], 'labels/b.png': [[ROAD, (9, 8, 6), BLACK]]})
+    images = iter(FORMATS['fiftyone'].read(tmp_path))
+    assert labels_of(next(images)) == [['tree', '', 'road']]
+    with pytest.raises(AnnotationError, match=r'b\.png: colours that mask_targets\.json has not: '
+                       r'\(9, 8, 6\) in 1 pixels$'):
+        next(images)
+    write(tmp_path, {'mask_targets.json': '{"#000000": "sky", "#00c800": "tree"}'},
+          {'labels/a.png': [[TREE, BLACK]]})
+    assert labels_of(next(iter(FORMATS['fiftyone'].read(tmp_path)))) == [['tree', 'sky']]
+
+
 def test_the_images_of_pascal_voc_have_its_classes(tmp_path):
     folder = tmp_path / 'SegmentationClass'
     write_png(folder / '2007_000032.png', np.uint8([[1, 15, 0, 255]]))
@@ -123,6 +162,22 @@ def test_label_maps_lie_in_the_folders_of_their_images(tmp_path, name):
     assert [image.image for image in FORMATS[name].read(root)] == [stem, f'left/{stem}']
 
 
+def test_an_export_of_roboflow_is_read_by_its_parts(tmp_path):
+    lists, masks, _, expected = LAYOUTS['roboflow-masks']
+    [(file, values)] = masks.items()
+    write(tmp_path / 'train', lists, masks)
+    write(tmp_path / 'valid', {'_classes.csv': 'Pixel Value, Class\n0, road\n1, background\n'},
+          {file.replace('a_jpg', 'b_jpg'): values})
+    (tmp_path / 'README.txt').write_text('x')
+    images = [*FORMATS['roboflow-masks'].read(tmp_path)]
+    assert [(image.also, *labels_of(image)) for image in images] == [
+        (('a',), expected), (('b',), expected[::-1])]
+    assert FORMATS['roboflow-masks'].recognises(tmp_path)
+    (tmp_path / 'valid' / '_classes.csv').write_text('Pixel Value, Class\nx, road\n')
+    with pytest.raises(AnnotationError, match=r'valid/_classes\.csv: expected lines of a pixel'):
+        [*FORMATS['roboflow-masks'].read(tmp_path)]
+
+
 def test_an_image_is_known_by_its_name_before_roboflow(tmp_path):
     lists, masks, *_ = LAYOUTS['roboflow-masks']
     (image,) = FORMATS['roboflow-masks'].read(write(tmp_path, lists, masks))
@@ -143,8 +198,8 @@ def test_colours_and_indices_without_a_name_are_told_and_the_rest_is_read(tmp_pa
         next(iter(FORMATS['cvat-masks'].read(tmp_path)))
     write(tmp_path / 'x', {'class_names.txt': '_background_\nroad\n'},
           {'SegmentationClass/a.png': [[1, 7]]})
-    with pytest.raises(AnnotationError, match=r'a\.png: indices that have no name: 7 in 1 pixels; '
-                       'those that have one are 255, 0, 1'):
+    with pytest.raises(AnnotationError, match=r'a\.png: indices that class_names\.txt has not: '
+                       '7 in 1 pixels; it has 0, 1$'):
         next(iter(FORMATS['voc'].read(tmp_path / 'x')))
 
 
@@ -154,20 +209,32 @@ def test_colours_and_indices_without_a_name_are_told_and_the_rest_is_read(tmp_pa
     ('ade', 'Idx\tName\nwall\n', 'expected lines that begin with a number'),
     ('roboflow-masks', 'Pixel Value, Class\n1\n', 'expected lines of a pixel value'),
     ('roboflow-masks', 'Pixel Value, Class\nx,y\n', 'expected lines of a pixel value'),
+    ('roboflow-masks', 'Pixel Value\n1,road\n', 'expected lines of a pixel value'),
     ('ade', 'Idx\tName\n1\twall\n1\tsky\n', 'index 1 is wall, and sky as well'),
     ('roboflow-masks', 'Pixel Value, Class\n1,road\n01,tree\n', 'index 1 is road, and tree as'),
     ('roboflow-masks', 'Pixel Value, Class\n256,road\n', r'expected indices 0\.\.255, got 256'),
     ('voc', '\n'.join(map(str, range(257))), r'expected indices 0\.\.255, got 256'),
     ('fiftyone', '{"1": "road", "01": "tree"}', 'index 1 is road, and tree as well'),
     ('fiftyone', '{"1": "road", "1": "tree"}', 'index 1 is road, and tree as well'),
-    ('fiftyone', '["road"]', 'expected a name for each number'),
-    ('fiftyone', '{"#ff0000": "road"}', 'expected a name for each number'),
-    ('fiftyone', '{', 'not JSON')])
+    ('fiftyone', '["road"]', 'expected a name for each number or colour'),
+    ('fiftyone', '{"#ff0000": "road", "1": "tree"}', '"#rrggbb", got #ff0000'),
+    ('fiftyone', '{"#ff000": "road"}', '"#rrggbb", got #ff000'),
+    ('fiftyone', '{"#ff00ff": "road", "#FF00FF": "tree"}', 'road and tree have the same colour'),
+    ('fiftyone', '{', 'cannot be read: not JSON')])
 def test_a_list_that_is_none_is_told(tmp_path, name, text, message):
     lists, masks, *_ = LAYOUTS[name]
     file = next(iter(lists))
     root = write(tmp_path, {file: text}, masks)
     with pytest.raises(AnnotationError, match=f'{file}.*{message}'):
+        list(FORMATS[name].read(root))
+
+
+@pytest.mark.parametrize('name', ['cvat-masks', 'ade', 'roboflow-masks', 'fiftyone'])
+def test_a_list_that_is_missing_is_named_once(tmp_path, name):
+    lists, masks, *_ = LAYOUTS[name]
+    root, file = write(tmp_path, {}, masks), next(iter(lists))
+    with pytest.raises(AnnotationError, match=f'^{root}/{file}: cannot be read: No such file or '
+                       'directory$'):
         list(FORMATS[name].read(root))
 
 

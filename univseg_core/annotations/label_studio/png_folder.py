@@ -120,13 +120,15 @@ class _Export:
     """
     What exports say of tasks: their images' names, all controls and all labels.
 
-    `annotations` are the numbers of each task's, the one that counts last.
+    `annotations` are the numbers of each task's, the one that counts last; `brushed` are the
+    labels of each, by task and number, that a brush painted: of these alone there are PNGs.
     """
 
     names: dict[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
     annotations: dict[str, list[str]] = field(default_factory=dict)
     controls: set[str] = field(default_factory=set)
     labels: set[str] = field(default_factory=set)
+    brushed: dict[tuple[str, str], set[str]] = field(default_factory=dict)
 
     def add(self, task: dict, wanted: Collection[str]) -> None:
         """Take note of a task if it is wanted, by its number."""
@@ -142,10 +144,13 @@ class _Export:
             known = self.annotations.setdefault(number, [])
             known += [str(annotation.get('id')) for annotation in annotations]
             for annotation in annotations:
+                brushed = self.brushed.setdefault((number, str(annotation.get('id'))), set())
                 for result in pick(annotation, 'result', list, []):
                     if label := label_of(as_object(result)):
                         self.labels.add(label)
                         self.controls.add(str(result.get('from_name')))
+                        if 'brushlabels' in result['value']:
+                            brushed.add(label)
 
     def counts(self, task: str, annotations: Iterable[str]) -> str:
         """Return which of a task's annotations counts, of those that there are PNGs of."""
@@ -154,12 +159,18 @@ class _Export:
             len(known) - known[::-1].index(each) if each in known else 0, _in_order(each)))
 
     def image(self, task: str, files: list[tuple[Path, re.Match]], folder: Path) -> AnnotatedImage:
-        """Return the image of a task whose PNGs are given."""
+        """Return the image of a task whose PNGs of one annotation are given."""
         if task not in self.names:
             raise AnnotationError(f'no export as JSON has it; {HOW}')
         image, also = self.names[task]
         regions = [Region(self._label(match['label']), PngFile(file), file.name)
                    for file, match in files]
+        annotation = files[0][1]['annotation']
+        there = {_in_file_name(region.label) for region in regions}
+        if missing := [label for label in sorted(self.brushed.get((task, annotation), ()))
+                       if _in_file_name(label) not in there]:
+            raise AnnotationError(f'its annotation {annotation} has {first_few(missing)}, too, of '
+                                  'which there is no PNG')
         return AnnotatedImage(image, _without_overlap(regions), tuple(regions), folder, also)
 
     def _label(self, text: str) -> str:
