@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 from tiny_worlds import INDOOR, LABELLED, OUTDOOR, random_image, TRAIN, VALIDATION
+from univseg_core.batches.check import check_data
 from univseg_core.batches.dataset import check_files, DomainData, load_data, load_validation
 from univseg_core.batches.splits import read_splits, write_splits
 from univseg_core.datasets.folders import DataError, labelled_samples, Sample
@@ -180,7 +181,7 @@ def test_further_folders_are_unlabelled(load, worlds):
     assert d.unlabelled[TRAIN:] == [Sample(more / f'{i:02}.png') for i in range(VALIDATION)]
 
 
-def test_several_training_folders_are_one_list(values, write_config, worlds, tmp_path):
+def test_several_training_folders_are_one_list(values, write_config, worlds, tmp_path, caplog):
     """Old labels beside new ones, of other names; each image keeps its own label map."""
     new = tmp_path / 'new'
     for part in ('image', 'label'):
@@ -195,6 +196,28 @@ def test_several_training_folders_are_one_list(values, write_config, worlds, tmp
     assert {s.image.parent for s in d.labelled} == {
         worlds / 'outdoor' / 'train' / 'image', new / 'image'}
     assert all(s.label == s.image.parents[1] / 'label' / s.image.name for s in d.labelled)
+
+    assert 'train_also' not in caplog.text
+    values['domains']['outdoor']['labelled'] = 2 * TRAIN - 1
+    missing = 0
+    for seed in range(3):
+        config = load_config(write_config(values), [f'training.seed={seed}'])
+        d = load_data(config)['outdoor']
+        (left_out,) = {*names(d.unlabelled)} - {*names(d.labelled)}
+        warning = (f'domains.outdoor.labelled: of the {TRAIN} labelled images of train_also, 1 '
+                   f'are not among the {2 * TRAIN - 1} chosen of {2 * TRAIN} ({left_out}); null')
+        is_new = len(left_out) == len('000.png')
+        assert (warning in caplog.text) == is_new
+        assert any(warning in each for each in next(
+            check_data(config, progress=False)).warnings) == is_new
+        missing += is_new
+        caplog.clear()
+        begun = {'outdoor': {'labelled': {'images': names(d.labelled)}}}
+        load_data(config, begun)
+        assert 'train_also' not in caplog.text  # was told when it began
+        caplog.clear()
+    assert 0 < missing < 3
+    values['domains']['outdoor']['labelled'] = None
 
     (new / 'image' / '000.png').rename(new / 'image' / '00.png')
     (new / 'label' / '000.png').rename(new / 'label' / '00.png')

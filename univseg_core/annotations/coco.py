@@ -13,7 +13,7 @@ from pathlib import Path
 import re
 from typing import Any
 
-from univseg_core.annotations.json_files import checked_size, files_below
+from univseg_core.annotations.json_files import as_object, checked_size, files_below, pick
 from univseg_core.annotations.problems import Problems, quoted
 from univseg_core.annotations.regions import (
     AnnotatedImage,
@@ -165,8 +165,7 @@ class Contents(ABC):
         return self.categories[number]
 
     def _add(self, key: str, entry: Any, what: str) -> None:
-        if not isinstance(entry, dict):
-            raise AnnotationError(f'expected an object, got {shortened(repr(entry), 40)}')
+        entry = as_object(entry)
         if key == 'annotations':
             self.add_annotation(entry, what)
             return
@@ -176,10 +175,10 @@ class Contents(ABC):
         if key == 'images':
             self.images[number] = self._image(entry)
         else:
-            self.categories[number] = text_of(entry, 'name')
+            self.categories[number] = pick(entry, 'name', str)
 
     def _image(self, entry: dict) -> AnnotatedImage:
-        name = text_of(entry, 'file_name')
+        name = pick(entry, 'file_name', str)
         size = None
         if entry.get('height') is not None or entry.get('width') is not None:
             size = _size([entry.get('height'), entry.get('width')])
@@ -252,14 +251,6 @@ def id_of(entry: dict, key: str) -> Id:
     value = entry.get(key)
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise AnnotationError(f'expected {key}, a whole number, got {shortened(repr(value), 40)}')
-    return value
-
-
-def text_of(entry: dict, key: str) -> str:
-    """Return a text of an entry; raise AnnotationError where it is none, or empty."""
-    value = entry.get(key)
-    if not isinstance(value, str) or not value:
-        raise AnnotationError(f'expected {key}, a text, got {shortened(repr(value), 40)}')
     return value
 
 

@@ -12,7 +12,7 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from univseg_core.annotations.coco import Contents, Id, id_of, is_panoptic, text_of
+from univseg_core.annotations.coco import Contents, Id, id_of, is_panoptic
 from univseg_core.annotations.json_files import as_object, files_below, pick, told_of
 from univseg_core.annotations.named_masks import counted, Labelled
 from univseg_core.annotations.problems import Problems, quoted
@@ -76,7 +76,7 @@ class _Panoptic(Contents):
         """Take the segments of an image."""
         if 'segments_info' not in entry:
             raise AnnotationError('expected segments_info; --format coco is of instances')
-        image, png = id_of(entry, 'image_id'), text_of(entry, 'file_name')
+        image, png = id_of(entry, 'image_id'), pick(entry, 'file_name', str)
         if PurePosixPath(png).is_absolute() or '..' in PurePosixPath(png).parts:
             raise AnnotationError('expected file_name, that of a PNG below the folder, got '
                                   f'{quoted(png)}')

@@ -36,6 +36,9 @@ class Writer(Protocol):
         """Write what is of all frames."""
 
 
+Reader = Callable[[Path], Iterable[AnnotatedImage]]
+
+
 @dataclass(frozen=True)
 class Format:
     """
@@ -44,20 +47,22 @@ class Format:
     `says` is a line for those who choose. `recognises` tells whether a file or folder is of the
     format, by as little of it as will do; `read` yields its images, and raises AnnotationError,
     which names file and object, for what is wrong with it. `write` returns what writes a domain's
-    masks into a folder. None where the format is not read, or not written.
+    masks into a folder; where these do not come back to the pixel, `read_again` reads them, for it
+    to be known what does. None where the format is not read, or not written.
     """
 
     says: str
     recognises: Callable[[Path], bool] | None = None
-    read: Callable[[Path], Iterable[AnnotatedImage]] | None = None
+    read: Reader | None = None
     write: Callable[[Path, Domain], Writer] | None = None
+    read_again: Reader | None = None
 
 
 FORMATS: dict[str, Format] = {
     'masks': Format('index PNGs, and palette PNGs laid out as "Segmentation mask 1.1" of CVAT',
                     write=MaskFolder),
     'labelme': Format("labelme's JSON, one file an image; written as polygons",
-                      labelme.recognises, labelme.read, LabelmeWriter),
+                      labelme.recognises, labelme.read, LabelmeWriter, labelme.read),
     'label-studio': Format(
         "Label Studio's tasks: JSON, JSON-MIN, or PNGs beside one of these; written as brushes",
         label_studio.recognises, label_studio.read, TaskWriter),
@@ -66,13 +71,13 @@ FORMATS: dict[str, Format] = {
     'coco': Format('COCO instances, JSON; written as run lengths', is_coco, read_coco,
                    write_coco),
     'coco-polygons': Format('COCO instances, JSON; written as polygons',
-                            write=write_coco_polygons),
+                            write=write_coco_polygons, read_again=read_coco),
     'coco-panoptic': Format("COCO's panoptic segmentation, JSON and PNGs of segments' ids",
                             is_coco_panoptic, read_coco_panoptic),
     'cvat': Format('CVAT for images (or video) 1.1, XML; written as masks', is_cvat, read_cvat,
                    write_cvat),
     'cvat-polygons': Format('CVAT for images 1.1, XML; written as polygons',
-                            write=write_cvat_polygons),
+                            write=write_cvat_polygons, read_again=read_cvat),
     'cvat-masks': Format(
         '"Segmentation mask 1.1" of CVAT: SegmentationClass/ and labelmap.txt',
         named_masks.recognises_cvat_masks, named_masks.read_cvat_masks),

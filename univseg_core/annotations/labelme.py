@@ -23,6 +23,7 @@ from univseg_core.annotations.json_files import (
     some_heads,
     told_of,
 )
+from univseg_core.annotations.no_class import HOLE, IGNORED
 from univseg_core.annotations.pngs import from_base64, png_size, PngMask
 from univseg_core.annotations.problems import quoted
 from univseg_core.annotations.regions import AnnotatedImage, AnnotationError, Region, Ring, Shape
@@ -39,9 +40,6 @@ FIGURES: dict[str, tuple[Figure, int, int | None]] = {
     'point': ('point', 1, 1),
 }
 """What each shape_type is drawn as, and how many points it has."""
-
-IGNORED, HOLE = '__ignore__', '_background_'
-"""Labels that labelme's own converters take for no class; the second one is that of holes."""
 
 
 def recognises(path: Path) -> bool:

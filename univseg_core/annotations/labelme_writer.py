@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-from univseg_core.annotations.labelme import HOLE, IGNORED
+from univseg_core.annotations.no_class import HOLE, IGNORED
 from univseg_core.annotations.regions import AnnotationError
 from univseg_core.annotations.stacked_outlines import stacked_outlines
 from univseg_core.domains import Domain, IGNORE_INDEX

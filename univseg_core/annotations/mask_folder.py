@@ -3,14 +3,12 @@
 from pathlib import Path
 
 import numpy as np
+from univseg_core.annotations.no_class import BACKGROUND
 from univseg_core.annotations.regions import AnnotationError
 from univseg_core.domains import Domain, void_colour
 from univseg_core.files import write_text
 from univseg_core.pictures.images import write_png
 from univseg_core.pictures.palette_png import write_palette_png
-
-VOID_NAME = 'background'
-"""What annotation tools call the pixels without a class."""
 
 
 def full_palette(domain: Domain) -> list[tuple[int, int, int]]:
@@ -27,10 +25,10 @@ def labelmap(domain: Domain) -> str:
     class name that such a line cannot hold.
     """
     for name in domain.classes:
-        if ':' in name or name == VOID_NAME:
+        if ':' in name or name == BACKGROUND:
             raise AnnotationError(f'domain {domain.name}: a labelmap.txt cannot hold the class '
                                   f'name {name!r}')
-    entries = [(VOID_NAME, void_colour(domain.palette)),
+    entries = [(BACKGROUND, void_colour(domain.palette)),
                *zip(domain.classes, domain.palette, strict=True)]
     return ''.join(f'{name}:{",".join(map(str, colour))}::\n' for name, colour in entries)
 

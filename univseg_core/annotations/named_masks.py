@@ -13,6 +13,13 @@ from pathlib import Path
 import re
 
 import numpy as np
+from univseg_core.annotations.colours import (
+    Colour,
+    colour_table,
+    ForeignColoursError,
+    numbers_by_colour,
+)
+from univseg_core.annotations.no_class import INDEX_OF_VOID, is_no_class
 from univseg_core.annotations.pascal_voc import are_called_so, CLASSES, is_laid_out_so
 from univseg_core.annotations.problems import quoted
 from univseg_core.annotations.regions import AnnotatedImage, AnnotationError, Region
@@ -23,26 +30,18 @@ from univseg_core.files.records import parse_json, read_rows, record_bytes
 from univseg_core.pictures.images import read_codes, read_image
 from univseg_core.pictures.picture_files import image_files, ImageError, is_picture
 
-Colour = tuple[int, int, int]
-
-UNPAINTED, VOID = '', 'index 255'
-"""
-What an index is called that no list names: no region, for nobody painted it, and void.
-
-No class can have these names.
-"""
-
-NO_CLASSES = ('background', '_background_', 'void', VOID)
-"""Labels that stand for no class, in capitals or not, where a domain has none of that name."""
+UNPAINTED = ''
+"""What an index is called that is no region, for nobody painted it."""
 
 MASK_FOLDERS = ('SegmentationClass', 'SegmentationClassPNG')
 """Where label maps lie in the layout of Pascal VOC, and labelme's older one."""
 
+OF_OBJECTS = frozenset({'SegmentationObject', 'SegmentationObjectPNG'})
+"""What lies beside these: which object each pixel is of, whatever its class."""
+
 INDEX = re.compile('[0-9]{1,3}')
 
 HEX_COLOUR = re.compile('#[0-9a-fA-F]{6}')
-
-COLOURS = 256**3
 
 
 def recognises_cvat_masks(path: Path) -> bool:
@@ -232,7 +231,7 @@ def _by_index(masks: list[Path], names: Mapping[int, str], of: str, root: Path |
               ending: str = '') -> Iterator[AnnotatedImage]:
     """Return the images of label maps of indices that `of` names; 255 is void unless it does."""
     known = first_few([*map(str, sorted(names))], 40)
-    names = {IGNORE_INDEX: VOID, **names}
+    names = {IGNORE_INDEX: INDEX_OF_VOID, **names}
 
     def labelled(mask: Path) -> np.ndarray:
         codes = read_codes(mask)
@@ -248,23 +247,19 @@ def _by_colour(masks: list[Path], file: Path, entries: Sequence[tuple[Colour, st
                root: Path) -> Iterator[AnnotatedImage]:
     """Return the images of label maps of colours, whose names some file gives."""
     names = [name for _, name in entries]
-    table = np.full(COLOURS, -1, np.int16)
+    numbers: dict[Colour, int] = {}
     for number, (colour, name) in enumerate(entries):
-        red, green, blue = colour
-        code = red << 16 | green << 8 | blue
-        if table[code] >= 0:
-            raise AnnotationError(f'{file}: {quoted(names[table[code]])} and {quoted(name)} have '
-                                  'the same colour')
-        table[code] = number
+        if (other := numbers.setdefault(colour, number)) != number:
+            raise AnnotationError(f'{file}: {quoted(names[other])} and {quoted(name)} have the '
+                                  'same colour')
+    table = colour_table(numbers)
 
     def labelled(mask: Path) -> np.ndarray:
-        red, green, blue = np.moveaxis(read_image(mask).astype(np.int32), -1, 0)
-        codes = red << 16 | green << 8 | blue
-        found = table[codes]
-        if (unnamed := codes[found < 0]).size:
-            raise AnnotationError(f'{mask}: colours that {file.name} has not: ' + counted(
-                unnamed, lambda code: str((code >> 16, code >> 8 & 255, code & 255))))
-        return found
+        try:
+            return numbers_by_colour(read_image(mask), table)
+        except ForeignColoursError as error:
+            raise AnnotationError(
+                f'{mask}: colours that {file.name} has not: {error}') from None
 
     return map(partial(_image, read=labelled, names=dict(enumerate(names)), root=root), masks)
 
@@ -296,7 +291,7 @@ def _image(mask: Path, read: Callable[[Path], np.ndarray], names: Mapping[int, s
     height, width = numbers.shape
     return AnnotatedImage(
         name, (height, width), regions, mask, (before,) if before != name else (),
-        frozenset(label for label in names.values() if label.lower() in NO_CLASSES))
+        frozenset(label for label in names.values() if is_no_class(label)))
 
 
 def _masks(path: Path) -> list[Path]:

@@ -14,6 +14,7 @@ from univseg_core.batches.overlaps import overlaps
 from univseg_core.batches.parts import (
     extra_samples,
     further_unlabelled,
+    not_chosen,
     other_counts,
     published_counts,
     questions,
@@ -112,6 +113,8 @@ def _check_domain(config: RunConfig, name: str, section: DomainSection,
 
     found = {'train': train, 'validation': validation, 'extra': extra}
     check.warnings += other_counts(name, section, {p: s for p, s in found.items() if s})
+    if labelled:
+        check.warnings += not_chosen(name, section, with_labels(train), labelled)
     if train and validation:  # else what is wrong with the folders is told
         check.warnings += unpaired(name, section)
         check.problems += questions(name, section)

@@ -15,6 +15,7 @@ from univseg_core.batches.overlaps import measured_by_copies, measured_by_its_ow
 from univseg_core.batches.parts import (
     extra_samples,
     further_unlabelled,
+    not_chosen,
     other_counts,
     questions,
     samples_of,
@@ -63,7 +64,8 @@ def load_data(config: RunConfig, begun: Splits | None = None) -> dict[str, Domai
     Raises DataError where a folder has no images, a label map or another part of a download is
     missing, N is too large, all label maps of a folder are masks of which nobody has said what
     was painted, or the unsupervised terms have a weight and no domain an unlabelled image. A data
-    set of which there are fewer (or more) images than published is a warning.
+    set of which there are fewer (or more) images than published is a warning, and so are labels of
+    `train_also` that are not among the N.
     """
     data = {}
     for name, section in config.domains.items():
@@ -86,6 +88,7 @@ def load_data(config: RunConfig, begun: Splits | None = None) -> dict[str, Domai
             unlabelled = _as_begun(name, unlabelled, written['unlabelled'])
         parts = {'train': train, 'validation': validation} | ({'extra': extra} if extra else {})
         for warning in (*other_counts(name, section, parts), *unpaired(name, section),
+                        *(() if before else not_chosen(name, section, paired, labelled)),
                         *measured_by_its_own(name, [*labelled, *unlabelled], validation)):
             log.warning(warning)
         for question in questions(name, section):

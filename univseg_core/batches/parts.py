@@ -147,6 +147,17 @@ def unpaired(name: str, section: DomainSection,
             yield f'domains.{name}.unlabelled: {unread}'
 
 
+def not_chosen(name: str, section: DomainSection, labelled: Sequence[Sample],
+               chosen: Sequence[Sample]) -> Iterator[str]:
+    """Yield a warning where `labelled: N` leaves out labels that were added to older ones."""
+    folders = {each.images for each in section.train_also}
+    added = {sample for sample in labelled if sample.image.parent in folders}
+    if unused := sorted(sample.name for sample in added - set(chosen)):
+        yield (f'domains.{name}.labelled: of the {len(added)} labelled images of train_also, '
+               f'{len(unused)} are not among the {len(chosen)} chosen of {len(labelled)} '
+               f'({first_few(unused)}); null in place of {section.labelled} learns from all')
+
+
 def questions(name: str, section: DomainSection,
               parts: Sequence[str] = ('train', 'validation')) -> Iterator[str]:
     """Yield a sentence for each plain folder of label maps that are all masks of one class."""

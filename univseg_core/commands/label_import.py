@@ -2,21 +2,21 @@
 
 import argparse
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from univseg_core.commands.options import colour, Command, model_file
 from univseg_core.commands.output import report
-from univseg_core.errors import did_you_mean, first_few, UnivsegError
+from univseg_core.errors import did_you_mean, UnivsegError
 
 if TYPE_CHECKING:
     from univseg_core.domains import Domain
     from univseg_core.labelling.class_names import ClassNames
     from univseg_core.labelling.label_import import Checked
     from univseg_core.labelling.returned import Returned
+    from univseg_core.settings.config import DomainSection
 
 EXAMPLES = """examples:
   univseg import-labels annotations.json --frames frames/ --model yard.univseg --domain outdoor \\
@@ -33,8 +33,6 @@ EXAMPLES = """examples:
 
 OF_MASKS = ('void', 'labelmap', 'palette', 'painted')
 """Options of label maps alone."""
-
-log = logging.getLogger(__name__)
 
 
 def add_to(command: Command) -> None:
@@ -104,17 +102,16 @@ def renaming(text: str) -> tuple[str, str]:
 
 
 def _import(options: argparse.Namespace) -> None:
-    from univseg_core.datasets.folders import are_masks
+    from univseg_core.commands.import_text import found, nothing, to_train, warn
     from univseg_core.labelling.class_names import ClassNames
     from univseg_core.labelling.frame_folder import frames_below
     from univseg_core.labelling.label_import import check_labels, import_labels
     from univseg_core.pictures.images import write_png
     from univseg_core.pictures.label_meaning import VOID
-    from univseg_core.pictures.picture_files import image_files
 
     if options.sheet and options.sheet.is_dir():
         raise UnivsegError(f'--sheet {options.sheet}: expected the name of a file, got a folder')
-    domain = _domain(options)
+    domain, section = _domain(options)
     names = ClassNames(domain, _renamed(options.renamed))
     for option in ('background', 'painted'):
         said = getattr(options, option)
@@ -126,14 +123,22 @@ def _import(options: argparse.Namespace) -> None:
     facts: dict = {'format': kind}
 
     def tell(checked: 'Checked') -> None:
+        unread = _unread(options, checked, frames, domain)
         if not checked.frames:
-            _warn(checked, names)
-            raise UnivsegError(_nothing(options.labels, checked, names))
+            warn(checked, names, unread)
+            raise UnivsegError(nothing(options.labels, checked, names))
         facts.update(classes=checked.counts.rows(), forgiven=names.forgiven,
-                     mapped=names.mapped, dropped=names.dropped)
+                     mapped=names.mapped, dropped=names.dropped,
+                     as_prelabelled=[frame.stem for frame in checked.as_prelabelled],
+                     not_read=[*map(str, unread)])
         if not options.json:
-            print(_found(options.labels, checked, kind, names), flush=True)
-        _warn(checked, names)
+            print(found(options.labels, checked, kind, names), flush=True)
+        warn(checked, names, unread)
+        if checked.none_corrected and unread and options.format is None:
+            raise UnivsegError(
+                f'{options.labels}: nothing in it is corrected, but other PNGs are called as '
+                'frames are, so that nothing is written: name their folder, or say --format '
+                f'{kind}, if what prelabel wrote is meant')
         if options.sheet:
             write_png(options.sheet, checked.sheet.picture())
 
@@ -145,13 +150,20 @@ def _import(options: argparse.Namespace) -> None:
                'nothing is written (--dry-run)')
         return
     done = import_labels(returned, options.out, domain, tell)
-    folder = options.out / 'label'
-    # Class 0 and void alone: a training would ask what they are.
-    masks = ', painted: void' if folder.is_dir() and are_masks(image_files(folder)) else ''
     report(options, {'folder': str(options.out), **asdict(done), **facts},
            f'{options.out}: {len(done.added)} label maps added, {len(done.replaced)} replaced, '
-           f'{len(done.unchanged)} as they were\n'
-           f'train: {{images: {options.out / "image"}, labels: {folder}{masks}}}')
+           f'{len(done.unchanged)} as they were\n{to_train(options.out, domain.name, section)}')
+
+
+def _unread(options: argparse.Namespace, checked: 'Checked', frames: Sequence[Path],
+            domain: 'Domain') -> list[Path]:
+    """Return the PNGs that are called as frames are, and not read, where they are looked for."""
+    from univseg_core.labelling.unread_maps import unread_maps
+
+    folders = [options.labels] if options.labels.is_dir() else []
+    if checked.none_corrected:  # what was may lie anywhere beside it
+        folders += sorted({*checked.as_prelabelled.values()})
+    return unread_maps(folders, frames, checked.read, options.out, domain)
 
 
 def _renamed(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
@@ -231,74 +243,22 @@ def _label_maps(options: argparse.Namespace, frames: Sequence[Path],
                     {name for name, count in alike.items() if count > 1})
 
 
-def _nothing(source: Path, checked: 'Checked', names: 'ClassNames') -> str:
-    """Return what is said of a source in which no pixel of any frame has a class."""
-    empty, unlabelled = len(checked.empty), len(checked.unlabelled)
-    if not empty:
-        return (f'{source}: no frame is labelled in it'
-                + f'; of {unlabelled}, it has no annotation' * bool(unlabelled))
-    void = f'; void as the format says: {_counted(names.dropped)}' if names.dropped else ''
-    return (f'{source}: no pixel is of a class of {names.domain.name}: of {empty} frames, all is '
-            f'void, and of {unlabelled}, there is no annotation{void}')
-
-
-def _counted(labels: Mapping[str, int]) -> str:
-    """Return labels with how many objects there are of each."""
-    from univseg_core.annotations.problems import quoted
-
-    return ', '.join(f'{quoted(label)} ({objects})' for label, objects in labels.items())
-
-
-def _found(source: Path, checked: 'Checked', kind: str, names: 'ClassNames') -> str:
-    """Return what was found in a source, for people."""
-    from univseg_core.annotations.problems import quoted
-
-    count = len(checked.frames)
-    lines = [f'{source}: {kind}, {count} frame{"s" * (count != 1)} with labels']
-    if names.forgiven:
-        lines.append('taken for classes: ' + ', '.join(
-            f'{quoted(old)} → {new}' for old, new in names.forgiven.items()))
-    if names.mapped:
-        lines.append('by --map: ' + ', '.join(
-            f'{quoted(old)} → {new}' for old, new in names.mapped.items()))
-    if names.dropped:
-        lines.append(f'void, as the format says: {_counted(names.dropped)}')
-    return '\n'.join([*lines, checked.counts.table()])
-
-
-def _warn(checked: 'Checked', names: 'ClassNames') -> None:
-    if checked.empty:
-        log.warning('%d frames are labelled without a pixel of any class, and left out: %s',
-                    len(checked.empty), first_few(checked.empty, 5))
-    if checked.thin:
-        log.warning('%d objects cover no pixel: %s', len(checked.thin),
-                    first_few(checked.thin))
-    if checked.unlabelled:
-        log.warning('%d frames have no annotation and are left out: %s',
-                    len(checked.unlabelled), first_few(checked.unlabelled, 5))
-    if checked.turned:
-        log.warning('%d frames are turned upright by the orientation in their EXIF data, which '
-                    'their label maps are taken to be already: %s', len(checked.turned),
-                    first_few(checked.turned, 5))
-    if unused := names.unused():
-        log.warning('no category is called %s, which --map names', ', '.join(unused))
-
-
-def _domain(options: argparse.Namespace) -> 'Domain':
-    """Return the domain that a model file or a configuration has."""
+def _domain(options: argparse.Namespace) -> 'tuple[Domain, DomainSection | None]':
+    """Return the domain that a model file or a configuration has, and what the latter says."""
     from univseg_core.domains import DomainError
 
     if options.model:
         from univseg_core.inference.segmenter import load_network
 
         source = model_file(options.model)
-        domains = load_network(source)[0].domains
+        domains, sections = load_network(source)[0].domains, {}
     else:
         from univseg_core.settings.config import load_config
 
         config, source = load_config(options.config), options.config
         domains = {name: config.domain(name) for name in config.domains}
+        sections = config.domains
     if options.domain not in domains:
         raise DomainError(f'{source}: unknown domain {options.domain!r}; there are '
                           f'{", ".join(domains)}{did_you_mean(options.domain, domains)}')
-    return domains[options.domain]
+    return domains[options.domain], sections.get(options.domain)

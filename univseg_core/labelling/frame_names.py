@@ -1,6 +1,6 @@
 """What annotations call an image → the frame that it is."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
 import unicodedata
@@ -43,7 +43,7 @@ class FrameNames:
         called = [(path, self._by_name.get(path.name, ())) for path in paths]
         called += [(path, self._by_key.get(key, ())) for path in paths for key in _keys(path)]
         others: set[Path] = set()
-        reason = f'no frame is called so{did_you_mean(paths[0].name, self._by_name)}'
+        reason = f'no frame is called so{did_you_mean_frame(paths[0].name, self._by_name)}'
         for path, so in called:
             # One that a path has ruled out is not meant by a bare name either.
             if frames := [frame for frame in so if frame not in others]:
@@ -73,6 +73,20 @@ class FrameNames:
         if self._root is None:
             return ()
         return PurePosixPath(_composed(frame.relative_to(self._root).as_posix())).parts[:-1]
+
+
+def did_you_mean_frame(name: str, frames: Collection[str]) -> str:
+    """
+    Return a question after the frame that a name most likely means, '' where none is like it.
+
+    `univseg frames` puts a folder's name and - before those of its pictures.
+    """
+    ending = f'-{_keys(PurePosixPath(name))[-1]}'.lower()
+    extracted = [frame for frame in frames
+                 if _keys(PurePosixPath(frame))[-1].lower().endswith(ending)]
+    if extracted:
+        return f'; did you mean {extracted[0]}, a name that the command frames gives?'
+    return did_you_mean(name, frames)
 
 
 def _keys(path: PurePosixPath) -> list[str]:

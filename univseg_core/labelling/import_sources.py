@@ -42,18 +42,14 @@ def recognised(source: Path, of_frame: Mapping[str, Path],
         raise DataError(f'{source}: a file; expected a folder of PNGs')
     if insisted is not None:
         return insisted
-    found: list[str] = []
-    reasons: list[str] = []
-    for name, each in FORMATS.items():
-        try:
-            if each.read and (_recognises(name, source) or _files(source, name)):
-                found.append(name)
-        except (UnivsegError, OSError) as error:
-            reasons.append(f'{name}: {error}')
+    found, reasons = _formats_of(source)
     maps = _label_maps(source, of_frame) if source.is_dir() else []
     if found and maps:
         found.append(MASKS)
     if len(found) > 1:
+        if not maps and (of_folders := _in_folders(source)):
+            raise DataError(f'{source}: of several formats, each in a folder of its own: '
+                            f'{of_folders}; name the folder that counts')
         files = {name: maps if name == MASKS else _files(source, name) for name in found}
         listed = '; '.join(f'{name} ({first_few(files[name] or [source.name])})'
                            for name in found)
@@ -70,6 +66,31 @@ def label_map_folder(source: Path) -> Path:
     """Return where a folder's label maps are: in it, or in SegmentationClass/ of it."""
     inside = source / 'SegmentationClass'
     return inside if inside.is_dir() and not image_files(source) else source
+
+
+def _formats_of(source: Path) -> tuple[list[str], list[str]]:
+    """Return the formats that a file or folder is of, and why it may be none of some."""
+    found, reasons = [], []
+    for name, each in FORMATS.items():
+        try:
+            if each.read and (_recognises(name, source) or _files(source, name)):
+                found.append(name)
+        except (UnivsegError, OSError) as error:
+            reasons.append(f'{name}: {error}')
+    return found, reasons
+
+
+def _in_folders(source: Path) -> str:
+    """Return which formats the folders in a folder are of, '' unless that tells them apart."""
+    if not source.is_dir():
+        return ''
+    inside = [path for path in sorted(source.iterdir())
+              if path.is_dir() and not path.name.startswith('.')]
+    formats = {path.name: found for path in inside if (found := _formats_of(path)[0])}
+    own = any(_files(source, name) for name in FORMATS)
+    if own or len(formats) < 2 or any(len(found) > 1 for found in formats.values()):
+        return ''
+    return first_few([f'{name}/ ({found[0]})' for name, found in formats.items()], 10)
 
 
 def _recognises(name: str, path: Path) -> bool:
@@ -103,7 +124,9 @@ def _of_none(source: Path, reasons: list[str]) -> str:
         inside = sorted(path.name for path in source.iterdir() if path.is_dir())
         if archives:
             text += f'; unpack {first_few(archives)} first'
-        if inside:
+        if of_folders := _in_folders(source):
+            text += f', but the folders in it are: {of_folders}; name the one that counts'
+        elif inside:
             text += f'; the folders in it are {first_few(inside, 10)}'
     text += ''.join(f'\n  {reason}' for reason in reasons)
     return text + '\nKnown are:' + ''.join(f'\n  {name}: {says}'

@@ -1,11 +1,10 @@
 """Labels that come back and their frames → a labelled folder, once all of them are sound."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 import filecmp
 from functools import partial
-import hashlib
 from pathlib import Path
 import shutil
 
@@ -14,6 +13,7 @@ from univseg_core.datasets.folders import by_name, DataError, misfit, name_key
 from univseg_core.domains import Domain, IGNORE_INDEX
 from univseg_core.errors import UnivsegError
 from univseg_core.files import read_lines, replacing, temporary_folder, write_text
+from univseg_core.labelling.as_prelabelled import content_of, Prelabels
 from univseg_core.labelling.class_counts import ClassCounts
 from univseg_core.labelling.import_sheet import SheetOfLabels, small_mask
 from univseg_core.labelling.returned import Returned
@@ -35,6 +35,8 @@ class Checked:
     `empty` are the names without ending of those without a pixel of any class, and `unlabelled` of
     those in which nobody has labelled anything; both are left out. `turned` are those whose frames
     are turned upright by their EXIF data. `thin` are the objects that have no pixel.
+    `as_prelabelled` are the frames whose labels are as `prelabel` wrote them, with the folders of
+    its lists, and `read` all files that have labels.
     """
 
     counts: ClassCounts
@@ -44,6 +46,13 @@ class Checked:
     unlabelled: list[str] = field(default_factory=list)
     turned: list[str] = field(default_factory=list)
     thin: list[str] = field(default_factory=list)
+    as_prelabelled: dict[Path, Path] = field(default_factory=dict)
+    read: set[Path] = field(default_factory=set)
+
+    @property
+    def none_corrected(self) -> bool:
+        """Return whether there are labels, and all of them are as `prelabel` wrote them."""
+        return bool(self.frames) and len(self.as_prelabelled) == len(self.frames)
 
 
 @dataclass
@@ -63,15 +72,17 @@ class _Sound:
     """
     Labels without fault, and their frame.
 
-    `pixels` (256,) are counted by class, none where nothing is labelled; `digest` tells label
-    maps apart; `orientation` is how the frame lies in its file; `thin` are objects without pixels.
+    `pixels` (256,) are counted by class, none where nothing is labelled; `content` is that of
+    `content_of`; `orientation` is how the frame lies in its file; `thin` are objects without
+    pixels.
     """
 
     frame: Path
     source: str
+    paths: Collection[Path]
     objects: Mapping[int, int] | None = None
     pixels: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
-    digest: bytes = b''
+    content: str = ''
     orientation: int = 1
     small: np.ndarray = field(default_factory=lambda: np.zeros((1, 1), np.uint8))
     thin: Sequence[str] = ()
@@ -124,7 +135,7 @@ def check_labels(returned: Iterable[Returned | str], out: Path, domain: Domain,
     """
     images = out / 'image'
     there = by_name(image_files(images)) if images.is_dir() else {}
-    check = partial(_check, there=there, staged=staged)
+    check = partial(_check, there=there, staged=staged, names=domain.classes)
     problems = _of_the_folder(out, domain)
     checked = Checked(ClassCounts(domain), SheetOfLabels(domain))
     seen: set[Path] = set()
@@ -135,7 +146,8 @@ def check_labels(returned: Iterable[Returned | str], out: Path, domain: Domain,
             if not isinstance(each, str) and each.is_labelled:
                 seen.add(each.frame)
 
-    first: dict[Path, tuple[bytes, str]] = {}
+    first: dict[Path, tuple[str, str]] = {}
+    prelabels = Prelabels()
     unlabelled: dict[Path, None] = {}
     of_name: dict[str, Path] = {}
     for found in in_threads(check, with_news(), 'check', progress):
@@ -143,16 +155,17 @@ def check_labels(returned: Iterable[Returned | str], out: Path, domain: Domain,
             problems.append(found)
             continue
         frame = found.frame
-        if not found.digest:
+        checked.read.update(path.resolve() for path in found.paths)
+        if not found.content:
             unlabelled[frame] = None
             continue
         if frame in first:
-            digest, other = first[frame]
-            if found.digest != digest:
+            content, other = first[frame]
+            if found.content != content:
                 problems.append(f'{found.source}: {frame.name} is labelled twice, and '
                                 f'differently: {other} is of it, too')
             continue
-        first[frame] = found.digest, found.source
+        first[frame] = found.content, found.source
         checked.thin.extend(found.thin)
         if found.is_empty:
             checked.empty.append(frame.stem)
@@ -162,6 +175,9 @@ def check_labels(returned: Iterable[Returned | str], out: Path, domain: Domain,
             problems.append(f'{frame}: has the same name as {other_frame}, and both are labelled; '
                             'bring them into folders of their own')
         checked.frames.append(frame)
+        path = next(iter(found.paths))
+        if prelabels.has(path, frame, found.content):
+            checked.as_prelabelled[frame] = prelabels.folder_of(path) or path.parent
         checked.counts.add(found.pixels, found.objects)
         checked.sheet.add(frame, found.small)
         if found.orientation > 1:
@@ -193,14 +209,14 @@ def _of_the_folder(out: Path, domain: Domain) -> list[str]:
 
 
 def _check(item: tuple[Returned | str, bool], there: Mapping[str, Path],
-           staged: Path | None) -> 'str | _Sound':
+           staged: Path | None, names: Sequence[str]) -> 'str | _Sound':
     """Return what is wrong with labels, their frame or their place, or what they are like."""
     each, is_first = item
     if isinstance(each, str):
         return each
     frame = each.frame
     if not each.is_labelled:
-        return _Sound(frame, each.source)
+        return _Sound(frame, each.source, each.paths)
     try:
         image = read_image(frame)
         orientation = orientation_of(file_bytes(frame))
@@ -214,9 +230,9 @@ def _check(item: tuple[Returned | str, bool], there: Mapping[str, Path],
         return f'{old}: another picture of this name is there already'
     if staged is not None and is_first:
         write_png(staged / 'label' / f'{frame.stem}.png', classes)
-    digest = hashlib.blake2b(classes.tobytes(), digest_size=16).digest()
-    return _Sound(frame, each.source, each.objects, np.bincount(classes.ravel(), minlength=256),
-                  digest, orientation, small_mask(classes), each.thin)
+    return _Sound(frame, each.source, each.paths, each.objects,
+                  np.bincount(classes.ravel(), minlength=256), content_of(classes, names),
+                  orientation, small_mask(classes), each.thin)
 
 
 def _put_in_place(checked: Checked, staged: Path, out: Path, domain: Domain,

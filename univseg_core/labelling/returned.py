@@ -1,6 +1,6 @@
 """What came back of a frame from a tool, whatever the tool wrote."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -17,6 +17,10 @@ class Returned(Protocol):
     @property
     def source(self) -> str:
         """Return what errors call it: a file, or an image and its file."""
+
+    @property
+    def paths(self) -> Collection[Path]:
+        """Return the files that have its labels, one at least."""
 
     @property
     def is_labelled(self) -> bool:

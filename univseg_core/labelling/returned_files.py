@@ -1,6 +1,6 @@
 """Which files that come back are of which frame: one label map, or a mask for each class."""
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 import re
@@ -8,6 +8,7 @@ import re
 import numpy as np
 from univseg_core.datasets.folders import name_key
 from univseg_core.domains import IGNORE_INDEX
+from univseg_core.labelling.frame_names import did_you_mean_frame
 from univseg_core.labelling.returned_labels import LabelDecoder
 from univseg_core.pictures.images import ImageError
 from univseg_core.pictures.label_meaning import VOID
@@ -40,6 +41,11 @@ class ReturnedFiles:
     def source(self) -> str:
         """Return what errors call it: the first of the files."""
         return str(self.label)
+
+    @property
+    def paths(self) -> Collection[Path]:
+        """Return the files."""
+        return self.files
 
     def read(self, height: int, width: int) -> np.ndarray:
         """
@@ -100,7 +106,7 @@ def by_frame(labels: Sequence[Path], of_frame: Mapping[str, Path],
             each.files[label] = name
         else:
             # No frame has such a key.
-            found[f'{key}/'] = f'{label}: {_wrong(label, names, readings)}'
+            found[f'{key}/'] = f'{label}: {_wrong(label, names, readings, of_frame)}'
     return list(found.values())
 
 
@@ -114,10 +120,10 @@ def _as_masks(key: str, classes: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 
 def _wrong(label: Path, names: Sequence[tuple[str, str | None]],
-           readings: Sequence[tuple[str, str | None]]) -> str:
+           readings: Sequence[tuple[str, str | None]], frames: Collection[str]) -> str:
     """Return why a file is that of no frame, or of several."""
     if readings:
         return 'may be the mask of ' + ' or of '.join(f'{name} in {frame}'
                                                       for frame, name in readings)
     hint = f'; is it a mask of {names[0][1]}? Call it FRAME-{names[0][1]}.png' if names else ''
-    return f'no frame is called {label.stem}{hint}'
+    return f'no frame is called {label.stem}{hint or did_you_mean_frame(name_key(label), frames)}'

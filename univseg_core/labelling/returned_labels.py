@@ -6,8 +6,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from univseg_core.annotations.mask_folder import VOID_NAME
-from univseg_core.annotations.named_masks import Colour
+from univseg_core.annotations.colours import (
+    Colour,
+    colour_table,
+    ForeignColoursError,
+    numbers_by_colour,
+)
+from univseg_core.annotations.no_class import is_no_class, says_unpainted
 from univseg_core.domains import Domain, IGNORE_INDEX, void_colour
 from univseg_core.errors import UnivsegError
 from univseg_core.labelling.class_names import ClassNames
@@ -15,7 +20,6 @@ from univseg_core.pictures.encoded import PNG_SIGNATURE
 from univseg_core.pictures.images import decode_codes, opencv_image, upright
 from univseg_core.pictures.label_meaning import (
     begins_with_background,
-    FOREIGN,
     is_background,
     LabelMeaning,
     values_in_black_and_white,
@@ -31,16 +35,9 @@ from univseg_core.pictures.picture_files import (
 PALETTE_BY = ('auto', 'indices', 'colours')
 """What counts in a PNG with a palette; auto: indices, unless its colours say otherwise."""
 
-COLOURS_SHOWN = 5
-
 GREY_WITH_OPACITY = 4
 """A PNG's colour type of grey pixels with a channel of opacity."""
 
-
-COLOURS = 256**3
-
-AT_A_TIME = 1 << 22
-"""Pixels of which classes are looked up at a time: some bytes are taken for each."""
 
 def class_colours(domain: Domain, void: Colour | None = None,
                   named: Mapping[str, Colour] | None = None,
@@ -50,9 +47,9 @@ def class_colours(domain: Domain, void: Colour | None = None,
 
     `void` is black when left out, or what `void_colour` gives where black is a class. `named`
     are colours by label, as `read_labelmap` returns them, instead of the domain's own, and `names`
-    says which classes the labels are; `background`, in capitals or not, is void unless they say
-    otherwise. A colour of several classes is none's. Raises UnivsegError where void has a class's
-    colour.
+    says which classes the labels are; what is no class by its name, as `background`, is void
+    unless they say otherwise. A colour of several classes is none's. Raises UnivsegError where
+    void has a class's colour.
     """
     if named is None:
         meant = list(zip(domain.palette, range(len(domain.classes)), strict=True))
@@ -61,9 +58,9 @@ def class_colours(domain: Domain, void: Colour | None = None,
         meanings = meanings_of(named, names or ClassNames(domain))
         meant = [(named[label], -1 if index is None else index)
                  for label, index in meanings.items()
-                 if index != IGNORE_INDEX or label.lower() != VOID_NAME]
+                 if index != IGNORE_INDEX or not says_unpainted(label)]
         backgrounds = [named[label] for label, index in meanings.items()
-                       if index == IGNORE_INDEX and label.lower() == VOID_NAME]
+                       if index == IGNORE_INDEX and says_unpainted(label)]
         voids = backgrounds if void is None else [void]
     table: dict[Colour, int] = {}
     for colour, index in meant:
@@ -79,7 +76,7 @@ def class_colours(domain: Domain, void: Colour | None = None,
 
 def meanings_of(named: Collection[str], names: ClassNames) -> dict[str, int | None]:
     """Return the class of each label of a labelmap, 255 of void, None of one that is no class."""
-    return {label: IGNORE_INDEX if label.lower() == VOID_NAME and not names.has(label, named)
+    return {label: IGNORE_INDEX if is_no_class(label) and not names.has(label, named)
             else names.index(label) for label in named}
 
 
@@ -212,44 +209,16 @@ class LabelDecoder:
 
     def _by_colour(self, image: np.ndarray) -> np.ndarray:
         """Return the classes (H, W) uint8 of an image (H, W, 3) uint8 RGB."""
-        table = np.full(COLOURS, FOREIGN, np.int16)
-        for (red, green, blue), index in self.colours.items():
-            table[red << 16 | green << 8 | blue] = index
+        colours = dict(self.colours)
         if self.background in self.domain.classes:
-            table[table == IGNORE_INDEX] = self.domain.classes.index(self.background)
-        classes, unknown = np.empty(image.shape[:2], np.uint8), []
-        rows = max(1, AT_A_TIME // max(1, image.shape[1]))
-        for top in range(0, len(image), rows):
-            red, green, blue = np.moveaxis(image[top:top + rows].astype(np.int32), -1, 0)
-            codes = red << 16 | green << 8 | blue
-            found = table[codes]
-            classes[top:top + rows] = found
-            unknown.append(codes[found == FOREIGN])
-        if any(map(len, unknown)):
-            self._refuse_colours(unknown)
-        return classes
-
-    def _refuse_colours(self, unknown: list[np.ndarray]) -> None:
-        """Raise ImageError for pixels, red·65536 + green·256 + blue, of no class."""
-        if len(unknown) == 1:
-            codes, counts = np.unique(unknown[0], return_counts=True)
-        else:  # of many pixels, faster and in less memory than by sorting
-            counts = np.zeros(COLOURS, np.int64)
-            for some in filter(len, unknown):
-                counts += np.bincount(some, minlength=COLOURS)
-            codes = np.flatnonzero(counts)
-            counts = counts[codes]
-        least = np.partition(counts, -min(COLOURS_SHOWN, len(counts)))[-COLOURS_SHOWN:].min()
-        often = np.flatnonzero(counts >= least)
-        first = often[np.argsort(-counts[often], kind='stable')[:COLOURS_SHOWN]]
-        texts = []
-        for code, count in zip(codes[first].tolist(), counts[first].tolist(), strict=True):
-            colour = code >> 16, code >> 8 & 255, code & 255
-            texts.append(f'{colour}{self._named(colour)} in {count} pixels')
-        if len(codes) > len(texts):
-            texts.append(f'and {len(codes) - len(texts)} more colours')
-        raise ImageError(f'colours that stand for no class of {self.domain.name} or for '
-                         f'several: {", ".join(texts)}')
+            index = self.domain.classes.index(self.background)
+            colours = {colour: index if each == IGNORE_INDEX else each
+                       for colour, each in colours.items()}
+        try:
+            return numbers_by_colour(image, colour_table(colours)).astype(np.uint8)
+        except ForeignColoursError as error:
+            raise ImageError(f'colours that stand for no class of {self.domain.name} or for '
+                             f'several: {error.text(self._named)}') from None
 
     def _named(self, colour: Colour) -> str:
         return f', {self.foreign[colour]} of the labelmap,' if colour in self.foreign else ''

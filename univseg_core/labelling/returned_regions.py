@@ -1,11 +1,12 @@
 """Regions that annotation tools give back, of the frames that they are in."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from univseg_core.annotations.no_class import says_unpainted
 from univseg_core.annotations.painting import painted
 from univseg_core.annotations.problems import quoted
 from univseg_core.annotations.regions import AnnotatedImage, AnnotationError
@@ -34,6 +35,11 @@ class ReturnedRegions:
     def source(self) -> str:
         """Return the file that has the regions, and what it calls the image."""
         return f'{self.image.source}: {quoted(self.image.image, 300)}'
+
+    @property
+    def paths(self) -> Collection[Path]:
+        """Return the file that has the regions."""
+        return (self.image.source,)
 
     @property
     def is_labelled(self) -> bool:
@@ -85,8 +91,3 @@ def regions_by_frame(images: Iterable[AnnotatedImage], frames: FrameNames, names
         else:
             yield ReturnedRegions(frame, image, index_of, objects, background)
     yield from names.problems()
-
-
-def says_unpainted(label: str) -> bool:
-    """Return whether a label that is no class says that nobody painted what it covers."""
-    return label.strip('_').lower() == 'background'

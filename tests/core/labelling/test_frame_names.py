@@ -23,6 +23,14 @@ def test_a_name_of_no_frame_is_told():
     assert FrameNames(FLAT).find(['frame_000001.jpg']) == 'no frame is called so'
 
 
+@pytest.mark.parametrize('name', ['IMG_7.png', 'img_7.JPG', 'IMG_7'])
+def test_what_the_command_frames_makes_of_a_name_is_proposed(name):
+    frames = [*FLAT, Path('/f/a long folder of photos-IMG_7.jpg'), Path('/f/IMG_70.jpg')]
+    assert FrameNames(frames).find([name]) == (
+        'no frame is called so; did you mean a long folder of photos-IMG_7.jpg, a name that the '
+        'command frames gives?')
+
+
 @pytest.mark.parametrize('name', ['b.back', 'b.v2.jpg', 'a.back'])
 def test_what_is_behind_a_dot_is_no_ending_unless_it_is_that_of_a_picture(name):
     assert str(FrameNames([*FLAT, Path('/f/b.jpg')]).find([name])).startswith('no frame is called')

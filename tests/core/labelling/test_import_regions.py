@@ -142,7 +142,8 @@ def command(source, tmp_path, *options):
 def yard(monkeypatch):
     """Let every configuration be one of YARD, with a class that wants forgiving."""
     domain = Domain.create('yard', [*YARD.classes, 'tall tree'], [*YARD.palette, (1, 1, 1)])
-    monkeypatch.setattr('univseg_core.commands.label_import._domain', lambda options: domain)
+    monkeypatch.setattr('univseg_core.commands.label_import._domain',
+                        lambda options: (domain, None))
     return domain
 
 

@@ -10,11 +10,13 @@ import pytest
 from tiny_worlds import OUTDOOR
 from univseg_core.annotations.mask_folder import labelmap
 from univseg_core.cli import main
+from univseg_core.commands.import_text import to_train
 from univseg_core.inference.segmenter import Segmenter
 from univseg_core.labelling.prelabels import written_formats
 from univseg_core.labelling.specks import without_specks
 from univseg_core.pictures.images import read_image, read_label, write_png
 from univseg_core.pictures.palette_png import decode_palette_png
+from univseg_core.settings.config import load_config
 
 
 def test_prelabel_writes_what_a_person_starts_from(model, frames, tmp_path, capsys):
@@ -141,7 +143,7 @@ def test_import_knows_the_domain_from_a_configuration_too(values, write_config, 
     assert told == {
         'folder': str(tmp_path / 'out'), 'added': [], 'replaced': [], 'unchanged': ['a'],
         'empty': [], 'unlabelled': [], 'turned': [], 'format': 'masks', 'forgiven': {},
-        'mapped': {}, 'dropped': {}}
+        'mapped': {}, 'dropped': {}, 'as_prelabelled': [], 'not_read': []}
 
 
 def test_labels_of_a_labelmap_are_forgiven_and_renamed(values, write_config, frames, tmp_path,
@@ -199,7 +201,24 @@ def test_what_a_file_does_not_tell_is_asked(values, write_config, tmp_path, caps
         assert np.array(label).tolist() == [expected]
     # A training would ask about label maps of class 0 and void alone.
     painted = ', painted: void' if 1 not in expected else ''
-    assert capsys.readouterr().out.endswith(f'labels: {tmp_path / "out" / "label"}{painted}}}\n')
+    out = tmp_path / 'out'
+    folder = f'{{images: {out / "image"}, labels: {out / "label"}{painted}}}'
+    told = capsys.readouterr().out
+    assert f'\ntrain: {folder}\nor, beside labels that there are: train_also: [{folder}]\n' in told
+
+
+def test_what_a_configuration_has_yet_to_say_is_told(values, write_config, tmp_path):
+    values['domains']['outdoor']['labelled'] = 2
+    section = load_config(write_config(values)).domains['outdoor']
+    new, old = tmp_path / 'new', section.train.images.parent
+    folder = f'{{images: {new}/image, labels: {new}/label}}'
+    taken = 'domains.outdoor.labelled: 2 takes that many of all labelled images'
+    train, also, labelled = to_train(new, 'outdoor', section).splitlines()
+    assert train == f'train: {folder}' and labelled.startswith(taken)
+    assert also == f'or, beside labels that there are: train_also: [{folder}]'
+    assert to_train(old, 'outdoor', section).splitlines()[1].startswith(taken)  # is its train
+    section = section.model_copy(update={'labelled': None})
+    assert to_train(new, 'outdoor', section).splitlines() == [train, also]
 
 
 @pytest.mark.parametrize('options', [['--void', '1,2'], ['--void', '1,2,256'],

@@ -54,7 +54,8 @@ def test_what_nobody_painted_may_be_a_class(brush, background, expected):
     ({'photo_grass': [1, 1, 0, 0], 'photo': [0, 0, 1, 0]}, r'photo\.png: the same frame has ph'),
     ({'task-3-by-1-tag-car-0': [1, 0, 0, 0]},
      r'task-3.*no frame is called task-3-by-1-tag-car-0; is it a mask of car\? Call it FRAME-car'),
-    ({'photo_roof': [1, 0, 0, 0]}, r'no frame is called photo_roof$')])
+    ({'photo_roof': [1, 0, 0, 0]}, r'no frame is called photo_roof$'),
+    ({'photos': [1, 0, 0, 0]}, r'no frame is called photos; did you mean photo\?$')])
 def test_masks_that_cannot_be_put_together_are_told(brush, masks, message):
     *folders, out = brush(**masks)
     with pytest.raises(UnivsegError, match=message):

@@ -9,11 +9,11 @@ from label_maps import DECODER, MASK, save, YARD
 import numpy as np
 from PIL import Image
 import pytest
+from univseg_core.annotations import colours
 from univseg_core.annotations.mask_folder import full_palette, labelmap
 from univseg_core.annotations.named_masks import read_labelmap
 from univseg_core.domains import Domain, void_colour
 from univseg_core.errors import UnivsegError
-from univseg_core.labelling import returned_labels
 from univseg_core.labelling.class_names import ClassNames
 from univseg_core.labelling.returned_labels import (
     class_colours,
@@ -72,6 +72,8 @@ def test_a_labelmap_as_tools_and_editors_write_it(tmp_path, text, encoding):
 def test_background_in_capitals_is_void_too_unless_it_is_a_class():
     named = {'background': BLACK, 'Background': NINE, 'wall': WALL}
     assert class_colours(YARD, named=named) == {WALL: 1, BLACK: 255, NINE: 255}
+    others = {'_background_': BLACK, 'Void': NINE, 'wall': WALL}  # as beside other label maps
+    assert class_colours(YARD, named=others) == {WALL: 1, BLACK: 255, NINE: 255}
     domain = Domain.create('a', ['Background', 'wall'])
     assert class_colours(domain, named=named) == {WALL: 1, BLACK: 255, NINE: 0}
 
@@ -265,7 +267,7 @@ def test_pictures_in_several_steps_are_read_as_in_one(tmp_path, monkeypatch):
     image = np.repeat(YARD.colourise(MASK), 5, axis=0)
     path = save(tmp_path / 'mask.png', 'RGB', image)
     whole = DECODER.read(path)
-    monkeypatch.setattr(returned_labels, 'AT_A_TIME', 2 * image.shape[1])
+    monkeypatch.setattr(colours, 'AT_A_TIME', 2 * image.shape[1])
     assert np.array_equal(DECODER.read(path), whole)
     image[0, :2] = image[-1, 0] = (1, 2, 3)
     image[1, 3] = (0, 201, 0)

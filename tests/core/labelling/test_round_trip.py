@@ -16,7 +16,8 @@ READ_AS = {'masks': 'cvat-masks', 'coco-polygons': 'coco', 'cvat-polygons': 'cva
 
 @pytest.mark.parametrize('name', written_formats())
 def test_labels_go_out_and_come_back(monkeypatch, tmp_path, capsys, name):
-    monkeypatch.setattr('univseg_core.commands.label_import._domain', lambda options: YARD)
+    monkeypatch.setattr('univseg_core.commands.label_import._domain',
+                        lambda options: (YARD, None))
     mask = np.full((24, 32), 255, np.uint8)
     mask[2:, :20], mask[2:, 20:] = 0, 1
     mask[5:9, 15:25] = 2  # over both
@@ -37,6 +38,7 @@ def test_labels_go_out_and_come_back(monkeypatch, tmp_path, capsys, name):
                  '--json']) == 0
     told = json.loads(capsys.readouterr().out)
     assert (told['format'], told['added']) == (READ_AS.get(name, name), ['a', 'b'])
+    assert (told['as_prelabelled'], told['not_read']) == (['a', 'b'], [])
     for stem, classes in masks.items():
         back = np.array(Image.open(tmp_path / 'back' / 'label' / f'{stem}.png'))
         np.testing.assert_array_equal(back, classes)
