@@ -26,6 +26,14 @@ def _one_thread():
     torch.set_num_threads(1)
 
 
+@pytest.fixture(scope='session', autouse=True)
+def _no_power_cuts():
+    """Wait for no disk: what a process has written is there for others, and after its end."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, 'fsync', lambda handle: None)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _as_loud_as_before():
     """Let each test hear what the log says, however quiet a command before it was."""
