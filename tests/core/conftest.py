@@ -5,7 +5,9 @@ PyTorch is imported where it is used: the process that hands out the tests to ot
 """
 
 from contextlib import contextmanager
+import fcntl
 import logging
+import os
 import resource
 
 import pytest
@@ -24,6 +26,14 @@ def _one_thread():
     torch.set_num_threads(1)
 
 
+@pytest.fixture(scope='session', autouse=True)
+def _no_power_cuts():
+    """Wait for no disk: what a process has written is there for others, and after its end."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, 'fsync', lambda handle: None)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _as_loud_as_before():
     """Let each test hear what the log says, however quiet a command before it was."""
@@ -32,10 +42,29 @@ def _as_loud_as_before():
 
 
 @pytest.fixture(scope='session')
-def worlds(tmp_path_factory):
+def once(tmp_path_factory):
+    """Return a function that has one process of the tests fill a folder for all of them."""
+    base = tmp_path_factory.getbasetemp()
+    if 'PYTEST_XDIST_WORKER' in os.environ:
+        base = base.parent
+
+    def filled(name, fill):
+        folder = base / name
+        folder.mkdir(exist_ok=True)
+        with (base / f'{name}.done').open('a') as done:
+            fcntl.flock(done, fcntl.LOCK_EX)
+            if not done.tell():
+                fill(folder)
+                done.write('done')
+        return folder
+    return filled
+
+
+@pytest.fixture(scope='session')
+def worlds(once):
     """Return the folder of the two tiny worlds; not to be changed."""
     import tiny_worlds
-    return tiny_worlds.write_worlds(tmp_path_factory.mktemp('worlds'))
+    return once('worlds', tiny_worlds.write_worlds)
 
 
 @pytest.fixture
@@ -56,19 +85,20 @@ def write_config(tmp_path):
 
 
 @pytest.fixture(scope='session')
-def finished_run(worlds, tmp_path_factory):
+def finished_run(worlds, once):
     """Return the folder and configuration of one undisturbed training; not to be changed."""
     # Here, so that the other tests do not wait for training's packages.
     import tiny_worlds
     from univseg_core.settings.config import load_config
     from univseg_core.training.run import train
 
-    folder = tmp_path_factory.mktemp('runs') / 'tiny'
-    path = folder.parent / 'tiny.yaml'
-    path.write_text(yaml.safe_dump(tiny_worlds.configuration(worlds), sort_keys=False))
-    config = load_config(path)
-    train(config, folder)
-    return folder, config
+    def fill(folder):
+        path = folder / 'tiny.yaml'
+        path.write_text(yaml.safe_dump(tiny_worlds.configuration(worlds), sort_keys=False))
+        train(load_config(path), folder / 'tiny')
+
+    folder = once('finished_run', fill)
+    return folder / 'tiny', load_config(folder / 'tiny.yaml')
 
 
 @pytest.fixture

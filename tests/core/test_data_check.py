@@ -109,7 +109,7 @@ def test_labels_that_are_all_void_are_a_problem(root, path):
 
 def test_every_fault_is_told_at_once(root, path, tmp_path):
     more = tmp_path / 'more'
-    write_png(more / 'a.png', image())
+    write_png(more / 'a.png', image(1))
     (more / 'b.png').write_bytes((more / 'a.png').read_bytes()[:100])
     (root / 'train' / '0001TP_006690.png').write_bytes(b'no image')
     write_png(root / 'trainannot' / '0006R0_f00930.png', codes(3, 77))

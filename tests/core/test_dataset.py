@@ -1,12 +1,14 @@
 """What a configuration's folders become: labelled, unlabelled and validation samples."""
 
 from dataclasses import replace
+import logging
 import pickle
 import shutil
 
 import numpy as np
 import pytest
 from tiny_worlds import INDOOR, LABELLED, OUTDOOR, random_image, TRAIN, VALIDATION
+from univseg_core.batches import parts
 from univseg_core.batches.check import check_data
 from univseg_core.batches.dataset import check_files, DomainData, load_data, load_validation
 from univseg_core.batches.splits import read_splits, write_splits
@@ -79,7 +81,30 @@ def test_images_set_aside_are_not_among_further_unlabelled_ones(load, worlds):
                        f'domains.outdoor.unlabelled=["{folder}"]'))['outdoor']
     assert len(d.validation) == 2
     assert not {s.image for s in d.validation} & {s.image for s in d.unlabelled}
-    assert len(d.unlabelled) == 2 * (TRAIN - 2)
+    assert len(d.unlabelled) == TRAIN - 2
+
+
+@pytest.mark.parametrize('aside', ['null', 2])
+def test_further_unlabelled_images_that_are_training_images_are_left_out(load, worlds, tmp_path,
+                                                                         caplog, aside):
+    """As frames are of which labels were imported, by copies; others of their names are not."""
+    caplog.set_level(logging.INFO)
+    own = worlds / 'outdoor' / 'train' / 'image'
+    shutil.copy(own / '00.png', tmp_path / 'frame_a.png')
+    (tmp_path / 'frame_b.png').hardlink_to(own / '01.png')
+    shutil.copy(own / '03.png', tmp_path / '02.png')
+    data = bytearray((own / '04.png').read_bytes())
+    data[-1] ^= 1
+    (tmp_path / '04.png').write_bytes(data)  # as large, of other content
+    shutil.copy(worlds / 'outdoor' / 'validation' / 'image' / '01.png', tmp_path)
+    d = load_data(load(f'domains.outdoor.unlabelled=["{tmp_path}", "{own}"]',
+                       f'domains.outdoor.validation_from_train={aside}'))['outdoor']
+    further = [s.image.name for s in d.unlabelled if s.image.parent == tmp_path]
+    assert further == ['01.png', '04.png']
+    of_training = TRAIN - (0 if aside == 'null' else aside)
+    assert [s.image.parent for s in d.unlabelled].count(own) == of_training
+    assert (f'domains.outdoor.unlabelled: {3 + TRAIN} of {5 + TRAIN} images are left out'
+            in caplog.text)
 
 
 def test_with_images_set_aside_no_others_are_needed(values, write_config):
@@ -157,8 +182,7 @@ def test_of_two_folders_with_images_of_one_name_those_that_are_there_keep_their_
 
 def test_new_images_and_labelled_ones_that_have_gone_are_left_to_be_refused(begun, tmp_path):
     config, before, splits = begun
-    shutil.copy(before['outdoor'].labelled[0].image, before['outdoor'].unlabelled[-1].image
-                .with_name('new.png'))
+    write_png(before['outdoor'].unlabelled[-1].image.with_name('new.png'), random_image(48, 64))
     with pytest.raises(DataError, match=r'outdoor, unlabelled: 1 new \(new\.png\)'):
         write_splits(tmp_path / 'splits.json', {
             name: d.parts for name, d in load_data(config, splits).items()})
@@ -166,6 +190,21 @@ def test_new_images_and_labelled_ones_that_have_gone_are_left_to_be_refused(begu
     with pytest.raises(DataError, match=r'outdoor, labelled: 1 gone \(\d\d\.png\)'):
         write_splits(tmp_path / 'splits.json', {
             name: d.parts for name, d in load_data(config, splits).items()})
+
+
+def test_a_run_that_began_with_copies_goes_on_without_them(begun, tmp_path, monkeypatch, caplog):
+    config, _, _ = begun
+    folder = config.domains['outdoor'].unlabelled[0]
+    shutil.copy(folder.parents[1] / 'train' / 'image' / '00.png', folder / '05.png')
+    with monkeypatch.context() as before:
+        before.setattr(parts, 'not_among', lambda samples, others: samples)
+        old = load_data(config)
+    write_splits(tmp_path / 'old.json', {name: d.parts for name, d in old.items()})
+    d = load_data(config, read_splits(tmp_path / 'old.json'))['outdoor']
+    assert names(d.unlabelled) == names(old['outdoor'].unlabelled)
+    gone, = (sample for sample in d.unlabelled if not sample.image.exists())
+    assert gone.image.name == '05.png'
+    assert 'outdoor: 1 unlabelled images of this run have gone, and are left out' in caplog.text
 
 
 def test_of_other_folders_than_those_of_a_run_images_are_chosen_as_ever(load):

@@ -300,7 +300,7 @@ def test_the_limit_of_pixels_holds_before_anything_is_decoded(tmp_path, plain, m
     report = extract_frames([bag], tmp_path / 'b', settings=EXACT, progress=False)
     assert 'the first: 96x64 pixels, more than 6143 pixels, which UNIVSEG_MAX_PIXELS' in (
         report.text())
-    assert kept(tmp_path / 'b') == []
+    assert not (tmp_path / 'b').exists()
     monkeypatch.setenv('UNIVSEG_MAX_PIXELS', '100')  # which the decoder itself minds
     report = extract_frames([bag], tmp_path / 'c', settings=EXACT, progress=False)
     assert 'cannot be decoded' in report.text()
@@ -315,7 +315,7 @@ def test_an_encoding_that_nobody_knows(tmp_path, plain, capsys, format_):
     error = capsys.readouterr().err
     assert f"{bag}: /video: a packet of a video of format '{format_[:60]}" in error
     assert 'expected one of h264, hevc, av1, vp9' in error
-    assert read_manifest(tmp_path / 'out') == []
+    assert not (tmp_path / 'out').exists()
 
 
 def test_a_decoder_that_pyav_was_built_without(tmp_path, plain, monkeypatch):

@@ -1,5 +1,6 @@
 """`univseg frames` of videos and of folders of images, beside bags."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -11,8 +12,9 @@ from PIL import Image
 import pytest
 from univseg_core.cli import main
 from univseg_core.datasets import frames
+from univseg_core.datasets.cache import claimed, LOCK
 from univseg_core.datasets.frames import extract_frames, ExtractionSettings
-from univseg_core.datasets.manifest import read_manifest
+from univseg_core.datasets.manifest import MANIFEST, Manifest, read_manifest
 from univseg_core.datasets.sources import video_print
 from univseg_core.datasets.sources.video_print import VideoPrint
 from univseg_core.files import sha256_of
@@ -154,7 +156,7 @@ def test_a_video_without_a_picture(tmp_path, capsys):
     path.write_bytes(data.replace(data[data.index(b'\xff\xd8'):][:400], bytes(400)))
     assert extract([path], tmp_path / 'out') == 1
     assert f'{path}: no picture in it can be decoded' in capsys.readouterr().err
-    assert read_manifest(tmp_path / 'out') == []
+    assert not (tmp_path / 'out').exists()
 
 
 def test_a_folder_of_images_in_the_order_of_their_names(folder, tmp_path, capsys):
@@ -233,7 +235,7 @@ def test_what_is_no_source(folder, tmp_path, capsys, name, error):
     told = capsys.readouterr()
     assert f'univseg frames: {tmp_path / name}: ' in told.err
     assert error in told.err
-    assert read_manifest(tmp_path / 'out') == []
+    assert not (tmp_path / 'out').exists()
 
 
 def test_images_beside_the_metadata_of_no_bag(folder, tmp_path, capsys):
@@ -386,10 +388,49 @@ def test_a_folder_without_a_readable_image_is_an_error(tmp_path, capsys, content
     folder.mkdir()
     for name in ('a.jpg', 'b.png'):
         (folder / name).write_bytes(content)
-    assert extract([folder], tmp_path / 'out') == 1
+    assert extract([folder], tmp_path / 'new' / 'out') == 1
     told = capsys.readouterr()
     assert 'univseg frames: photos: none of its 2 images can be read' in told.err
     assert told.out.count('a.jpg: ') == 1
+    assert 'manifest.csv' not in told.out
+    assert not (tmp_path / 'new').exists()
+
+
+def test_of_sources_that_are_all_bad_a_folder_that_was_there_stays(folder, tmp_path):
+    out, nowhere = tmp_path / 'out', tmp_path / 'nowhere'
+    out.mkdir()
+    assert extract([nowhere], out) == 1
+    assert read_manifest(out) == []
+    assert extract([folder], out) == 0
+    before = everything(out)
+    assert extract([nowhere], out) == 1
+    assert everything(out) == before
+
+
+def test_a_new_folder_with_a_frame_stays_whatever_fails(folder, tmp_path, monkeypatch):
+    """A frame without a row, as of a disk that is full by then."""
+    def fail(manifest, row):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(Manifest, 'append', fail)
+    assert extract([folder], tmp_path / 'out') == 1
+    assert (tmp_path / 'out' / 'photos-a.jpg').exists()
+    assert (tmp_path / 'out' / MANIFEST).exists()
+
+
+def test_who_waits_for_a_folder_that_goes_makes_it_anew(tmp_path, monkeypatch):
+    folder, lock, waited = tmp_path / 'new', fcntl.lockf, []
+
+    def wait(file, how):  # for a process that then removes the folder
+        if not waited:
+            shutil.rmtree(folder)
+        waited.append(folder)
+        lock(file, how)
+
+    monkeypatch.setattr(fcntl, 'lockf', wait)
+    with claimed(folder):
+        assert (folder / LOCK).exists()
+    assert len(waited) == 2
 
 
 def test_a_picture_larger_than_the_limit(folder, video, tmp_path, monkeypatch, capsys):

@@ -196,6 +196,7 @@ def test_an_interrupted_call_goes_on(bag, tmp_path, monkeypatch, failing):
     with pytest.raises(KeyboardInterrupt):
         extract_frames([bag], out, [TOPIC], ExtractionSettings(min_interval=0.2), progress=False)
     monkeypatch.undo()
+    out.mkdir(exist_ok=True)  # gone with an interrupt before the first frame, not with a kill
     with (out / MANIFEST).open('a') as file:
         file.write('camera-image-00001,dri')  # a line that a kill cut off
     (out / '.camera.unfinished-x.jpg').touch()

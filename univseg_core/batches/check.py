@@ -109,7 +109,7 @@ def _check_domain(config: RunConfig, name: str, section: DomainSection,
     validation = listed(samples_of, name, section, 'validation')
     used = set(labelled)
     unlabelled = [replace(sample, label=None) for sample in train if sample not in used]
-    unlabelled += [*listed(further_unlabelled, section, validation), *extra]
+    unlabelled += [*listed(further_unlabelled, name, section, train, validation), *extra]
 
     found = {'train': train, 'validation': validation, 'extra': extra}
     check.warnings += other_counts(name, section, {p: s for p, s in found.items() if s})

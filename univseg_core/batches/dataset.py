@@ -82,8 +82,8 @@ def load_data(config: RunConfig, begun: Splits | None = None) -> dict[str, Domai
                       if section.labelled_also_unlabelled or sample not in chosen]
         extra = extra_samples(name, section) if section.extra else []
         validation = samples_of(name, section, 'validation', aside)
-        unlabelled += [*further_unlabelled(section, validation, 'unlabelled' in before),
-                       *extra]
+        unlabelled += [*further_unlabelled(name, section, train, validation,
+                                           'unlabelled' in before), *extra]
         if 'unlabelled' in before:
             unlabelled = _as_begun(name, unlabelled, written['unlabelled'])
         parts = {'train': train, 'validation': validation} | ({'extra': extra} if extra else {})

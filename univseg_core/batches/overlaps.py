@@ -1,4 +1,4 @@
-"""Images to measure with that are trained on as well, or look like some that are."""
+"""Images that are in several parts of a domain, or look like some that are."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -71,16 +71,27 @@ def measured_by_copies(name: str, training: Sequence[Sample],
     Their contents are compared as fingerprints tell them, of files of one size alone, which are
     few. The same files are left to `measured_by_its_own`.
     """
-    trained, held_out = list(_there(training)), list(_there(validation))
-    nodes = {_node(facts) for _, facts in trained}
-    sizes = {facts.st_size for _, facts in trained} & {
-        facts.st_size for _, facts in held_out if _node(facts) not in nodes}
-    of_content = {_content(sample): sample for sample, facts in trained if facts.st_size in sizes}
+    yield from _sentence(name, copies(validation, training), len(validation), 'the same content')
+
+
+def copies(samples: Sequence[Sample], of: Sequence[Sample]) -> list[tuple[Sample, Sample]]:
+    """Return each sample whose image is another file of the same content as one `of` others."""
+    there, others = list(_there(samples)), list(_there(of))
+    nodes = {_node(facts) for _, facts in others}
+    there = [(sample, facts) for sample, facts in there if _node(facts) not in nodes]
+    sizes = {facts.st_size for _, facts in others} & {facts.st_size for _, facts in there}
+    of_content = {_content(sample): sample for sample, facts in others if facts.st_size in sizes}
     of_content.pop(None, None)
-    yield from _sentence(name, [(sample, of_content[content]) for sample, facts in held_out
-                                if facts.st_size in sizes and _node(facts) not in nodes
-                                and (content := _content(sample)) in of_content],
-                         len(validation), 'the same content')
+    return [(sample, of_content[content]) for sample, facts in there
+            if facts.st_size in sizes and (content := _content(sample)) in of_content]
+
+
+def not_among(samples: Sequence[Sample], others: Sequence[Sample]) -> list[Sample]:
+    """Return those samples whose image is none of the others' files, nor a copy of one."""
+    nodes = {_node(facts) for _, facts in _there(others)}
+    among = {sample.image for sample, facts in _there(samples) if _node(facts) in nodes}
+    among |= {sample.image for sample, _ in copies(samples, others)}
+    return [sample for sample in samples if sample.image not in among]
 
 
 def _there(samples: Sequence[Sample]) -> Iterator[tuple[Sample, os.stat_result]]:

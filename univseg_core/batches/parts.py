@@ -1,8 +1,10 @@
 """A domain's images, part by part, as its configuration says where they are."""
 
 from collections.abc import Iterator, Mapping, Sequence, Set
+import logging
 from typing import Literal
 
+from univseg_core.batches.overlaps import not_among
 from univseg_core.batches.splits import choose_labelled
 from univseg_core.datasets.folders import (
     are_masks,
@@ -18,6 +20,8 @@ from univseg_core.errors import first_few
 from univseg_core.pictures.images import PlainLabels
 from univseg_core.pictures.label_meaning import WHERE_TO_SAY
 from univseg_core.settings.config import DomainSection, LabelledFolder
+
+log = logging.getLogger(__name__)
 
 
 def samples_of(name: str, section: DomainSection,
@@ -50,18 +54,23 @@ def with_labels(samples: Sequence[Sample]) -> list[Sample]:
     return [sample for sample in samples if sample.label is not None]
 
 
-def further_unlabelled(section: DomainSection, validation: Sequence[Sample],
-                       begun: bool = False) -> list[Sample]:
+def further_unlabelled(name: str, section: DomainSection, train: Sequence[Sample],
+                       validation: Sequence[Sample], begun: bool = False) -> list[Sample]:
     """
-    List the images of the folders and bags that `unlabelled` names, but for those set aside.
+    List the images of the folders, bags and videos that `unlabelled` names.
 
-    A folder of a run that has `begun` may have lost all of its images.
+    But for those that are among the training images already, as frames are that were labelled, and
+    for those set aside; copies, too. It is said how many these are. A folder of a run that has
+    `begun` may have lost all of its images.
     """
     samples = unlabelled_samples(section.unlabelled, may_be_empty=begun)
-    if section.validation_from_train is None:
-        return samples
-    aside = {sample.image.resolve() for sample in validation}
-    return [sample for sample in samples if sample.image.resolve() not in aside]
+    aside = [] if section.validation_from_train is None else validation
+    further = not_among(samples, [*train, *aside])
+    if len(further) < len(samples):
+        log.info('domains.%s.unlabelled: %d of %d images are left out, which are training images '
+                 'already%s', name, len(samples) - len(further), len(samples),
+                 ', or set aside' if aside else '')
+    return further
 
 
 def _own_samples(name: str, section: DomainSection, part: str) -> list[Sample]:

@@ -89,9 +89,9 @@ def _frames(options: argparse.Namespace) -> None:
         end=options.end, duplicate_bits=options.duplicates, size=options.size,
         codec=options.format, quality=options.quality, **split), folder_of=folder_of)
     known = f', {found.known} of these images known from before' if found.known else ''
+    where = f'\nframes and manifest.csv in {options.out}{known}' if options.out.exists() else ''
     report(options, {'folder': str(options.out), **found.to_dict()},
-           f'{found.text()}\nframes and manifest.csv in {options.out}{known}'
-           if found.counts or found.notes else None)
+           f'{found.text()}{where}' if found.counts or found.notes else None)
     if found.problems:
         raise FramesError('\n  '.join(found.problems))
 

@@ -8,9 +8,12 @@ import json
 import logging
 import os
 from pathlib import Path
+from typing import IO
 
 from univseg_core.files import remove_leftovers, write_text
 from univseg_core.files.records import read_json
+
+LOCK = 'lock'
 
 log = logging.getLogger(__name__)
 
@@ -48,12 +51,21 @@ def extracted_once(name: str, source: Path,
 @contextmanager
 def claimed(folder: Path) -> Iterator[None]:
     """Keep other processes from writing to a folder; they wait until this one is done."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / 'lock').open('a') as file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX)
-        except OSError as error:  # a network file system that has no locks
-            log.info('%s: cannot be locked (%s)', folder, error.strerror)
-        for below in (folder, *(path for path in folder.iterdir() if path.is_dir())):
-            remove_leftovers(below)
-        yield
+    is_held = False
+    while not is_held:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / LOCK).open('a') as file:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX)
+            except OSError as error:  # a network file system that has no locks
+                log.info('%s: cannot be locked (%s)', folder, error.strerror)
+            is_held = _is_at(file, folder / LOCK)  # who had it may have removed the folder
+            if is_held:
+                for below in (folder, *(path for path in folder.iterdir() if path.is_dir())):
+                    remove_leftovers(below)
+                yield
+
+
+def _is_at(file: IO[str], path: Path) -> bool:
+    """Return whether an open file is the one at a path."""
+    return path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat())

@@ -1,14 +1,15 @@
 """Training frames out of bags, videos and folders: a folder of them, and what became of each."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 import json
 from pathlib import Path
 from typing import Any
 
 from univseg_core.bags.reading import BagError
-from univseg_core.datasets.cache import claimed
+from univseg_core.datasets.cache import claimed, LOCK
 from univseg_core.datasets.frame_choice import (
     DUPLICATE,
     ExtractionSettings,
@@ -18,8 +19,8 @@ from univseg_core.datasets.frame_choice import (
     UNREADABLE,
 )
 from univseg_core.datasets.frame_files import FolderOf, Writer
-from univseg_core.datasets.manifest import KEPT, Manifest, Row
-from univseg_core.datasets.sources.names import SourceNames
+from univseg_core.datasets.manifest import KEPT, MANIFEST, Manifest, Row
+from univseg_core.datasets.sources.names import SourceNames, SOURCES
 from univseg_core.datasets.sources.opening import open_source
 from univseg_core.datasets.sources.source import Source, SourceError
 from univseg_core.errors import UnivsegError
@@ -29,6 +30,9 @@ from univseg_core.pictures.video_file import VideoError
 from univseg_core.progress import progress_bar
 
 SETTINGS = 'settings.json'
+
+OWN = {LOCK, MANIFEST, SETTINGS, SOURCES}
+"""What a folder has besides frames."""
 
 
 class FramesError(UnivsegError):
@@ -92,13 +96,16 @@ def extract_frames(sources: Sequence[Path], folder: Path, topics: Sequence[str] 
     It goes on where it was ended. A frame stands in the folder below it that `folder_of`, if there
     is one, names by its image. Without `topics`, that is the only topic of images of each bag.
     What cannot be had (damaged bags, missing topics) is in the report's problems, and does not
-    keep the rest from being extracted. Raises FramesError for a folder of frames with other
-    settings, or that cannot be written to (a full disk); the same call then goes on from there.
+    keep the rest from being extracted; where nothing but problems comes of them, a new folder is
+    not left. Raises FramesError for a folder of frames with other settings, or that cannot be
+    written to (a full disk); the same call then goes on from there.
     """
     settings = settings or ExtractionSettings()
     report = Report()
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
-        with claimed(folder), Manifest(folder) as manifest:
+        with (claimed(folder), _gone_unless_of_use(folder, new, report),
+              Manifest(folder) as manifest):
             _settle(folder, settings, manifest)
             names, taken = SourceNames(folder), set()
             for path in sources:
@@ -116,6 +123,26 @@ def extract_frames(sources: Sequence[Path], folder: Path, topics: Sequence[str] 
         raise FramesError(f'{folder}: cannot be written to: {error.strerror}; once it can '
                           'be, the same command goes on where this one ended') from error
     return report
+
+
+@contextmanager
+def _gone_unless_of_use(folder: Path, new: Sequence[Path], report: Report) -> Iterator[None]:
+    """
+    Remove a folder, and those above it, that are `new` where something fails without a frame.
+
+    With a frame that has no row, or with what this program has not written, it stays.
+    """
+    failed = True
+    try:
+        yield
+        failed = bool(report.problems)
+    finally:
+        if failed and new and {path.name for path in folder.iterdir()} <= OWN:
+            for name in OWN:
+                (folder / name).unlink(missing_ok=True)
+            with suppress(OSError):  # somebody has put something there
+                for path in new:
+                    path.rmdir()
 
 
 def _settle(folder: Path, settings: ExtractionSettings, manifest: Manifest) -> None:

@@ -121,7 +121,7 @@ def make_evidence(segmenter: Segmenter, images: Mapping[str, Sequence[Path]], *,
     generator = np.random.default_rng(seed)
     looks = {name: _looks(paths, segmenter, generator) for name, paths in chosen.items()}
     first = spread([look for each in looks.values() for look in each], FOR_COMPONENTS)
-    nothing = made_up(sum(map(len, chosen.values())) // len(chosen))
+    nothing = made_up(sum(map(len, chosen.values())) // (2 * len(chosen)))
     passes = len(first) + len(nothing) + sum(
         len(each) + 4 * len(_to_distort(each)) for each in looks.values())
     broken: set[Path] = set()
@@ -190,7 +190,7 @@ def _looks(paths: Sequence[Path], segmenter: Segmenter, generator: np.random.Gen
 
 def _to_distort(looks: Sequence[Look]) -> list[Look]:
     """Return those of a domain's images of which others, of none, are made."""
-    return spread(looks, max(10, len(looks) // 5))
+    return spread(looks, max(10, len(looks) // 10))
 
 
 def _check_counts(counts: Mapping[str, int]) -> None:

@@ -1,8 +1,5 @@
 """A tiny network that was exported once."""
 
-import fcntl
-import os
-
 from exported_models import BACKENDS, CARD, Exported
 import pytest
 from tiny_worlds import small_network
@@ -22,7 +19,7 @@ def one_core(monkeypatch):
 
 
 @pytest.fixture(scope='session')
-def exported(tmp_path_factory) -> Exported:
+def exported(once, tmp_path_factory) -> Exported:
     """Return a network and its files; not to be changed."""
     network = small_network(encoder='light')
     generator = torch.manual_seed(3)
@@ -31,7 +28,8 @@ def exported(tmp_path_factory) -> Exported:
     folder = tmp_path_factory.mktemp('exported')
     source, path = folder / 'tiny.univseg', folder / 'tiny.onnx'
     save_model(source, network, CARD)
-    encoder = _once(tmp_path_factory, 'light.onnx', lambda: encoder_to_onnx(network, None))
+    encoder = (once('exported', lambda folder: (folder / 'light.onnx').write_bytes(
+        encoder_to_onnx(network, None))) / 'light.onnx').read_bytes()  # which takes seconds
     heads = network.as_arrays()
     model = ExportedModel(
         path, encoder, Export(made_of=64 * '0'), network.spec,
@@ -39,19 +37,6 @@ def exported(tmp_path_factory) -> Exported:
         logits_graph(heads.heads))
     save_exported(path, model, CARD)
     return Exported(network, source, path, encoder, model)
-
-
-def _once(tmp_path_factory, name, make):
-    """Return bytes that one process of the tests makes for all of them: it takes seconds."""
-    folder = tmp_path_factory.getbasetemp()
-    if 'PYTEST_XDIST_WORKER' in os.environ:
-        folder = folder.parent
-    path = folder / name
-    with path.open('ab') as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        if not path.stat().st_size:
-            path.write_bytes(make())
-    return path.read_bytes()
 
 
 @pytest.fixture(params=BACKENDS)
