@@ -274,8 +274,8 @@ class DistillationSection(Section):
         description='what the logits of both are divided by: above 1, what it takes to be '
                     'unlikely counts for more')
     labelled: StrictBool = Field(
-        True, description='whether it answers for the labelled crops, too, and not for the '
-                          'unlabelled ones alone')
+        False, description='whether it answers for the labelled crops, too, and not for the '
+                           'unlabelled ones alone')
 
 
 class ObjectiveSection(LossWeights):
