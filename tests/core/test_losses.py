@@ -70,6 +70,8 @@ def test_what_a_run_needs_follows_from_its_terms():
     assert needs(alpha=1) == needs(beta=1) == (True, True, False)
     assert needs(anchor=1) == (False, True, False)
     assert needs(consistency=1) == (True, False, True)
+    assert needs(distillation={'teacher': __file__}) == (True, False, False)
+    assert needs(distillation={'teacher': __file__, 'weight': 0}) == (False, False, False)
 
 
 def test_each_term_has_a_name_of_its_own_and_says_what_its_weight_means():
