@@ -19,18 +19,18 @@ class TrainingOutputs(NamedTuple):
     """
     What one training batch gives, by domain but for the features.
 
-    `logits` (n, C_k, H, W) of labelled images at full resolution, `cell_logits` (n, C_k, h, w) at
-    the features'; `embeddings` (n, D, h, w) of unlabelled and `labelled_embeddings` of labelled
-    ones; `unlabelled_logits` (n, C_k, h, w) at the features' resolution; `features`
-    (B, C_F, h, w) of all, detached: for statistics only.
+    `logits` (n, C_k, H, W) of labelled images at full resolution; `embeddings` (n, D, h, w) of
+    unlabelled and `labelled_embeddings` of labelled ones; `unlabelled_logits` (n, C_k, h, w) at
+    the features' resolution, `cell_logits` the same of labelled ones; `features` (B, C_F, h, w) of
+    all, detached: for statistics only.
     """
 
     logits: dict[str, torch.Tensor]
-    cell_logits: dict[str, torch.Tensor]
     embeddings: dict[str, torch.Tensor]
     labelled_embeddings: dict[str, torch.Tensor]
     features: torch.Tensor
     unlabelled_logits: dict[str, torch.Tensor]
+    cell_logits: dict[str, torch.Tensor]
 
 
 def upsample(logits: torch.Tensor, size: Sequence[int], stride: int) -> torch.Tensor:
@@ -187,5 +187,5 @@ class UniversalSegmenter(nn.Module):
         embeddings, labelled_embeddings = (
             {name: self.embed(features[rows]) for name, rows in part.items()}
             for part in (unlabelled, labelled))
-        return TrainingOutputs(logits, cell_logits, embeddings, labelled_embeddings,
-                               features.detach(), unlabelled_logits)
+        return TrainingOutputs(logits, embeddings, labelled_embeddings, features.detach(),
+                               unlabelled_logits, cell_logits)
