@@ -48,7 +48,7 @@ def large_teacher(path: Path, section: DistillationSection, data: Mapping[str, D
     """Return the teacher that a model file is to a network of a stride; see check_large_model."""
     network, _ = _loaded(path, data)
     network.encoder = folded(network.encoder, network.spec.encoder)
-    network.to(device, memory_format=torch.channels_last)
+    network.to(memory_format=torch.channels_last).to(device)
     return Teacher(network, stride, temperature=section.temperature, labelled=section.labelled)
 
 

@@ -137,10 +137,12 @@ def warn_of_unused_settings(config: RunConfig) -> None:
             and config.model.weights == 'none' and config.model.start is None:
         log.warning('without effect: training.encoder_rate: %s begins without pretrained weights',
                     config.model.encoder)
-    its = config.objective.distillation
-    if its.teacher is None and (unused := its.model_dump(exclude_defaults=True)):
+    distillation = config.objective.distillation
+    taught_by_none = distillation.teacher is None and distillation.model_dump(
+        exclude_defaults=True)
+    if taught_by_none:
         log.warning('without effect: %s: objective.distillation.teacher names no model', ', '.join(
-            f'objective.distillation.{key}' for key in unused))
+            f'objective.distillation.{key}' for key in taught_by_none))
     if config.objective.needs_label_embeddings:
         return
     unused = [f'objective.{name}' for name in config.objective.model_dump(
