@@ -294,7 +294,7 @@ NUMBERS = [*numbers_of(RunConfig), 'domains.outdoor.labelled',
 def test_the_settings_that_are_numbers_are_found():
     assert {'model.width', 'data.image_size', 'objective.alpha', 'label_embeddings.theta',
             'training.steps', 'training.workers'} < set(NUMBERS)
-    assert len(NUMBERS) == 32
+    assert len(NUMBERS) == 34
 
 
 @pytest.mark.parametrize('key', NUMBERS)

@@ -113,6 +113,14 @@ def test_a_finished_run(finished_run):
     assert 'time left' not in text
 
 
+def test_a_large_model_that_teaches_is_told_of_and_none_is_not(finished_run):
+    told = describe(finished_run[0])
+    assert 'distillation' not in as_text(told)
+    told['settings']['objective']['distillation']['teacher'] = '/large.univseg'
+    text = ' '.join(as_text(told).split())
+    assert 'distillation (teacher /large.univseg, weight 1, temperature 1, labelled false)' in text
+
+
 def test_a_run_in_progress_tells_the_time_left(run):
     forget(run, 'model.univseg')
     keep_steps(run, 20)

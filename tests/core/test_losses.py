@@ -15,8 +15,9 @@ def tensors_of(logits, targets, embeddings, labels, valid, *, unlabelled=None):
     padding = {d: torch.where(valid[d], 0, 255).to(torch.uint8) for d in unlabelled}
     counts = Counts({d: counted_images(each) for d, each in targets.items()},
                     {d: valid[d].sum() for d in unlabelled}, {}, {}, torch.tensor(1))
-    return StepTensors(logits, targets, {}, padding, {}, {d: embeddings[d] for d in unlabelled},
-                       {}, labels, {}, counts, ObjectiveSection(), 1)
+    return StepTensors(logits, {}, targets, {}, padding, {},
+                       {d: embeddings[d] for d in unlabelled}, {}, labels, {}, counts,
+                       ObjectiveSection(), 1)
 
 
 @pytest.mark.parametrize('domains', ['a', 'ab', 'abc'])
@@ -57,18 +58,20 @@ def test_weights_rise_where_they_are_to(step, rise):
     objective = ObjectiveSection(alpha=0.5, beta=2, anchor=3, consistency=4, warmup_steps=10)
     assert {loss.name: loss.weight(objective, step) for loss in LOSSES} == {
         'supervised': 1, 'cross_entropy': 0.5 * rise, 'within_entropy': 2 * rise, 'anchor': 3,
-        'consistency': 4 * rise}
+        'consistency': 4 * rise, 'distillation': 0}
 
 
 def test_what_a_run_needs_follows_from_its_terms():
     def needs(**weights):
         section = ObjectiveSection(**({'consistency': 0} | weights))
-        return section.needs_unlabelled, section.needs_label_embeddings, section.needs_teacher
+        return section.needs_unlabelled, section.needs_label_embeddings, section.mixes
 
     assert needs() == (False, False, False)
     assert needs(alpha=1) == needs(beta=1) == (True, True, False)
     assert needs(anchor=1) == (False, True, False)
     assert needs(consistency=1) == (True, False, True)
+    assert needs(distillation={'teacher': __file__}) == (True, False, False)
+    assert needs(distillation={'teacher': __file__, 'weight': 0}) == (False, False, False)
 
 
 def test_each_term_has_a_name_of_its_own_and_says_what_its_weight_means():

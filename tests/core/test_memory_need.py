@@ -3,6 +3,7 @@
 from contextlib import nullcontext
 
 import pytest
+from tiny_worlds import small_network
 import torch
 from torch import nn
 from univseg_core.batches.dataset import load_data
@@ -64,6 +65,26 @@ def test_what_fits_passes_and_one_byte_less_does_not(values, write_config, monke
     monkeypatch.setattr(memory_need, 'available_memory', lambda: need - 1)
     with pytest.raises(TrainingError, match=r'data\.crop_size \(48\)'):
         check_memory(config, data, fabric)
+
+
+@pytest.mark.parametrize(('labelled', 'answered'), [(False, 2), (True, 10)])
+def test_a_large_model_that_teaches_must_fit_too(values, write_config, monkeypatch, labelled,
+                                                 answered):
+    """Its weights, and what it takes to answer, where that is more than the step itself takes."""
+    with torch.device('meta'):
+        teacher = small_network(width=2)
+    _, largest = layer_values(teacher.encoder, 48, 48)
+    values['objective'] |= {'alpha': 0, 'beta': 0, 'distillation': {
+        'teacher': __file__, 'labelled': labelled}}
+    config = load_config(write_config(values))
+    data, fabric = load_data(config), new_fabric(config.training, 1, 1)
+    weights = sum(each.numel() for each in teacher.parameters())
+    need = 4 * (weights + answered * largest)
+    monkeypatch.setattr(memory_need, 'available_memory', lambda: need)
+    check_memory(config, data, fabric, teacher)
+    monkeypatch.setattr(memory_need, 'available_memory', lambda: need - 1)
+    with pytest.raises(TrainingError, match=r'a step needs at least'):
+        check_memory(config, data, fabric, teacher)
 
 
 def test_what_workers_prepare_must_fit_too(values, write_config, monkeypatch):

@@ -92,6 +92,18 @@ def test_a_run_that_has_begun_goes_on_with_what_it_took(named, file, run, settin
         check_named_files(config, run, begun=False)
 
 
+def test_the_large_model_that_teaches_is_needed_to_the_end(named, file, run):
+    config = named('objective.distillation.teacher')
+    note_named_files(config, run)
+    check_named_files(config, run, begun=True)
+    file.write_bytes(b'the other')
+    with pytest.raises(TrainingError, match=f'teacher: {file} is not what it was'):
+        check_named_files(config, run, begun=True)
+    file.unlink()
+    with pytest.raises(TrainingError, match=f'teacher: {file}: no such file'):
+        check_named_files(config, run, begun=True)
+
+
 def test_what_is_noted_is_the_path_the_size_and_the_hash(named, file, run):
     note_named_files(named('model.start'), run)
     assert json.loads((run / 'files.json').read_text()) == {'model.start': {

@@ -1,5 +1,7 @@
 """The mean teacher, the mixed crops that its pupil sees, and class weights."""
 
+from dataclasses import replace
+
 from lightning_fabric import Fabric
 from lightning_fabric.plugins import Precision
 import numpy as np
@@ -12,6 +14,7 @@ from univseg_core.batches.cut_mix import cut_mix, CutMix, random_box
 from univseg_core.batches.dataset import load_data
 from univseg_core.batches.mixture import Batch
 from univseg_core.batches.stores import prepare_stores
+from univseg_core.method.losses import MEAN
 from univseg_core.method.objectives import consistency_loss, masked_cross_entropy, valid_cells
 from univseg_core.models.universal import ModelSpec, UniversalSegmenter
 from univseg_core.pictures.images import read_label
@@ -80,7 +83,7 @@ def test_the_teacher_is_the_running_mean_of_the_network():
 
 def test_it_answers_for_the_unmixed_as_the_heads_do_and_mixes_the_answers(batch, unmixed):
     network = small_network()
-    answers = MeanTeacher(network).answers(batch.mixes)
+    answers = MeanTeacher(network).answers(batch).unlabelled
     with torch.no_grad():
         features = network.features(unmixed.images)
     assert {name: tuple(each.shape) for name, each in answers.items()} == {
@@ -99,9 +102,9 @@ def test_a_process_without_crops_of_a_domain_gets_no_answers_of_it(batch, encode
     """Of 2 processes, one has none where each domain has one pair."""
     network = UniversalSegmenter(ModelSpec(encoder, width, 8), [OUTDOOR, INDOOR])
     for counts in ({'outdoor': 3, 'indoor': 0}, {'outdoor': 0, 'indoor': 0}):
-        answers = MeanTeacher(network).answers({
-            name: first(batch.mixes[name], count) for name, count in counts.items()})
-        assert {name: len(answers[name]) for name in counts} == counts
+        answers = MeanTeacher(network).answers(replace(batch, mixes={
+            name: first(batch.mixes[name], count) for name, count in counts.items()}))
+        assert {name: len(answers.unlabelled[name]) for name in counts} == counts
 
 
 def first(mix, count):
@@ -133,9 +136,10 @@ def test_the_losses_of_mixed_crops(batch, warmup, rise, full_resolution):
         network.set_label_embeddings(name, torch.eye(*vectors.shape))
     objective = ObjectiveSection(alpha=0, beta=0.1, consistency=0.8, warmup_steps=warmup,
                                  full_resolution=full_resolution)
-    answers = MeanTeacher(network).answers(batch.mixes)
+    its = MeanTeacher(network).answers(batch)
+    answers = its.unlabelled
     counts = step_counts(FABRIC, [batch], objective, 8)
-    loss, values = batch_losses(network, batch, counts, objective, 5, {}, answers)
+    loss, values = batch_losses(network, batch, counts, objective, 5, {}, {MEAN: its})
     features, expected = network.features(batch.images), 0
     for name, rows in UNLABELLED.items():
         valid = valid_cells(batch.targets[rows], 8)
@@ -154,7 +158,7 @@ def step_with_a_teacher(pieces):
     model, _ = FABRIC.setup(network, optimizer)
     values = forward_and_backward(
         FABRIC, model, pieces, ObjectiveSection(consistency=1, warmup_steps=0), 3,
-        Supervision(teacher=MeanTeacher(network)))
+        Supervision(teachers={MEAN: MeanTeacher(network)}))
     return values, network.head('outdoor').weight.grad
 
 

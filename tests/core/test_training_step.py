@@ -51,8 +51,8 @@ def test_a_batchs_losses(unlabelled, warmup, step, rise):
     with torch.no_grad():
         counts = step_counts(FABRIC, [batch], objective, 8)
         loss, values = batch_losses(network, batch, counts, objective, step)
-        logits, embeddings, of_labelled, features, _ = network(batch.images, batch.labelled,
-                                                               batch.unlabelled)
+        logits, embeddings, of_labelled, features, *_ = network(batch.images, batch.labelled,
+                                                                batch.unlabelled)
         supervised = sum(masked_cross_entropy(logits[name], batch.targets[LABELLED_ROWS[name]])
                          for name in LABELLED_ROWS)
         entropies = {(i, j): entropy(similarity(embeddings[i], network.label_embeddings(j)),

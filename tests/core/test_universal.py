@@ -43,11 +43,14 @@ def bilinear_x8(logits, height, width):
 def test_each_domain_gets_exactly_its_rows():
     network, batch = small_network(), images()
     with torch.no_grad():
-        logits, embeddings, of_labelled, _, of_unlabelled = network(batch, LABELLED, UNLABELLED)
+        logits, embeddings, of_labelled, _, of_unlabelled, at_cells = network(
+            batch, LABELLED, UNLABELLED)
         for name, rows in LABELLED.items():
             head = network.get_submodule(f'head_{name}')
-            expected = upsample(head(network.features(batch[rows])), (37, 50), 8)
-            torch.testing.assert_close(logits[name], expected, rtol=1e-5, atol=1e-5)
+            expected = head(network.features(batch[rows]))
+            torch.testing.assert_close(at_cells[name], expected, rtol=1e-5, atol=1e-5)
+            torch.testing.assert_close(logits[name], upsample(expected, (37, 50), 8), rtol=1e-5,
+                                       atol=1e-5)
         for found, part in ((embeddings, UNLABELLED), (of_labelled, LABELLED)):
             for name, rows in part.items():
                 expected = network.embedding(network.features(batch[rows]))

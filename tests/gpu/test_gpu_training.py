@@ -17,6 +17,7 @@ from univseg_core.batches.mixture import MixtureDataset
 from univseg_core.batches.stores import prepare_stores
 from univseg_core.batches.transforms import Augmentation
 from univseg_core.inference.segmenter import Segmenter
+from univseg_core.method.losses import MEAN
 from univseg_core.pictures.images import read_image
 from univseg_core.reporting.run_tables import read_losses
 from univseg_core.training import step as training_step
@@ -105,9 +106,9 @@ def one_step(config, device):
         network.set_label_embeddings(name, nn.functional.normalize(vectors))
     fabric = Fabric(accelerator=device, devices=1)
     model, _ = fabric.setup(network, torch.optim.SGD(network.parameters()))
-    teacher = MeanTeacher(network) if config.objective.consistency else None
+    teachers = {MEAN: MeanTeacher(network)} if config.objective.consistency else {}
     values = forward_and_backward(fabric, model, mixture[0], config.objective, 5,
-                                  Supervision(teacher=teacher))
+                                  Supervision(teachers=teachers))
     norm = torch.nn.utils.get_total_norm([p.grad for p in network.parameters()
                                           if p.grad is not None])
     return {key: value.cpu() for key, value in values.items()} | {'gradient': norm.cpu()}

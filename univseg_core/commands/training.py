@@ -1,4 +1,4 @@
-"""`univseg train`, `evaluate` and `baselines`: models, and how good they are."""
+"""`univseg train`, `distill`, `evaluate` and `baselines`: models, and how good they are."""
 
 import argparse
 from collections.abc import Mapping
@@ -35,6 +35,16 @@ TRAIN_EXAMPLES = """examples:
                                               second the same with NODE_RANK=1
 """
 
+DISTILL_EXAMPLES = """examples:
+  univseg distill runs/large my.yaml model.encoder=light --run runs/small
+  univseg distill large.univseg my.yaml model.encoder=light objective.distillation.temperature=2
+  univseg export runs/small --to onnx --precision int8  onto the robot, as any model
+
+It is `univseg train my.yaml objective.distillation.teacher=runs/large`: the same run folder, which
+the same command goes on with. The large model knows all domains of the configuration, with the
+same classes in the same order; its encoder, width and stride may be any.
+"""
+
 EVALUATE_EXAMPLES = """examples:
   univseg evaluate runs/first
   univseg evaluate runs/first --protocol paper          as the paper's own code measures
@@ -51,16 +61,14 @@ BASELINES_EXAMPLES = """examples:
 def add_to(command: Command) -> None:
     """Add the commands to the command line's grammar."""
     sub = command('train', _train, 'train the universal model of a configuration', TRAIN_EXAMPLES)
-    add_config(sub)
-    sub.add_argument('--run', dest='folder', type=Path, metavar='DIR',
-                     help='folder for logs, checkpoint and model (default: runs/NAME of the '
-                          'configuration); a folder with an unfinished run is gone on with')
-    sub.add_argument('--devices', type=whole(1), metavar='N',
-                     help='processes on this machine: its GPUs, or CPU processes where '
-                          'training.accelerator is cpu (default: 1)')
-    sub.add_argument('--nodes', type=whole(1), metavar='M',
-                     help='machines (default: 1); the command is started on each, with '
-                          'MASTER_ADDR, MASTER_PORT and NODE_RANK set, or by torchrun or srun')
+    _add_training(sub)
+
+    sub = command('distill', _distill, 'train a small model on the labels and on what a large one '
+                  'makes of all images', DISTILL_EXAMPLES)
+    sub.add_argument('large', type=Path, metavar='LARGE',
+                     help='the large model: a model file (NAME.univseg), or the folder of a '
+                          'finished run')
+    _add_training(sub)
 
     sub = command('evaluate', _evaluate, "measure a model on each domain's validation images",
                   EVALUATE_EXAMPLES)
@@ -86,6 +94,26 @@ def add_to(command: Command) -> None:
                   'measure what needs no network: location prior and random forest',
                   BASELINES_EXAMPLES)
     add_config(sub)
+
+
+def _add_training(sub: argparse.ArgumentParser) -> None:
+    """Add what a training is told."""
+    add_config(sub)
+    sub.add_argument('--run', dest='folder', type=Path, metavar='DIR',
+                     help='folder for logs, checkpoint and model (default: runs/NAME of the '
+                          'configuration); a folder with an unfinished run is gone on with')
+    sub.add_argument('--devices', type=whole(1), metavar='N',
+                     help='processes on this machine: its GPUs, or CPU processes where '
+                          'training.accelerator is cpu (default: 1)')
+    sub.add_argument('--nodes', type=whole(1), metavar='M',
+                     help='machines (default: 1); the command is started on each, with '
+                          'MASTER_ADDR, MASTER_PORT and NODE_RANK set, or by torchrun or srun')
+
+
+def _distill(options: argparse.Namespace) -> None:
+    # As YAML, which JSON is: a path may hold what means something there.
+    options.overrides.insert(0, f'objective.distillation.teacher={json.dumps(str(options.large))}')
+    _train(options)
 
 
 def _train(options: argparse.Namespace) -> None:

@@ -12,7 +12,7 @@ from univseg_core.errors import UnivsegError
 from univseg_core.inference import full_resolution, full_resolution_torch
 from univseg_core.inference.on_cuda import GraphedPass, to_host
 from univseg_core.machine.processors import is_good_at_bf16
-from univseg_core.models.batch_norm import fold_batch_norm, is_folded_soundly
+from univseg_core.models.batch_norm import fold_batch_norm, is_folded_soundly, ModuleT
 from univseg_core.models.encoders import ENCODERS
 from univseg_core.models.heads import LinearMap
 from univseg_core.models.universal import UniversalSegmenter
@@ -102,7 +102,7 @@ class _FromPixels(nn.Module):
         return self.encoder(pixels.to(self._dtype)).float()
 
 
-def folded(encoder: nn.Module, name: str) -> nn.Module:
+def folded(encoder: ModuleT, name: str) -> ModuleT:
     """Return an encoder, its own, with its batch norms folded where that is sound."""
     if name in ENCODERS:  # which tests hold to it
         return fold_batch_norm(encoder)

@@ -6,8 +6,10 @@ it, its column in log.csv and its curve. A training step walks through them.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from operator import attrgetter
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -16,6 +18,7 @@ from univseg_core.method.objectives import (
     cell_targets,
     class_scores,
     consistency_loss,
+    distillation_loss,
     entropy,
     masked_cross_entropy,
     similarities,
@@ -23,6 +26,21 @@ from univseg_core.method.objectives import (
     valid_cells,
 )
 from univseg_core.models.universal import upsample
+
+MEAN, LARGE = 'mean', 'large'
+"""Teachers: the running mean of the network itself, and a model that was trained before."""
+
+
+class Distillation(Protocol):
+    """The settings that shape what a large model teaches."""
+
+    @property
+    def teacher(self) -> Path | None:
+        """Return its file; None where there is none."""
+
+    @property
+    def temperature(self) -> float:
+        """Return what the logits of both are divided by."""
 
 
 class Form(Protocol):
@@ -44,6 +62,10 @@ class Form(Protocol):
     def warmup_steps(self) -> int:
         """Return the steps over which weights rise."""
 
+    @property
+    def distillation(self) -> Distillation:
+        """Return how a large model teaches, if there is one."""
+
 
 @dataclass(frozen=True)
 class Counts:
@@ -63,22 +85,36 @@ class Counts:
 
 
 @dataclass(frozen=True)
+class Answers:
+    """
+    How likely each class is in each cell, (n, C, h, w), to a teacher, of some crops by domain.
+
+    Of `unlabelled` crops and, where it answers for them, of `labelled` ones.
+    """
+
+    unlabelled: Mapping[str, torch.Tensor]
+    labelled: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class StepTensors:
     """
     What the terms are computed from: a step's batch, or a piece of it, by domain.
 
-    Of labelled crops, `logits` (n, C, H, W) and `targets` (n, H, W); of unlabelled ones,
-    `unlabelled_logits` (n, C, h, w), `unlabelled_targets` (n, H, W) that tell padding, and a
-    teacher's `answers` (n, C, h, w), where there is one. `embeddings` of unlabelled and
-    `labelled_embeddings` of labelled crops (n, D, h, w), and `label_embeddings` (C·K, D) where
-    something learns by these. `class_weights` (C,) of domains whose classes weigh differently.
+    Of labelled crops, `logits` (n, C, H, W), the same at the cells, `cell_logits` (n, C, h, w),
+    and `targets` (n, H, W); of unlabelled ones, `unlabelled_logits` (n, C, h, w) and
+    `unlabelled_targets` (n, H, W) that tell padding. The `answers` of teachers, by MEAN or LARGE,
+    where there are any. `embeddings` of unlabelled and `labelled_embeddings` of labelled crops
+    (n, D, h, w), and `label_embeddings` (C·K, D) where something learns by these. `class_weights`
+    (C,) of domains whose classes weigh differently.
     """
 
     logits: Mapping[str, torch.Tensor]
+    cell_logits: Mapping[str, torch.Tensor]
     targets: Mapping[str, torch.Tensor]
     unlabelled_logits: Mapping[str, torch.Tensor]
     unlabelled_targets: Mapping[str, torch.Tensor]
-    answers: Mapping[str, torch.Tensor]
+    answers: Mapping[str, Answers]
     embeddings: Mapping[str, torch.Tensor]
     labelled_embeddings: Mapping[str, torch.Tensor]
     label_embeddings: Mapping[str, torch.Tensor]
@@ -172,11 +208,27 @@ def anchor(step: StepTensors) -> torch.Tensor:
 
 
 def consistency(step: StepTensors) -> torch.Tensor:
-    """Return the cross-entropy of mixed unlabelled crops against a teacher's answers."""
+    """Return the cross-entropy of mixed unlabelled crops against the mean teacher's answers."""
     return sum((consistency_loss(step.unlabelled_logits[name], answers,
                                  valid_cells(step.unlabelled_targets[name], step.stride),
                                  step.counts.taught_cells[name])
-                for name, answers in step.answers.items()), step.zero)
+                for name, answers in step.answers[MEAN].unlabelled.items()), step.zero)
+
+
+def distillation(step: StepTensors) -> torch.Tensor:
+    """Return the divergence from a large model's answers: for each domain of all its crops."""
+    answers, total = step.answers[LARGE], step.zero
+    for its, logits, targets in (
+            (answers.unlabelled, step.unlabelled_logits, step.unlabelled_targets),
+            (answers.labelled, step.cell_logits, step.targets)):
+        for name, probabilities in its.items():
+            cells = step.counts.taught_cells.get(name, step.zero)
+            if answers.labelled:
+                cells = cells + step.counts.labelled_cells[name]
+            total = total + distillation_loss(
+                logits[name], probabilities, valid_cells(targets[name], step.stride),
+                step.form.distillation.temperature, cells)
+    return total
 
 
 @dataclass(frozen=True)
@@ -186,11 +238,13 @@ class Loss:
 
     `of` computes it, a scalar in nats that adds up over the pieces of a step. `name` is its column
     in log.csv, `title` that of its curve, `short` what stands beside the progress bar. `setting`
-    is the key of its weight in the section `objective`, with the `default` and the `meaning`;
-    without one it weighs 1. A weight that `rises` does so from 0, over `warmup_steps`.
+    is the key of its weight in the section `objective` (with a dot, in a section in there), with
+    the `default` and the `meaning`; without one it weighs 1. A weight that `rises` does so from 0,
+    over `warmup_steps`.
 
-    What it takes: `unlabelled` images, `label_embeddings`, a `teacher`. An `entropy` is drawn on
-    the axis of these. One that is not `always` logged is computed only where it has a weight.
+    What it takes: `unlabelled` images, `label_embeddings`, the answers of a `teacher`, MEAN or
+    LARGE. An `entropy` is drawn on the axis of these. One that is not `always` logged is computed
+    only where it has a weight.
     """
 
     of: Callable[[StepTensors], torch.Tensor]
@@ -203,7 +257,7 @@ class Loss:
     rises: bool = False
     unlabelled: bool = False
     label_embeddings: bool = False
-    teacher: bool = False
+    teacher: str | None = None
     entropy: bool = False
     always: bool = False
 
@@ -211,7 +265,9 @@ class Loss:
         """Return its weight in a step, or at last, by the section `objective`."""
         if self.setting is None:
             return 1.0
-        weight = getattr(objective, self.setting)
+        if self.teacher == LARGE and objective.distillation.teacher is None:
+            return 0.0
+        weight = attrgetter(self.setting)(objective)
         if self.rises and step is not None and objective.warmup_steps:
             weight *= min(1.0, step / objective.warmup_steps)
         return weight
@@ -232,7 +288,11 @@ LOSSES = (
          'consistency', default=1.0,
          meaning='weight of the cross-entropy of mixed unlabelled crops against what a mean '
                  'teacher, the running mean of the network, makes of them unmixed', rises=True,
-         unlabelled=True, teacher=True),
+         unlabelled=True, teacher=MEAN),
+    Loss(distillation, 'distillation', "Divergence from the large model's answers",
+         'distillation', 'distillation.weight', default=1.0,
+         meaning='weight of the divergence of its answers for crops from those of the large model',
+         unlabelled=True, teacher=LARGE),
 )
 """All terms, in the order in which they are added."""
 
@@ -246,7 +306,8 @@ def total_loss(tensors: StepTensors, objective: Form, step: int
     """
     total, terms = tensors.zero, {}
     for loss in LOSSES:
-        if loss.always or (loss.weight(objective) and (tensors.answers or not loss.teacher)):
+        if loss.always or (loss.weight(objective)
+                           and loss.teacher in (None, *tensors.answers)):
             terms[loss.name] = loss.of(tensors)
             total = total + loss.weight(objective, step) * terms[loss.name]
     return total, terms

@@ -46,6 +46,20 @@ def consistency_loss(logits: torch.Tensor, probabilities: torch.Tensor, valid: t
     return (losses * valid).sum() / cells.clamp(min=1)
 
 
+def distillation_loss(logits: torch.Tensor, probabilities: torch.Tensor, valid: torch.Tensor,
+                      temperature: float, cells: torch.Tensor | None = None) -> torch.Tensor:
+    """
+    Return T² · KL(a teacher's probabilities ‖ softmax(logits / T)) of cells, a scalar in nats.
+
+    The arguments are those of `consistency_loss`; the probabilities are the teacher's at the
+    temperature T. Its square keeps the size of the gradient (Hinton, Vinyals and Dean, 2015).
+    """
+    cells = valid.sum() if cells is None else cells
+    its = (logits.float() / temperature).log_softmax(1)
+    divergence = F.kl_div(its, probabilities, reduction='none').sum(1)
+    return temperature ** 2 * (divergence * valid).sum() / cells.clamp(min=1)
+
+
 def counted_images(target: torch.Tensor) -> torch.Tensor:
     """Return how many of the targets (B, H, W) have a pixel that is not void, a scalar."""
     return (target != IGNORE_INDEX).flatten(1).any(1).sum()

@@ -21,7 +21,8 @@ class TrainingOutputs(NamedTuple):
 
     `logits` (n, C_k, H, W) of labelled images at full resolution; `embeddings` (n, D, h, w) of
     unlabelled and `labelled_embeddings` of labelled ones; `unlabelled_logits` (n, C_k, h, w) at
-    the features' resolution; `features` (B, C_F, h, w) of all, detached: for statistics only.
+    the features' resolution, `cell_logits` the same of labelled ones; `features` (B, C_F, h, w) of
+    all, detached: for statistics only.
     """
 
     logits: dict[str, torch.Tensor]
@@ -29,6 +30,7 @@ class TrainingOutputs(NamedTuple):
     labelled_embeddings: dict[str, torch.Tensor]
     features: torch.Tensor
     unlabelled_logits: dict[str, torch.Tensor]
+    cell_logits: dict[str, torch.Tensor]
 
 
 def upsample(logits: torch.Tensor, size: Sequence[int], stride: int) -> torch.Tensor:
@@ -178,12 +180,12 @@ class UniversalSegmenter(nn.Module):
         """
         features = self.features(images)
         size = images.shape[-2:]
-        logits = {name: upsample(self.logits(features[rows], name), size, self.stride)
-                  for name, rows in labelled.items()}
+        cell_logits, unlabelled_logits = (
+            {name: self.logits(features[rows], name) for name, rows in part.items()}
+            for part in (labelled, unlabelled))
+        logits = {name: upsample(each, size, self.stride) for name, each in cell_logits.items()}
         embeddings, labelled_embeddings = (
             {name: self.embed(features[rows]) for name, rows in part.items()}
             for part in (unlabelled, labelled))
-        unlabelled_logits = {name: self.logits(features[rows], name)
-                             for name, rows in unlabelled.items()}
         return TrainingOutputs(logits, embeddings, labelled_embeddings, features.detach(),
-                               unlabelled_logits)
+                               unlabelled_logits, cell_logits)

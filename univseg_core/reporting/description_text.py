@@ -221,10 +221,17 @@ def _settings(settings: Mapping[str, Any]) -> Iterable[str]:
 
 def _pairs(values: Mapping[str, Any]) -> str:
     return ', '.join(f'{key} {_value(value)}' for key, value in values.items()
-                     if value is not None)
+                     if value is not None and not _is_unused(value))
+
+
+def _is_unused(value: object) -> bool:
+    """Return whether a setting is how a large model teaches where there is none."""
+    return isinstance(value, Mapping) and value.get('teacher', value) is None
 
 
 def _value(value: object) -> str:
+    if isinstance(value, Mapping):
+        return f'({_pairs(value)})'
     if isinstance(value, bool):
         return str(value).lower()
     return f'{value:g}' if isinstance(value, float) else str(value)

@@ -17,7 +17,7 @@ from pydantic_core import PydanticCustomError
 from univseg_core.datasets.layouts import LAYOUTS
 from univseg_core.domains import Domain, DomainError
 from univseg_core.method.label_embeddings import default_basis
-from univseg_core.method.losses import Loss, LOSSES
+from univseg_core.method.losses import LARGE, Loss, LOSSES, MEAN
 from univseg_core.models.encoders import encoder_channels, encoder_stride, ENCODERS
 from univseg_core.models.pretrained import has_imagenet_weights, weights_named
 from univseg_core.models.timm_encoder import EncoderError, is_of_timm, plan_of
@@ -254,10 +254,28 @@ class DataSection(Section):
 
 
 _weight_fields: dict[str, Any] = {
-    loss.setting: (Number, Field(loss.default, ge=0, le=1000, description=loss.meaning))
+    loss.setting: Field(loss.default, ge=0, le=1000, description=loss.meaning)
     for loss in LOSSES if loss.setting}
-LossWeights = create_model('LossWeights', __base__=Section, **_weight_fields)
+LossWeights = create_model('LossWeights', __base__=Section, **{
+    key: (Number, field) for key, field in _weight_fields.items() if '.' not in key})
 """The weights of all terms of the loss that have one; each term's entry says which it is."""
+
+
+class DistillationSection(Section):
+    """What a large model teaches: `univseg distill` names it here."""
+
+    teacher: ModelFile | None = Field(
+        None, description='model file (NAME.univseg), or folder of a finished run, of the same '
+                          'domains and classes, to whose answers for crops the network is held; '
+                          'none when left out')
+    weight: Number = _weight_fields['distillation.weight']
+    temperature: Number = Field(
+        1.0, ge=0.1, le=100,
+        description='what the logits of both are divided by: above 1, what it takes to be '
+                    'unlikely counts for more')
+    labelled: StrictBool = Field(
+        False, description='whether it answers for the labelled crops, too, and not for the '
+                           'unlabelled ones alone')
 
 
 class ObjectiveSection(LossWeights):
@@ -277,6 +295,7 @@ class ObjectiveSection(LossWeights):
     temperature: Number = Field(
         1.0, ge=1e-3, le=1000,
         description='what similarities are divided by; about 0.1 suits cosine')
+    distillation: DistillationSection = DistillationSection()
     class_balance: Number = Field(
         0.5, ge=0, le=1, description='power of the inverse class frequency by which labelled '
                                      'pixels are weighed: 0 not at all, 1 all classes alike')
@@ -305,9 +324,15 @@ class ObjectiveSection(LossWeights):
         return any(loss.label_embeddings for loss in self.active)
 
     @property
-    def needs_teacher(self) -> bool:
-        """Return whether a mean teacher answers for unlabelled crops, which are mixed then."""
-        return any(loss.teacher for loss in self.active)
+    def mixes(self) -> bool:
+        """Return whether unlabelled crops are mixed, for which a mean teacher answers then."""
+        return any(loss.teacher == MEAN for loss in self.active)
+
+    @property
+    def large_model(self) -> Path | None:
+        """Return the file of the large model that teaches, where one does."""
+        return self.distillation.teacher if any(
+            loss.teacher == LARGE for loss in self.active) else None
 
 
 class LabelEmbeddingSection(Section):
@@ -410,7 +435,7 @@ class RunConfig(Section):
             plan_of(model.encoder, encoder_stride(model.encoder, model.stride))
         self._check_dimension(encoder_channels(model.encoder, model.width),
                               f'the channels of {model.encoder} at width {model.width}')
-        mixing = [loss for loss in self.objective.active if loss.teacher]
+        mixing = [loss for loss in self.objective.active if loss.teacher == MEAN]
         if mixing and self.data.unlabelled_per_domain < 2:
             key, weight = f'objective.{mixing[0].setting}', mixing[0].weight(self.objective)
             raise ValueError(

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+import copy
 
 from lightning_fabric import Fabric
 import torch
@@ -13,6 +14,7 @@ from univseg_core.batches.transforms import Augmentation
 from univseg_core.batches.workers import PREFETCH
 from univseg_core.machine.resources import available_memory, MOST_WORKERS
 from univseg_core.models.batch_norm import BATCH_NORMS
+from univseg_core.models.universal import UniversalSegmenter
 from univseg_core.pictures.images import fit_size, read_image
 from univseg_core.settings.config import RunConfig
 from univseg_core.training.networks import new_network
@@ -23,13 +25,14 @@ PROCESS, WORKER = 2e8, 2e7
 """Bytes that a further process takes for itself at least, and one that prepares batches."""
 
 
-def check_memory(config: RunConfig, data: Mapping[str, DomainData], fabric: Fabric) -> None:
+def check_memory(config: RunConfig, data: Mapping[str, DomainData], fabric: Fabric,
+                 teacher: UniversalSegmenter | None = None) -> None:
     """
     Raise TrainingError, with the settings to lower, where a run cannot fit into the memory.
 
     What its largest step and its largest validation image need at least is counted layer by
-    layer, without computing anything, and so are its processes; a run that passes may still need
-    more.
+    layer, without computing anything, and so are its processes and the large model that is its
+    `teacher`; a run that passes may still need more.
     """
     options = config.data
     if fabric.device.type == 'cuda':
@@ -45,15 +48,24 @@ def check_memory(config: RunConfig, data: Mapping[str, DomainData], fabric: Fabr
     with torch.device('meta'):
         network = new_network(config, data)
     check_batch_norm(config, data, network.encoder, fabric.world_size)
-    crops = len(data) * options.labelled_per_domain
+    labelled, unlabelled = len(data) * options.labelled_per_domain, 0
     if config.objective.needs_unlabelled:
-        crops += options.unlabelled_per_domain * sum(bool(d.unlabelled) for d in data.values())
+        unlabelled = options.unlabelled_per_domain * sum(bool(d.unlabelled) for d in data.values())
+    crops = labelled + unlabelled
     of_crop, _ = layer_values(network.encoder, options.crop_size, options.crop_size)
     logits = options.labelled_per_domain * options.crop_size ** 2 * sum(
         len(d.domain.classes) for d in data.values())
     share = fabric.world_size * config.training.accumulate
     size = 2 if config.training.precision.endswith('mixed') else 4  # bytes of a value
-    check('a step needs', sharing * (crops * of_crop * size + 4 * logits) / share,
+    weights = answering = 0
+    if teacher is not None:  # which has answered before the network begins
+        weights = 4 * sum(value.numel() for value in teacher.parameters())
+        _, largest = layer_values(copy.deepcopy(teacher.encoder).to('meta'), options.crop_size,
+                                  options.crop_size)
+        answered = unlabelled + labelled * config.objective.distillation.labelled
+        answering = size * answered * largest
+    learning = crops * of_crop * size + 4 * logits
+    check('a step needs', sharing * (weights + max(answering, learning) / share),
           f'data.crop_size ({options.crop_size}), data.labelled_per_domain '
           f'({options.labelled_per_domain}) or data.unlabelled_per_domain '
           f'({options.unlabelled_per_domain}), or raise training.accumulate '
@@ -70,8 +82,7 @@ def check_memory(config: RunConfig, data: Mapping[str, DomainData], fabric: Fabr
         workers = MOST_WORKERS if fabric.device.type == 'cuda' else 1
     there, where = available_memory(), 'this machine'
     # 3 bytes of image, 1 of target, 3 of what an unlabelled crop was before it was mixed.
-    pixels = options.crop_size ** 2 * (4 * crops + 3 * (
-        crops - len(data) * options.labelled_per_domain) * config.objective.needs_teacher)
+    pixels = options.crop_size ** 2 * (4 * crops + 3 * unlabelled * config.objective.mixes)
     check('what is prepared of batches needs', pixels * processes_here(fabric) / fabric.world_size
           * (1 + PREFETCH * workers),
           f'training.workers ({workers}), data.crop_size ({options.crop_size}), '
@@ -107,7 +118,7 @@ def fewest_crops(config: RunConfig, data: Mapping[str, DomainData], processes: i
     sizes = [1] * (options.labelled_per_domain * (1 if alone else len(data)))
     if objective.needs_unlabelled and not alone:
         count = options.unlabelled_per_domain
-        groups = mixing_groups(count) if objective.needs_teacher else range(count)
+        groups = mixing_groups(count) if objective.mixes else range(count)
         sizes += list(Counter(groups).values()) * sum(bool(d.unlabelled) for d in data.values())
     of = processes * accumulate
     return min(sum(sum(sizes[first + rank::of]) for rank in range(processes))

@@ -9,6 +9,7 @@ from univseg_core.files import sha256_of, write_text
 from univseg_core.files.records import read_json
 from univseg_core.settings.config import RunConfig
 from univseg_core.training.checkpoint import CHECKPOINT, read_beginning
+from univseg_core.training.large_model import SETTING as TEACHER
 from univseg_core.training.run_folder import CONFIG
 from univseg_core.training.run_label_embeddings import LABEL_EMBEDDINGS
 from univseg_core.training.safety import TrainingError
@@ -41,14 +42,17 @@ def named_files(config: RunConfig) -> dict[str, Path]:
             files['label_embeddings.file'] = section.file
         for name, path in (section.networks or {}).items():
             files[f'label_embeddings.networks.{name}'] = path
+    if config.objective.large_model is not None:
+        files[TEACHER] = config.objective.large_model
     return files
 
 
 def has_begun(config: RunConfig, run: Path) -> bool:
     """
-    Return whether a run's folder holds all that it takes from the files that it learns from.
+    Return whether a run's folder holds all that it takes from the files that it begins with.
 
-    Then it reads none of them any more. Raises CheckpointError where its checkpoint is damaged.
+    Then it reads none of them any more, but the large model that teaches it. Raises
+    CheckpointError where its checkpoint is damaged.
     """
     return (read_beginning(run / CHECKPOINT) is not None
             and (config.model.start is None or (run / BEFORE).exists())
@@ -61,11 +65,11 @@ def check_named_files(config: RunConfig, run: Path, begun: bool) -> None:
     Compare the files that a run learns from with what they held when it first started.
 
     Raises TrainingError where one is another, or not to be read, unless the run has `begun`:
-    then it is told.
+    then it is told of all but the large model that teaches it, which is needed to the end.
     """
     noted, resumed = _read(run / FILES), (run / CONFIG).exists()
     for setting, path in named_files(config).items():
-        before = noted.get(setting)
+        before, needed = noted.get(setting), not begun or setting == TEACHER
         try:
             if not path.is_file():
                 raise FileNotFoundError('no such file')
@@ -73,11 +77,11 @@ def check_named_files(config: RunConfig, run: Path, begun: bool) -> None:
                 path.stat().st_size != before.bytes or sha256_of(path) != before.sha256)
         except OSError as error:
             what = f'{setting}: {path}: {error.strerror or error}'
-            if not begun:
+            if needed:
                 raise TrainingError(what) from None
             log.warning('%s; the run goes on with what it took from it', what)
             continue
-        if other and not begun:
+        if other and needed:
             raise TrainingError(f'{setting}: {path} is not what it was when the run in {run} '
                                 'first started, and that has still to read it: bring the file '
                                 'back, or name another --run folder')

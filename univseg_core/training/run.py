@@ -19,6 +19,7 @@ from univseg_core.machine.ending import end_with_starter
 from univseg_core.machine.resources import choose_workers
 from univseg_core.measuring.evaluation import DomainResult
 from univseg_core.settings.config import ObjectiveSection, RunConfig
+from univseg_core.training.large_model import check_large_model
 from univseg_core.training.launching import launched
 from univseg_core.training.memory_need import check_memory
 from univseg_core.training.named_files import check_named_files, has_begun, note_named_files
@@ -73,7 +74,7 @@ def train(config: RunConfig, run: Path, *, devices: int = 1,
             check_named_files(config, run, begun)
             if not begun:
                 check_label_embeddings(config, data)
-            check_memory(config, data, fabric)
+            check_memory(config, data, fabric, check_large_model(config, data, run))
             if config.model.start is not None and not begun:
                 check_start(config, data, run)
             if config.loads_weights and not begun:
@@ -136,6 +137,12 @@ def warn_of_unused_settings(config: RunConfig) -> None:
             and config.model.weights == 'none' and config.model.start is None:
         log.warning('without effect: training.encoder_rate: %s begins without pretrained weights',
                     config.model.encoder)
+    distillation = config.objective.distillation
+    taught_by_none = distillation.teacher is None and distillation.model_dump(
+        exclude_defaults=True)
+    if taught_by_none:
+        log.warning('without effect: %s: objective.distillation.teacher names no model', ', '.join(
+            f'objective.distillation.{key}' for key in taught_by_none))
     if config.objective.needs_label_embeddings:
         return
     unused = [f'objective.{name}' for name in config.objective.model_dump(

@@ -18,12 +18,11 @@ from univseg_core.method.label_embeddings import (
     repeated_classes,
     start_embedding,
 )
-from univseg_core.method.losses import LOSSES
 from univseg_core.models.heads import absent_classes
 from univseg_core.models.model_file import load_model, save_model
 from univseg_core.models.tensor_files import read_tensors, save_tensors, TensorFileError
 from univseg_core.models.universal import UniversalSegmenter
-from univseg_core.settings.config import ObjectiveSection, RunConfig
+from univseg_core.settings.config import LossWeights, ObjectiveSection, RunConfig
 from univseg_core.training.checkpoint import what_to_do
 from univseg_core.training.networks import network_with_weights, new_network, start_from
 from univseg_core.training.processes import others_waiting
@@ -32,7 +31,7 @@ from univseg_core.training.safety import TrainingError
 from univseg_core.training.trainer import fit, Task
 
 SUPERVISED_ONLY = ObjectiveSection.model_validate(
-    {loss.setting: 0 for loss in LOSSES if loss.setting} | {'class_balance': 0})
+    dict.fromkeys(LossWeights.model_fields, 0) | {'class_balance': 0})
 
 LABEL_EMBEDDINGS = 'label_embeddings.safetensors'
 """Where a run keeps those that it learns with."""

@@ -18,9 +18,10 @@ def differing_settings(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[s
 
     Both are plain values of whole configurations, as config.yaml holds them. A key that one lacks,
     which an older version had not, and that names nothing in the other, is no difference; nor is
-    an answer about label maps that leaves them what they are without: older versions did not ask.
+    an answer about label maps that leaves them what they are without, or how a large model teaches
+    where there is none: older versions did not ask.
     """
-    before, now = flat(_without_needless_answers(old)), flat(_without_needless_answers(new))
+    before, now = (_without_teaching(flat(_without_needless_answers(each))) for each in (old, new))
     keys = [key for key in dict.fromkeys([*before, *now])
             if key not in {f'training.{name}' for name in MAY_CHANGE}]
     return [f'{key}: {before.get(key, "nothing")} there, {now.get(key, "nothing")} now'
@@ -33,6 +34,13 @@ def _without_needless_answers(values: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(domains, Mapping):
         result['domains'] = {name: _without_needless(domain) for name, domain in domains.items()}
     return result
+
+
+def _without_teaching(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return flat settings without those of a large model where they name none."""
+    section = 'objective.distillation.'
+    return {key: value for key, value in settings.items()
+            if settings.get(f'{section}teacher') or not key.startswith(section)}
 
 
 def _without_needless(domain: Any) -> Any:

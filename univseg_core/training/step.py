@@ -9,7 +9,14 @@ from lightning_fabric import Fabric
 import torch
 from univseg_core.batches.mixture import Batch
 from univseg_core.method.collapse import perplexities
-from univseg_core.method.losses import Counts, entropy_pixels, StepTensors, total_loss
+from univseg_core.method.losses import (
+    Answers,
+    Counts,
+    entropy_pixels,
+    MEAN,
+    StepTensors,
+    total_loss,
+)
 from univseg_core.method.objectives import (
     cell_targets,
     counted_images,
@@ -21,7 +28,7 @@ from univseg_core.method.objectives import (
 from univseg_core.models.universal import TrainingOutputs, UniversalSegmenter
 from univseg_core.settings.config import ObjectiveSection
 from univseg_core.training.processes import summed
-from univseg_core.training.teacher import MeanTeacher
+from univseg_core.training.teacher import Teacher
 
 
 def step_counts(fabric: Fabric, pieces: Sequence[Batch], objective: ObjectiveSection,
@@ -52,12 +59,12 @@ class Supervision:
     """
     What a step learns by besides its labels.
 
-    The weight (C,) of each class by domain, where they are not all alike, and the mean teacher,
-    if there is one: batches then tell how their unlabelled crops are mixed.
+    The weight (C,) of each class by domain, where they are not all alike, and the teachers, by
+    MEAN or LARGE. With a mean teacher, batches tell how their unlabelled crops are mixed.
     """
 
     class_weights: Mapping[str, torch.Tensor] = field(default_factory=dict)
-    teacher: MeanTeacher | None = None
+    teachers: Mapping[str, Teacher] = field(default_factory=dict)
 
 
 def forward_and_backward(fabric: Fabric, model: UniversalSegmenter, pieces: Sequence[Batch],
@@ -71,20 +78,18 @@ def forward_and_backward(fabric: Fabric, model: UniversalSegmenter, pieces: Sequ
     nearest label embedding is right, `prototype_accuracy`, of each domain and `images` (crops);
     and vectors of shares: how much domain i's pixels use the label embeddings of j,
     `assignment/i/j` (P,), how many are nearest to those of i, `nearest/i` (P,), how many labelled
-    ones have each class, `labels/i` (C,), and what a teacher takes the unlabelled ones for,
+    ones have each class, `labels/i` (C,), and what a mean teacher takes the unlabelled ones for,
     `taught/i` (C,).
     """
-    teacher = supervision.teacher
     counts = step_counts(fabric, pieces, objective, model.stride)
     values: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros((), device=fabric.device))
     wrapped: Any = model  # by Fabric, in a class whose name is private
     for i, batch in enumerate(pieces):
         batch = batch.to(fabric.device)
         with fabric.no_backward_sync(wrapped, enabled=i < len(pieces) - 1):
-            answers = {}
-            if teacher is not None:
-                with fabric.autocast():
-                    answers = teacher.answers(batch.mixes)
+            with fabric.autocast():
+                answers = {kind: teacher.answers(batch)
+                           for kind, teacher in supervision.teachers.items()}
             loss, share = batch_losses(model, batch, counts, objective, step,
                                        supervision.class_weights, answers)
             # Gradients are averaged over the processes; the losses are to be added up.
@@ -124,18 +129,19 @@ def step_totals(fabric: Fabric, values: Mapping[str, torch.Tensor], stop: bool,
 def batch_losses(model: UniversalSegmenter, batch: Batch, counts: Counts,
                  objective: ObjectiveSection, step: int,
                  class_weights: Mapping[str, torch.Tensor] | None = None,
-                 answers: Mapping[str, torch.Tensor] | None = None
+                 answers: Mapping[str, Answers] | None = None
                  ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """
     Return a batch's share of a step's loss, a scalar, and of the values that are logged.
 
-    `answers` are a teacher's of each domain's unlabelled crops, (n, C, h, w).
+    `answers` are those of teachers, by MEAN or LARGE.
     """
     outputs: TrainingOutputs = model(batch.images, batch.labelled, batch.unlabelled)
     labels = ({name: model.label_embeddings(name) for name in batch.labelled}
               if objective.needs_label_embeddings else {})
     tensors = StepTensors(
-        outputs.logits, {name: batch.targets[rows] for name, rows in batch.labelled.items()},
+        outputs.logits, outputs.cell_logits,
+        {name: batch.targets[rows] for name, rows in batch.labelled.items()},
         outputs.unlabelled_logits,
         {name: batch.targets[rows] for name, rows in batch.unlabelled.items()}, answers or {},
         outputs.embeddings, outputs.labelled_embeddings, labels, class_weights or {}, counts,
@@ -148,10 +154,11 @@ def batch_losses(model: UniversalSegmenter, batch: Batch, counts: Counts,
         values['embedding_norm'] = sum(map(_norms, [
             *outputs.embeddings.values(), *outputs.labelled_embeddings.values()])) / counts.crops
         values |= label_use(tensors)
+    taught = tensors.answers[MEAN].unlabelled if MEAN in tensors.answers else {}
     values |= {f'taught/{name}': mean_shares(
         each, valid_cells(tensors.unlabelled_targets[name], model.stride),
-        counts.taught_cells[name]) for name, each in tensors.answers.items()}
-    if tensors.answers or labels:  # what collapses are judged by
+        counts.taught_cells[name]) for name, each in taught.items()}
+    if taught or labels:  # what collapses are judged by
         values |= {f'labels/{name}': label_shares(cell_targets(target, model.stride),
                                                   tensors.logits[name].shape[1],
                                                   counts.labelled_cells[name])

@@ -1,40 +1,78 @@
 """
-A mean teacher (Tarvainen and Valpola, NeurIPS 2017), whose answers unlabelled images are held to.
+Teachers: networks that learn nothing themselves, and whose answers for crops a network is held to.
 
-It sees the crops as they are; the network sees them mixed with each other, and is to answer the
-same. Each domain's own head answers for its own images, so domains need no classes in common.
-What is measured and deployed is the network: as the learning rate goes to 0, both
-become the same.
+Each domain's own head answers for its own images, so domains need no classes in common. A teacher
+sees crops as they are; where the network sees them mixed with each other, it is to answer the
+same. Teachers differ in whose weights they have: a mean teacher (Tarvainen and Valpola, NeurIPS
+2017) those of the network itself, on average (what is measured and deployed is the network; as the
+learning rate goes to 0, both become the same), a large model (large_model.py) its own.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 import copy
 
 import torch
-from univseg_core.batches.cut_mix import CutMix
-from univseg_core.models.universal import UniversalSegmenter
+import torch.nn.functional as F
+from univseg_core.batches.mixture import Batch
+from univseg_core.method.losses import Answers
+from univseg_core.models.universal import UniversalSegmenter, upsample
 
 MOMENTUM = 0.99
-"""What the teacher keeps of itself at each step."""
+"""What a mean teacher keeps of itself at each step."""
 
 
-class MeanTeacher:
+class Teacher:
+    """
+    A network that answers for crops, in evaluation mode and without gradients.
+
+    Its answers are probabilities, at a `temperature`, of the cells of a pupil's features, which
+    are at the pupil's `stride`. It answers for unlabelled crops and, where asked, for `labelled`
+    ones.
+    """
+
+    def __init__(self, network: UniversalSegmenter, stride: int, *, temperature: float = 1.0,
+                 labelled: bool = False):
+        self.network = network.requires_grad_(False).eval()
+        self._stride, self._temperature, self._labelled = stride, temperature, labelled
+
+    @torch.no_grad()
+    def answers(self, batch: Batch) -> Answers:
+        """Return its answers for a batch: those for unlabelled crops, mixed as the crops are."""
+        unmixed = {name: batch.mixes[name].unmixed if name in batch.mixes else batch.images[rows]
+                   for name, rows in batch.unlabelled.items()}
+        labelled = {name: batch.images[rows] for name, rows in batch.labelled.items()
+                    if self._labelled}
+        crops = [*unmixed.values(), *labelled.values()]
+        parts = iter(self.network.features(torch.cat(crops)).split(list(map(len, crops))))
+        cells = [-(-side // self._stride) for side in batch.images.shape[-2:]]
+        answers = {name: self._probabilities(next(parts), name, cells) for name in unmixed}
+        return Answers({name: batch.mixes[name].of_cells(its) if name in batch.mixes else its
+                        for name, its in answers.items()},
+                       {name: self._probabilities(next(parts), name, cells) for name in labelled})
+
+    def _probabilities(self, features: torch.Tensor, domain: str,
+                       cells: Sequence[int]) -> torch.Tensor:
+        """
+        Return the probabilities (n, C, h, w) of the pupil's `cells` (h, w).
+
+        Logits of a coarser teacher are upsampled, as they would be for masks; a finer one's
+        probabilities are those of a cell's pixels on average.
+        """
+        logits = self.network.logits(features, domain).float()
+        if self.network.stride > self._stride:
+            logits = upsample(logits, cells, self.network.stride // self._stride)
+        probabilities = (logits / self._temperature).softmax(1)
+        if self.network.stride < self._stride:
+            probabilities = F.avg_pool2d(probabilities, self._stride // self.network.stride,
+                                         ceil_mode=True)
+        return probabilities
+
+
+class MeanTeacher(Teacher):
     """The running mean of a network's weights and batch statistics."""
 
     def __init__(self, network: UniversalSegmenter):
-        self.network = copy.deepcopy(network).requires_grad_(False).eval()
-
-    @torch.no_grad()
-    def answers(self, mixes: Mapping[str, CutMix]) -> dict[str, torch.Tensor]:
-        """
-        Return how likely each class is in each cell (n, C, h, w) of mixed crops, by domain.
-
-        They are its answers for the unmixed crops, all of one size, mixed as the crops are.
-        """
-        features = self.network.features(torch.cat([mix.unmixed for mix in mixes.values()]))
-        parts = features.split([len(mix.unmixed) for mix in mixes.values()])
-        return {name: mix.of_cells(self.network.logits(part, name).float().softmax(1))
-                for (name, mix), part in zip(mixes.items(), parts, strict=True)}
+        super().__init__(copy.deepcopy(network), network.stride)
 
     @torch.no_grad()
     def update(self, network: UniversalSegmenter, step: int) -> None:

@@ -15,7 +15,7 @@ from univseg_core.batches.mixture import Batch, MixtureDataset
 from univseg_core.batches.transforms import Augmentation
 from univseg_core.measuring.evaluation import DomainResult
 from univseg_core.method.collapse import CollapseMonitor
-from univseg_core.method.losses import LOSSES
+from univseg_core.method.losses import LARGE, LOSSES, MEAN
 from univseg_core.models.encoders import pretrained_part
 from univseg_core.progress import Bar, progress_bar
 from univseg_core.reporting.run_log import RunLog
@@ -30,6 +30,7 @@ from univseg_core.training.checkpoint import (
 )
 from univseg_core.training.class_balance import class_weights
 from univseg_core.training.interrupts import deferred_interrupts, Interrupted, Request
+from univseg_core.training.large_model import check_answers, large_teacher
 from univseg_core.training.networks import (
     complete_label_embeddings,
     prepared_network,
@@ -54,7 +55,7 @@ from univseg_core.training.step import (
     StepTotals,
     Supervision,
 )
-from univseg_core.training.teacher import MeanTeacher
+from univseg_core.training.teacher import MeanTeacher, Teacher
 from univseg_core.training.validation import (
     BEST,
     note_validation,
@@ -118,10 +119,10 @@ class Trainer:
         self._scheduler = new_scheduler(config.training, self._optimizer, task.steps)
         start_scaling_anew(fabric)
         self._model, self._engine_optimizer = fabric.setup(self._network, self._optimizer)
-        self._teacher = MeanTeacher(self._network) if task.objective.needs_teacher else None
+        self._teacher = MeanTeacher(self._network) if task.objective.mixes else None
         self._averaged = None if self._teacher is None else self._teacher.network
         self._supervision = Supervision(
-            class_weights(context, self._names, task.objective.class_balance), self._teacher)
+            class_weights(context, self._names, task.objective.class_balance), self._teachers())
         self._mixture = _mixture(context, self._names, task.objective, task.steps,
                                  self._network.stride)
         self._faults = FaultCount(len({sample.image for d in task.data.values()
@@ -131,6 +132,17 @@ class Trainer:
         self._collapse = CollapseMonitor(config.label_embeddings.centroids)
         self._log: RunLog | None = None  # of the first process alone
         self._miou = ''
+
+    def _teachers(self) -> dict[str, Teacher]:
+        teachers: dict[str, Teacher] = {}
+        if self._teacher is not None:
+            teachers[MEAN] = self._teacher
+        objective = self._task.objective
+        if objective.large_model is not None:
+            teachers[LARGE] = large_teacher(objective.large_model, objective.distillation,
+                                            self._task.data, self._network.stride,
+                                            self._fabric.device)
+        return teachers
 
     def run(self) -> dict[str, DomainResult]:
         """Train from the checkpoint, or the beginning, to the last step; measure and write."""
@@ -225,9 +237,11 @@ class Trainer:
                 if self._log:
                     log.warning('%s; another image takes its place', fault)
             self._faults.check()
+        where = f'{self._task.folder}, step {step}'
+        check_answers(totals.scalars, self._task.objective.large_model, where)
         check_loss(totals.scalars['loss'],
                    gradient_norm(self._network, gradient_scale(self._fabric)),
-                   f'{self._task.folder}, step {step}', self._mixture.files(step - 1))
+                   where, self._mixture.files(step - 1))
         self._engine_optimizer.step()
         totals.scalars['learning_rate'] = float(self._scheduler.get_last_lr()[-1])
         self._scheduler.step()
@@ -318,7 +332,7 @@ def _mixture(context: RunContext, domains: Sequence[str],
         {name: store for name, store in stores.unlabelled.items() if objective.needs_unlabelled},
         stages, options.labelled_per_domain, options.unlabelled_per_domain,
         config.training.seed, pieces, fabric.world_size * accumulate,
-        mix_at=stride if objective.needs_teacher else None)
+        mix_at=stride if objective.mixes else None)
 
 
 def progress(means: Mapping[str, float], miou: str) -> str:
