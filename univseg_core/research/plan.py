@@ -125,7 +125,8 @@ def _runs(experiment: Experiment, root: Path, variant: Variant, labelled: Labell
           seed: int) -> Iterable[Run]:
     """Yield one variant's runs: one of all domains, or one for each."""
     values = _with_labelled(experiment.values, None if labelled == 'all' else labelled)
-    values = merged(values, {'training': {'seed': seed}})
+    # What is compared are masks, of which a place that is recognised changes none.
+    values = merged(values, {'training': {'seed': seed, 'recognise': False}})
     if variant.entropies:
         values = merged({'objective': {'alpha': 1, 'beta': 1}}, values)
     else:

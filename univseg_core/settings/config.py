@@ -413,6 +413,10 @@ class TrainingSection(Section):
     checkpoint_every: StrictInt = Field(
         200, ge=1, le=MANY,
         description='steps between checkpoints')
+    recognise: StrictBool = Field(
+        True, description='whether the model files get evidence of their domains at the end, for '
+                          'active_domains: auto and the like; it may take a minute, and '
+                          '`univseg recognise` adds it later')
 
 
 class RunConfig(Section):

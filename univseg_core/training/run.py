@@ -104,7 +104,8 @@ def train(config: RunConfig, run: Path, *, devices: int = 1,
             if config.basis == 'joint':
                 start = run / JOINT_START
         return fit(context, Task(data, run, config.objective, config.training.steps, embeddings,
-                                 start, before, recognises=True))
+                                 start, before,
+                                 recognises=config.training.recognise))
 
 
 def check_shares(config: RunConfig, processes: int) -> None:

@@ -112,6 +112,11 @@ def test_a_training_ends_with_evidence(images, tmp_path, bare_training, caplog):
     assert found['outdoor']['recognition']['images'] == 2
     assert '| images of | indoor | outdoor |' in (run / 'evaluation.md').read_text()
 
+    without = tmp_path / 'without'
+    assert main(['train', str(tmp_path / 'my.yaml'), 'training.recognise=false', '--run',
+                 str(without)]) == 0
+    assert load_model(without / 'model.univseg')[0].evidence is None
+
 
 @pytest.mark.parametrize(('error', 'is_told'), [
     (MemoryError(), True), (RuntimeError('CUDA out of memory'), True), (RuntimeError('x'), False)])
