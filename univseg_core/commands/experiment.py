@@ -33,8 +33,8 @@ def add_to(command: Command) -> None:
                   f'{VARIANTS_HELP}\n{EXAMPLES}')
     sub.add_argument('experiment', metavar='NAME|FILE.yaml',
                      help='an experiment that ships (table2 to table7 of the paper, camvid_nyuv2, '
-                          'camvid_nyuv2_unlabelled, scenes) or a file of your own; '
-                          'docs/experiments.md tells what it holds')
+                          'camvid_nyuv2_unlabelled, camvid_nyuv2_then_unlabelled, scenes) or a '
+                          'file of your own; docs/experiments.md tells what it holds')
     sub.add_argument('overrides', nargs='*', metavar='KEY=VALUE',
                      help="change the experiment ('seeds=[0, 1, 2]', 'labelled=[50, all]', "
                           'single_domain_steps=500) or, with a dotted key, the configuration of '

@@ -84,8 +84,10 @@ def plan(experiment: Experiment, root: Path, only: Sequence[str] = (), *,
                               f'{", ".join(section.variants)}'
                               f'{did_you_mean(unknown[0], section.variants)}')
     asked = [VARIANTS[name] for name in only or section.variants]
+    begun_with = {other.goes_on_from for other in asked}
     variants = [variant for variant in VARIANTS.values() if variant in asked or (
-        variant is SUPERVISED_ONLY and any(other.supervised_only for other in asked))]
+        variant is SUPERVISED_ONLY and any(other.supervised_only for other in asked))
+        or variant.name in begun_with]
     if check_data:
         _check_data(experiment, variants)
     return [run for labelled in section.labelled for seed in section.seeds
@@ -142,9 +144,11 @@ def _runs(experiment: Experiment, root: Path, variant: Variant, labelled: Labell
         why = ': objective.beta, of what one domain learns within itself, is 0'
         raise ConfigError(f'{experiment.source}: {variant.name} needs two domains or more, the '
                           f'base has {names[0]} alone{why if crosses_alone else ""}')
-    if variant.steps != 1:
-        usual = _checked(experiment, values).training.steps
-        values = merged(values, {'training': {'steps': round(variant.steps * usual)}})
+    if variant.steps != 1 or variant.rate != 1:
+        usual = _checked(experiment, values).training
+        values = merged(values, {'training': {
+            'steps': round(variant.steps * usual.steps),
+            'learning_rate': variant.rate * usual.learning_rate}})
     supervised = {name: folder_of(root, labelled, seed, SUPERVISED_ONLY.name, name)
                   for name in names}
     steps = experiment.single_domain_steps(labelled)
@@ -160,6 +164,9 @@ def _runs(experiment: Experiment, root: Path, variant: Variant, labelled: Labell
                 name: _model_of(folder) for name, folder in supervised.items()}
         elif variant.supervised_only == 'start':
             needs = (supervised[names[i - 1]],)
+        elif variant.goes_on_from:
+            needs = (folder_of(root, labelled, seed, variant.goes_on_from),)
+        if needs and variant.supervised_only != 'networks':
             config['model']['start'] = _model_of(needs[0])
         yield Run(folder_of(root, labelled, seed, variant.name, name), config, needs)
 

@@ -13,8 +13,9 @@ class Variant:
     `alone`: a network for each domain, and not one for all. `entropies`: whether there are the
     paper's unsupervised terms; without, settings of theirs count for nothing. `supervised_only`:
     what the networks of the variant of that name, of the same N and seed, serve as: the start of
-    each domain's network, or the networks whose features give the label embeddings. `steps`
-    multiplies those of the experiment.
+    each domain's network, or the networks whose features give the label embeddings. `goes_on_from`
+    names the variant of all domains whose model, of the same N and seed, it begins with. `steps`
+    and `rate` multiply the steps and the learning rate of the experiment.
     """
 
     name: str
@@ -23,7 +24,9 @@ class Variant:
     alone: bool = False
     entropies: bool = True
     supervised_only: Literal['start', 'networks'] | None = None
+    goes_on_from: str | None = None
     steps: float = 1.0
+    rate: float = 1.0
 
     @property
     def needs_unlabelled(self) -> bool:
@@ -33,6 +36,9 @@ class Variant:
 
 BALANCED = {'class_balance': 0.5}
 TEACHER = {'consistency': 1.0, 'warmup_steps': 1000}
+
+GOOD_TEACHER = {'consistency': 1.0, 'warmup_steps': 50}
+"""One that begins with a trained model, and can be believed soon."""
 
 CONTROL = {'consistency': 1e-12}
 """A weight that vanishes beside the supervised loss in float32: the crops alone are there."""
@@ -83,5 +89,16 @@ VARIANTS = {variant.name: variant for variant in (
                             'answers', {'objective': TEACHER}, entropies=False),
     Variant('univ_balanced_teacher', 'univ_balanced and univ_teacher at once, as by default',
             {'objective': BALANCED | TEACHER}, entropies=False),
+    Variant('then_labels', "univ_balanced's model, trained on with the same labels: half of the "
+                           'learning rate, 11/6 of the steps', {'objective': BALANCED},
+            entropies=False, goes_on_from='univ_balanced', steps=11 / 6, rate=0.5),
+    Variant('then_control', "univ_balanced's model, trained on with then_teacher's crops, and no "
+                            'loss on them', {'objective': BALANCED | CONTROL}, entropies=False,
+            goes_on_from='univ_balanced', steps=0.742, rate=0.5),
+    Variant('then_teacher', "univ_balanced's model, trained on with a mean teacher of unlabelled "
+                            'crops: half of the learning rate, 0.742 of the steps, which take '
+                            'about as long as those of then_labels',
+            {'objective': BALANCED | GOOD_TEACHER}, entropies=False,
+            goes_on_from='univ_balanced', steps=0.742, rate=0.5),
 )}
 """By name, in the order in which tables show them and runs are made."""

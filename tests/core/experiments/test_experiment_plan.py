@@ -36,6 +36,9 @@ def test_some_variants_alone_bring_what_they_need(write, root):
     assert names(planned(path, root, only=['univ_full_k3']), root) == [
         'n2/seed0/supervised_only/outdoor', 'n2/seed0/supervised_only/indoor',
         'n2/seed0/univ_full_k3']
+    runs = planned(path, root, only=['then_labels'])
+    assert names(runs, root) == ['n2/seed0/univ_balanced', 'n2/seed0/then_labels']
+    assert runs[1].needs == (runs[0].folder,)
     with pytest.raises(ExperimentError, match=r'tiny\.yaml: has no variant univ_ful; it has .*k3'):
         planned(path, root, only=['univ_ful'])
 
@@ -95,6 +98,9 @@ def test_each_variant_changes_what_its_name_says_alone(write, root, worlds):
     assert (basic['objective']['alpha'], basic['objective']['beta']) == (0, 0)
     assert {key.split('.')[0] for key in difference(full, basic)} == {
         'objective', 'label_embeddings'}
+    then = {'model.start': str(root / 'n2/seed4/univ_balanced/model.univseg'),
+            'objective.class_balance': 0.5,
+            'training.learning_rate': base['training']['learning_rate'] / 2}
     for name, expected in {
             'univ_basic_control': {'objective.consistency': 1e-12},
             'univ_basic_longer': {'training.steps': 54},
@@ -105,7 +111,11 @@ def test_each_variant_changes_what_its_name_says_alone(write, root, worlds):
             'univ_teacher': {'objective.consistency': 1.0, 'objective.warmup_steps': 1000},
             'univ_balanced_teacher': {
                 'objective.class_balance': 0.5, 'objective.consistency': 1.0,
-                'objective.warmup_steps': 1000}}.items():
+                'objective.warmup_steps': 1000},
+            'then_labels': then | {'training.steps': 55},
+            'then_control': then | {'training.steps': 22, 'objective.consistency': 1e-12},
+            'then_teacher': then | {'training.steps': 22, 'objective.consistency': 1.0,
+                                    'objective.warmup_steps': 50}}.items():
         assert difference(basic, configs[name]) == set(expected), name
         assert expected.items() <= flat(configs[name]).items()
     alone = configs['supervised_only/indoor']
