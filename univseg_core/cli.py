@@ -14,6 +14,7 @@ import warnings
 from univseg_core.commands import (
     benchmarking,
     data,
+    doctor,
     experiment,
     exporting,
     figure,
@@ -125,7 +126,7 @@ def parser() -> argparse.ArgumentParser:
     add_loudness(top)
     commands = top.add_subparsers(dest='command', required=True, metavar='COMMAND')
 
-    def command(name: str, run: Callable[[argparse.Namespace], None] | None, text: str,
+    def command(name: str, run: Callable[[argparse.Namespace], int | None] | None, text: str,
                 examples: str,
                 group: argparse._SubParsersAction = commands,
                 more: Callable[[], str] | None = None) -> argparse.ArgumentParser:
@@ -142,7 +143,7 @@ def parser() -> argparse.ArgumentParser:
     # the training's packages, can still predict.
     for module in (training, prediction, exporting, benchmarking, inspection, frames,
                    ranking, prelabelling, label_import, labels, recognition, figure, experiment,
-                   data, scenes):
+                   data, scenes, doctor):
         module.add_to(command)
     return top
 
@@ -180,7 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with ended_by_signals():
             options = parse(arguments)
-            _run(options)
+            status = _run(options)
             sys.stdout.flush()
     except KeyboardInterrupt as error:
         return getattr(error, 'status', 130)
@@ -195,7 +196,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         extras = 'train,export' if options.command == 'export' else 'train'
         return _failed(options, f'the package {error.name} is not installed for {sys.executable}: '
                        f"pip install '.[{extras}]' brings what the command needs")
-    return 0
+    return status
 
 
 def _failed(options: argparse.Namespace, reason: object) -> int:
@@ -205,13 +206,15 @@ def _failed(options: argparse.Namespace, reason: object) -> int:
     return 1
 
 
-def _run(options: argparse.Namespace) -> None:
-    """Run the command that the options are of."""
+def _run(options: argparse.Namespace) -> int:
+    """Run the command that the options are of; return its exit status."""
+    if options.command == 'doctor':  # which tells of whatever is missing
+        return options.run(options)
     from univseg_core import progress  # not for --help: it takes a while
 
     prepare_logging(options, progress.LogHandler())
     with progress.quiet(options.quiet):
-        options.run(options)
+        return options.run(options) or 0
 
 
 def run(arguments: Sequence[str] | None = None) -> NoReturn:
