@@ -22,6 +22,7 @@ from univseg_core.commands import (
     inspection,
     label_import,
     labels,
+    new,
     prediction,
     prelabelling,
     ranking,
@@ -143,7 +144,7 @@ def parser() -> argparse.ArgumentParser:
     # the training's packages, can still predict.
     for module in (training, prediction, exporting, benchmarking, inspection, frames,
                    ranking, prelabelling, label_import, labels, recognition, figure, experiment,
-                   data, scenes, doctor):
+                   data, scenes, doctor, new):
         module.add_to(command)
     return top
 
