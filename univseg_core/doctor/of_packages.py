@@ -17,6 +17,7 @@ EXTRAS = {
     'onnx': 'run exported models by ONNX Runtime',
     'openvino': "run exported models by OpenVINO, the fastest on Intel's CPUs",
     'export': 'export models',
+    'completion': 'scripts by which shells complete the command line',
     'labels': 'polygons and run lengths of annotation tools',
     'video': 'packets of videos in bags: H.264, H.265',
     'train': 'train, measure, draw figures',
