@@ -438,3 +438,13 @@ def test_ros_is_asked_for_its_middleware(capsys, monkeypatch):
     modules |= {'rclpy.utilities': fake, 'sensor_msgs.msg': SimpleNamespace(Image=image())}
     monkeypatch.setattr(probes, 'import_module', modules.__getitem__)
     assert answered(capsys, 'rclpy') == {'middleware': 'rmw_x'}
+
+
+def test_the_pages_name_every_exit_status():
+    pages = [(ROOT / 'docs' / name).read_text() for name in ('doctor.md', 'command_line.md')]
+    told = re.findall(r'^\| (\d) \|', pages[0], re.MULTILINE)
+    assert told == [*map(str, STATUS.values())]
+    (row,) = re.findall(r'^\| ([\d, ]+) \| of `doctor` alone', pages[1], re.MULTILINE)
+    assert row == ', '.join(str(status) for status in STATUS.values() if status)
+    printed = main.__globals__['doctor'].STATUSES
+    assert re.findall(r'^  (\d)', printed, re.MULTILINE) == [*map(str, STATUS.values())]
