@@ -151,7 +151,8 @@ CANNOT = {
     'prelabel': ['none', 'a', '--domain', 'x', '--out', 'x'],
     'import-labels': ['none', '--frames', 'a', '--model', 'b', '--domain', 'c', '--out', 'x'],
     'labels': ['check', 'none', 'x'], 'export': ['none', '--to', 'onnx'],
-    'benchmark': ['none.univseg'], 'recognise': ['none', '--images', 'a=b', '--out', 'x'], 'new': ['my', 'none']}
+    'benchmark': ['none.univseg'], 'recognise': ['none', '--images', 'a=b', '--out', 'x'],
+    'new': ['my', 'none']}
 """What each command cannot do; `doctor` and `completion` can do whatever they are asked."""
 
 
