@@ -185,7 +185,15 @@ def test_univseg_that_pip_does_not_know_is_no_obstacle(monkeypatch):
         raise metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(metadata, 'requires', unknown)
-    assert of_packages.python(facts()).level == 'warn'
+    for check in (of_packages.python, of_packages.training, of_packages.extras):
+        assert check(facts()).level == 'warn'
+
+
+def test_a_distributions_opencv_counts_though_pip_does_not_know_it(monkeypatch):
+    monkeypatch.setattr(metadata, 'requires', lambda name: ['opencv-python>=4.8', 'numpy>=1.26'])
+    monkeypatch.setattr(of_packages, 'version_of', lambda package: None)
+    monkeypatch.setattr(of_packages, 'is_installed', lambda module: module == 'cv2')
+    assert of_packages.unmet('') == ['numpy']
 
 
 @pytest.mark.parametrize(('given', 'level', 'says', 'fix'), [

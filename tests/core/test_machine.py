@@ -3,7 +3,8 @@
 import os
 
 import pytest
-from univseg_core.machine import processors, resources as machine
+from univseg_core.machine import processors
+from univseg_core.machine import resources as machine
 from univseg_core.machine.processors import cpu_cores
 from univseg_core.machine.resources import available_memory, choose_workers, in_threads
 

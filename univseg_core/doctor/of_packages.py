@@ -8,7 +8,7 @@ import sys
 from typing import NamedTuple
 
 from univseg_core.doctor.finding import Facts, Finding
-from univseg_core.doctor.probes import Imported
+from univseg_core.doctor.probes import Imported, is_installed
 
 PACKAGE = 'univseg_ros'
 
@@ -28,6 +28,12 @@ EXTRAS = {
 OPENCV = ('opencv-python', 'opencv-python-headless', 'opencv-contrib-python',
           'opencv-contrib-python-headless')
 """The packages that all bring the module cv2, over each other's files."""
+
+
+WITHOUT_METADATA = {'opencv-python': 'cv2', 'openvino': 'openvino'}
+"""Modules of packages that a distribution brings, too, without telling Python of them."""
+
+UNKNOWN = Finding('warn', f'not known, as {PACKAGE} is not installed', 'pip install .')
 
 
 class Need(NamedTuple):
@@ -85,7 +91,8 @@ def _unmet(extra: str) -> Iterator[str]:
         if need.extra == extra:
             version = version_of(need.package)
             if version is None:
-                yield need.package
+                if not is_installed(WITHOUT_METADATA.get(need.package, '')):
+                    yield need.package
             elif _numbers(version) < need.least:
                 yield f'{need.package} {version} (≥ {".".join(map(str, need.least))})'
 
@@ -117,7 +124,10 @@ def torch(facts: Facts) -> Finding:
 
 def training(facts: Facts) -> Finding:
     """Find out whether what a training needs is installed."""
-    lacking = unmet('train')
+    try:
+        lacking = unmet('train')
+    except metadata.PackageNotFoundError:
+        return UNKNOWN
     if lacking:
         return Finding('bad', f'missing: {", ".join(lacking)}', "pip install '.[train]'",
                        {'missing': lacking})
@@ -196,8 +206,11 @@ def weights(facts: Facts) -> Finding:
 
 def extras(facts: Facts) -> Finding:
     """Find out which extras are not installed, and what each is for."""
-    lacking = {extra: missing for extra in EXTRAS if extra != 'ros' or not ros_is_there(facts)
-               if (missing := unmet(extra))}
+    try:
+        lacking = {extra: missing for extra in EXTRAS if extra != 'ros' or not ros_is_there(facts)
+                   if (missing := unmet(extra))}
+    except metadata.PackageNotFoundError:
+        return UNKNOWN
     if not lacking:
         return Finding('ok', 'all are installed')
     text = '; '.join(f'{extra} ({EXTRAS[extra]}) lacks {", ".join(missing)}'

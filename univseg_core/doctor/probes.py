@@ -68,7 +68,7 @@ def import_all(limit: float = LIMIT) -> dict[str, Imported]:
 def is_installed(module: str) -> bool:
     """Return whether a module is found, without importing it."""
     try:
-        return find_spec(module) is not None
+        return bool(module) and find_spec(module) is not None
     except (ImportError, ValueError):  # of one half removed
         return False
 
