@@ -123,6 +123,16 @@ def test_a_place_begins_where_its_list_of_classes_lies():
     assert section.validation_from_train == 1  # a fifth of five
 
 
+def test_unlabelled_images_are_no_label_maps_by_their_names():
+    for place in ('outdoor', 'indoor'):
+        labelled(f'worlds/{place}/train/image', f'worlds/{place}/train/label')
+        fill(f'worlds/{place}/unlabelled/image', names=('a', 'd'))
+        fill(f'worlds/{place}/test/image', names=('e',))
+    assert [(place.name, place.unlabelled) for place in find_places([Path('worlds')])] == [
+        (name, [Path.cwd() / 'worlds' / name / 'unlabelled' / 'image'])
+        for name in ('indoor', 'outdoor')]
+
+
 def test_images_of_no_place_are_left_out_and_told(caplog):
     labelled('yard/images', 'yard/labels')
     fill('yard/pictures', names=('d',))

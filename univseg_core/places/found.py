@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 DEEPEST, MOST_FOLDERS = 6, 5000
 
-LABELS = re.compile(r'label|mask|annot|segm|truth|(?<![a-z])gt(?![a-z])', re.IGNORECASE)
+LABELS = re.compile(r'(?<!un)label|mask|annot|segm|truth|(?<![a-z])gt(?![a-z])', re.IGNORECASE)
 """What the name of a folder of label maps has in it."""
 
 PARTS = {
