@@ -33,6 +33,9 @@ BAGS = ['apsw>=3.45', "backports.zstd>=1; python_version < '3.14'", 'lz4>=4', 'r
 # Polygons and run lengths of annotation tools.
 LABELS = ['pycocotools>=2.0.8']
 
+# Scripts by which shells complete the command line.
+COMPLETION = ['shtab>=1.10']
+
 # Packets of videos: H.264, H.265.
 VIDEO = ['av>=14']
 
@@ -90,11 +93,13 @@ setup(
         'onnx': ONNX,
         'openvino': OPENVINO,
         'export': EXPORT,
+        'completion': COMPLETION,
         'labels': LABELS,
         'video': VIDEO,
         'train': TRAIN,
         'ros': ROS,
-        'test': [*VIDEO, 'hypothesis>=6.100', 'mcap>=1.2', 'pytest>=8', 'pytest-xdist>=3.5'],
+        'test': [*COMPLETION, *VIDEO, 'hypothesis>=6.100', 'mcap>=1.2', 'pytest>=8',
+                 'pytest-xdist>=3.5'],
         'dev': ['import-linter>=2.6', 'mypy>=1.18', 'ruff>=0.6', 'types-PyYAML', 'types-tqdm'],
     },
     entry_points={

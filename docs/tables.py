@@ -143,6 +143,15 @@ def reasons() -> str:
     return table('why not,', ((code(name), text) for name, text in REASONS.items()))
 
 
+def checks() -> str:
+    """Return what `univseg doctor` looks at."""
+    from univseg_core.doctor.examination import CHECKS
+    return table('check,looks at,needed for', (
+        (check.name, check.looks_at, ' and '.join(
+            {'training': 'a training', 'node': 'the node'}[each] for each in check.needed_for))
+        for check in CHECKS))
+
+
 def import_formats() -> str:
     """Return what labels are brought in from."""
     from univseg_core.labelling.import_sources import sources
@@ -265,6 +274,7 @@ CORE: Tables = {
     'limits': limits,
     'states': states,
     'import-formats': import_formats,
+    'checks': checks,
     'frames-options': partial(_options, 'frames'),
 }
 """Tables of the core, by the names that stand in the pages."""

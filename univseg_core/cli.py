@@ -13,7 +13,9 @@ import warnings
 
 from univseg_core.commands import (
     benchmarking,
+    completion,
     data,
+    doctor,
     experiment,
     exporting,
     figure,
@@ -21,6 +23,7 @@ from univseg_core.commands import (
     inspection,
     label_import,
     labels,
+    new,
     prediction,
     prelabelling,
     ranking,
@@ -35,11 +38,13 @@ from univseg_core.training.interrupts import ended_by_signals
 
 EXAMPLES = """examples:
   # to begin with, on data made here
+  univseg doctor                                        will a training run here, will the node?
   univseg scenes worlds                                 make two synthetic worlds to learn from
   UNIVSEG_DATA=worlds univseg train train/scenes.yaml --run runs/first      train on them
   univseg info runs/first                               how far it is, and how good
 
   # on images of your own
+  univseg new my yard/ hall/                            a configuration for your own places
   univseg data check my.yaml                            what is wrong with images and labels
   univseg train my.yaml --run runs/b training.steps=500 change a setting
   univseg config explain training                       what the settings mean
@@ -68,6 +73,20 @@ EXAMPLES = """examples:
 for programs, --quiet and --verbose.
 """
 
+JOBS = {
+    'to begin with': ('doctor', 'scenes', 'new', 'config', 'data'),
+    'train and measure': ('train', 'info', 'curves', 'evaluate', 'baselines', 'recognise'),
+    'look at images': ('predict',),
+    "from the robot's bags to labels": ('frames', 'rank', 'prelabel', 'import-labels', 'labels'),
+    'onto the robot': ('export', 'benchmark'),
+    'research': ('experiment', 'figure'),
+    'the shell': ('completion',),
+}
+"""What the commands are for, as the help lists them."""
+
+EXTRAS = {'export': 'train,export', 'completion': 'completion'}
+"""The extras of the package that bring what a command needs; `train` of those not named."""
+
 log = logging.getLogger(__name__)
 
 
@@ -76,6 +95,9 @@ class Grammar(argparse.ArgumentParser):
 
     suggest_on_error = False  # Python 3.14's own suggestions
     given: Sequence[str] = ()
+    whole: 'Grammar | None' = None
+    """The grammar of all commands, of which this is one."""
+
     more: Callable[[], str] | None = None
     """Makes what help has before the examples, where that takes a while."""
 
@@ -126,7 +148,7 @@ def parser() -> argparse.ArgumentParser:
     add_loudness(top)
     commands = top.add_subparsers(dest='command', required=True, metavar='COMMAND')
 
-    def command(name: str, run: Callable[[argparse.Namespace], None] | None, text: str,
+    def command(name: str, run: Callable[[argparse.Namespace], int | None] | None, text: str,
                 examples: str,
                 group: argparse._SubParsersAction = commands,
                 more: Callable[[], str] | None = None) -> argparse.ArgumentParser:
@@ -134,7 +156,7 @@ def parser() -> argparse.ArgumentParser:
                                epilog=examples,
                                formatter_class=argparse.RawDescriptionHelpFormatter)
         sub.set_defaults(run=run, grammar=sub)
-        sub.more = more
+        sub.more, sub.whole = more, top
         if run is not None:
             add_common(sub)
         return sub
@@ -143,9 +165,20 @@ def parser() -> argparse.ArgumentParser:
     # the training's packages, can still predict.
     for module in (training, prediction, exporting, benchmarking, inspection, frames,
                    ranking, prelabelling, label_import, labels, recognition, figure, experiment,
-                   data, scenes):
+                   data, scenes, doctor, new, completion):
         module.add_to(command)
+    _by_job(top, commands)
     return top
+
+
+def _by_job(top: argparse.ArgumentParser, commands: argparse._SubParsersAction) -> None:
+    """Let the help list the commands by what they are for."""
+    # argparse itself has one list of all: it stays, for completion, but is not shown.
+    top._positionals._group_actions.remove(commands)
+    listed = {each.dest: each for each in commands._choices_actions}
+    for job, names in {**JOBS, 'others': tuple(listed)}.items():
+        group = top.add_argument_group(job)
+        group._group_actions = [listed.pop(name) for name in names if name in listed]
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -181,7 +214,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with ended_by_signals():
             options = parse(arguments)
-            _run(options)
+            status = _run(options)
             sys.stdout.flush()
     except KeyboardInterrupt as error:
         return getattr(error, 'status', 130)
@@ -193,10 +226,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if (error.name or 'univseg').startswith('univseg'):  # no package of others
             raise
-        extras = 'train,export' if options.command == 'export' else 'train'
+        extras = EXTRAS.get(options.command, 'train')
         return _failed(options, f'the package {error.name} is not installed for {sys.executable}: '
                        f"pip install '.[{extras}]' brings what the command needs")
-    return 0
+    return status
 
 
 def _failed(options: argparse.Namespace, reason: object) -> int:
@@ -206,13 +239,15 @@ def _failed(options: argparse.Namespace, reason: object) -> int:
     return 1
 
 
-def _run(options: argparse.Namespace) -> None:
-    """Run the command that the options are of."""
+def _run(options: argparse.Namespace) -> int:
+    """Run the command that the options are of; return its exit status."""
+    if options.command == 'doctor':  # which tells of whatever is missing
+        return options.run(options)
     from univseg_core import progress  # not for --help: it takes a while
 
     prepare_logging(options, progress.LogHandler())
     with progress.quiet(options.quiet):
-        options.run(options)
+        return options.run(options) or 0
 
 
 def run(arguments: Sequence[str] | None = None) -> NoReturn:

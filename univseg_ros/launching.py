@@ -4,10 +4,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from univseg_core.machine.fast_dds import FAST_DDS_2, FAST_DDS_3, profile_variable
 from univseg_ros.camera_names import is_camera_name
-
-FAST_DDS_2 = 'FASTRTPS_DEFAULT_PROFILES_FILE'
-FAST_DDS_3 = 'FASTDDS_DEFAULT_PROFILES_FILE'
 
 NAV2_OUTPUTS = ('mask', 'confidence', 'label_info', 'overlay', 'mask/compressed', 'camera_info')
 """What the segmentation node of Nav2's tutorial publishes, and what belongs beside a mask."""
@@ -139,8 +137,7 @@ def dds_environment(profile: str, large_images: Path) -> tuple[dict[str, str], s
     for variable in (FAST_DDS_2, FAST_DDS_3):
         if os.environ.get(variable):
             return {}, f'dds_profile is ignored: {variable} is set to {os.environ[variable]}'
-    old = os.environ.get('ROS_DISTRO') in ('humble', 'iron', 'jazzy')
-    variable = FAST_DDS_2 if old else FAST_DDS_3
+    variable = profile_variable(os.environ.get('ROS_DISTRO'))
     return {variable: str(path)}, f'{variable} of the node is {path}; the camera needs it as well'
 
 

@@ -17,7 +17,7 @@ from univseg_core.pictures import images
 
 COMMANDS = ('train', 'evaluate', 'predict', 'info', 'curves', 'config', 'baselines', 'scenes',
             'figure', 'experiment', 'data', 'frames', 'rank', 'prelabel', 'import-labels',
-            'labels', 'export', 'benchmark', 'distill')
+            'labels', 'recognise', 'export', 'benchmark', 'distill', 'doctor', 'new', 'completion')
 FIGURES = ('tsne', 'panels', 'curves', 'correspondences', 'cost')
 
 
@@ -140,6 +140,41 @@ def test_what_is_mistyped_gets_a_question(capsys, arguments, question):
         main(arguments)
     assert stopped.value.code == 2
     assert capsys.readouterr().err.rstrip().endswith(question)
+
+
+CANNOT = {
+    'train': ['none.yaml'], 'evaluate': ['none'], 'predict': ['none', 'a', '--domain', 'x'],
+    'info': ['none'], 'curves': ['none'], 'config': ['show', 'none.yaml'],
+    'baselines': ['none.yaml'], 'scenes': ['/dev/null/worlds'], 'figure': ['panels', 'none'],
+    'experiment': ['none.yaml'], 'data': ['check', 'none.yaml'], 'frames': ['none', '--out', 'x'],
+    'rank': ['none', 'a', '--domain', 'x'],
+    'prelabel': ['none', 'a', '--domain', 'x', '--out', 'x'],
+    'import-labels': ['none', '--frames', 'a', '--model', 'b', '--domain', 'c', '--out', 'x'],
+    'labels': ['check', 'none', 'x'], 'export': ['none', '--to', 'onnx'],
+    'benchmark': ['none.univseg'], 'recognise': ['none', '--images', 'a=b', '--out', 'x'],
+    'new': ['my', 'none']}
+"""What each command cannot do; `doctor` and `completion` can do whatever they are asked."""
+
+
+def test_what_cannot_be_done_ends_with_1_and_a_sentence(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert set(COMMANDS) - set(CANNOT) == {'doctor', 'completion'}
+    for command, arguments in CANNOT.items():
+        assert main([command, *arguments, '--quiet']) == 1, command
+        printed = capsys.readouterr()
+        assert printed.err.startswith(f'univseg {command}: '), command
+        assert 'Traceback' not in printed.err
+        assert printed.out == '', command
+
+
+@pytest.mark.parametrize('command', COMMANDS)
+def test_an_option_that_is_none_ends_with_2(capsys, command):
+    part = {'config': ['show', 'a'], 'data': ['check', 'a'], 'figure': ['cost', 'a'],
+            'labels': ['check', 'a', 'b'], 'completion': ['bash']}.get(command, ['a', 'b'])
+    with pytest.raises(SystemExit) as stopped:
+        main([command, *part, '--no-such-option'])
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.startswith(f'usage: univseg {command}')
 
 
 def test_what_is_like_nothing_gets_none(capsys):

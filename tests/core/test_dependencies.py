@@ -21,6 +21,7 @@ NOT_IMPORTED = {
 OTHERS = {
     'univseg_core', 'univseg_ros',
     'pydantic_core',  # pydantic's own other half
+    'huggingface_hub',  # timm's own: it keeps the weights that timm downloads
     'compression',  # Python 3.14's
     'vision_msgs',  # where a ROS installation has it
     'launch', 'launch_ros',  # by launch files alone, which only a ROS installation runs

