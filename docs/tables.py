@@ -42,7 +42,10 @@ def code(value: object) -> str:
     """Return a value as it is written in a YAML file, nothing for an empty one."""
     if value in ('', None):
         return ''
-    return f'`{str(value).lower() if isinstance(value, bool) else value}`'
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    if '|' in text:  # which ends a cell of a table, in backticks too
+        return f'<code>{text.replace("|", "&#124;")}</code>'
+    return f'`{text}`'
 
 
 def configuration_keys() -> str:
@@ -149,14 +152,18 @@ def import_formats() -> str:
     return table('format,what', ((code(name), says) for name, says in sources().items()))
 
 
+def _commands(grammar: argparse.ArgumentParser) -> Mapping[str, argparse.ArgumentParser]:
+    """Return the commands of a grammar, by name; none where it has none."""
+    return next((action.choices for action in grammar._actions
+                 if isinstance(action, argparse._SubParsersAction)), {})
+
+
 def _options(command: str) -> str:
     """Return the options of a command of univseg."""
     from univseg_core.cli import parser
-    commands = next(action.choices for action in parser()._actions
-                    if isinstance(action, argparse._SubParsersAction))
     return table('option,what', (
         (code(f'{action.option_strings[-1]} {_value(action)}'.strip()), action.help or '')
-        for action in commands[command]._actions
+        for action in _commands(parser())[command]._actions
         if action.option_strings and action.dest != 'help'))
 
 
@@ -166,6 +173,44 @@ def _value(action: argparse.Action) -> str:
         return ''
     choices = f'{{{",".join(action.choices)}}}' if action.choices else action.dest.upper()
     return str(action.metavar or choices)
+
+
+COMMON = ('help', 'json', 'quiet', 'verbose')
+"""What every command takes."""
+
+
+def command_reference() -> str:
+    """Return a section for each command of univseg: what it takes, and examples."""
+    from univseg_core.cli import parser
+    return '\n' + '\n'.join(_command(2, name, grammar)
+                            for name, grammar in _commands(parser()).items()) + '\n'
+
+
+def _command(level: int, name: str, grammar: argparse.ArgumentParser) -> str:
+    """Return the section of a command, and below it those of the commands that it has."""
+    text = f'{"#" * level} {name}\n\n{grammar.description}\n'
+    if commands := _commands(grammar):
+        return '\n'.join([text, *(_command(level + 1, f'{name} {each}', sub)
+                                  for each, sub in commands.items())])
+    rows = [(code(' '.join(filter(None, (', '.join(action.option_strings), _value(action))))),
+             _required(action) + (action.help or '').replace('%%', '%'))
+            for action in grammar._actions if action.dest not in COMMON]
+    examples = (grammar.epilog or '').partition('examples:\n')[2].partition('\n\n')[0]
+    return (f'{text}\n{table("argument or option,what", iter(rows))}'
+            f'\n```sh\n{_with_comments(examples)}```\n')
+
+
+def _required(action: argparse.Action) -> str:
+    return 'required: ' if action.option_strings and action.required else ''
+
+
+def _with_comments(examples: str) -> str:
+    """Return examples as a shell reads them: what stands beside them are comments."""
+    lines = []
+    for line in filter(None, map(str.rstrip, textwrap.dedent(examples).splitlines())):
+        command, gap, note = re.fullmatch(r'( {,9}\S.*?|)(?:( {2,})(?:# )?(\S.*))?', line).groups()
+        lines.append(f'{command}{gap}# {note}\n' if note else f'{line}\n')
+    return ''.join(lines)
 
 
 def _parameters(module: str) -> str:
@@ -198,6 +243,13 @@ def outcomes() -> str:
 
 def topics() -> str:
     """Return what the segmentation node publishes, read off one that runs."""
+    with _segmenting() as node:
+        return _published(node)
+
+
+@contextmanager
+def _segmenting() -> Iterator[Any]:
+    """Return a segmentation node that has a model with the domain `domain`."""
     from rclpy.parameter import Parameter
     from univseg_core.domains import Domain
     from univseg_core.models.model_file import ModelCard, save_model
@@ -210,7 +262,7 @@ def topics() -> str:
         node.set_parameters([Parameter('model', value=str(path)),
                              Parameter('traversable', value=['class'])])
         node.trigger_configure()
-        return _published(node)
+        yield node
 
 
 def recorder_topics() -> str:
@@ -218,6 +270,35 @@ def recorder_topics() -> str:
     from univseg_ros.bag_recorder import BagRecorder
     with _running(BagRecorder) as node:
         return _published(node)
+
+
+def services() -> str:
+    """Return the services of the nodes that are their own, read off nodes that run."""
+    from univseg_ros.bag_recorder import BagRecorder
+    with _segmenting() as segmenter, _running(BagRecorder) as recorder:
+        return table('node,service,type', (
+            (code(node.get_name()), code(name), kind)
+            for node in (segmenter, recorder) for name, kind in _served(node)))
+
+
+def _served(node: Any) -> Iterator[tuple[str, str]]:
+    """Yield the services of a node that not every node, or every lifecycle node, has."""
+    for service in node.services:
+        package, _, _ = service.srv_type.__module__.partition('.')
+        if package not in ('rcl_interfaces', 'lifecycle_msgs', 'type_description_interfaces'):
+            name = service.srv_name.replace(node.get_fully_qualified_name(), '~')
+            yield (name.replace('/domain/', '/DOMAIN/'),
+                   f'{package}/{service.srv_type.__name__}')
+
+
+def executables() -> str:
+    """Return the programs of the ROS package that a user starts, with the first word on each."""
+    setup = (ROOT / 'setup.py').read_text(encoding='utf-8')
+    rows = []
+    for name in re.findall(r"'(\w+) = univseg_ros\.start:", setup):
+        text = importlib.import_module(f'univseg_ros.{name}').__doc__ or ''
+        rows.append((code(name), ' '.join(text.split('\n\n')[0].split()).rstrip('.')))
+    return table('executable,what', iter(rows))
 
 
 @contextmanager
@@ -266,6 +347,7 @@ CORE: Tables = {
     'states': states,
     'import-formats': import_formats,
     'frames-options': partial(_options, 'frames'),
+    'commands': command_reference,
 }
 """Tables of the core, by the names that stand in the pages."""
 
@@ -277,6 +359,8 @@ ROS: Tables = {
     'topics': topics,
     'recorder-topics': recorder_topics,
     'outcomes': outcomes,
+    'executables': executables,
+    'services': services,
 }
 """Those of the ROS package."""
 
