@@ -86,6 +86,7 @@ setup(
     ],
     install_requires=RUNTIME,
     extras_require={
+        'docs': ['mkdocs-material>=9.6'],
         'torch': TORCH,
         'onnx': ONNX,
         'openvino': OPENVINO,
@@ -95,7 +96,6 @@ setup(
         'train': TRAIN,
         'ros': ROS,
         'test': [*VIDEO, 'hypothesis>=6.100', 'mcap>=1.2', 'pytest>=8', 'pytest-xdist>=3.5'],
-        'docs': ['mkdocs-material>=9.6'],
         'dev': ['import-linter>=2.6', 'mypy>=1.18', 'ruff>=0.6', 'types-PyYAML', 'types-tqdm'],
     },
     entry_points={
