@@ -71,7 +71,7 @@ OTHERS = {
 
 
 def test_every_command_is_looked_at_or_of_another_program():
-    assert {command.words[0] for command in all_commands()} == {*PROGRAMS, *OTHERS}
+    assert {command.words[0] for command in all_commands()} <= {*PROGRAMS, *OTHERS}
 
 
 @pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
