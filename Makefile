@@ -1,31 +1,42 @@
-# `make demo` and `make test` do all set-up themselves; see README.md.
+# `make demo` and `make test` do all set-up themselves; `make` alone says what there is.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: demo comparison test lint test-core test-ros clean
+.PHONY: help demo comparison test lint test-core test-ros site tables clean
 
-demo: $(INSTALLED)
+help:  ## say what there is
+	@sed -n 's/^\([a-z-]*\):.*## /\1 - /p' $(MAKEFILE_LIST) | \
+	  while IFS= read -r line; do printf '  make %-12s %s\n' "$${line%% - *}" "$${line#* - }"; done
+
+demo: $(INSTALLED)  ## the main job from end to end, on data it makes itself
 	$(BIN)/python -m univseg_ros.demo --out demo_output
 
-comparison: $(INSTALLED)
+comparison: $(INSTALLED)  ## after the demo: a network for each world, a random forest
 	$(BIN)/python benchmarks/comparison.py --demo demo_output
 
-test: $(INSTALLED)
+test: $(INSTALLED)  ## lints and all tests
 	$(MAKE) --no-print-directory --jobs 3 --output-sync=line lint test-core test-ros
 
-lint: $(INSTALLED)
+lint: $(INSTALLED)  ## ruff, import-linter, mypy
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports --no-logo --no-cache
 	$(BIN)/mypy
 
-test-core: $(INSTALLED)
+test-core: $(INSTALLED)  ## tests without ROS
 	$(BIN)/python -m pytest -n 2 --dist worksteal tests/core tests/gpu
 
 # By module: each process of the tests has a ROS domain of its own.
-test-ros: $(INSTALLED)
+test-ros: $(INSTALLED)  ## tests of the nodes
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests/ros
+
+tables: $(INSTALLED)  ## write the tables of the documentation that the code decides
+	$(BIN)/python docs/tables.py
+
+site: $(INSTALLED)  ## the documentation as a site, in build/site
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	$(BIN)/python -m mkdocs build --strict
 
 $(INSTALLED): setup.py pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
@@ -37,5 +48,5 @@ $(INSTALLED): setup.py pyproject.toml
 	$(BIN)/python -m pip install --editable '.[train,export,ros,test,dev]'
 	@touch $@
 
-clean:
+clean:  ## remove all that was made, .venv too
 	rm -rf $(VENV) build install log demo_output *.egg-info

@@ -89,6 +89,7 @@ setup(
     ],
     install_requires=RUNTIME,
     extras_require={
+        'docs': ['mkdocs-material>=9.6'],
         'torch': TORCH,
         'onnx': ONNX,
         'openvino': OPENVINO,

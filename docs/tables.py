@@ -6,6 +6,7 @@ the function of that name in CORE or, where it takes rclpy, in ROS.
 """
 
 import argparse
+import ast
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -42,7 +43,10 @@ def code(value: object) -> str:
     """Return a value as it is written in a YAML file, nothing for an empty one."""
     if value in ('', None):
         return ''
-    return f'`{str(value).lower() if isinstance(value, bool) else value}`'
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    if '|' in text:  # which ends a cell of a table, in backticks too
+        return f'<code>{text.replace("|", "&#124;")}</code>'
+    return f'`{text}`'
 
 
 def configuration_keys() -> str:
@@ -137,6 +141,99 @@ def encodings() -> str:
     return textwrap.fill(', '.join(ENCODINGS), 99) + '\n'
 
 
+Node = ast.FunctionDef | ast.ClassDef
+
+
+def _tree(module: str) -> ast.Module:
+    """Return the source of a module of univseg_core, by its path in it."""
+    return ast.parse((ROOT / 'univseg_core' / module).read_text(encoding='utf-8'))
+
+
+def equations() -> str:
+    """Return which function is which equation of the paper, by what docstrings say."""
+    rows = []
+    for path in sorted((ROOT / 'univseg_core').glob('m[eo]*/*.py')):  # method, models
+        module = str(path.relative_to(ROOT / 'univseg_core'))
+        for node in _tree(module).body:
+            text = ' '.join((ast.get_docstring(node) or '').split()) if isinstance(
+                node, Node) else ''
+            if found := re.search(r'\((Eq [\d, ]+)\)', text):
+                rows.append((found[1], code(node.name), code(module),
+                             text.split('. ')[0].removeprefix('Return ').rstrip('.')))
+    return table('equation,function,module,what', iter(sorted(rows)))
+
+
+PUBLIC = {
+    'pictures/images.py': ('read_image', 'write_png'),
+    'inference/segmenter.py': ('Segmenter', 'Segmentation', 'Encoded'),
+    'models/domain_evidence.py': ('Recognition',),
+    'domains/__init__.py': ('Domain',),
+    'pictures/overlay.py': ('overlay', 'with_legend'),
+    'settings/config.py': ('load_config',),
+    'training/run.py': ('train',),
+}
+"""What programs of others may use, by its module."""
+
+
+def api() -> str:
+    """Return what programs of others may use: signatures and docstrings."""
+    found = []
+    for path, names in PUBLIC.items():
+        module = path.removesuffix('.py').removesuffix('/__init__').replace('/', '.')
+        for node in _tree(path).body:
+            if isinstance(node, Node) and node.name in names:
+                code = f'from univseg_core.{module} import {node.name}\n\n{_shown(node)}'
+                found.append(_documented(2, node.name, node, code))
+                found += [_documented(3, f'{node.name}.{each.name}'.replace('.__call__', '(…)'),
+                                      each, _shown(each)) for each in _methods(node)]
+    return '\n' + '\n'.join(found) + '\n'
+
+
+def _methods(node: ast.stmt) -> list[ast.FunctionDef]:
+    """Return the public methods and properties of a class; none of a function."""
+    return [each for each in node.body if isinstance(each, ast.FunctionDef) and (
+        each.name == '__call__' or not each.name.startswith('_'))
+        and not any(ast.unparse(by).endswith('.setter') for by in each.decorator_list)
+            ] if isinstance(node, ast.ClassDef) else []
+
+
+def _documented(level: int, title: str, node: Any, shown: str) -> str:
+    text = (ast.get_docstring(node) or '').strip()
+    return f'{"#" * level} {title}\n\n```py\n{shown.strip()}\n```\n\n{text}\n'
+
+
+def _shown(node: Any) -> str:
+    """Return the fields of a class, or how a function is called."""
+    if isinstance(node, ast.ClassDef):
+        return '\n'.join(ast.unparse(field) for field in node.body
+                         if isinstance(field, ast.AnnAssign))
+    if any(ast.unparse(by) == 'property' for by in node.decorator_list):
+        return f'{node.name}: {ast.unparse(node.returns)}'
+    return _signature(node)
+
+
+def _signature(node: ast.FunctionDef) -> str:
+    """Return how a function is called, what it takes and returns, each argument in a line."""
+    taken = [*node.args.args]
+    defaults = [None] * (len(taken) - len(node.args.defaults)) + node.args.defaults
+    pairs = [pair for pair in zip(taken, defaults, strict=True)
+             if pair[0].arg not in ('self', 'cls')]
+    parts = [_argument(*pair) for pair in pairs]
+    if node.args.kwonlyargs:
+        parts += ['*', *map(_argument, node.args.kwonlyargs, node.args.kw_defaults)]
+    returned = f' -> {ast.unparse(node.returns)}' if node.returns else ''
+    line = f'{node.name}({", ".join(parts)}){returned}'
+    if len(line) > 95:
+        lines = ',\n    '.join(parts).replace('*,\n    ', '*, ')
+        line = f'{node.name}(\n    {lines}\n){returned}'
+    return line
+
+
+def _argument(argument: ast.arg, default: ast.expr | None) -> str:
+    kind = f': {ast.unparse(argument.annotation)}' if argument.annotation else ''
+    return f'{argument.arg}{kind}' + (f' = {ast.unparse(default)}' if default else '')
+
+
 def reasons() -> str:
     """Return why a recorder does not keep an image."""
     from univseg_core.recording.recorder import REASONS
@@ -158,14 +255,18 @@ def import_formats() -> str:
     return table('format,what', ((code(name), says) for name, says in sources().items()))
 
 
+def _commands(grammar: argparse.ArgumentParser) -> Mapping[str, argparse.ArgumentParser]:
+    """Return the commands of a grammar, by name; none where it has none."""
+    return next((action.choices for action in grammar._actions
+                 if isinstance(action, argparse._SubParsersAction)), {})
+
+
 def _options(command: str) -> str:
     """Return the options of a command of univseg."""
     from univseg_core.cli import parser
-    commands = next(action.choices for action in parser()._actions
-                    if isinstance(action, argparse._SubParsersAction))
     return table('option,what', (
         (code(f'{action.option_strings[-1]} {_value(action)}'.strip()), action.help or '')
-        for action in commands[command]._actions
+        for action in _commands(parser())[command]._actions
         if action.option_strings and action.dest != 'help'))
 
 
@@ -175,6 +276,44 @@ def _value(action: argparse.Action) -> str:
         return ''
     choices = f'{{{",".join(action.choices)}}}' if action.choices else action.dest.upper()
     return str(action.metavar or choices)
+
+
+COMMON = ('help', 'json', 'quiet', 'verbose')
+"""What every command takes."""
+
+
+def command_reference() -> str:
+    """Return a section for each command of univseg: what it takes, and examples."""
+    from univseg_core.cli import parser
+    return '\n' + '\n'.join(_command(2, name, grammar)
+                            for name, grammar in _commands(parser()).items()) + '\n'
+
+
+def _command(level: int, name: str, grammar: argparse.ArgumentParser) -> str:
+    """Return the section of a command, and below it those of the commands that it has."""
+    text = f'{"#" * level} {name}\n\n{grammar.description}\n'
+    if commands := _commands(grammar):
+        return '\n'.join([text, *(_command(level + 1, f'{name} {each}', sub)
+                                  for each, sub in commands.items())])
+    rows = [(code(' '.join(filter(None, (', '.join(action.option_strings), _value(action))))),
+             _required(action) + (action.help or '').replace('%%', '%'))
+            for action in grammar._actions if action.dest not in COMMON]
+    examples = (grammar.epilog or '').partition('examples:\n')[2].partition('\n\n')[0]
+    return (f'{text}\n{table("argument or option,what", iter(rows))}'
+            f'\n```sh\n{_with_comments(examples)}```\n')
+
+
+def _required(action: argparse.Action) -> str:
+    return 'required: ' if action.option_strings and action.required else ''
+
+
+def _with_comments(examples: str) -> str:
+    """Return examples as a shell reads them: what stands beside them are comments."""
+    lines = []
+    for line in filter(None, map(str.rstrip, textwrap.dedent(examples).splitlines())):
+        command, gap, note = re.fullmatch(r'( {,9}\S.*?|)(?:( {2,})(?:# )?(\S.*))?', line).groups()
+        lines.append(f'{command}{gap}# {note}\n' if note else f'{line}\n')
+    return ''.join(lines)
 
 
 def _parameters(module: str) -> str:
@@ -207,6 +346,13 @@ def outcomes() -> str:
 
 def topics() -> str:
     """Return what the segmentation node publishes, read off one that runs."""
+    with _segmenting() as node:
+        return _published(node)
+
+
+@contextmanager
+def _segmenting() -> Iterator[Any]:
+    """Return a segmentation node that has a model with the domain `domain`."""
     from rclpy.parameter import Parameter
     from univseg_core.domains import Domain
     from univseg_core.models.model_file import ModelCard, save_model
@@ -219,7 +365,7 @@ def topics() -> str:
         node.set_parameters([Parameter('model', value=str(path)),
                              Parameter('traversable', value=['class'])])
         node.trigger_configure()
-        return _published(node)
+        yield node
 
 
 def recorder_topics() -> str:
@@ -227,6 +373,35 @@ def recorder_topics() -> str:
     from univseg_ros.bag_recorder import BagRecorder
     with _running(BagRecorder) as node:
         return _published(node)
+
+
+def services() -> str:
+    """Return the services of the nodes that are their own, read off nodes that run."""
+    from univseg_ros.bag_recorder import BagRecorder
+    with _segmenting() as segmenter, _running(BagRecorder) as recorder:
+        return table('node,service,type', (
+            (code(node.get_name()), code(name), kind)
+            for node in (segmenter, recorder) for name, kind in _served(node)))
+
+
+def _served(node: Any) -> Iterator[tuple[str, str]]:
+    """Yield the services of a node that not every node, or every lifecycle node, has."""
+    for service in node.services:
+        package, _, _ = service.srv_type.__module__.partition('.')
+        if package not in ('rcl_interfaces', 'lifecycle_msgs', 'type_description_interfaces'):
+            name = service.srv_name.replace(node.get_fully_qualified_name(), '~')
+            yield (name.replace('/domain/', '/DOMAIN/'),
+                   f'{package}/{service.srv_type.__name__}')
+
+
+def executables() -> str:
+    """Return the programs of the ROS package that a user starts, with the first word on each."""
+    setup = (ROOT / 'setup.py').read_text(encoding='utf-8')
+    rows = []
+    for name in re.findall(r"'(\w+) = univseg_ros\.start:", setup):
+        text = importlib.import_module(f'univseg_ros.{name}').__doc__ or ''
+        rows.append((code(name), ' '.join(text.split('\n\n')[0].split()).rstrip('.')))
+    return table('executable,what', iter(rows))
 
 
 @contextmanager
@@ -276,6 +451,9 @@ CORE: Tables = {
     'import-formats': import_formats,
     'checks': checks,
     'frames-options': partial(_options, 'frames'),
+    'commands': command_reference,
+    'equations': equations,
+    'api': api,
 }
 """Tables of the core, by the names that stand in the pages."""
 
@@ -287,6 +465,8 @@ ROS: Tables = {
     'topics': topics,
     'recorder-topics': recorder_topics,
     'outcomes': outcomes,
+    'executables': executables,
+    'services': services,
 }
 """Those of the ROS package."""
 

@@ -187,6 +187,18 @@ def test_a_missing_folder_is_named(values, write_config):
                    f'domains.indoor.train.labels: no such folder: {folder}')
 
 
+def test_folders_that_labels_are_yet_to_be_brought_into_need_not_be_there(values, write_config):
+    for key in ('train', 'validation'):
+        values['domains']['indoor'][key] = {'images': 'to_come/image', 'labels': 'to_come/label'}
+    values['domains']['indoor']['unlabelled'] = ['to_come/frames']
+    path = write_config(values)
+    config = load_config(path, folders_needed=False)
+    assert config.domains['indoor'].train.images == Path('to_come/image').resolve()
+    assert config.domains['indoor'].unlabelled == [Path('to_come/frames').resolve()]
+    with pytest.raises(ConfigError, match='no such folder: to_come/label'):
+        load_config(path)
+
+
 @pytest.mark.parametrize('name', ['Outdoor', 'out-door', '2nd'])
 def test_a_domain_name_that_cannot_be_a_topic_is_refused(values, write_config, name):
     assert_refused(values, write_config,

@@ -1,18 +1,23 @@
 """The documentation of the segmentation node against the code."""
 
 from collections import Counter
+from itertools import pairwise, takewhile
 from pathlib import Path
 import re
 
 from diagnostic_msgs.msg import DiagnosticArray
+from documented import all_commands
 import pytest
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
 from univseg_core.inference.domain_decision import Decision
+from univseg_ros import image_player, mask_viewer, parameters, recorder_parameters
 from univseg_ros.diagnostics import frame_findings, place_values, QUIET, TROUBLE
 from univseg_ros.messages import rgb_message
+from univseg_ros.parameter_table import table_objection, type_objection
 from univseg_ros.segmentation_node import SegmentationNode
 from univseg_ros.statistics import FrameTimes, OUTCOMES, Summary, WINDOW
+import yaml
 
 DOCS = Path(__file__).parents[2] / 'docs'
 
@@ -90,3 +95,47 @@ def test_the_messages_of_the_diagnostics_are_documented():
     for message in [*(finding.text for finding in told), QUIET]:
         assert f'`{message}`' in text
     assert f'over the last {WINDOW:.0f} s' in text
+
+
+TABLES = {'segmentation_node': parameters, 'univseg': parameters,
+          'bag_recorder': recorder_parameters}
+"""The parameters of what is called so: an executable, a node."""
+
+
+def started(command):
+    """Return the words of a command, without the `ros2 run` of a workspace."""
+    words = [*command.words]
+    return words[3:] if words[:3] == ['ros2', 'run', 'univseg_ros'] else words
+
+
+def given(command):
+    """Return the parameters that a command sets, and what of `TABLES` they are of."""
+    words = started(command)
+    if words[:3] == ['ros2', 'param', 'set']:
+        return words[3].strip('/'), [(words[4], words[5])]
+    return words[0], [word.split(':=') for before, word in pairwise(words) if before == '-p']
+
+
+COMMANDS = all_commands('ros2', 'segmentation_node', 'bag_recorder', 'image_player', 'mask_viewer')
+
+
+@pytest.mark.parametrize('command', [each for each in COMMANDS if given(each)[0] in TABLES],
+                         ids=str)
+def test_a_parameter_that_a_page_sets_takes_the_value(command):
+    table, values = given(command)
+    for name, text in values:
+        if not name.startswith('qos_overrides.'):
+            name = name.rpartition('.')[2]  # behind a camera
+            spec, value = TABLES[table].PARAMETERS[name], yaml.safe_load(text)
+            assert type_objection(name, value, spec) == ''
+            assert table_objection(name, value, spec, configured=False, active=False) == ''
+
+
+TOOLS = {'image_player': image_player, 'mask_viewer': mask_viewer}
+
+
+@pytest.mark.parametrize('command', [each for each in COMMANDS if started(each)[0] in TOOLS],
+                         ids=str)
+def test_options_of_player_and_viewer_are_those_that_they_have(command):
+    name, *words = started(command)
+    TOOLS[name].parse_arguments([*takewhile(lambda word: word != '--ros-args', words)])

@@ -11,7 +11,7 @@ from univseg_core.models.export_targets import PRECISIONS, TARGETS
 
 EXAMPLES = """examples:
   univseg export runs/first --to onnx                      writes runs/first/model.onnx
-  univseg export runs/first --to openvino --precision int8 for Intel: model_openvino_int8.onnx
+  univseg export runs/first --to openvino --precision int8  for Intel: model_openvino_int8.onnx
   univseg export yard.univseg --to onnx --frames photos/   compared on images of your own
   univseg export yard.univseg --to onnx --precision int8 --calibrate frames/yard frames/hall \\
     --frames photos/                                       ranges from frames of all domains

@@ -255,7 +255,7 @@ def _domain(options: argparse.Namespace) -> 'tuple[Domain, DomainSection | None]
     else:
         from univseg_core.settings.config import load_config
 
-        config, source = load_config(options.config), options.config
+        config, source = load_config(options.config, folders_needed=False), options.config
         domains = {name: config.domain(name) for name in config.domains}
         sections = config.domains
     if options.domain not in domains:

@@ -28,6 +28,7 @@ from univseg_core.settings.kinds import (
     ExistingFile,
     FILES_NEEDED,
     Folder,
+    FOLDERS_NEEDED,
     Images,
     ModelFile,
     Number,
@@ -498,21 +499,23 @@ class RunConfig(Section):
 
 
 def load_config(source: Path | str, overrides: Sequence[str] = (),
-                files_needed: bool = True) -> RunConfig:
+                files_needed: bool = True, folders_needed: bool = True) -> RunConfig:
     """
     Read a configuration file and change it by `overrides` such as 'training.steps=100'.
 
     `source` is a path, or the name of one that ships with the package, such as
     'train/camvid_nyuv2.yaml'. Paths in it may hold environment variables. `files_needed` says
     whether the model and weight files that it names have to be there, which a run that has begun
-    does without.
+    does without, `folders_needed` whether folders of images do, which labels may yet have to be
+    brought into.
 
     Raises ConfigError, which names the file, each offending key's path and what was expected.
     """
     path, values = read_settings(source, 'train')
     for override in overrides:
         override_setting(values, override)
-    return checked(RunConfig, values, path, {FILES_NEEDED: files_needed})
+    return checked(RunConfig, values, path, {FILES_NEEDED: files_needed,
+                                             FOLDERS_NEEDED: folders_needed})
 
 
 def dump_config(config: RunConfig) -> str:

@@ -17,6 +17,9 @@ MOST_NAMES = 1000
 FILES_NEEDED = 'files_needed'
 """In a validation's context: whether model and weight files that are named have to be there."""
 
+FOLDERS_NEEDED = 'folders_needed'
+"""In a validation's context: whether folders, bags and videos have to be there."""
+
 NUMBER = re.compile(r'[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?', re.ASCII)
 """What YAML may take for a text, such as 1e-3, and is a number all the same."""
 
@@ -63,16 +66,20 @@ def _names_of_file(value: str) -> list[str]:
         raise ValueError(f'cannot read {shortened(str(path))}: {error.strerror}') from error
 
 
-def _folder(path: Path) -> Path:
+def _needed(kind: str, info: ValidationInfo) -> bool:
+    return (info.context or {}).get(kind, True)
+
+
+def _folder(path: Path, info: ValidationInfo) -> Path:
     path = _expand(path)
-    if not _is_there(path, Path.is_dir):
+    if _needed(FOLDERS_NEEDED, info) and not _is_there(path, Path.is_dir):
         raise ValueError(f'no such folder: {path}')
     return path.resolve()
 
 
 def _file(path: Path, info: ValidationInfo) -> Path:
     path = _expand(path)
-    if (info.context or {}).get(FILES_NEEDED, True) and not _is_there(path, Path.is_file):
+    if _needed(FILES_NEEDED, info) and not _is_there(path, Path.is_file):
         raise ValueError(f'no such file: {path}')
     return path.resolve()
 
@@ -83,13 +90,13 @@ def _model(path: Path, info: ValidationInfo) -> Path:
     return _file(whole / 'model.univseg' if _is_there(whole, Path.is_dir) else whole, info)
 
 
-def _images(path: Path) -> Path:
+def _images(path: Path, info: ValidationInfo) -> Path:
     """Return a folder, a bag, BAG:TOPIC or a video, its path resolved."""
     path = _expand(path)
     bag, colon, topic = str(path).rpartition(':')
     if colon and not _is_there(path, Path.exists) and _is_there(Path(bag), is_bag):
         return Path(f'{Path(bag).resolve()}:{topic}')
-    if not _is_there(path, Path.exists):
+    if _needed(FOLDERS_NEEDED, info) and not _is_there(path, Path.exists):
         raise ValueError(f'no such folder: {path} (nor a ROS 2 bag or a video)')
     return path.resolve()
 
