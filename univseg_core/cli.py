@@ -75,7 +75,8 @@ for programs, --quiet and --verbose.
 
 JOBS = {
     'to begin with': ('doctor', 'scenes', 'new', 'config', 'data'),
-    'train and measure': ('train', 'distill', 'info', 'curves', 'evaluate', 'baselines', 'recognise'),
+    'train and measure': ('train', 'distill', 'info', 'curves', 'evaluate', 'baselines',
+                          'recognise'),
     'look at images': ('predict',),
     "from the robot's bags to labels": ('frames', 'rank', 'prelabel', 'import-labels', 'labels'),
     'onto the robot': ('export', 'benchmark'),

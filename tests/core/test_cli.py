@@ -143,7 +143,8 @@ def test_what_is_mistyped_gets_a_question(capsys, arguments, question):
 
 
 CANNOT = {
-    'train': ['none.yaml'], 'distill': ['none', 'none.yaml'], 'evaluate': ['none'], 'predict': ['none', 'a', '--domain', 'x'],
+    'train': ['none.yaml'], 'distill': ['none', 'none.yaml'], 'evaluate': ['none'],
+    'predict': ['none', 'a', '--domain', 'x'],
     'info': ['none'], 'curves': ['none'], 'config': ['show', 'none.yaml'],
     'baselines': ['none.yaml'], 'scenes': ['/dev/null/worlds'], 'figure': ['panels', 'none'],
     'experiment': ['none.yaml'], 'data': ['check', 'none.yaml'], 'frames': ['none', '--out', 'x'],
