@@ -36,6 +36,9 @@ LABELS = ['pycocotools>=2.0.8']
 # Packets of videos: H.264, H.265.
 VIDEO = ['av>=14']
 
+# The page that shows a model: NiceGUI, and what it stands on.
+VIEW = [*BAGS, 'fastapi>=0.115', 'nicegui>=3.18,<4', 'uvicorn>=0.30']
+
 TRAIN = [
     *TORCH,
     *BAGS,
@@ -93,6 +96,7 @@ setup(
         'labels': LABELS,
         'video': VIDEO,
         'train': TRAIN,
+        'view': VIEW,
         'ros': ROS,
         'test': [*VIDEO, 'hypothesis>=6.100', 'mcap>=1.2', 'pytest>=8', 'pytest-xdist>=3.5'],
         'dev': ['import-linter>=2.6', 'mypy>=1.18', 'ruff>=0.6', 'types-PyYAML', 'types-tqdm'],

@@ -27,6 +27,7 @@ from univseg_core.commands import (
     recognition,
     scenes,
     training,
+    view,
 )
 from univseg_core.commands.options import add_common, add_loudness
 from univseg_core.commands.output import prepare_streams
@@ -46,6 +47,7 @@ EXAMPLES = """examples:
   univseg evaluate runs/b                               mIoU of each domain and class
   univseg predict photos/ --model runs/b --domain outdoor
   univseg predict photos/ --model runs/b --domain auto  each image as the place that it shows
+  univseg view runs/b photos/                           a page that shows what the model sees
 
   # from the robot's bags to a better model
   univseg frames drive_1 drive_2 --out frames           the images of ROS 2 bags, to learn from
@@ -142,7 +144,7 @@ def parser() -> argparse.ArgumentParser:
     # the training's packages, can still predict.
     for module in (training, prediction, exporting, benchmarking, inspection, frames,
                    ranking, prelabelling, label_import, labels, recognition, figure, experiment,
-                   data, scenes):
+                   data, scenes, view):
         module.add_to(command)
     return top
 
@@ -192,7 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if (error.name or 'univseg').startswith('univseg'):  # no package of others
             raise
-        extras = 'train,export' if options.command == 'export' else 'train'
+        extras = {'export': 'train,export', 'view': 'torch,view'}.get(options.command, 'train')
         return _failed(options, f'the package {error.name} is not installed for {sys.executable}: '
                        f"pip install '.[{extras}]' brings what the command needs")
     return 0
