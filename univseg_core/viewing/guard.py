@@ -2,8 +2,14 @@
 
 from collections.abc import Awaitable, Callable, MutableMapping
 import secrets
+import socket
 from typing import Any
 from urllib.parse import parse_qs
+
+from univseg_core.errors import UnivsegError
+
+HOST = '127.0.0.1'
+"""Where the page is served: to this machine alone."""
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -27,7 +33,7 @@ class Guard:
     def __init__(self, app: Application, token: str, port: int):
         self.app = app
         self._token = token
-        self._hosts = {f'{name}:{port}' for name in ('127.0.0.1', 'localhost')}
+        self._hosts = {f'{name}:{port}' for name in (HOST, 'localhost')}
         self._cookie = f'univseg_view_{port}'  # cookies know no ports
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -61,6 +67,20 @@ class Guard:
 
     def _is_token(self, text: str) -> bool:
         return secrets.compare_digest(text.encode(), self._token.encode())
+
+
+def listening(port: int) -> socket.socket:
+    """Return a socket that listens on a port of loopback; raise UnivsegError if in use."""
+    found = socket.socket()
+    try:
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.bind((HOST, port))
+        found.listen()
+    except OSError as error:
+        found.close()
+        raise UnivsegError(f'port {port} of {HOST}: {error.strerror}; choose another --port, or '
+                           'none: then a free one is taken') from error
+    return found
 
 
 async def _refuse(scope: Message, send: Send) -> None:

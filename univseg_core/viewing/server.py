@@ -1,17 +1,13 @@
 """The server of the page: on loopback alone, behind its guard."""
 
 import secrets
-import socket
 
 import fastapi
 from nicegui import ui
-from univseg_core.errors import UnivsegError
-from univseg_core.viewing.guard import Guard
+from univseg_core.viewing.guard import Guard, HOST, listening
 from univseg_core.viewing.page import add_page
 from univseg_core.viewing.viewer import Viewer
 import uvicorn
-
-HOST = '127.0.0.1'
 
 GRACE = 1
 """Seconds that open connections get at the end."""
@@ -43,17 +39,3 @@ class PageServer(uvicorn.Server):
         """Serve until a signal ends it, or another thread sets `should_exit`."""
         with self._socket:
             self.run(sockets=[self._socket])
-
-
-def listening(port: int) -> socket.socket:
-    """Return a socket that listens on a port of loopback; raise UnivsegError if in use."""
-    found = socket.socket()
-    try:
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        found.bind((HOST, port))
-        found.listen()
-    except OSError as error:
-        found.close()
-        raise UnivsegError(f'port {port} of {HOST}: {error.strerror}; choose another --port, or '
-                           'none: then a free one is taken') from error
-    return found
