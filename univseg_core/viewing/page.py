@@ -226,7 +226,7 @@ class Page:
         with self._upload.add_slot('list'), ui.column().classes('w-full gap-2 p-2'):
             self._head(title)
             self._controls()
-            with ui.element('main').classes('looks') as self._looks:
+            with ui.element('div').classes('looks') as self._looks:
                 self._panels = {name: Panel(domain, shelf)
                                 for name, domain in viewer.segmenter.domains.items()}
             self._notes = ui.label('').classes('notes whitespace-pre-line').props('role=status')
