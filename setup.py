@@ -39,6 +39,9 @@ COMPLETION = ['shtab>=1.10']
 # Packets of videos: H.264, H.265.
 VIDEO = ['av>=14']
 
+# The page that shows a model: NiceGUI, and what it stands on.
+VIEW = [*BAGS, 'fastapi>=0.115', 'nicegui>=3.18,<4', 'uvicorn>=0.30']
+
 TRAIN = [
     *TORCH,
     *BAGS,
@@ -98,6 +101,7 @@ setup(
         'labels': LABELS,
         'video': VIDEO,
         'train': TRAIN,
+        'view': VIEW,
         'ros': ROS,
         'test': [*COMPLETION, *VIDEO, 'hypothesis>=6.100', 'mcap>=1.2', 'pytest>=8',
                  'pytest-xdist>=3.5'],

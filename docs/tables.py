@@ -436,6 +436,13 @@ def _published(node: Any) -> str:
                  not publisher.topic_name.endswith(('/parameter_events', '/label_info'))))
 
 
+def view_keys() -> str:
+    """Return the keys of the page that shows a model."""
+    from univseg_core.viewing.keys import KEYS
+    return table('key, what it does', ((' '.join(map(code, key.shown.split())), key.meaning)
+                                       for key in KEYS))
+
+
 CORE: Tables = {
     'configuration-keys': configuration_keys,
     'recipes': recipes,
@@ -447,6 +454,7 @@ CORE: Tables = {
     'encodings': encodings,
     'reasons': reasons,
     'limits': limits,
+    'view-keys': view_keys,
     'states': states,
     'import-formats': import_formats,
     'checks': checks,

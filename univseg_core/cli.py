@@ -30,6 +30,7 @@ from univseg_core.commands import (
     recognition,
     scenes,
     training,
+    view,
 )
 from univseg_core.commands.options import add_common, add_loudness
 from univseg_core.commands.output import prepare_streams
@@ -51,6 +52,7 @@ EXAMPLES = """examples:
   univseg evaluate runs/b                               mIoU of each domain and class
   univseg predict photos/ --model runs/b --domain outdoor
   univseg predict photos/ --model runs/b --domain auto  each image as the place that it shows
+  univseg view runs/b photos/                           a page that shows what the model sees
 
   # from the robot's bags to a better model
   univseg frames drive_1 drive_2 --out frames           the images of ROS 2 bags, to learn from
@@ -77,7 +79,7 @@ JOBS = {
     'to begin with': ('doctor', 'scenes', 'new', 'config', 'data'),
     'train and measure': ('train', 'distill', 'info', 'curves', 'evaluate', 'baselines',
                           'recognise'),
-    'look at images': ('predict',),
+    'look at images': ('predict', 'view'),
     "from the robot's bags to labels": ('frames', 'rank', 'prelabel', 'import-labels', 'labels'),
     'onto the robot': ('export', 'benchmark'),
     'research': ('experiment', 'figure'),
@@ -85,7 +87,7 @@ JOBS = {
 }
 """What the commands are for, as the help lists them."""
 
-EXTRAS = {'export': 'train,export', 'completion': 'completion'}
+EXTRAS = {'export': 'train,export', 'completion': 'completion', 'view': 'torch,view'}
 """The extras of the package that bring what a command needs; `train` of those not named."""
 
 log = logging.getLogger(__name__)
@@ -166,7 +168,7 @@ def parser() -> argparse.ArgumentParser:
     # the training's packages, can still predict.
     for module in (training, prediction, exporting, benchmarking, inspection, frames,
                    ranking, prelabelling, label_import, labels, recognition, figure, experiment,
-                   data, scenes, doctor, new, completion):
+                   data, scenes, doctor, new, completion, view):
         module.add_to(command)
     _by_job(top, commands)
     return top

@@ -21,6 +21,7 @@ EXTRAS = {
     'labels': 'polygons and run lengths of annotation tools',
     'video': 'packets of videos in bags: H.264, H.265',
     'train': 'train, measure, draw figures',
+    'view': 'look at a model in a browser',
     'ros': 'the node, where no distribution of ROS is sourced',
 }
 """What each extra of the package is for, as far as users want it."""
