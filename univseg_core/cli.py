@@ -25,6 +25,7 @@ from univseg_core.commands import (
     prelabelling,
     ranking,
     recognition,
+    reporting,
     scenes,
     training,
 )
@@ -44,6 +45,7 @@ EXAMPLES = """examples:
   univseg train my.yaml --run runs/b training.steps=500 change a setting
   univseg config explain training                       what the settings mean
   univseg evaluate runs/b                               mIoU of each domain and class
+  univseg report runs/b                                 all about it, as one page to look at
   univseg predict photos/ --model runs/b --domain outdoor
   univseg predict photos/ --model runs/b --domain auto  each image as the place that it shows
 
@@ -141,8 +143,8 @@ def parser() -> argparse.ArgumentParser:
     # What a command needs beyond its options is imported when it runs: a robot, which has none of
     # the training's packages, can still predict.
     for module in (training, prediction, exporting, benchmarking, inspection, frames,
-                   ranking, prelabelling, label_import, labels, recognition, figure, experiment,
-                   data, scenes):
+                   ranking, prelabelling, label_import, labels, recognition, figure, reporting,
+                   experiment, data, scenes):
         module.add_to(command)
     return top
 

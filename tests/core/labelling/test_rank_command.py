@@ -18,7 +18,7 @@ from univseg_core.files import locked
 from univseg_core.inference.segmenter import Segmenter
 from univseg_core.labelling.contact_sheet import GAP
 from univseg_core.labelling.frame_views import cells_of
-from univseg_core.labelling.labelled_images import labelled_images
+from univseg_core.batches.labelled_images import labelled_images
 from univseg_core.labelling.ranking import read_ranking
 from univseg_core.models.model_file import ModelCard, save_model
 from univseg_core.pictures.images import read_image, write_png
