@@ -17,8 +17,8 @@ from univseg_core.reporting.plots.texts import apart
 COLOURS = 8
 """Colours of series that the style sheet has, c0 … c7."""
 
-WIDTH, HEIGHT = 420, 236
-LEFT, RIGHT, TOP, BOTTOM = 50, 12, 10, 34
+WIDTH, HEIGHT = 420, 230
+LEFT, RIGHT, TOP, BOTTOM = 46, 12, 10, 26
 """Of a chart's frame, in units of the drawing: about pixels."""
 
 MOST_POINTS = 400
@@ -205,7 +205,7 @@ def _grid(rows: Sequence[tuple[float, str]], columns: Sequence[tuple[float, str]
                     '{}</text>').format(LEFT, y, width - RIGHT, LEFT - 7, y + 4, text)
              for y, text in rows]
     lines += [Markup('<text class="below" x="{:.1f}" y="{}">{}</text>').format(
-        x, bottom + 20, text) for x, text in columns]
+        x, bottom + 19, text) for x, text in columns]
     return Markup('').join(lines)
 
 
