@@ -17,7 +17,7 @@ from univseg_core.pictures import images
 
 COMMANDS = ('train', 'evaluate', 'predict', 'info', 'curves', 'config', 'baselines', 'scenes',
             'figure', 'experiment', 'data', 'frames', 'rank', 'prelabel', 'import-labels',
-            'labels', 'export', 'benchmark')
+            'labels', 'export', 'benchmark', 'report')
 FIGURES = ('tsne', 'panels', 'curves', 'correspondences', 'cost')
 
 

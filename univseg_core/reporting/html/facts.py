@@ -23,7 +23,7 @@ from univseg_core.reporting.description import describe
 from univseg_core.reporting.html.findings import find, Findings
 from univseg_core.reporting.html.speeds import read_speeds, Speed
 from univseg_core.reporting.run_tables import read_losses, read_validation, Validation
-from univseg_core.settings.config import load_config
+from univseg_core.settings.config import load_config, RunConfig
 from univseg_core.settings.explanation import beside_defaults, Setting
 
 MODELS = ('model.univseg', 'best.univseg')
@@ -90,8 +90,6 @@ def gather(path: Path, name: str, device: str = 'auto', precision: str = 'auto',
     Raises UnivsegError for what is no run folder, whose log is damaged, or a device, precision or
     backend that there is not.
     """
-    if path.is_file():
-        raise UnivsegError(f'{path}: expected the folder of a run')
     description = describe(path)
     speeds, problems = read_speeds(path)
     facts = RunFacts(name, path, description, read_losses(path), read_validation(path),
@@ -104,17 +102,20 @@ def gather(path: Path, name: str, device: str = 'auto', precision: str = 'auto',
         facts.notice(f'this run is not finished: step {progress["step"]}{of}')
     facts.counts = _noting(facts, {}, partial(_counts, path))
     facts.evaluation = _noting(facts, {}, partial(_evaluation, path))
-    facts.domains = _noting(facts, {}, partial(_domains, path))
-    if not facts.domains:  # of another version: what it was measured by names them, too
+    config = _noting(facts, None, partial(load_config, path / 'config.yaml', files_needed=False))
+    if config:
+        facts.domains = _noting(facts, {}, partial(_domains, config))
+    else:  # of another version, say: what it was measured by names them, too
         facts.domains = {name: Domain.create(name, list(of['iou']))
                          for name, of in facts.evaluation.items()}
     facts.before = _noting(facts, {}, partial(_before, path, facts.domains))
     for key, domain in facts.domains.items():
-        if key in facts.counts:
+        if config and key in facts.counts:
             found = _noting(facts, None, partial(_frequencies, path, domain))
             if found:
                 facts.frequencies[key] = found
-    _look(facts, device, precision, backend)
+    if config:
+        _look(facts, config, device, precision, backend)
     return facts
 
 
@@ -129,7 +130,8 @@ def _noting(facts: RunFacts, otherwise: Thing, read: Callable[[], Thing]) -> Thi
     return otherwise
 
 
-def _look(facts: RunFacts, device: str, precision: str, backend: str) -> None:
+def _look(facts: RunFacts, config: RunConfig, device: str, precision: str, backend: str
+          ) -> None:
     """Find what a run's model makes of its validation images."""
     names = [name for name in MODELS if (facts.path / name).is_file()]
     if not names:
@@ -143,15 +145,10 @@ def _look(facts: RunFacts, device: str, precision: str, backend: str) -> None:
         precision = 'fp32'
     segmenter = Segmenter(*loaded, device=device, precision=precision, backend=backend)
     facts.domains |= segmenter.domains
-    samples = _noting(facts, None, partial(_validation, facts.path, segmenter))
+    samples = _noting(facts, None, partial(load_validation, config, segmenter.domains))
     if samples:
         facts.segmenter = segmenter
         facts.findings = _noting(facts, None, partial(find, segmenter, samples, facts.name))
-
-
-def _validation(path: Path, segmenter: Segmenter) -> dict[str, list[Sample]]:
-    return load_validation(load_config(path / 'config.yaml', files_needed=False),
-                           segmenter.domains)
 
 
 def _counts(path: Path) -> dict[str, dict[str, int]]:
@@ -172,9 +169,7 @@ def _evaluation(path: Path) -> dict[str, Any]:
     return values
 
 
-def _domains(path: Path) -> dict[str, Domain]:
-    """Return the domains of a run's configuration."""
-    config = load_config(path / 'config.yaml', files_needed=False)
+def _domains(config: RunConfig) -> dict[str, Domain]:
     return {name: config.domain(name) for name in config.domains}
 
 

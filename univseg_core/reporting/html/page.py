@@ -20,6 +20,7 @@ from univseg_core.measuring.correspondences import Correspondence
 from univseg_core.measuring.finished_runs import run_names
 from univseg_core.method.losses import LOSSES
 from univseg_core.reporting.correspondence_report import mutual
+from univseg_core.reporting.description import describe
 from univseg_core.reporting.html.charts import (
     Chart,
     Cloud,
@@ -102,6 +103,10 @@ def write_report(paths: Sequence[Path], out: Path, **running: str) -> list[RunFa
     if out.is_dir():
         raise UnivsegError(f'{out}: a folder; expected a name for the report, such as '
                            f'{out / "report.html"}')
+    for path in paths:
+        if not path.is_dir():
+            raise UnivsegError(f'{path}: expected the folder of a run')
+        describe(path)
     # Begun now, so that a place that cannot be written to is told before minutes of measuring.
     with replacing(out) as temporary:
         names = [in_one_line(name) for name in run_names(paths)]
