@@ -192,7 +192,8 @@ def test_names_are_shown_and_not_obeyed(worlds, tmp_path, capsys):
         'milliseconds': {HOSTILE: 1.5}}))
     page = report(capsys, folder)
     assert not page.all('b')  # of which there is one only for a model from before
-    for text in (HOSTILE, f'{name}.png', f'{tmp_path}/{name}', f'<b>{name}'):
+    inside = json.dumps(f'{tmp_path}/{name}', ensure_ascii=False)
+    for text in (HOSTILE, f'{name}.png', inside, f'<b>{name}'):
         assert ' '.join(text.split()) in page.text, text
 
 
@@ -270,7 +271,7 @@ def test_validation_images_that_are_gone(run, worlds, tmp_path, capsys):
 def test_before_and_after(run, capsys):
     (run / 'before.json').write_text(json.dumps({'indoor': [[3, 1, 0], [0, 4, 0]]}))
     page = report(capsys, run)
-    assert 'The dark tick is the model that the run started from.' in page.text
+    assert 'The tick is the model that the run started from.' in page.text
     assert len([each for each in page.all('b') if each.get('title') == 'before']) == 3
 
 

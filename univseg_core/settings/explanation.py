@@ -200,7 +200,8 @@ def _kinds(kind: Any, metadata: Sequence[object] = ()) -> list[str]:
 
 def _text(value: object) -> str:
     """Return a value as one would write it in YAML, on one line."""
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+    return value if isinstance(value, str) else json.dumps(
+        value, default=str, ensure_ascii=False)
 
 
 def _table(keys: Sequence[Key], width: int) -> str:

@@ -27,7 +27,7 @@ MOST_POINTS = 400
 SIDE = 300
 """Of square charts."""
 
-LETTER, LINE = 6.6, 15
+LETTER, LINE = 7.2, 15
 """Width of a letter, at most about, and height of a line of text."""
 
 MARKS: tuple[Callable[[float, float], str], ...] = (
@@ -174,12 +174,15 @@ class Cloud:
 
 def scatter(title: str, clouds: Sequence[Cloud]) -> Markup:
     """Return points in the plane, without axes, with each cloud's name in its midst."""
-    size, margin = WIDTH, 16.0
+    margin = 16.0
     together = np.concatenate([each.places for each in clouds])
-    low, extent = together.min(0), max(float(np.ptp(together, axis=0).max()), 1e-9)
+    low, extents = together.min(0), np.ptp(together, axis=0)
+    scale = (WIDTH - 2 * margin) / max(float(extents.max()), 1e-9)
+    height = round(max(scale * extents[1] + 2 * margin, WIDTH / 2))
+    low = low - ([WIDTH, height] - scale * extents) / 2 / scale  # in the middle
     parts, middles = [], []
     for each in clouds:
-        places = margin + (size - 2 * margin) * (each.places - low) / extent
+        places = scale * (each.places - low)
         mark = MARKS[each.domain % len(MARKS)]
         parts.append(Markup('<path class="mark" fill="rgb({},{},{})" d="{}"/>').format(
             *each.colour, ''.join(mark(x, y) for x, y in places)))
@@ -187,10 +190,11 @@ def scatter(title: str, clouds: Sequence[Cloud]) -> Markup:
         middles.append(places[from_median.argmin()])
     texts = [f'{GLYPHS[each.domain % len(GLYPHS)]} {each.label}' for each in clouds]
     sizes = np.array([(LETTER * len(text) + 4, LINE) for text in texts])
-    places = apart(np.array(middles), sizes, np.zeros(2), np.array([size, size], float))
+    places = apart(np.array(middles), sizes, np.zeros(2),
+                   np.array([WIDTH, height], float))
     parts += [Markup('<text class="name" x="{:.1f}" y="{:.1f}">{}</text>').format(x, y + 4, text)
               for (x, y), text in zip(places, texts, strict=True)]
-    return _svg(size, size, f'{title}: {", ".join(each.label for each in clouds)}', parts)
+    return _svg(WIDTH, height, f'{title}: {", ".join(each.label for each in clouds)}', parts)
 
 
 def _svg(width: int, height: int, text: str, parts: Iterable[Markup]) -> Markup:

@@ -56,7 +56,8 @@ def shoot(sample: Sample, domain: Domain, runs: Sequence[tuple[str, Segmenter, f
     Raises UnivsegError where the image cannot be read.
     """
     image, truth = read_sample(sample, domain)
-    size = fit_size(*truth.shape, min(LONGEST_SIDE, max(truth.shape)))
+    height, width = truth.shape
+    size = fit_size(height, width, min(LONGEST_SIDE, max(truth.shape)))
     name, truth = in_one_line(sample.name), resize_label(truth, *size)
     layers = [Layer('image', 'image', f'{name} of {domain.name}',
                     jpeg(resize_image(image, *size))),
