@@ -50,6 +50,8 @@ TRAIN = [
     # Fabric alone: the whole of lightning imports torchmetrics, which takes three seconds.
     'lightning-fabric>=2.6.6,<2.7',
     'h5py>=3.10',  # the .mat files of NYUv2 and SUN RGB-D
+    'jinja2>=3.1',
+    'markupsafe>=2',
     'matplotlib>=3.8',
     'pydantic>=2.7',
     'scikit-learn>=1.4',
@@ -80,7 +82,8 @@ setup(
     maintainer_email='univseg-maintainers@users.noreply.github.com',
     python_requires='>=3.10',
     packages=find_packages(include=['univseg_core', 'univseg_core.*', 'univseg_ros']),
-    package_data={'univseg_core': ['config_files/*/*.yaml', 'py.typed'],
+    package_data={'univseg_core': ['config_files/*/*.yaml', 'py.typed',
+                                   'reporting/html/templates/*'],
                   'univseg_ros': ['py.typed']},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),

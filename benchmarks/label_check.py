@@ -26,13 +26,13 @@ import cv2
 import numpy as np
 from scipy.special import softmax
 import torch
+from univseg_core.batches.labelled_images import run_samples
 from univseg_core.batches.parts import samples_of, with_labels
 from univseg_core.batches.splits import choose_labelled
 from univseg_core.datasets.folders import read_sample, Sample
 from univseg_core.domains import Domain, IGNORE_INDEX
 from univseg_core.inference.segmenter import Segmenter
 from univseg_core.labelling.contradictions import Contradiction, contradictions
-from univseg_core.labelling.labelled_images import run_samples
 from univseg_core.pictures.images import resize_label, write_png
 from univseg_core.progress import progress_bar
 from univseg_core.settings.config import load_config, RunConfig

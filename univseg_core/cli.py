@@ -28,6 +28,7 @@ from univseg_core.commands import (
     prelabelling,
     ranking,
     recognition,
+    reporting,
     scenes,
     training,
     view,
@@ -50,6 +51,7 @@ EXAMPLES = """examples:
   univseg train my.yaml --run runs/b training.steps=500 change a setting
   univseg config explain training                       what the settings mean
   univseg evaluate runs/b                               mIoU of each domain and class
+  univseg report runs/b                                 all about it, as one page to look at
   univseg predict photos/ --model runs/b --domain outdoor
   univseg predict photos/ --model runs/b --domain auto  each image as the place that it shows
   univseg view runs/b photos/                           a page that shows what the model sees
@@ -78,7 +80,7 @@ for programs, --quiet and --verbose.
 JOBS = {
     'to begin with': ('doctor', 'scenes', 'new', 'config', 'data'),
     'train and measure': ('train', 'distill', 'info', 'curves', 'evaluate', 'baselines',
-                          'recognise'),
+                          'recognise', 'report'),
     'look at images': ('predict', 'view'),
     "from the robot's bags to labels": ('frames', 'rank', 'prelabel', 'import-labels', 'labels'),
     'onto the robot': ('export', 'benchmark'),
@@ -167,8 +169,8 @@ def parser() -> argparse.ArgumentParser:
     # What a command needs beyond its options is imported when it runs: a robot, which has none of
     # the training's packages, can still predict.
     for module in (training, prediction, exporting, benchmarking, inspection, frames,
-                   ranking, prelabelling, label_import, labels, recognition, figure, experiment,
-                   data, scenes, doctor, new, completion, view):
+                   ranking, prelabelling, label_import, labels, recognition, figure, reporting,
+                   experiment, data, scenes, doctor, new, completion, view):
         module.add_to(command)
     _by_job(top, commands)
     return top

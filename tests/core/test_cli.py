@@ -18,7 +18,7 @@ from univseg_core.pictures import images
 COMMANDS = ('train', 'evaluate', 'predict', 'info', 'curves', 'config', 'baselines', 'scenes',
             'figure', 'experiment', 'data', 'frames', 'rank', 'prelabel', 'import-labels',
             'labels', 'recognise', 'export', 'benchmark', 'distill', 'doctor', 'new', 'completion',
-            'view')
+            'view', 'report')
 FIGURES = ('tsne', 'panels', 'curves', 'correspondences', 'cost')
 
 
@@ -154,7 +154,7 @@ CANNOT = {
     'import-labels': ['none', '--frames', 'a', '--model', 'b', '--domain', 'c', '--out', 'x'],
     'labels': ['check', 'none', 'x'], 'export': ['none', '--to', 'onnx'],
     'benchmark': ['none.univseg'], 'recognise': ['none', '--images', 'a=b', '--out', 'x'],
-    'new': ['my', 'none'], 'view': ['none', 'a']}
+    'new': ['my', 'none'], 'view': ['none', 'a'], 'report': ['none']}
 """What each command cannot do; `doctor` and `completion` can do whatever they are asked."""
 
 

@@ -11,8 +11,8 @@ from run_files import SUPERVISED
 from tiny_worlds import small_network
 import torch
 from univseg_core.batches.dataset import load_data
+from univseg_core.batches.labelled_images import labelled_images
 from univseg_core.errors import UnivsegError
-from univseg_core.labelling.labelled_images import labelled_images
 from univseg_core.measuring.finished_runs import load_runs
 from univseg_core.models.normalisation import Normalisation
 from univseg_core.models.weights import Weights

@@ -16,6 +16,7 @@ COMMANDS = {
     'tsne': ['figure', 'tsne', '{run}'],
     'panels': ['figure', 'panels', '{run}'],
     'correspondences': ['figure', 'correspondences', '{run}'],
+    'report': ['report', '{run}'],
 }
 
 

@@ -116,7 +116,7 @@ def _samples(options: argparse.Namespace, folder: Path, domain: 'Domain') -> 'li
         raise UnivsegError(f'{folder}: no run, whose labels could be checked; name some with '
                            '--images and --labels, or a configuration with --config')
     # What a configuration needs, a robot has not.
-    from univseg_core.labelling.labelled_images import run_samples
+    from univseg_core.batches.labelled_images import run_samples
 
     part: Literal['labelled', 'validation'] = 'validation' if options.validation else 'labelled'
     if not options.config:

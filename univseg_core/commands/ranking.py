@@ -169,7 +169,7 @@ def _labelled(path: Path, domain: str) -> list[Path]:
 
     if (path / 'splits.json').is_file():
         # What a configuration needs, a robot has not.
-        from univseg_core.labelling.labelled_images import labelled_images
+        from univseg_core.batches.labelled_images import labelled_images
 
         return labelled_images(path, domain)
     if any((path / name).is_file() for name in ('validation.csv', 'checkpoint.safetensors')):

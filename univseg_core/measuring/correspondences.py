@@ -15,7 +15,7 @@ import torch
 from univseg_core.datasets.folders import read_sample, Sample
 from univseg_core.domains import Domain
 from univseg_core.errors import UnivsegError
-from univseg_core.inference.segmenter import Segmenter
+from univseg_core.inference.segmenter import Encoded, Segmenter
 from univseg_core.measuring.evaluation import count_pairs
 from univseg_core.method.pixel_statistics import class_shares, ClassMeans
 from univseg_core.pictures.images import resize_label
@@ -91,70 +91,78 @@ def measure_correspondences(segmenter: Segmenter, samples: Mapping[str, Sequence
     """
     Compare the classes of every ordered pair of domains; one encoder pass an image.
 
-    `samples` maps names of the segmenter's domains to labelled images. The features' class means
-    are seen from the mean of all domains' pixels (see `centred`); those in the embedding as they
-    are, since the method itself compares embeddings seen from zero. Raises CorrespondenceError
-    for fewer than two domains, or a domain without a labelled pixel, UnivsegError where the model
-    has no label embeddings.
+    `samples` maps names of the segmenter's domains to labelled images. Raises as
+    `CorrespondenceCount` does.
     """
-    if len(samples) < 2:
-        raise CorrespondenceError('correspondences are between domains, and there is only '
-                                  f'{", ".join(samples)}')
-    domains = {name: segmenter.domains[name] for name in samples}
-    labelled = {name: segmenter.label_embeddings(name).reshape(len(each.classes), -1).any(1)
-                for name, each in domains.items()}
-    features, embedding, pixels = {}, {}, {}
-    counts: dict[tuple[str, str], np.ndarray] = {}
+    count = CorrespondenceCount(segmenter, list(samples))
     for name, files in samples.items():
-        others = [other for other in samples if other != name]
-        means, pixels[name], here = _count_domain(segmenter, domains[name], files, others)
-        counts |= {(name, other): each for other, each in here.items()}
-        if means is None or not pixels[name].any():
-            raise CorrespondenceError(f'{name}: every pixel of the labels is void')
-        features[name], embedding[name] = means
-    from_middle = centred(features)
-    as_they_are = {name: _of_classes(each) for name, each in embedding.items()}
-    results = {}
-    for i, j in permutations(domains, 2):
-        total = pixels[i][:, None].astype(float)
-        shares = np.divide(counts[i, j], total, out=np.full(counts[i, j].shape, np.nan),
-                           where=total > 0)
-        shares[:, ~labelled[j]] = np.nan
-        results[i, j] = Correspondence(
-            domains[i], domains[j], pixels[i], cosines(from_middle[i], from_middle[j]),
-            cosines(as_they_are[i], as_they_are[j]), shares)
-    return results
+        for sample in progress_bar(files, name, leave=False):
+            image, label = read_sample(sample, segmenter.domains[name])
+            count.add(name, segmenter.encode(image), label)
+    return count.results()
 
 
-def _count_domain(segmenter: Segmenter, domain: Domain, files: Sequence[Sample],
-                  others: Sequence[str]
-                  ) -> tuple[tuple[ClassMeans, ClassMeans] | None, np.ndarray,
-                             dict[str, np.ndarray]]:
+class CorrespondenceCount:
     """
-    Return what one pass over a domain's images gives.
+    Gathers, image by image, what the classes of some of a segmenter's domains are like.
 
-    Class means in features and embedding (None without an image), the pixels of each class, and
-    for each other domain how many pixels of each class lie nearest to each of that domain's.
+    The features' class means are seen from the mean of all domains' pixels (see `centred`); those
+    in the embedding as they are, since the method itself compares embeddings seen from zero.
+    Raises CorrespondenceError for fewer than two domains, UnivsegError where the model has no
+    label embeddings.
     """
-    classes = len(domain.classes)
-    means = None
-    pixels = np.zeros(classes, np.int64)
-    counts = {other: np.zeros((classes, len(segmenter.domains[other].classes)), np.int64)
-              for other in others}
-    for sample in progress_bar(files, domain.name, leave=False):
-        image, label = read_sample(sample, domain)
-        encoded = segmenter.encode(image)
-        shown, embedded = (torch.from_numpy(each(encoded).copy())
-                           for each in (segmenter.features, segmenter.embed))
-        if means is None:
-            means = ClassMeans(classes, len(shown)), ClassMeans(classes, len(embedded))
+
+    def __init__(self, segmenter: Segmenter, names: Sequence[str]):
+        if len(names) < 2:
+            raise CorrespondenceError('correspondences are between domains, and there is only '
+                                      f'{", ".join(names)}')
+        self._segmenter = segmenter
+        self._domains = {name: segmenter.domains[name] for name in names}
+        classes = {name: len(domain.classes) for name, domain in self._domains.items()}
+        self._labelled = {name: segmenter.label_embeddings(name).reshape(count, -1).any(1)
+                          for name, count in classes.items()}
+        self._means: dict[str, tuple[ClassMeans, ClassMeans]] = {}
+        self._pixels = {name: np.zeros(count, np.int64) for name, count in classes.items()}
+        self._counts = {(i, j): np.zeros((classes[i], classes[j]), np.int64)
+                        for i, j in permutations(names, 2)}
+
+    def add(self, name: str, encoded: Encoded, label: np.ndarray) -> None:
+        """Add an image of a domain, with its label map (H, W) uint8."""
+        segmenter, classes = self._segmenter, len(self._domains[name].classes)
+        vectors = [torch.from_numpy(each(encoded).copy())
+                   for each in (segmenter.features, segmenter.embed)]
+        if name not in self._means:
+            shown, embedded = (ClassMeans(classes, len(each)) for each in vectors)
+            self._means[name] = shown, embedded
         at_network_size = torch.from_numpy(resize_label(label, *encoded.network_size))
         shares = class_shares(at_network_size, classes, segmenter.stride).flatten(1)
-        for each, vectors in zip(means, (shown, embedded), strict=True):
-            each.update(vectors.flatten(1).double(), shares)
-        pixels += np.bincount(label.ravel(), minlength=256)[:classes]
-        for other, count in counts.items():
-            rows, columns = count.shape  # void is beyond them
-            mask = segmenter.label_embedding_mask(encoded, other)
-            count += count_pairs(label, mask)[:rows, :columns]
-    return means, pixels, counts
+        for means, each in zip(self._means[name], vectors, strict=True):
+            means.update(each.flatten(1).double(), shares)
+        self._pixels[name] += np.bincount(label.ravel(), minlength=256)[:classes]
+        for (i, j), count in self._counts.items():
+            if i == name:
+                rows, columns = count.shape  # void is beyond them
+                mask = segmenter.label_embedding_mask(encoded, j)
+                count += count_pairs(label, mask)[:rows, :columns]
+
+    def results(self) -> dict[tuple[str, str], Correspondence]:
+        """
+        Return how every ordered pair of domains compares.
+
+        Raises CorrespondenceError for a domain without a labelled pixel.
+        """
+        for name, pixels in self._pixels.items():
+            if not pixels.any():
+                raise CorrespondenceError(f'{name}: every pixel of the labels is void')
+        from_middle = centred({name: each for name, (each, _) in self._means.items()})
+        as_they_are = {name: _of_classes(each) for name, (_, each) in self._means.items()}
+        results = {}
+        for (i, j), counts in self._counts.items():
+            total = self._pixels[i][:, None].astype(float)
+            shares = np.divide(counts, total, out=np.full(counts.shape, np.nan), where=total > 0)
+            shares[:, ~self._labelled[j]] = np.nan
+            results[i, j] = Correspondence(
+                self._domains[i], self._domains[j], self._pixels[i],
+                cosines(from_middle[i], from_middle[j]),
+                cosines(as_they_are[i], as_they_are[j]), shares)
+        return results

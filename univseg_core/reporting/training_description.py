@@ -42,6 +42,7 @@ FILES = {
     'model.univseg': 'model of the last step',
     'evaluation.json': 'mIoU and class-wise IoU of model.univseg',
     'evaluation.md': 'the same as a table',
+    'report.html': 'all about the run, as one page: univseg report RUN',
 }
 """What a run folder may hold; pictures of predictions are named after their domains."""
 

@@ -1,6 +1,6 @@
 """What each key of a configuration means, told from the sections that check it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 import difflib
 import inspect
 from itertools import zip_longest
@@ -62,6 +62,42 @@ def keys_of(name: str | None) -> list[Key]:
     if not found:
         raise ConfigError(f'{name}: unknown key; {_hint(name, [key.name for key in keys])}')
     return found
+
+
+class Setting(NamedTuple):
+    """
+    What a configuration has under a dotted key, beside the key's default; both as text.
+
+    `default` is 'required' where a key has none, and both it and `meaning` are '' where this
+    version has no such key.
+    """
+
+    name: str
+    value: str
+    default: str
+    meaning: str
+
+    @property
+    def changed(self) -> bool:
+        """Return whether the value is another one than a default that there is."""
+        return self.value != self.default != REQUIRED
+
+
+def beside_defaults(values: Mapping[str, Any]) -> list[Setting]:
+    """Return all plain values of a configuration, of another version, too, and the defaults."""
+    known = {key.name: key for key in all_keys()}
+
+    def below(part: Mapping[str, Any], prefix: str) -> Iterator[Setting]:
+        for key, value in part.items():
+            name = f'{prefix}{key}'
+            entry = known.get(re.sub(r'^domains\.[^.]+', 'domains.NAME', name))
+            if entry is None and isinstance(value, Mapping) and value:
+                yield from below(value, f'{name}.')
+            else:
+                yield Setting(name, _text(value), *((entry.default, entry.meaning) if entry
+                                                    else ('', '')))
+
+    return list(below(values, ''))
 
 
 def annotated_yaml(config: RunConfig, ascii_values: bool = False) -> str:
@@ -173,7 +209,8 @@ def _kinds(kind: Any, metadata: Sequence[object] = ()) -> list[str]:
 
 def _text(value: object) -> str:
     """Return a value as one would write it in YAML, on one line."""
-    return value if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, str) else json.dumps(
+        value, default=str, ensure_ascii=False)
 
 
 def _table(keys: Sequence[Key], width: int) -> str:

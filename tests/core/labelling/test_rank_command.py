@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from tiny_worlds import random_image
 from univseg_core.batches.dataset import load_data
+from univseg_core.batches.labelled_images import labelled_images
 from univseg_core.batches.splits import write_splits
 from univseg_core.cli import main
 from univseg_core.commands import ranking
@@ -18,7 +19,6 @@ from univseg_core.files import locked
 from univseg_core.inference.segmenter import Segmenter
 from univseg_core.labelling.contact_sheet import GAP
 from univseg_core.labelling.frame_views import cells_of
-from univseg_core.labelling.labelled_images import labelled_images
 from univseg_core.labelling.ranking import read_ranking
 from univseg_core.models.model_file import ModelCard, save_model
 from univseg_core.pictures.images import read_image, write_png
