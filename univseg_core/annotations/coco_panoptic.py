@@ -12,7 +12,7 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from univseg_core.annotations.coco import Contents, Id, id_of, is_panoptic
+from univseg_core.annotations.coco import Contents, Id, id_of, is_coco, is_panoptic
 from univseg_core.annotations.json_files import as_object, files_below, pick, told_of
 from univseg_core.annotations.named_masks import counted, Labelled
 from univseg_core.annotations.problems import Problems, quoted
@@ -30,6 +30,12 @@ def is_coco_panoptic(path: Path) -> bool:
     return any(map(is_panoptic, files_below(path)))
 
 
+def panoptic_of(folder: Path) -> Path | None:
+    """Return the panoptic JSON whose PNGs a folder has, None of another folder."""
+    file = folder.parent / f'{folder.name}.json'
+    return file if is_panoptic(file) else None
+
+
 def read_coco_panoptic(path: Path) -> Iterator[AnnotatedImage]:
     """
     Return the images of a panoptic JSON, or of those in a folder, each when its PNG is read.
@@ -41,8 +47,11 @@ def read_coco_panoptic(path: Path) -> Iterator[AnnotatedImage]:
     the ids of images, categories and segments; and in its image's place for a PNG that is
     missing, damaged or of another size, or has an id that the JSON does not have.
     """
-    files = [file for file in files_below(path) if is_panoptic(file)] or [path]
-    if path.is_dir() and files == [path]:
+    below = files_below(path)
+    # segments_info may be far from both ends of a file.
+    files = [path] if path.is_file() else (
+        [*filter(is_panoptic, below)] or [*filter(is_coco, below)])
+    if not files:
         raise AnnotationError(f'{path}: expected a JSON of COCO with segments_info, or a folder '
                               'of some')
     return chain.from_iterable(map(_images_of, files))

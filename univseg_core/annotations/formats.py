@@ -14,7 +14,11 @@ from univseg_core.annotations import (
 )
 from univseg_core.annotations.ade_full import read_ade_full, recognises_ade_full
 from univseg_core.annotations.coco import is_coco, read_coco
-from univseg_core.annotations.coco_panoptic import is_coco_panoptic, read_coco_panoptic
+from univseg_core.annotations.coco_panoptic import (
+    is_coco_panoptic,
+    panoptic_of,
+    read_coco_panoptic,
+)
 from univseg_core.annotations.coco_writer import write_coco, write_coco_polygons
 from univseg_core.annotations.cvat import is_cvat, read_cvat
 from univseg_core.annotations.cvat_writer import write_cvat, write_cvat_polygons
@@ -48,7 +52,9 @@ class Format:
     format, by as little of it as will do; `read` yields its images, and raises AnnotationError,
     which names file and object, for what is wrong with it. `write` returns what writes a domain's
     masks into a folder; where these do not come back to the pixel, `read_again` reads them, for it
-    to be known what does. None where the format is not read, or not written.
+    to be known what does. `whole_of` returns, of a folder of label maps that mean nothing without
+    a list beside it, what is to be read, None of another folder. None where the format is not
+    read, not written, or has no such folder.
     """
 
     says: str
@@ -56,6 +62,7 @@ class Format:
     read: Reader | None = None
     write: Callable[[Path, Domain], Writer] | None = None
     read_again: Reader | None = None
+    whole_of: Callable[[Path], Path | None] | None = None
 
 
 FORMATS: dict[str, Format] = {
@@ -73,20 +80,21 @@ FORMATS: dict[str, Format] = {
     'coco-polygons': Format('COCO instances, JSON; written as polygons',
                             write=write_coco_polygons, read_again=read_coco),
     'coco-panoptic': Format("COCO's panoptic segmentation, JSON and PNGs of segments' ids",
-                            is_coco_panoptic, read_coco_panoptic),
+                            is_coco_panoptic, read_coco_panoptic, whole_of=panoptic_of),
     'cvat': Format('CVAT for images (or video) 1.1, XML; written as masks', is_cvat, read_cvat,
                    write_cvat),
     'cvat-polygons': Format('CVAT for images 1.1, XML; written as polygons',
                             write=write_cvat_polygons, read_again=read_cvat),
     'cvat-masks': Format(
         '"Segmentation mask 1.1" of CVAT: SegmentationClass/ and labelmap.txt',
-        named_masks.recognises_cvat_masks, named_masks.read_cvat_masks),
+        named_masks.recognises_cvat_masks, named_masks.read_cvat_masks,
+        whole_of=named_masks.cvat_masks_of),
     'voc': Format(
         "SegmentationClass/ of Pascal VOC, or with the class_names.txt of labelme's converter",
-        named_masks.recognises_voc, named_masks.read_voc),
+        named_masks.recognises_voc, named_masks.read_voc, whole_of=named_masks.voc_of),
     'ade': Format(
         'the scene parsing benchmark of ADE20K: annotations/ and objectInfo150.txt',
-        named_masks.recognises_ade, named_masks.read_ade),
+        named_masks.recognises_ade, named_masks.read_ade, whole_of=named_masks.ade_of),
     'ade-full': Format(
         "ADE20K's full set: NAME_seg.png with NAME.json or NAME_atr.txt",
         recognises_ade_full, read_ade_full),
@@ -95,6 +103,7 @@ FORMATS: dict[str, Format] = {
         named_masks.recognises_roboflow, named_masks.read_roboflow),
     'fiftyone': Format(
         'ImageSegmentationDirectory of FiftyOne: labels/ and mask_targets.json',
-        named_masks.recognises_mask_targets, named_masks.read_mask_targets, FiftyOneFolder),
+        named_masks.recognises_mask_targets, named_masks.read_mask_targets, FiftyOneFolder,
+        whole_of=named_masks.mask_targets_of),
 }
 """Each format by its name on the command line."""

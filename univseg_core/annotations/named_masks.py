@@ -4,7 +4,7 @@ Label maps beside a list that gives each colour or index a name.
 PNGs need no library of a tool; each class of an image is one region, and no two overlap.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -49,6 +49,11 @@ def recognises_cvat_masks(path: Path) -> bool:
     return (path / 'labelmap.txt').is_file() and _mask_folder(path) is not None
 
 
+def cvat_masks_of(folder: Path) -> Path | None:
+    """Return the folder that has the labelmap.txt of a folder of label maps, if there is one."""
+    return _above(folder, MASK_FOLDERS, recognises_cvat_masks)
+
+
 def read_cvat_masks(path: Path) -> Iterator[AnnotatedImage]:
     """Return the images of such a folder, whose labels are told by their colours."""
     file = path / 'labelmap.txt'
@@ -61,6 +66,11 @@ def recognises_voc(path: Path) -> bool:
     """Return whether a folder is laid out as Pascal VOC, and its classes have names."""
     return not recognises_cvat_masks(path) and bool(_voc_names(path)) and (
         (path / 'class_names.txt').is_file() or is_laid_out_so(path, _masks(path)[0]))
+
+
+def voc_of(folder: Path) -> Path | None:
+    """Return the folder that tells the names of a folder of label maps, if there is one."""
+    return _above(folder, MASK_FOLDERS, recognises_voc)
 
 
 def read_voc(path: Path) -> Iterator[AnnotatedImage]:
@@ -94,6 +104,11 @@ def recognises_ade(path: Path) -> bool:
     return (path / 'objectInfo150.txt').is_file() and (path / 'annotations').is_dir()
 
 
+def ade_of(folder: Path) -> Path | None:
+    """Return the folder that has the list of a folder of label maps, if there is one."""
+    return _above(folder, ['annotations'], recognises_ade)
+
+
 def read_ade(path: Path) -> Iterator[AnnotatedImage]:
     """Return the images of such a folder: indices, of which 0 is no class."""
     file = path / 'objectInfo150.txt'
@@ -113,6 +128,11 @@ def read_ade(path: Path) -> Iterator[AnnotatedImage]:
 def recognises_mask_targets(path: Path) -> bool:
     """Return whether a folder is an ImageSegmentationDirectory of FiftyOne with mask_targets."""
     return (path / 'mask_targets.json').is_file() and (path / 'labels').is_dir()
+
+
+def mask_targets_of(folder: Path) -> Path | None:
+    """Return the folder that has the mask_targets.json of a folder of label maps, if any."""
+    return _above(folder, ['labels'], recognises_mask_targets)
 
 
 def read_mask_targets(path: Path) -> Iterator[AnnotatedImage]:
@@ -292,6 +312,12 @@ def _image(mask: Path, read: Callable[[Path], np.ndarray], names: Mapping[int, s
     return AnnotatedImage(
         name, (height, width), regions, mask, (before,) if before != name else (),
         frozenset(label for label in names.values() if is_no_class(label)))
+
+
+def _above(folder: Path, names: Collection[str],
+           recognises: Callable[[Path], bool]) -> Path | None:
+    """Return the folder above one of some names, None where that is not of a format."""
+    return folder.parent if folder.name in names and recognises(folder.parent) else None
 
 
 def _masks(path: Path) -> list[Path]:

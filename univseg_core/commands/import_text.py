@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from univseg_core.annotations.problems import quoted
-from univseg_core.datasets.folders import are_masks
+from univseg_core.datasets.folders import are_masks, name_key
 from univseg_core.errors import first_few
 from univseg_core.labelling.class_names import ClassNames
+from univseg_core.labelling.import_sources import whole_of
 from univseg_core.labelling.label_import import Checked
 from univseg_core.pictures.picture_files import image_files
 
@@ -73,17 +74,36 @@ def warn(checked: Checked, names: ClassNames, unread: Sequence[Path]) -> None:
                     len(checked.as_prelabelled), len(checked.frames),
                     first_few([frame.stem for frame in checked.as_prelabelled], 5))
     if unread:
-        log.warning('%d PNGs are called as frames are, and not read: %s', len(unread),
-                    _by_folder(unread))
+        log.warning('%s called as %s, and not read: %s',
+                    '1 PNG is' if len(unread) == 1 else f'{len(unread)} PNGs are',
+                    'a frame is' if len(unread) == 1 else 'frames are', _by_source(unread))
 
 
-def _by_folder(paths: Sequence[Path]) -> str:
-    """Return the folders of some files, how many there are in each, and the first ones."""
-    folders: dict[Path, list[str]] = {}
+def passed_over(checked: Checked, unread: Sequence[Path]) -> str:
+    """Return what is wrong where frames as they were have PNGs that are not read, '' if none."""
+    keys = {name_key(frame) for frame in checked.as_prelabelled}
+    others = [path for path in unread if name_key(path) in keys]
+    if not others:
+        return ''
+    return ('some frames in it are as prelabel wrote them, but other PNGs are called as they are, '
+            f'so that nothing is written: {_by_source(others)}. Name what is corrected, in one '
+            'folder; what is not meant is to lie elsewhere')
+
+
+def _by_source(paths: Sequence[Path]) -> str:
+    """Return what is to be named for some PNGs, how many there are in each, and the first."""
+    sources: dict[Path, Path] = {}
+    named: dict[Path, list[str]] = {}
     for path in paths:
-        folders.setdefault(_short(path.parent), []).append(path.name)
-    return first_few([f'{folder} ({len(names)}: {first_few(names)})'
-                      for folder, names in folders.items()], 5)
+        if path.parent not in sources:
+            whole = whole_of(path.parent)
+            sources[path.parent] = whole[0] if whole else path.parent
+        source = sources[path.parent]
+        beside = source if source.is_dir() else source.parent
+        name = path.relative_to(beside) if path.is_relative_to(beside) else path.name
+        named.setdefault(_short(source), []).append(str(name))
+    return first_few([f'{source} ({len(names)}: {first_few(names)})'
+                      for source, names in named.items()], 5)
 
 
 def _short(path: Path) -> Path:

@@ -23,7 +23,7 @@ EXAMPLES = """examples:
       --out yard/labelled --dry-run                        # what is in it, and what is wrong
   univseg import-labels annotations.json --frames frames/ --model yard.univseg --domain outdoor \\
       --out yard/labelled --map lorry=truck --map 'wheel chair=void'
-  univseg import-labels SegmentationClass/ --frames frames/ --config my.yaml --domain outdoor \\
+  univseg import-labels colours/ --frames frames/ --config my.yaml --domain outdoor \\
       --labelmap labelmap.txt --out yard/labelled
   univseg import-labels indices/ --frames frames/ --config my.yaml --domain outdoor \\
       --background void --out yard/labelled                # 0 void, 1 the first class, …
@@ -102,7 +102,7 @@ def renaming(text: str) -> tuple[str, str]:
 
 
 def _import(options: argparse.Namespace) -> None:
-    from univseg_core.commands.import_text import found, nothing, to_train, warn
+    from univseg_core.commands.import_text import found, nothing, passed_over, to_train, warn
     from univseg_core.labelling.class_names import ClassNames
     from univseg_core.labelling.frame_folder import frames_below
     from univseg_core.labelling.label_import import check_labels, import_labels
@@ -123,7 +123,7 @@ def _import(options: argparse.Namespace) -> None:
     facts: dict = {'format': kind}
 
     def tell(checked: 'Checked') -> None:
-        unread = _unread(options, checked, frames, domain)
+        unread = _unread(options, checked, frames)
         if not checked.frames:
             warn(checked, names, unread)
             raise UnivsegError(nothing(options.labels, checked, names))
@@ -134,11 +134,8 @@ def _import(options: argparse.Namespace) -> None:
         if not options.json:
             print(found(options.labels, checked, kind, names), flush=True)
         warn(checked, names, unread)
-        if checked.none_corrected and unread and options.format is None:
-            raise UnivsegError(
-                f'{options.labels}: nothing in it is corrected, but other PNGs are called as '
-                'frames are, so that nothing is written: name their folder, or say --format '
-                f'{kind}, if what prelabel wrote is meant')
+        if wrong := passed_over(checked, unread):
+            raise UnivsegError(f'{options.labels}: {wrong}')
         if options.sheet:
             write_png(options.sheet, checked.sheet.picture())
 
@@ -155,15 +152,14 @@ def _import(options: argparse.Namespace) -> None:
            f'{len(done.unchanged)} as they were\n{to_train(options.out, domain.name, section)}')
 
 
-def _unread(options: argparse.Namespace, checked: 'Checked', frames: Sequence[Path],
-            domain: 'Domain') -> list[Path]:
-    """Return the PNGs that are called as frames are, and not read, where they are looked for."""
+def _unread(options: argparse.Namespace, checked: 'Checked', frames: Sequence[Path]
+            ) -> list[Path]:
+    """Return what `unread_maps` does of a source, and of the folders of its prelabels."""
     from univseg_core.labelling.unread_maps import unread_maps
 
     folders = [options.labels] if options.labels.is_dir() else []
-    if checked.none_corrected:  # what was may lie anywhere beside it
-        folders += sorted({*checked.as_prelabelled.values()})
-    return unread_maps(folders, frames, checked.read, options.out, domain)
+    folders += sorted({*checked.as_prelabelled.values()})
+    return unread_maps(folders, frames, checked.read, options.out, checked.prelabels)
 
 
 def _renamed(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
@@ -178,7 +174,7 @@ def _renamed(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
 def _format(options: argparse.Namespace, frames: Sequence[Path]) -> str:
     """Return the format of the source: as it is insisted on, or recognised."""
     from univseg_core.datasets.folders import has_text_name, name_key
-    from univseg_core.labelling.import_sources import MASKS, recognised, sources
+    from univseg_core.labelling.import_sources import MASKS, recognised, sources, whole_of
 
     known = sources()
     if options.format not in (None, *known):
@@ -186,6 +182,11 @@ def _format(options: argparse.Namespace, frames: Sequence[Path]) -> str:
                            f'{did_you_mean(options.format, known)}')
     of_frame = {name_key(frame): frame for frame in filter(has_text_name, frames)}
     kind = recognised(options.labels, of_frame, options.format)
+    is_told = kind != MASKS or options.format or options.labelmap
+    if not is_told and (whole := whole_of(options.labels)):
+        raise UnivsegError(
+            f'{options.labels}: a part of {whole[0]} ({whole[1]}), which tells what its values '
+            f'are: name that, or say --format {MASKS} if they are those of the domain')
     given = [name for name in OF_MASKS if getattr(options, name) is not None]
     if given and kind != MASKS:
         raise UnivsegError(f'--{given[0]} is of label maps alone, but {options.labels} is {kind}')

@@ -62,6 +62,20 @@ def recognised(source: Path, of_frame: Mapping[str, Path],
     raise DataError(_of_none(source, reasons))
 
 
+def whole_of(folder: Path) -> tuple[Path, str] | None:
+    """
+    Return of which file or folder, and of what format, some folder has the label maps.
+
+    None of a folder that is no part of another source, nor below one.
+    """
+    for path in dict.fromkeys((folder.absolute(), folder.resolve())):
+        for each in (path, *path.parents):
+            for name, form in FORMATS.items():
+                if form.whole_of and (whole := form.whole_of(each)):
+                    return whole, name
+    return None
+
+
 def label_map_folder(source: Path) -> Path:
     """Return where a folder's label maps are: in it, or in SegmentationClass/ of it."""
     inside = source / 'SegmentationClass'

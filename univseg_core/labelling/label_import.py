@@ -36,7 +36,7 @@ class Checked:
     those in which nobody has labelled anything; both are left out. `turned` are those whose frames
     are turned upright by their EXIF data. `thin` are the objects that have no pixel.
     `as_prelabelled` are the frames whose labels are as `prelabel` wrote them, with the folders of
-    its lists, and `read` all files that have labels.
+    its lists, `prelabels`, and `read` all files that have labels.
     """
 
     counts: ClassCounts
@@ -48,6 +48,7 @@ class Checked:
     thin: list[str] = field(default_factory=list)
     as_prelabelled: dict[Path, Path] = field(default_factory=dict)
     read: set[Path] = field(default_factory=set)
+    prelabels: Prelabels = field(default_factory=Prelabels)
 
     @property
     def none_corrected(self) -> bool:
@@ -147,7 +148,6 @@ def check_labels(returned: Iterable[Returned | str], out: Path, domain: Domain,
                 seen.add(each.frame)
 
     first: dict[Path, tuple[str, str]] = {}
-    prelabels = Prelabels()
     unlabelled: dict[Path, None] = {}
     of_name: dict[str, Path] = {}
     for found in in_threads(check, with_news(), 'check', progress):
@@ -175,9 +175,9 @@ def check_labels(returned: Iterable[Returned | str], out: Path, domain: Domain,
             problems.append(f'{frame}: has the same name as {other_frame}, and both are labelled; '
                             'bring them into folders of their own')
         checked.frames.append(frame)
-        path = next(iter(found.paths))
-        if prelabels.has(path, frame, found.content):
-            checked.as_prelabelled[frame] = prelabels.folder_of(path) or path.parent
+        noted = checked.prelabels.noted(next(iter(found.paths)), frame)
+        if noted and noted.content == found.content:
+            checked.as_prelabelled[frame] = noted.folder
         checked.counts.add(found.pixels, found.objects)
         checked.sheet.add(frame, found.small)
         if found.orientation > 1:

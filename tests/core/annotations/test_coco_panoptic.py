@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 from reading import classes_of, codes, FIXTURES, written
 from univseg_core.annotations.coco import is_coco
-from univseg_core.annotations.coco_panoptic import is_coco_panoptic, read_coco_panoptic
+from univseg_core.annotations.coco_panoptic import (
+    is_coco_panoptic,
+    panoptic_of,
+    read_coco_panoptic,
+)
 from univseg_core.annotations.regions import AnnotationError
 from univseg_core.pictures.images import write_png
 
@@ -68,10 +72,28 @@ def test_panoptic_files_and_instances_are_told_apart(tmp_path):
     for place in (files, [file.parent for file in files]):
         assert [*map(is_coco_panoptic, place)] == [True, False]
         assert [*map(is_coco, place)] == [False, True]
-    with pytest.raises(AnnotationError, match='annotation 1: expected segments_info'):
-        [*read_coco_panoptic(files[1])]
+    for place in (files[1], files[1].parent):
+        with pytest.raises(AnnotationError, match='annotation 1: expected segments_info'):
+            [*read_coco_panoptic(place)]
+    files[1].unlink()
     with pytest.raises(AnnotationError, match='expected a JSON of COCO with segments_info'):
         read_coco_panoptic(tmp_path / 'instances')
+
+
+def test_a_folder_of_its_pngs_is_a_part_of_the_file(tmp_path):
+    file = written(tmp_path / 'val.v2.json', panoptic())
+    assert panoptic_of(tmp_path / 'val.v2') == file
+    assert panoptic_of(tmp_path / 'val') is None
+
+
+def test_segments_far_from_both_ends_are_found_where_the_format_is_said(tmp_path):
+    values = panoptic()
+    values['images'][1]['note'] = values['annotations'][0]['note'] = 'x' * 70000
+    file = written(tmp_path / 'of.json', values)
+    assert not is_coco_panoptic(tmp_path)
+    write_png(tmp_path / 'of' / 'a.png', np.uint8([[(1, 2, 3), (0, 0, 0), (200, 0, 0)]]))
+    for source in (file, tmp_path):
+        assert [image.image for image in read_coco_panoptic(source)] == ['a.jpg', 'b.jpg']
 
 
 @pytest.mark.parametrize(('annotations', 'message'), [

@@ -6,6 +6,7 @@ import pytest
 from reading import classes_of, codes, FIXTURES
 from univseg_core.annotations.formats import FORMATS
 from univseg_core.annotations.regions import AnnotationError
+from univseg_core.labelling.import_sources import whole_of
 from univseg_core.pictures.images import write_png
 from univseg_core.pictures.palette_png import write_palette_png
 
@@ -54,6 +55,18 @@ LAYOUTS = {
                  {'labels/a.png': [[2, 0, 1, 255]]},
                  'a', ['tall tree', '', 'road', 'index 255']),
 }
+
+
+@pytest.mark.parametrize('name', ['cvat-masks', 'voc', 'ade', 'fiftyone'])
+def test_a_folder_of_label_maps_alone_is_a_part_of_the_layout(tmp_path, name):
+    lists, masks, *_ = LAYOUTS[name]
+    write(tmp_path, lists, masks)
+    folder = (tmp_path / next(iter(masks))).parent
+    (folder / 'below').mkdir()
+    assert whole_of(folder) == whole_of(folder / 'below') == (tmp_path, name)
+    assert whole_of(tmp_path) is None
+    (tmp_path / next(iter(lists))).unlink()
+    assert whole_of(folder) is None
 
 
 @pytest.mark.parametrize('name', LAYOUTS)

@@ -10,10 +10,17 @@ from tiny_worlds import random_image
 from univseg_core.annotations.formats import FORMATS
 from univseg_core.annotations.regions import AnnotationError
 from univseg_core.cli import main
-from univseg_core.datasets.folders import DataError
-from univseg_core.labelling.as_prelabelled import content_of, Prelabels, write_list
+from univseg_core.labelling.as_prelabelled import (
+    content_of,
+    file_hash,
+    Noted,
+    Prelabels,
+    write_list,
+)
 from univseg_core.labelling.prelabels import as_it_comes_back, PrelabelFolder
 from univseg_core.pictures.images import write_png
+
+FAR, NEAR = 'a' * 32, 'b' * 32
 
 MASKS = {name: np.roll(np.repeat(np.uint8([0, 1, 2, 255]), 6)[:, None].repeat(32, 1), shift, 0)
          for name, shift in (('a', 0), ('b', 5), ('c', 9))}
@@ -68,18 +75,33 @@ def test_what_is_shown_counts_and_not_by_which_indices():
 def test_the_nearest_list_counts(tmp_path):
     frame, below = tmp_path / 'a.jpg', tmp_path / 'x' / 'y'
     below.mkdir(parents=True)
-    assert Prelabels().folder_of(below / 'a.png') is None
-    write_list(tmp_path, {frame: 'far'})
-    assert Prelabels().has(below / 'a.png', frame, 'far')
-    write_list(tmp_path / 'x', {frame: 'near'})
+    assert Prelabels().noted(below / 'a.png', frame) is None
+    write_list(tmp_path, {frame: FAR})
+    assert Prelabels().noted(below / 'a.png', frame) == Noted(tmp_path, FAR, frozenset())
+    write_png(below / 'a.png', MASKS['a'])
+    write_png(below.parent / 'images' / 'a.png', MASKS['b'])
+    write_list(tmp_path / 'x', {frame: NEAR})
     lists = Prelabels()
-    assert lists.has(below / 'a.png', frame, 'near')
-    assert lists.folder_of(below / 'a.png') == below.parent
-    assert not lists.has(below / 'a.png', frame, 'far')
-    assert not lists.has(below / 'a.png', tmp_path / 'b.jpg', 'near')
-    (tmp_path / 'x' / 'prelabels.csv').write_text('image\na\n')
-    with pytest.raises(DataError, match=r'prelabels\.csv: what prelabel noted .* the columns fra'):
-        Prelabels().has(below / 'a.png', frame, 'near')
+    assert lists.noted(below / 'a.png', frame) == Noted(
+        below.parent, NEAR, frozenset([file_hash(below / 'a.png')]))
+    assert lists.noted(below / 'a.png', tmp_path / 'b.jpg') is None
+
+
+@pytest.mark.parametrize(('text', 'why'), [
+    ('image\na\n', 'expected the columns frame, content, files'),
+    (f'frame,content,files\na,{FAR},\nb,0123', 'row 2 is no name with hashes'),
+    (f'frame,content,files\na,{FAR},{NEAR} 01\n', 'row 1 is no name with hashes'),
+    (f'frame,content,files\na,{FAR},,\n', 'row 1 is no name with hashes'), ('', 'columns'),
+    ('frame;content;files\n', 'expected the columns')])
+def test_a_list_that_is_damaged_says_nothing_but_that(tmp_path, caplog, text, why):
+    write_list(tmp_path, {tmp_path / 'a.jpg': FAR})
+    (tmp_path / 'x' / 'y').mkdir(parents=True)
+    (tmp_path / 'x' / 'prelabels.csv').write_text(text)
+    lists = Prelabels()
+    for place in (tmp_path / 'x', tmp_path / 'x' / 'y'):
+        assert lists.noted(place / 'a.png', tmp_path / 'a.jpg') is None
+    message, = caplog.messages
+    assert f'{tmp_path}/x/prelabels.csv: what prelabel noted' in message and why in message
 
 
 @pytest.mark.parametrize('name', ['labelme', 'coco-polygons', 'cvat-polygons'])
@@ -95,7 +117,7 @@ def test_polygons_that_cannot_be_read_here_are_not_listed(monkeypatch, to_correc
     with monkeypatch.context() as without:
         without.setattr('univseg_core.annotations.regions.coco_masks', missing)
         folder = to_correct('cvat-polygons')
-    assert (folder / 'prelabels.csv').read_text() == 'frame,content\n'
+    assert (folder / 'prelabels.csv').read_text() == 'frame,content,files\n'
     assert bring(folder)[1]['as_prelabelled'] == []
 
 
@@ -113,7 +135,6 @@ def test_some_and_all_that_are_as_they_were_are_told(to_correct, bring):
 
 @pytest.mark.parametrize(('formats', 'source', 'form', 'place'), [
     (['masks'], '', 'cvat-masks', 'labels'),
-    (['masks'], 'SegmentationClass', 'masks', 'labels'),
     (['cvat'], '', 'cvat', 'SegmentationClass'),
     (['cvat'], 'annotations.xml', 'cvat', 'export/SegmentationClass'),
     (['labelme'], '', 'labelme', 'images/masks'),
@@ -124,15 +145,31 @@ def test_corrected_pngs_are_not_passed_over(to_correct, bring, tmp_path, formats
     place = (folder / 'coco' if len(formats) > 1 else folder) / place
     for name in 'ab':
         corrected(place, name)
-    status, told, errors = bring(folder / source)
-    assert (status, told) == (1, None)
-    assert 'all 3 label maps are as prelabel wrote them: nobody has corrected any' in errors
-    assert f'2 PNGs are called as frames are, and not read: {place} (2: a.png, b.png)' in errors
-    assert 'nothing in it is corrected' in errors and f'say --format {form}, if' in errors
-    assert not (tmp_path / 'out').exists()
-    status, told, errors = bring(folder / source, '--format', form)
-    assert (status, len(told['as_prelabelled']), len(told['added'])) == (0, 3, 3)
-    assert told['not_read'] == [str(place / 'a.png'), str(place / 'b.png')]
+    for options in ([], ['--format', form]):
+        status, told, errors = bring(folder / source, *options)
+        assert (status, told) == (1, None)
+        assert 'all 3 label maps are as prelabel wrote them: nobody has corrected any' in errors
+        there = f'{place} (2: a.png, b.png)'
+        assert f'2 PNGs are called as frames are, and not read: {there}' in errors
+        assert f'so that nothing is written: {there}. Name what is corrected' in errors
+        assert not (tmp_path / 'out').exists()
+
+
+def test_corrections_in_two_places_are_not_lost(to_correct, bring, tmp_path):
+    folder = to_correct('masks')
+    mask = MASKS['a'] + np.uint8(1)
+    mask[0, 0] = 2
+    write_png(folder / 'SegmentationClass' / 'a.png', YARD.colourise(mask - np.uint8(1)))
+    corrected(folder / 'labels', 'b')
+    for source, other in ((folder, folder / 'labels' / 'b.png'), (folder / 'labels', folder)):
+        status, _, errors = bring(source)
+        assert status == 1 and '2 of 3 label maps are as prelabel' in errors
+        assert f'{other.parent if other.suffix else other} (1: ' in errors
+    corrected(folder / 'labels', 'a')
+    (folder / 'labels' / 'b.png').unlink()
+    status, told, errors = bring(folder)  # of what is corrected here, there may be more there
+    assert (status, told['not_read']) == (0, [str(folder / 'labels' / 'a.png')])
+    assert f'1 PNG is called as a frame is, and not read: {folder / "labels"} (1: a' in errors
 
 
 def test_pngs_that_are_not_read_are_told_beside_others(to_correct, bring, tmp_path):
@@ -146,7 +183,7 @@ def test_pngs_that_are_not_read_are_told_beside_others(to_correct, bring, tmp_pa
     status, told, errors = bring(folder, '--dry-run')
     assert (status, told['as_prelabelled']) == (0, [])
     assert told['not_read'] == [str(folder / 'elsewhere' / 'c.png')]
-    assert '1 PNGs are called as frames are, and not read' in errors
+    assert '1 PNG is called as a frame is, and not read' in errors
     assert bring(folder, '--out', str(folder / 'elsewhere'))[1]['not_read'] == []
 
 
@@ -169,3 +206,42 @@ def test_a_folder_of_a_format_above_other_folders_is_told_of_these(to_correct, b
     corrected(folder / 'masks' / 'labels', 'a')
     status, _, errors = bring(folder)
     assert status == 1 and 'masks/labels (1: a.png)' in errors
+
+
+def test_masks_of_the_first_class_and_void_alone_are_known(to_correct, bring, monkeypatch):
+    """Nobody can tell what their values are, but that they are as they were."""
+    monkeypatch.setitem(MASKS, 'a', np.where(MASKS['a'] == 0, 0, 255).astype(np.uint8))
+    status, told, _ = bring(to_correct('masks'))
+    assert (status, told['as_prelabelled'], told['not_read']) == (0, ['a', 'b', 'c'], [])
+
+
+def test_masks_of_fiftyone_beside_another_format_are_known(to_correct, bring):
+    folder = to_correct('coco', 'fiftyone')
+    status, told, _ = bring(folder)
+    assert (status, told['format'], told['not_read']) == (0, 'coco', [])
+    corrected(folder / 'fiftyone' / 'labels', 'a')
+    status, _, errors = bring(folder)
+    assert status == 1 and f'{folder / "fiftyone"} (1: labels/a.png)' in errors
+
+
+def test_a_link_to_nothing_is_no_label_map(to_correct, bring):
+    folder = to_correct('cvat')
+    (folder / 'x').mkdir()
+    for name in ('x/a.png', 'b.png'):
+        (folder / name).symlink_to('gone.png')
+    assert bring(folder)[1]['not_read'] == []
+
+
+@pytest.mark.parametrize(('form', 'part', 'read_as'), [
+    ('fiftyone', 'labels', 'fiftyone'), ('masks', 'SegmentationClass', 'cvat-masks')])
+def test_a_part_of_a_source_is_told_of_the_whole(to_correct, bring, tmp_path, monkeypatch, form,
+                                                 part, read_as):
+    folder = to_correct(form)
+    told = f'{part}: a part of {folder} ({read_as}), which tells what its values are: name that'
+    (tmp_path / 'link').symlink_to(folder / part)
+    for source in (folder / part, tmp_path / 'link'):
+        status, _, errors = bring(source)
+        assert status == 1 and told.removeprefix(part) in errors
+    monkeypatch.chdir(folder / part)
+    assert told.removeprefix(part) in bring('.')[2]
+    assert 'a part of' not in bring('.', '--format', 'masks')[2]
