@@ -18,7 +18,7 @@ COLOURS = 8
 """Colours of series that the style sheet has, c0 … c7."""
 
 WIDTH, HEIGHT = 420, 230
-LEFT, RIGHT, TOP, BOTTOM = 46, 12, 10, 26
+LEFT, RIGHT, TOP, BOTTOM = 54, 14, 10, 28
 """Of a chart's frame, in units of the drawing: about pixels."""
 
 MOST_POINTS = 400
@@ -189,7 +189,7 @@ def scatter(title: str, clouds: Sequence[Cloud]) -> Markup:
         from_median = np.linalg.norm(places - np.median(places, axis=0), axis=1)
         middles.append(places[from_median.argmin()])
     texts = [f'{GLYPHS[each.domain % len(GLYPHS)]} {each.label}' for each in clouds]
-    sizes = np.array([(LETTER * len(text) + 4, LINE) for text in texts])
+    sizes = np.array([(LETTER * len(text) + 10, LINE) for text in texts])
     places = apart(np.array(middles), sizes, np.zeros(2),
                    np.array([WIDTH, height], float))
     parts += [Markup('<text class="name" x="{:.1f}" y="{:.1f}">{}</text>').format(x, y + 4, text)
@@ -206,10 +206,10 @@ def _grid(rows: Sequence[tuple[float, str]], columns: Sequence[tuple[float, str]
           width: int = WIDTH, bottom: int = HEIGHT - BOTTOM) -> Markup:
     """Return lines across at the rows' heights, and what stands beside and below the frame."""
     lines = [Markup('<path class="grid" d="M{} {:.1f}H{}"/><text class="left" x="{}" y="{:.1f}">'
-                    '{}</text>').format(LEFT, y, width - RIGHT, LEFT - 7, y + 4, text)
+                    '{}</text>').format(LEFT, y, width - RIGHT, LEFT - 7, y + 5, text)
              for y, text in rows]
     lines += [Markup('<text class="below" x="{:.1f}" y="{}">{}</text>').format(
-        x, bottom + 19, text) for x, text in columns]
+        x, bottom + 20, text) for x, text in columns]
     return Markup('').join(lines)
 
 

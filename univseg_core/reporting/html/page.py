@@ -185,7 +185,9 @@ def _settings(runs: Sequence[RunFacts]) -> Iterator[tuple[Setting, list[Setting 
         values = [each.get(name) for each in of_runs]
         known = [each for each in values if each]
         differ = len({each and each.value for each in values}) > 1
-        yield known[0], values, differ or any(each.changed for each in known)
+        # Each run has its own domains, of which the other sections tell.
+        yield known[0], values, differ or (not name.startswith('domains.')
+                                           and any(each.changed for each in known))
 
 
 def _charts(runs: Sequence[RunFacts]) -> list[Chart]:
