@@ -267,7 +267,8 @@ class Page:
                                  'e.stopPropagation() }')
             ui.button('Keys', on_click=lambda: self._keys.open()).props('flat no-caps dense')
             self._which = ui.toggle({False: 'given', True: 'dropped'}, value=False,
-                                    on_change=self._change_frames).props('no-caps dense')
+                                    on_change=self._change_frames).props(
+                'no-caps dense padding="xs md"')
             self._which.visible = False
         if AUTO not in choices:
             ui.label('auto is not offered: this model file has no evidence of its domains; '
