@@ -82,7 +82,7 @@ setup(
     maintainer_email='univseg-maintainers@users.noreply.github.com',
     python_requires='>=3.10',
     packages=find_packages(include=['univseg_core', 'univseg_core.*', 'univseg_ros']),
-    package_data={'univseg_core': ['config_files/*/*.yaml', 'py.typed',
+    package_data={'univseg_core': ['config_files/*/*.yaml', 'model_files/demo.*', 'py.typed',
                                    'reporting/html/templates/*'],
                   'univseg_ros': ['py.typed']},
     data_files=[

@@ -41,8 +41,8 @@ from univseg_core.datasets.folders import read_sample
 from univseg_core.domains import Domain
 from univseg_core.errors import UnivsegError
 from univseg_core.inference.full_resolution import top_classes
+from univseg_core.inference.model_names import RUN_MODEL
 from univseg_core.measuring.evaluation import as_dict, DomainResult, measure
-from univseg_core.measuring.finished_runs import MODEL
 from univseg_core.method.objectives import masked_cross_entropy
 from univseg_core.models.encoders import build_encoder
 from univseg_core.models.model_file import load_model
@@ -176,7 +176,7 @@ def row(title: str, begins: str, parameters: int, mious: Sequence[float], minute
 
 def row_of_run(run: Path, names: Sequence[str]) -> str:
     """Return the line of a finished run of ours."""
-    network, card = load_model(run / MODEL)
+    network, card = load_model(run / RUN_MODEL)
     if missing := [name for name in names if name not in card.miou]:
         raise UnivsegError(f'{run}: its model was not measured on {", ".join(missing)}')
     heads = [network.head(name) for name in names]

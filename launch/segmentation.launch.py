@@ -13,7 +13,8 @@ CONFIG = Path(__file__).parents[1] / 'config' / 'ros'
 
 # (name, default, description); an argument that is left empty leaves its parameter to params_file.
 ARGUMENTS = [
-    ('model', '', 'Path of the model file (NAME.univseg), or of an exported one (NAME.onnx)'),
+    ('model', '', 'Path of the model file (NAME.univseg), or of an exported one (NAME.onnx); '
+     'demo: the small model that ships'),
     ('params_file', str(CONFIG / 'segmentation.yaml'),
      "YAML file of the node's parameters; arguments given beside it win"),
     ('image', 'image', 'Camera topic; with image_transport compressed, without /compressed'),

@@ -28,7 +28,7 @@ FIRST_DOMAIN = ['']
 PARAMETERS = {
     'model': ParameterSpec(
         '', 'Path of the model file (NAME.univseg), or of what `univseg export` made of it '
-        '(NAME.onnx).',
+        '(NAME.onnx), or of a finished run; demo: the small model that ships.',
         'unconfigured'),
     'device': ParameterSpec(
         'auto', 'Where the model runs: auto (a CUDA GPU where there is one), cpu, cuda, cuda:1; '

@@ -22,6 +22,7 @@ from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from univseg_core.errors import UnivsegError
 from univseg_core.inference.batches import BatchTimes
+from univseg_core.inference.model_names import model_file
 from univseg_core.inference.segmenter import Segmenter
 from univseg_core.machine.memory import release_memory
 from univseg_ros.camera import Camera
@@ -54,6 +55,7 @@ Segment the images of a camera: a managed node that comes to active by itself.
   ros2 run univseg_ros segmentation_node --ros-args -p model:=/path/model.univseg \\
     -r image:=/camera/image_raw
   ros2 run univseg_ros segmentation_node --ros-args --params-file my.yaml
+  ros2 run univseg_ros segmentation_node --ros-args -p model:=demo    a small one, to try it
 
 Masks come on /univseg/DOMAIN/mask; docs/segmentation_node.md has all topics and parameters."""
 WARM_UP_SIZE = (480, 640)
@@ -341,8 +343,9 @@ def load(model: str, device: str, precision: str, inference_size: int,
     Raises ValueError, or what Segmenter.load raises, where it cannot be used.
     """
     if not model:
-        raise ValueError('the parameter model is empty; expected the path of a model file')
-    path = Path(model).expanduser()
+        raise ValueError('the parameter model is empty; expected the path of a model file, or '
+                         'demo, the small model that ships')
+    path = model_file(Path(model).expanduser(), backend)
     segmenter, digest = load_shared(path, device=device, precision=precision,
                                     inference_size=inference_size or None, backend=backend)
     segmenter(np.zeros((*(segmenter.only_size or WARM_UP_SIZE), 3), np.uint8))

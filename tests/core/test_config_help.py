@@ -91,7 +91,7 @@ def test_the_table_has_a_line_for_each_key():
     ('domains.NAME.palette', 'list of [int, int, int], or null', 'null'),
     ('domains.NAME.unlabelled', 'list of folders, bags or videos', '[]'),
     ('domains.NAME.labelled', 'int ≥ 1, or null', 'null'),
-    ('label_embeddings.networks', '{text: file}, or null', 'null'),
+    ('label_embeddings.networks', '{text: file or folder of a run}, or null', 'null'),
 ])
 def test_values_and_defaults_are_in_a_users_words(name, values, default):
     assert (KEYS[name].values, KEYS[name].default) == (values, default)

@@ -88,6 +88,31 @@ def test_a_card_without_figures_comes_back(tmp_path):
     assert load_model(tmp_path / 'a.univseg')[1] == ModelCard()
 
 
+def test_in_half_a_file_has_half_the_bytes_and_rounded_values(saved, tmp_path):
+    path, network = tmp_path / 'half.univseg', network_with_label_embeddings()
+    save_model(path, network, CARD, in_half=True)
+    with safe_open(path, framework='pt') as file:
+        assert json.loads(file.metadata()['univseg'])['format_version'] == 5
+        assert file.get_tensor('embedding.weight').dtype == torch.float16
+    loaded, card = load_model(path)
+    assert card == CARD
+    for key, value in network.state_dict().items():
+        found = loaded.state_dict()[key]
+        assert found.dtype == value.dtype, key
+        assert torch.equal(found, value.half().float() if value.is_floating_point() else value)
+    network.embedding.bias.data[0] = 1e5
+    with pytest.raises(ValueError, match=r'embedding\.bias has values that float16 cannot hold'):
+        save_model(path, network, CARD, in_half=True)
+    assert load_model(path)[1] == CARD
+
+
+def test_halves_are_those_of_a_newer_format_alone(rewrite):
+    key = 'head_indoor.bias'
+    path = rewrite(lambda tensors, _: tensors.update({key: tensors[key].half()}))
+    assert_refused(path, f'tensor {key}: expected (2,) of torch.float32, got (2,) of '
+                         'torch.float16')
+
+
 def test_a_missing_file_is_named(tmp_path):
     assert_refused(tmp_path / 'none.univseg', 'no such model file')
     assert_refused(tmp_path, 'a folder; expected a model file')
@@ -129,7 +154,7 @@ def test_a_broken_description_is_refused(tmp_path, text):
 
 
 @pytest.mark.parametrize(('version', 'message'), [
-    (5, 'format version 5 is newer than 4'),
+    (6, 'format version 6 is newer than 5'),
     (99, 'update univseg'),
     (0, 'format version 0: expected an integer'),
     ('1', "format version '1': expected an integer"),

@@ -7,8 +7,11 @@ import threading
 import weakref
 
 import pytest
+from univseg_core.files import sha256_of
+from univseg_core.inference.model_names import SHIPPED
 from univseg_core.inference.segmenter import Segmenter
 from univseg_core.models.model_card import ModelFileError
+from univseg_ros.segmentation_node import load
 from univseg_ros.shared_models import load_shared
 
 
@@ -102,6 +105,15 @@ def test_a_file_that_took_the_place_of_another_is_loaded(path, loads, tmp_path):
     third = shared(path)
     assert len({id(segmenter._backend) for segmenter in (first, second, third)}) == 3
     assert loads == [path] * 3
+
+
+@pytest.mark.parametrize(('backend', 'file'), [
+    ('torch', 'demo.univseg'), ('openvino', 'demo.onnx')])
+def test_the_model_that_ships_is_loaded_by_its_name(backend, file):
+    segmenter, digest, _ = load('demo', 'cpu', 'auto', 0, backend, 1)
+    assert segmenter.backend == backend
+    assert list(segmenter.domains) == ['outdoor', 'indoor']
+    assert digest == sha256_of(SHIPPED / file)
 
 
 def test_the_model_goes_with_the_last_that_uses_it(path, loads):

@@ -45,9 +45,9 @@ def add_to(command: Command) -> None:
     sub = command('benchmark', _benchmark, 'measure what models cost on this machine: frames a '
                   'second, start, memory', EXAMPLES)
     sub.add_argument('paths', nargs='*', type=Path, metavar='MODEL',
-                     help='model files, exported ones, or folders of finished runs (default: '
-                          f'{" and ".join(ENCODERS)} with random weights, as they are and '
-                          'exported)')
+                     help='model files, exported ones, folders of finished runs, or demo '
+                          f'(default: {" and ".join(ENCODERS)} with random weights, as they are '
+                          'and exported)')
     sub.add_argument('--threads', nargs='+', type=whole(1), default=[], metavar='N',
                      help='CPU cores that a row may use (default: 1, and all that there are)')
     sub.add_argument('--size', nargs='+', type=size, default=[], metavar='WIDTHxHEIGHT',

@@ -30,8 +30,8 @@ def add_to(command: Command) -> None:
     sub = command('export', _export, 'write a model as one file for ONNX Runtime, OpenVINO or '
                   'TensorRT, compared with the original', EXAMPLES)
     sub.add_argument('file', nargs='?', type=Path, metavar='FILE',
-                     help='a model file (NAME.univseg), or the folder of a finished run; it may '
-                          'be named with --model')
+                     help='a model file (NAME.univseg), the folder of a finished run, or demo, '
+                          'the small model that ships; it may be named with --model')
     add_model(sub)
     sub.add_argument('--to', choices=TARGETS, required=True, dest='target',
                      help='onnx: for ONNX Runtime, and any other tool that reads ONNX; openvino: '
@@ -56,7 +56,7 @@ def add_to(command: Command) -> None:
                      help='of each domain, compared at most; and calibrated with at most, of all '
                           '(default: 100)')
     sub.add_argument('--out', type=Path, metavar='FILE',
-                     help='NAME.onnx (default: beside the model)')
+                     help='NAME.onnx (default: beside the model; of demo, here)')
 
 
 def _size(text: str) -> tuple[int, int] | None:
@@ -73,8 +73,10 @@ def _export(options: argparse.Namespace) -> None:
     from univseg_core.models.model_file import load_model
     from univseg_core.reporting.description_text import compared
 
-    source = model_file(named_once(options, 'file'))
-    out = options.out or source.with_name(_name(source, options.target, options.precision))
+    source = model_file(named := named_once(options, 'file'), 'torch')
+    # What ships lies in a folder of this package: nothing else belongs there.
+    folder = source.parent if source.is_relative_to(named) else named.parent
+    out = options.out or folder / _name(source, options.target, options.precision)
     _check_files(source, out)
     if options.target == 'tensorrt' and options.size is None:
         raise UnivsegError('--to tensorrt: an engine is built for one size: name it with --size '

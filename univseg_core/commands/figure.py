@@ -94,7 +94,7 @@ def _add_named(sub: argparse.ArgumentParser, what: str) -> None:
 
 
 def _add_runs(sub: argparse.ArgumentParser) -> None:
-    _add_named(sub, 'the folder of a finished run, or a model file')
+    _add_named(sub, 'the folder of a finished run, a model file, or demo')
     sub.add_argument('--config', metavar='FILE',
                      help='the configuration that names the validation images (default: each run '
                           "folder's own)")

@@ -69,8 +69,8 @@ def add_to(command: Command) -> None:
                           'converted is kept byte by byte (default: jpg)')
     sub.add_argument('--split-by-domain', type=Path, metavar='MODEL',
                      help='write each frame into a folder DIR/DOMAIN of the domain that a model '
-                          'file recognises it as, or DIR/unknown for what is of none; the '
-                          'manifest has the folders in its column file')
+                          'file, or demo, recognises it as, or DIR/unknown for what is of none; '
+                          'the manifest has the folders in its column file')
     sub.add_argument('--quality', type=whole(1, 100), default=95, metavar='Q',
                      help='1 to 100, of the JPEGs that are encoded here (default: 95)')
 

@@ -30,9 +30,10 @@ def add_to(command: Command) -> None:
     """Add the commands to the command line's grammar."""
     sub = command('info', _info, 'tell what a model file or a run folder holds', INFO_EXAMPLES)
     sub.add_argument('file', nargs='?', type=Path, metavar='FILE',
-                     help='a model file (NAME.univseg), an exported one (NAME.onnx), a run '
-                          'folder, the supervised/DOMAIN folder of one, a checkpoint or label '
-                          'embeddings; a model may be named with --model')
+                     help='a model file (NAME.univseg), an exported one (NAME.onnx), demo, the '
+                          'small model that ships, a run folder, the supervised/DOMAIN folder of '
+                          'one, a checkpoint or label embeddings; a model may be named with '
+                          '--model')
     add_model(sub)
 
     sub = command('curves', _curves, "draw a training's losses and mIoUs, also while it runs",
@@ -52,10 +53,12 @@ def add_to(command: Command) -> None:
 
 
 def _info(options: argparse.Namespace) -> None:
+    from univseg_core.inference.model_names import DEMO, model_file
     from univseg_core.reporting.description import describe
     from univseg_core.reporting.description_text import as_text
 
-    description = describe(named_once(options, 'file'))
+    named = named_once(options, 'file')
+    description = describe(model_file(named) if named == Path(DEMO) else named)
     report(options, description, as_text(description))
 
 

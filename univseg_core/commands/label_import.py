@@ -49,8 +49,8 @@ def add_to(command: Command) -> None:
                      help='the folder of the images, or of folders of them; they are found by '
                           'their names')
     of = sub.add_mutually_exclusive_group(required=True)
-    of.add_argument('--model', type=Path, help='a model file, or a finished run, that has the '
-                                               'domain')
+    of.add_argument('--model', type=Path, help='a model file, a finished run, or demo, that has '
+                                               'the domain')
     of.add_argument('--config', help='or a configuration that has it')
     sub.add_argument('--domain', metavar='NAME', required=True,
                      help='the domain whose classes the labels are')

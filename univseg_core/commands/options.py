@@ -7,10 +7,9 @@ from pathlib import Path
 import re
 from typing import Any
 
-from univseg_core.errors import UnivsegError
-
-MODEL = 'model.univseg'
-"""The model file in the folder of a finished run."""
+MODELS = ('a model file (NAME.univseg), an exported one (NAME.onnx), the folder of a finished '
+          'run, or demo, the small model that ships')
+"""What may be named as a model, in words."""
 
 Command = Callable[..., argparse.ArgumentParser]
 """
@@ -35,8 +34,7 @@ def add_loudness(sub: argparse.ArgumentParser, unless_given: object = False) -> 
 def add_model(sub: argparse.ArgumentParser) -> None:
     """Add the model that a command uses, which all commands name alike."""
     sub.add_argument('--model', type=Path, metavar='MODEL',
-                     help='a model file (NAME.univseg), an exported one (NAME.onnx), or the '
-                          'folder of a finished run')
+                     help=MODELS)
 
 
 def add_model_and_frames(sub: argparse.ArgumentParser, metavar: str = 'FRAMES',
@@ -52,7 +50,7 @@ def model_and_frames(options: argparse.Namespace) -> tuple[Path, Path]:
     paths = [*filter(None, [options.model]), *options.paths]
     if len(paths) != 2:
         options.grammar.error('expected --model, and one thing that it is to look at')
-    return model_file(paths[0]), paths[1]
+    return model_file(paths[0], getattr(options, 'backend', 'auto')), paths[1]
 
 
 def named_once(options: argparse.Namespace, position: str) -> Path:
@@ -63,13 +61,11 @@ def named_once(options: argparse.Namespace, position: str) -> Path:
     return paths[0]
 
 
-def model_file(path: Path) -> Path:
-    """Return a model file, that of a run where its folder is named; raise UnivsegError if none."""
-    if not path.is_dir():
-        return path
-    if not (path / MODEL).is_file():
-        raise UnivsegError(f'{path}: not a finished run: it has no {MODEL} yet')
-    return path / MODEL
+def model_file(named: Path, backend: str = 'auto') -> Path:
+    """Return the file of a model as it is named, as `inference.model_names` has it."""
+    from univseg_core.inference import model_names
+
+    return model_names.model_file(named, backend)
 
 
 def add_config(sub: argparse.ArgumentParser) -> None:

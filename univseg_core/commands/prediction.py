@@ -21,6 +21,7 @@ AUTO = 'auto'
 
 PREDICT_EXAMPLES = """examples:
   univseg predict photo.jpg --model yard.univseg --domain outdoor
+  univseg predict scenes/outdoor/validation/image --model demo --domain outdoor
   univseg predict photos/ --model yard.univseg --domain auto    each image's own domain
   univseg predict photos/ --model runs/first --label-space indoor --out as_indoor
   univseg predict photos/ --model yard.univseg --domain outdoor --out masks --device cuda

@@ -9,6 +9,7 @@ from univseg_core.commands.options import (
     add_running,
     Command,
     model_file,
+    MODELS,
     named_once,
     running,
 )
@@ -34,8 +35,7 @@ def add_to(command: Command) -> None:
     sub = command('recognise', _recognise, 'let a model file know its domains, and what is none '
                   'of them, by images of each', EXAMPLES)
     sub.add_argument('file', nargs='?', type=Path, metavar='FILE',
-                     help='a model file, an exported one, or the folder of a finished run; it may '
-                          'be named with --model')
+                     help=f'{MODELS}; it may be named with --model')
     add_model(sub)
     sub.add_argument('--config', metavar='CONFIG',
                      help='the configuration whose training images, labelled or not, are looked '
@@ -54,7 +54,7 @@ def _recognise(options: argparse.Namespace) -> None:
     from univseg_core.method.domain_evidence_fit import make_evidence
     from univseg_core.models.exported_file import ExportedModel, save_exported
 
-    source = model_file(named_once(options, 'file'))
+    source = model_file(named_once(options, 'file'), options.backend)
     network, card = load_network(source)
     exported = network if isinstance(network, ExportedModel) else None
     if options.out.is_dir():

@@ -73,7 +73,7 @@ def add_to(command: Command) -> None:
     sub = command('evaluate', _evaluate, "measure a model on each domain's validation images",
                   EVALUATE_EXAMPLES)
     sub.add_argument('run_folder', nargs='?', type=Path, metavar='RUN',
-                     help='a run folder, or a model file; or name it with --model')
+                     help='a run folder, a model file, or demo; or name it with --model')
     add_model(sub)
     sub.add_argument('--config', metavar='FILE',
                      help='the configuration that names the validation images (default: the run '

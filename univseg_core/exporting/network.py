@@ -1,6 +1,7 @@
 """A network of PyTorch → an ONNX model: an image in, features out."""
 
 import copy
+from typing import Any
 import warnings
 
 import torch
@@ -91,7 +92,21 @@ def to_onnx(network: nn.Module, name: str, normalisation: Normalisation,
     assert program is not None  # of dynamo=True
     if size is None:
         _check_ranges(program, name)
-    return program.model_proto.SerializeToString()
+    return _without_notes(program.model_proto).SerializeToString()
+
+
+def _without_notes(model: Any) -> Any:
+    """
+    Return a ModelProto without what PyTorch notes beside each operator for those who debug it.
+
+    That are a thousand bytes each, with the paths of this machine's source files.
+    """
+    graph = model.graph
+    for part in (graph, *graph.node, *graph.value_info, *graph.initializer, *graph.input,
+                 *graph.output, *model.functions, *(n for f in model.functions for n in f.node)):
+        del part.metadata_props[:]
+        part.doc_string = ''
+    return model
 
 
 def _check_ranges(program: torch.onnx.ONNXProgram, network: str) -> None:

@@ -9,12 +9,10 @@ from univseg_core.batches.dataset import load_validation
 from univseg_core.datasets.folders import Sample
 from univseg_core.domains import Domain
 from univseg_core.errors import UnivsegError
+from univseg_core.inference.model_names import model_file, RUN_MODEL
 from univseg_core.inference.segmenter import load_network, Segmenter
 from univseg_core.models.exported_file import ExportedModel
 from univseg_core.settings.config import load_config
-
-MODEL = 'model.univseg'
-"""The model file in the folder of a finished run."""
 
 
 class FinishedRunError(UnivsegError):
@@ -39,23 +37,21 @@ def load_runs(paths: Sequence[Path], config: str | None = None,
               device: str = 'auto', precision: str = 'auto', backend: str = 'auto'
               ) -> list[FinishedRun]:
     """
-    Load finished runs: run folders, or model files with a configuration.
+    Load finished runs: run folders, or model files, or demo, with a configuration.
 
     A configuration that is named says where the validation images are; otherwise that of the
     run folder does. `device`, `precision` and `backend` are as for Segmenter, but for the
     precision auto of a model file: it is fp32, so that results do not depend on the machine.
 
-    Raises FinishedRunError where a path is neither, its run is not finished, or two runs have a
-    domain of the same name with other classes; and as Segmenter does.
+    Raises FinishedRunError where a path is neither, or two runs have a domain of the same name
+    with other classes; UnivsegError where a run is not finished; and as Segmenter does.
     """
     runs = []
     for path, name in zip(paths, run_names(paths), strict=True):
-        model, source = path, config
-        if path.is_dir():
-            model, source = path / MODEL, config or str(path / 'config.yaml')
-            if not model.is_file():
-                raise FinishedRunError(f'{path}: not a finished run: it has no {MODEL} yet')
-        elif not path.is_file():
+        model, source = model_file(path, backend), config
+        if model == path / RUN_MODEL:
+            source = config or str(path / 'config.yaml')
+        elif not model.is_file():
             raise FinishedRunError(f'{path}: no such run folder or model file')
         if source is None:
             raise FinishedRunError(f'{path}: a model file alone does not say where the validation '
@@ -84,7 +80,7 @@ def run_names(paths: Sequence[Path]) -> list[str]:
 
 
 def _parts(path: Path) -> tuple[str, ...]:
-    if path.name == MODEL:
+    if path.name == RUN_MODEL:
         path = path.parent
     return path.with_suffix('').parts if path.is_file() else path.parts
 

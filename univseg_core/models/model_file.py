@@ -40,11 +40,12 @@ from univseg_core.models.timm_encoder import EncoderError, is_of_timm
 from univseg_core.models.universal import UniversalSegmenter
 from univseg_core.models.weights import Weights
 
-FORMAT_VERSION, WITHOUT_EVIDENCE = 4, 3
+FORMAT_VERSION, WITHOUT_HALVES, WITHOUT_EVIDENCE = 5, 4, 3
 """
-The newest that is known, and that of files without evidence of the domains, which readers of 3
-still read. 1 had no stride, no other normalisation than ImageNet's, and other networks by timm's
-names; of 2, these networks had another neck.
+The newest that is known, of files with values in float16; of those without, which readers of 4
+still read; of those without evidence of the domains, too, which readers of 3 still read. 1 had no
+stride, no other normalisation than ImageNet's, and other networks by timm's names; of 2, these
+networks had another neck.
 """
 
 MOST_VALUES = 2**24
@@ -56,10 +57,17 @@ are held against it: timm builds classifiers, too, and then leaves them out.
 log = logging.getLogger(__name__)
 
 
-def save_model(path: Path | str, model: UniversalSegmenter, card: ModelCard) -> None:
-    """Write a model file, whole or not at all."""
+def save_model(path: Path | str, model: UniversalSegmenter, card: ModelCard, *,
+               in_half: bool = False) -> None:
+    """
+    Write a model file, whole or not at all.
+
+    In half, its values are rounded to float16, which takes half of the bytes; ValueError where one
+    is too large for that.
+    """
     metadata = {
-        'format_version': FORMAT_VERSION if model.evidence else WITHOUT_EVIDENCE,
+        'format_version': (FORMAT_VERSION if in_half else WITHOUT_HALVES if model.evidence
+                           else WITHOUT_EVIDENCE),
         'model': model.spec.to_dict(),
         'domains': [domain.to_dict() for domain in model.domains.values()],
         'normalisation': model.normalisation.to_dict(),
@@ -70,8 +78,17 @@ def save_model(path: Path | str, model: UniversalSegmenter, card: ModelCard) -> 
     if model.evidence:
         tensors |= {key: torch.from_numpy(values)
                     for key, values in model.evidence.tensors().items()}
+    if in_half:
+        tensors = {key: _rounded(key, tensor) for key, tensor in tensors.items()}
     metadata[CHECKSUM_KEY] = checksum(tensors, json.dumps(metadata))
     save_tensors(path, tensors, {METADATA_KEY: json.dumps(metadata)})
+
+
+def _rounded(key: str, tensor: torch.Tensor) -> torch.Tensor:
+    half = tensor.half() if tensor.is_floating_point() else tensor
+    if not half.isfinite().all():
+        raise ValueError(f'{key} has values that float16 cannot hold')
+    return half
 
 
 def load_model(path: Path | str) -> tuple[UniversalSegmenter, ModelCard]:
@@ -130,6 +147,9 @@ def _check(path: Path, description: dict, tensors: Mapping[str, torch.Tensor]) -
 
 def _built(path: Path, metadata: dict, tensors: Mapping[str, torch.Tensor]
            ) -> tuple[UniversalSegmenter, ModelCard]:
+    if metadata['format_version'] > WITHOUT_HALVES:
+        tensors = {key: tensor.float() if tensor.dtype == torch.float16 else tensor
+                   for key, tensor in tensors.items()}
     spec = ModelSpec(**metadata['model'])
     if metadata['format_version'] < 3 and is_of_timm(spec.encoder):
         raise ModelFileError(

@@ -182,9 +182,9 @@ class ModelSection(Section):
                           '.pt or .safetensors file as its authors published it; when left out, '
                           'imagenet for encoders that have them')
     start: ModelFile | None = Field(
-        None, description='model file (NAME.univseg), or folder of a finished run, to begin with: '
-                          'its encoder, embedding and the heads of its domains that are trained '
-                          'here, too')
+        None, description='model file (NAME.univseg), folder of a finished run, or demo, the '
+                          'small model that ships, to begin with: its encoder, embedding and the '
+                          'heads of its domains that are trained here, too')
     embedding_dim: StrictInt = Field(
         128, ge=1, le=2 ** 16,
         description="dimension D of pixel and label embeddings, at most the encoder's channels")
@@ -358,7 +358,7 @@ class LabelEmbeddingSection(Section):
         None, ge=1, le=MANY,
         description='steps between these updates; an epoch, in which every image was seen, when '
                     'left out')
-    networks: dict[str, ExistingFile] | None = Field(
+    networks: dict[str, ModelFile] | None = Field(
         None, description='model files of supervised-only networks, by domain, to be used instead '
                           'of training them')
     file: ExistingFile | None = Field(

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, ValidationInfo
 from univseg_core.bags.reading import is_bag
 from univseg_core.errors import shortened
 from univseg_core.files import read_lines
+from univseg_core.inference.model_names import DEMO, model_file, RUN_MODEL
 
 MOST_NAMES = 1000
 """Class names that are looked at, to say which are wrong; a domain has fewer."""
@@ -85,9 +86,11 @@ def _file(path: Path, info: ValidationInfo) -> Path:
 
 
 def _model(path: Path, info: ValidationInfo) -> Path:
-    """Return a model file, that of a run where its folder is named."""
+    """Return a model file: that of a run where its folder is named, that which ships for demo."""
     whole = _expand(path)
-    return _file(whole / 'model.univseg' if _is_there(whole, Path.is_dir) else whole, info)
+    if whole == Path(DEMO):
+        return model_file(whole, 'torch')
+    return _file(whole / RUN_MODEL if _is_there(whole, Path.is_dir) else whole, info)
 
 
 def _images(path: Path, info: ValidationInfo) -> Path:

@@ -96,6 +96,11 @@ def test_other_tools_read_all_of_the_model(exported):
         assert np.abs(found[0] - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
+def test_nothing_is_told_of_the_machine_that_exported_it(exported):
+    for note in (b'.py', b'pkg.torch', b'aten.'):
+        assert note not in exported.encoder
+
+
 def test_a_model_file_is_no_exported_one_whatever_its_first_byte(exported, tmp_path):
     """The header of a safetensors file may be of 8, 264, 520 … bytes."""
     path = tmp_path / 'model.univseg'
