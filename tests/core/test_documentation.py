@@ -66,8 +66,8 @@ PROGRAMS = ('univseg', 'ros2', 'make', 'pip', 'python', 'python3', 'segmentation
 OTHERS = {
     '.', '[', 'cat', 'cd', 'docker', 'eval', 'export', 'git', 'jq', 'kill', 'label-studio',
     'labelme', 'mkdir',
-    'of_labelme/bin/pip', 'of_labelme/bin/python', 'pre-commit', 'rosdep', 'rviz2', 'scp', 'ssh', 'sudo',
-    'taskset', 'tensorboard', 'torchrun', 'touch', 'wait'}
+    'of_labelme/bin/pip', 'of_labelme/bin/python', 'pre-commit', 'rosdep', 'rviz2', 'scp',
+    'ssh', 'sudo', 'taskset', 'tensorboard', 'torchrun', 'touch', 'wait'}
 """What is no part of this package."""
 
 
