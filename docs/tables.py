@@ -283,10 +283,14 @@ COMMON = ('help', 'json', 'quiet', 'verbose')
 
 
 def command_reference() -> str:
-    """Return a section for each command of univseg: what it takes, and examples."""
-    from univseg_core.cli import parser
-    return '\n' + '\n'.join(_command(2, name, grammar)
-                            for name, grammar in _commands(parser()).items()) + '\n'
+    """Return a section for each command of univseg, by what it is for: options, and examples."""
+    from univseg_core.cli import JOBS, parser
+    commands = _commands(parser())
+    assert sorted(commands) == sorted(name for names in JOBS.values() for name in names)
+    return '\n' + '\n'.join(
+        f'## {job.capitalize()}\n\n' + '\n'.join(
+            _command(3, name, commands[name]) for name in names)
+        for job, names in JOBS.items()) + '\n'
 
 
 def _command(level: int, name: str, grammar: argparse.ArgumentParser) -> str:

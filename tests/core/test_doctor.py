@@ -177,7 +177,8 @@ def test_requirements_are_read_with_their_extras_and_lowest_versions(monkeypatch
 def test_every_extra_for_users_has_a_meaning():
     (call,) = (node for node in ast.walk(ast.parse((ROOT / 'setup.py').read_text()))
                if isinstance(node, ast.keyword) and node.arg == 'extras_require')
-    assert {key.value for key in call.value.keys} - {'test', 'dev'} == set(of_packages.EXTRAS)
+    extras = {key.value for key in call.value.keys}
+    assert extras - {'test', 'dev', 'docs'} == set(of_packages.EXTRAS)
 
 
 def test_univseg_that_pip_does_not_know_is_no_obstacle(monkeypatch):

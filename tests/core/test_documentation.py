@@ -64,9 +64,10 @@ PROGRAMS = ('univseg', 'ros2', 'make', 'pip', 'python', 'python3', 'segmentation
 """Whose commands are looked at, here or in tests/ros/test_docs.py."""
 
 OTHERS = {
-    '.', 'cat', 'cd', 'docker', 'export', 'git', 'jq', 'kill', 'label-studio', 'labelme', 'mkdir',
-    'of_labelme/bin/pip', 'of_labelme/bin/python', 'pre-commit', 'rosdep', 'rviz2', 'scp', 'sudo',
-    'taskset', 'tensorboard', 'torchrun', 'touch', 'wait'}
+    '.', '[', 'cat', 'cd', 'docker', 'eval', 'export', 'git', 'jq', 'kill', 'label-studio',
+    'labelme', 'mkdir',
+    'of_labelme/bin/pip', 'of_labelme/bin/python', 'pre-commit', 'rosdep', 'rviz2', 'scp',
+    'ssh', 'sudo', 'taskset', 'tensorboard', 'torchrun', 'touch', 'wait'}
 """What is no part of this package."""
 
 
