@@ -244,7 +244,7 @@ def test_several_training_folders_are_one_list(values, write_config, worlds, tmp
         d = load_data(config)['outdoor']
         (left_out,) = {*names(d.unlabelled)} - {*names(d.labelled)}
         warning = (f'domains.outdoor.labelled: of the {TRAIN} labelled images of train_also, 1 '
-                   f'are not among the {2 * TRAIN - 1} chosen of {2 * TRAIN} ({left_out}); null')
+                   f'is not among the {2 * TRAIN - 1} chosen of {2 * TRAIN} ({left_out}); null')
         is_new = len(left_out) == len('000.png')
         assert (warning in caplog.text) == is_new
         assert any(warning in each for each in next(

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from univseg_core.annotations.json_files import as_object, pick, told_of
+from univseg_core.annotations.json_files import as_object, head_of, pick, told_of
 from univseg_core.annotations.named_masks import counted, Labelled, pictures_below, reason
 from univseg_core.annotations.problems import quoted
 from univseg_core.annotations.regions import AnnotatedImage, AnnotationError, Region
@@ -28,8 +28,8 @@ UNPAINTED = 0
 def recognises_ade_full(path: Path) -> bool:
     """Return whether a folder has label maps of ADE20K's full set, with their lists, below it."""
     return path.is_dir() and any(
-        _beside(mask, ending).is_file() for mask in path.rglob(f'*{SEG}')
-        for ending in (ATTRIBUTES, '.json'))
+        _beside(mask, ATTRIBUTES).is_file() or '"name_ndx"' in head_of(_beside(mask, '.json'))
+        for mask in path.rglob(f'*{SEG}'))
 
 
 def read_ade_full(path: Path) -> Iterator[AnnotatedImage]:
@@ -53,11 +53,13 @@ def _image(mask: Path) -> AnnotatedImage:
     file = _beside(mask, '.json')
     if file.is_file():
         numbers, names = red // 10 * 256 + green, _classes(file)
-    else:
-        file = _beside(mask, ATTRIBUTES)
+    elif (file := _beside(mask, ATTRIBUTES)).is_file():
         names = _objects(file)
         numbers = np.searchsorted(np.unique(blue[blue > 0]), blue) + 1
         numbers[blue == 0] = UNPAINTED
+    else:
+        raise AnnotationError(f'{mask}: neither {_beside(mask, ".json").name} nor {file.name} is '
+                              'beside it')
     if (unnamed := numbers[~np.isin(numbers, [UNPAINTED, *names])]).size:
         known = first_few([*map(str, names)], 40) or 'none'
         raise AnnotationError(f'{mask}: numbers that {file.name} has not: '

@@ -6,6 +6,7 @@ lists, and takes for granted what it says. Polygons become pixels by pycocotools
 """
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 import logging
@@ -122,16 +123,14 @@ class Contents(ABC):
 
     def read(self) -> None:
         """Take all that the file has; raise AnnotationError for all that is wrong by itself."""
-        problems, count = Problems(self.source), 0
+        problems, counts = Problems(self.source), Counter[str]()
         of = {'images': 'image', 'categories': 'category', 'annotations': 'annotation'}
         try:
             for key, entry in read_items(self.source):
                 if key not in of:
                     continue
-                count += 1
-                number = entry.get('id') if isinstance(entry, dict) else None
-                what = of[key] + (f' {number}' if isinstance(number, int | str)
-                                  else f', item {count} of the lists')
+                counts[key] += 1
+                what = of[key] + _which(entry, f', item {counts[key]} of {key}')
                 try:
                     self._add(key, entry, what)
                 except AnnotationError as error:
@@ -244,6 +243,15 @@ class _Instances(Contents):
         if isinstance(each.shape, ColumnRuns) and image.size is not None:
             each.shape.check(*image.size)
         return Region(label, each.shape, each.what)
+
+
+def _which(entry: Any, else_: str) -> str:
+    """Return which item of a list one is: its id, or the image's that it is of."""
+    for key, words in (('id', ''), ('image_id', ' of image'), ('file_name', ' of')):
+        value = entry.get(key) if isinstance(entry, dict) else None
+        if isinstance(value, int | str):
+            return f'{words} {quoted(str(value), 300)}'
+    return else_
 
 
 def id_of(entry: dict, key: str) -> Id:

@@ -162,8 +162,9 @@ def not_chosen(name: str, section: DomainSection, labelled: Sequence[Sample],
     folders = {each.images for each in section.train_also}
     added = {sample for sample in labelled if sample.image.parent in folders}
     if unused := sorted(sample.name for sample in added - set(chosen)):
+        are = 'is' if len(unused) == 1 else 'are'
         yield (f'domains.{name}.labelled: of the {len(added)} labelled images of train_also, '
-               f'{len(unused)} are not among the {len(chosen)} chosen of {len(labelled)} '
+               f'{len(unused)} {are} not among the {len(chosen)} chosen of {len(labelled)} '
                f'({first_few(unused)}); null in place of {section.labelled} learns from all')
 
 

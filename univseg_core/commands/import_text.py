@@ -79,8 +79,16 @@ def warn(checked: Checked, names: ClassNames, unread: Sequence[Path]) -> None:
                     'a frame is' if len(unread) == 1 else 'frames are', _by_source(unread))
 
 
-def passed_over(checked: Checked, unread: Sequence[Path]) -> str:
-    """Return what is wrong where frames as they were have PNGs that are not read, '' if none."""
+def passed_over(checked: Checked, unread: Sequence[Path], archives: Sequence[Path]) -> str:
+    """
+    Return what is wrong where frames as they were have PNGs that are not read, '' if none.
+
+    So it is with `archives`, those of `unread_archives`.
+    """
+    if archives:
+        return ('nothing in it is corrected, but there are archives, so that nothing is written: '
+                f'{first_few([str(_short(path)) for path in archives])}. Unpack the one that is, '
+                'and name what comes of it; what is not meant is to lie elsewhere')
     keys = {name_key(frame) for frame in checked.as_prelabelled}
     others = [path for path in unread if name_key(path) in keys]
     if not others:

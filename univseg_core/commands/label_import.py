@@ -106,6 +106,7 @@ def _import(options: argparse.Namespace) -> None:
     from univseg_core.labelling.class_names import ClassNames
     from univseg_core.labelling.frame_folder import frames_below
     from univseg_core.labelling.label_import import check_labels, import_labels
+    from univseg_core.labelling.unread_maps import unread_archives
     from univseg_core.pictures.images import write_png
     from univseg_core.pictures.label_meaning import VOID
 
@@ -134,7 +135,7 @@ def _import(options: argparse.Namespace) -> None:
         if not options.json:
             print(found(options.labels, checked, kind, names), flush=True)
         warn(checked, names, unread)
-        if wrong := passed_over(checked, unread):
+        if wrong := passed_over(checked, unread, unread_archives(checked)):
             raise UnivsegError(f'{options.labels}: {wrong}')
         if options.sheet:
             write_png(options.sheet, checked.sheet.picture())

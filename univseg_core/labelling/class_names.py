@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
 import logging
 import re
 import shlex
@@ -11,6 +12,9 @@ import unicodedata
 from univseg_core.domains import Domain, IGNORE_INDEX
 from univseg_core.errors import did_you_mean, in_one_line, shortened, UnivsegError
 from univseg_core.pictures.label_meaning import VOID
+
+LEAST_FOR_SLIPS = 4
+"""Letters of a name in which one wrong letter is a slip: bus and bush are different words."""
 
 
 def forgiving_key(name: str) -> str:
@@ -97,8 +101,9 @@ class ClassNames:
         """Yield of each category that no class stands for how often it came, and what to do."""
         for label, found in self._unknown.items():
             objects, images = found.images.total(), len(found.images)
-            near = did_you_mean(label, self.domain.classes)
-            new = near.removeprefix('; did you mean ').removesuffix('?') or 'CLASS'
+            meant = [name for name in self.domain.classes if _are_near(label, name)]
+            near = f'; did you mean {meant[0]}?' if len(meant) == 1 else ''
+            new = meant[0] if len(meant) == 1 else 'CLASS'
             label = shortened(in_one_line(label))
             yield (f'{label!r} is no class of {self.domain.name}: {objects} '
                    f'object{"s" * (objects > 1)} in {images} image{"s" * (images > 1)}, the first '
@@ -123,6 +128,22 @@ class ClassNames:
         alike = self._renamed_by_key.get(forgiving_key(label), set())
         # A class of the very name needs no forgiving.
         return next(iter(alike)) if len(alike) == 1 and label not in self.domain.classes else None
+
+
+def _are_near(one: str, other: str) -> bool:
+    """Return whether one name has all words of another, or they differ by a slip of the pen."""
+    some, others = ({word.casefold() for word in re.findall(r'[A-Z]?[^\W_A-Z]+|[A-Z]+', name)}
+                    for name in (one, other))
+    if some and others and (some <= others or others <= some):
+        return True
+    one, other = forgiving_key(one), forgiving_key(other)
+    if min(len(one), len(other)) < LEAST_FOR_SLIPS:
+        return False
+    for _ in range(2):  # what they have in common goes, from the beginning and from the end
+        pairs = zip(one, other, strict=False)
+        begin = len([*takewhile(lambda pair: pair[0] == pair[1], pairs)])
+        one, other = one[begin:][::-1], other[begin:][::-1]
+    return max(len(one), len(other)) <= 1 or (len(one) == 2 and one == other[::-1])
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Sequence
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
+import re
 import unicodedata
 
 from univseg_core.datasets.folders import DataError, has_text_name, name_key, NO_TEXT_NAME
@@ -43,16 +44,17 @@ class FrameNames:
         called = [(path, self._by_name.get(path.name, ())) for path in paths]
         called += [(path, self._by_key.get(key, ())) for path in paths for key in _keys(path)]
         others: set[Path] = set()
-        reason = f'no frame is called so{did_you_mean_frame(paths[0].name, self._by_name)}'
+        reason = ''
         for path, so in called:
             # One that a path has ruled out is not meant by a bare name either.
             if frames := [frame for frame in so if frame not in others]:
                 found = self._in_folder(path, frames)
                 if isinstance(found, Path):
                     return found
-                reason = reason if others else found
+                reason = reason or found
                 others.update(frames)
-        return reason
+        return reason or (
+            f'no frame is called so{did_you_mean_frame(paths[0].name, self._by_name)}')
 
     def _in_folder(self, path: PurePosixPath, frames: Sequence[Path]) -> 'Path | str':
         """Return which of some frames of a name is meant by a path, or why none is."""
@@ -79,14 +81,23 @@ def did_you_mean_frame(name: str, frames: Collection[str]) -> str:
     """
     Return a question after the frame that a name most likely means, '' where none is like it.
 
-    `univseg frames` puts a folder's name and - before those of its pictures.
+    `univseg frames` puts a folder's name and - before those of its pictures. Of others, those are
+    like it that have the same numbers: frames are counted by them.
     """
-    ending = f'-{_keys(PurePosixPath(name))[-1]}'.lower()
-    extracted = [frame for frame in frames
-                 if _keys(PurePosixPath(frame))[-1].lower().endswith(ending)]
+    key = _key(name)
+    extracted = [frame for frame in frames if _key(frame).endswith(f'-{key}')]
     if extracted:
-        return f'; did you mean {extracted[0]}, a name that the command frames gives?'
-    return did_you_mean(name, frames)
+        they_are = 'names' if len(extracted) > 1 else 'a name'
+        return (f'; did you mean {first_few(extracted)}, {they_are} that the command frames '
+                'gives?')
+    numbers = re.findall('[0-9]+', key)
+    return did_you_mean(name, [frame for frame in frames
+                               if re.findall('[0-9]+', _key(frame)) == numbers])
+
+
+def _key(name: str) -> str:
+    """Return a name in small letters, without the ending of a picture."""
+    return _keys(PurePosixPath(name))[-1].lower()
 
 
 def _keys(path: PurePosixPath) -> list[str]:

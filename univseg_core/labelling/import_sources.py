@@ -50,7 +50,8 @@ def recognised(source: Path, of_frame: Mapping[str, Path],
         if not maps and (of_folders := _in_folders(source)):
             raise DataError(f'{source}: of several formats, each in a folder of its own: '
                             f'{of_folders}; name the folder that counts')
-        files = {name: maps if name == MASKS else _files(source, name) for name in found}
+        files = {name: maps if name == MASKS else _files(source, name, below=True)
+                 for name in found}
         listed = '; '.join(f'{name} ({first_few(files[name] or [source.name])})'
                            for name in found)
         raise DataError(f'{source}: of {len(found)} formats: {listed}. Say --format NAME for the '
@@ -112,13 +113,19 @@ def _recognises(name: str, path: Path) -> bool:
     return recognises is not None and recognises(path)
 
 
-def _files(source: Path, name: str) -> list[str]:
-    """Return some files of a folder that are of a format by themselves, pictures aside."""
+def _files(source: Path, name: str, below: bool = False) -> list[str]:
+    """
+    Return some files of a folder that are of a format by themselves, pictures aside.
+
+    They are those in it, or also those below it.
+    """
     if not source.is_dir():
         return []
-    files = (path for path in sorted(source.iterdir())
-             if path.is_file() and not is_picture(path) and not path.name.startswith('.'))
-    return [path.name for path in islice((each for each in files if _recognises(name, each)), 4)]
+    files = (path for path in sorted(source.rglob('*') if below else source.iterdir())
+             if path.is_file() and not is_picture(path)
+             and not any(part.startswith('.') for part in path.relative_to(source).parts))
+    return [path.relative_to(source).as_posix()
+            for path in islice((each for each in files if _recognises(name, each)), 4)]
 
 
 def _label_maps(folder: Path, of_frame: Mapping[str, Path]) -> list[str]:

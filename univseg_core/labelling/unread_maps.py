@@ -6,8 +6,11 @@ from pathlib import Path
 
 from univseg_core.annotations.named_masks import OF_OBJECTS, pictures_below
 from univseg_core.datasets.folders import LABEL_SUFFIX, name_key
+from univseg_core.files.archives import is_archive
 from univseg_core.labelling.as_prelabelled import file_hash, Noted, Prelabels
+from univseg_core.labelling.label_import import Checked
 from univseg_core.machine.resources import in_threads
+from univseg_core.pictures.picture_files import is_picture
 
 
 def unread_maps(folders: Iterable[Path], frames: Iterable[Path], read: Set[Path], aside: Path,
@@ -33,6 +36,17 @@ def unread_maps(folders: Iterable[Path], frames: Iterable[Path], read: Set[Path]
     jobs = [(path, same, prelabels.noted(path, same[0])) for path, same in others]
     are_known = in_threads(_is_known, jobs, 'look at other PNGs', progress and bool(jobs))
     return [job[0] for job, is_known in zip(jobs, are_known, strict=True) if not is_known]
+
+
+def unread_archives(checked: Checked) -> list[Path]:
+    """
+    Return the archives in the folders of prelabels of which nothing is corrected, and below.
+
+    What a tool has exported may be in them.
+    """
+    folders = sorted({*checked.as_prelabelled.values()}) if checked.none_corrected else []
+    return sorted({path for folder in folders for path in folder.rglob('*')
+                   if not is_picture(path) and is_archive(path)})
 
 
 def _is_known(job: tuple[Path, list[Path], Noted | None]) -> bool:

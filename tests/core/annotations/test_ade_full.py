@@ -28,9 +28,15 @@ def test_it_is_recognised_by_a_list_beside_a_label_map(root):
         FORMATS['ade-full'].read(root / 'classes')
 
 
+def test_a_json_of_another_tool_beside_a_picture_of_that_name_is_none(root):
+    (root / OF_2021 / f'{OF_2021}.json').write_text('{"shapes": [], "imagePath": "a.jpg"}')
+    (root / OF_2017 / f'{OF_2017}_atr.txt').unlink()
+    assert not FORMATS['ade-full'].recognises(root)
+
+
 @pytest.mark.parametrize(('name', 'ending', 'text', 'message'), [
     (OF_2017, '_atr.txt', '001 # 0 # 0 # wall\n', r'_atr\.txt: expected lines of a number, level'),
-    (OF_2017, '_atr.txt', None, r'_atr\.txt: cannot be read'),
+    (OF_2017, '_atr.txt', None, r'_seg\.png: neither .*003\.json nor .*003_atr\.txt is beside it'),
     (OF_2017, '_atr.txt', '001 # 0 # 0 # wall # wall # ""\n',
      r'_seg\.png: numbers that .*_atr\.txt has not: 4 in .* pixels.*; it has 1$'),
     (OF_2021, '.json', '{"annotation": {', r'\.json: cannot be read: not JSON'),

@@ -146,7 +146,7 @@ def test_annotations_of_boxes_are_left_out_and_counted(write, caplog):
      'image 7: expected a height and width'),
     (coco([{'id': 7, 'file_name': 'a.jpg', 'height': 5}]), 'image 7: expected a height and width'),
     (coco([{'id': 7, 'height': 5, 'width': 6}]), 'image 7: file_name: expected a text'),
-    (coco([{'file_name': 'a.jpg'}]), 'image, item 1 of the lists: expected id'),
+    (coco([{'file_name': 'a.jpg'}]), 'image of a.jpg: expected id'),
     (coco([{'id': 7, 'file_name': 'a.jpg'}, {'id': 7, 'file_name': 'b.jpg'}]),
      'image 7: another one has this id already'),
     (coco([{'id': 7, 'file_name': 'a.jpg'}, {'id': 8, 'file_name': 'a.jpg'}]),

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import zipfile
 
 from label_maps import YARD
 import numpy as np
@@ -222,6 +223,27 @@ def test_masks_of_fiftyone_beside_another_format_are_known(to_correct, bring):
     corrected(folder / 'fiftyone' / 'labels', 'a')
     status, _, errors = bring(folder)
     assert status == 1 and f'{folder / "fiftyone"} (1: labels/a.png)' in errors
+
+
+def test_an_archive_in_a_folder_of_which_nothing_is_corrected_is_told(to_correct, bring):
+    folder = to_correct('labelme')
+    with zipfile.ZipFile(folder / 'images' / 'export.zip', 'w') as archive:
+        archive.writestr('a.json', '{}')
+    status, _, errors = bring(folder)
+    assert status == 1 and f'so that nothing is written: {folder}/images/export.zip. U' in errors
+    file = folder / 'images' / 'a.json'
+    shapes = json.loads(file.read_text())
+    shapes['shapes'].pop()
+    file.write_text(json.dumps(shapes))
+    status, told, _ = bring(folder)
+    assert (status, told['as_prelabelled']) == (0, ['b', 'c'])
+
+
+@pytest.mark.parametrize('name', ['labelme', 'coco-polygons', 'cvat-polygons'])
+def test_polygons_that_are_lossy_come_back_as_they_were(to_correct, bring, monkeypatch, name):
+    disc = np.add.outer(np.arange(24) ** 2, np.arange(32) ** 2) < 400
+    monkeypatch.setattr(f'{__name__}.MASKS', {'a': np.where(disc, 1, 0).astype(np.uint8)})
+    assert bring(to_correct(name))[1]['as_prelabelled'] == ['a']
 
 
 def test_a_link_to_nothing_is_no_label_map(to_correct, bring):

@@ -66,6 +66,18 @@ def test_long_names_and_those_of_several_lines_are_told_in_one():
     assert r'\ud800' in third
 
 
+@pytest.mark.parametrize(('label', 'proposed'), [
+    ('Street', None), ('Raod', 'Road'), ('roads', 'Road'), ('parked_car', 'Car'), ('Carpet', None),
+    ('sign', 'SignSymbol'), ('bush', None), ('cat', None), ('sky/road', None), ('7', None),
+    ('ROAD surface', 'Road')])
+def test_a_class_is_proposed_where_hardly_another_can_be_meant(label, proposed):
+    names = ClassNames(Domain.create('d', ['Sky', 'Road', 'Tree', 'SignSymbol', 'Car', 'bus']))
+    names.not_known(label, 'a.jpg', '7')
+    problem, = names.problems()
+    assert f'--map {label}={proposed or "CLASS"} or' in problem.replace("'", '')
+    assert ('did you mean' in problem) == (proposed is not None)
+
+
 def test_categories_of_no_class_are_counted_with_what_to_do():
     names = ClassNames(STREET)
     for image in ('a.jpg', 'a.jpg', 'b.jpg'):

@@ -31,6 +31,25 @@ def test_what_the_command_frames_makes_of_a_name_is_proposed(name):
         'command frames gives?')
 
 
+def test_frames_of_other_numbers_are_not_proposed():
+    frames = [Path(f'/f/0016E5_{number}.png') for number in ('08079', '07961b', '7961')]
+    assert FrameNames(frames).find(['0016E5_07960']) == 'no frame is called so'
+    assert FrameNames(frames).find(['0016E5-07961.jpg']) == (
+        'no frame is called so; did you mean 0016E5_07961b.png?')
+
+
+def test_of_several_frames_that_end_alike_all_are_proposed():
+    frames = [Path('/f/left-7.jpg'), Path('/f/right-7.jpg'), Path('/f/right-17.jpg')]
+    assert FrameNames(frames).find(['7.png']).endswith(
+        'mean left-7.jpg, right-7.jpg, names that the command frames gives?')
+
+
+def test_names_that_are_found_cost_no_proposals(monkeypatch):
+    monkeypatch.setattr('univseg_core.labelling.frame_names.did_you_mean_frame', None)
+    assert FrameNames(FLAT).find(['a']) == FLAT[0]
+    assert 'in other folders' in FrameNames([Path('/f/x/a.png')], Path('/f')).find(['y/a.png'])
+
+
 @pytest.mark.parametrize('name', ['b.back', 'b.v2.jpg', 'a.back'])
 def test_what_is_behind_a_dot_is_no_ending_unless_it_is_that_of_a_picture(name):
     assert str(FrameNames([*FLAT, Path('/f/b.jpg')]).find([name])).startswith('no frame is called')

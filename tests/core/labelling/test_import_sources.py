@@ -16,7 +16,7 @@ def boxes(monkeypatch):
     monkeypatch.setattr('univseg_core.labelling.import_sources.FORMATS', {
         'boxes': BOXES, 'written': Format('only written'),
         'lines': Format('lines of text', lambda path: path.suffix == '.lines' or (
-            path.is_dir() and any(path.glob('*.lines'))), BOXES.read)})
+            path.is_dir() and any(path.rglob('*.lines'))), BOXES.read)})
 
 
 @pytest.fixture
@@ -55,6 +55,16 @@ def test_two_formats_in_a_folder_are_named_with_their_files(tmp_path, frames):
                        r'\(c\.lines\)\. Say --format NAME'):
         recognised(source, frames)
     assert recognised(source, frames, 'lines') == 'lines'
+
+
+def test_files_that_lie_deeper_are_named_too(tmp_path, frames):
+    source = tmp_path / 'x'
+    write_png(source / 'b.png', np.ones((2, 2), np.uint8))
+    for name in ('of/tool/a.lines', 'of/.hidden/b.lines'):
+        (source / name).parent.mkdir(parents=True)
+        (source / name).write_text('')
+    with pytest.raises(DataError, match=r'lines \(of/tool/a\.lines\); masks \(b\.png\)'):
+        recognised(source, frames)
 
 
 def test_label_maps_beside_another_format_are_a_second_one_and_copies_of_frames_are_not(
