@@ -39,6 +39,9 @@ COMPLETION = ['shtab>=1.10']
 # Packets of videos: H.264, H.265.
 VIDEO = ['av>=14']
 
+# The documentation as a site.
+DOCS = ['mkdocs-material>=9.6']
+
 # The page that shows a model: NiceGUI, and what it stands on.
 VIEW = [*BAGS, 'fastapi>=0.115', 'nicegui>=3.18,<4', 'uvicorn>=0.30']
 
@@ -95,7 +98,7 @@ setup(
     ],
     install_requires=RUNTIME,
     extras_require={
-        'docs': ['mkdocs-material>=9.6'],
+        'docs': DOCS,
         'torch': TORCH,
         'onnx': ONNX,
         'openvino': OPENVINO,
@@ -106,7 +109,7 @@ setup(
         'train': TRAIN,
         'view': VIEW,
         'ros': ROS,
-        'test': [*COMPLETION, *VIDEO, 'hypothesis>=6.100', 'mcap>=1.2', 'pytest>=8',
+        'test': [*COMPLETION, *DOCS, *VIDEO, *VIEW, 'hypothesis>=6.100', 'mcap>=1.2', 'pytest>=8',
                  'pytest-xdist>=3.5'],
         'dev': ['import-linter>=2.6', 'mypy>=1.18', 'ruff>=0.6', 'types-PyYAML', 'types-tqdm'],
     },

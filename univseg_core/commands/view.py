@@ -19,13 +19,11 @@ from univseg_core.commands.options import (
 )
 from univseg_core.commands.output import report
 from univseg_core.errors import in_one_line
+from univseg_core.inference.model_names import DEMO, RUN_MODEL
 from univseg_core.viewing.keys import keys_text
 
-DEMO = Path('demo')
-"""The model where none is named."""
-
 MODEL_ENDINGS = ('.univseg', '.onnx')
-RUN_FILES = ('config.yaml', 'model.univseg')
+RUN_FILES = ('config.yaml', RUN_MODEL)
 """What tells a run's folder from one of pictures."""
 
 EXAMPLES = f"""examples:
@@ -73,12 +71,12 @@ def model_and_pictures(named: Path | None, paths: list[Path]) -> tuple[Path, lis
         return named, paths
     if paths and names_a_model(paths[0]):
         return paths[0], paths[1:]
-    return DEMO, paths
+    return Path(DEMO), paths
 
 
 def names_a_model(path: Path) -> bool:
     """Return whether a path is that of a model, not of something to look at."""
-    return (path == DEMO or path.suffix.lower() in MODEL_ENDINGS
+    return (path == Path(DEMO) or path.suffix.lower() in MODEL_ENDINGS
             or any((path / name).is_file() for name in RUN_FILES))
 
 
@@ -88,7 +86,7 @@ def _view(options: argparse.Namespace) -> None:
     from univseg_core.viewing.viewer import Viewer
 
     named, paths = model_and_pictures(options.model, options.paths)
-    segmenter = Segmenter.load(model_file(named), **running(options))
+    segmenter = Segmenter.load(model_file(named, options.backend), **running(options))
     with Viewer(segmenter, paths, options.topics) as viewer:
         server = PageServer(viewer, f'univseg view: {in_one_line(named.name or named)}',
                             options.port)
