@@ -52,7 +52,7 @@ def imported() -> dict[str, set[str]]:
 def declared() -> set[str]:
     """Return the distributions that the package and its extras for users ask for."""
     return {normal(re.match(r'[\w.-]+', text)[0]) for text in requires('univseg_ros')
-            if not re.search(r'extra == .(test|dev)', text)}
+            if not re.search(r'extra == .(test|dev|docs)', text)}
 
 
 def test_nothing_is_imported_that_is_not_declared():

@@ -19,11 +19,13 @@ from univseg_core.commands.options import (
 )
 from univseg_core.commands.output import report
 from univseg_core.errors import in_one_line
-from univseg_core.inference.model_names import DEMO, RUN_MODEL
 from univseg_core.viewing.keys import keys_text
 
+DEMO = Path('demo')
+"""The model where none is named: the one that ships."""
+
 MODEL_ENDINGS = ('.univseg', '.onnx')
-RUN_FILES = ('config.yaml', RUN_MODEL)
+RUN_FILES = ('config.yaml', 'model.univseg')
 """What tells a run's folder from one of pictures."""
 
 EXAMPLES = f"""examples:
@@ -71,12 +73,12 @@ def model_and_pictures(named: Path | None, paths: list[Path]) -> tuple[Path, lis
         return named, paths
     if paths and names_a_model(paths[0]):
         return paths[0], paths[1:]
-    return Path(DEMO), paths
+    return DEMO, paths
 
 
 def names_a_model(path: Path) -> bool:
     """Return whether a path is that of a model, not of something to look at."""
-    return (path == Path(DEMO) or path.suffix.lower() in MODEL_ENDINGS
+    return (path == DEMO or path.suffix.lower() in MODEL_ENDINGS
             or any((path / name).is_file() for name in RUN_FILES))
 
 
