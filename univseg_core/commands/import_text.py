@@ -87,15 +87,15 @@ def passed_over(checked: Checked, unread: Sequence[Path], archives: Sequence[Pat
     """
     if archives:
         return ('nothing in it is corrected, but there are archives, so that nothing is written: '
-                f'{first_few([str(_short(path)) for path in archives])}. Unpack the one that is, '
-                'and name what comes of it; what is not meant is to lie elsewhere')
+                f'{first_few([str(short(path)) for path in archives])}. Unpack the one that is, '
+                'and name what comes of it; take elsewhere what is not meant')
     keys = {name_key(frame) for frame in checked.as_prelabelled}
     others = [path for path in unread if name_key(path) in keys]
     if not others:
         return ''
     return ('some frames in it are as prelabel wrote them, but other PNGs are called as they are, '
-            f'so that nothing is written: {_by_source(others)}. Name what is corrected, in one '
-            'folder; what is not meant is to lie elsewhere')
+            f'so that nothing is written: {_by_source(others)}. Bring what is '
+            'corrected into one folder and name that; take elsewhere what is not meant')
 
 
 def _by_source(paths: Sequence[Path]) -> str:
@@ -109,12 +109,12 @@ def _by_source(paths: Sequence[Path]) -> str:
         source = sources[path.parent]
         beside = source if source.is_dir() else source.parent
         name = path.relative_to(beside) if path.is_relative_to(beside) else path.name
-        named.setdefault(_short(source), []).append(str(name))
+        named.setdefault(short(source), []).append(str(name))
     return first_few([f'{source} ({len(names)}: {first_few(names)})'
                       for source, names in named.items()], 5)
 
 
-def _short(path: Path) -> Path:
+def short(path: Path) -> Path:
     """Return a path, from the current folder on where it is below that."""
     here = Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path

@@ -174,6 +174,7 @@ def _renamed(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
 
 def _format(options: argparse.Namespace, frames: Sequence[Path]) -> str:
     """Return the format of the source: as it is insisted on, or recognised."""
+    from univseg_core.commands.import_text import short
     from univseg_core.datasets.folders import has_text_name, name_key
     from univseg_core.labelling.import_sources import MASKS, recognised, sources, whole_of
 
@@ -186,8 +187,8 @@ def _format(options: argparse.Namespace, frames: Sequence[Path]) -> str:
     is_told = kind != MASKS or options.format or options.labelmap
     if not is_told and (whole := whole_of(options.labels)):
         raise UnivsegError(
-            f'{options.labels}: a part of {whole[0]} ({whole[1]}), which tells what its values '
-            f'are: name that, or say --format {MASKS} if they are those of the domain')
+            f'{options.labels}: a part of {short(whole[0])} ({whole[1]}), which tells what its '
+            f'values are: name that, or say --format {MASKS} if they are those of the domain')
     given = [name for name in OF_MASKS if getattr(options, name) is not None]
     if given and kind != MASKS:
         raise UnivsegError(f'--{given[0]} is of label maps alone, but {options.labels} is {kind}')

@@ -152,7 +152,7 @@ def test_corrected_pngs_are_not_passed_over(to_correct, bring, tmp_path, formats
         assert 'all 3 label maps are as prelabel wrote them: nobody has corrected any' in errors
         there = f'{place} (2: a.png, b.png)'
         assert f'2 PNGs are called as frames are, and not read: {there}' in errors
-        assert f'so that nothing is written: {there}. Name what is corrected' in errors
+        assert f'so that nothing is written: {there}. Bring what is' in errors
         assert not (tmp_path / 'out').exists()
 
 
