@@ -257,8 +257,9 @@ class DataSection(Section):
 _weight_fields: dict[str, Any] = {
     loss.setting: Field(loss.default, ge=0, le=1000, description=loss.meaning)
     for loss in LOSSES if loss.setting}
-LossWeights = create_model('LossWeights', __base__=Section, **{
-    key: (Number, field) for key, field in _weight_fields.items() if '.' not in key})
+_weights: dict[str, Any] = {
+    key: (Number, field) for key, field in _weight_fields.items() if '.' not in key}
+LossWeights = create_model('LossWeights', __base__=Section, **_weights)
 """The weights of all terms of the loss that have one; each term's entry says which it is."""
 
 
