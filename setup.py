@@ -110,7 +110,7 @@ setup(
         'view': VIEW,
         'ros': ROS,
         'test': [*COMPLETION, *DOCS, *VIDEO, *VIEW, 'hypothesis>=6.100', 'mcap>=1.2', 'pytest>=8',
-                 'pytest-xdist>=3.5'],
+                 'pytest-xdist>=3.5', 'selenium>=4.20'],
         'dev': ['import-linter>=2.6', 'mypy>=1.18', 'ruff>=0.6', 'types-PyYAML', 'types-tqdm'],
     },
     entry_points={

@@ -48,7 +48,8 @@ def imports(*folders):
     """Return the names of the packages that Python files import, less Python's and our own."""
     names = set()
     for path in (path for folder in folders for path in (ROOT / folder).rglob('*.py')):
-        own = {'measured_node', *(module.stem for module in path.parent.glob('*.py'))}
+        own = {'measured_node', *(module.stem for folder in (path.parent, ROOT / 'tests')
+                                  for module in folder.glob('*.py'))}
         for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
             if isinstance(node, ast.Import):
                 found = {alias.name.split('.')[0] for alias in node.names}

@@ -36,8 +36,8 @@ TRAIN_EXAMPLES = """examples:
 """
 
 DISTILL_EXAMPLES = """examples:
-  univseg distill runs/large my.yaml model.encoder=light --run runs/small
-  univseg distill large.univseg my.yaml model.encoder=light objective.distillation.temperature=2
+  univseg distill runs/large my.yaml model.encoder=light model.stride=8 --run runs/small
+  univseg distill large.univseg my.yaml objective.distillation.temperature=2
   univseg export runs/small --to onnx --precision int8  onto the robot, as any model
 
 It is `univseg train my.yaml objective.distillation.teacher=runs/large`: the same run folder, which

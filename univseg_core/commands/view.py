@@ -38,7 +38,7 @@ EXAMPLES = f"""examples:
 
 The page shows each frame as one domain, all side by side, or the one that it is recognised as
 (auto); its classes, how confident the model is, or how undecided (entropy); the class under the
-cursor; and a legend whose classes go on and off. Nothing is written. Keys:
+cursor; and a legend whose classes go on and off. Nothing stays written. Keys:
 {keys_text()}
 
 The page is served to this machine alone (127.0.0.1), and only to whom has the token in its
