@@ -303,11 +303,29 @@ def test_where_no_report_can_be(run, tmp_path, capsys, monkeypatch):
     assert str(tmp_path / 'file') in refused(capsys, run, '--out', tmp_path / 'file' / 'a.html')
 
 
+@pytest.mark.parametrize('name', ['config.yaml', 'model.univseg', 'report.html'])
+def test_what_is_no_report_is_not_replaced(run, capsys, monkeypatch, name):
+    monkeypatch.setattr(page_module, 'gather', None)  # refused before anything is measured
+    path = run / name
+    if not path.exists():
+        path.write_text(' <!doctype html>')
+    before = path.read_bytes()
+    assert f'{path}: something else than an older report' in refused(capsys, run, '--out', path)
+    assert path.read_bytes() == before
+    assert not list(run.glob('.*'))
+
+
+def test_an_older_report_is_replaced(run, capsys):
+    (run / 'model.univseg').unlink()  # which takes longest
+    (run / 'report.html').write_text('<!DOCTYPE HTML>old')
+    assert not report(capsys, run).text.startswith('old')
+
+
 def test_an_older_report_stays_where_a_new_one_fails(run, capsys):
-    (run / 'report.html').write_text('old')
+    (run / 'report.html').write_text('<!doctype html>old')
     (run / 'validation.csv').write_text('step,domain,miou,iou\nten,outdoor,1,1\n20,a,1,1\n')
     refused(capsys, run)
-    assert (run / 'report.html').read_text() == 'old'
+    assert (run / 'report.html').read_text() == '<!doctype html>old'
     assert not list(run.glob('.*'))
 
 

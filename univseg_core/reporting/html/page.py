@@ -46,6 +46,9 @@ MOST_CLASSES = 40
 MIXED_UP = 8
 """Pairs of classes that are named as those most often taken for each other."""
 
+DOCTYPE = b'<!doctype html'
+"""How a file begins that a report may replace, in either case."""
+
 log = logging.getLogger(__name__)
 
 
@@ -98,11 +101,15 @@ def write_report(paths: Sequence[Path], out: Path, **running: str) -> list[RunFa
     Write a report of run folders, whole or not at all; return what it is made of.
 
     `running` is how models run, as for `gather`. Raises as `gather` does, UnivsegError where two
-    runs have a domain of the same name with other classes, OSError where `out` cannot be written.
+    runs have a domain of the same name with other classes, or `out` is there and no HTML page;
+    OSError where it cannot be written.
     """
     if out.is_dir():
         raise UnivsegError(f'{out}: a folder; expected a name for the report, such as '
                            f'{out / "report.html"}')
+    if out.exists() and not _is_page(out):
+        raise UnivsegError(f'{out}: something else than an older report, which would be lost; '
+                           'name another file with --out')
     for path in paths:
         if not path.is_dir():
             raise UnivsegError(f'{path}: expected the folder of a run')
@@ -115,6 +122,13 @@ def write_report(paths: Sequence[Path], out: Path, **running: str) -> list[RunFa
         # Half of a character of two, which a text of JSON may have, is in no encoding.
         temporary.write_bytes(render(runs).encode(errors='backslashreplace'))
     return runs
+
+
+def _is_page(path: Path) -> bool:
+    if not path.is_file():  # a pipe, which would be waited for
+        return False
+    with path.open('rb') as file:
+        return file.read(len(DOCTYPE)).lower() == DOCTYPE
 
 
 def render(runs: Sequence[RunFacts]) -> str:
