@@ -157,6 +157,7 @@ def test_a_run_as_one_page(run, capsys, caplog):
     counts = re.search(r'images labelled unlabelled validation outdoor (\d+) (\d+) (\d+)',
                        page.text)
     assert counts.groups() == ('6', '8', '4')
+    assert page.text.count('share of the labelled pixels in 6 of 6 label maps') == 2
 
 
 def test_runs_side_by_side(runs, tmp_path, capsys):
@@ -313,6 +314,12 @@ def test_of_a_training_folder_that_has_grown_the_images_set_aside_are_measured(
     assert [sample.name for sample in load_runs([run], device='cpu')[0].samples['outdoor']
             ] == set_aside
     assert not caplog.messages
+
+
+def test_in_how_many_label_maps_classes_were_counted(run, capsys, monkeypatch):
+    monkeypatch.setattr(facts_module, 'MOST_LABELS', 5)
+    (run / 'model.univseg').unlink()  # which takes longest
+    assert report(capsys, run).text.count('labelled pixels in 5 of 6 label maps') == 2
 
 
 def test_before_and_after(run, capsys):

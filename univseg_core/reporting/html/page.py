@@ -150,6 +150,7 @@ def render(runs: Sequence[RunFacts]) -> str:
         version=version('univseg_ros'), made=datetime.now().astimezone(),
         settings=list(_settings(runs)), charts=_charts(runs),
         frequencies={name: list(_frequencies(runs, domain)) for name, domain in domains.items()},
+        label_maps={name: _label_maps(runs, name) for name in domains},
         ious=ious, sums={run.name: _sum(run) for run in runs},
         confusions={name: list(_confusions(runs, domain)) for name, domain in domains.items()},
         shots={name: _shots(runs, domain) for name, domain in domains.items()},
@@ -260,6 +261,13 @@ def _frequencies(runs: Sequence[RunFacts], domain: Domain) -> Iterator[ClassRow]
             yield ClassRow(name, colour_of(domain, c), [
                 Bar(run, i, float(pixels[c] / max(1, pixels.sum())), None)
                 for i, run, pixels in shares])
+
+
+def _label_maps(runs: Sequence[RunFacts], name: str) -> str:
+    """Return in how many of their label maps runs' classes were counted."""
+    counts = [f'{run.frequencies[name].images} of {run.counts[name]["labelled"]}'
+              for run in runs if name in run.frequencies]
+    return f'{", ".join(dict.fromkeys(counts))} label maps'
 
 
 def _ious(runs: Sequence[RunFacts], domain: Domain) -> Iterator[ClassRow]:
