@@ -100,7 +100,7 @@ def gather(path: Path, name: str, device: str = 'auto', precision: str = 'auto',
     if not progress['finished']:
         of = f' of {progress["steps"]}' if progress['steps'] else ''
         facts.notice(f'this run is not finished: step {progress["step"]}{of}')
-    splits = _noting(facts, {}, partial(read_splits, path / SPLITS))
+    splits: Splits = _noting(facts, {}, partial(read_splits, path / SPLITS))
     facts.counts = _noting(facts, {}, partial(_counts, splits))
     facts.evaluation = _noting(facts, {}, partial(_evaluation, path))
     config = _noting(facts, None, partial(load_config, path / 'config.yaml', files_needed=False))
