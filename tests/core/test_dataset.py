@@ -1,6 +1,7 @@
 """What a configuration's folders become: labelled, unlabelled and validation samples."""
 
 from dataclasses import replace
+import itertools
 import logging
 import pickle
 import shutil
@@ -178,6 +179,18 @@ def test_of_two_folders_with_images_of_one_name_those_that_are_there_keep_their_
         assert sample.image.exists() == (place not in gone)
         assert sample.image == old.image or place in gone
     write_splits(path, {name: d.parts for name, d in after.items()})  # is not refused
+
+
+def test_images_that_a_run_has_set_aside_are_measured_with_after_others_have_come(begun):
+    config, before, splits = begun
+    folder = config.domains['outdoor'].train.images.parent
+    for number, kind in itertools.product(range(20), ('image', 'label')):
+        shutil.copy(folder / kind / '00.png', folder / kind / f'a{number}.png')
+    chosen = {'outdoor': before['outdoor'].validation}
+    assert load_validation(config, {'outdoor': OUTDOOR}) != chosen
+    assert load_validation(config, {'outdoor': OUTDOOR}, splits) == chosen
+    chosen['outdoor'].pop(0).image.unlink()
+    assert load_validation(config, {'outdoor': OUTDOOR}, splits) == chosen
 
 
 def test_new_images_and_labelled_ones_that_have_gone_are_left_to_be_refused(begun, tmp_path):

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 from html.parser import HTMLParser
+import itertools
 import json
 from pathlib import Path
 import re
@@ -19,6 +20,8 @@ from univseg_core.batches.splits import write_splits
 from univseg_core.cli import main
 from univseg_core.datasets.folders import Sample
 from univseg_core.domains import Domain
+from univseg_core.measuring.finished_runs import load_runs
+from univseg_core.reporting.html import facts as facts_module
 from univseg_core.reporting.html import page as page_module
 from univseg_core.reporting.html.findings import ImageScore, worst_and_best
 from univseg_core.settings.config import load_config
@@ -154,6 +157,7 @@ def test_a_run_as_one_page(run, capsys, caplog):
     counts = re.search(r'images labelled unlabelled validation outdoor (\d+) (\d+) (\d+)',
                        page.text)
     assert counts.groups() == ('6', '8', '4')
+    assert page.text.count('share of the labelled pixels in 6 of 6 label maps') == 2
 
 
 def test_runs_side_by_side(runs, tmp_path, capsys):
@@ -268,6 +272,56 @@ def test_validation_images_that_are_gone(run, worlds, tmp_path, capsys):
     assert 'mIoU of the validation images' in page.text
 
 
+@pytest.fixture
+def measured(run, worlds, tmp_path, monkeypatch):
+    """Return the worlds of a run, for a test to change, and what is then measured."""
+    shutil.copytree(worlds, tmp_path / 'worlds')
+    text = (run / 'config.yaml').read_text().replace(str(worlds), str(tmp_path / 'worlds'))
+    (run / 'config.yaml').write_text(text)
+    found = {}
+    # None: the report has no pictures then, which take longest.
+    monkeypatch.setattr(facts_module, 'find', lambda _, samples, __: found.update(samples))
+    return tmp_path / 'worlds', found
+
+
+def test_validation_images_that_are_others_than_the_run_had(run, measured, capsys):
+    outdoor, indoor = (measured[0] / name / 'validation' for name in ('outdoor', 'indoor'))
+    for kind in ('image', 'label'):
+        (outdoor / kind / '00.png').rename(outdoor / kind / 'new.png')
+        (outdoor / kind / '01.png').unlink()
+        shutil.copy(indoor / kind / '00.png', indoor / kind / 'later.png')
+    page = report(capsys, run)
+    assert ('outdoor: measured on 2 of the 4 validation images that the run had (gone: 00.png, '
+            '01.png) and on 1 that it had not (new.png)') in page.text
+    assert ('indoor: measured on 4 of the 4 validation images that the run had and on 1 that it '
+            'had not (later.png)') in page.text
+
+
+def test_of_a_training_folder_that_has_grown_the_images_set_aside_are_measured(
+        run, measured, capsys, caplog):
+    values = yaml.safe_load((run / 'config.yaml').read_text())
+    values['domains']['outdoor'] |= {'validation_from_train': 2, 'labelled': 3}
+    (run / 'config.yaml').write_text(yaml.safe_dump(values))
+    (run / 'splits.json').unlink()
+    with_splits(run)
+    splits = json.loads((run / 'splits.json').read_text())
+    folder = measured[0] / 'outdoor' / 'train'
+    for number, kind in itertools.product(range(20), ('image', 'label')):
+        shutil.copy(folder / kind / '00.png', folder / kind / f'a{number}.png')
+    report(capsys, run)
+    set_aside = splits['outdoor']['validation']['images']
+    assert [sample.name for sample in measured[1]['outdoor']] == set_aside
+    assert [sample.name for sample in load_runs([run], device='cpu')[0].samples['outdoor']
+            ] == set_aside
+    assert not caplog.messages
+
+
+def test_in_how_many_label_maps_classes_were_counted(run, capsys, monkeypatch):
+    monkeypatch.setattr(facts_module, 'MOST_LABELS', 5)
+    (run / 'model.univseg').unlink()  # which takes longest
+    assert report(capsys, run).text.count('labelled pixels in 5 of 6 label maps') == 2
+
+
 def test_before_and_after(run, capsys):
     (run / 'before.json').write_text(json.dumps({'indoor': [[3, 1, 0], [0, 4, 0]]}))
     page = report(capsys, run)
@@ -303,11 +357,29 @@ def test_where_no_report_can_be(run, tmp_path, capsys, monkeypatch):
     assert str(tmp_path / 'file') in refused(capsys, run, '--out', tmp_path / 'file' / 'a.html')
 
 
+@pytest.mark.parametrize('name', ['config.yaml', 'model.univseg', 'report.html'])
+def test_what_is_no_report_is_not_replaced(run, capsys, monkeypatch, name):
+    monkeypatch.setattr(page_module, 'gather', None)  # refused before anything is measured
+    path = run / name
+    if not path.exists():
+        path.write_text(' <!doctype html>')
+    before = path.read_bytes()
+    assert f'{path}: something else than an older report' in refused(capsys, run, '--out', path)
+    assert path.read_bytes() == before
+    assert not list(run.glob('.*'))
+
+
+def test_an_older_report_is_replaced(run, capsys):
+    (run / 'model.univseg').unlink()  # which takes longest
+    (run / 'report.html').write_text('<!DOCTYPE HTML>old')
+    assert not report(capsys, run).text.startswith('old')
+
+
 def test_an_older_report_stays_where_a_new_one_fails(run, capsys):
-    (run / 'report.html').write_text('old')
+    (run / 'report.html').write_text('<!doctype html>old')
     (run / 'validation.csv').write_text('step,domain,miou,iou\nten,outdoor,1,1\n20,a,1,1\n')
     refused(capsys, run)
-    assert (run / 'report.html').read_text() == 'old'
+    assert (run / 'report.html').read_text() == '<!doctype html>old'
     assert not list(run.glob('.*'))
 
 

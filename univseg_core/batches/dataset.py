@@ -176,9 +176,13 @@ def _shown(sample: Sample, domain: Domain) -> frozenset[int]:
     return frozenset(np.flatnonzero(counts).tolist())
 
 
-def load_validation(config: RunConfig, domains: Mapping[str, Domain]) -> dict[str, list[Sample]]:
+def load_validation(config: RunConfig, domains: Mapping[str, Domain],
+                    begun: Splits | None = None) -> dict[str, list[Sample]]:
     """
     List the validation files of those of a model's domains that a configuration has, too.
+
+    Of training images that a run has set aside, they are those of its splits.json, `begun`, as
+    far as they are there: others it may have learned from.
 
     Raises DataError where it has none of them, or one with other classes, or with masks of which
     nobody has said what was painted.
@@ -189,7 +193,8 @@ def load_validation(config: RunConfig, domains: Mapping[str, Domain]) -> dict[st
             raise DataError(f'domains.{name}.classes: the model was trained on other classes: '
                             f'{", ".join(domains[name].classes)}')
         section = config.domains[name]
-        samples[name] = samples_of(name, section, 'validation')
+        written = (begun or {}).get(name, {}).get('validation', {'images': []})
+        samples[name] = samples_of(name, section, 'validation', set(written['images']))
         for warning in (*other_counts(name, section, {'validation': samples[name]}),
                         *unpaired(name, section, ['validation'])):
             log.warning(warning)

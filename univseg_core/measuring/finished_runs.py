@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 
 from univseg_core.batches.dataset import load_validation
+from univseg_core.batches.labelled_images import SPLITS
+from univseg_core.batches.splits import read_splits
 from univseg_core.datasets.folders import Sample
 from univseg_core.domains import Domain
 from univseg_core.errors import UnivsegError
@@ -40,8 +42,9 @@ def load_runs(paths: Sequence[Path], config: str | None = None,
     Load finished runs: run folders, or model files, or demo, with a configuration.
 
     A configuration that is named says where the validation images are; otherwise that of the
-    run folder does. `device`, `precision` and `backend` are as for Segmenter, but for the
-    precision auto of a model file: it is fp32, so that results do not depend on the machine.
+    run folder does. A splits.json beside it says which ones a run has set aside. `device`,
+    `precision` and `backend` are as for Segmenter, but for the precision auto of a model file: it
+    is fp32, so that results do not depend on the machine.
 
     Raises FinishedRunError where a path is neither, or two runs have a domain of the same name
     with other classes; UnivsegError where a run is not finished; and as Segmenter does.
@@ -62,7 +65,9 @@ def load_runs(paths: Sequence[Path], config: str | None = None,
         segmenter = Segmenter(network, card, device=device, precision=computed_in,
                               backend=backend)
         settings = load_config(source, files_needed=False)
-        runs.append(FinishedRun(name, segmenter, load_validation(settings, segmenter.domains)))
+        begun = read_splits(Path(source).with_name(SPLITS))
+        samples = load_validation(settings, segmenter.domains, begun)
+        runs.append(FinishedRun(name, segmenter, samples))
     _check_label_spaces(runs)
     return runs
 

@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 from univseg_core.batches.dataset import load_validation
-from univseg_core.batches.labelled_images import run_samples
-from univseg_core.batches.splits import read_splits
+from univseg_core.batches.labelled_images import run_samples, SPLITS
+from univseg_core.batches.splits import read_splits, Splits
 from univseg_core.datasets.folders import Sample, spread
 from univseg_core.domains import Domain, IGNORE_INDEX
-from univseg_core.errors import in_one_line, UnivsegError
+from univseg_core.errors import first_few, in_one_line, UnivsegError
 from univseg_core.files.records import read_json
 from univseg_core.inference.segmenter import load_network, Segmenter
 from univseg_core.machine.resources import in_threads
@@ -100,7 +100,8 @@ def gather(path: Path, name: str, device: str = 'auto', precision: str = 'auto',
     if not progress['finished']:
         of = f' of {progress["steps"]}' if progress['steps'] else ''
         facts.notice(f'this run is not finished: step {progress["step"]}{of}')
-    facts.counts = _noting(facts, {}, partial(_counts, path))
+    splits: Splits = _noting(facts, {}, partial(read_splits, path / SPLITS))
+    facts.counts = _noting(facts, {}, partial(_counts, splits))
     facts.evaluation = _noting(facts, {}, partial(_evaluation, path))
     config = _noting(facts, None, partial(load_config, path / 'config.yaml', files_needed=False))
     if config:
@@ -115,7 +116,7 @@ def gather(path: Path, name: str, device: str = 'auto', precision: str = 'auto',
             if found:
                 facts.frequencies[key] = found
     if config:
-        _look(facts, config, device, precision, backend)
+        _look(facts, config, splits, device, precision, backend)
     return facts
 
 
@@ -130,8 +131,8 @@ def _noting(facts: RunFacts, otherwise: Thing, read: Callable[[], Thing]) -> Thi
     return otherwise
 
 
-def _look(facts: RunFacts, config: RunConfig, device: str, precision: str, backend: str
-          ) -> None:
+def _look(facts: RunFacts, config: RunConfig, splits: Splits, device: str, precision: str,
+          backend: str) -> None:
     """Find what a run's model makes of its validation images."""
     names = [name for name in MODELS if (facts.path / name).is_file()]
     if not names:
@@ -145,15 +146,32 @@ def _look(facts: RunFacts, config: RunConfig, device: str, precision: str, backe
         precision = 'fp32'
     segmenter = Segmenter(*loaded, device=device, precision=precision, backend=backend)
     facts.domains |= segmenter.domains
-    samples = _noting(facts, None, partial(load_validation, config, segmenter.domains))
+    samples = _noting(facts, None, partial(load_validation, config, segmenter.domains, splits))
     if samples:
+        for name, those in samples.items():
+            if other := _noting(facts, '', partial(_other_images, name, those, splits)):
+                facts.notice(other)
         facts.segmenter = segmenter
         facts.findings = _noting(facts, None, partial(find, segmenter, samples, facts.name))
 
 
-def _counts(path: Path) -> dict[str, dict[str, int]]:
+def _counts(splits: Splits) -> dict[str, dict[str, int]]:
     return {name: {part: len(there['images']) for part, there in parts.items()}
-            for name, parts in read_splits(path / 'splits.json').items()}
+            for name, parts in splits.items()}
+
+
+def _other_images(name: str, samples: Sequence[Sample], splits: Splits) -> str:
+    """Return in what way a domain is measured on other images than the run was, or nothing."""
+    written = splits.get(name, {}).get('validation')
+    if written is None:  # earlier runs have not noted them
+        return ''
+    before, now = written['images'], [sample.name for sample in samples]
+    gone, new = sorted(set(before) - set(now)), sorted(set(now) - set(before))
+    if not gone and not new:
+        return ''
+    return (f'{name}: measured on {len(before) - len(gone)} of the {len(before)} validation '
+            'images that the run had' + (f' (gone: {first_few(gone)})' if gone else '')
+            + (f' and on {len(new)} that it had not ({first_few(new)})' if new else ''))
 
 
 def _evaluation(path: Path) -> dict[str, Any]:

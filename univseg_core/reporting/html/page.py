@@ -46,6 +46,9 @@ MOST_CLASSES = 40
 MIXED_UP = 8
 """Pairs of classes that are named as those most often taken for each other."""
 
+DOCTYPE = b'<!doctype html'
+"""How a file begins that a report may replace, in either case."""
+
 log = logging.getLogger(__name__)
 
 
@@ -98,11 +101,15 @@ def write_report(paths: Sequence[Path], out: Path, **running: str) -> list[RunFa
     Write a report of run folders, whole or not at all; return what it is made of.
 
     `running` is how models run, as for `gather`. Raises as `gather` does, UnivsegError where two
-    runs have a domain of the same name with other classes, OSError where `out` cannot be written.
+    runs have a domain of the same name with other classes, or `out` is there and no HTML page;
+    OSError where it cannot be written.
     """
     if out.is_dir():
         raise UnivsegError(f'{out}: a folder; expected a name for the report, such as '
                            f'{out / "report.html"}')
+    if out.exists() and not _is_page(out):
+        raise UnivsegError(f'{out}: something else than an older report, which would be lost; '
+                           'name another file with --out')
     for path in paths:
         if not path.is_dir():
             raise UnivsegError(f'{path}: expected the folder of a run')
@@ -115,6 +122,13 @@ def write_report(paths: Sequence[Path], out: Path, **running: str) -> list[RunFa
         # Half of a character of two, which a text of JSON may have, is in no encoding.
         temporary.write_bytes(render(runs).encode(errors='backslashreplace'))
     return runs
+
+
+def _is_page(path: Path) -> bool:
+    if not path.is_file():  # a pipe, which would be waited for
+        return False
+    with path.open('rb') as file:
+        return file.read(len(DOCTYPE)).lower() == DOCTYPE
 
 
 def render(runs: Sequence[RunFacts]) -> str:
@@ -136,6 +150,7 @@ def render(runs: Sequence[RunFacts]) -> str:
         version=version('univseg_ros'), made=datetime.now().astimezone(),
         settings=list(_settings(runs)), charts=_charts(runs),
         frequencies={name: list(_frequencies(runs, domain)) for name, domain in domains.items()},
+        label_maps={name: _label_maps(runs, name) for name in domains},
         ious=ious, sums={run.name: _sum(run) for run in runs},
         confusions={name: list(_confusions(runs, domain)) for name, domain in domains.items()},
         shots={name: _shots(runs, domain) for name, domain in domains.items()},
@@ -246,6 +261,13 @@ def _frequencies(runs: Sequence[RunFacts], domain: Domain) -> Iterator[ClassRow]
             yield ClassRow(name, colour_of(domain, c), [
                 Bar(run, i, float(pixels[c] / max(1, pixels.sum())), None)
                 for i, run, pixels in shares])
+
+
+def _label_maps(runs: Sequence[RunFacts], name: str) -> str:
+    """Return in how many of their label maps runs' classes were counted."""
+    counts = [f'{run.frequencies[name].images} of {run.counts[name]["labelled"]}'
+              for run in runs if name in run.frequencies]
+    return f'{", ".join(dict.fromkeys(counts))} label maps'
 
 
 def _ious(runs: Sequence[RunFacts], domain: Domain) -> Iterator[ClassRow]:
