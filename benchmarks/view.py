@@ -97,10 +97,10 @@ def busy(viewer: Viewer) -> Iterator[list[float]]:
         ended.set()
 
 
-def measured(browser: webdriver.Chrome, selectors: tuple[str, str]) -> list[float]:
+def measured(browser: webdriver.Chrome, selectors: tuple[str, str], turns: int) -> list[float]:
     """Return how long each click took, in ms."""
     found = []
-    for turn in range(TURNS):
+    for turn in range(turns):
         found.append(browser.execute_async_script(CLICK, selectors[turn % 2]))
         time.sleep(0.2)
     return found
@@ -108,9 +108,11 @@ def measured(browser: webdriver.Chrome, selectors: tuple[str, str]) -> list[floa
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.split('\n')[1])
-    parser.add_argument('model', type=Path)
-    parser.add_argument('pictures', type=Path)
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[1],
+                                     formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument('model', type=Path, help='a model file, or the folder of a finished run')
+    parser.add_argument('pictures', type=Path, help='a folder of pictures')
+    parser.add_argument('--turns', type=int, default=TURNS, help='clicks of each kind')
     options = parser.parse_args()
     segmenter = Segmenter.load(model_file(options.model))
     rows: dict[str, list[str]] = {name: [] for name in CLICKS}
@@ -123,7 +125,7 @@ def main() -> None:
             with ExitStack() as stack:
                 took = stack.enter_context(busy(viewer)) if is_busy else []
                 for name, selectors in CLICKS.items():
-                    times = measured(browser, selectors)
+                    times = measured(browser, selectors, options.turns)
                     rows[name].append(f'{statistics.median(times):.0f} ({max(times):.0f})')
     print('| click | alone | beside inference |\n|---|---|---|')
     for name, cells in rows.items():
