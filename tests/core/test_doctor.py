@@ -261,6 +261,13 @@ def test_a_gpu_that_pytorch_cannot_use_is_told(monkeypatch, there, torch, level,
         assert finding.fix.endswith('download.pytorch.org/whl/cu126')
 
 
+@pytest.mark.parametrize(('driver', 'fix'), [
+    ('12.7', '/cu126'), ('13.2', '/cu130'), ('11.8', '/cu118'), ('11.4', "NVIDIA's driver")])
+def test_the_wheels_are_the_latest_that_a_driver_runs(monkeypatch, driver, fix):
+    monkeypatch.setattr(gpus, 'cuda_gpus', lambda: [Gpu('A', '8.6', driver)])
+    assert of_machine.gpu(facts(torch={})).fix.endswith(fix)
+
+
 def usage(free, total=64e6):
     return lambda path: SimpleNamespace(total=total, free=free)
 

@@ -42,6 +42,10 @@ def cpu(facts: Facts) -> Finding:
     return Finding('ok', text, facts=values)
 
 
+WHEELS = ((11, 8), (12, 4), (12, 6), (12, 8), (13, 0))
+"""The versions of CUDA, in order, that PyTorch's index has wheels for."""
+
+
 def gpu(facts: Facts) -> Finding:
     """Find out which GPUs there are, and whether PyTorch can use them."""
     from univseg_core.machine.gpus import cuda_gpus
@@ -59,7 +63,11 @@ def gpu(facts: Facts) -> Finding:
         return Finding('ok', f'{text}; the driver runs CUDA up to {gpus[0].driver}', facts=values)
     built = (f'is built for CUDA {said["cuda"]}, the driver runs CUDA up to {gpus[0].driver}'
              if said.get('cuda') else 'is built without CUDA')
-    wheels = 'cu' + gpus[0].driver.replace('.', '')
+    fitting = [cuda for cuda in WHEELS if cuda <= tuple(map(int, gpus[0].driver.split('.')))]
+    if not fitting:
+        return Finding('warn', f'{text}; PyTorch cannot use it: it {built}',
+                       "update NVIDIA's driver", values)
+    wheels = f'cu{"".join(map(str, fitting[-1]))}'
     return Finding('warn', f'{text}; PyTorch cannot use it: it {built}',
                    'pip install --force-reinstall torch torchvision --index-url '
                    f'https://download.pytorch.org/whl/{wheels}', values)
