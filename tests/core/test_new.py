@@ -282,3 +282,35 @@ def test_a_folder_that_expands_to_another_is_refused_and_nothing_is_left(capsys)
     labelled('$NOWHERE/images', '$NOWHERE/labels')
     assert_fails(capsys, ['new', 'my', '$NOWHERE'], 'variable NOWHERE is not set')
     assert not list(Path().glob('*my*'))
+
+
+@pytest.mark.parametrize('name', ['', '.', '..', '/', 'q.txt', 'a b', '.yaml', 'my.', 'a\nb'])
+def test_what_is_no_name_is_refused(capsys, name):
+    labelled('yard/images', 'yard/labels')
+    assert_fails(capsys, ['new', name, 'yard'], 'expected a name for the configuration first')
+    assert [path.name for path in Path().iterdir()] == ['yard']
+
+
+@pytest.mark.parametrize(('name', 'file'), [
+    ('my.yml', 'my.yml'), ('hall-2.1', 'hall-2.1.yaml'), ('é', 'é.yaml'),
+    ('yard.yaml', 'yard.yaml'), ('yard/my', 'yard/my.yaml')])
+def test_a_name_becomes_a_file(name, file):
+    labelled('yard/images', 'yard/labels')
+    assert main(['new', name, 'yard']) == 0
+    assert Path(file).is_file()
+
+
+@pytest.mark.parametrize('name', ['yard', 'yard/'])
+def test_a_forgotten_name_drops_no_place(capsys, name):
+    for place in ('yard', 'hall'):
+        labelled(f'{place}/images', f'{place}/labels')
+    assert_fails(capsys, ['new', name, 'hall'],
+                 'yard is a folder; a name comes first: univseg new my yard hall')
+    assert not list(Path().glob('*.yaml'))
+
+
+def test_commands_to_copy_quote_the_file(capsys):
+    labelled('yard/images', 'yard/labels')
+    assert main(['new', 'my yard/a', 'yard']) == 0
+    assert "next: univseg data check 'my yard/a.yaml'" in capsys.readouterr().out
+    assert "#   univseg train 'my yard/a.yaml'" in Path('my yard/a.yaml').read_text()

@@ -2,14 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+import errno
+import os
 from pathlib import Path
+import shlex
 from typing import Any
 
 import numpy as np
 from univseg_core.datasets.folders import are_masks, labelled_samples, spread
 from univseg_core.domains import Domain
 from univseg_core.errors import told_with, UnivsegError
-from univseg_core.files import read_lines, replacing
+from univseg_core.files import new_file, read_lines
 from univseg_core.machine.gpus import cuda_gpus, Gpu
 from univseg_core.pictures.images import fit_size, PlainLabels, read_codes, read_image
 from univseg_core.pictures.label_meaning import LabelMeaning, VOID, WHERE_TO_SAY
@@ -52,26 +55,27 @@ def write_configuration(path: Path, places: Sequence[Place], meaning: LabelMeani
 
     `meaning` says what the label maps do not tell. Raises PlacesError for label maps that are no
     index maps, or that raise a question, with the option that answers it; FileExistsError where
-    there is a file of that name.
+    there is a file of that name, be it made meanwhile.
     """
-    if path.exists() or path.is_symlink():
-        raise PlacesError(f'{path}: there is one already; name a new one, or remove it')
+    if os.path.lexists(path):  # told before label maps are read
+        raise FileExistsError(errno.EEXIST, 'there is one already', str(path))
     found = {place.name: _domain(place, meaning) for place in places}
     gpus = cuda_gpus()
     recipe = 'gpu' if gpus else 'cpu'
     values = {'domains': {name: section for name, (section, _) in found.items()},
               **_settings(gpus, [size for _, size in found.values()])}
+    quoted = shlex.quote(str(path))
     head = [f'# Places: {", ".join(found)}. Settings as in train/{RECIPES[recipe]}.yaml, for '
             + ('a GPU.' if recipe == 'gpu' else 'a CPU.'),
-            f'#   univseg data check {path}          are images and labels as they should be?',
-            f'#   univseg train {path}               then learn from them',
+            f'#   univseg data check {quoted}          are images and labels as they should be?',
+            f'#   univseg train {quoted}               then learn from them',
             '# All keys: univseg config explain; all settings: univseg config show '
-            f'{path}', '']
+            f'{quoted}', '']
     if unnamed := [f'domains.{place.name}.classes' for place in places
                    if place.pairs['train'][0].classes is None]:
         head.insert(-1, f'# {NOT_NAMED} {", ".join(unnamed)}.')
     text = '\n'.join(head) + commented_yaml(values)
-    with replacing(path) as temporary:
+    with new_file(path) as temporary:
         temporary.write_text(text, encoding='utf-8')
         try:
             load_config(temporary)
