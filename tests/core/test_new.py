@@ -88,6 +88,11 @@ def test_two_worlds_become_a_configuration_that_holds(worlds, capsys):
     ('yard', 'yard/labels', 'yard', 'train'),
     ('yard/Hall 2/img', 'yard/Hall 2/SegmentationClass', 'hall_2', 'train'),
     ('yard/a/b/images', 'yard/a/b/labels', 'a_b', 'train'),
+    ('yard/segmentation/images', 'yard/segmentation/labels', 'segmentation', 'train'),
+    ('yard/labelled/images', 'yard/labelled/labels', 'yard', 'train'),
+    ('yard/Labeled/hall/image', 'yard/Labeled/hall/gt_image', 'hall', 'train'),
+    ('yard/masks/train_images', 'yard/masks/train_masks', 'masks', 'train'),
+    ('yard/raw', 'yard/labelled', 'yard', 'train'),
 ])
 def test_folders_are_paired_by_their_names(images, labels, place, part):
     labelled(images, labels)
@@ -314,3 +319,37 @@ def test_commands_to_copy_quote_the_file(capsys):
     assert main(['new', 'my yard/a', 'yard']) == 0
     assert "next: univseg data check 'my yard/a.yaml'" in capsys.readouterr().out
     assert "#   univseg train 'my yard/a.yaml'" in Path('my yard/a.yaml').read_text()
+
+
+def test_labels_that_no_folder_is_called_are_an_error(capsys):
+    labelled('yard/images', 'yard/labels')
+    assert_fails(capsys, ['new', 'my', 'yard', '--labels', 'images'],
+                 '--labels images: no label maps lie in a folder of that name',
+                 'there are yard/labels')
+
+
+@pytest.mark.parametrize('pictures', ['yard/unlabelled', 'more/yard', 'pictures'])
+def test_a_folder_of_images_alone_is_of_the_place_that_another_has(pictures):
+    labelled('yard/labelled/images', 'yard/labelled/labels')
+    fill(pictures, names=('d',))
+    for roots in (['yard/labelled', pictures], [pictures, 'yard/labelled']):
+        (place,) = find_places(list(map(Path, roots)))
+        assert (place.name, place.unlabelled) == ('yard', [Path.cwd() / pictures])
+
+
+def test_a_folder_of_images_alone_that_is_of_no_place_is_an_error(capsys):
+    labelled('yard/images', 'yard/labels')
+    fill('hall', names=('d',))
+    assert_fails(capsys, ['new', 'my', 'yard', 'hall'],
+                 'hall: images, but no label maps of them', 'the place that they are of (yard)')
+
+
+def test_folders_count_once():
+    labelled('yard/images', 'yard/labels')
+    assert found('yard', 'yard', Path.cwd() / 'yard') == found('yard')
+
+
+@pytest.mark.parametrize('folders', [['yard', '.'], ['.', 'yard']])
+def test_a_folder_inside_another_is_an_error(capsys, folders):
+    labelled('yard/images', 'yard/labels')
+    assert_fails(capsys, ['new', 'my', *folders], 'yard: lies in ., which is given, too')
