@@ -353,3 +353,13 @@ def test_folders_count_once():
 def test_a_folder_inside_another_is_an_error(capsys, folders):
     labelled('yard/images', 'yard/labels')
     assert_fails(capsys, ['new', 'my', *folders], 'yard: lies in ., which is given, too')
+
+
+def test_all_label_maps_are_counted_those_to_measure_with_too():
+    labelled('yard/train/images', 'yard/train/labels', names=tuple(map(str, range(60))))
+    write_png(Path('yard/train/labels/31.png'), LABEL + np.uint8(3))
+    assert main(['new', 'my', 'yard']) == 0
+    assert len(load_config('my.yaml').domains['yard'].classes) == 6
+    labelled('yard/val/images', 'yard/val/labels', label=LABEL + np.uint8(5))
+    assert main(['new', 'more', 'yard']) == 0
+    assert len(load_config('more.yaml').domains['yard'].classes) == 8
