@@ -93,6 +93,8 @@ def test_two_worlds_become_a_configuration_that_holds(worlds, capsys):
     ('yard/Labeled/hall/image', 'yard/Labeled/hall/gt_image', 'hall', 'train'),
     ('yard/masks/train_images', 'yard/masks/train_masks', 'masks', 'train'),
     ('yard/raw', 'yard/labelled', 'yard', 'train'),
+    ('yard/segmentation/color', 'yard/segmentation/semantic', 'segmentation', 'train'),
+    ('yard/segmentation/hall', 'yard/segmentation/hall/labels', 'segmentation_hall', 'train'),
 ])
 def test_folders_are_paired_by_their_names(images, labels, place, part):
     labelled(images, labels)
@@ -363,3 +365,9 @@ def test_all_label_maps_are_counted_those_to_measure_with_too():
     labelled('yard/val/images', 'yard/val/labels', label=LABEL + np.uint8(5))
     assert main(['new', 'more', 'yard']) == 0
     assert len(load_config('more.yaml').domains['yard'].classes) == 8
+
+
+def test_images_and_labels_given_apart_are_told_how_to_be_given(capsys):
+    labelled('yard/images', 'yard/labels')
+    assert_fails(capsys, ['new', 'my', 'yard/images', 'yard/labels'],
+                 'labels: label maps without images', 'name the folder that both lie in')

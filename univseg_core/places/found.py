@@ -62,10 +62,9 @@ class Pictures:
                  for word in re.split('[^a-z]+', name.lower()))
         return next((PART_OF[word] for word in words if word in PART_OF), 'train')
 
-    @property
-    def named_labels(self) -> bool:
-        """Return whether they are label maps by the lowest folder, below the first, that tells."""
-        for name in reversed(self.parts[1:]):
+    def named_labels(self, above: int = 1) -> bool:
+        """Return whether the lowest folder that tells, below the first `above`, is of labels."""
+        for name in reversed(self.parts[above:]):
             if LABELS.search(name):
                 return True
             if IMAGES.search(name):
@@ -177,7 +176,11 @@ def _picture_folders(root: Path) -> Iterator[Pictures]:
 def _paired(root: Path, found: Sequence[Pictures],
             wanted: str | None) -> tuple[list[Pair], list[Pictures]]:
     """Return pairs of folders, and folders of images without label maps."""
-    named = [each for each in found if each.named_labels
+    above = 1
+    if all(each.named_labels() for each in found) and not all(map(_has_codes, found)):
+        shared = os.path.commonpath([each.path for each in found])  # whose names tell nothing
+        above = len(Path(shared).relative_to(root.resolve()).parts) + 1
+    named = [each for each in found if each.named_labels(above)
              or (LABELS.search(each.parts[0]) and len(found) == 1 and _has_codes(each))]
     others = [each for each in found if each not in named]
     pairs, alone, used = [], [], []
@@ -199,7 +202,8 @@ def _paired(root: Path, found: Sequence[Pictures],
     if strays := [each for each in named if each not in used]:
         raise PlacesError(
             f'{strays[0].path}: label maps without images: no folder in {root} that fits has '
-            f'images of the names of its files, such as {strays[0].files[0].stem}.jpg')
+            f'images of the names of its files, such as {strays[0].files[0].stem}.jpg'
+            + ('; name the folder that both lie in' if len(strays[0].parts) == 1 else ''))
     return pairs, [each for each in alone if each not in used]
 
 
