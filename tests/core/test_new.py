@@ -323,10 +323,11 @@ def test_commands_to_copy_quote_the_file(capsys):
     assert "#   univseg train 'my yard/a.yaml'" in Path('my yard/a.yaml').read_text()
 
 
-def test_labels_that_no_folder_is_called_are_an_error(capsys):
+@pytest.mark.parametrize('name', ['nosuch', 'images', 'yard'])
+def test_labels_that_no_folder_is_called_are_an_error(capsys, name):
     labelled('yard/images', 'yard/labels')
-    assert_fails(capsys, ['new', 'my', 'yard', '--labels', 'images'],
-                 '--labels images: no label maps lie in a folder of that name',
+    assert_fails(capsys, ['new', 'my', 'yard', '--labels', name],
+                 f'--labels {name}: no label maps lie in a folder of that name',
                  'there are yard/labels')
 
 

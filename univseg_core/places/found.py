@@ -146,10 +146,9 @@ def _apart(roots: Sequence[Path]) -> Iterable[Path]:
 
 def _check_name(labels: str, places: Iterable[Place]) -> None:
     """Raise PlacesError where no label maps lie in a folder of a name."""
-    folders = [pair.labels.parts for place in places for several in place.pairs.values()
-               for pair in several]
-    if not any(labels in parts for parts in folders):
-        there = first_few(sorted({'/'.join(parts) for parts in folders}))
+    pairs = [pair for place in places for several in place.pairs.values() for pair in several]
+    if not any(labels in {*pair.labels.parts} - {*pair.images.parts} for pair in pairs):
+        there = first_few(sorted({'/'.join(pair.labels.parts) for pair in pairs}))
         raise PlacesError(f'--labels {labels}: no label maps lie in a folder of that name; there '
                           f'are {there}')
 
