@@ -7,6 +7,7 @@ import sys
 
 import pytest
 from univseg_core.files import (
+    new_file,
     new_folder,
     read_lines,
     remove_leftovers,
@@ -118,3 +119,22 @@ def test_a_file_that_is_no_text_is_told(tmp_path):
     (tmp_path / 'classes.txt').write_bytes(b'stra\xdfe')
     with pytest.raises(ValueError, match=r'classes\.txt: not a text file in UTF-8'):
         read_lines(tmp_path / 'classes.txt')
+
+
+def no_links(*unused):
+    raise PermissionError('no links here')
+
+
+@pytest.mark.parametrize('links', [True, False])
+def test_a_new_file_is_never_written_over_another(tmp_path, monkeypatch, links):
+    if not links:
+        monkeypatch.setattr('os.link', no_links)
+    with new_file(tmp_path / 'a.txt') as temporary:
+        temporary.write_text('mine')
+    with pytest.raises(FileExistsError, match='there is one'), new_file(tmp_path / 'a.txt'):
+        pass
+    with pytest.raises(FileExistsError), new_file(tmp_path / 'b.txt') as temporary:
+        temporary.write_text('mine')
+        (tmp_path / 'b.txt').write_text('made meanwhile')
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        'a.txt': 'mine', 'b.txt': 'made meanwhile'}

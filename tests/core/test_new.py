@@ -88,6 +88,13 @@ def test_two_worlds_become_a_configuration_that_holds(worlds, capsys):
     ('yard', 'yard/labels', 'yard', 'train'),
     ('yard/Hall 2/img', 'yard/Hall 2/SegmentationClass', 'hall_2', 'train'),
     ('yard/a/b/images', 'yard/a/b/labels', 'a_b', 'train'),
+    ('yard/segmentation/images', 'yard/segmentation/labels', 'segmentation', 'train'),
+    ('yard/labelled/images', 'yard/labelled/labels', 'yard', 'train'),
+    ('yard/Labeled/hall/image', 'yard/Labeled/hall/gt_image', 'hall', 'train'),
+    ('yard/masks/train_images', 'yard/masks/train_masks', 'masks', 'train'),
+    ('yard/raw', 'yard/labelled', 'yard', 'train'),
+    ('yard/segmentation/color', 'yard/segmentation/semantic', 'segmentation', 'train'),
+    ('yard/segmentation/hall', 'yard/segmentation/hall/labels', 'segmentation_hall', 'train'),
 ])
 def test_folders_are_paired_by_their_names(images, labels, place, part):
     labelled(images, labels)
@@ -282,3 +289,86 @@ def test_a_folder_that_expands_to_another_is_refused_and_nothing_is_left(capsys)
     labelled('$NOWHERE/images', '$NOWHERE/labels')
     assert_fails(capsys, ['new', 'my', '$NOWHERE'], 'variable NOWHERE is not set')
     assert not list(Path().glob('*my*'))
+
+
+@pytest.mark.parametrize('name', ['', '.', '..', '/', 'q.txt', 'a b', '.yaml', 'my.', 'a\nb'])
+def test_what_is_no_name_is_refused(capsys, name):
+    labelled('yard/images', 'yard/labels')
+    assert_fails(capsys, ['new', name, 'yard'], 'expected a name for the configuration first')
+    assert [path.name for path in Path().iterdir()] == ['yard']
+
+
+@pytest.mark.parametrize(('name', 'file'), [
+    ('my.yml', 'my.yml'), ('hall-2.1', 'hall-2.1.yaml'), ('é', 'é.yaml'),
+    ('yard.yaml', 'yard.yaml'), ('yard/my', 'yard/my.yaml')])
+def test_a_name_becomes_a_file(name, file):
+    labelled('yard/images', 'yard/labels')
+    assert main(['new', name, 'yard']) == 0
+    assert Path(file).is_file()
+
+
+@pytest.mark.parametrize('name', ['yard', 'yard/'])
+def test_a_forgotten_name_drops_no_place(capsys, name):
+    for place in ('yard', 'hall'):
+        labelled(f'{place}/images', f'{place}/labels')
+    assert_fails(capsys, ['new', name, 'hall'],
+                 'yard is a folder; a name comes first: univseg new my yard hall')
+    assert not list(Path().glob('*.yaml'))
+
+
+def test_commands_to_copy_quote_the_file(capsys):
+    labelled('yard/images', 'yard/labels')
+    assert main(['new', 'my yard/a', 'yard']) == 0
+    assert "next: univseg data check 'my yard/a.yaml'" in capsys.readouterr().out
+    assert "#   univseg train 'my yard/a.yaml'" in Path('my yard/a.yaml').read_text()
+
+
+@pytest.mark.parametrize('name', ['nosuch', 'images', 'yard'])
+def test_labels_that_no_folder_is_called_are_an_error(capsys, name):
+    labelled('yard/images', 'yard/labels')
+    assert_fails(capsys, ['new', 'my', 'yard', '--labels', name],
+                 f'--labels {name}: no label maps lie in a folder of that name',
+                 'there are yard/labels')
+
+
+@pytest.mark.parametrize('pictures', ['yard/unlabelled', 'more/yard', 'pictures'])
+def test_a_folder_of_images_alone_is_of_the_place_that_another_has(pictures):
+    labelled('yard/labelled/images', 'yard/labelled/labels')
+    fill(pictures, names=('d',))
+    for roots in (['yard/labelled', pictures], [pictures, 'yard/labelled']):
+        (place,) = find_places(list(map(Path, roots)))
+        assert (place.name, place.unlabelled) == ('yard', [Path.cwd() / pictures])
+
+
+def test_a_folder_of_images_alone_that_is_of_no_place_is_an_error(capsys):
+    labelled('yard/images', 'yard/labels')
+    fill('hall', names=('d',))
+    assert_fails(capsys, ['new', 'my', 'yard', 'hall'],
+                 'hall: images, but no label maps of them', 'the place that they are of (yard)')
+
+
+def test_folders_count_once():
+    labelled('yard/images', 'yard/labels')
+    assert found('yard', 'yard', Path.cwd() / 'yard') == found('yard')
+
+
+@pytest.mark.parametrize('folders', [['yard', '.'], ['.', 'yard']])
+def test_a_folder_inside_another_is_an_error(capsys, folders):
+    labelled('yard/images', 'yard/labels')
+    assert_fails(capsys, ['new', 'my', *folders], 'yard: lies in ., which is given, too')
+
+
+def test_all_label_maps_are_counted_those_to_measure_with_too():
+    labelled('yard/train/images', 'yard/train/labels', names=tuple(map(str, range(60))))
+    write_png(Path('yard/train/labels/31.png'), LABEL + np.uint8(3))
+    assert main(['new', 'my', 'yard']) == 0
+    assert len(load_config('my.yaml').domains['yard'].classes) == 6
+    labelled('yard/val/images', 'yard/val/labels', label=LABEL + np.uint8(5))
+    assert main(['new', 'more', 'yard']) == 0
+    assert len(load_config('more.yaml').domains['yard'].classes) == 8
+
+
+def test_images_and_labels_given_apart_are_told_how_to_be_given(capsys):
+    labelled('yard/images', 'yard/labels')
+    assert_fails(capsys, ['new', 'my', 'yard/images', 'yard/labels'],
+                 'labels: label maps without images', 'name the folder that both lie in')

@@ -1,10 +1,14 @@
 """`univseg new`: a configuration for one's own places."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+import re
+import shlex
 
 from univseg_core.commands.options import Command
 from univseg_core.commands.output import report
+from univseg_core.errors import in_one_line, UnivsegError
 
 EXAMPLES = """examples:
   univseg new my yard/ hall/                  my.yaml, of two places
@@ -21,6 +25,9 @@ Images and label maps (PNGs of class indices, 255 = void) have the same names. I
 label maps are learned from, too. Where nothing is called val or test, some of the labelled images
 are set aside.
 """
+
+ENDINGS = ('.yaml', '.yml')
+"""Of a configuration's file."""
 
 
 def add_to(command: Command) -> None:
@@ -45,17 +52,35 @@ def _new(options: argparse.Namespace) -> None:
     from univseg_core.places.configuration import write_configuration
     from univseg_core.places.found import find_places
 
-    name = options.name
-    path = name if name.suffix in ('.yaml', '.yml') else name.with_name(f'{name.name}.yaml')
+    path = _file(options.name, options.folders)
     places = find_places(options.folders or [Path()], options.labels)
-    new = write_configuration(
-        path, places, LabelMeaning(options.background, options.painted, words='--{} {}'))
+    meaning = LabelMeaning(options.background, options.painted, words='--{} {}')
+    try:
+        new = write_configuration(path, places, meaning)
+    except FileExistsError as error:
+        raise UnivsegError(f'{error.filename}: {error.strerror}; name a new one, or remove '
+                           'it') from error
     lines = [f'{domain}: {each["classes"]} classes, {each["labelled"]} labelled images, '
              f'{each["validation"]} to measure with'
              + (f', more without labels in {", ".join(each["unlabelled"])}'
                 if each['unlabelled'] else '') for domain, each in new.domains.items()]
-    following = [f'univseg data check {path}', f'univseg train {path}']
+    following = [f'univseg {command} {shlex.quote(str(path))}'
+                 for command in ('data check', 'train')]
     report(options, {'file': str(path), 'recipe': new.recipe, 'domains': dict(new.domains),
                      'next': following},
            '\n'.join([f'{path}: written, for a {new.recipe.upper()}', *lines,
                       f'next: {following[0]}', f'then: {following[1]}']))
+
+
+def _file(name: Path, folders: Sequence[Path]) -> Path:
+    """Return the file that NAME stands for; raise UnivsegError for what is meant as no name."""
+    ending = name.suffix
+    if (not re.fullmatch(r'\w([\w.-]*\w)?', name.name)
+            or (ending[1:].isalpha() and ending not in ENDINGS)):
+        raise UnivsegError(
+            f'{in_one_line(name)}: expected a name for the configuration first, of letters, '
+            'digits, _, - and . inside, without an ending or with .yaml: univseg new my FOLDER')
+    if name.is_dir():
+        again = shlex.join(['univseg', 'new', 'my', *dict.fromkeys(map(str, [name, *folders]))])
+        raise UnivsegError(f'{name} is a folder; a name comes first: {again}')
+    return name if ending in ENDINGS else name.with_name(f'{name.name}.yaml')

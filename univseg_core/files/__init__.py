@@ -1,7 +1,7 @@
 """Files that are either whole or not there."""
 
 import codecs
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 import errno
 import fcntl
@@ -27,7 +27,40 @@ def replacing(path: Path | str, durable: bool = True) -> Iterator[Path]:
     and the temporary one is removed. If `durable`, the data is on disk before the name changes;
     else a power cut (no kill) may leave an empty file.
     """
+    with _beside(Path(path), durable, os.replace) as temporary:
+        yield temporary
+
+
+@contextmanager
+def new_file(path: Path | str) -> Iterator[Path]:
+    """
+    Yield a temporary path beside `path` which takes that name when the block ends well.
+
+    When the block raises, nothing is left. Raises FileExistsError where there is something of
+    that name, be it made meanwhile: it stays as it was.
+    """
     path = Path(path)
+    if os.path.lexists(path):
+        raise FileExistsError(errno.EEXIST, 'there is one already', str(path))
+    with _beside(path, True, _take_free_name) as temporary:
+        yield temporary
+
+
+def _take_free_name(temporary: Path, path: Path) -> None:
+    try:
+        os.link(temporary, path)  # unlike a rename, never over another file
+    except FileExistsError:
+        raise FileExistsError(errno.EEXIST, 'there is one already', str(path)) from None
+    except OSError:  # a file system without links, such as that of a USB stick
+        path.touch(exist_ok=False)
+        temporary.replace(path)
+    else:
+        temporary.unlink()
+
+
+@contextmanager
+def _beside(path: Path, durable: bool,
+            finish: Callable[[Path, Path], object]) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f'.{path.stem}{LEFTOVER}', suffix=path.suffix,
                                     dir=path.parent)
@@ -42,7 +75,7 @@ def replacing(path: Path | str, durable: bool = True) -> Iterator[Path]:
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
+        finish(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

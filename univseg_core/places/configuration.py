@@ -2,20 +2,24 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+import errno
+import os
 from pathlib import Path
+import shlex
 from typing import Any
 
 import numpy as np
-from univseg_core.datasets.folders import are_masks, labelled_samples, spread
+from univseg_core.datasets.folders import are_masks, LABEL_SUFFIX, labelled_samples, spread
 from univseg_core.domains import Domain
 from univseg_core.errors import told_with, UnivsegError
-from univseg_core.files import read_lines, replacing
+from univseg_core.files import new_file, read_lines
 from univseg_core.machine.gpus import cuda_gpus, Gpu
 from univseg_core.pictures.images import fit_size, PlainLabels, read_codes, read_image
 from univseg_core.pictures.label_meaning import LabelMeaning, VOID, WHERE_TO_SAY
 from univseg_core.pictures.palette_png import png_palette
 from univseg_core.pictures.picture_files import file_bytes, ImageError
-from univseg_core.places.found import Pair, Place, PlacesError
+from univseg_core.places.found import Pair, Pictures, Place, PlacesError
+from univseg_core.progress import progress_bar
 from univseg_core.settings.config import load_config
 from univseg_core.settings.explanation import commented_yaml
 from univseg_core.settings.file import ConfigError, read_settings
@@ -26,8 +30,11 @@ RECIPES = {'cpu': 'camvid_nyuv2', 'gpu': 'camvid_nyuv2_gpu'}
 LARGEST_ON_GPU = 640
 """Longest side, in pixels, to which images are scaled for a GPU."""
 
-LOOKED_AT, COUNTED = 12, 200
-"""Label maps of a folder that are tried, and that tell how many classes there are."""
+LOOKED_AT = 12
+"""Label maps of a folder that are tried."""
+
+FEW = 50
+"""Label maps that are read without a bar of progress."""
 
 MOST_ASIDE, SHARE_ASIDE = 100, 5
 """Labelled images that are set aside to measure with: at most, and one of how many."""
@@ -52,26 +59,27 @@ def write_configuration(path: Path, places: Sequence[Place], meaning: LabelMeani
 
     `meaning` says what the label maps do not tell. Raises PlacesError for label maps that are no
     index maps, or that raise a question, with the option that answers it; FileExistsError where
-    there is a file of that name.
+    there is a file of that name, be it made meanwhile.
     """
-    if path.exists() or path.is_symlink():
-        raise PlacesError(f'{path}: there is one already; name a new one, or remove it')
+    if os.path.lexists(path):  # told before label maps are read
+        raise FileExistsError(errno.EEXIST, 'there is one already', str(path))
     found = {place.name: _domain(place, meaning) for place in places}
     gpus = cuda_gpus()
     recipe = 'gpu' if gpus else 'cpu'
     values = {'domains': {name: section for name, (section, _) in found.items()},
               **_settings(gpus, [size for _, size in found.values()])}
+    quoted = shlex.quote(str(path))
     head = [f'# Places: {", ".join(found)}. Settings as in train/{RECIPES[recipe]}.yaml, for '
             + ('a GPU.' if recipe == 'gpu' else 'a CPU.'),
-            f'#   univseg data check {path}          are images and labels as they should be?',
-            f'#   univseg train {path}               then learn from them',
+            f'#   univseg data check {quoted}          are images and labels as they should be?',
+            f'#   univseg train {quoted}               then learn from them',
             '# All keys: univseg config explain; all settings: univseg config show '
-            f'{path}', '']
+            f'{quoted}', '']
     if unnamed := [f'domains.{place.name}.classes' for place in places
                    if place.pairs['train'][0].classes is None]:
         head.insert(-1, f'# {NOT_NAMED} {", ".join(unnamed)}.')
     text = '\n'.join(head) + commented_yaml(values)
-    with replacing(path) as temporary:
+    with new_file(path) as temporary:
         temporary.write_text(text, encoding='utf-8')
         try:
             load_config(temporary)
@@ -109,7 +117,7 @@ def _domain(place: Place, meaning: LabelMeaning
     if held_out:
         place.pairs['validation'] = held_out
     pair = train[0]
-    names = _names(pair, meaning)
+    names = _names([*train, *(held_out or [])[:1]], meaning)
     with told_with(pair.classes or pair.labels.path):
         domain = Domain.create(place.name, names)
         if wrong := meaning.wrong(names):
@@ -144,41 +152,45 @@ def _folders(pair: Pair, meaning: LabelMeaning) -> dict[str, str]:
             **{key: value for key, value in said.items() if value is not None}}
 
 
-def _names(pair: Pair, meaning: LabelMeaning) -> list[str]:
+def _names(pairs: Sequence[Pair], meaning: LabelMeaning) -> list[str]:
     """Return the names of classes: those of a list, or as many as label maps have indices."""
-    if pair.classes is not None:
+    listed = pairs[0].classes
+    if listed is not None:
         try:
-            names = read_lines(pair.classes)
+            names = read_lines(listed)
         except (OSError, ValueError) as error:
-            raise PlacesError(f'{pair.classes}: cannot be read as class names: {error}') from error
+            raise PlacesError(f'{listed}: cannot be read as class names: {error}') from error
         if not names:
-            raise PlacesError(f'{pair.classes}: expected one class name a line, got none')
+            raise PlacesError(f'{listed}: expected one class name a line, got none')
         return names
     if meaning.is_mask:
         return [name for name in (meaning.background, meaning.painted)
                 if name not in (None, VOID)]  # type: ignore[misc]
-    highest = -1
-    for file in spread(_maps(pair), COUNTED):
-        values = _codes(file)
-        highest = max(highest, *values[values != 255].tolist(), -1)
-    if not 0 <= highest < MOST_UNNAMED:
-        raise PlacesError(
-            f'{pair.labels.path}: no list of class names (classes.txt) lies beside it, and its '
-            + ('label maps are void everywhere' if highest < 0 else
-               f'values go up to {highest}, more than classes without names may be'))
+    highest = max(_highest(pair.labels) for pair in pairs)
+    if highest < 0:
+        raise PlacesError(f'{pairs[0].labels.path}: no list of class names (classes.txt) lies '
+                          'beside it, and its label maps are void everywhere')
     first = 1 if meaning.background == VOID else 0
     return [f'class_{index}' for index in range(first, highest + 1)]
 
 
-def _maps(pair: Pair) -> list[Path]:
-    return [file for file in pair.labels.files if file.suffix.lower() == '.png']
-
-
-def _codes(file: Path) -> np.ndarray:
-    try:
-        return np.unique(read_codes(file))
-    except ImageError as error:
-        raise PlacesError(f'{error}; docs/labelling.md tells how label maps are made') from error
+def _highest(labels: Pictures) -> int:
+    """Return the highest index of all label maps of a folder, -1 where all is void."""
+    highest = -1
+    maps = [file for file in labels.files if file.suffix.lower() == LABEL_SUFFIX]
+    for file in progress_bar(maps, f'classes of {labels.path.name}', leave=False,
+                             disable=len(maps) <= FEW):
+        try:
+            codes = read_codes(file)
+        except ImageError as error:
+            raise PlacesError(f'{error}; docs/labelling.md tells how label maps are '
+                              'made') from error
+        highest = max([highest, *np.flatnonzero(np.bincount(codes.ravel())[:255]).tolist()])
+        if highest >= MOST_UNNAMED:
+            raise PlacesError(
+                f'{file}: no list of class names (classes.txt) lies beside its folder, and its '
+                f'values go up to {highest}, more than classes without names may be')
+    return highest
 
 
 def _checked(pair: Pair, domain: Domain, meaning: LabelMeaning) -> list[list[int]] | None:

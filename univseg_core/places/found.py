@@ -20,8 +20,13 @@ log = logging.getLogger(__name__)
 
 DEEPEST, MOST_FOLDERS = 6, 5000
 
-LABELS = re.compile(r'(?<!un)label|mask|annot|segm|truth|(?<![a-z])gt(?![a-z])', re.IGNORECASE)
-"""What the name of a folder of label maps has in it."""
+LABELS = re.compile(r'label(?!l?ed)|mask|annot|segm|truth|(?<![a-z])gt(?![a-z])', re.IGNORECASE)
+"""What the name of a folder of label maps, or of one above it, has in it."""
+
+IMAGE_NAMES = ('image', 'images', 'img', 'imgs', 'jpegimages', 'rgb', 'frames', 'photos',
+               'pictures')
+IMAGES = re.compile(rf'(?<![a-z])({"|".join(IMAGE_NAMES)})(?![a-z])', re.IGNORECASE)
+"""What the name of a folder of images has in it, whatever those above it are called."""
 
 PARTS = {
     'train': ('train', 'training'), 'validation': ('val', 'valid', 'validation', 'dev'),
@@ -30,8 +35,7 @@ PARTS = {
 
 PART_OF = {word: part for part, words in PARTS.items() for word in words}
 
-NO_NAMES = {'image', 'images', 'img', 'imgs', 'jpegimages', 'rgb', 'frames', 'photos', 'pictures',
-            'unlabelled', 'unlabeled', 'extra', *PART_OF}
+NO_NAMES = {*IMAGE_NAMES, 'labelled', 'labeled', 'unlabelled', 'unlabeled', 'extra', *PART_OF}
 """Folders that are called so have their place's name from those above them."""
 
 
@@ -57,6 +61,15 @@ class Pictures:
         words = (word for name in reversed(self.parts)
                  for word in re.split('[^a-z]+', name.lower()))
         return next((PART_OF[word] for word in words if word in PART_OF), 'train')
+
+    def named_labels(self, above: int = 1) -> bool:
+        """Return whether the lowest folder that tells, below the first `above`, is of labels."""
+        for name in reversed(self.parts[above:]):
+            if LABELS.search(name):
+                return True
+            if IMAGES.search(name):
+                return False
+        return False
 
     @property
     def keys(self) -> set[str]:
@@ -96,11 +109,13 @@ def find_places(roots: Sequence[Path], labels: str | None = None) -> list[Place]
     yard and yard/labels. What folders have in common is the place's name, but for words such as
     train; where a list of classes lies, the place begins.
 
-    Raises PlacesError, which names the folder, where there are no images, or no labels of any,
-    for label maps without images, and for images that several folders fit.
+    Raises PlacesError, which names the folder, where there are no images, or none that have label
+    maps or are of a place that has, for label maps without images, for images that several
+    folders fit, for a folder inside another one, and where `labels` is no folder's name.
     """
     places: dict[str, Place] = {}
-    for root in roots:
+    without: list[tuple[Path, bool, list[Pictures]]] = []
+    for root in _apart(roots):
         found = list(_picture_folders(root))
         if not found:
             raise PlacesError(f'{root}: no folder in it has images ({", ".join(IMAGE_SUFFIXES)})')
@@ -108,9 +123,34 @@ def find_places(roots: Sequence[Path], labels: str | None = None) -> list[Place]
         for pair in pairs:
             place = _place(places, pair)
             place.pairs.setdefault(pair.images.part, []).append(pair)
-        for pictures in alone:
-            _without_labels(places.values(), pictures)
+        without.append((root, bool(pairs), alone))
+    for root, has_pairs, alone in without:
+        _without_labels(list(places.values()), root, has_pairs, alone)
+    if labels is not None:
+        _check_name(labels, places.values())
     return list(places.values())
+
+
+def _apart(roots: Sequence[Path]) -> Iterable[Path]:
+    """Return folders without those that are given twice; PlacesError for one inside another."""
+    by_path: dict[Path, Path] = {}
+    for root in roots:
+        by_path.setdefault(root.resolve(), root)
+    for path, root in by_path.items():
+        for above in path.parents:
+            if above in by_path:
+                raise PlacesError(f'{root}: lies in {by_path[above]}, which is given, too; name '
+                                  'one of the two')
+    return by_path.values()
+
+
+def _check_name(labels: str, places: Iterable[Place]) -> None:
+    """Raise PlacesError where no label maps lie in a folder of a name."""
+    pairs = [pair for place in places for several in place.pairs.values() for pair in several]
+    if not any(labels in {*pair.labels.parts} - {*pair.images.parts} for pair in pairs):
+        there = first_few(sorted({'/'.join(pair.labels.parts) for pair in pairs}))
+        raise PlacesError(f'--labels {labels}: no label maps lie in a folder of that name; there '
+                          f'are {there}')
 
 
 def _picture_folders(root: Path) -> Iterator[Pictures]:
@@ -135,7 +175,11 @@ def _picture_folders(root: Path) -> Iterator[Pictures]:
 def _paired(root: Path, found: Sequence[Pictures],
             wanted: str | None) -> tuple[list[Pair], list[Pictures]]:
     """Return pairs of folders, and folders of images without label maps."""
-    named = [each for each in found if any(map(LABELS.search, each.parts[1:]))
+    above = 1
+    if all(each.named_labels() for each in found) and not all(map(_has_codes, found)):
+        shared = os.path.commonpath([each.path for each in found])  # whose names tell nothing
+        above = len(Path(shared).relative_to(root.resolve()).parts) + 1
+    named = [each for each in found if each.named_labels(above)
              or (LABELS.search(each.parts[0]) and len(found) == 1 and _has_codes(each))]
     others = [each for each in found if each not in named]
     pairs, alone, used = [], [], []
@@ -156,15 +200,10 @@ def _paired(root: Path, found: Sequence[Pictures],
             alone.append(images)
     if strays := [each for each in named if each not in used]:
         raise PlacesError(
-            f'{strays[0].path}: label maps without images: beside it, no folder has images of the '
-            f'names that its files have, such as {strays[0].files[0].stem}.jpg')
-    alone = [each for each in alone if each not in used]
-    if not pairs:
-        raise PlacesError(
-            f'{root}: images, but no label maps of them; expected PNGs of the same names '
-            f'in a folder beside {alone[0].path.name if alone else "it"}, such as labels '
-            '(docs/labelling.md tells how to make some)')
-    return pairs, alone
+            f'{strays[0].path}: label maps without images: no folder in {root} that fits has '
+            f'images of the names of its files, such as {strays[0].files[0].stem}.jpg'
+            + ('; name the folder that both lie in' if len(strays[0].parts) == 1 else ''))
+    return pairs, [each for each in alone if each not in used]
 
 
 def _fit(images: Pictures, labels: Pictures) -> bool:
@@ -220,7 +259,7 @@ def _place(places: dict[str, Place], pair: Pair) -> Place:
         parts = parts[:len(parts) - top]
     elif depth is not None and len(pair.images.parts) >= len(pair.labels.parts):
         del parts[depth]
-    name = _name(parts) or _name([pair.images.path.parents[len(pair.images.parts) - 1].name])
+    name = _name(parts) or _name([_above(pair.images)])
     place = places.setdefault(name, Place(name))
     others = [other for several in place.pairs.values() for other in several]
     if any(other.classes != pair.classes for other in others):
@@ -230,16 +269,46 @@ def _place(places: dict[str, Place], pair: Pair) -> Place:
     return place
 
 
-def _without_labels(places: Iterable[Place], pictures: Pictures) -> None:
-    """Give images without labels to the place that they are of, as far as their folder tells."""
+def _without_labels(places: Sequence[Place], root: Path, has_pairs: bool,
+                    alone: Sequence[Pictures]) -> None:
+    """
+    Give the images of a folder that have no label maps to the places that they are of.
+
+    Others are left out with a warning; PlacesError where there is nothing else in the folder.
+    """
+    of = [_place_of(places, pictures) for pictures in alone]
+    if not has_pairs and not any(of):
+        names = ', '.join(place.name for place in places)
+        raise PlacesError(
+            f'{root}: images, but no label maps of them; expected PNGs of the same names '
+            f'in a folder beside {alone[0].path.name}, such as labels '
+            '(docs/labelling.md tells how to make some)'
+            + (f', or folders called as the place that they are of ({names})' if names else ''))
+    for place, pictures in zip(of, alone, strict=True):
+        if place:
+            place.unlabelled.append(pictures.path)
+        else:
+            log.warning('%s: %d images without label maps, and of no place by their folder: left '
+                        'out', pictures.path, len(pictures.files))
+
+
+def _place_of(places: Sequence[Place], pictures: Pictures) -> Place | None:
+    """Return the place that images to learn from without labels are of, if a folder tells."""
+    if pictures.part != 'train':
+        return None
+    own = _name(pictures.parts)
+    name = own or _name([_above(pictures)])
     for place in places:
         lists = [pair.classes for several in place.pairs.values() for pair in several]
-        beside = any(each and each.parent in pictures.path.parents for each in lists)
-        if (beside or place.name == _name(pictures.parts)) and pictures.part == 'train':
-            place.unlabelled.append(pictures.path)
-            return
-    log.warning('%s: %d images without label maps, and of no place by their folder: left out',
-                pictures.path, len(pictures.files))
+        if (any(each and each.parent in pictures.path.parents for each in lists)
+                or place.name == name):
+            return place
+    return places[0] if len(places) == 1 and not own else None
+
+
+def _above(pictures: Pictures) -> str:
+    """Return the name of the folder that the one that was given lies in."""
+    return pictures.path.parents[len(pictures.parts) - 1].name
 
 
 def _name(parts: Iterable[str]) -> str:
