@@ -19,8 +19,9 @@ def facts_of(bag):
             for each in json.loads(facts['custom_data']['triggers'])]
 
 
-def by_age(folder):
-    return sorted(folder.iterdir(), key=lambda path: path.stat().st_ino)
+def in_order(folder):
+    """Return the bags by when their first events were."""
+    return sorted(folder.iterdir(), key=lambda bag: facts_of(bag)[0][0])
 
 
 def held(recorder, frames):
@@ -49,7 +50,7 @@ def test_each_event_has_a_bag_that_says_why(make_recorder, tmp_path):
     assert read_by_rosbags(bag) == as_tuples(frames[4:13])
     recorder.trigger(frames[24].time, 'the next')
     recorder.stop()
-    first, second = by_age(tmp_path)
+    first, second = in_order(tmp_path)
     assert (read_by_rosbags(first), read_by_rosbags(second)) == (
         as_tuples(frames[4:13]), as_tuples(frames[19:25]))
     assert facts_of(second) == [(frames[24].time, 'the next')]
@@ -105,7 +106,7 @@ def test_the_budget_of_the_disk_holds_for_events(make_recorder, tmp_path):
         recorder.trigger(frame.time, str(number))
         wait_until(lambda number=number: recorder.status().count('kept') == number + 1)
     recorder.stop()
-    left = by_age(tmp_path)
+    left = in_order(tmp_path)
     assert 1 <= len(left) <= 4
     assert [facts_of(bag)[0][1] for bag in left] == list('01234567')[-len(left):]
     assert recorder.status().dropped_files == 8 - len(left)
@@ -144,5 +145,5 @@ def test_a_topic_that_changes_in_an_event_begins_a_bag_that_says_why_too(make_re
     held(recorder, [front(0), changed])
     recorder.trigger(changed.time, 'why')
     recorder.stop()
-    first, second = by_age(tmp_path)
+    first, second = in_order(tmp_path)
     assert facts_of(first) == facts_of(second) == [(changed.time, 'why')]
