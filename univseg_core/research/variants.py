@@ -81,6 +81,8 @@ VARIANTS = {variant.name: variant for variant in (
                                  'of univ_teacher, or more', entropies=False, steps=1.8),
     Variant('univ_balanced', 'univ_basic with pixels of rare classes weighed more',
             {'objective': BALANCED}, entropies=False),
+    Variant('balanced_alone', 'supervised_only with pixels of rare classes weighed more',
+            {'objective': BALANCED}, alone=True, entropies=False),
     Variant('univ_balanced_control', 'the same control of univ_balanced',
             {'objective': BALANCED | CONTROL}, entropies=False),
     Variant('univ_balanced_longer', 'univ_balanced with 1.8 times the steps',
