@@ -9,8 +9,8 @@ from typing import Any
 from univseg_core.batches.dataset import load_data
 from univseg_core.errors import did_you_mean, UnivsegError
 from univseg_core.reporting.description import describe
-from univseg_core.research.settings import Experiment, Labelled, merged
-from univseg_core.research.variants import SUPERVISED_ONLY, Variant, VARIANTS
+from univseg_core.research.settings import Experiment, Labelled, merged, StepsKey
+from univseg_core.research.variants import STARTS, SUPERVISED_ONLY, Variant, VARIANTS
 from univseg_core.settings.config import RunConfig
 from univseg_core.settings.file import checked, ConfigError, read_settings
 from univseg_core.training.run_settings import differing_settings
@@ -151,9 +151,11 @@ def _runs(experiment: Experiment, root: Path, variant: Variant, labelled: Labell
             'learning_rate': variant.rate * usual.learning_rate}})
     supervised = {name: folder_of(root, labelled, seed, SUPERVISED_ONLY.name, name)
                   for name in names}
-    steps = experiment.single_domain_steps(labelled)
-    if variant.alone and steps is not None:
-        values = merged(values, {'training': {'steps': steps}})
+    keys: dict[StepsKey, bool] = {'single_domain_steps': variant.alone,
+                                  'start_steps': variant.name in STARTS}
+    for key, applies in keys.items():
+        if applies and (steps := experiment.steps(key, labelled)) is not None:
+            values = merged(values, {'training': {'steps': steps}})
     for i, name in enumerate(names if variant.alone else [None]):
         domains = values['domains'] if name is None else {name: values['domains'][name]}
         config = _checked(experiment, values | {'domains': domains}).model_dump(mode='json')

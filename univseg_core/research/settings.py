@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TYPE_CHECKING, TypeAlias
+from typing import Annotated, Any, get_args, Literal, TYPE_CHECKING, TypeAlias
 
 from pydantic import Field, field_validator, StrictInt
 from univseg_core.research.variants import VARIANTS
@@ -17,6 +17,7 @@ from univseg_core.settings.file import (
 from univseg_core.training.run_settings import flat
 
 Labelled: TypeAlias = StrictInt | Literal['all']
+StepsKey: TypeAlias = Literal['single_domain_steps', 'start_steps']
 if TYPE_CHECKING:
     Name: TypeAlias = str  # of one of VARIANTS, which only pydantic can check
 else:
@@ -42,6 +43,8 @@ class ExperimentSection(Section):
     single_domain_steps: StrictInt | dict[Labelled, StrictInt] | None = Field(
         None, description='steps of the networks of one domain, the same for each N or by N; '
                           'training.steps when left out')
+    start_steps: StrictInt | dict[Labelled, StrictInt] | None = Field(
+        None, description='steps of the networks that other variants go on from, likewise')
     compare_with: Name | None = Field(
         None, description='variant whose figures are subtracted from those of the others, seed by '
                           'seed')
@@ -57,7 +60,7 @@ class ExperimentSection(Section):
             raise ValueError(f'{twice[0]!r} is there twice')
         return values
 
-    @field_validator('labelled', 'single_domain_steps')
+    @field_validator('labelled', 'single_domain_steps', 'start_steps')
     @classmethod
     def _positive(cls, value: Any) -> Any:
         numbers = value.values() if isinstance(value, dict) else value
@@ -86,9 +89,9 @@ class Experiment:
         """Return the names of the domains, in their order."""
         return list(self.values['domains'])
 
-    def single_domain_steps(self, labelled: Labelled) -> int | None:
-        """Return the steps of the networks of one domain, None where the base says them."""
-        steps = self.section.single_domain_steps
+    def steps(self, key: StepsKey, labelled: Labelled) -> int | None:
+        """Return the steps of some networks, None where the base says them."""
+        steps = getattr(self.section, key)
         return steps[labelled] if isinstance(steps, dict) else steps
 
 
@@ -150,9 +153,10 @@ def _check_decided_by_base(values: Mapping[str, Any], where: str = '') -> None:
 
 def _check_consistent(experiment: Experiment) -> None:
     section, problems = experiment.section, []
-    steps = section.single_domain_steps
-    if isinstance(steps, dict) and (absent := set(section.labelled) - steps.keys()):
-        problems.append(f'single_domain_steps: no number for N = {sorted(map(str, absent))[0]}')
+    for key in get_args(StepsKey):
+        steps = getattr(section, key)
+        if isinstance(steps, dict) and (absent := set(section.labelled) - steps.keys()):
+            problems.append(f'{key}: no number for N = {sorted(map(str, absent))[0]}')
     if section.compare_with not in (None, *section.variants):
         problems.append(f'compare_with: {section.compare_with} is not one of the variants')
     for key in ('published', 'published_classes'):

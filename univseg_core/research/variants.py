@@ -104,3 +104,6 @@ VARIANTS = {variant.name: variant for variant in (
             goes_on_from='univ_balanced', steps=0.742, rate=0.5),
 )}
 """By name, in the order in which tables show them and runs are made."""
+
+STARTS = {variant.goes_on_from for variant in VARIANTS.values()} - {None}
+"""The names of those whose models others begin with."""

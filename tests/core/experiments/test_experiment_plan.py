@@ -186,6 +186,14 @@ def test_steps_of_one_domain_by_n(write, root):
         planned(write(labelled=[2, 'all'], single_domain_steps={2: 11}), root)
 
 
+def test_steps_of_the_networks_that_others_go_on_from(write, root):
+    path = write(variants=['univ_balanced', 'then_labels'], labelled=[2, 'all'],
+                 start_steps={2: 11, 'all': 12})
+    assert [run.steps for run in planned(path, root)] == [11, 55, 12, 55]  # 11/6 of 30
+    with pytest.raises(ConfigError, match=r'start_steps: no number for N = all'):
+        planned(write(labelled=[2, 'all'], start_steps={2: 11}), root)
+
+
 def test_what_concerns_the_unsupervised_terms_alone_leaves_the_other_runs_as_they_are(write, root):
     path = write(variants=['supervised_only', 'univ_basic'])
     before, after = (planned(path, root, *changes) for changes in (
