@@ -84,7 +84,7 @@ def plan(experiment: Experiment, root: Path, only: Sequence[str] = (), *,
                               f'{", ".join(section.variants)}'
                               f'{did_you_mean(unknown[0], section.variants)}')
     asked = [VARIANTS[name] for name in only or section.variants]
-    begun_with = {other.goes_on_from for other in asked}
+    begun_with = {name for other in asked for name in (other.goes_on_from, other.taught_by)}
     variants = [variant for variant in VARIANTS.values() if variant in asked or (
         variant is SUPERVISED_ONLY and any(other.supervised_only for other in asked))
         or variant.name in begun_with]
@@ -170,6 +170,10 @@ def _runs(experiment: Experiment, root: Path, variant: Variant, labelled: Labell
             needs = (folder_of(root, labelled, seed, variant.goes_on_from),)
         if needs and variant.supervised_only != 'networks':
             config['model']['start'] = _model_of(needs[0])
+        if variant.taught_by:
+            teacher = folder_of(root, labelled, seed, variant.taught_by)
+            config['objective']['distillation']['teacher'] = _model_of(teacher)
+            needs += (teacher,)
         yield Run(folder_of(root, labelled, seed, variant.name, name), config, needs)
 
 

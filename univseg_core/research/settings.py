@@ -44,7 +44,8 @@ class ExperimentSection(Section):
         None, description='steps of the networks of one domain, the same for each N or by N; '
                           'training.steps when left out')
     start_steps: StrictInt | dict[Labelled, StrictInt] | None = Field(
-        None, description='steps of the networks that other variants go on from, likewise')
+        None, description='steps of the networks that other variants go on from, or are '
+                          'taught by, likewise')
     compare_with: Name | None = Field(
         None, description='variant whose figures are subtracted from those of the others, seed by '
                           'seed')

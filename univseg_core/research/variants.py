@@ -14,8 +14,9 @@ class Variant:
     paper's unsupervised terms; without, settings of theirs count for nothing. `supervised_only`:
     what the networks of the variant of that name, of the same N and seed, serve as: the start of
     each domain's network, or the networks whose features give the label embeddings. `goes_on_from`
-    names the variant of all domains whose model, of the same N and seed, it begins with. `steps`
-    and `rate` multiply the steps and the learning rate of the experiment.
+    names the variant of all domains whose model, of the same N and seed, it begins with, and
+    `taught_by` that whose model answers for its unlabelled crops. `steps` and `rate` multiply the
+    steps and the learning rate of the experiment.
     """
 
     name: str
@@ -25,13 +26,15 @@ class Variant:
     entropies: bool = True
     supervised_only: Literal['start', 'networks'] | None = None
     goes_on_from: str | None = None
+    taught_by: str | None = None
     steps: float = 1.0
     rate: float = 1.0
 
     @property
     def needs_unlabelled(self) -> bool:
         """Return whether unlabelled images are learned from, or in the batches."""
-        return self.entropies or 'consistency' in self.changes.get('objective', {})
+        return bool(self.entropies or self.taught_by
+                    or 'consistency' in self.changes.get('objective', {}))
 
 
 BALANCED = {'class_balance': 0.5}
@@ -42,6 +45,10 @@ GOOD_TEACHER = {'consistency': 1.0, 'warmup_steps': 50}
 
 CONTROL = {'consistency': 1e-12}
 """A weight that vanishes beside the supervised loss in float32: the crops alone are there."""
+
+SMALL = {'model': {'encoder': 'light'}, 'training': {'encoder_rate': 1.0},
+         'objective': BALANCED, 'data': {'unlabelled_per_domain': 2}}
+"""A network that a robot can afford, from random weights."""
 
 SUPERVISED_ONLY = Variant(
     'supervised_only', "a network for each domain, of that domain's labels alone", alone=True,
@@ -102,8 +109,15 @@ VARIANTS = {variant.name: variant for variant in (
                             'about as long as those of then_labels',
             {'objective': BALANCED | GOOD_TEACHER}, entropies=False,
             goes_on_from='univ_balanced', steps=0.742, rate=0.5),
+    Variant('small_labels', 'the `light` encoder from random weights, class balance, the labels '
+                            'alone: 1.5 times the learning rate, 20/3 of the steps', SMALL,
+            entropies=False, steps=20 / 3, rate=1.5),
+    Variant('small_taught', "the same, and univ_balanced's model answers for unlabelled crops: "
+                            '25/6 of the steps, which take about as long', SMALL,
+            entropies=False, taught_by='univ_balanced', steps=25 / 6, rate=1.5),
 )}
 """By name, in the order in which tables show them and runs are made."""
 
-STARTS = {variant.goes_on_from for variant in VARIANTS.values()} - {None}
-"""The names of those whose models others begin with."""
+STARTS = {name for variant in VARIANTS.values()
+          for name in (variant.goes_on_from, variant.taught_by) if name}
+"""The names of those whose models others begin with, or are taught by."""

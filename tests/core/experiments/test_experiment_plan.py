@@ -101,6 +101,8 @@ def test_each_variant_changes_what_its_name_says_alone(write, root, worlds):
     then = {'model.start': str(root / 'n2/seed4/univ_balanced/model.univseg'),
             'objective.class_balance': 0.5,
             'training.learning_rate': base['training']['learning_rate'] / 2}
+    small = {'objective.class_balance': 0.5, 'training.encoder_rate': 1.0,  # the base has the rest
+             'training.learning_rate': base['training']['learning_rate'] * 1.5}
     for name, expected in {
             'univ_basic_control': {'objective.consistency': 1e-12},
             'univ_basic_longer': {'training.steps': 54},
@@ -115,7 +117,13 @@ def test_each_variant_changes_what_its_name_says_alone(write, root, worlds):
             'then_labels': then | {'training.steps': 55},
             'then_control': then | {'training.steps': 22, 'objective.consistency': 1e-12},
             'then_teacher': then | {'training.steps': 22, 'objective.consistency': 1.0,
-                                    'objective.warmup_steps': 50}}.items():
+                                    'objective.warmup_steps': 50},
+            'small_labels': small | {'training.steps': 200},
+            'small_taught': small | {
+                'training.steps': 125,
+                'objective.distillation.teacher': then['model.start'],
+                **{f'objective.distillation.{key}': value for key, value in (
+                    ('weight', 1.0), ('temperature', 1.0), ('labelled', False))}}}.items():
         assert difference(basic, configs[name]) == set(expected), name
         assert expected.items() <= flat(configs[name]).items()
     alone = configs['supervised_only/indoor']
