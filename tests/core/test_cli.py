@@ -19,7 +19,7 @@ COMMANDS = ('train', 'evaluate', 'predict', 'info', 'curves', 'config', 'baselin
             'figure', 'experiment', 'data', 'frames', 'rank', 'prelabel', 'import-labels',
             'labels', 'recognise', 'export', 'benchmark', 'distill', 'doctor', 'new', 'completion',
             'view', 'report')
-FIGURES = ('tsne', 'panels', 'curves', 'correspondences', 'cost')
+FIGURES = ('tsne', 'panels', 'curves', 'correspondences', 'cost', 'differences')
 
 
 def test_the_command_is_installed():
@@ -331,6 +331,7 @@ def test_settings_that_are_wrong_are_all_named(capsys, values, write_config):
     (['train', '{config}', 'model.encoder=drn_d_2'], 'drn_d_22'),
     (['figure', 'tsne', '{run}', '--classes', 'Lmap'], 'lamp'),
     (['figure', 'cost', '{costs}', '--variants', 'univ_bsic'], 'univ_basic'),
+    (['figure', 'differences', '{costs}', 'univ_basic:univ_bsic'], 'univ_basic'),
 ])
 def test_a_name_that_is_mistyped_gets_a_question(capsys, tmp_path, values, write_config, worlds,
                                                  finished_run, arguments, question):

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 from univseg_core.pictures.images import read_image
-from univseg_core.reporting.plots.cost import draw_costs, load_costs, RunCost
+from univseg_core.reporting.experiment_runs import ExperimentRun, load_experiment_runs
+from univseg_core.reporting.plots.cost import draw_costs
 from univseg_core.reporting.plots.drawing import FigureError
 
 HEAD = 'labelled,seed,variant,steps,seconds,miou/a,prototype_miou/a,miou/b,prototype_miou/b\n'
@@ -29,24 +30,24 @@ def runs(tmp_path):
 
 
 def test_runs_of_one_domain_count_together_and_incomplete_ones_not(runs):
-    assert load_costs(runs) == ([
-        RunCost('100', '0', 'supervised_only', 90.0, 60.5),
-        RunCost('100', '0', 'univ_basic', 90.0, 62.0),
-        RunCost('100', '1', 'univ_basic', 150.0, 68.0),
-        RunCost('25', '0', 'univ_basic', 96.0, 40.0)], ['a', 'b'])
+    assert load_experiment_runs(runs) == ([
+        ExperimentRun('100', '0', 'supervised_only', 90.0, (40.0, 20.5)),
+        ExperimentRun('100', '0', 'univ_basic', 90.0, (41.0, 21.0)),
+        ExperimentRun('100', '1', 'univ_basic', 150.0, (43.0, 25.0)),
+        ExperimentRun('25', '0', 'univ_basic', 96.0, (30.0, 10.0))], ['a', 'b'])
 
 
 def test_what_a_spreadsheet_has_saved_is_read(runs):
-    expected = load_costs(runs)
+    expected = load_experiment_runs(runs)
     runs.write_text(runs.read_text(), encoding='utf-8-sig')
-    assert load_costs(runs) == expected
+    assert load_experiment_runs(runs) == expected
 
 
 def test_the_file_that_experiments_write_is_read():
     path = Path(__file__).parents[2] / 'docs/experiments/camvid_nyuv2_light_120x90_runs.csv'
     with path.open() as file:
         rows = [row for row in csv.DictReader(file) if row['variant'] != 'supervised_only']
-    costs, domains = load_costs(path, ['univ_basic', 'univ_balanced_teacher'])
+    costs, domains = load_experiment_runs(path, ['univ_basic', 'univ_balanced_teacher'])
     assert domains == ['outdoor', 'indoor']
     expected = {(row['labelled'], row['seed'], row['variant']): (
         float(row['seconds']), float(row['miou/outdoor']) + float(row['miou/indoor']))
@@ -58,12 +59,12 @@ def test_the_file_that_experiments_write_is_read():
 
 
 def test_variants_can_be_chosen_of_which_there_are_runs(runs):
-    assert load_costs(runs, ['supervised_only'])[0] == [
-        RunCost('100', '0', 'supervised_only', 90.0, 60.5)]
+    assert load_experiment_runs(runs, ['supervised_only'])[0] == [
+        ExperimentRun('100', '0', 'supervised_only', 90.0, (40.0, 20.5))]
     for name in ('univ_cross', 'univ_full'):
         with pytest.raises(FigureError, match=rf'few_runs\.csv: no run of {name} has a time and '
                                               r'the mIoU of each domain \(a, b\)$'):
-            load_costs(runs, ['univ_basic', name])
+            load_experiment_runs(runs, ['univ_basic', name])
 
 
 def marked(axis):
@@ -71,7 +72,7 @@ def marked(axis):
 
 
 def test_a_panel_for_each_number_of_labels(runs, tmp_path, drawn):
-    paths = draw_costs(*load_costs(runs), tmp_path / 'cost')
+    paths = draw_costs(*load_experiment_runs(runs), tmp_path / 'cost')
     assert [path.name for path in paths] == ['cost.png', 'cost.svg']
     assert read_image(paths[0]).std() > 0
     figure, = drawn
@@ -99,7 +100,7 @@ def test_a_panel_for_each_number_of_labels(runs, tmp_path, drawn):
 
 
 def test_many_variants_look_different(tmp_path, drawn):
-    costs = [RunCost(str(n), '0', f'variant {i}', 60.0 + i, 40.0) for n in range(4)
+    costs = [ExperimentRun(str(n), '0', f'variant {i}', 60.0 + i, (40.0,)) for n in range(4)
              for i in range(20)]
     draw_costs(costs, ['a'], tmp_path / 'cost')
     assert len({(line.get_color(), line.get_marker())
@@ -125,11 +126,11 @@ def test_other_files_are_refused(tmp_path, text, reason):
     path = tmp_path / 'other.csv'
     path.write_text(text)
     with pytest.raises(FigureError, match=rf'other\.csv: {reason}'):
-        load_costs(path)
+        load_experiment_runs(path)
 
 
 def test_what_is_no_file_is_told(tmp_path):
     (tmp_path / 'latin.csv').write_bytes(b'labelled,\xe4\n')
     for path in (tmp_path, tmp_path / 'none.csv', tmp_path / 'latin.csv'):
         with pytest.raises(FigureError, match=f'{path}: cannot be read as CSV'):
-            load_costs(path)
+            load_experiment_runs(path)

@@ -33,13 +33,16 @@ EXAMPLES = {
     'cost': """\
   univseg figure cost runs/table2/table2_runs.csv       mIoU over computing time, of an experiment
 """,
+    'differences': """\
+  univseg figure differences runs/mine/mine_runs.csv then_teacher:then_labels
+""",
 }
 
 
 def add_to(command: Command) -> None:
     """Add the command and its kinds of figures to the command line's grammar."""
     sub = command('figure', None, 'draw finished runs: t-SNE, panels, curves, correspondences, '
-                  'cost', _examples(*EXAMPLES))
+                  'cost, differences', _examples(*EXAMPLES))
     kinds = sub.add_subparsers(dest='kind', required=True, metavar='KIND')
 
     sub = command('tsne', _tsne, 'draw the t-SNE of pixels of the validation images of all '
@@ -75,11 +78,30 @@ def add_to(command: Command) -> None:
 
     sub = command('cost', _cost, "draw what an experiment's runs came to over the computing time "
                   'that they took, a panel for each N', _examples('cost'), kinds)
-    sub.add_argument('csv', type=Path, metavar='NAME_runs.csv',
-                     help='what univseg experiment wrote, with a row for each run')
+    _add_csv(sub)
     sub.add_argument('--variants', nargs='+', default=[], metavar='VARIANT',
                      help='which ones to show (default: all)')
     _add_out(sub)
+
+    sub = command('differences', _differences, 'draw what variants of an experiment are above '
+                  'others, seed by seed, with the interval of the mean', _examples('differences'),
+                  kinds)
+    _add_csv(sub)
+    sub.add_argument('pairs', nargs='+', type=_pair, metavar='VARIANT:OTHER',
+                     help='two variants: what the first is above the second')
+    _add_out(sub)
+
+
+def _add_csv(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument('csv', type=Path, metavar='NAME_runs.csv',
+                     help='what univseg experiment wrote, with a row for each run')
+
+
+def _pair(text: str) -> tuple[str, str]:
+    variant, colon, other = text.partition(':')
+    if not (variant and colon and other):
+        raise argparse.ArgumentTypeError(f'{text}: expected two variants, VARIANT:OTHER')
+    return variant, other
 
 
 def _examples(*kinds: str) -> str:
@@ -170,9 +192,20 @@ def _correspondences(options: argparse.Namespace) -> None:
 
 
 def _cost(options: argparse.Namespace) -> None:
-    from univseg_core.reporting.plots.cost import draw_costs, load_costs
+    from univseg_core.reporting.experiment_runs import load_experiment_runs
+    from univseg_core.reporting.plots.cost import draw_costs
 
-    _report(options, draw_costs(*load_costs(options.csv, options.variants), options.out / 'cost'))
+    runs, domains = load_experiment_runs(options.csv, options.variants)
+    _report(options, draw_costs(runs, domains, options.out / 'cost'))
+
+
+def _differences(options: argparse.Namespace) -> None:
+    from univseg_core.reporting.experiment_runs import load_experiment_runs
+    from univseg_core.reporting.plots.differences import differences, draw_differences
+
+    runs, domains = load_experiment_runs(options.csv)
+    _report(options, draw_differences(differences(runs, options.pairs), domains,
+                                      options.out / 'differences'))
 
 
 def _report(options: argparse.Namespace, paths: Sequence[Path]) -> None:

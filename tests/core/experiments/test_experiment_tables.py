@@ -7,7 +7,7 @@ import json
 import pytest
 from tiny_worlds import configuration
 from univseg_core.cli import main
-from univseg_core.reporting.plots.cost import load_costs, RunCost
+from univseg_core.reporting.experiment_runs import ExperimentRun, load_experiment_runs
 from univseg_core.research.plan import ExperimentError
 from univseg_core.research.results import Results
 from univseg_core.research.settings import load_experiment
@@ -246,8 +246,8 @@ def test_every_run_has_a_row(experiment, root, finished):
         'prototype_miou/indoor': '25.0000'}
     assert (found[0]['miou/outdoor'], found[0]['miou/indoor'], found[0]['steps']) == (
         '30.0000', '', '')
-    assert load_costs(root / 'tiny_runs.csv') == (
-        [RunCost('2', '0', 'univ_full', 9.0, 90.0)], ['outdoor', 'indoor'])
+    assert load_experiment_runs(root / 'tiny_runs.csv') == (
+        [ExperimentRun('2', '0', 'univ_full', 9.0, (40.0, 50.0))], ['outdoor', 'indoor'])
 
 
 def test_only_a_variant_that_is_there_can_be_compared_with(tmp_path, worlds):

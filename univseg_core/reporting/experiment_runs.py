@@ -1,0 +1,99 @@
+"""An experiment's NAME_runs.csv → what each of its runs came to."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+import math
+from pathlib import Path
+
+from univseg_core.errors import did_you_mean
+from univseg_core.files.records import read_rows, RecordError
+from univseg_core.reporting.plots.drawing import FigureError
+
+KEYS = ('labelled', 'seed', 'variant')
+MIOU = 'miou/'
+"""What the columns of mIoUs begin with, one a domain."""
+
+
+@dataclass(frozen=True)
+class ExperimentRun:
+    """
+    One run of an experiment, or those of one network a domain together.
+
+    `labelled` (N) and `seed` are as the file has them, `seconds` is what the run's own steps took,
+    and `mious` are those of the domains in percent, in the file's order.
+    """
+
+    labelled: str
+    seed: str
+    variant: str
+    seconds: float
+    mious: tuple[float, ...]
+
+    @property
+    def miou(self) -> float:
+        """Return the sum of the domains' mIoUs."""
+        return sum(self.mious)
+
+
+def load_experiment_runs(path: Path, variants: Sequence[str] = ()
+                         ) -> tuple[list[ExperimentRun], list[str]]:
+    """
+    Read an experiment's NAME_runs.csv; return its runs and its domains.
+
+    Left out are runs of which the time or the mIoU of a domain is not known. `variants` chooses
+    some. Raises FigureError, which names the file, the run and what was expected.
+    """
+    try:
+        columns, rows = read_rows(path, strict=True)
+    except (OSError, RecordError) as error:
+        raise FigureError(f'{path}: cannot be read as CSV: {error}') from error
+    domains = [name.removeprefix(MIOU) for name in columns if name.startswith(MIOU)]
+    if not domains or not {*KEYS, 'seconds'} <= set(columns):
+        raise FigureError(f"{path}: expected an experiment's NAME_runs.csv, with the columns "
+                          f'{", ".join(KEYS)}, seconds and {MIOU}DOMAIN of a finished run; it '
+                          f'has {", ".join(columns) or "none"}')
+    runs: dict[tuple[str, ...], list[Mapping[str, str]]] = {}
+    for number, row in enumerate(rows, 2):
+        key = tuple(row[name] for name in KEYS)
+        if not all(key):
+            raise FigureError(f'{path}: row {number}: expected {", ".join(KEYS)} in each row')
+        runs.setdefault(key, []).append(row)
+    found = [_cost(path, key, parts, domains) for key, parts in runs.items()
+             if not variants or key[2] in variants]
+    costs = [cost for cost in found if cost is not None]
+    there = {cost.variant for cost in costs}
+    absent = [name for name in variants if name not in there]
+    if absent or not costs:
+        of = question = ''
+        if absent:
+            of = f' of {absent[0]}'
+            question = did_you_mean(absent[0], {key[2] for key in runs} - {absent[0]})
+        raise FigureError(f'{path}: no run{of} has a time and the mIoU of each domain '
+                          f'({", ".join(domains)}){question}')
+    return costs, domains
+
+
+def _cost(path: Path, key: tuple[str, ...], parts: Sequence[Mapping[str, str]],
+          domains: Sequence[str]) -> ExperimentRun | None:
+    """Return a run from its rows, one or one for each domain; None if not all of it is known."""
+    labelled, seed, variant = key
+
+    def numbers(column: str) -> list[float]:
+        values = []
+        for text in filter(None, (part[column] for part in parts)):
+            try:
+                values.append(float(text))
+            except ValueError:
+                values.append(math.nan)
+            if not 0 <= values[-1] < math.inf:
+                raise FigureError(f'{path}: {column} of {variant}, N = {labelled}, seed {seed}: '
+                                  f'expected a number, 0 or more, got {text!r}')
+        return values
+
+    seconds, mious = numbers('seconds'), [numbers(MIOU + name) for name in domains]
+    if len(parts) > 1 and any(len(each) > 1 for each in mious):
+        raise FigureError(f'{path}: {variant}, N = {labelled}, seed {seed} is there twice')
+    if len(seconds) < len(parts) or not all(mious):
+        return None
+    return ExperimentRun(labelled, seed, variant, sum(seconds),
+                         tuple(each[0] for each in mious))
