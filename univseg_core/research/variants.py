@@ -46,6 +46,13 @@ GOOD_TEACHER = {'consistency': 1.0, 'warmup_steps': 50}
 CONTROL = {'consistency': 1e-12}
 """A weight that vanishes beside the supervised loss in float32: the crops alone are there."""
 
+HELD = {'objective': BALANCED | {
+            'alpha': 0.1, 'beta': 0.1, 'warmup_steps': 50, 'similarity': 'cosine',
+            'temperature': 0.1, 'anchor': 1.0},
+        # Of the model that it goes on from: one step changes it by next to nothing.
+        'label_embeddings': {'basis': 'joint', 'pretrain_steps': 1}}
+"""The paper's entropies where they can neither shrink by scale nor leave the classes."""
+
 SMALL = {'model': {'encoder': 'light'}, 'training': {'encoder_rate': 1.0},
          'objective': BALANCED, 'data': {'unlabelled_per_domain': 2}}
 """A network that a robot can afford, from random weights."""
@@ -108,6 +115,13 @@ VARIANTS = {variant.name: variant for variant in (
                             'crops: half of the learning rate, 0.742 of the steps, which take '
                             'about as long as those of then_labels',
             {'objective': BALANCED | GOOD_TEACHER}, entropies=False,
+            goes_on_from='univ_balanced', steps=0.742, rate=0.5),
+    Variant('then_entropies', "univ_balanced's model, trained on with a tenth of the paper's two "
+                              'entropies: label embeddings and E of one PCA over its features, '
+                              'cosine similarity, anchor; steps and rate of then_teacher', HELD,
+            goes_on_from='univ_balanced', steps=0.742, rate=0.5),
+    Variant('then_within', 'then_entropies without the cross-domain entropy (α = 0)',
+            HELD | {'objective': HELD['objective'] | {'alpha': 0.0}},
             goes_on_from='univ_balanced', steps=0.742, rate=0.5),
     Variant('small_labels', 'the `light` encoder from random weights, class balance, the labels '
                             'alone: 1.5 times the learning rate, 20/3 of the steps', SMALL,

@@ -101,6 +101,9 @@ def test_each_variant_changes_what_its_name_says_alone(write, root, worlds):
     then = {'model.start': str(root / 'n2/seed4/univ_balanced/model.univseg'),
             'objective.class_balance': 0.5,
             'training.learning_rate': base['training']['learning_rate'] / 2}
+    held = {'training.steps': 22, 'objective.warmup_steps': 50, 'objective.similarity': 'cosine',
+            'objective.temperature': 0.1, 'objective.anchor': 1.0,
+            'label_embeddings.basis': 'joint', 'label_embeddings.pretrain_steps': 1}
     small = {'objective.class_balance': 0.5, 'training.encoder_rate': 1.0,  # the base has the rest
              'training.learning_rate': base['training']['learning_rate'] * 1.5}
     for name, expected in {
@@ -118,6 +121,8 @@ def test_each_variant_changes_what_its_name_says_alone(write, root, worlds):
             'then_control': then | {'training.steps': 22, 'objective.consistency': 1e-12},
             'then_teacher': then | {'training.steps': 22, 'objective.consistency': 1.0,
                                     'objective.warmup_steps': 50},
+            'then_entropies': then | held | {'objective.alpha': 0.1, 'objective.beta': 0.1},
+            'then_within': then | held | {'objective.beta': 0.1},
             'small_labels': small | {'training.steps': 200},
             'small_taught': small | {
                 'training.steps': 125,
