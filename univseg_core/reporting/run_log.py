@@ -102,6 +102,8 @@ class RunLog:
             scalars |= {f'prototype_miou/{name}': result.by_label_embeddings.miou
                         for name, result in results.items() if result.by_label_embeddings}
             self._scalars(step, {**scalars, 'miou/sum': now.total})
+            for name, result in results.items():
+                self._entropies(step, name, result)
         self._lap()
         return all(now.total > validation.total for validation in earlier)
 
@@ -125,6 +127,18 @@ class RunLog:
         for name, value in values.items():
             if not math.isnan(value):
                 self._tensorboard().add_scalar(name, value, step)
+
+    def _entropies(self, step: int, name: str, result: 'DomainResult') -> None:
+        """Show how many cells of a domain's predictions have which entropy, in nats."""
+        counts, largest = result.entropy, math.log(len(result.domain.classes))
+        if counts is None or not largest:  # one class is never in doubt
+            return
+        edges = np.linspace(0, largest, len(counts) + 1)
+        middles = (edges[1:] + edges[:-1]) / 2
+        filled = np.flatnonzero(counts)
+        self._tensorboard().add_histogram_raw(
+            f'prediction_entropy/{name}', edges[filled[0]], edges[filled[-1] + 1], counts.sum(),
+            counts @ middles, counts @ middles ** 2, edges[1:], counts, step)
 
     def _tensorboard(self) -> 'SummaryWriter':
         # Begun with the first value: its thread starts after the processes that make batches.
