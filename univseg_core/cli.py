@@ -66,7 +66,7 @@ EXAMPLES = """examples:
   univseg labels check runs/b outdoor                   labels that are likely to be mistakes
 
   # onto the robot
-  univseg distill runs/b my.yaml model.encoder=light    a small network, which that one teaches
+  univseg distill runs/b my.yaml model.encoder=light model.stride=8   a small network, taught by it
   univseg export runs/b --to onnx                       one file that CPUs run faster
   univseg benchmark runs/b/model.onnx                   frames a second and memory, on this machine
 
