@@ -49,15 +49,19 @@ class Tool:
     end: Callable[[Any], None]
 
 
+# Nothing leaves the machine unasked, nor what the tools would tell their makers of how they fare.
+
 def _wandb(folder: Path, known: str | None) -> Any:
+    os.environ.setdefault('WANDB_ERROR_REPORTING', 'false')
     from pytorch_lightning.loggers import WandbLogger
     return WandbLogger(
         str(folder), id=known, save_dir=os.environ.get('WANDB_DIR') or folder,
         project=os.environ.get('WANDB_PROJECT') or PROJECT,
-        mode=os.environ.get('WANDB_MODE') or 'offline')  # nothing leaves the machine unasked
+        mode=os.environ.get('WANDB_MODE') or 'offline')
 
 
 def _mlflow(folder: Path, known: str | None) -> Any:
+    os.environ.setdefault('MLFLOW_DISABLE_TELEMETRY', 'true')
     import mlflow
     from pytorch_lightning.loggers import MLFlowLogger
     return MLFlowLogger(os.environ.get('MLFLOW_EXPERIMENT_NAME') or PROJECT, str(folder),
@@ -118,9 +122,13 @@ class RunLoggers:
 
     def close(self) -> None:
         """Tell the loggers that the run is over."""
-        self._each(lambda name: self._loggers[name] and TOOLS[name].end(self._loggers[name]))
+        def end(name: str) -> None:
+            if self._loggers[name] is not None:
+                TOOLS[name].end(self._loggers[name])
 
-    def _each(self, act: Callable[[str], object]) -> None:
+        self._each(end)
+
+    def _each(self, act: Callable[[str], None]) -> None:
         """Act on each logger; leave out those that fail."""
         for name in list(self._loggers):
             try:
