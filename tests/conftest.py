@@ -12,6 +12,8 @@ import pytest
 # each other's way.
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 
+os.environ.pop('FORCE_COLOR', None)  # a test that wants colours says so
+
 # Looking again and again for garbage among all that packages make when they are imported took a
 # tenth of the tests' time.
 gc.set_threshold(50_000, 50, 50)

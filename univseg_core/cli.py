@@ -8,9 +8,10 @@ import logging
 import os
 from pathlib import Path
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 import warnings
 
+from univseg_core.colours import painted, with_headings
 from univseg_core.commands import (
     benchmarking,
     completion,
@@ -65,7 +66,7 @@ EXAMPLES = """examples:
   univseg labels check runs/b outdoor                   labels that are likely to be mistakes
 
   # onto the robot
-  univseg distill runs/b my.yaml model.encoder=light    a small network, which that one teaches
+  univseg distill runs/b my.yaml model.encoder=light model.stride=8   a small network, taught by it
   univseg export runs/b --to onnx                       one file that CPUs run faster
   univseg benchmark runs/b/model.onnx                   frames a second and memory, on this machine
 
@@ -106,6 +107,15 @@ class Grammar(argparse.ArgumentParser):
     more: Callable[[], str] | None = None
     """Makes what help has before the examples, where that takes a while."""
 
+    def __init__(self, *args: Any, **options: Any):
+        super().__init__(*args, **options)
+        self.color = False  # Python 3.14's own colours
+
+    def print_help(self, file: Any = None) -> None:
+        """Print the help, its headings in bold on a terminal."""
+        file = sys.stdout if file is None else file
+        self._print_message(with_headings(self.format_help(), file), file)
+
     def format_help(self) -> str:
         """Return the help."""
         if self.more is not None:
@@ -125,7 +135,8 @@ class Grammar(argparse.ArgumentParser):
             if name.startswith('--') and not any(each.startswith(name) for each in options):
                 message += did_you_mean(name, options)
                 break
-        super().error(message)
+        self.print_usage(sys.stderr)
+        self.exit(2, f'{painted(f"{self.prog}: error:", "bad", sys.stderr)} {message}\n')
 
     def _check_value(self, action: argparse.Action, value: object) -> None:
         try:
@@ -240,7 +251,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _failed(options: argparse.Namespace, reason: object) -> int:
     """Say in a line why the command has failed; return its exit status."""
     log.debug('what led to it:', exc_info=True)
-    print(f'univseg {options.command}'.rstrip() + f': {reason}', file=sys.stderr)
+    who = f'univseg {options.command}'.rstrip()
+    print(f'{painted(f"{who}:", "bad", sys.stderr)} {reason}', file=sys.stderr)
     return 1
 
 

@@ -9,6 +9,7 @@ import time
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from tqdm import tqdm
+from univseg_core.colours import painted
 
 Item = TypeVar('Item')
 
@@ -122,7 +123,14 @@ def say(text: str) -> None:
 
 
 class LogHandler(logging.StreamHandler):
-    """Writes log messages to stderr, above any bar."""
+    """Writes log messages to stderr, above any bar; on a terminal, warnings in colour."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return a message as it is written."""
+        text = super().format(record)
+        if record.levelno < logging.WARNING:
+            return text
+        return painted(text, 'warn' if record.levelno < logging.ERROR else 'bad', self.stream)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one message."""

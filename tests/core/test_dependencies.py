@@ -24,6 +24,7 @@ OTHERS = {
     'huggingface_hub',  # timm's own: it keeps the weights that timm downloads
     'compression',  # Python 3.14's
     'vision_msgs',  # where a ROS installation has it
+    'pytorch_lightning', 'mlflow',  # where training.loggers asks for them
     'launch', 'launch_ros',  # by launch files alone, which only a ROS installation runs
 }
 

@@ -197,7 +197,7 @@ def test_a_network_of_timm_of_another_width_is_refused(values, write_config):
     ('encoder', 'resnet_50', r"'resnet_50': expected one of"),
     ('encoder', 'timm/efficientvit_m0', r'gives them at 16, 32, 64: none at 8'),
     ('encoder', 'timm/resnet18.not_a_tag', r'resnet18\.not_a_tag'),
-    ('stride', 4, r'drn_d_22 has features at stride 8 alone, got 4'),
+    ('stride', 4, r'drn_d_22 has features at stride 8 alone, got 4: set one'),
     ('pretrained', 'imagenet', r'drn_d_22 has no ImageNet weights that could be found')])
 def test_a_setting_that_no_encoder_has_is_told(values, write_config, setting, value, message):
     values['model'] = {'encoder': 'drn_d_22', 'embedding_dim': 8, setting: value}

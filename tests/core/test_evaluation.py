@@ -10,6 +10,7 @@ from tiny_worlds import INDOOR, OUTDOOR, small_network
 import torch
 from univseg_core.datasets.folders import labelled_samples, read_sample
 from univseg_core.domains import Domain
+from univseg_core.inference.cell_entropy import entropy_counts
 from univseg_core.inference.segmenter import Segmenter
 from univseg_core.measuring.evaluation import DomainResult, evaluate, measure, report
 from univseg_core.models.model_file import ModelCard
@@ -185,6 +186,17 @@ def test_label_embeddings_are_measured_beside_the_heads(worlds):
                          (found.by_all_label_embeddings, 'all')):
         assert np.array_equal(result.confusion, measure(INDOOR, pairs[kind]).confusion)
     assert found.by_all_label_embeddings.confusion[:, -1].sum() > 0  # nearer to classes of outdoor
+
+
+def test_cells_are_counted_by_their_entropy_where_that_is_asked_for(worlds):
+    segmenter = Segmenter(small_network(), ModelCard(), device='cpu', precision='fp32')
+    samples = samples_of(worlds, 'indoor')
+    assert evaluate(segmenter, samples, progress=False)['indoor'].entropy is None
+    counts = evaluate(segmenter, samples, entropy=True, progress=False)['indoor'].entropy
+    logits = [segmenter.logits(segmenter.encode(read_sample(each, INDOOR)[0]), 'indoor')
+              for each in samples['indoor']]
+    assert counts.tolist() == sum(map(entropy_counts, logits)).tolist()
+    assert counts.sum() == sum(each[0].size for each in logits)
 
 
 def test_the_papers_protocol_is_the_first_hundred_images_at_the_learned_size(worlds):

@@ -1,5 +1,6 @@
 """What all figures share: files, legends, texts that keep apart, runs and their names."""
 
+import json
 import re
 from xml.etree import ElementTree
 
@@ -7,6 +8,7 @@ from figure_runs import write_run
 import numpy as np
 import pytest
 from tiny_worlds import INDOOR, OUTDOOR
+from univseg_core.cli import main
 from univseg_core.domains import Domain
 from univseg_core.errors import UnivsegError
 from univseg_core.measuring.finished_runs import FinishedRunError, load_runs, run_names
@@ -145,6 +147,21 @@ def test_a_run_is_loaded_with_its_own_validation_images(tmp_path, worlds):
     again, = load_runs([folder / 'model.univseg'], str(folder / 'config.yaml'), 'cpu')
     assert again.samples == run.samples
     assert again.name == 'first'
+
+
+def test_other_validation_images_than_the_run_had_are_told(tmp_path, worlds, caplog):
+    folder = write_run(tmp_path / 'first', worlds, domains=(INDOOR,))
+    splits = {'indoor': {'validation': {'images': ['00.png', '01.png', '02.png', 'gone.png']}}}
+    (folder / 'splits.json').write_text(json.dumps(splits))
+    assert main(['evaluate', str(folder), '--device', 'cpu', '--quiet']) == 0
+    assert caplog.messages == [
+        'first: indoor: measured on 3 of the 4 validation images that the run had (gone: '
+        'gone.png) and on 1 that it had not (03.png)']
+    caplog.clear()
+    splits['indoor']['validation']['images'][3] = '03.png'
+    (folder / 'splits.json').write_text(json.dumps(splits))
+    load_runs([folder], device='cpu')
+    assert not caplog.messages
 
 
 def test_what_is_not_a_finished_run_is_told(tmp_path, worlds):

@@ -1,11 +1,14 @@
 """What a training leaves to read, and what a continued run keeps of it."""
 
 import csv
+from dataclasses import replace
+import math
 
 import numpy as np
 import pytest
 from tensorboard.summary.writer import event_file_writer
 from tiny_worlds import INDOOR, OUTDOOR, random_image
+from univseg_core.inference.cell_entropy import ENTROPY_BINS, entropy_counts
 from univseg_core.measuring.evaluation import DomainResult
 from univseg_core.reporting.run_log import LOG_EVERY, RunLog, tag
 from univseg_core.reporting.run_tables import (
@@ -47,7 +50,7 @@ def events(folder):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     accumulator = EventAccumulator(str(folder / 'tensorboard'), size_guidance={
-        'scalars': 0, 'images': 0})
+        'scalars': 0, 'images': 0, 'histograms': 0})
     return accumulator.Reload()
 
 
@@ -244,6 +247,31 @@ def test_tensorboard_shows_what_the_tables_hold(tmp_path):
     assert {'speed/images_per_second', 'speed/seconds_per_step'} <= set(shown.Tags()['scalars'])
     (image,) = shown.Images('predictions/outdoor')
     assert (image.step, image.width, image.height) == (20, 32, 24)
+
+
+def test_tensorboard_shows_how_undecided_predictions_are(tmp_path):
+    """Four cells: twice certain, 1.5 ln 2 of the ln 3 nats of three classes, and all of them."""
+    shares = np.array([[1, 0, 0], [0, 1, 0], [.5, .25, .25], [1 / 3, 1 / 3, 1 / 3]])
+    with np.errstate(divide='ignore'):
+        counts = entropy_counts(np.log(shares).T[:, None])
+    log = RunLog(tmp_path, 0)
+    log.validation(20, {'outdoor': replace(RESULTS['outdoor'], entropy=counts),
+                        'indoor': RESULTS['indoor']})
+    log.close()
+    shown = events(tmp_path)
+    assert shown.Tags()['histograms'] == ['prediction_entropy/outdoor']
+    (event,) = shown.Histograms('prediction_entropy/outdoor')
+    histogram = event.histogram_value
+    assert (event.step, histogram.num) == (20, 4)
+    limits, width = np.array(histogram.bucket_limit), math.log(3) / ENTROPY_BINS
+    assert np.allclose(limits, width * np.arange(1, ENTROPY_BINS + 1))
+    filled = {round(limit / width): count
+              for limit, count in zip(limits, histogram.bucket, strict=True) if count}
+    assert filled == {1: 2, 1 + int(1.5 * math.log(2) / width): 1, ENTROPY_BINS: 1}
+    assert (histogram.min, histogram.max) == (0, pytest.approx(math.log(3)))
+    entropies = np.array([0, 0, 1.5 * math.log(2), math.log(3)])
+    assert histogram.sum == pytest.approx(entropies.sum(), abs=4 * width)
+    assert histogram.sum_squares == pytest.approx((entropies ** 2).sum(), abs=8 * width)
 
 
 def test_tensorboard_shows_no_later_point_twice(tmp_path):

@@ -115,6 +115,7 @@ def test_parts_that_a_run_did_not_write_down_are_added(tmp_path):
 
 @pytest.mark.parametrize('text', ['', '[]', '{"outdoor": []}', '{"indoor": {"labelled": {}}}',
                                   '{"yard": {"labelled": {"images": []}}}',
+                                  '{"outdoor": {"labelled": {"images": [1]}}}',
                                   '{"outdoor": {"labelled": {"images": ["a"], "contents": []}}}'])
 def test_a_damaged_file_is_told(tmp_path, text):
     (tmp_path / 'splits.json').write_text(text)

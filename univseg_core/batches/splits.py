@@ -82,12 +82,28 @@ def read_splits(path: Path) -> Splits:
     try:
         written = read_json(path)
         for part in (part for parts in written.values() for part in parts.values()):
+            if not all(isinstance(name, str) for name in part['images']):
+                raise ValueError('not names of images')
             if len(part.get(CONTENTS, part['images'])) != len(part['images']):
                 raise ValueError('not a fingerprint for each image')
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DataError(f'{path}: damaged: expected the images of the run, by domain '
                         f'({shortened(repr(error))})') from error
     return written
+
+
+def other_validation(name: str, samples: Sequence[Sample], splits: Splits) -> str:
+    """Return in what way a domain is measured on other images than a run was, or nothing."""
+    written = splits.get(name, {}).get('validation')
+    if written is None:  # earlier runs have not noted them
+        return ''
+    before, now = written['images'], [sample.name for sample in samples]
+    gone, new = sorted(set(before) - set(now)), sorted(set(now) - set(before))
+    if not gone and not new:
+        return ''
+    return (f'{name}: measured on {len(before) - len(gone)} of the {len(before)} validation '
+            'images that the run had' + (f' (gone: {first_few(gone)})' if gone else '')
+            + (f' and on {len(new)} that it had not ({first_few(new)})' if new else ''))
 
 
 def write_splits(path: Path, parts: Mapping[str, Mapping[str, Sequence[Sample]]]) -> None:

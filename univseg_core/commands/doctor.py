@@ -2,8 +2,9 @@
 
 import argparse
 
+from univseg_core.colours import painted
 from univseg_core.commands.options import Command
-from univseg_core.commands.output import painted, report
+from univseg_core.commands.output import report
 
 EXAMPLES = """examples:
   univseg doctor                              what is there, and the fix of what is not

@@ -19,9 +19,6 @@ ASCII = {
 
 SPELT_OUT = 'univseg_spelt_out'
 
-COLOURS = {'ok': 32, 'warn': 33, 'bad': 31}
-"""Codes of a terminal's colours, by what they stand for."""
-
 
 def prepare_streams() -> None:
     """
@@ -65,17 +62,6 @@ def _ascii(character: str) -> str:
 def prints_unicode() -> bool:
     """Say whether standard output takes all characters as they are."""
     return codecs.lookup(sys.stdout.encoding or 'ascii').name == 'utf-8'
-
-
-def has_colours() -> bool:
-    """Say whether standard output is a terminal with colours that nobody has forbidden."""
-    return (sys.stdout.isatty() and not os.environ.get('NO_COLOR')
-            and os.environ.get('TERM') not in (None, '', 'dumb'))
-
-
-def painted(text: str, meaning: str) -> str:
-    """Return a text in the colour of what it stands for, one of COLOURS, where there are any."""
-    return f'\033[{COLOURS[meaning]}m{text}\033[0m' if has_colours() else text
 
 
 def report(options: argparse.Namespace, values: Any, text: str | None) -> None:

@@ -12,6 +12,7 @@ from univseg_core.datasets.folders import read_sample, Sample
 from univseg_core.domains import Domain, IGNORE_INDEX
 from univseg_core.errors import told_with
 from univseg_core.files import write_text
+from univseg_core.inference.cell_entropy import ENTROPY_BINS, entropy_counts
 from univseg_core.inference.segmenter import Segmenter
 from univseg_core.measuring.recognition import Recognised, recognition_table
 from univseg_core.pictures.images import fit_size, resize_image, resize_label
@@ -36,7 +37,8 @@ class DomainResult:
     domains'; None where they were not asked for. `absent` is the IoU of a class that no truth and
     no mask has. `before` is the result of the model that a training started from; None where that
     has not this domain, or there is none. `recognised` is which domains the model took the images
-    for; None where it has no evidence of its domains.
+    for; None where it has no evidence of its domains. `entropy` counts the cells of its logits by
+    their entropy, as `entropy_counts` does; None where that was not asked for.
     """
 
     domain: Domain
@@ -46,6 +48,7 @@ class DomainResult:
     absent: float = float('nan')
     before: 'DomainResult | None' = None
     recognised: Recognised | None = None
+    entropy: np.ndarray | None = None
 
     @property
     def iou(self) -> np.ndarray:
@@ -123,7 +126,8 @@ def measure(domain: Domain, pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> D
 
 def evaluate(segmenter: Segmenter, samples: Mapping[str, Sequence[Sample]], *,
              protocol: Literal['standard', 'paper'] = 'standard', label_embeddings: bool = False,
-             progress: bool = True, shown: Shown | None = None) -> dict[str, DomainResult]:
+             entropy: bool = False, progress: bool = True,
+             shown: Shown | None = None) -> dict[str, DomainResult]:
     """
     Measure each domain's head on its labelled samples, at the label maps' own size.
 
@@ -131,8 +135,9 @@ def evaluate(segmenter: Segmenter, samples: Mapping[str, Sequence[Sample]], *,
     the paper's own code, the first 100 images count, both they and their label maps are scaled to
     the size that the model learned from, and absent classes count as 0. With
     `label_embeddings`, these are measured, too, by one encoder pass an image, and so is which
-    domains the images are taken for, where the model has evidence of that. `shown` is called
-    with each domain's name and each image, its truth and mask.
+    domains the images are taken for, where the model has evidence of that. With `entropy`, the
+    cells of the head's logits are counted by theirs. `shown` is called with each domain's name and
+    each image, its truth and mask.
     Raises UnivsegError where the model has no label embeddings.
     """
     results = {}
@@ -146,6 +151,7 @@ def evaluate(segmenter: Segmenter, samples: Mapping[str, Sequence[Sample]], *,
             files = files[:PAPER_IMAGES]
         heads, nearest, nearest_of_all = (ConfusionCount(domain, absent) for _ in range(3))
         recognitions = []
+        entropies = np.zeros(ENTROPY_BINS, np.int64)
         images = progress_bar(_one_ahead(files, domain), f'evaluate {name}', len(files),
                               leave=False, disable=not progress)
         for sample, (image, truth) in zip(files, images, strict=True):
@@ -157,6 +163,8 @@ def evaluate(segmenter: Segmenter, samples: Mapping[str, Sequence[Sample]], *,
                 encoded = segmenter.encode(image)
             mask = segmenter.head_mask(encoded, name)
             heads.add(mask, truth)
+            if entropy:
+                entropies += entropy_counts(segmenter.logits(encoded, name))
             if segmenter.evidence is not None:
                 recognitions.append(segmenter.recognise(encoded))
             if shown is not None:
@@ -170,7 +178,8 @@ def evaluate(segmenter: Segmenter, samples: Mapping[str, Sequence[Sample]], *,
             heads.result(),
             by_label_embeddings=nearest.result() if label_embeddings else None,
             by_all_label_embeddings=nearest_of_all.result() if of_all else None,
-            recognised=Recognised.of(recognitions) if recognitions else None)
+            recognised=Recognised.of(recognitions) if recognitions else None,
+            entropy=entropies if entropy else None)
     return results
 
 

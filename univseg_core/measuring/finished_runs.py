@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+import logging
 import os
 from pathlib import Path
 
 from univseg_core.batches.dataset import load_validation
 from univseg_core.batches.labelled_images import SPLITS
-from univseg_core.batches.splits import read_splits
+from univseg_core.batches.splits import other_validation, read_splits
 from univseg_core.datasets.folders import Sample
 from univseg_core.domains import Domain
 from univseg_core.errors import UnivsegError
@@ -15,6 +16,8 @@ from univseg_core.inference.model_names import model_file, RUN_MODEL
 from univseg_core.inference.segmenter import load_network, Segmenter
 from univseg_core.models.exported_file import ExportedModel
 from univseg_core.settings.config import load_config
+
+log = logging.getLogger(__name__)
 
 
 class FinishedRunError(UnivsegError):
@@ -42,9 +45,10 @@ def load_runs(paths: Sequence[Path], config: str | None = None,
     Load finished runs: run folders, or model files, or demo, with a configuration.
 
     A configuration that is named says where the validation images are; otherwise that of the
-    run folder does. A splits.json beside it says which ones a run has set aside. `device`,
-    `precision` and `backend` are as for Segmenter, but for the precision auto of a model file: it
-    is fp32, so that results do not depend on the machine.
+    run folder does. A splits.json beside it says which ones a run has set aside, and a warning
+    where they are others than it had. `device`, `precision` and `backend` are as for Segmenter,
+    but for the precision auto of a model file: it is fp32, so that results do not depend on the
+    machine.
 
     Raises FinishedRunError where a path is neither, or two runs have a domain of the same name
     with other classes; UnivsegError where a run is not finished; and as Segmenter does.
@@ -67,6 +71,9 @@ def load_runs(paths: Sequence[Path], config: str | None = None,
         settings = load_config(source, files_needed=False)
         begun = read_splits(Path(source).with_name(SPLITS))
         samples = load_validation(settings, segmenter.domains, begun)
+        for domain, those in samples.items():
+            if other := other_validation(domain, those, begun):
+                log.warning('%s: %s', name, other)
         runs.append(FinishedRun(name, segmenter, samples))
     _check_label_spaces(runs)
     return runs

@@ -89,7 +89,7 @@ def encoder_stride(name: str, stride: int | None = None) -> int:
     strides = encoder_of(name).strides
     if stride not in (None, *strides):
         raise ValueError(f'{name} has features at stride {" or ".join(map(str, strides))} alone, '
-                         f'got {stride}')
+                         f'got {stride}: set one that it has, or leave it out')
     return stride or strides[0]
 
 

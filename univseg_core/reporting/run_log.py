@@ -1,4 +1,4 @@
-"""What a training writes as it goes: rows of log.csv and validation.csv, and TensorBoard."""
+"""What a training writes as it goes: rows of log.csv and validation.csv, TensorBoard, others."""
 
 from collections.abc import Mapping
 import math
@@ -9,6 +9,7 @@ import weakref
 
 import numpy as np
 from univseg_core.method.losses import LOSSES
+from univseg_core.reporting.run_loggers import RunLoggers
 from univseg_core.reporting.run_tables import (
     append_rows,
     keep_rows,
@@ -39,11 +40,11 @@ class RunLog:
     Rows of CSV, and TensorBoard's events in `folder`/tensorboard, appended as the training goes.
 
     A training that goes on from step `first` keeps what was written up to there and drops what
-    came later, which it writes again.
+    came later, which it writes again. `loggers` get what TensorBoard has as scalars.
     """
 
-    def __init__(self, folder: Path, first: int):
-        self._folder, self._first = folder, first
+    def __init__(self, folder: Path, first: int, loggers: RunLoggers | None = None):
+        self._folder, self._first, self._loggers = folder, first, loggers
         self._losses, self._validation = folder / LOSSES_FILE, folder / VALIDATION_FILE
         folder.mkdir(parents=True, exist_ok=True)
         for path in (self._losses, self._validation):
@@ -60,7 +61,7 @@ class RunLog:
 
         A row holds means over its steps, but for `learning_rate`, of which it has the last, and
         for `images`, the number of a step's crops, which becomes `images_per_second`. Time spent
-        on validation does not count.
+        on validation and on logging does not count.
         """
         for key, value in values.items():
             self._values.setdefault(key, []).append(value)
@@ -77,6 +78,7 @@ class RunLog:
         append_rows(self._losses, [{'step': step, **row}])
         self._scalars(step, {tag(key): value for key, value in row.items()})
         self._values, self._seconds = {}, []
+        self._lap()
         return means
 
     def validation(self, step: int, results: 'Mapping[str, DomainResult]') -> bool:
@@ -102,6 +104,8 @@ class RunLog:
             scalars |= {f'prototype_miou/{name}': result.by_label_embeddings.miou
                         for name, result in results.items() if result.by_label_embeddings}
             self._scalars(step, {**scalars, 'miou/sum': now.total})
+            for name, result in results.items():
+                self._entropies(step, name, result)
         self._lap()
         return all(now.total > validation.total for validation in earlier)
 
@@ -112,9 +116,11 @@ class RunLog:
         self._lap()
 
     def close(self) -> None:
-        """Write what TensorBoard's writer still holds."""
+        """Write what TensorBoard's writer still holds; tell the loggers that the run is over."""
         if self._writer is not None:
             self._writer.close()
+        if self._loggers is not None:
+            self._loggers.close()
 
     def _lap(self) -> float:
         """Return the seconds since the last call."""
@@ -122,9 +128,23 @@ class RunLog:
         return self._since - before
 
     def _scalars(self, step: int, values: Mapping[str, float]) -> None:
-        for name, value in values.items():
-            if not math.isnan(value):
-                self._tensorboard().add_scalar(name, value, step)
+        known = {name: value for name, value in values.items() if not math.isnan(value)}
+        for name, value in known.items():
+            self._tensorboard().add_scalar(name, value, step)
+        if self._loggers is not None:
+            self._loggers.scalars(step, known)
+
+    def _entropies(self, step: int, name: str, result: 'DomainResult') -> None:
+        """Show how many cells of a domain's predictions have which entropy, in nats."""
+        counts, largest = result.entropy, math.log(len(result.domain.classes))
+        if counts is None or not counts.any() or not largest:  # one class is never in doubt
+            return
+        edges = np.linspace(0, largest, len(counts) + 1)
+        middles = (edges[1:] + edges[:-1]) / 2
+        filled = np.flatnonzero(counts)
+        self._tensorboard().add_histogram_raw(
+            f'prediction_entropy/{name}', edges[filled[0]], edges[filled[-1] + 1], counts.sum(),
+            counts @ middles, counts @ middles ** 2, edges[1:], counts, step)
 
     def _tensorboard(self) -> 'SummaryWriter':
         # Begun with the first value: its thread starts after the processes that make batches.

@@ -36,6 +36,7 @@ FILES = {
     'log.csv': 'losses, norms, speed',
     'validation.csv': 'mIoU and class-wise IoU as training went',
     'tensorboard': 'the same for TensorBoard: tensorboard --logdir RUN',
+    'loggers.json': 'by which ids W&B and MLflow know the run',
     'curves.png': 'the same as a picture',
     'checkpoint.safetensors': 'where an interrupted training goes on',
     'best.univseg': 'model of the best sum of mIoUs',

@@ -415,6 +415,10 @@ class TrainingSection(Section):
     checkpoint_every: StrictInt = Field(
         200, ge=1, le=MANY,
         description='steps between checkpoints')
+    loggers: list[Literal['wandb', 'mlflow']] = Field(
+        [], description='tools that get the settings and figures of the run besides its own '
+                        'files: wandb, mlflow (docs/runs.md says what they need, and where it '
+                        'goes)')
     recognise: StrictBool = Field(
         True, description='whether the model files get evidence of their domains at the end, for '
                           'active_domains: auto and the like; it may take a minute, and '

@@ -13,6 +13,7 @@ from typing import TypeVar
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
 from lightning_fabric.utilities.exceptions import MisconfigurationException
+import numpy as np
 import torch
 from torch import distributed
 from univseg_core.errors import UnivsegError
@@ -115,13 +116,16 @@ def summed_results(fabric: Fabric,
     if fabric.world_size == 1:
         return dict(results)
 
+    def counted(counts: np.ndarray) -> np.ndarray:
+        return _all_reduced(fabric, torch.from_numpy(counts).to(fabric.device)).cpu().numpy()
+
     def total(result: DomainResult) -> DomainResult:
-        confusion = _all_reduced(fabric, torch.from_numpy(result.confusion).to(fabric.device))
-        return DomainResult(result.domain, confusion.cpu().numpy(),
+        return DomainResult(result.domain, counted(result.confusion),
                             result.by_label_embeddings and total(result.by_label_embeddings),
                             result.by_all_label_embeddings
                             and total(result.by_all_label_embeddings),
-                            recognised=_in_turn(fabric, result.recognised))
+                            recognised=_in_turn(fabric, result.recognised),
+                            entropy=None if result.entropy is None else counted(result.entropy))
 
     return {name: total(result) for name, result in results.items()}
 

@@ -18,6 +18,7 @@ from univseg_core.batches.stores import prepare_stores
 from univseg_core.machine.ending import end_with_starter
 from univseg_core.machine.resources import choose_workers
 from univseg_core.measuring.evaluation import DomainResult
+from univseg_core.reporting.run_loggers import check_loggers
 from univseg_core.settings.config import ObjectiveSection, RunConfig
 from univseg_core.training.large_model import check_large_model
 from univseg_core.training.launching import launched
@@ -56,7 +57,8 @@ def train(config: RunConfig, run: Path, *, devices: int = 1,
 
     Raises TrainingError where the folder holds a run with other settings, a file that it has still
     to read is not what it was, or the loss is no longer finite, DataError and ImageError for files
-    that are not as they should be, EngineError for a device that is not there.
+    that are not as they should be, EngineError for a device that is not there, LoggerError for a
+    logger whose packages are missing.
     """
     fabric = new_fabric(config.training, devices, nodes)
     is_first = fabric.node_rank == fabric.local_rank == 0
@@ -69,6 +71,7 @@ def train(config: RunConfig, run: Path, *, devices: int = 1,
     with ExitStack() as held:
         if is_first:
             # Before further processes are started, so that none waits for one that has failed.
+            check_loggers(config.training.loggers)
             begun = has_begun(config, run)
             check_files(data)
             check_named_files(config, run, begun)
@@ -105,7 +108,8 @@ def train(config: RunConfig, run: Path, *, devices: int = 1,
                 start = run / JOINT_START
         return fit(context, Task(data, run, config.objective, config.training.steps, embeddings,
                                  start, before,
-                                 recognises=config.training.recognise))
+                                 recognises=config.training.recognise,
+                                 loggers=config.training.loggers))
 
 
 def check_shares(config: RunConfig, processes: int) -> None:

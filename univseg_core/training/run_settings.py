@@ -5,7 +5,7 @@ from typing import Any
 
 from univseg_core.pictures.label_meaning import VOID
 
-MAY_CHANGE = ('accelerator', 'checkpoint_every', 'recognise', 'workers')
+MAY_CHANGE = ('accelerator', 'checkpoint_every', 'loggers', 'recognise', 'workers')
 """Keys of `training` that decide nothing of what is learned."""
 
 LABELLED = ('train', 'train_also', 'validation')

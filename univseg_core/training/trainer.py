@@ -19,6 +19,7 @@ from univseg_core.method.losses import LARGE, LOSSES, MEAN
 from univseg_core.models.encoders import pretrained_part
 from univseg_core.progress import Bar, progress_bar
 from univseg_core.reporting.run_log import RunLog
+from univseg_core.reporting.run_loggers import RunLoggers
 from univseg_core.reporting.run_tables import read_validation
 from univseg_core.settings.config import ObjectiveSection
 from univseg_core.training.checkpoint import (
@@ -76,7 +77,8 @@ class Task:
     checkpoint, model files, evaluation and pictures. Without `label_embeddings` there are no
     entropies. The weights are those of the model file `start` where it has them, and else as the
     configuration says; `before` is what was measured of that file, to be shown beside the results.
-    Whether it is to know its domains in the end, `recognises` says.
+    Whether it is to know its domains in the end, `recognises` says; its figures go to `loggers`,
+    too.
     """
 
     data: Mapping[str, DomainData]
@@ -87,6 +89,7 @@ class Task:
     start: Path | None = None
     before: Mapping[str, DomainResult] = field(default_factory=dict)
     recognises: bool = False
+    loggers: Sequence[str] = ()
 
     @property
     def checkpoint(self) -> Path:
@@ -152,7 +155,9 @@ class Trainer:
         batches = self._mixture.batches(first, task.steps, self._context.workers,
                                         pin_memory=fabric.device.type == 'cuda')
         fabric.barrier()  # no process writes before all have read
-        self._log = RunLog(task.folder, first) if fabric.is_global_zero else None
+        if fabric.is_global_zero:
+            self._log = RunLog(task.folder, first, RunLoggers(
+                task.loggers, task.folder, self._context.config.model_dump(mode='json')))
         cut_short = self._is_validation_missing(first)
         self._network.train()
         with deferred_interrupts() as interrupted, closing(batches), progress_bar(

@@ -58,7 +58,7 @@ def validate(fabric: Fabric, config: RunConfig, network: UniversalSegmenter,
         shown[name].add(thumbnail(image), (image, truth, mask))
 
     results = evaluate(deployed(network, config), share, label_embeddings=label_embeddings,
-                       progress=fabric.is_global_zero,
+                       entropy=True, progress=fabric.is_global_zero,
                        shown=show if fabric.is_global_zero else None)
     return Measured(summed_results(fabric, results), {
         name: validation_panel(data[name].domain, of_domain.things)

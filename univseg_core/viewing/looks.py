@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 import cv2
 import numpy as np
 from univseg_core.domains import Domain, IGNORE_INDEX
+from univseg_core.inference.cell_entropy import cell_entropy
 from univseg_core.inference.full_resolution import top_classes
 from univseg_core.inference.segmenter import Encoded, Segmenter
 from univseg_core.models.domain_evidence import Recognition
@@ -106,24 +107,6 @@ def _answer(segmenter: Segmenter, encoded: Encoded, name: str) -> Answer:
     assert confidence is not None  # it was asked for
     entropy = at_size(cell_entropy(logits), encoded.network_size, encoded.size, segmenter.stride)
     return Answer(mask, confidence, entropy)
-
-
-def cell_entropy(logits: np.ndarray) -> np.ndarray:
-    """
-    Return the entropy of the softmax of logits (C, h, w), over log C: (h, w) float32, 0..1.
-
-    It is 0 where there is one class, and 1 where the logits are no numbers.
-    """
-    if len(logits) == 1:
-        return np.zeros(logits.shape[1:], np.float32)
-    with np.errstate(invalid='ignore'):  # inf - inf
-        logits = logits - logits.max(0)
-        powers = np.exp(logits)
-        total = powers.sum(0)
-        # -Σ p log p with p = powers / total; of a power of 0, its logit may be -inf.
-        entropy = np.log(total) - np.where(powers > 0, powers * logits, 0).sum(0) / total
-    entropy /= np.log(len(logits))
-    return np.nan_to_num(np.clip(entropy, 0, 1), nan=1).astype(np.float32)
 
 
 def at_size(cells: np.ndarray, network_size: tuple[int, int], size: tuple[int, int],

@@ -1,7 +1,5 @@
 """What a model makes of a frame, and how it is drawn: small cases, by hand."""
 
-import math
-
 import numpy as np
 import pytest
 from tiny_worlds import INDOOR, OUTDOOR, random_image, small_network
@@ -37,17 +35,6 @@ def test_all_domains_come_of_one_pass_and_are_those_of_the_segmenter():
 def test_large_frames_are_shown_smaller():
     assert looks.shown_size(3000, 4000) == (1200, 1600)
     assert looks.shown_size(480, 640) == (480, 640)
-
-
-def test_entropy_is_of_the_softmax_over_its_largest():
-    logits = np.log(np.array([[[.5, 1, 1]], [[.25, 0.0001, 1]], [[.25, 0.0001, 1]]], np.float32))
-    half, sure, even = looks.cell_entropy(logits)[0]
-    assert half == pytest.approx(1.5 * math.log(2) / math.log(3), abs=1e-5)
-    assert sure < 0.01
-    assert even == pytest.approx(1, abs=1e-6)
-    assert looks.cell_entropy(logits[:1]).tolist() == [[0, 0, 0]]
-    unknown = np.array([[[np.nan, np.inf, 0]], [[0, np.inf, -np.inf]]], np.float32)
-    assert looks.cell_entropy(unknown)[0].tolist() == [1, 1, 0]
 
 
 def test_cells_lie_over_the_image_as_logits_do():

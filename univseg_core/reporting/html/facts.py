@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 import numpy as np
 from univseg_core.batches.dataset import load_validation
 from univseg_core.batches.labelled_images import run_samples, SPLITS
-from univseg_core.batches.splits import read_splits, Splits
+from univseg_core.batches.splits import other_validation, read_splits, Splits
 from univseg_core.datasets.folders import Sample, spread
 from univseg_core.domains import Domain, IGNORE_INDEX
-from univseg_core.errors import first_few, in_one_line, UnivsegError
+from univseg_core.errors import in_one_line, UnivsegError
 from univseg_core.files.records import read_json
 from univseg_core.inference.segmenter import load_network, Segmenter
 from univseg_core.machine.resources import in_threads
@@ -149,7 +149,7 @@ def _look(facts: RunFacts, config: RunConfig, splits: Splits, device: str, preci
     samples = _noting(facts, None, partial(load_validation, config, segmenter.domains, splits))
     if samples:
         for name, those in samples.items():
-            if other := _noting(facts, '', partial(_other_images, name, those, splits)):
+            if other := _noting(facts, '', partial(other_validation, name, those, splits)):
                 facts.notice(other)
         facts.segmenter = segmenter
         facts.findings = _noting(facts, None, partial(find, segmenter, samples, facts.name))
@@ -158,20 +158,6 @@ def _look(facts: RunFacts, config: RunConfig, splits: Splits, device: str, preci
 def _counts(splits: Splits) -> dict[str, dict[str, int]]:
     return {name: {part: len(there['images']) for part, there in parts.items()}
             for name, parts in splits.items()}
-
-
-def _other_images(name: str, samples: Sequence[Sample], splits: Splits) -> str:
-    """Return in what way a domain is measured on other images than the run was, or nothing."""
-    written = splits.get(name, {}).get('validation')
-    if written is None:  # earlier runs have not noted them
-        return ''
-    before, now = written['images'], [sample.name for sample in samples]
-    gone, new = sorted(set(before) - set(now)), sorted(set(now) - set(before))
-    if not gone and not new:
-        return ''
-    return (f'{name}: measured on {len(before) - len(gone)} of the {len(before)} validation '
-            'images that the run had' + (f' (gone: {first_few(gone)})' if gone else '')
-            + (f' and on {len(new)} that it had not ({first_few(new)})' if new else ''))
 
 
 def _evaluation(path: Path) -> dict[str, Any]:
