@@ -4,6 +4,7 @@ import asyncio
 from collections import OrderedDict
 from dataclasses import replace
 from itertools import count
+from typing import NamedTuple
 
 import cv2
 from fastapi import FastAPI, Response
@@ -13,14 +14,16 @@ from univseg_core.domains import Domain
 from univseg_core.errors import in_one_line, UnivsegError
 from univseg_core.files.limits import PIXELS
 from univseg_core.pictures.picture_files import MOST_BYTES_OF_A_PIXEL, OTHER_CONTENT
-from univseg_core.viewing.frames import Frames
+from univseg_core.viewing.frames import frame_index, Frames
 from univseg_core.viewing.keys import ACTIONS, KEYS
 from univseg_core.viewing.looks import (
     as_hex,
     CLASSES,
     DRAWN,
     drawn,
+    HEAD,
     heat_scale,
+    LABEL_EMBEDDINGS,
     Look,
     recognised,
     Seen,
@@ -209,6 +212,15 @@ class Panel:
         self._under.text = text
 
 
+class Wanted(NamedTuple):
+    """What a page asks its viewer for, as `Viewer.find` takes it."""
+
+    frames: Frames
+    index: int
+    step: int
+    by: str
+
+
 class Page:
     """A page that somebody has open: which frame and domains it shows, and how."""
 
@@ -217,7 +229,7 @@ class Page:
         self._frames: Frames = viewer.given or viewer.dropped
         self._seen: Seen | None = None
         self._index = 0
-        self._wanted: tuple[Frames, int, int] | None = None
+        self._wanted: Wanted | None = None
         self._is_busy = False
         self._said: dict[str, None] = {}
         ui.add_css(STYLE)
@@ -250,12 +262,20 @@ class Page:
             for text, step in (('Previous', -1), ('Next', 1)):
                 ui.button(text, on_click=lambda _, step=step: self._move(step)).props(
                     'no-caps dense padding="xs md"').classes(text.lower())
+            self._number = ui.input(placeholder='frame').props(
+                'dense inputmode=numeric maxlength=9 aria-label="number of a frame"').classes(
+                'number w-20').on('keydown.enter', self._jump)
             self._chosen = ui.toggle(choices, value=ALL if ALL in choices else names[0],
                                      on_change=self._choose).props(
                 'no-caps dense padding="xs md"').classes('domains')
             self._chosen.props['aria-label'] = 'domain'
             self._drawn = ui.toggle(list(DRAWN), value=CLASSES, on_change=self._draw).props(
                 'no-caps dense padding="xs md"').classes('drawn')
+            self._by = ui.toggle([HEAD, LABEL_EMBEDDINGS], value=HEAD,
+                                 on_change=self._look_again).props(
+                'no-caps dense padding="xs md"').classes('by')
+            self._by.props['aria-label'] = 'classes by'
+            self._by.visible = self._viewer.segmenter.has_label_embeddings
             with ui.row().classes('items-center flex-nowrap w-64'):
                 ui.label('Opacity')
                 self._opacity = ui.slider(min=0, max=1, step=0.05, value=0.5,
@@ -273,6 +293,9 @@ class Page:
         if AUTO not in choices:
             ui.label('auto is not offered: this model file has no evidence of its domains; '
                      '`univseg recognise` adds it').classes('no-auto')
+        if not self._by.visible:
+            ui.label('label embeddings are not offered: this model does not have them of each '
+                     'of its domains').classes('no-label-embeddings')
 
     def _drop(self) -> ui.upload:
         return ui.upload(
@@ -306,21 +329,21 @@ class Page:
 
         So that a key which is held down skips frames, and none is shown after it is let go.
         """
-        self._wanted = (frames, max(index, 0), step)
+        self._wanted = Wanted(frames, max(index, 0), step, self._by.value)
         if self._is_busy:
             return
         self._is_busy = True
         try:
             while self._wanted:
-                frames, index, step = self._wanted
-                found = await asyncio.wrap_future(self._viewer.find(frames, index, step))
-                if self._wanted == (frames, index, step):
+                wanted = self._wanted
+                found = await asyncio.wrap_future(self._viewer.find(*wanted))
+                if self._wanted == wanted:
                     self._wanted = None
-                self._note([*found.skipped, *frames.notes])
+                self._note([*found.skipped, *wanted.frames.notes])
                 if found.seen is None or found.index is None:
-                    self._tell_end(frames, step)
+                    self._tell_end(wanted)
                     continue
-                self._frames, self._index, self._seen = frames, found.index, found.seen
+                self._frames, self._index, self._seen = wanted.frames, found.index, found.seen
                 self._tell_where()
                 self._choose()
         finally:
@@ -334,14 +357,34 @@ class Page:
         recognition = self._seen.recognition
         self._as.text = recognised(recognition) if recognition else ''
 
-    def _tell_end(self, frames: Frames, step: int) -> None:
+    def _tell_end(self, wanted: Wanted) -> None:
         if self._seen is None:
-            self._where.text = f'{frames.name}: no frame that can be read'
+            self._where.text = f'{wanted.frames.name}: no frame that can be read'
+        elif wanted.index > self._index + 1:
+            self._tell_where(f' · from {wanted.index + 1} on, no frame can be read')
         else:
-            self._tell_where(' · the last frame' if step > 0 else ' · the first frame')
+            self._tell_where(' · the last frame' if wanted.step > 0 else ' · the first frame')
+
+    async def _jump(self) -> None:
+        """Show the frame whose number was typed."""
+        text, self._number.value = self._number.value, ''
+        self._number.run_method('blur')  # the keys are those of the frames again
+        if self._seen is None or not text:
+            return
+        try:
+            index = frame_index(text, self._frames.count())
+        except UnivsegError as error:
+            self._tell_where(f' · {error}')
+        else:
+            await self._show(self._frames, index)
+
+    async def _look_again(self) -> None:
+        """Show the frame as it is chosen now what tells the classes."""
+        if self._seen:
+            await self._show(*(self._wanted or (self._frames, self._index))[:2])
 
     async def _move(self, step: int) -> None:
-        wanted = self._wanted[1] if self._wanted else self._index
+        wanted = self._wanted.index if self._wanted else self._index
         if self._seen is None or (step < 0 and wanted == 0):
             return
         await self._show(self._frames, wanted + step, step)
@@ -406,10 +449,14 @@ class Page:
             await self._move(1 if action == 'next' else -1)
         elif action == 'first' and self._seen:
             await self._show(self._frames, 0)
+        elif action == 'jump':
+            self._number.run_method('focus')
         elif action == 'domain':
             self._chosen.value = _following(list(self._chosen.options), self._chosen.value)
         elif action == 'heat':
             self._drawn.value = _following(list(DRAWN), self._drawn.value)
+        elif action == 'by' and self._by.visible:
+            self._by.value = _following(list(self._by.options), self._by.value)
         elif action in ('more', 'less'):
             value = self._opacity.value + (STEP if action == 'more' else -STEP)
             self._opacity.value = round(min(max(value, 0), 1), 2)
