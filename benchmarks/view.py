@@ -13,12 +13,12 @@ import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager, ExitStack
 from pathlib import Path
-import shutil
 import statistics
 from tempfile import TemporaryDirectory
 import threading
 import time
 
+from measured_page.chromium import chromium
 from selenium import webdriver
 from univseg_core.commands.options import model_file
 from univseg_core.inference.segmenter import Segmenter
@@ -27,9 +27,6 @@ from univseg_core.viewing.server import PageServer
 from univseg_core.viewing.viewer import Viewer
 
 TURNS = 20
-FLAGS = ('--headless', '--no-sandbox', '--disable-gpu', '--no-first-run',
-         '--disable-background-networking', '--disable-component-update', '--disable-sync',
-         '--window-size=1400,1000')
 CLICKS = {
     'a class on or off': ('[class*="toggle-"]',) * 2,
     'entropy or classes': ('.drawn button:nth-child(3)', '.drawn button:nth-child(1)'),
@@ -60,21 +57,6 @@ def served(viewer: Viewer) -> Iterator[str]:
     finally:
         server.should_exit = True
         thread.join()
-
-
-@contextmanager
-def chromium() -> Iterator[webdriver.Chrome]:
-    """Give a browser without a screen."""
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which('chromium') or ''
-    with TemporaryDirectory() as folder:
-        for flag in (*FLAGS, f'--user-data-dir={folder}'):
-            options.add_argument(flag)
-        browser = webdriver.Chrome(options, webdriver.ChromeService(shutil.which('chromedriver')))
-        try:
-            yield browser
-        finally:
-            browser.quit()
 
 
 @contextmanager
@@ -117,7 +99,7 @@ def main() -> None:
     segmenter = Segmenter.load(model_file(options.model))
     rows: dict[str, list[str]] = {name: [] for name in CLICKS}
     with (Viewer(segmenter, [options.pictures]) as viewer, served(viewer) as url,
-          chromium() as browser):
+          TemporaryDirectory() as profile, chromium(profile) as browser):
         browser.set_script_timeout(20)
         for is_busy in (False, True):
             browser.get(url)

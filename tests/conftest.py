@@ -5,6 +5,7 @@ import importlib.util
 import os
 from pathlib import Path
 import signal
+import sys
 
 import pytest
 
@@ -37,6 +38,7 @@ def pytest_pycollect_makemodule(module_path, parent):
 def tables():
     """Return the module docs/tables.py."""
     path = Path(__file__).parents[1] / 'docs' / 'tables.py'
+    sys.path.append(str(path.parent))  # as of a program that is started
     spec = importlib.util.spec_from_file_location('tables', path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -2,33 +2,19 @@
 
 from contextlib import contextmanager
 import json
-import shutil
 
 import pytest
-
-FLAGS = ('--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
-         '--disable-background-networking', '--disable-component-update', '--disable-sync',
-         '--window-size=1400,1000')
-"""Nothing of its own goes out: what is asked for is asked for by the page."""
 
 
 @contextmanager
 def chromium(folder):
     """Give a browser of selenium, with its profile in an empty folder; skip where none is."""
-    webdriver = pytest.importorskip('selenium.webdriver')
-    program, driver = shutil.which('chromium'), shutil.which('chromedriver')
-    if not (program and driver):
+    pytest.importorskip('selenium')
+    from measured_page import chromium as measured
+    if not (measured.PROGRAM and measured.DRIVER):
         pytest.skip('no chromium with its chromedriver here')
-    options = webdriver.ChromeOptions()
-    options.binary_location = program
-    for flag in (*FLAGS, f'--user-data-dir={folder}'):
-        options.add_argument(flag)
-    options.set_capability('goog:loggingPrefs', {'browser': 'ALL', 'performance': 'ALL'})
-    browser = webdriver.Chrome(options, webdriver.ChromeService(driver))
-    try:
+    with measured.chromium(folder, browser='ALL', performance='ALL') as browser:
         yield browser
-    finally:
-        browser.quit()
 
 
 def console_errors(browser):

@@ -8,10 +8,15 @@ from contextlib import contextmanager
 import fcntl
 import logging
 import os
+from pathlib import Path
 import resource
+import sys
 
 import pytest
 import yaml
+
+# A browser, and the kinds of damaged files, are those of the benchmarks.
+sys.path.append(str(Path(__file__).parents[2] / 'benchmarks'))
 
 
 def pytest_collection_modifyitems(items):

@@ -6,7 +6,8 @@ from typing import get_args, get_origin
 
 import pytest
 from univseg_core.cli import main
-from univseg_core.settings import config as config_module
+from univseg_core.settings import config as whole
+from univseg_core.settings import domains, learning, objective
 from univseg_core.settings.config import dump_config, load_config, RunConfig
 from univseg_core.settings.explanation import all_keys, annotated_yaml, explain
 from univseg_core.settings.file import ConfigError, Section, section_of
@@ -19,8 +20,9 @@ def is_section(kind):
     return isinstance(kind, type) and issubclass(kind, Section)
 
 
-SECTIONS = [kind for kind in vars(config_module).values() if is_section(kind)
-            and kind not in (Section, config_module.LossWeights)]  # but for what others begin with
+SECTIONS = [kind for module in (whole, domains, learning, objective)
+            for kind in vars(module).values() if is_section(kind) and kind.__module__ ==
+            module.__name__ and kind is not objective.LossWeights]  # which another begins with
 
 
 def dumped_keys(values, prefix=''):

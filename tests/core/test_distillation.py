@@ -25,8 +25,9 @@ from univseg_core.method.objectives import (
 )
 from univseg_core.models.model_file import ModelCard, save_model
 from univseg_core.models.normalisation import Normalisation
-from univseg_core.settings.config import load_config, ObjectiveSection
+from univseg_core.settings.config import load_config
 from univseg_core.settings.file import ConfigError
+from univseg_core.settings.objective import ObjectiveSection
 from univseg_core.training import run as training_run
 from univseg_core.training.large_model import check_answers, check_large_model, large_teacher
 from univseg_core.training.run import train, warn_of_unused_settings

@@ -12,9 +12,7 @@ FILES = sorted(path for path in CORPUS.glob('*/*'))
 @pytest.fixture(scope='module')
 def fuzz():
     """Return the benchmark of that name as a module."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(Path(__file__).parents[2] / 'benchmarks')
-        yield import_module('fuzz')
+    return import_module('fuzz')
 
 
 @pytest.mark.parametrize('path', FILES, ids=lambda path: f'{path.parent.name}-{path.name}')

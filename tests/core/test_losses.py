@@ -5,8 +5,8 @@ import pytest
 import torch
 from univseg_core.method.losses import Counts, Loss, LOSSES, StepTensors, total_loss
 from univseg_core.method.objectives import counted_images
-from univseg_core.settings.config import ObjectiveSection
 from univseg_core.settings.file import checked, ConfigError
+from univseg_core.settings.objective import ObjectiveSection
 
 
 def tensors_of(logits, targets, embeddings, labels, valid, *, unlabelled=None):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from torch import nn
-from univseg_core.settings.config import TrainingSection
+from univseg_core.settings.learning import TrainingSection
 from univseg_core.training.optimisation import new_optimizer, new_scheduler
 
 

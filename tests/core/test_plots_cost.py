@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 from univseg_core.pictures.images import read_image
-from univseg_core.reporting.experiment_runs import ExperimentRun, load_experiment_runs
 from univseg_core.reporting.plots.cost import draw_costs
 from univseg_core.reporting.plots.drawing import FigureError
+from univseg_core.reporting.plots.experiment_runs import ExperimentRun, load_experiment_runs
 
 HEAD = 'labelled,seed,variant,steps,seconds,miou/a,prototype_miou/a,miou/b,prototype_miou/b\n'
 ROWS = """\

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from univseg_core.reporting.experiment_runs import ExperimentRun
 from univseg_core.reporting.plots.differences import Differences, differences, draw_differences
 from univseg_core.reporting.plots.drawing import FigureError
+from univseg_core.reporting.plots.experiment_runs import ExperimentRun
 
 RUNS = [ExperimentRun('25', seed, variant, 1.0, mious) for seed, variant, mious in (
     ('0', 'with', (51.0, 22.0)), ('0', 'without', (50.0, 20.0)),

@@ -38,7 +38,8 @@ from univseg_core.datasets.folders import DataError
 from univseg_core.models.universal import ModelSpec, UniversalSegmenter
 from univseg_core.reporting.run_tables import read_losses
 from univseg_core.settings import config
-from univseg_core.settings.config import load_config, TrainingSection
+from univseg_core.settings.config import load_config
+from univseg_core.settings.learning import TrainingSection
 from univseg_core.training import launching, trainer
 from univseg_core.training import run as training_run
 from univseg_core.training import step as training_step

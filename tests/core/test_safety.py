@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 from torch import distributed, nn
-from univseg_core.settings.config import DomainSection, RunConfig
+from univseg_core.settings.config import RunConfig
+from univseg_core.settings.domains import DomainSection
 from univseg_core.training.safety import (
     advice,
     check_loss,

@@ -18,8 +18,9 @@ from univseg_core.method.losses import MEAN
 from univseg_core.method.objectives import consistency_loss, masked_cross_entropy, valid_cells
 from univseg_core.models.universal import ModelSpec, UniversalSegmenter
 from univseg_core.pictures.images import read_label
-from univseg_core.settings.config import load_config, ObjectiveSection
+from univseg_core.settings.config import load_config
 from univseg_core.settings.file import ConfigError
+from univseg_core.settings.objective import ObjectiveSection
 from univseg_core.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from univseg_core.training.class_balance import balanced, class_weights
 from univseg_core.training.run import train

@@ -7,7 +7,7 @@ import torch
 from univseg_core.batches.mixture import Batch
 from univseg_core.method.objectives import entropy, masked_cross_entropy, similarity, valid_cells
 from univseg_core.models.universal import upsample
-from univseg_core.settings.config import ObjectiveSection
+from univseg_core.settings.objective import ObjectiveSection
 from univseg_core.training.step import batch_losses, forward_and_backward, step_counts
 
 FABRIC = Fabric(accelerator='cpu', devices=1)

@@ -27,7 +27,8 @@ from univseg_core.datasets.folders import DataError, Sample
 from univseg_core.domains import Domain, IGNORE_INDEX
 from univseg_core.errors import first_few
 from univseg_core.machine.resources import in_threads
-from univseg_core.settings.config import DomainSection, RunConfig
+from univseg_core.settings.config import RunConfig
+from univseg_core.settings.domains import DomainSection
 
 PARTS = ('labelled', 'unlabelled', 'validation')
 SIZES_SHOWN = 4

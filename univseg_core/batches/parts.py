@@ -19,7 +19,7 @@ from univseg_core.datasets.unlabelled import unlabelled_samples
 from univseg_core.errors import first_few
 from univseg_core.pictures.images import PlainLabels
 from univseg_core.pictures.label_meaning import WHERE_TO_SAY
-from univseg_core.settings.config import DomainSection, LabelledFolder
+from univseg_core.settings.domains import DomainSection, LabelledFolder
 
 log = logging.getLogger(__name__)
 

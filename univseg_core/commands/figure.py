@@ -192,16 +192,16 @@ def _correspondences(options: argparse.Namespace) -> None:
 
 
 def _cost(options: argparse.Namespace) -> None:
-    from univseg_core.reporting.experiment_runs import load_experiment_runs
     from univseg_core.reporting.plots.cost import draw_costs
+    from univseg_core.reporting.plots.experiment_runs import load_experiment_runs
 
     runs, domains = load_experiment_runs(options.csv, options.variants)
     _report(options, draw_costs(runs, domains, options.out / 'cost'))
 
 
 def _differences(options: argparse.Namespace) -> None:
-    from univseg_core.reporting.experiment_runs import load_experiment_runs
     from univseg_core.reporting.plots.differences import differences, draw_differences
+    from univseg_core.reporting.plots.experiment_runs import load_experiment_runs
 
     runs, domains = load_experiment_runs(options.csv)
     _report(options, draw_differences(differences(runs, options.pairs), domains,

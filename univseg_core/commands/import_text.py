@@ -14,7 +14,7 @@ from univseg_core.labelling.label_import import Checked
 from univseg_core.pictures.picture_files import image_files
 
 if TYPE_CHECKING:  # a model's labels are brought in without pydantic
-    from univseg_core.settings.config import DomainSection
+    from univseg_core.settings.domains import DomainSection
 
 log = logging.getLogger(__name__)
 

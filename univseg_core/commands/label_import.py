@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from univseg_core.labelling.class_names import ClassNames
     from univseg_core.labelling.label_import import Checked
     from univseg_core.labelling.returned import Returned
-    from univseg_core.settings.config import DomainSection
+    from univseg_core.settings.domains import DomainSection
 
 EXAMPLES = """examples:
   univseg import-labels annotations.json --frames frames/ --model yard.univseg --domain outdoor \\

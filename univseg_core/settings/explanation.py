@@ -11,9 +11,9 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, get_args, get_origin, Literal, NamedTuple, Union
 
 from pydantic.fields import FieldInfo
-from univseg_core.settings.config import MANY, RunConfig
+from univseg_core.settings.config import RunConfig
 from univseg_core.settings.file import ConfigError, Section, section_of
-from univseg_core.settings.kinds import ExistingFile, Folder, Images, ModelFile, Weights
+from univseg_core.settings.kinds import ExistingFile, Folder, Images, MANY, ModelFile, Weights
 import yaml
 
 WIDTH = 99

@@ -12,6 +12,9 @@ from univseg_core.errors import shortened
 from univseg_core.files import read_lines
 from univseg_core.inference.model_names import DEMO, model_file, RUN_MODEL
 
+MANY = 10 ** 9
+"""More steps or images than any run has."""
+
 MOST_NAMES = 1000
 """Class names that are looked at, to say which are wrong; a domain has fewer."""
 

@@ -10,7 +10,8 @@ from univseg_core.batches.dataset import DomainData
 from univseg_core.inference.torch_backend import folded
 from univseg_core.models.model_file import load_model, ModelCard, ModelFileError
 from univseg_core.models.universal import UniversalSegmenter
-from univseg_core.settings.config import DistillationSection, RunConfig
+from univseg_core.settings.config import RunConfig
+from univseg_core.settings.objective import DistillationSection
 from univseg_core.training.safety import TrainingError
 from univseg_core.training.teacher import Teacher
 

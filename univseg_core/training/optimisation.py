@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from univseg_core.settings.config import TrainingSection
+from univseg_core.settings.learning import TrainingSection
 
 
 def new_optimizer(settings: TrainingSection, network: nn.Module,

@@ -20,7 +20,7 @@ from univseg_core.errors import UnivsegError
 from univseg_core.measuring.evaluation import DomainResult
 from univseg_core.measuring.recognition import Recognised
 from univseg_core.models.batch_norm import CpuSyncBatchNorm, ModuleT, shared_by_devices
-from univseg_core.settings.config import TrainingSection
+from univseg_core.settings.learning import TrainingSection
 
 ALONE = timedelta(days=1)
 """How long the other processes wait for what the first one does alone."""

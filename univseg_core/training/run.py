@@ -19,7 +19,8 @@ from univseg_core.machine.ending import end_with_starter
 from univseg_core.machine.resources import choose_workers
 from univseg_core.measuring.evaluation import DomainResult
 from univseg_core.reporting.run_loggers import check_loggers
-from univseg_core.settings.config import ObjectiveSection, RunConfig
+from univseg_core.settings.config import RunConfig
+from univseg_core.settings.objective import ObjectiveSection
 from univseg_core.training.large_model import check_large_model
 from univseg_core.training.launching import launched
 from univseg_core.training.memory_need import check_memory

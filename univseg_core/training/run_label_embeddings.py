@@ -22,7 +22,8 @@ from univseg_core.models.heads import absent_classes
 from univseg_core.models.model_file import load_model, save_model
 from univseg_core.models.tensor_files import read_tensors, save_tensors, TensorFileError
 from univseg_core.models.universal import UniversalSegmenter
-from univseg_core.settings.config import LossWeights, ObjectiveSection, RunConfig
+from univseg_core.settings.config import RunConfig
+from univseg_core.settings.objective import LossWeights, ObjectiveSection
 from univseg_core.training.checkpoint import what_to_do
 from univseg_core.training.networks import network_with_weights, new_network, start_from
 from univseg_core.training.processes import others_waiting

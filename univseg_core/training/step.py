@@ -26,7 +26,7 @@ from univseg_core.method.objectives import (
     valid_cells,
 )
 from univseg_core.models.universal import TrainingOutputs, UniversalSegmenter
-from univseg_core.settings.config import ObjectiveSection
+from univseg_core.settings.objective import ObjectiveSection
 from univseg_core.training.processes import summed
 from univseg_core.training.teacher import Teacher
 

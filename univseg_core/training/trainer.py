@@ -21,7 +21,7 @@ from univseg_core.progress import Bar, progress_bar
 from univseg_core.reporting.run_log import RunLog
 from univseg_core.reporting.run_loggers import RunLoggers
 from univseg_core.reporting.run_tables import read_validation
-from univseg_core.settings.config import ObjectiveSection
+from univseg_core.settings.objective import ObjectiveSection
 from univseg_core.training.checkpoint import (
     Beginning,
     CHECKPOINT,

@@ -46,6 +46,22 @@ class Frames(Protocol):
         """
 
 
+def frame_index(text: str, count: int | None) -> int:
+    """
+    Return the index, from 0 on, of the frame whose number, from 1 on, somebody has typed.
+
+    Raises UnivsegError for what is no whole number, or not one of `count` where that is known.
+    """
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1 or (count is not None and number > count):
+        most = '' if count is None else f' to {count}'
+        raise UnivsegError(f'frame {in_one_line(text.strip())!r}: expected a number from 1{most}')
+    return number - 1
+
+
 class PictureFiles:
     """Picture files, in the order in which they are given."""
 

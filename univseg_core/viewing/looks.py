@@ -20,14 +20,19 @@ HEAT_COLOURS = cv2.COLORMAP_VIRIDIS
 """From 0 (dark blue) to 1 (yellow); also eyes without one kind of cones see it rise."""
 
 
+HEAD, LABEL_EMBEDDINGS = 'head', 'label embeddings'
+"""What may tell the classes of a domain: its head, or which of its label embeddings is nearest."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """
-    What one domain's head says of a frame, all (H, W) uint8.
+    What a model says of a frame in one domain's label space, all (H, W) uint8.
 
     `mask` holds class indices, 255 where the logits are no numbers; `confidence` is the top
     class's softmax probability and `entropy` that of the softmax over its largest, the logarithm
-    of the number of classes, both as 0..255.
+    of the number of classes, both as 0..255. By label embeddings, the dot products of Eq 2 stand
+    in the place of logits.
     """
 
     mask: np.ndarray
@@ -80,18 +85,19 @@ class Look:
         return replace(self, hidden=self.hidden ^ {index})
 
 
-def see(segmenter: Segmenter, name: str, image: np.ndarray) -> Seen:
+def see(segmenter: Segmenter, name: str, image: np.ndarray, by: str = HEAD) -> Seen:
     """
     Return what a model makes of an image (H, W, 3) uint8 RGB: one encoder pass, all domains.
 
-    Raises UnivsegError for a shape that a network for one size alone does not take.
+    `by` is HEAD or LABEL_EMBEDDINGS. Raises UnivsegError for a shape that a network for one size
+    alone does not take, or where the model has no label embeddings.
     """
     encoded = segmenter.encode(image)
     recognition = segmenter.recognise(encoded) if segmenter.evidence else None
     size = shown_size(*image.shape[:2])
     encoded = replace(encoded, size=size)
     return Seen(name, resize_image(image, *size),
-                {each: _answer(segmenter, encoded, each) for each in segmenter.domains},
+                {each: _answer(segmenter, encoded, each, by) for each in segmenter.domains},
                 recognition)
 
 
@@ -100,13 +106,19 @@ def shown_size(height: int, width: int) -> tuple[int, int]:
     return fit_size(height, width, min(LONGEST_SIDE, max(height, width)))
 
 
-def _answer(segmenter: Segmenter, encoded: Encoded, name: str) -> Answer:
-    logits = segmenter.logits(encoded, name)
+def _answer(segmenter: Segmenter, encoded: Encoded, name: str, by: str) -> Answer:
+    classes = list(range(len(segmenter.domains[name].classes)))
+    if by == HEAD:
+        logits = segmenter.logits(encoded, name)
+    else:
+        logits, classes = segmenter.label_embedding_scores(encoded, name)
     mask, confidence = top_classes(logits, encoded.network_size, encoded.size, segmenter.stride,
                                    confidence=True)
     assert confidence is not None  # it was asked for
     entropy = at_size(cell_entropy(logits), encoded.network_size, encoded.size, segmenter.stride)
-    return Answer(mask, confidence, entropy)
+    indices = np.full(256, IGNORE_INDEX, np.uint8)
+    indices[:len(classes)] = classes
+    return Answer(indices[mask], confidence, entropy)
 
 
 def at_size(cells: np.ndarray, network_size: tuple[int, int], size: tuple[int, int],

@@ -1,46 +1,21 @@
 """The page: NiceGUI's elements, and what they set off."""
 
 import asyncio
-from collections import OrderedDict
-from dataclasses import replace
-from itertools import count
+from typing import NamedTuple
 
-import cv2
-from fastapi import FastAPI, Response
+from fastapi import FastAPI
 from nicegui import events, ui
-import numpy as np
-from univseg_core.domains import Domain
 from univseg_core.errors import in_one_line, UnivsegError
 from univseg_core.files.limits import PIXELS
 from univseg_core.pictures.picture_files import MOST_BYTES_OF_A_PIXEL, OTHER_CONTENT
-from univseg_core.viewing.frames import Frames
+from univseg_core.viewing.frames import frame_index, Frames
 from univseg_core.viewing.keys import ACTIONS, KEYS
-from univseg_core.viewing.looks import (
-    as_hex,
-    CLASSES,
-    DRAWN,
-    drawn,
-    heat_scale,
-    Look,
-    recognised,
-    Seen,
-    share_text,
-    shares,
-    under,
-)
+from univseg_core.viewing.looks import CLASSES, DRAWN, HEAD, LABEL_EMBEDDINGS, recognised, Seen
+from univseg_core.viewing.panel import Panel, Shelf
 from univseg_core.viewing.viewer import Viewer
-
-QUALITY = 92
-"""Of the JPEGs that are shown."""
-
-SHOWN = 64
-"""Pictures that the server has: those that the page shows now, and some that it has shown."""
 
 ALL, AUTO = '*all', '*auto'
 """What may be chosen in the place of a domain; no domain has such a name."""
-
-HIGHEST = '75vh'
-"""Of a picture, as CSS has it: the legend below it is still in sight."""
 
 NOTES = 12
 """Lines of notes at most: a folder may hold nothing but what cannot be read."""
@@ -80,31 +55,6 @@ kbd { border: 1px solid currentColor; border-radius: .25rem; padding: 0 .35rem }
 """
 
 
-class Shelf:
-    """The last few pictures that were drawn, as JPEGs, by the addresses that pages ask for."""
-
-    def __init__(self) -> None:
-        self._pictures: OrderedDict[int, bytes] = OrderedDict()
-        self._numbers = count()
-
-    def put(self, picture: np.ndarray) -> str:
-        """Keep a picture (H, W, 3) uint8 RGB; return its address."""
-        _, data = cv2.imencode('.jpg', cv2.cvtColor(picture, cv2.COLOR_RGB2BGR),
-                               [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
-        number = next(self._numbers)
-        self._pictures[number] = data.tobytes()
-        if len(self._pictures) > SHOWN:
-            self._pictures.popitem(last=False)
-        return f'/shown/{number}.jpg'
-
-    def answer(self, number: int) -> Response:
-        """Answer a request for a picture."""
-        if number not in self._pictures:
-            return Response(status_code=404)
-        return Response(self._pictures[number], media_type='image/jpeg',
-                        headers={'cache-control': 'no-store'})
-
-
 def add_page(app: FastAPI, viewer: Viewer, title: str) -> None:
     """Add the page of a viewer, and the pictures that it shows, to an application."""
     shelf = Shelf()
@@ -117,96 +67,13 @@ def add_page(app: FastAPI, viewer: Viewer, title: str) -> None:
         await page.begin()
 
 
-class Panel:
-    """A domain's picture, the class under the cursor, and the legend."""
+class Wanted(NamedTuple):
+    """What a page asks its viewer for, as `Viewer.find` takes it."""
 
-    def __init__(self, domain: Domain, shelf: Shelf):
-        self.domain = domain
-        self.look = Look()
-        self._shelf = shelf
-        self._seen: Seen | None = None
-        with ui.element('section').classes('look').props(f'aria-label={domain.name}') as self.box:
-            with ui.column().classes('gap-1'):
-                ui.label(domain.name).classes('text-lg font-bold').props(
-                    'role=heading aria-level=2')
-                self._picture = ui.interactive_image(events=['mousemove', 'mouseleave']).classes(
-                    f'picture picture-{domain.name}').props('role=img')
-                self._picture.on('mouse', self._hover, throttle=0.04)
-                self._under = ui.label('').classes(f'under-{domain.name} font-mono min-h-6')
-                with ui.row().classes('items-center w-full flex-nowrap') as self._scale:
-                    ui.label('0')
-                    ui.element('div').classes('scale').style(
-                        f'background: linear-gradient(to right, {", ".join(heat_scale())})')
-                    ui.label('1')
-            with ui.column().classes('gap-1'):
-                with ui.row().classes('items-center gap-2'):
-                    ui.label('Classes')
-                    for text, hidden in (('All', frozenset()),
-                                         ('None', frozenset(range(len(domain.classes))))):
-                        ui.button(text, on_click=lambda _, hidden=hidden: self._hide(hidden)
-                                  ).props('flat dense no-caps').classes(
-                            f'{text.lower()}-{domain.name}')
-                with ui.element('div').classes('legend').props(
-                        f'role=group aria-label="classes of {domain.name}"'):
-                    self._entries = [self._entry(index) for index in range(len(domain.classes))]
-
-    def _entry(self, index: int) -> tuple[ui.checkbox, ui.label]:
-        name = self.domain.classes[index]
-        with ui.row().classes('entry items-center gap-1 flex-nowrap') as row:
-            box = ui.checkbox(value=True, on_change=lambda: self._toggle(index)).props(
-                'dense').classes(f'toggle-{self.domain.name}-{index}')
-            box.props['aria-label'] = name
-            ui.element('span').classes('swatch').style(
-                f'background: {as_hex(self.domain.palette[index])}')
-            ui.label(name).classes('grow')
-            share = ui.label('').classes('tabular-nums')
-        for event, alone in (('mouseenter', index), ('mouseleave', None),
-                             ('focusin', index), ('focusout', None)):
-            row.on(event, lambda _, alone=alone: self.draw(alone=alone), args=[])
-        return box, share
-
-    def show(self, seen: Seen, **changes: object) -> None:
-        """Show what the domain's head says of a frame, with changes of the look."""
-        self._seen = seen
-        self._picture.props['aria-label'] = f'{seen.name}, as {self.domain.name}'
-        height, width = seen.image.shape[:2]
-        self._picture.style(f'max-width: calc({HIGHEST} * {width / height:.4f})')
-        answer = seen.answers[self.domain.name]
-        for (_, label), share in zip(self._entries, shares(answer.mask, len(self._entries)),
-                                     strict=True):
-            label.text = share_text(float(share))
-        self._under.text = ''
-        self.draw(**changes)
-
-    def draw(self, **changes: object) -> None:
-        """Draw the frame again, with changes of the look."""
-        self.look = replace(self.look, **changes)  # type: ignore[arg-type]
-        self._scale.visible = self.look.drawn != CLASSES
-        if self._seen:
-            picture = drawn(self._seen.image, self._seen.answers[self.domain.name], self.domain,
-                            self.look)
-            self._picture.set_source(self._shelf.put(picture))
-
-    def _toggle(self, index: int) -> None:
-        if self._entries[index][0].value == (index in self.look.hidden):
-            self.draw(hidden=self.look.toggled(index).hidden, alone=None)
-
-    def _hide(self, hidden: frozenset[int]) -> None:
-        self.draw(hidden=hidden, alone=None)
-        for index, (box, _) in enumerate(self._entries):
-            box.value = index not in hidden
-
-    def all_or_none(self) -> None:
-        """Show all classes; none where all are shown."""
-        self._hide(frozenset() if self.look.hidden else
-                   frozenset(range(len(self.domain.classes))))
-
-    def _hover(self, event: events.GenericEventArguments) -> None:
-        text = ''
-        if self._seen and event.args['mouse_event_type'] == 'mousemove':
-            text = under(self._seen.answers[self.domain.name], self.domain,
-                         event.args['image_x'], event.args['image_y'])
-        self._under.text = text
+    frames: Frames
+    index: int
+    step: int
+    by: str
 
 
 class Page:
@@ -217,7 +84,7 @@ class Page:
         self._frames: Frames = viewer.given or viewer.dropped
         self._seen: Seen | None = None
         self._index = 0
-        self._wanted: tuple[Frames, int, int] | None = None
+        self._wanted: Wanted | None = None
         self._is_busy = False
         self._said: dict[str, None] = {}
         ui.add_css(STYLE)
@@ -250,12 +117,20 @@ class Page:
             for text, step in (('Previous', -1), ('Next', 1)):
                 ui.button(text, on_click=lambda _, step=step: self._move(step)).props(
                     'no-caps dense padding="xs md"').classes(text.lower())
+            self._number = ui.input(placeholder='frame').props(
+                'dense inputmode=numeric maxlength=9 aria-label="number of a frame"').classes(
+                'number w-20').on('keydown.enter', self._jump)
             self._chosen = ui.toggle(choices, value=ALL if ALL in choices else names[0],
                                      on_change=self._choose).props(
                 'no-caps dense padding="xs md"').classes('domains')
             self._chosen.props['aria-label'] = 'domain'
             self._drawn = ui.toggle(list(DRAWN), value=CLASSES, on_change=self._draw).props(
                 'no-caps dense padding="xs md"').classes('drawn')
+            self._by = ui.toggle([HEAD, LABEL_EMBEDDINGS], value=HEAD,
+                                 on_change=self._look_again).props(
+                'no-caps dense padding="xs md"').classes('by')
+            self._by.props['aria-label'] = 'classes by'
+            self._by.visible = self._viewer.segmenter.has_label_embeddings
             with ui.row().classes('items-center flex-nowrap w-64'):
                 ui.label('Opacity')
                 self._opacity = ui.slider(min=0, max=1, step=0.05, value=0.5,
@@ -273,6 +148,9 @@ class Page:
         if AUTO not in choices:
             ui.label('auto is not offered: this model file has no evidence of its domains; '
                      '`univseg recognise` adds it').classes('no-auto')
+        if not self._by.visible:
+            ui.label('label embeddings are not offered: this model does not have them of each '
+                     'of its domains').classes('no-label-embeddings')
 
     def _drop(self) -> ui.upload:
         return ui.upload(
@@ -306,21 +184,21 @@ class Page:
 
         So that a key which is held down skips frames, and none is shown after it is let go.
         """
-        self._wanted = (frames, max(index, 0), step)
+        self._wanted = Wanted(frames, max(index, 0), step, self._by.value)
         if self._is_busy:
             return
         self._is_busy = True
         try:
             while self._wanted:
-                frames, index, step = self._wanted
-                found = await asyncio.wrap_future(self._viewer.find(frames, index, step))
-                if self._wanted == (frames, index, step):
+                wanted = self._wanted
+                found = await asyncio.wrap_future(self._viewer.find(*wanted))
+                if self._wanted == wanted:
                     self._wanted = None
-                self._note([*found.skipped, *frames.notes])
+                self._note([*found.skipped, *wanted.frames.notes])
                 if found.seen is None or found.index is None:
-                    self._tell_end(frames, step)
+                    self._tell_end(wanted)
                     continue
-                self._frames, self._index, self._seen = frames, found.index, found.seen
+                self._frames, self._index, self._seen = wanted.frames, found.index, found.seen
                 self._tell_where()
                 self._choose()
         finally:
@@ -334,14 +212,34 @@ class Page:
         recognition = self._seen.recognition
         self._as.text = recognised(recognition) if recognition else ''
 
-    def _tell_end(self, frames: Frames, step: int) -> None:
+    def _tell_end(self, wanted: Wanted) -> None:
         if self._seen is None:
-            self._where.text = f'{frames.name}: no frame that can be read'
+            self._where.text = f'{wanted.frames.name}: no frame that can be read'
+        elif wanted.index > self._index + 1:
+            self._tell_where(f' · from {wanted.index + 1} on, no frame can be read')
         else:
-            self._tell_where(' · the last frame' if step > 0 else ' · the first frame')
+            self._tell_where(' · the last frame' if wanted.step > 0 else ' · the first frame')
+
+    async def _jump(self) -> None:
+        """Show the frame whose number was typed."""
+        text, self._number.value = self._number.value, ''
+        self._number.run_method('blur')  # the keys are those of the frames again
+        if self._seen is None or not text:
+            return
+        try:
+            index = frame_index(text, self._frames.count())
+        except UnivsegError as error:
+            self._tell_where(f' · {error}')
+        else:
+            await self._show(self._frames, index)
+
+    async def _look_again(self) -> None:
+        """Show the frame as it is chosen now what tells the classes."""
+        if self._seen:
+            await self._show(*(self._wanted or (self._frames, self._index))[:2])
 
     async def _move(self, step: int) -> None:
-        wanted = self._wanted[1] if self._wanted else self._index
+        wanted = self._wanted.index if self._wanted else self._index
         if self._seen is None or (step < 0 and wanted == 0):
             return
         await self._show(self._frames, wanted + step, step)
@@ -406,10 +304,14 @@ class Page:
             await self._move(1 if action == 'next' else -1)
         elif action == 'first' and self._seen:
             await self._show(self._frames, 0)
+        elif action == 'jump':
+            self._number.run_method('focus')
         elif action == 'domain':
             self._chosen.value = _following(list(self._chosen.options), self._chosen.value)
         elif action == 'heat':
             self._drawn.value = _following(list(DRAWN), self._drawn.value)
+        elif action == 'by' and self._by.visible:
+            self._by.value = _following(list(self._by.options), self._by.value)
         elif action in ('more', 'less'):
             value = self._opacity.value + (STEP if action == 'more' else -STEP)
             self._opacity.value = round(min(max(value, 0), 1), 2)

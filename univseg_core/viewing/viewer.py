@@ -11,7 +11,7 @@ from types import TracebackType
 from univseg_core.errors import UnivsegError
 from univseg_core.inference.segmenter import Segmenter
 from univseg_core.viewing.frames import DroppedPictures, Frames, open_frames
-from univseg_core.viewing.looks import see, Seen
+from univseg_core.viewing.looks import HEAD, see, Seen
 
 KEPT = 8
 """Results that are kept: some 20 MB each of two domains at the largest size."""
@@ -42,7 +42,7 @@ class Viewer:
                  topics: Sequence[str] = ()):
         self.segmenter = segmenter
         self.dropped = DroppedPictures()
-        self._kept: OrderedDict[tuple[int, int], Seen] = OrderedDict()
+        self._kept: OrderedDict[tuple[int, int, str], Seen] = OrderedDict()
         self._opened = ExitStack()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix='viewer')
         self.given: Frames | None = None
@@ -62,15 +62,19 @@ class Viewer:
         self._thread.submit(self._opened.close)
         self._thread.shutdown(cancel_futures=False)
 
-    def find(self, frames: Frames, index: int, step: int = 1) -> 'Future[Found]':
-        """Begin to look at a frame, or at the next behind it that can be read, by `step` ±1."""
-        return self._thread.submit(self._find, frames, index, step)
+    def find(self, frames: Frames, index: int, step: int = 1, by: str = HEAD) -> 'Future[Found]':
+        """
+        Begin to look at a frame, or at the next behind it that can be read, by `step` ±1.
 
-    def _find(self, frames: Frames, index: int, step: int) -> Found:
+        `by` is what tells the classes, as for `see`.
+        """
+        return self._thread.submit(self._find, frames, index, step, by)
+
+    def _find(self, frames: Frames, index: int, step: int, by: str) -> Found:
         skipped: list[str] = []
         while index >= 0:
             try:
-                return Found(index, self._look_at(frames, index), skipped)
+                return Found(index, self._look_at(frames, index, by), skipped)
             except IndexError:
                 break
             except UnivsegError as error:
@@ -78,10 +82,10 @@ class Viewer:
             index += step
         return Found(None, None, skipped)
 
-    def _look_at(self, frames: Frames, index: int) -> Seen:
-        key = id(frames), index
+    def _look_at(self, frames: Frames, index: int, by: str) -> Seen:
+        key = id(frames), index, by
         if key not in self._kept:
-            self._kept[key] = see(self.segmenter, *frames.read(index))
+            self._kept[key] = see(self.segmenter, *frames.read(index), by)
             if len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(key)

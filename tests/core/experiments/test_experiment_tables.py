@@ -7,7 +7,7 @@ import json
 import pytest
 from tiny_worlds import configuration
 from univseg_core.cli import main
-from univseg_core.reporting.experiment_runs import ExperimentRun, load_experiment_runs
+from univseg_core.reporting.plots.experiment_runs import ExperimentRun, load_experiment_runs
 from univseg_core.research.plan import ExperimentError
 from univseg_core.research.results import Results
 from univseg_core.research.settings import load_experiment

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from tiny_worlds import INDOOR, OUTDOOR, random_image, small_network
+import torch
 from univseg_core.inference.segmenter import Segmenter
 from univseg_core.models.domain_evidence import Recognition
 from univseg_core.models.model_card import ModelCard
@@ -30,6 +31,20 @@ def test_all_domains_come_of_one_pass_and_are_those_of_the_segmenter():
         assert np.array_equal(seen.answers[name].mask, found[name].mask)
         assert np.array_equal(seen.answers[name].confidence, found[name].confidence)
         assert seen.answers[name].entropy.shape == (60, 80)
+
+
+def test_masks_by_label_embeddings_are_those_of_the_segmenter():
+    """A class without a label embedding is nowhere; one domain's image has all label spaces."""
+    network = small_network(encoder='light', width=1 / 8)
+    network.set_label_embeddings('outdoor', torch.eye(3, 8) * torch.tensor([[1], [0], [1]]))
+    network.set_label_embeddings('indoor', torch.randn(2, 8))
+    segmenter = Segmenter(network, ModelCard(), device='cpu', inference_size=64)
+    image = random_image(60, 80)
+    answers = looks.see(segmenter, '', image, looks.LABEL_EMBEDDINGS).answers
+    encoded = segmenter.encode(image)
+    for name, answer in answers.items():
+        assert np.array_equal(answer.mask, segmenter.label_embedding_mask(encoded, name))
+    assert set(np.unique(answers['outdoor'].mask)) <= {0, 2}
 
 
 def test_large_frames_are_shown_smaller():

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 from tiny_worlds import OUTDOOR, small_network
+import torch
 from univseg_core.inference.segmenter import Segmenter
 from univseg_core.models.domain_evidence import Recognition
 from univseg_core.models.model_card import ModelCard
@@ -27,6 +28,8 @@ HOSTILE = 'c <img src=x onerror=alert(1)> & "quoted".png'
 def balanced_segmenter(image):
     """Return a tiny model that is sure here and there, and sees all classes in an image."""
     network = small_network(encoder='light', width=1 / 8)
+    for name, domain in network.domains.items():
+        network.set_label_embeddings(name, torch.eye(len(domain.classes), 8))
     found = Segmenter(network, ModelCard(), device='cpu', inference_size=64)
     encoded = found.encode(image)
     for name, (weight, bias) in found._heads.items():
@@ -114,10 +117,10 @@ class Looker:
         with self.opener.open(self.source(name)) as answer:
             return decode_image(answer.read())
 
-    def until_drawn(self, look, name='outdoor'):
+    def until_drawn(self, look, name='outdoor', by=looks.HEAD):
         """Wait until a domain's picture of the first frame is as a look has it."""
         image = read_image(self.server.folder / 'a.png')
-        seen = looks.see(self.server.segmenter, 'a.png', image)
+        seen = looks.see(self.server.segmenter, 'a.png', image, by)
         domain = self.server.segmenter.domains[name]
         expected = looks.drawn(seen.image, seen.answers[name], domain, look).astype(float)
         self.until(lambda: np.abs(self.picture(name) - expected).mean() < NEAR, look)
@@ -160,6 +163,36 @@ def test_frames_by_keys_and_clicks_and_what_cannot_be_read_is_named(looker):
     looker.until_at('1 of 3 · a.png')
     assert 'recognised as outdoor (90 %, unfamiliarity 0.50)' in looker.text('.recognised')
     assert not looker.driver.find_elements('css selector', 'img[src="x"]')
+
+
+def test_a_frame_by_its_number(looker):
+    for number, text in (('3', f'3 of 3 · {HOSTILE}'), ('12', "frame '12': expected a number "
+                         'from 1 to 3'), ('1', '1 of 3 · a.png')):
+        looker.press('g')
+        looker.until(lambda: looker.driver.switch_to.active_element.get_attribute('aria-label')
+                     == 'number of a frame', 'the field')
+        looker.press(number, '\ue007')  # Enter
+        looker.until(lambda text=text: text in looker.text('.where'), text)
+    looker.press('n')  # a key again
+    looker.until_at('3 of 3')
+
+
+def test_masks_by_label_embeddings(looker):
+    looker.press('l')
+    looker.until_drawn(looks.Look(), by=looks.LABEL_EMBEDDINGS)
+    looker.one('.by button').click()
+    looker.until_drawn(looks.Look())
+
+
+def test_a_model_without_label_embeddings_says_so(looker, monkeypatch):
+    monkeypatch.setattr(looker.server.segmenter, '_label_embeddings', {
+        'outdoor': np.eye(3, 8), 'indoor': np.zeros((2, 8))})
+    looker.driver.get(looker.server.url)
+    looker.until_at('1 of 3 · a.png')
+    assert 'does not have them of each' in looker.text('.no-label-embeddings')
+    assert not looker.one('.by').is_displayed()
+    looker.press('l', 'h')
+    looker.until_drawn(looks.Look('confidence'))
 
 
 def test_domains_heat_maps_and_opacity_by_keys(looker):

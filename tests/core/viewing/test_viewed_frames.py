@@ -9,8 +9,8 @@ import pytest
 from univseg_core.errors import UnivsegError
 from univseg_core.pictures.images import write_png
 from univseg_core.viewing import frames, viewer
-from univseg_core.viewing.frames import DroppedPictures, open_frames
-from univseg_core.viewing.looks import Seen
+from univseg_core.viewing.frames import DroppedPictures, frame_index, open_frames
+from univseg_core.viewing.looks import HEAD, LABEL_EMBEDDINGS, Seen
 from univseg_core.viewing.viewer import KEPT, Viewer
 from video_streams import moving, write_video
 
@@ -125,8 +125,8 @@ def test_dropped_pictures_are_judged_before_they_are_kept(monkeypatch):
 def looked_at(monkeypatch):
     """Return the names of the frames that are looked at; what is seen of one is its name."""
     names = []
-    monkeypatch.setattr(viewer, 'see', lambda _, name, image:
-                        names.append(name) or Seen(name, image, {}, None))
+    monkeypatch.setattr(viewer, 'see', lambda _, name, image, by:
+                        names.append((name, by)) or Seen(name, image, {}, None))
     return names
 
 
@@ -150,7 +150,28 @@ def test_the_last_results_are_kept(tmp_path, looked_at):
     with Viewer(None, [tmp_path]) as found:
         for i in (0, 0, 1, 0, *range(KEPT + 1), KEPT, 2, 0):
             found.find(found.given, i).result()
-    assert looked_at == ['0.png', '1.png', *(f'{i}.png' for i in range(2, KEPT + 1)), '0.png']
+    assert looked_at == [(f'{i}.png', HEAD) for i in (*range(KEPT + 1), 0)]
+
+
+def test_by_label_embeddings_a_frame_is_looked_at_again(folder, looked_at):
+    with Viewer(None, [folder]) as found:
+        for by in (HEAD, LABEL_EMBEDDINGS, HEAD):
+            found.find(found.given, 0, by=by).result()
+    assert looked_at == [('a.png', HEAD), ('a.png', LABEL_EMBEDDINGS)]
+
+
+def test_a_frame_by_its_number():
+    assert [frame_index(text, 30) for text in ('1', ' 30 ', '007')] == [0, 29, 6]
+    assert frame_index('31', None) == 30
+
+
+@pytest.mark.parametrize(('text', 'count', 'message'), [
+    ('31', 30, "frame '31': expected a number from 1 to 30"),
+    ('0', 30, 'from 1 to 30'), ('-1', None, "'-1': expected a number from 1"),
+    ('2.5', 30, r"'2\.5'"), ('a\nb', 30, r"'a\\\\nb'")])
+def test_what_is_no_number_of_a_frame_is_told(text, count, message):
+    with pytest.raises(UnivsegError, match=message):
+        frame_index(text, count)
 
 
 def test_a_viewer_that_cannot_open_its_frames_leaves_no_thread(tmp_path):

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from univseg_core.reporting.experiment_runs import ExperimentRun
 from univseg_core.reporting.plots.drawing import (
     add_key,
     COLOURS,
@@ -16,6 +15,7 @@ from univseg_core.reporting.plots.drawing import (
     style_axis,
     write_figure,
 )
+from univseg_core.reporting.plots.experiment_runs import ExperimentRun
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

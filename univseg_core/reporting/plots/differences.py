@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 from univseg_core.errors import did_you_mean
-from univseg_core.reporting.experiment_runs import ExperimentRun
 from univseg_core.reporting.plots.drawing import (
     COLOURS,
     FigureError,
@@ -17,6 +16,7 @@ from univseg_core.reporting.plots.drawing import (
     style_axis,
     write_figure,
 )
+from univseg_core.reporting.plots.experiment_runs import ExperimentRun
 
 CONFIDENCE = 0.95
 """Of the interval of a mean."""
