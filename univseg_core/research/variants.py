@@ -46,11 +46,11 @@ GOOD_TEACHER = {'consistency': 1.0, 'warmup_steps': 50}
 CONTROL = {'consistency': 1e-12}
 """A weight that vanishes beside the supervised loss in float32: the crops alone are there."""
 
-HELD = {'objective': BALANCED | {
-            'alpha': 0.1, 'beta': 0.1, 'warmup_steps': 50, 'similarity': 'cosine',
-            'temperature': 0.1, 'anchor': 1.0},
-        # Of the model that it goes on from: one step changes it by next to nothing.
-        'label_embeddings': {'basis': 'joint', 'pretrain_steps': 1}}
+HELD: dict[str, dict[str, Any]] = {
+    'objective': BALANCED | {'alpha': 0.1, 'beta': 0.1, 'warmup_steps': 50, 'anchor': 1.0,
+                             'similarity': 'cosine', 'temperature': 0.1},
+    # Of the model that it goes on from: one step changes it by next to nothing.
+    'label_embeddings': {'basis': 'joint', 'pretrain_steps': 1}}
 """The paper's entropies where they can neither shrink by scale nor leave the classes."""
 
 SMALL = {'model': {'encoder': 'light'}, 'training': {'encoder_rate': 1.0},

@@ -71,7 +71,7 @@ class Wanted(NamedTuple):
     """What a page asks its viewer for, as `Viewer.find` takes it."""
 
     frames: Frames
-    index: int
+    frame: int
     step: int
     by: str
 
@@ -215,8 +215,8 @@ class Page:
     def _tell_end(self, wanted: Wanted) -> None:
         if self._seen is None:
             self._where.text = f'{wanted.frames.name}: no frame that can be read'
-        elif wanted.index > self._index + 1:
-            self._tell_where(f' · from {wanted.index + 1} on, no frame can be read')
+        elif wanted.frame > self._index + 1:
+            self._tell_where(f' · from {wanted.frame + 1} on, no frame can be read')
         else:
             self._tell_where(' · the last frame' if wanted.step > 0 else ' · the first frame')
 
@@ -239,7 +239,7 @@ class Page:
             await self._show(*(self._wanted or (self._frames, self._index))[:2])
 
     async def _move(self, step: int) -> None:
-        wanted = self._wanted.index if self._wanted else self._index
+        wanted = self._wanted.frame if self._wanted else self._index
         if self._seen is None or (step < 0 and wanted == 0):
             return
         await self._show(self._frames, wanted + step, step)
