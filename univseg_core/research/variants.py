@@ -53,8 +53,9 @@ HELD: dict[str, dict[str, Any]] = {
     'label_embeddings': {'basis': 'joint', 'pretrain_steps': 1}}
 """The paper's entropies where they can neither shrink by scale nor leave the classes."""
 
-SMALL = {'model': {'encoder': 'light'}, 'training': {'encoder_rate': 1.0},
-         'objective': BALANCED, 'data': {'unlabelled_per_domain': 2}}
+SMALL: dict[str, dict[str, Any]] = {
+    'model': {'encoder': 'light'}, 'training': {'encoder_rate': 1.0}, 'objective': BALANCED,
+    'data': {'unlabelled_per_domain': 2}}
 """A network that a robot can afford, from random weights."""
 
 SUPERVISED_ONLY = Variant(
