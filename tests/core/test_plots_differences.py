@@ -25,7 +25,7 @@ def test_the_interval_is_students():
     # Of 1, 2, 3, 4, 5: a standard error of the square root of 1/2, and t of 4 degrees, 2.7764.
     found = Differences('25', 'with', 'without', np.arange(1.0, 6.0)[:, None])
     assert found.interval == pytest.approx([2.776445 * 0.5 ** 0.5])
-    assert np.isnan(Differences('25', 'with', 'without', np.ones((1, 3))).interval).all()
+    assert np.isnan(Differences('25', 'with', 'without', np.ones((2, 3))).interval).all()
 
 
 def test_a_row_for_each_pair_and_n_and_a_panel_for_each_domain(tmp_path, drawn):

@@ -18,8 +18,8 @@ from univseg_core.reporting.plots.drawing import (
 )
 from univseg_core.reporting.plots.experiment_runs import ExperimentRun
 
-CONFIDENCE = 0.95
-"""Of the interval of a mean."""
+CONFIDENCE, FEWEST = 0.95, 3
+"""Of the interval of a mean, and the seeds that it takes: of two, it is longer than any axis."""
 
 ROW, PANEL, LABELS = 0.32, 2.7, 3.6
 """Inches: height of a row, width of a panel, width of the rows' names."""
@@ -40,11 +40,11 @@ class Differences:
 
     @property
     def interval(self) -> np.ndarray:
-        """Return half the width (domains + 1,) of the mean's 95 % interval; NaN of one seed."""
+        """Return half the width (domains + 1,) of the mean's 95 % interval; NaN of few seeds."""
         from scipy.stats import t
 
         seeds = len(self.points)
-        if seeds < 2:
+        if seeds < FEWEST:
             return np.full(self.points.shape[1], np.nan)
         error = self.points.std(0, ddof=1) / np.sqrt(seeds)
         return t.ppf((1 + CONFIDENCE) / 2, seeds - 1) * error
@@ -83,7 +83,7 @@ def draw_differences(found: Sequence[Differences], domains: Sequence[str], path:
     Draw a row for each pair and N, a panel for each domain and for the sum; return the files.
 
     `path` has no ending. A pale marker is a seed, the large one their mean, the line its 95 %
-    interval (Student's t), where there are two seeds or more.
+    interval (Student's t), where there are three seeds or more.
     """
     titles = [*domains, 'sum'] if len(domains) > 1 else list(domains)
     figure = new_figure(LABELS + PANEL * len(titles), 0.8 + ROW * len(found))
@@ -108,5 +108,5 @@ def draw_differences(found: Sequence[Differences], domains: Sequence[str], path:
     axes[0].set_yticks(range(len(found)), [
         literal(f'{each.variant} above {each.other}, N = {each.labelled} ({len(each.points)})')
         for each in found])
-    axes[0].invert_yaxis()
+    axes[0].set_ylim(len(found) - 0.5, -0.5)
     return write_figure(figure, path)
