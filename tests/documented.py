@@ -16,10 +16,11 @@ ENDS = {'&&', '||', '|', ';', '&', '>', '2>', '>>'}
 
 
 class Command(NamedTuple):
-    """A command of a page: its words, without variables that are set for it alone."""
+    """A command of a page: its words, and the variables (NAME=VALUE) that are set for it alone."""
 
     page: str
     words: tuple[str, ...]
+    variables: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f'{self.page}: {shlex.join(self.words)}'
@@ -56,8 +57,8 @@ def _of(page: str, text: str) -> Iterator[Command]:
             if word not in ENDS:
                 words.append(word)
                 continue
-            while words and ASSIGNMENT.match(words[0]):
-                words.pop(0)  # a variable
-            if words and not into_a_file:
-                yield Command(page, tuple(words))
+            begin = next((number for number, each in enumerate(words)
+                          if not ASSIGNMENT.match(each)), len(words))
+            if words[begin:] and not into_a_file:
+                yield Command(page, tuple(words[begin:]), tuple(words[:begin]))
             words, into_a_file = [], word.endswith('>')

@@ -120,6 +120,17 @@ def bare_training(monkeypatch):
     leave_out_pictures(monkeypatch)
 
 
+@pytest.fixture(scope='session')
+def traced(once):
+    """Return the ONNX model of the encoder of `small_network(encoder='light')`, as bytes."""
+    def fill(folder):
+        from tiny_worlds import small_network
+        from univseg_core.exporting.network import encoder_to_onnx
+        (folder / 'light.onnx').write_bytes(encoder_to_onnx(small_network(encoder='light'), None))
+
+    return (once('traced', fill) / 'light.onnx').read_bytes()  # which takes seconds
+
+
 @pytest.fixture
 def full_disk():
     """Return a context in which no file can grow beyond a few kB."""

@@ -5,7 +5,6 @@ import pytest
 from tiny_worlds import small_network
 import torch
 from univseg_core.exporting.graph import logits_graph
-from univseg_core.exporting.network import encoder_to_onnx
 from univseg_core.models.exported_file import Export, ExportedModel, save_exported
 from univseg_core.models.model_file import save_model
 
@@ -19,7 +18,7 @@ def one_core(monkeypatch):
 
 
 @pytest.fixture(scope='session')
-def exported(once, tmp_path_factory) -> Exported:
+def exported(traced, tmp_path_factory) -> Exported:
     """Return a network and its files; not to be changed."""
     network = small_network(encoder='light')
     generator = torch.manual_seed(3)
@@ -28,15 +27,13 @@ def exported(once, tmp_path_factory) -> Exported:
     folder = tmp_path_factory.mktemp('exported')
     source, path = folder / 'tiny.univseg', folder / 'tiny.onnx'
     save_model(source, network, CARD)
-    encoder = (once('exported', lambda folder: (folder / 'light.onnx').write_bytes(
-        encoder_to_onnx(network, None))) / 'light.onnx').read_bytes()  # which takes seconds
     heads = network.as_arrays()
     model = ExportedModel(
-        path, encoder, Export(made_of=64 * '0'), network.spec,
+        path, traced, Export(made_of=64 * '0'), network.spec,
         network.normalisation, network.encoder.out_channels, heads, dict(network.domains),
         logits_graph(heads.heads))
     save_exported(path, model, CARD)
-    return Exported(network, source, path, encoder, model)
+    return Exported(network, source, path, traced, model)
 
 
 @pytest.fixture(params=BACKENDS)
