@@ -7,11 +7,13 @@ import shutil
 
 from selenium import webdriver
 
-PROGRAM, DRIVER = shutil.which('chromium'), shutil.which('chromedriver')
+PROGRAM = shutil.which('chromium') or shutil.which('chromium-browser')
+DRIVER = shutil.which('chromedriver')
 """None where there is none."""
 
-FLAGS = ('--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
-         '--disable-background-networking', '--disable-component-update', '--disable-sync',
+FLAGS = ('--headless', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage',
+         '--disable-quic', '--no-first-run', '--disable-background-networking',
+         '--disable-component-update', '--disable-sync',
          '--window-size=1400,1000')
 """Nothing of its own goes out: what is asked for is asked for by the page."""
 

@@ -45,6 +45,7 @@ PUBLIC = {
     'pictures/picture_files.py': ('ImageError',),
     'training/safety.py': ('TrainingError',),
     'training/processes.py': ('EngineError',),
+    'reporting/run_loggers.py': ('LoggerError',),
 }
 """What programs of others may use, and what these raise, by its module."""
 

@@ -37,6 +37,14 @@ def test_runs_of_one_domain_count_together_and_incomplete_ones_not(runs):
         ExperimentRun('25', '0', 'univ_basic', 96.0, (30.0, 10.0))], ['a', 'b'])
 
 
+def test_a_time_that_is_not_known_matters_where_it_is_asked_for(runs):
+    assert [run.variant for run in load_experiment_runs(runs)[0] if run.labelled == '25'] == [
+        'univ_basic']
+    found = load_experiment_runs(runs, timed=False)[0]
+    assert [(run.variant, run.mious) for run in found if run.labelled == '25'] == [
+        ('univ_basic', (30.0, 10.0)), ('univ_full', (30.0, 10.0))]
+
+
 def test_what_a_spreadsheet_has_saved_is_read(runs):
     expected = load_experiment_runs(runs)
     runs.write_text(runs.read_text(), encoding='utf-8-sig')
@@ -112,7 +120,9 @@ def test_many_variants_look_different(tmp_path, drawn):
 @pytest.mark.parametrize('text, reason', [
     ('', EXPECTED + 'none'), ('step,loss\n10,2.0\n', EXPECTED + 'step, loss'),
     ((HEAD + ROWS).replace(',', ';'), EXPECTED + 'labelled;seed;'),
-    (HEAD, 'no run has a time'), (HEAD + '100,0,univ_basic,10,90,41.0\n', 'no run has a time'),
+    (HEAD, 'no run has a time'),
+    (HEAD + '100,0,univ_basic,10,90,41.0\n', 'row 2: expected 9 cells, as the first row has'),
+    (HEAD + '100,0,univ_basic,10,90,41.0,1,21.0,1,2\n', 'row 2: expected 9 cells'),
     (HEAD + '100,0,univ_basic,10,,41.0,1,21.0,1\n', 'no run has a time'),
     (HEAD + '100,0\n', 'row 2: expected labelled, seed, variant in each row'),
     (HEAD + '100,0,univ_basic,10,soon,41.0,1,21.0,1\n',

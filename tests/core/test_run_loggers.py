@@ -10,7 +10,7 @@ from run_files import short, SUPERVISED
 from univseg_core.reporting import run_loggers
 from univseg_core.reporting.run_log import RunLog
 from univseg_core.reporting.run_loggers import check_loggers, LoggerError, RunLoggers, Tool, TOOLS
-from univseg_core.settings.config import TrainingSection
+from univseg_core.settings.learning import TrainingSection
 from univseg_core.training.run import train
 
 SETTINGS = {'training': {'steps': 20}}

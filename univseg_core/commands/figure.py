@@ -99,7 +99,7 @@ def _add_csv(sub: argparse.ArgumentParser) -> None:
 
 def _pair(text: str) -> tuple[str, str]:
     variant, colon, other = text.partition(':')
-    if not (variant and colon and other):
+    if not (variant and colon and other) or ':' in other or variant == other:
         raise argparse.ArgumentTypeError(f'{text}: expected two variants, VARIANT:OTHER')
     return variant, other
 
@@ -201,11 +201,15 @@ def _cost(options: argparse.Namespace) -> None:
 
 def _differences(options: argparse.Namespace) -> None:
     from univseg_core.reporting.plots.differences import differences, draw_differences
+    from univseg_core.reporting.plots.drawing import FigureError
     from univseg_core.reporting.plots.experiment_runs import load_experiment_runs
 
-    runs, domains = load_experiment_runs(options.csv)
-    _report(options, draw_differences(differences(runs, options.pairs), domains,
-                                      options.out / 'differences'))
+    runs, domains = load_experiment_runs(options.csv, timed=False)
+    try:
+        found = differences(runs, options.pairs)
+    except FigureError as error:
+        raise FigureError(f'{options.csv}: {error}') from error
+    _report(options, draw_differences(found, domains, options.out / 'differences'))
 
 
 def _report(options: argparse.Namespace, paths: Sequence[Path]) -> None:

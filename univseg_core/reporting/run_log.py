@@ -44,7 +44,8 @@ class RunLog:
     """
 
     def __init__(self, folder: Path, first: int, loggers: RunLoggers | None = None):
-        self._folder, self._first, self._loggers = folder, first, loggers
+        self._folder, self._first = folder, first
+        self._loggers = loggers or RunLoggers((), folder, {})
         self._losses, self._validation = folder / LOSSES_FILE, folder / VALIDATION_FILE
         folder.mkdir(parents=True, exist_ok=True)
         for path in (self._losses, self._validation):
@@ -119,8 +120,7 @@ class RunLog:
         """Write what TensorBoard's writer still holds; tell the loggers that the run is over."""
         if self._writer is not None:
             self._writer.close()
-        if self._loggers is not None:
-            self._loggers.close()
+        self._loggers.close()
 
     def _lap(self) -> float:
         """Return the seconds since the last call."""
@@ -131,8 +131,7 @@ class RunLog:
         known = {name: value for name, value in values.items() if not math.isnan(value)}
         for name, value in known.items():
             self._tensorboard().add_scalar(name, value, step)
-        if self._loggers is not None:
-            self._loggers.scalars(step, known)
+        self._loggers.scalars(step, known)
 
     def _entropies(self, step: int, name: str, result: 'DomainResult') -> None:
         """Show how many cells of a domain's predictions have which entropy, in nats."""

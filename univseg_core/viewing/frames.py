@@ -52,10 +52,8 @@ def frame_index(text: str, count: int | None) -> int:
 
     Raises UnivsegError for what is no whole number, or not one of `count` where that is known.
     """
-    try:
-        number = int(text)
-    except ValueError:
-        number = 0
+    text = text.strip()
+    number = int(text) if text.isascii() and text.isdigit() else 0
     if number < 1 or (count is not None and number > count):
         most = '' if count is None else f' to {count}'
         raise UnivsegError(f'frame {in_one_line(text.strip())!r}: expected a number from 1{most}')

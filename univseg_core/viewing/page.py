@@ -236,7 +236,8 @@ class Page:
     async def _look_again(self) -> None:
         """Show the frame as it is chosen now what tells the classes."""
         if self._seen:
-            await self._show(*(self._wanted or (self._frames, self._index))[:2])
+            wanted = self._wanted or Wanted(self._frames, self._index, 1, '')
+            await self._show(wanted.frames, wanted.frame, wanted.step)
 
     async def _move(self, step: int) -> None:
         wanted = self._wanted.frame if self._wanted else self._index

@@ -71,7 +71,10 @@ def differences(runs: Sequence[ExperimentRun], pairs: Sequence[tuple[str, str]]
                 of_pair.append(Differences(labelled, variant, other, np.stack(points)))
         if not of_pair:
             absent = [name for name in (variant, other) if name not in names]
-            raise FigureError(f'{variant}:{other}: no N and seed of which there are runs of both'
+            why = f'no run of {absent[0]} is complete' if absent else (
+                'they have no N and seed in common')
+            raise FigureError(f'{variant}:{other}: {why}; there are runs of '
+                              f'{", ".join(sorted(names))}'
                               + (did_you_mean(absent[0], names) if absent else ''))
         found += of_pair
     return found

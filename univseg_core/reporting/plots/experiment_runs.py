@@ -19,8 +19,9 @@ class ExperimentRun:
     """
     One run of an experiment, or those of one network a domain together.
 
-    `labelled` (N) and `seed` are as the file has them, `seconds` is what the run's own steps took,
-    and `mious` are those of the domains in percent, in the file's order.
+    `labelled` (N) and `seed` are as the file has them, `seconds` is what the run's own steps took
+    (NaN where that is not known), and `mious` are those of the domains in percent, in the file's
+    order.
     """
 
     labelled: str
@@ -35,13 +36,14 @@ class ExperimentRun:
         return sum(self.mious)
 
 
-def load_experiment_runs(path: Path, variants: Sequence[str] = ()
+def load_experiment_runs(path: Path, variants: Sequence[str] = (), *, timed: bool = True
                          ) -> tuple[list[ExperimentRun], list[str]]:
     """
     Read an experiment's NAME_runs.csv; return its runs and its domains.
 
-    Left out are runs of which the time or the mIoU of a domain is not known. `variants` chooses
-    some. Raises FigureError, which names the file, the run and what was expected.
+    Left out are runs of which the mIoU of a domain is not known or, where they are to be `timed`,
+    the time. `variants` chooses some. Raises FigureError, which names the file, the run and what
+    was expected.
     """
     try:
         columns, rows = read_rows(path, strict=True)
@@ -57,24 +59,27 @@ def load_experiment_runs(path: Path, variants: Sequence[str] = ()
         key = tuple(row[name] for name in KEYS)
         if not all(key):
             raise FigureError(f'{path}: row {number}: expected {", ".join(KEYS)} in each row')
+        if None in row.values() or '' in row:
+            raise FigureError(f'{path}: row {number}: expected {len(columns)} cells, as the first '
+                              'row has')
         runs.setdefault(key, []).append(row)
-    found = [_cost(path, key, parts, domains) for key, parts in runs.items()
+    found = [_run(path, key, parts, domains) for key, parts in runs.items()
              if not variants or key[2] in variants]
-    costs = [cost for cost in found if cost is not None]
-    there = {cost.variant for cost in costs}
+    known = [run for run in found if run and not (timed and math.isnan(run.seconds))]
+    there = {run.variant for run in known}
     absent = [name for name in variants if name not in there]
-    if absent or not costs:
+    if absent or not known:
         of = question = ''
         if absent:
             of = f' of {absent[0]}'
             question = did_you_mean(absent[0], {key[2] for key in runs} - {absent[0]})
-        raise FigureError(f'{path}: no run{of} has a time and the mIoU of each domain '
-                          f'({", ".join(domains)}){question}')
-    return costs, domains
+        raise FigureError(f'{path}: no run{of} has {"a time and " if timed else ""}the mIoU of '
+                          f'each domain ({", ".join(domains)}){question}')
+    return known, domains
 
 
-def _cost(path: Path, key: tuple[str, ...], parts: Sequence[Mapping[str, str]],
-          domains: Sequence[str]) -> ExperimentRun | None:
+def _run(path: Path, key: tuple[str, ...], parts: Sequence[Mapping[str, str]],
+         domains: Sequence[str]) -> ExperimentRun | None:
     """Return a run from its rows, one or one for each domain; None if not all of it is known."""
     labelled, seed, variant = key
 
@@ -93,7 +98,8 @@ def _cost(path: Path, key: tuple[str, ...], parts: Sequence[Mapping[str, str]],
     seconds, mious = numbers('seconds'), [numbers(MIOU + name) for name in domains]
     if len(parts) > 1 and any(len(each) > 1 for each in mious):
         raise FigureError(f'{path}: {variant}, N = {labelled}, seed {seed} is there twice')
-    if len(seconds) < len(parts) or not all(mious):
+    if not all(mious):
         return None
-    return ExperimentRun(labelled, seed, variant, sum(seconds),
+    return ExperimentRun(labelled, seed, variant,
+                         sum(seconds) if len(seconds) == len(parts) else math.nan,
                          tuple(each[0] for each in mious))
