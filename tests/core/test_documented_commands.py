@@ -137,7 +137,7 @@ ONLY_PARSED = {
     'docs/configuration.md: univseg new my yard/': 'as in README.md; my.yaml is there already',
     'docs/datasets.md: univseg data check my.yaml domains.england': 'of a published data set',
     'docs/distillation.md: univseg distill runs/large my.yaml model': 'once more, further down',
-    'docs/distillation.md: univseg train my.yaml model': 'leaves out settings (…)',
+    'docs/distillation.md: univseg experiment': 'takes hours, of published data sets',
     'docs/annotation_tools.md: univseg import-labels gtFine': 'of a published data set',
 }
 """Commands that are not run, by what they begin with, and why."""
