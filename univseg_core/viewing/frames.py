@@ -56,7 +56,7 @@ def frame_index(text: str, count: int | None) -> int:
     number = int(text) if text.isascii() and text.isdigit() else 0
     if number < 1 or (count is not None and number > count):
         most = '' if count is None else f' to {count}'
-        raise UnivsegError(f'frame {in_one_line(text.strip())!r}: expected a number from 1{most}')
+        raise UnivsegError(f'frame {in_one_line(text)!r}: expected a number from 1{most}')
     return number - 1
 
 
