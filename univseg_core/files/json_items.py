@@ -10,7 +10,7 @@ from univseg_core.errors import shortened
 from univseg_core.files.records import MOST_VALUES, record_bytes, RecordError
 
 MOST_NUMBERS = 10 * MOST_VALUES
-"""Values in such a file, as far as its commas tell; of lists and objects, there may be a tenth."""
+"""Values in such a file, counted by its commas; its lists and objects may be MOST_VALUES."""
 
 SPACE = re.compile(r'[ \t\n\r]*')
 
@@ -19,9 +19,9 @@ def read_items(path: Path) -> Iterator[tuple[str, Any]]:
     """
     Yield each key of the JSON object in a file with its value, a list's items one by one.
 
-    Of an empty list, nothing comes. What is wrong with the file is known only where it is come
-    to. Raises RecordError, a ValueError, where it is no JSON object in UTF-8, is nested too
-    deeply, or is larger than limits.RECORDS or MOST_NUMBERS; OSError where it cannot be read.
+    An empty list yields nothing. What is wrong with the file is raised where reading comes to it:
+    RecordError, a ValueError, where it is no JSON object in UTF-8, is nested too deeply, or is
+    larger than limits.RECORDS or MOST_NUMBERS; OSError where it cannot be read.
     """
     return _items(_cursor(path))
 

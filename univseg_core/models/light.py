@@ -50,21 +50,21 @@ class ResidualBlock(nn.Module):
 
 
 def average_of_parts(x: torch.Tensor, count: int) -> torch.Tensor:
-    """Return the means (B, C, count, count) of as many by as many parts of maps (B, C, H, W)."""
-    # Exporters take adaptive pooling for that of one size. By matrices it costs PyTorch more.
+    """Return the means (B, C, count, count) of count × count parts of maps (B, C, H, W)."""
+    # Exporters fix adaptive pooling to one image size; as matrices it takes PyTorch longer.
     exported = torch.onnx.is_in_onnx_export()
     return parts_by_matrices(x, count) if exported else F.adaptive_avg_pool2d(x, count)
 
 
 def parts_by_matrices(x: torch.Tensor, count: int) -> torch.Tensor:
-    """Return what average_of_parts does, by operations that say it of maps of any size."""
+    """Return what average_of_parts does, by operations that can be exported for any size."""
     rows, columns = (_in_parts(side, count).to(x.device) for side in x.shape[-2:])
     sizes = rows.sum(1)[:, None] * columns.sum(1)
     return rows.to(x) @ x @ columns.T.to(x) / sizes
 
 
 def _in_parts(length: int, count: int) -> torch.Tensor:
-    """Return which of the cells of an axis each part has, (count, length) bool."""
+    """Return which of an axis's cells belong to each part, (count, length) bool."""
     part, cell = torch.arange(count)[:, None], torch.arange(length)
     first, behind = part * length // count, ((part + 1) * length + count - 1) // count
     return (cell >= first) & (cell < behind)
@@ -75,7 +75,7 @@ class PyramidPooling(nn.Module):
 
     def __init__(self, channels: int):
         super().__init__()
-        # Without batch norm: of the coarsest part, one image has but one value.
+        # Without batch norm: at the coarsest, an image has one value a channel.
         branch = max(1, channels // len(BINS))
         self.branches = nn.ModuleList(nn.Conv2d(channels, branch, 1) for _ in BINS)
         self.merge = nn.Sequential(
@@ -105,7 +105,7 @@ def upsample_centred(x: torch.Tensor, factor: int, size: tuple[int, int]) -> tor
 
 
 def _resize(x: torch.Tensor, factor: int) -> torch.Tensor:
-    """Return what upsample_centred does before it crops, as the one operator of ONNX for it."""
+    """Return what upsample_centred does before it crops, as ONNX's own operator."""
     batch, channels, height, width = x.shape
     return torch.onnx.ops.symbolic(
         'Resize', (x, None, torch.tensor([1.0, 1.0, factor, factor])),

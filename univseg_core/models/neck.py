@@ -61,8 +61,8 @@ def at_stride(x: torch.Tensor, old: int, new: int, size: tuple[int, int]) -> tor
     """
     Return a map (B, C, h, w) at stride `old` bilinearly at stride `new`, (B, C, *size).
 
-    Cells of a multiple of the new stride are taken for centred at every so many pixels, as
-    strided convolutions are; those of any other, a vision transformer's, for patches.
+    Where `old` is a multiple of `new`, a cell is centred on the pixel of its strided convolution;
+    otherwise, as with a vision transformer, it is centred in its patch.
     """
     if old % new == 0:
         return upsample_centred(x, old // new, size)
