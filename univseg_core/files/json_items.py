@@ -70,6 +70,11 @@ class _Cursor:
         self._at += 1
         return character
 
+    def end(self) -> None:
+        """Raise RecordError where anything but space follows."""
+        if self.ahead():
+            raise RecordError('not JSON: something follows behind its end')
+
     def value(self) -> Any:
         """Return the value that begins here."""
         self.ahead()
@@ -84,9 +89,7 @@ class _Cursor:
 
 def _items(cursor: _Cursor) -> Iterator[tuple[str, Any]]:
     cursor.take('{')
-    if cursor.ahead() == '}':
-        return
-    end = ','
+    end = cursor.take('}') if cursor.ahead() == '}' else ','
     while end == ',':
         key = cursor.value()
         if not isinstance(key, str):
@@ -97,22 +100,17 @@ def _items(cursor: _Cursor) -> Iterator[tuple[str, Any]]:
         else:
             yield from ((key, item) for item in _list(cursor))
         end = cursor.take(',}')
-    if cursor.ahead():
-        raise RecordError('not JSON: something follows behind its end')
+    cursor.end()
 
 
 def _whole_list(cursor: _Cursor) -> Iterator[Any]:
     yield from _list(cursor)
-    if cursor.ahead():
-        raise RecordError('not JSON: something follows behind its end')
+    cursor.end()
 
 
 def _list(cursor: _Cursor) -> Iterator[Any]:
     cursor.take('[')
-    if cursor.ahead() == ']':
-        cursor.take(']')
-        return
-    end = ','
+    end = cursor.take(']') if cursor.ahead() == ']' else ','
     while end == ',':
         yield cursor.value()
         end = cursor.take(',]')
