@@ -14,6 +14,7 @@ from univseg_core.models.exported_file import ExportedModel
 from univseg_core.models.model_card import ModelCard
 from univseg_core.pictures.images import fit_size
 
+
 def of_file(path: Path, name: str, sizes: Sequence[Size], image: Size, device: str,
             *, has_heads: bool = True, random: bool = False) -> Iterator[Candidate]:
     """

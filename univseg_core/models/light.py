@@ -26,7 +26,7 @@ def light_channels(width: float) -> int:
     return int(CHANNELS[-1] * width)
 
 
-def convolution(inputs: int, outputs: int, size: int, stride: int = 1) -> list[nn.Module]:
+def conv_bn(inputs: int, outputs: int, size: int, stride: int = 1) -> list[nn.Module]:
     """Return a centred convolution and its batch norm."""
     return [nn.Conv2d(inputs, outputs, size, stride, size // 2, bias=False),
             nn.BatchNorm2d(outputs)]
@@ -38,11 +38,11 @@ class ResidualBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: int = 1):
         super().__init__()
         self.layers = nn.Sequential(
-            *convolution(inputs, outputs, 3, stride), nn.ReLU(inplace=True),
-            *convolution(outputs, outputs, 3))
+            *conv_bn(inputs, outputs, 3, stride), nn.ReLU(inplace=True),
+            *conv_bn(outputs, outputs, 3))
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or inputs != outputs:
-            self.shortcut = nn.Sequential(*convolution(inputs, outputs, 1, stride))
+            self.shortcut = nn.Sequential(*conv_bn(inputs, outputs, 1, stride))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (B, C_in, H, W) to (B, C_out, ⌈H/stride⌉, ⌈W/stride⌉)."""
@@ -79,7 +79,7 @@ class PyramidPooling(nn.Module):
         branch = max(1, channels // len(BINS))
         self.branches = nn.ModuleList(nn.Conv2d(channels, branch, 1) for _ in BINS)
         self.merge = nn.Sequential(
-            *convolution(channels + len(BINS) * branch, channels, 1), nn.ReLU(inplace=True))
+            *conv_bn(channels + len(BINS) * branch, channels, 1), nn.ReLU(inplace=True))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (B, C, H, W) to the same shape."""
@@ -130,15 +130,15 @@ class LightEncoder(DenseEncoder):
         half, quarter, eighth, sixteenth, context, features = (int(c * width) for c in CHANNELS)
         self.out_channels, self.stride = features, 8
         self.detail = nn.Sequential(
-            *convolution(3, half, 3, stride=2), nn.ReLU(inplace=True),
-            *convolution(half, quarter, 3, stride=2), nn.ReLU(inplace=True),
-            *convolution(quarter, eighth, 3, stride=2), nn.ReLU(inplace=True),
+            *conv_bn(3, half, 3, stride=2), nn.ReLU(inplace=True),
+            *conv_bn(half, quarter, 3, stride=2), nn.ReLU(inplace=True),
+            *conv_bn(quarter, eighth, 3, stride=2), nn.ReLU(inplace=True),
             ResidualBlock(eighth, eighth))
         self.context = nn.Sequential(
             ResidualBlock(eighth, sixteenth, stride=2), ResidualBlock(sixteenth, sixteenth),
             ResidualBlock(sixteenth, context, stride=2), ResidualBlock(context, context),
-            PyramidPooling(context), *convolution(context, features, 1))
-        self.lift = nn.Sequential(*convolution(eighth, features, 1))
+            PyramidPooling(context), *conv_bn(context, features, 1))
+        self.lift = nn.Sequential(*conv_bn(eighth, features, 1))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the features (B, out_channels, ⌈H/8⌉, ⌈W/8⌉) of images (B, 3, H, W)."""
