@@ -109,7 +109,6 @@ RUN = {
     'docs/label_check.md': Page(
         'my.yaml yard.onnx yard/labelled:yard/train yard.univseg:run/model.univseg '
         'runs/first:run', 'label_check/labels.csv label_check/labels.png'),
-    'docs/demo_model.md': Page('', 'masks'),
     'docs/annotation_tools.md': Page(
         YARD, 'to_correct/labels.txt yard/labelled/label to_correct/tasks.json',
         anew='to_correct'),
