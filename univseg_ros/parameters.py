@@ -39,8 +39,8 @@ PARAMETERS = {
         'one; auto takes the fastest that is installed, which it measures once.',
         'unconfigured', choices=('auto', *BACKENDS)),
     'precision': ParameterSpec(
-        'auto', 'Arithmetic of the convolutions; auto takes bf16 where the device is good at it, '
-        'and else what the file was made for.',
+        'auto', 'Arithmetic of the convolutions; auto: of an exported model what it was made for, '
+        'of a model file bf16 or fp16 where the device is good at it, and else fp32.',
         'unconfigured', choices=PRECISIONS),
     'inference_size': ParameterSpec(
         0, "Longest side in pixels at which the network sees an image; 0: the model's own. Masks "
