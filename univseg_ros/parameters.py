@@ -10,6 +10,7 @@ from univseg_core.inference.domain_decision import DecisionRule
 from univseg_ros.camera_names import is_camera_name, LONGEST_NAME, RESERVED_NAMES
 from univseg_ros.image_input import RELIABILITIES, TRANSPORTS
 from univseg_ros.parameter_table import (
+    AUTOSTART,
     BOND,
     ParameterSpec,
     state_objection,
@@ -95,9 +96,7 @@ PARAMETERS = {
         5.0, 'Seconds without an image after which the log and /diagnostics say why; 0: never.',
         bounds=(0.0, 3600.0), per_camera=True),
     'bond': BOND,
-    'autostart': ParameterSpec(
-        True, 'Configure and activate at start; false where a lifecycle manager does it.',
-        'start'),
+    'autostart': AUTOSTART,
 }
 """The parameters of the node by name."""
 

@@ -9,7 +9,7 @@ from rclpy.validate_topic_name import validate_topic_name
 from univseg_core.bags.distributions import METADATA_VERSIONS
 from univseg_core.recording.policies import CONFIDENCE, POLICIES, PolicyParameter, RECOGNITION
 from univseg_ros.flight_conditions import CONDITIONS, DIAGNOSTICS, DOMAIN
-from univseg_ros.parameter_table import BOND, ParameterSpec, table_objection
+from univseg_ros.parameter_table import AUTOSTART, BOND, ParameterSpec, table_objection
 
 ANY = ['']
 """The value of a list of topics that stands for those that are discovered."""
@@ -114,9 +114,7 @@ PARAMETERS = {
         '0: never.',
         bounds=(0.0, 3600.0)),
     'bond': BOND,
-    'autostart': ParameterSpec(
-        True, 'Configure and activate at start; false where a lifecycle manager does it.',
-        'start'),
+    'autostart': AUTOSTART,
 }
 """The parameters of the node by name."""
 
