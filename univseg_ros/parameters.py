@@ -68,8 +68,8 @@ PARAMETERS = {
         0.0, 'Probability of the top class below which a pixel of the mask is 255 (unknown).',
         bounds=(0.0, 1.0), per_camera=True),
     'traversable': ParameterSpec(
-        NO_CLASS, 'Classes, as CLASS or DOMAIN/CLASS, of which ~/DOMAIN/traversable shows where '
-        "they are; [''] stands for none."),
+        NO_CLASS, 'Classes, as CLASS or DOMAIN/CLASS, that ~/DOMAIN/traversable shows; '
+        "[''] stands for none."),
     'max_rate': ParameterSpec(
         0.0, 'Frames a second that are segmented at most; 0: as many as come.',
         bounds=(0.0, 1000.0), per_camera=True),
@@ -90,7 +90,7 @@ PARAMETERS = {
         bounds=(0.0, 0.95)),
     'auto_unfamiliar': ParameterSpec(
         DecisionRule.unfamiliar, 'Unfamiliarity beyond which auto takes an image to be of none of '
-        'the domains; one of a hundred training images is beyond 1. Less is stricter.',
+        'the domains; 1 % of the training images are above 1. Less is stricter.',
         bounds=(0.1, 100.0)),
     'image_timeout': ParameterSpec(
         5.0, 'Seconds without an image after which the log and /diagnostics say why; 0: never.',

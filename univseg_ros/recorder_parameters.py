@@ -68,13 +68,13 @@ PARAMETERS = {
         "of the model's confidence; [''] stands for those of all segmentation nodes.",
         'inactive'),
     'recognition_topics': ParameterSpec(
-        ANY, f'With policy {_by(RECOGNITION)}: topics on which it is said what images are like; '
-        "[''] stands for those of all segmentation nodes.",
+        ANY, f"With policy {_by(RECOGNITION)}: topics of the model's recognition; [''] stands for "
+        'those of all segmentation nodes.',
         'inactive'),
     'flight_on': ParameterSpec(
-        [DOMAIN, DIAGNOSTICS], 'With policy flight: what counts as something that happens, beside '
-        'the service: confidence (its mean falls below flight_below), domain (that of a node '
-        "becomes none), diagnostics (a status is in error); ['']: nothing.",
+        [DOMAIN, DIAGNOSTICS], 'With policy flight: the triggers, beside the service ~/write: '
+        'confidence (its mean falls below flight_below), domain (that of a node becomes none), '
+        "diagnostics (a status becomes an error); ['']: none.",
         'inactive'),
     'flight_domains': ParameterSpec(
         ANY, "With policy flight: topics on which nodes say their domain; [''] stands for those "
