@@ -15,7 +15,7 @@ ONLY_IN_AUTO = ("a segmentation node says what images are like while its active_
 @dataclass(frozen=True)
 class Evidence:
     """
-    What nodes publish of images: its content, of one type, and whether it is one of a domain.
+    What nodes publish of images: its content, of one type, and whether each domain has its own.
 
     `missing` is said where no node publishes it.
     """

@@ -29,9 +29,9 @@ MATCH_PERIOD = 0.25
 @dataclass(frozen=True)
 class Content:
     """
-    What topics carry: the classes of its messages by their types, and what one is called.
+    What topics carry: the classes of messages by their types, and the `word` for one.
 
-    `advice` follows where a topic is published, and nothing is sent.
+    `advice` is what helps where a topic is published, but nothing is sent.
     """
 
     types: Mapping[str, Any]
@@ -55,13 +55,14 @@ class RawSubscriptions:
     """
     Subscriptions to topics, of images for example, whose messages are handed on as they are.
 
-    `find` names the topics, again and again. Each is subscribed to when it is published: reliably
-    if all its publishers are reliable, else best effort; transient local if they all are. When
-    its publishers change, so does the subscription; it ends when somebody publishes the topic, but
-    `find` names it no more. With simulated time, messages before the first time are left out.
+    `find` names the topics, and is asked again and again. Each is subscribed to when it is
+    published: reliably if all its publishers are reliable, else best effort; transient local if
+    they all are. When its publishers change, so does the subscription; it ends when `find` does
+    not name the topic any more, though it is published. With simulated time, messages before the
+    first time are left out.
 
-    Topics of other types than those of `content` are left alone. A topic of which `may_come` says
-    that nothing will is not silent. Nothing is subscribed to before `open`.
+    Topics of other types than those of `content` are ignored. A topic on which, by `may_come`,
+    nothing can come is not silent. Nothing is subscribed to before `open`.
     """
 
     def __init__(self, node: Node, find: Callable[[], Collection[str]], depth: int,
