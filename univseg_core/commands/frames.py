@@ -59,20 +59,19 @@ def add_to(command: Command) -> None:
                           'beginning (default: 0)')
     sub.add_argument('--end', type=seconds, metavar='S', help='where to end (default: nowhere)')
     sub.add_argument('--duplicates', type=duplicates, default=4, metavar='BITS',
-                     help='leave out a frame that differs from the last that was kept in so many '
-                          'of the 64 bits of its dHash, or fewer; keep: leave out none '
-                          '(default: 4)')
+                     help='leave out a frame whose dHash differs from that of the last one kept '
+                          'in so many of its 64 bits, or fewer; keep: leave out none (default: 4)')
     sub.add_argument('--size', type=whole(1), metavar='PIXELS',
                      help='longest side to which larger images are shrunk (default: as they are)')
     sub.add_argument('--format', choices=('jpg', 'png'), default='jpg',
-                     help='of the frames; a recorded JPEG or PNG that is neither shrunk nor '
-                          'converted is kept byte by byte (default: jpg)')
+                     help='format of the frames; a recorded JPEG or PNG that is neither shrunk '
+                          'nor converted is kept byte by byte (default: jpg)')
     sub.add_argument('--split-by-domain', type=Path, metavar='MODEL',
                      help='write each frame into a folder DIR/DOMAIN of the domain that a model '
                           'file, or demo, recognises it as, or DIR/unknown for what is of none; '
                           'the manifest has the folders in its column file')
     sub.add_argument('--quality', type=whole(1, 100), default=95, metavar='Q',
-                     help='1 to 100, of the JPEGs that are encoded here (default: 95)')
+                     help='quality of the JPEGs that are encoded here, 1 to 100 (default: 95)')
 
 
 def _frames(options: argparse.Namespace) -> None:

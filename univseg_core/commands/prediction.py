@@ -42,7 +42,7 @@ def add_to(command: Command) -> None:
     of.add_argument('--label-space', metavar='NAME',
                     help='the domain in whose classes pixels are labelled by the nearest label '
                          'embedding instead; the images may be of any domain')
-    sub.add_argument('--out', type=Path, default=Path('predictions'),
+    sub.add_argument('--out', type=Path, default=Path('predictions'), metavar='DIR',
                      help='folder for NAME_mask.png (class index, 255 = unknown) and '
                           'NAME_overlay.png (default: predictions)')
     add_running(sub)

@@ -16,7 +16,8 @@ def add_to(command: Command) -> None:
     """Add the command to the command line's grammar."""
     sub = command('scenes', _scenes, 'make the synthetic outdoor and indoor worlds',
                   SCENES_EXAMPLES)
-    sub.add_argument('folder', type=Path, help='folder to write outdoor/ and indoor/ into')
+    sub.add_argument('folder', type=Path, metavar='FOLDER',
+                     help='folder to write outdoor/ and indoor/ into')
     sub.add_argument('--train', type=whole(0), default=400, metavar='N',
                      help='training images of each world (default: 400)')
     sub.add_argument('--validation', type=whole(0), default=60, metavar='N',
