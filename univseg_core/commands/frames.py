@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     from univseg_core.datasets.frame_files import FolderOf
 
-seconds = number(1e9, 'seconds, 0 or more')
+SECONDS = number(1e9, 'seconds, 0 or more')
 
 UNKNOWN = 'unknown'
 """The folder of frames that are of none of a model's domains."""
@@ -27,7 +27,7 @@ EXAMPLES = """examples:
 
 Topics may hold images, or packets of a video (H.264, H.265, AV1, VP9) where PyAV is installed
 (pip install 'av>=14'). Images of a folder have no times: they are taken in the order of their
-names, and --min-interval is nothing to them.
+names, and --min-interval leaves out none.
 
 A bag is read within limits of memory and disk; the environment variables UNIVSEG_MAX_MESSAGE
 (bytes of a message or chunk), UNIVSEG_MAX_UNPACKED (of a file that is unpacked) and
@@ -52,12 +52,12 @@ def add_to(command: Command) -> None:
                           '(default: the only one of images)')
     sub.add_argument('--every', type=whole(1), default=1, metavar='N',
                      help='take every N-th image of a topic, video or folder (default: 1)')
-    sub.add_argument('--min-interval', type=seconds, default=0.0, metavar='S',
+    sub.add_argument('--min-interval', type=SECONDS, default=0.0, metavar='S',
                      help='seconds between two frames of a topic or video, at least (default: 0)')
-    sub.add_argument('--start', type=seconds, default=0.0, metavar='S',
+    sub.add_argument('--start', type=SECONDS, default=0.0, metavar='S',
                      help="where to begin, in seconds from the bag's first message or the video's "
                           'beginning (default: 0)')
-    sub.add_argument('--end', type=seconds, metavar='S', help='where to end (default: nowhere)')
+    sub.add_argument('--end', type=SECONDS, metavar='S', help='where to end (default: nowhere)')
     sub.add_argument('--duplicates', type=duplicates, default=4, metavar='BITS',
                      help='leave out a frame whose dHash differs from that of the last one kept '
                           'in so many of its 64 bits, or fewer; keep: leave out none (default: 4)')

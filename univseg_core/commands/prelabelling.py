@@ -15,7 +15,7 @@ from univseg_core.commands.options import (
 from univseg_core.commands.output import report
 from univseg_core.errors import did_you_mean, told_with
 
-PRELABEL_EXAMPLES = """examples:
+EXAMPLES = """examples:
   univseg prelabel frames/ --model yard.univseg --domain outdoor --out to_correct
   univseg prelabel frames/ --model yard.univseg --domain outdoor --out to_correct \\
       --ranked ranking/rank.csv --confidence 0.6
@@ -27,7 +27,7 @@ PRELABEL_EXAMPLES = """examples:
 def add_to(command: Command) -> None:
     """Add the command to the command line's grammar."""
     sub = command('prelabel', _prelabel, "write a model's masks for a person to correct",
-                  PRELABEL_EXAMPLES, more=_formats_in_words)
+                  EXAMPLES, more=_formats_in_words)
     add_model_and_frames(sub)
     sub.add_argument('--domain', metavar='NAME', required=True,
                      help='the domain whose head labels the pixels')
