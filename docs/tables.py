@@ -39,7 +39,6 @@ CORE: Tables = {
     'states': core.states,
     'import-formats': core.import_formats,
     'checks': core.checks,
-    'frames-options': partial(commands.options, 'frames'),
     'commands': commands.command_reference,
     'equations': sources.equations,
     'api': sources.api,

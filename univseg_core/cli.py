@@ -61,8 +61,8 @@ EXAMPLES = """examples:
   univseg frames drive_1 drive_2 --out frames           the images of ROS 2 bags, to learn from
   univseg rank frames/ --model yard.univseg --domain outdoor    those most worth labelling
   univseg prelabel frames/ --model yard.univseg --domain outdoor --out to_correct
-  univseg import-labels to_correct/labels --frames frames/ --model yard.univseg \\
-    --domain outdoor --out yard/train                   when a person has corrected them
+  univseg import-labels to_correct --frames frames/ --model yard.univseg --domain outdoor \\
+    --out yard/train                                    when a person has corrected them
   univseg labels check runs/b outdoor                   labels that are likely to be mistakes
 
   # onto the robot

@@ -1,7 +1,7 @@
 """The command line, by the grammar that reads it."""
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 import re
 import textwrap
 
@@ -12,15 +12,6 @@ def _commands(grammar: argparse.ArgumentParser) -> Mapping[str, argparse.Argumen
     """Return the commands of a grammar, by name; none where it has none."""
     return next((action.choices for action in grammar._actions
                  if isinstance(action, argparse._SubParsersAction)), {})
-
-
-def options(command: str) -> str:
-    """Return the options of a command of univseg."""
-    from univseg_core.cli import parser
-    return table('option,what', (
-        (code(f'{action.option_strings[-1]} {_value(action)}'.strip()), action.help or '')
-        for action in _commands(parser())[command]._actions
-        if action.option_strings and action.dest != 'help'))
 
 
 def _value(action: argparse.Action) -> str:
@@ -34,6 +25,14 @@ def _value(action: argparse.Action) -> str:
 COMMON = ('help', 'json', 'quiet', 'verbose')
 """What every command takes."""
 
+RUNNING = ('backend', 'precision', 'device')
+"""What all take that run a model, and the page tells once."""
+
+RUNNING_TITLE = 'What runs the model'
+
+DEFAULT_PRECISION = re.compile('; (auto: .*)')
+"""Of the help of a precision: what it is by default, in which the commands differ."""
+
 
 def command_reference() -> str:
     """Return a section for each command of univseg, by what it is for: options, and examples."""
@@ -43,7 +42,38 @@ def command_reference() -> str:
     return '\n' + '\n'.join(
         f'## {job.capitalize()}\n\n' + '\n'.join(
             _command(3, name, commands[name]) for name in names)
-        for job, names in JOBS.items()) + '\n'
+        for job, names in JOBS.items()) + f'\n{_running(commands["predict"])}\n'
+
+
+def _running(grammar: argparse.ArgumentParser) -> str:
+    """Return the section of the options of a grammar that all have which run a model."""
+    actions = [action for action in grammar._actions if action.dest in RUNNING]
+    return f'## {RUNNING_TITLE}\n\n' + table('option,what', (
+        (_code(action), DEFAULT_PRECISION.sub('; auto: as the command says', _help(action))
+         if action.dest == 'precision' else _help(action)) for action in actions))
+
+
+def _code(action: argparse.Action) -> str:
+    return code(' '.join(filter(None, (', '.join(action.option_strings), _value(action)))))
+
+
+def _help(action: argparse.Action) -> str:
+    return (action.help or '').replace('%%', '%')
+
+
+def _rows(grammar: argparse.ArgumentParser) -> Iterator[tuple[str, str]]:
+    """Yield each argument and option of a grammar, and its help; those of RUNNING in one."""
+    actions = {action.dest: action for action in grammar._actions if action.dest not in COMMON}
+    runs_a_model = actions.keys() >= {*RUNNING}
+    for dest, action in actions.items():
+        if not runs_a_model or dest not in RUNNING:
+            yield _code(action), _required(action) + _help(action)
+        elif dest == 'precision':
+            default = DEFAULT_PRECISION.search(_help(action))
+            assert default is not None
+            anchor = RUNNING_TITLE.lower().replace(' ', '-')
+            yield (', '.join(code(f'--{name}') for name in RUNNING),
+                   f'[{RUNNING_TITLE.lower()}](#{anchor}); precision {default[1]}')
 
 
 def _command(level: int, name: str, grammar: argparse.ArgumentParser) -> str:
@@ -52,12 +82,10 @@ def _command(level: int, name: str, grammar: argparse.ArgumentParser) -> str:
     if commands := _commands(grammar):
         return '\n'.join([text, *(_command(level + 1, f'{name} {each}', sub)
                                   for each, sub in commands.items())])
-    rows = [(code(' '.join(filter(None, (', '.join(action.option_strings), _value(action))))),
-             _required(action) + (action.help or '').replace('%%', '%'))
-            for action in grammar._actions if action.dest not in COMMON]
+    rows = [*_rows(grammar)]
+    listed = f'\n{table("argument or option,what", iter(rows))}' if rows else ''
     examples = (grammar.epilog or '').partition('examples:\n')[2].partition('\n\n')[0]
-    return (f'{text}\n{table("argument or option,what", iter(rows))}'
-            f'\n```sh\n{_with_comments(examples)}```\n')
+    return f'{text}{listed}\n```sh\n{_with_comments(examples)}```\n'
 
 
 def _required(action: argparse.Action) -> str:

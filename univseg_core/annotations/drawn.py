@@ -65,7 +65,7 @@ class Drawn:
         return np.array(picture, bool)
 
     def _reach(self) -> Ring:
-        """Return points whose box has all that is drawn."""
+        """Return points whose box contains all that is drawn."""
         if self.figure in ('circle', 'point'):
             return np.array(self._box()).reshape(2, 2)
         return self.points

@@ -51,10 +51,10 @@ class Format:
     `says` is a line for those who choose. `recognises` tells whether a file or folder is of the
     format, by as little of it as will do; `read` yields its images, and raises AnnotationError,
     which names file and object, for what is wrong with it. `write` returns what writes a domain's
-    masks into a folder; where these do not come back to the pixel, `read_again` reads them, for it
-    to be known what does. `whole_of` returns, of a folder of label maps that mean nothing without
-    a list beside it, what is to be read, None of another folder. None where the format is not
-    read, not written, or has no such folder.
+    masks into a folder; where these do not come back pixel by pixel, `read_again` tells what does.
+    `whole_of` returns, for a folder of label maps that mean nothing without the list beside it,
+    what is to be read instead; None for another folder. Each is None where the format is not read,
+    not written, or has no such folder.
     """
 
     says: str

@@ -56,14 +56,14 @@ def add_to(command: Command) -> None:
     sub.add_argument('--image', type=size, default=(720, 1280), metavar='WIDTHxHEIGHT',
                      help="the camera's images (default: 1280x720)")
     sub.add_argument('--domains', type=_domains, default=1, metavar='N|all',
-                     help='how many of its domains have a mask made (default: 1)')
+                     help="how many of the model's domains have a mask made (default: 1)")
     sub.add_argument('--device', default='cpu',
                      help='where the encoder runs: cpu, cuda, cuda:1 … (default: cpu)')
     sub.add_argument('--rounds', type=whole(1), default=7, metavar='N',
-                     help='turns of each row (default: 7)')
+                     help='how many turns each row has (default: 7)')
     sub.add_argument('--seconds', type=number(86400, 'seconds, 0 to 86400'), default=60.0,
-                     help='that all turns together take; each has two frames at least (default: '
-                          '60)')
+                     help='how long all turns together take; each has two frames at least '
+                          '(default: 60)')
     sub.add_argument('--peers', action='store_true',
                      help='measure networks of torchvision and segmentation-models-pytorch, too, '
                           'exported in the same way')

@@ -46,7 +46,7 @@ def add_to(command: Command) -> None:
     """Add the command to the command line's grammar."""
     sub = command('completion', _completion, 'print the script by which a shell completes '
                   'commands, options and files', EXAMPLES)
-    sub.add_argument('shell', choices=SHELLS, help='which shell is yours')
+    sub.add_argument('shell', choices=SHELLS, help='your shell')
 
 
 def _completion(options: argparse.Namespace) -> None:

@@ -45,8 +45,8 @@ def add_to(command: Command) -> None:
     sub.add_argument('--only', nargs='+', action='extend', default=[], metavar='VARIANT',
                      help='these variants, with what they need (default: all of them)')
     sub.add_argument('--jobs', type=whole(1), default=1, metavar='J',
-                     help='runs that go on at a time, each with one CPU thread unless '
-                          'OMP_NUM_THREADS is set, and printing to output.log in its folder '
+                     help='runs at a time; of two or more, each has one CPU thread unless '
+                          'OMP_NUM_THREADS is set, and prints to output.log in its folder '
                           '(default: 1)')
     sub.add_argument('--devices', type=whole(1), metavar='N',
                      help='processes of each run, as for univseg train (default: 1)')

@@ -25,14 +25,18 @@ mIoU may lose 1 point, or, without labels, 99 and 95 % of the pixels must be the
 """
 
 
+MODEL_FILES = ('a model file (NAME.univseg), the folder of a finished run, or demo, the small '
+               'model that ships')
+"""What can be exported, in words."""
+
+
 def add_to(command: Command) -> None:
     """Add the command to the command line's grammar."""
     sub = command('export', _export, 'write a model as one file for ONNX Runtime, OpenVINO or '
                   'TensorRT, compared with the original', EXAMPLES)
     sub.add_argument('file', nargs='?', type=Path, metavar='FILE',
-                     help='a model file (NAME.univseg), the folder of a finished run, or demo, '
-                          'the small model that ships; it may be named with --model')
-    add_model(sub)
+                     help=f'{MODEL_FILES}; it may be named with --model')
+    add_model(sub, MODEL_FILES)
     sub.add_argument('--to', choices=TARGETS, required=True, dest='target',
                      help='onnx: for ONNX Runtime, and any other tool that reads ONNX; openvino: '
                           'for OpenVINO (the same in fp32); tensorrt: for TensorRT, by ONNX '
@@ -53,8 +57,8 @@ def add_to(command: Command) -> None:
                      help='the configuration that names those images (default: that of the run '
                           'folder that the model file is in)')
     sub.add_argument('--images', type=whole(1), default=100, metavar='N',
-                     help='of each domain, compared at most; and calibrated with at most, of all '
-                          '(default: 100)')
+                     help='at most so many images of each domain are compared, and of all domains '
+                          'together calibrated with (default: 100)')
     sub.add_argument('--out', type=Path, metavar='FILE',
                      help='NAME.onnx (default: beside the model; of demo, here)')
 

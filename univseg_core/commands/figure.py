@@ -76,19 +76,19 @@ def add_to(command: Command) -> None:
                   'nearest to which of another, for each run', _examples('correspondences'), kinds)
     _add_runs(sub)
 
-    sub = command('cost', _cost, "draw what an experiment's runs came to over the computing time "
-                  'that they took, a panel for each N', _examples('cost'), kinds)
+    sub = command('cost', _cost, "draw the mIoUs of an experiment's runs over their computing "
+                  'time, a panel for each N', _examples('cost'), kinds)
     _add_csv(sub)
     sub.add_argument('--variants', nargs='+', default=[], metavar='VARIANT',
                      help='which ones to show (default: all)')
     _add_out(sub)
 
-    sub = command('differences', _differences, 'draw what variants of an experiment are above '
+    sub = command('differences', _differences, 'draw how far variants of an experiment are above '
                   'others, seed by seed, with the interval of the mean', _examples('differences'),
                   kinds)
     _add_csv(sub)
     sub.add_argument('pairs', nargs='+', type=_pair, metavar='VARIANT:OTHER',
-                     help='two variants: what the first is above the second')
+                     help='two variants: how far the first is above the second')
     _add_out(sub)
 
 

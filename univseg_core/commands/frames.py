@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     from univseg_core.datasets.frame_files import FolderOf
 
-seconds = number(1e9, 'seconds, 0 or more')
+SECONDS = number(1e9, 'seconds, 0 or more')
 
 UNKNOWN = 'unknown'
 """The folder of frames that are of none of a model's domains."""
@@ -27,7 +27,7 @@ EXAMPLES = """examples:
 
 Topics may hold images, or packets of a video (H.264, H.265, AV1, VP9) where PyAV is installed
 (pip install 'av>=14'). Images of a folder have no times: they are taken in the order of their
-names, and --min-interval is nothing to them.
+names, and --min-interval leaves out none.
 
 A bag is read within limits of memory and disk; the environment variables UNIVSEG_MAX_MESSAGE
 (bytes of a message or chunk), UNIVSEG_MAX_UNPACKED (of a file that is unpacked) and
@@ -52,27 +52,26 @@ def add_to(command: Command) -> None:
                           '(default: the only one of images)')
     sub.add_argument('--every', type=whole(1), default=1, metavar='N',
                      help='take every N-th image of a topic, video or folder (default: 1)')
-    sub.add_argument('--min-interval', type=seconds, default=0.0, metavar='S',
+    sub.add_argument('--min-interval', type=SECONDS, default=0.0, metavar='S',
                      help='seconds between two frames of a topic or video, at least (default: 0)')
-    sub.add_argument('--start', type=seconds, default=0.0, metavar='S',
+    sub.add_argument('--start', type=SECONDS, default=0.0, metavar='S',
                      help="where to begin, in seconds from the bag's first message or the video's "
                           'beginning (default: 0)')
-    sub.add_argument('--end', type=seconds, metavar='S', help='where to end (default: nowhere)')
+    sub.add_argument('--end', type=SECONDS, metavar='S', help='where to end (default: nowhere)')
     sub.add_argument('--duplicates', type=duplicates, default=4, metavar='BITS',
-                     help='leave out a frame that differs from the last that was kept in so many '
-                          'of the 64 bits of its dHash, or fewer; keep: leave out none '
-                          '(default: 4)')
+                     help='leave out a frame whose dHash differs from that of the last one kept '
+                          'in so many of its 64 bits, or fewer; keep: leave out none (default: 4)')
     sub.add_argument('--size', type=whole(1), metavar='PIXELS',
                      help='longest side to which larger images are shrunk (default: as they are)')
     sub.add_argument('--format', choices=('jpg', 'png'), default='jpg',
-                     help='of the frames; a recorded JPEG or PNG that is neither shrunk nor '
-                          'converted is kept byte by byte (default: jpg)')
+                     help='format of the frames; a recorded JPEG or PNG that is neither shrunk '
+                          'nor converted is kept byte by byte (default: jpg)')
     sub.add_argument('--split-by-domain', type=Path, metavar='MODEL',
                      help='write each frame into a folder DIR/DOMAIN of the domain that a model '
                           'file, or demo, recognises it as, or DIR/unknown for what is of none; '
                           'the manifest has the folders in its column file')
     sub.add_argument('--quality', type=whole(1, 100), default=95, metavar='Q',
-                     help='1 to 100, of the JPEGs that are encoded here (default: 95)')
+                     help='quality of the JPEGs that are encoded here, 1 to 100 (default: 95)')
 
 
 def _frames(options: argparse.Namespace) -> None:

@@ -51,6 +51,7 @@ def found(source: Path, checked: Checked, kind: str, names: ClassNames) -> str:
 
 
 def warn(checked: Checked, names: ClassNames, unread: Sequence[Path]) -> None:
+    """Warn of what was found in a source and may not be meant."""
     if checked.empty:
         log.warning('%d frames are labelled without a pixel of any class, and left out: %s',
                     len(checked.empty), first_few(checked.empty, 5))

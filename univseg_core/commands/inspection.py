@@ -18,9 +18,12 @@ CURVES_EXAMPLES = """examples:
   univseg curves runs/first/supervised/outdoor
 """
 
-CONFIG_EXAMPLES = """examples:
+SHOW_EXAMPLES = """\
   univseg config show my.yaml training.steps=500        all settings, with what they mean
   univseg config show runs/first/config.yaml > my.yaml  a configuration to start from
+"""
+
+EXPLAIN_EXAMPLES = """\
   univseg config explain                                a table of all keys
   univseg config explain training.learning_rate
 """
@@ -38,18 +41,20 @@ def add_to(command: Command) -> None:
 
     sub = command('curves', _curves, "draw a training's losses and mIoUs, also while it runs",
                   CURVES_EXAMPLES)
-    sub.add_argument('folder', type=Path, help='a run folder; its curves.png is written')
+    sub.add_argument('folder', type=Path, metavar='RUN',
+                     help='a run folder; its curves.png is written')
 
     sub = command('config', None, 'show or explain the settings of a configuration',
-                  CONFIG_EXAMPLES)
+                  f'examples:\n{SHOW_EXAMPLES}{EXPLAIN_EXAMPLES}')
     parts = sub.add_subparsers(dest='part', required=True, metavar='show|explain')
     sub = command('show', _config_show, 'print the whole checked configuration as YAML, every '
-                  'default filled in and every key explained', CONFIG_EXAMPLES, parts)
+                  'default filled in and every key explained', f'examples:\n{SHOW_EXAMPLES}',
+                  parts)
     add_config(sub)
     sub = command('explain', _config_explain, 'tell what each key means, which values it takes '
-                  'and its default', CONFIG_EXAMPLES, parts)
-    sub.add_argument('key', nargs='?', help='a key or section, such as training.steps or data; '
-                                            'all when left out')
+                  'and its default', f'examples:\n{EXPLAIN_EXAMPLES}', parts)
+    sub.add_argument('key', nargs='?', metavar='KEY',
+                     help='a key or section, such as training.steps or data; all when left out')
 
 
 def _info(options: argparse.Namespace) -> None:

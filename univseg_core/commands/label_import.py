@@ -65,7 +65,8 @@ def add_to(command: Command) -> None:
     sub.add_argument('--background', metavar='void|CLASS',
                      help='what nobody painted (default: void); in label maps what index 0 is: '
                           'the other indices are the other classes in their order. Asked for '
-                          'where the palette of a label map begins with the colour of void')
+                          'where the palette of a label map begins with black or the colour of '
+                          'void')
     sub.add_argument('--dry-run', action='store_true',
                      help='read and check all, tell what is there, and write nothing but the '
                           'sheet that --sheet names')

@@ -35,7 +35,7 @@ def add_to(command: Command) -> None:
     sub = command('new', _new, 'write a configuration for places of your own, from folders of '
                   'images and label maps', f'{EXAMPLES}\n{FOLDERS}')
     sub.add_argument('name', metavar='NAME', type=Path,
-                     help='NAME.yaml is written; never over one that is there')
+                     help='writes NAME.yaml, never over a file that is there')
     sub.add_argument('folders', nargs='*', type=Path, metavar='FOLDER', default=[],
                      help='a folder of a place, or of several (default: this folder)')
     sub.add_argument('--labels', metavar='NAME',

@@ -31,10 +31,9 @@ def add_loudness(sub: argparse.ArgumentParser, unless_given: object = False) -> 
                      help='say more on the way: when, from where, and what led to an error')
 
 
-def add_model(sub: argparse.ArgumentParser) -> None:
-    """Add the model that a command uses, which all commands name alike."""
-    sub.add_argument('--model', type=Path, metavar='MODEL',
-                     help=MODELS)
+def add_model(sub: argparse.ArgumentParser, text: str = MODELS) -> None:
+    """Add the model that a command uses, which all name alike; `text` is what it may be."""
+    sub.add_argument('--model', type=Path, metavar='MODEL', help=text)
 
 
 def add_model_and_frames(sub: argparse.ArgumentParser, metavar: str = 'FRAMES',
@@ -70,8 +69,9 @@ def model_file(named: Path, backend: str = 'auto') -> Path:
 
 def add_config(sub: argparse.ArgumentParser) -> None:
     """Add a configuration and the settings that change it."""
-    sub.add_argument('config', help='a YAML file, or the name of one that ships: '
-                                    'train/scenes.yaml, train/camvid_nyuv2.yaml …')
+    sub.add_argument('config', metavar='CONFIG',
+                     help='a YAML file, or the name of one that ships: train/scenes.yaml, '
+                          'train/camvid_nyuv2.yaml …')
     sub.add_argument('overrides', nargs='*', metavar='KEY=VALUE',
                      help='settings to change, by dotted key: training.steps=500')
 

@@ -19,7 +19,7 @@ from univseg_core.errors import told_with, UnivsegError
 AUTO = 'auto'
 """In the place of a domain's name: the one that an image is recognised as."""
 
-PREDICT_EXAMPLES = """examples:
+EXAMPLES = """examples:
   univseg predict photo.jpg --model yard.univseg --domain outdoor
   univseg predict scenes/outdoor/validation/image --model demo --domain outdoor
   univseg predict photos/ --model yard.univseg --domain auto    each image's own domain
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 def add_to(command: Command) -> None:
     """Add the command to the command line's grammar."""
-    sub = command('predict', _predict, 'write the masks and overlays of images', PREDICT_EXAMPLES)
+    sub = command('predict', _predict, 'write the masks and overlays of images', EXAMPLES)
     add_model_and_frames(sub, 'IMAGES', 'an image, or a folder of images, of which those that '
                          'cannot be read are skipped and counted')
     of = sub.add_mutually_exclusive_group(required=True)
@@ -42,7 +42,7 @@ def add_to(command: Command) -> None:
     of.add_argument('--label-space', metavar='NAME',
                     help='the domain in whose classes pixels are labelled by the nearest label '
                          'embedding instead; the images may be of any domain')
-    sub.add_argument('--out', type=Path, default=Path('predictions'),
+    sub.add_argument('--out', type=Path, default=Path('predictions'), metavar='DIR',
                      help='folder for NAME_mask.png (class index, 255 = unknown) and '
                           'NAME_overlay.png (default: predictions)')
     add_running(sub)

@@ -15,7 +15,7 @@ from univseg_core.commands.options import (
 from univseg_core.commands.output import report
 from univseg_core.errors import did_you_mean, told_with
 
-PRELABEL_EXAMPLES = """examples:
+EXAMPLES = """examples:
   univseg prelabel frames/ --model yard.univseg --domain outdoor --out to_correct
   univseg prelabel frames/ --model yard.univseg --domain outdoor --out to_correct \\
       --ranked ranking/rank.csv --confidence 0.6
@@ -25,9 +25,9 @@ PRELABEL_EXAMPLES = """examples:
 
 
 def add_to(command: Command) -> None:
-    """Add the commands to the command line's grammar."""
+    """Add the command to the command line's grammar."""
     sub = command('prelabel', _prelabel, "write a model's masks for a person to correct",
-                  PRELABEL_EXAMPLES, more=_formats_in_words)
+                  EXAMPLES, more=_formats_in_words)
     add_model_and_frames(sub)
     sub.add_argument('--domain', metavar='NAME', required=True,
                      help='the domain whose head labels the pixels')
@@ -36,8 +36,8 @@ def add_to(command: Command) -> None:
                           'for a folder of each')
     sub.add_argument('--format', type=format_names, action='extend', metavar='NAME',
                      dest='formats',
-                     help='what the masks are written as: one of the formats below; may be '
-                          'repeated, or name several with commas (default: masks)')
+                     help='what the masks are written as: one of the formats that this help '
+                          'lists; may be repeated, or name several with commas (default: masks)')
     sub.add_argument('--confidence', type=number(1, 'a probability, 0 to 1'), default=0.0,
                      metavar='T', help='pixels whose class has a smaller probability, 0..1, '
                                        'become void (255; default: 0)')
@@ -45,7 +45,7 @@ def add_to(command: Command) -> None:
                      help='regions of fewer pixels, void ones too, become what is next to them, '
                           'so that nobody has to click on them (default: 0)')
     sub.add_argument('--ranked', type=Path, metavar='CSV',
-                     help='a rank.csv of `univseg rank`: of the frames, those that it names')
+                     help='a rank.csv of `univseg rank`: only the frames that it names')
     add_running(sub)
 
 

@@ -48,20 +48,19 @@ def add_to(command: Command) -> None:
     sub.add_argument('--seconds-per-frame', type=SECONDS, default=60.0, metavar='S',
                      help='what the label of a frame takes at least (default: 60)')
     sub.add_argument('--seconds-per-diagonal', type=SECONDS, default=180.0, metavar='S',
-                     help="what outlines take that are, in all, as long as the frame's diagonal "
+                     help="what outlines as long, in all, as the frame's diagonal take besides "
                           '(default: 180)')
     sub.add_argument('--labelled', type=Path, action='append', default=[], metavar='DIR',
-                     help='a folder of images that have labels already, or a run folder, whose '
-                          'labelled images these are: the chosen are unlike them, too. May be '
-                          'given several times')
+                     help='a folder of images that have labels already, or a run folder (its '
+                          'labelled images): they count as chosen before; may be repeated')
     sub.add_argument('--calibrate', type=Path, metavar='DIR',
                      help='a labelled folder (image/ and label/) that the model has not learned '
-                          'from: a temperature is fitted on it that makes the probabilities true')
+                          'from: fit a temperature on it, so that probabilities are true')
     sub.add_argument('--explain', action='store_true',
                      help='write explain.png, too: each chosen frame, where the model is unsure, '
                           'which classes it sees, and why the frame was chosen')
     sub.add_argument('--out', type=Path, default=Path('ranking'), metavar='DIR',
-                     help='folder for rank.csv, rank.png, a contact sheet of the chosen, and '
+                     help='folder for rank.csv, rank.png (a contact sheet of the chosen) and '
                           f'{VIEWS}, with which the same command goes on where it was cut short '
                           '(default: ranking)')
     add_running(sub)

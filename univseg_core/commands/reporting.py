@@ -6,7 +6,7 @@ from pathlib import Path
 from univseg_core.commands.options import add_running, Command, running
 from univseg_core.commands.output import report
 
-REPORT_EXAMPLES = """examples:
+EXAMPLES = """examples:
   univseg report runs/first                   writes runs/first/report.html
   univseg report runs/first runs/second --out comparison.html      side by side
 """
@@ -15,7 +15,7 @@ REPORT_EXAMPLES = """examples:
 def add_to(command: Command) -> None:
     """Add the command to the command line's grammar."""
     sub = command('report', _report, 'write all that there is to know of runs as one HTML file: '
-                  'curves, classes, pictures, confusion, calibration', REPORT_EXAMPLES)
+                  'curves, classes, pictures, confusion, calibration', EXAMPLES)
     sub.add_argument('runs', nargs='+', type=Path, metavar='RUN',
                      help='the folder of a run, which need not be finished')
     sub.add_argument('--out', type=Path, metavar='FILE.html',

@@ -6,7 +6,7 @@ from pathlib import Path
 from univseg_core.commands.options import Command, whole
 from univseg_core.commands.output import report
 
-SCENES_EXAMPLES = """examples:
+EXAMPLES = """examples:
   univseg scenes worlds                       400 + 60 images of each, for train/scenes.yaml
   univseg scenes small --train 40 --validation 10 --labelled 10 --seed 1
 """
@@ -15,8 +15,9 @@ SCENES_EXAMPLES = """examples:
 def add_to(command: Command) -> None:
     """Add the command to the command line's grammar."""
     sub = command('scenes', _scenes, 'make the synthetic outdoor and indoor worlds',
-                  SCENES_EXAMPLES)
-    sub.add_argument('folder', type=Path, help='folder to write outdoor/ and indoor/ into')
+                  EXAMPLES)
+    sub.add_argument('folder', type=Path, metavar='FOLDER',
+                     help='folder to write outdoor/ and indoor/ into')
     sub.add_argument('--train', type=whole(0), default=400, metavar='N',
                      help='training images of each world (default: 400)')
     sub.add_argument('--validation', type=whole(0), default=60, metavar='N',

@@ -85,8 +85,9 @@ def add_to(command: Command) -> None:
     add_running(sub, 'or else fp32')
     sub.add_argument('--unknown', nargs='+', action='extend', default=[], type=Path,
                      metavar='FOLDER',
-                     help='images of none of the domains, such as another place: measure how '
-                          'well they are told from the validation images; may be repeated')
+                     help='a folder of images of none of the domains, such as another place: '
+                          'measure how well they are told from the validation images; may be '
+                          'repeated')
     sub.add_argument('--out', type=Path, metavar='FILE',
                      help='JSON file for the results, besides what is printed (default: none)')
 
@@ -101,7 +102,7 @@ def _add_training(sub: argparse.ArgumentParser) -> None:
     add_config(sub)
     sub.add_argument('--run', dest='folder', type=Path, metavar='DIR',
                      help='folder for logs, checkpoint and model (default: runs/NAME of the '
-                          'configuration); a folder with an unfinished run is gone on with')
+                          'configuration); an unfinished run in it goes on')
     sub.add_argument('--devices', type=whole(1), metavar='N',
                      help='processes on this machine: its GPUs, or CPU processes where '
                           'training.accelerator is cpu (default: 1)')

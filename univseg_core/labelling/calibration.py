@@ -1,5 +1,5 @@
 """
-The temperature by which a model's logits are divided, so that its probabilities are those met.
+The temperature by which a model's logits are divided, so that its probabilities are true.
 
 C. Guo et al., "On Calibration of Modern Neural Networks", ICML 2017. It is fitted on labelled
 images which the model has not learned from: of those that it has, it is as sure as it is right.

@@ -29,7 +29,7 @@ class Contradiction:
     A connected region of a label map that has one class throughout, and to a model another one.
 
     `label` and `model` are the indices of these classes, `box` its (left, top, right, bottom) in
-    pixels of the label map, the last two behind its end. `share` is its share of all pixels,
+    pixels of the label map, the last two exclusive. `share` is its share of all pixels,
     `confidence` the mean probability of the model's class, both 0..1; `log_odds`, above 0, the
     mean logarithm of how many times as likely that class is to the model as the label.
     """

@@ -1,4 +1,4 @@
-"""The frames of a folder, and their images one by one, whatever some of them are like."""
+"""The frames of a folder, and their images one by one; what cannot be read is told and skipped."""
 
 from collections.abc import Container, Iterator, Sequence
 import logging
@@ -24,12 +24,12 @@ log = logging.getLogger(__name__)
 def readable_images(paths: Sequence[Path], title: str, known: Container[Path] = ()
                     ) -> Iterator[tuple[Path, np.ndarray]]:
     """
-    Yield each image file that can be read with its image; say of the others why not.
+    Yield each image file that can be read, with its image; the log says of the others why not.
 
-    One of a name that no list of results could hold counts as such. Those that are `known` already
-    are passed over, and count as read.
+    A file whose name no list of results could hold counts as one that cannot be read; those that
+    are `known` already are passed over, and count as read. A progress bar counts them all.
 
-    A progress bar counts them. Raises DataError in the end where none can be read.
+    Raises DataError in the end where none can be read.
     """
     skipped = 0
     for path in progress_bar(paths, title):

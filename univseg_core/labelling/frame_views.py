@@ -42,7 +42,7 @@ class Cells:
 @dataclass(frozen=True)
 class FrameView:
     """
-    What is kept of one frame, after one encoder pass: some 1500 bytes.
+    What is kept of one frame, after one encoder pass.
 
     `shown` (C,) float64 has for each class the mean of its probability over the cells, `uncertain`
     (C,) float64 the sum of `cell_uncertainty` over the cells whose likeliest class it is, over the

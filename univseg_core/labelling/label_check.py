@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class CheckedLabel:
-    """A labelled image, its worst contradiction, and how many more of it score half of that."""
+    """A labelled image, its worst contradiction, and how many others score at least half of it."""
 
     sample: Sample
     worst: Contradiction

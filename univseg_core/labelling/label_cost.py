@@ -31,8 +31,8 @@ def outline_length(classes: np.ndarray) -> float:
     """
     Return the length of the outlines between the classes (h, w) of cells, in diagonals.
 
-    That are the edges between neighbours of different classes, π/4 of their length: edges go
-    along rows and columns, and are 4/π as long as what they go along, in the mean.
+    It is the edges between neighbours of different classes, times π/4: edges follow rows and
+    columns, and are 4/π times as long, on average, as the line that they follow.
     """
     edges = (np.count_nonzero(classes[1:] != classes[:-1])
              + np.count_nonzero(classes[:, 1:] != classes[:, :-1]))

@@ -30,13 +30,13 @@ SHEET = 'import.png'
 @dataclass
 class Checked:
     """
-    Labels without fault: the frames that have some, how much of each class, and a sheet of them.
+    Labels without fault: the `frames` that have some, how much of each class, and a sheet of them.
 
-    `empty` are the names without ending of those without a pixel of any class, and `unlabelled` of
-    those in which nobody has labelled anything; both are left out. `turned` are those whose frames
-    are turned upright by their EXIF data. `thin` are the objects that have no pixel.
-    `as_prelabelled` are the frames whose labels are as `prelabel` wrote them, with the folders of
-    its lists, `prelabels`, and `read` all files that have labels.
+    Of other frames there are the names without ending: `empty` are those without a pixel of any
+    class, `unlabelled` those in which nobody has labelled anything; both are left out. `turned`
+    are those that their EXIF data turns upright. `thin` are the objects that have no pixel.
+    `as_prelabelled` are the frames whose labels are as `prelabel` wrote them, each with the folder
+    of its list; `prelabels` has the lists, and `read` all files that have labels.
     """
 
     counts: ClassCounts
@@ -142,6 +142,7 @@ def check_labels(returned: Iterable[Returned | str], out: Path, domain: Domain,
     seen: set[Path] = set()
 
     def with_news() -> Iterator[tuple[Returned | str, bool]]:
+        # Of a frame that comes twice, the first label map is written.
         for each in returned:
             yield each, isinstance(each, str) or each.frame not in seen
             if not isinstance(each, str) and each.is_labelled:
@@ -184,13 +185,18 @@ def check_labels(returned: Iterable[Returned | str], out: Path, domain: Domain,
             checked.turned.append(frame.stem)
     checked.unlabelled.extend(frame.stem for frame in unlabelled if frame not in first)
     if problems:
-        shown = problems[:PROBLEMS_SHOWN]
-        if len(problems) > len(shown):
-            shown.append(f'and {len(problems) - len(shown)} more')
-        listed = ''.join('\n  ' + problem.replace('\n', '\n  ') for problem in shown)
-        raise DataError(f'{len(problems)} problem{"s" * (len(problems) > 1)}, so that nothing is '
-                        f'written:{listed}')
+        raise DataError(_listed(problems))
     return checked
+
+
+def _listed(problems: Sequence[str]) -> str:
+    """Return the first problems, a line or some each, and how many there are."""
+    shown = [*problems[:PROBLEMS_SHOWN]]
+    if len(problems) > len(shown):
+        shown.append(f'and {len(problems) - len(shown)} more')
+    listed = ''.join('\n  ' + problem.replace('\n', '\n  ') for problem in shown)
+    return (f'{len(problems)} problem{"s" * (len(problems) > 1)}, so that nothing is '
+            f'written:{listed}')
 
 
 def _of_the_folder(out: Path, domain: Domain) -> list[str]:

@@ -4,8 +4,8 @@ Which frames are most worth a person's labelling.
 mIoU counts each class alike, so a choice is to show enough of every class, as far as the model can
 tell: what it only half sees counts half. Each frame chosen is the one that adds most to what the
 frames chosen and labelled before it show, class by class, in proportion to what is there (a greedy
-choice by a submodular gain); what looks like one of them counts less. So rare classes come up, no
-two frames alike are chosen, nor one of which the model is sure.
+choice by a submodular gain); what looks like one of them counts less. So rare classes come up,
+frames alike come late, and copies, or frames of which the model is sure, never.
 
 The greedy choice is here, not in a library: apricot-select, which has such gains, is no longer
 kept, and k-means or core-sets (scikit-learn) know nothing of classes.
@@ -59,8 +59,8 @@ class Frames:
     """
     What a choice goes by, of n frames.
 
-    `amounts` (n, C) are what each frame has of each class, `vectors` (n, d) where it lies among
-    others, `pictures` (n,) uint64 the dHashes, `minutes` (n,) what its label costs.
+    `amounts` (n, C) are what each frame has of each class, `vectors` (n, d) its mean features,
+    `pictures` (n,) uint64 the dHashes, `minutes` (n,) what its label costs.
     """
 
     amounts: np.ndarray
@@ -72,9 +72,9 @@ class Frames:
     def of(cls, views: Sequence[FrameView], cost: LabelCost, like: 'Frames | None' = None
            ) -> 'Frames':
         """
-        Return those of some views; without any, none of what `like` is of.
+        Return those of some views; without any, empty arrays of the shapes of `like`.
 
-        Amounts are what a frame shows of a class; nothing where the model is sure of all of it.
+        Amounts are what a frame shows of a class; 0 where the model is sure of the whole frame.
         """
         if not views and like is not None:
             return cls(like.amounts[:0], like.vectors[:0], like.pictures[:0], like.minutes[:0])
@@ -200,8 +200,8 @@ def write_ranking(path: Path, ranked: Sequence[RankedFrame]) -> None:
     """
     Write rank.csv, whole or not at all: one row a frame, its columns `COLUMNS`.
 
-    The distance of a frame that was chosen before any other is left empty. What of a folder's name
-    is no text stands there as `in_one_line` has it.
+    Without a distance (of the first frame, where none is labelled) the cell is empty. What of a
+    folder's name is no text stands there as `in_one_line` has it.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator='\n')

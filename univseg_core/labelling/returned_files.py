@@ -22,7 +22,7 @@ class ReturnedFiles:
     """
     What came back of a `frame`: label map files, each with the class of which it is a mask.
 
-    That is None of the one that is of all classes. See `Returned`.
+    The class is None where a file is of all classes. See `Returned`.
     """
 
     frame: Path

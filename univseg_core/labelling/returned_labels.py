@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -32,7 +33,7 @@ from univseg_core.pictures.picture_files import (
     read_header,
 )
 
-PALETTE_BY = ('auto', 'indices', 'colours')
+PaletteBy = Literal['auto', 'indices', 'colours']
 """What counts in a PNG with a palette; auto: indices, unless its colours say otherwise."""
 
 GREY_WITH_OPACITY = 4
@@ -92,16 +93,15 @@ class LabelDecoder:
     How label maps are read: as indices of `domain`, or by the exact `colours` of its classes.
 
     `colours` are those of `class_colours`, `foreign` those of `foreign_names`, which are named
-    where a pixel has one. `palette_by`, of `PALETTE_BY`, says what counts in a PNG with a
-    palette. `background` and `painted` answer what cannot be seen in a file: what index 0 is,
-    with the other classes in their order behind it, or what void's colours are, and what 255 is in
-    a map of 0 and 255 alone: 'void' or a class (LabelMeaning has the details). Raises
-    UnivsegError for any other answer.
+    where a pixel has one. `palette_by` says what counts in a PNG with a palette. `background` and
+    `painted` answer what cannot be seen in a file: what index 0 is, with the other classes in
+    their order behind it, or what void's colours are, and what 255 is in a map of 0 and 255 alone:
+    'void' or a class (LabelMeaning has the details). Raises UnivsegError for any other answer.
     """
 
     domain: Domain
     colours: Mapping[Colour, int]
-    palette_by: str = 'auto'
+    palette_by: PaletteBy = 'auto'
     background: str | None = None
     painted: str | None = None
     foreign: Mapping[Colour, str] = field(default_factory=dict)

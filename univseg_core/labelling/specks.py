@@ -8,8 +8,9 @@ def without_specks(mask: np.ndarray, least: int) -> np.ndarray:
     """
     Return a mask (H, W) uint8 without its regions of fewer than `least` pixels.
 
-    A region is of one value, a class or void, in pixels that touch, if at corners only. The pixels
-    of small ones get the value of the nearest pixel of another; where all are small, they stay.
+    A region is of one value, a class or void, in pixels that touch, be it at corners. Pixels of
+    small regions get the value of the nearest pixel of a larger one; where all are small, they
+    stay.
     """
     small = np.zeros(mask.shape, bool)
     for value in np.unique(mask):
