@@ -251,7 +251,7 @@ def child(name: str, marker: Path, arguments: list[str]) -> NoReturn:
         """Tell the benchmark that it is time, and which processes it may want."""
         own = children(os.getpid())
         further = [pid for pid in own if b'--child' in Path(f'/proc/{pid}/cmdline').read_bytes()
-                   and children_of_fork(pid)]
+                   and was_started_anew(pid)]
         chosen = further if kind.to == 'further' or 'further' in kind.within else [
             pid for pid in own if pid not in further]
         if kind.within.startswith('stop'):
@@ -260,8 +260,8 @@ def child(name: str, marker: Path, arguments: list[str]) -> NoReturn:
         temporary.write_text(' '.join(map(str, chosen)), encoding='ascii')
         temporary.replace(marker)
 
-    def children_of_fork(pid: int) -> bool:
-        """Return whether a process was started anew, not forked as a worker is."""
+    def was_started_anew(pid: int) -> bool:
+        """Return whether a process is a program of its own, not forked as a worker is."""
         return b'LOCAL_RANK=' in Path(f'/proc/{pid}/environ').read_bytes()
 
     def around(function: Callable, before: Callable) -> Callable:

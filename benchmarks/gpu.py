@@ -271,6 +271,7 @@ def machine(device: torch.device) -> dict[str, str]:
 
 
 def main() -> None:
+    """Measure what fits into the time, print the tables, and write the JSON."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--device', default='cuda', help='cuda, cuda:1, cpu (default: '
