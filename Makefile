@@ -1,4 +1,4 @@
-# `make demo` and `make test` do all set-up themselves; `make` alone says what there is.
+# `make demo` and `make test` set everything up themselves; `make` alone lists the targets.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,14 +6,14 @@ INSTALLED := $(VENV)/installed
 
 .PHONY: help demo comparison test lint test-core test-ros site tables clean
 
-help:  ## say what there is
+help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1 - /p' $(MAKEFILE_LIST) | \
 	  while IFS= read -r line; do printf '  make %-12s %s\n' "$${line%% - *}" "$${line#* - }"; done
 
 demo: $(INSTALLED)  ## the main job from end to end, on data it makes itself
 	$(BIN)/python -m univseg_ros.demo --out demo_output
 
-comparison: $(INSTALLED)  ## after the demo: a network for each world, a random forest
+comparison: $(INSTALLED)  ## after the demo, for comparison: a network for each world, a random forest
 	$(BIN)/python benchmarks/comparison.py --demo demo_output
 
 test: $(INSTALLED)  ## lints and all tests
@@ -31,7 +31,7 @@ test-core: $(INSTALLED)  ## tests without ROS
 test-ros: $(INSTALLED)  ## tests of the nodes
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests/ros
 
-tables: $(INSTALLED)  ## write the tables of the documentation that the code decides
+tables: $(INSTALLED)  ## write the generated tables of the documentation
 	$(BIN)/python docs/tables.py
 
 site: $(INSTALLED)  ## the documentation as a site, in build/site
@@ -48,5 +48,5 @@ $(INSTALLED): setup.py pyproject.toml
 	$(BIN)/python -m pip install --editable '.[train,export,ros,test,dev]'
 	@touch $@
 
-clean:  ## remove all that was made, .venv too
+clean:  ## remove what make has made, .venv too
 	rm -rf $(VENV) build install log demo_output *.egg-info

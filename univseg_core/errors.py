@@ -1,4 +1,4 @@
-"""What all of univseg's own errors have in common, and how much of a thing they quote."""
+"""The base class of univseg's own errors, and what words their messages."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,8 +16,8 @@ class UnivsegError(ValueError):
     """
     Something given from outside (a file, a setting, a name) that cannot be used.
 
-    The message says what, and what was expected: it is meant to be shown without a traceback. It
-    is cut off behind LONGEST_MESSAGE.
+    The message says what, and what was expected: it is meant to be shown without a traceback. One
+    longer than LONGEST_MESSAGE is cut off.
     """
 
     def __init__(self, message: object = ''):
@@ -26,7 +26,7 @@ class UnivsegError(ValueError):
 
 @contextmanager
 def told_with(what: object) -> Iterator[None]:
-    """Raise a UnivsegError of the block with what it is of, such as a file, before its message."""
+    """Put `what`, such as a file, before the message of a UnivsegError raised in the block."""
     try:
         yield
     except UnivsegError as error:
@@ -34,26 +34,26 @@ def told_with(what: object) -> Iterator[None]:
 
 
 def shortened(text: str, length: int = 300) -> str:
-    """Return a text, or its beginning and that it goes on where it is longer than `length`."""
+    """Return a text; one longer than `length` is cut off there, and its full length told."""
     return text if len(text) <= length else f'{text[:length]}… ({len(text)} characters)'
 
 
 def in_one_line(text: str | os.PathLike[str]) -> str:
-    r"""Return a text with a path's bytes that are no UTF-8, and ends of lines, as \xff and \n."""
+    r"""Return a text on one line: line ends as \n, a path's bytes that are not UTF-8 as \xff."""
     try:
         text = os.fsencode(text).decode(errors='backslashreplace')
-    except UnicodeEncodeError:  # half of a character of two, as JSON may have it
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON may have
         text = os.fspath(text).encode(errors='backslashreplace').decode()
     return text.replace('\n', r'\n').replace('\r', r'\r')
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return a question after the known name that is most like another, '' where none is."""
+    """Return '; did you mean X?' with the known name that is most like `name`, '' if none is."""
     names = {each.lower(): each for each in known}
     near = difflib.get_close_matches(name.lower(), names, 1, ALIKE)
     return f'; did you mean {names[near[0]]}?' if near else ''
 
 
 def first_few(texts: Sequence[str], most: int = 3) -> str:
-    """Return the first of some names or the like in one line, and whether there are more."""
+    """Return the first `most` texts, separated by commas, and … where there are more."""
     return ', '.join(texts[:most]) + (', …' if len(texts) > most else '')

@@ -18,7 +18,7 @@ GAP = 30.0
 
 LONGEST_GAP = 600.0
 GAP_GROWTH = 0.01
-"""Share of the time so far that lies between two lines: a day takes some 300 lines, not 3000."""
+"""Share of the time so far that lies between two lines: a day takes some 450 lines, not 2900."""
 
 _quiet = False
 
@@ -27,8 +27,8 @@ class Lines(Generic[Item]):
     """
     Progress as lines of a file: no carriage returns, no escape codes, nothing written twice.
 
-    It is what a bar of tqdm is to those who use `progress_bar`: iterated over, or updated. The
-    last line is written even where it took no time, unless `leave` is false.
+    It is used as a bar of tqdm is: iterated over, or updated. The last line is written even where
+    it took no time, unless `leave` is false.
     """
 
     def __init__(self, items: Iterable[Item] | None, title: str | None, total: int | None, *,
@@ -85,9 +85,8 @@ def progress_bar(items: Iterable[Any] | None = None, title: str | None = None,
     Return what shows how far something is on stderr, and yields `items`, if there are some.
 
     `total` is their number where they have no length; `initial` how many were done before.
-    `title` stands before the count, `unit` names one of them. It stays at the end if `leave`.
-    `options` are those of tqdm, for a terminal. Where `disable` is set, nothing is shown, nor
-    within `quiet`.
+    `title` stands before the count, `unit` names one item. The bar stays at the end if `leave`.
+    `options` are those of tqdm, for a terminal. Nothing is shown if `disable`, or within `quiet`.
     """
     common: dict[str, Any] = {'unit': unit, 'initial': initial, 'leave': leave}
     if disable or _quiet or on_terminal():

@@ -67,9 +67,8 @@ RUN = {
         'frames/manifest.csv ranking/rank.csv to_correct/SegmentationClass yard/labelled/label '
         'runs/second/model.univseg'),
     'docs/training.md': Page(
-        'my.yaml:page places.yaml:my.yaml yard yard/bags/frames:frames corridor:hall photos',
-        'runs/first/model.univseg masks/yard_0000_mask.png runs/second/model.univseg '
-        'runs/small/model.univseg runs/bf16/model.univseg', ('domains.yard.labelled=20',)),
+        'my.yaml:page yard yard/bags/frames:frames corridor:hall photos',
+        'runs/first/model.univseg masks/yard_0000_mask.png', ('domains.yard.labelled=20',)),
     'docs/export.md': Page(
         'runs/first:run yard.univseg:run/model.univseg photos frames/yard:yard/train/image '
         'frames/hall:hall/train/image',
@@ -109,7 +108,6 @@ RUN = {
     'docs/label_check.md': Page(
         'my.yaml yard.onnx yard/labelled:yard/train yard.univseg:run/model.univseg '
         'runs/first:run', 'label_check/labels.csv label_check/labels.png'),
-    'docs/demo_model.md': Page('', 'masks'),
     'docs/annotation_tools.md': Page(
         YARD, 'to_correct/labels.txt yard/labelled/label to_correct/tasks.json',
         anew='to_correct'),
@@ -122,9 +120,6 @@ WITH_PICTURES = 'docs/tutorial.md'
 ONLY_PARSED = {
     'docs/walk.md': 'test_walk.py runs them, with all that stands between them',
     'docs/viewing.md': 'serves a page until Ctrl-C: see viewing/',
-    'docs/training.md: univseg train my.yaml --run runs/resnet18': 'a large network',
-    'docs/training.md: univseg train my.yaml --run runs/four': 'several GPUs',
-    'docs/training.md: univseg train my.yaml --run runs/two': 'several processes',
     'docs/going_on.md: univseg scenes': 'draws 440 pictures',
     'docs/commands.md': 'examples of --help, each by itself',
     'docs/deploy.md': 'exports as those of export.md',

@@ -1,4 +1,4 @@
-"""The encoder family: the published features and names, and one contract for every member."""
+"""DRN: the published features and names, and its widths."""
 
 from pathlib import Path
 
@@ -9,8 +9,6 @@ import torch
 from univseg_core.models.drn import DRN, DRN_SPECS
 
 GOLDEN = Path(__file__).parent / 'golden' / 'drn_features.npz'
-# The published checkpoints hold them, but the level has no shortcut.
-UNUSED = {('drn_c_58', 'layer7.0.downsample.0'), ('drn_c_58', 'layer7.0.downsample.1')}
 
 
 @pytest.mark.parametrize('name', ['drn_d_22', 'drn_c_26'])
@@ -24,30 +22,6 @@ def test_features_equal_those_of_the_published_definition(name):
     expected = np.load(GOLDEN)[name]
     assert features.shape == expected.shape == (1, 512, 5, 7)
     assert np.linalg.norm(features - expected) <= 1e-5 * np.linalg.norm(expected)
-
-
-@pytest.mark.parametrize('name', DRN_SPECS)
-def test_every_encoder_keeps_the_contract(name):
-    torch.manual_seed(0)
-    network = DRN(name, 1 / 16)
-    features = network(torch.randn(2, 3, 37, 50))
-    assert features.shape == (2, network.out_channels, 5, 7)
-    features.square().mean().backward()
-    for key, parameter in network.named_parameters():
-        if (name, key.rpartition('.')[0]) in UNUSED:
-            continue
-        assert parameter.grad is not None, key
-        assert parameter.grad.isfinite().all(), key
-        assert parameter.grad.any(), key
-
-
-@pytest.mark.parametrize('size', [(1, 1), (7, 8), (9, 16), (15, 17), (64, 33)])
-@pytest.mark.parametrize('name', ['drn_d_22', 'drn_c_26'])
-def test_the_features_size_is_an_eighth_rounded_up(name, size):
-    network = DRN(name, 1 / 16).eval()
-    with torch.no_grad():
-        height, width = network(torch.zeros(1, 3, *size)).shape[-2:]
-    assert (height, width) == tuple(-(-side // 8) for side in size)
 
 
 @pytest.mark.parametrize('width', [1 / 16, 0.25, 0.3, 1])

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from univseg_core.files.json_items import read_items
+from univseg_core.files.json_items import read_items, read_list
 from univseg_core.files.records import RecordError
 
 
@@ -24,6 +24,15 @@ def test_what_is_sound_comes_before_an_error(tmp_path):
     assert [next(items), next(items)] == [('a', 1), ('a', 2)]
     with pytest.raises(RecordError, match='expected , or }, got its end at character 12'):
         next(items)
+
+
+@pytest.mark.parametrize(('read', 'text'), [
+    (read_items, '{} x'), (read_items, '{"a": [1]} {}'), (read_list, '[] x'), (read_list, '[1]]')])
+def test_what_follows_behind_the_end_is_refused(read, text, tmp_path):
+    path = tmp_path / 'a.json'
+    path.write_text(text)
+    with pytest.raises(RecordError, match='something follows behind its end'):
+        list(read(path))
 
 
 def test_bytes_that_are_no_text_are_refused(tmp_path):

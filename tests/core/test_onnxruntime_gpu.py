@@ -176,7 +176,6 @@ def test_the_backend_says_where_it_runs(machine, monkeypatch, tmp_path):
     assert np.array_equal(features, np.full((2, 3, 4), 7))
 
 
-
 def test_that_memory_ran_out_is_told_however_long_the_error_is():
     text = f'{"Non-zero status code " * 30}: Failed to allocate memory for requested buffer'
     with pytest.raises(RuntimeError) as found, as_error('ONNX Runtime'):

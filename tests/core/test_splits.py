@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from univseg_core.batches.splits import (
     BLOCK,
+    choose_aside,
     choose_labelled,
     fingerprint,
     read_splits,
@@ -59,6 +60,21 @@ def test_the_choice_does_not_depend_on_where_the_files_are():
     moved = [Sample(Path('/other') / s.image.name, s.label) for s in SAMPLES]
     names = [s.image.name for s in choose_labelled(moved, 10, 'outdoor', 0)]
     assert names == [s.image.name for s in chosen()]
+
+
+def test_images_that_are_added_set_none_aside_that_was_learned_from():
+    """From every other image to all: what was learned from never becomes what is measured."""
+    few = SAMPLES[::2]
+    before, after = set(choose_aside(few, 8, 'yard')), set(choose_aside(SAMPLES, 8, 'yard'))
+    assert len(before) == len(after) == 8
+    assert after != before and not after & (set(few) - before)
+
+
+def test_what_is_set_aside_is_the_same_on_every_machine_and_of_the_domain():
+    """By hand: the smallest of sha256('outdoor:NAME')."""
+    digests = {hashlib.sha256(f'outdoor:{s.name}'.encode()).hexdigest(): s for s in SAMPLES}
+    assert choose_aside(SAMPLES, 3, 'outdoor') == [digests[key] for key in sorted(digests)[:3]]
+    assert choose_aside(SAMPLES, 3, 'outdoor') != choose_aside(SAMPLES, 3, 'indoor')
 
 
 def test_too_many_are_refused_by_the_settings_key():

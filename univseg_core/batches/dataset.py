@@ -29,6 +29,7 @@ from univseg_core.errors import first_few
 from univseg_core.machine.resources import in_threads
 from univseg_core.pictures.images import read_label
 from univseg_core.settings.config import RunConfig
+from univseg_core.settings.objective import ObjectiveSection
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +95,12 @@ def load_data(config: RunConfig, begun: Splits | None = None) -> dict[str, Domai
         for question in questions(name, section):
             raise DataError(question)
         data[name] = DomainData(config.domain(name), labelled, unlabelled, validation)
-    objective = config.objective
+    _check_weights(config.objective, data)
+    return data
+
+
+def _check_weights(objective: ObjectiveSection, data: Mapping[str, DomainData]) -> None:
+    """Raise DataError where a term of the loss has a weight, and nothing to be computed from."""
     if objective.needs_unlabelled and not any(d.unlabelled for d in data.values()):
         weighed = ', '.join(f'objective.{loss.setting} ({loss.weight(objective):g})'
                             for loss in objective.active if loss.unlabelled)
@@ -108,7 +114,6 @@ def load_data(config: RunConfig, begun: Splits | None = None) -> dict[str, Domai
             f'objective.alpha ({weights["cross_entropy"]:g}) weighs the cross-domain entropy, but '
             'there is one domain alone, which has the within-domain one: set objective.beta, or '
             'both to 0')
-    return data
 
 
 def _as_begun(name: str, samples: Sequence[Sample], begun: Mapping[str, Any]) -> list[Sample]:

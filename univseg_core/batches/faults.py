@@ -10,7 +10,7 @@ FAULTY_SHARE = 0.05
 """Share of a run's images that may be unreadable."""
 
 FAULTY_FILES = 5
-"""How many of them may be in any case, but for runs of less than four times as many images."""
+"""How many may be unreadable in any case, up to a quarter of a run's images."""
 
 ENDS = {PNG_SIGNATURE: b'IEND', JPEG_START: JPEG_END,
         b'BM': b'', b'RIFF': b'', b'II*\0': b'', b'MM\0*': b''}  # BMP, WebP, TIFF
@@ -56,7 +56,7 @@ def named(messages: list[str]) -> str:
 
 def seems_whole(path: Path) -> bool:
     """
-    Say whether a file begins and ends as an image does, of which it reads a few bytes.
+    Say whether a file begins and ends as an image does; only those bytes are read.
 
     False for what only a decoder can tell, such as a camera's JPEG with more behind its end, and
     for what is no file: a pipe would be waited for.

@@ -12,13 +12,13 @@ from univseg_core.datasets.folders import Sample
 from univseg_core.errors import first_few
 
 ALIKE = 0.985
-"""The correlation of near duplicates' thumbnails at least: other light does not change it."""
+"""Lowest correlation of near duplicates' thumbnails: other light does not change it."""
 
 LEAST_CONTRAST = 2.0
-"""Of 255, the deviation of a picture's pixels at least; others have a colour, but no look."""
+"""Deviation of a picture's pixels, of 255; one with less is compared by its mean colour alone."""
 
 SAME_COLOUR = 2.0
-"""Of 255, how far apart the mean colours of such ones are at most that are near duplicates."""
+"""How far apart, of 255, the mean colours of such near duplicates may be."""
 
 THUMBNAIL = 16
 """Pixels a side of a thumbnail."""
@@ -29,8 +29,8 @@ class Look:
     """
     A hash of an image file's bytes, and its picture as a thumbnail.
 
-    That is (16, 16) float32, of mean 0 and length 1; zeros where there is hardly any contrast,
-    and of such a picture alone, `colour` (3,) is the mean, else NaN.
+    `thumbnail` is (16, 16) float32, of mean 0 and length 1. Where there is hardly any contrast it
+    is zeros, and `colour` (3,) is the picture's mean, which is NaN for all others.
     """
 
     sample: Sample

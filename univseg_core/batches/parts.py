@@ -5,7 +5,7 @@ import logging
 from typing import Literal
 
 from univseg_core.batches.overlaps import not_among
-from univseg_core.batches.splits import choose_labelled
+from univseg_core.batches.splits import choose_aside
 from univseg_core.datasets.folders import (
     are_masks,
     DataError,
@@ -45,7 +45,7 @@ def samples_of(name: str, section: DomainSection,
                         'some are to be learned from')
     # Not by the run's seed: what is chosen by these images must not have learned from them.
     chosen = {sample for sample in labelled if sample.name in aside} or set(
-        choose_labelled(labelled, section.validation_from_train, f'{name} validation', 0))
+        choose_aside(labelled, section.validation_from_train, name))
     return [sample for sample in train if (sample in chosen) == (part == 'validation')]
 
 

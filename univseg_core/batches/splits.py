@@ -43,6 +43,18 @@ def choose_labelled(samples: Sequence[Sample], count: int | None, domain: str,
     return [samples[i] for i in sorted(order[:count])]
 
 
+def choose_aside(samples: Sequence[Sample], count: int, domain: str) -> list[Sample]:
+    """
+    Return the `count` of a domain's samples that are set aside to measure with.
+
+    Those with the smallest SHA-256 of domain and name, so that samples that are added later may
+    take the place of others, but none that was learned from is set aside then.
+    """
+    def digest(sample: Sample) -> bytes:
+        return hashlib.sha256(f'{domain}:{sample.name}'.encode()).digest()
+    return sorted(samples, key=digest)[:count]
+
+
 def split_hash(samples: Sequence[Sample]) -> str:
     """Return a SHA-256 of the samples' file names, in hexadecimal."""
     return hashlib.sha256('\n'.join(s.name for s in samples).encode()).hexdigest()

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 import statistics
 
-from univseg_core.benchmarking.rows import Candidate
+from univseg_core.benchmarking.rows import Candidate, Size
 from univseg_core.errors import UnivsegError
 from univseg_core.inference.backends import BACKENDS, installed, Network, of_files
 from univseg_core.inference.choice import UNKNOWN_SIZE
@@ -14,19 +14,15 @@ from univseg_core.models.exported_file import ExportedModel
 from univseg_core.models.model_card import ModelCard
 from univseg_core.pictures.images import fit_size
 
-Size = tuple[int, int]
-"""Height and width in pixels."""
-
 
 def of_file(path: Path, name: str, sizes: Sequence[Size], image: Size, device: str,
             *, has_heads: bool = True, random: bool = False) -> Iterator[Candidate]:
     """
     Yield a model file, or one that was exported, with all that runs it here.
 
-    It is seen at each of `sizes`, or where there are none at the one at which it sees an image of
-    the size `image`; of one that takes none but another size, the process that measures it says
-    so. Raises ModelFileError where it is no model, UnivsegError where nothing that runs it is
-    installed.
+    The network sees each of `sizes`, or without any the one at which it sees an image of the size
+    `image`. Where it takes another size alone, the process that measures it says so. Raises
+    ModelFileError where it is no model, UnivsegError where nothing that runs it is installed.
     """
     network, card = load_network(path)
     exported = isinstance(network, ExportedModel)

@@ -29,8 +29,8 @@ class Ceiling:
         """
         Return the best rate so far of each precision, in 10⁹ operations a second.
 
-        A multiplication and an addition are two. 0 is that of a precision in which nothing here
-        can multiply. Each product is made twice, however many `seconds` there are.
+        A multiplication and an addition are two. The rate is 0 where nothing here multiplies in
+        the precision. Each product is made twice, however many `seconds` there are.
         """
         for precision, products in self._products.items():
             for operations, product in products:
@@ -94,7 +94,7 @@ def _of_numpy(size: int) -> Product:
 
 
 def _shortest(product: Product, times: int) -> float:
-    """Return the shortest time of some in seconds."""
+    """Return the shortest time of a product, which is made so many `times`, in seconds."""
     found = []
     for _ in range(times):
         begin = time.perf_counter()

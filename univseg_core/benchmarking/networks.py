@@ -56,7 +56,7 @@ def peer_file(name: str, size: tuple[int, int], folder: Path) -> Path:
     """
     Write a network of PEERS for a size (height, width) to a folder, exported; return its file.
 
-    What is called features there are its logits already, of CLASSES. Raises PeerError where its
+    The `features` of that file are its logits already, of CLASSES. Raises PeerError where its
     package is missing, ExportError where it cannot be exported.
     """
     network = PEERS[name].build(CLASSES).eval()

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from univseg_core.models.universal import UniversalSegmenter
 
 
+WEIGHTS = {'Conv': 1, 'ConvInteger': 1, 'QLinearConv': 3, 'ConvTranspose': 1, 'MatMul': 1,
+           'MatMulInteger': 1, 'Gemm': 1}
+"""The operators of ONNX that count, and which of their inputs has the weights."""
+
+
 class Operations:
     """What a worker has counted when it is `ready`; it takes no turns."""
 
@@ -34,8 +39,8 @@ def operations_of(network: Network, size: tuple[int, int]) -> float | None:
     """
     Return the operations of an encoder for an image of a size (height, width).
 
-    Of convolutions and matrix products, a multiplication and an addition being two. None where it
-    cannot be told: of an exported network without ONNX Runtime, of one that it does not run.
+    Those of convolutions and matrix products count, a multiplication and an addition being two.
+    None for an exported network where ONNX Runtime is missing or does not run it.
     """
     try:
         if isinstance(network, ExportedModel):
@@ -90,11 +95,6 @@ def _of_event(event: dict[str, Any]) -> int:
     if kind == 'ConvTranspose':  # each value that comes in is multiplied by all weights of its own
         return 2 * prod(inputs[0]) * prod(weights[1:])
     return 2 * prod(outputs[0]) * prod(weights[1:])
-
-
-WEIGHTS = {'Conv': 1, 'ConvInteger': 1, 'QLinearConv': 3, 'ConvTranspose': 1, 'MatMul': 1,
-           'MatMulInteger': 1, 'Gemm': 1}
-"""The operators of ONNX that count, and which of their inputs has the weights."""
 
 
 def _shapes(values: Sequence[dict[str, list[int]]]) -> list[list[int]]:

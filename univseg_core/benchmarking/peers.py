@@ -129,4 +129,4 @@ PEERS = {
     'deeplabv3plus_resnet18': Peer(SMP, 'segmentation-models-pytorch',
                                    _of_smp('DeepLabV3Plus', 4, 16, upsampling=1)),
 }
-"""All of them, by the name that they are asked for by."""
+"""All of them, by name."""

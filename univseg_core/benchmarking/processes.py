@@ -1,4 +1,4 @@
-"""The processes that measure, as the one sees them that asks them in turn."""
+"""The processes that measure, seen from the one that asks them in turn."""
 
 from contextlib import suppress
 import json

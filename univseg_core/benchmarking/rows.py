@@ -20,7 +20,7 @@ FLOAT = 4
 """Bytes of a value in the network."""
 
 COUNTING = 4
-"""What it takes to count a network's operations, in the memory of the process that measured it."""
+"""Memory that counting a network's operations takes, as a multiple of what measuring it took."""
 
 Size = tuple[int, int]
 """Height and width in pixels."""
@@ -120,7 +120,7 @@ class Result:
 
 @dataclass
 class Found:
-    """All results, and of what there is none: what it is, and why."""
+    """All results, and the rows that were left out, in words, with the reason of each."""
 
     results: list[Result] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
@@ -204,9 +204,8 @@ def _operations(memory: Mapping[Row, float]) -> dict[tuple[Path, Size], float | 
     """
     Return the operations of each encoder at each size, None where they cannot be counted.
 
-    Each is counted in a process of its own, as one of ONNX is run for it, without what saves
-    memory, and only when the processes that measure have ended. `memory` are the megabytes that
-    these had.
+    Each is counted in a process of its own, when the processes that measure have ended: a network
+    in ONNX is run for it, without what saves memory. `memory` are the megabytes that these had.
     """
     found: dict[tuple[Path, Size], float | None] = {}
     for row, megabytes in memory.items():
@@ -240,7 +239,7 @@ def _result(row: Row, ready: dict[str, Any], frames: list[list[float]], memory: 
     median, encoder_ms = statistics.median(whole), statistics.median(encoder)
     ceiling = rates[row.candidate.precision]
     if ceiling < rates['fp32']:
-        # What multiplies in this precision here is no fast one: it is no ceiling of others.
+        # PyTorch's product in this precision is not a fast one here: it is no ceiling.
         ceiling = 0
     gflop = None if operations is None else operations / 1e9
     return Result(

@@ -36,7 +36,7 @@ def main() -> None:
     """Do what the argument says."""
     job = json.loads(sys.argv[1])
     out = os.fdopen(os.dup(1), 'w', encoding='utf-8')
-    os.dup2(2, 1)  # what a library prints is not for the one who reads the lines
+    os.dup2(2, 1)  # what a library prints must not come among the lines
     restrict_to(job['threads'])
     assert job['measure'] in MEASURES
 

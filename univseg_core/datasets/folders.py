@@ -58,7 +58,7 @@ class Sample:
 
 
 def spread(items: Sequence[Item], most: int) -> list[Item]:
-    """Return at most so many of some items, evenly from all of them."""
+    """Return at most `most` of some items, evenly spread over all of them."""
     if len(items) <= most:
         return list(items)
     return [items[i * len(items) // most] for i in range(most)]
@@ -154,7 +154,7 @@ def are_masks(labels: Iterable[Path]) -> bool:
     """
     Return whether label maps have both values 0 and 255, and none has another.
 
-    The first that has one is the last that is read; those that cannot be are left to others.
+    Reading stops at the first other value; label maps that cannot be read are passed over.
     """
     found: set[int] = set()
     for label in labels:

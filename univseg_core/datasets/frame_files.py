@@ -25,8 +25,8 @@ class Writer:
     Encodes and writes frames in threads, and their rows in order behind them.
 
     `stem` names the frame of a row, without ending. `written` is told of each row that stands in
-    the manifest. `folder_of` names the folder that a frame is written into, without which that is
-    the folder of all.
+    the manifest. `folder_of` names the folder in `folder` that a frame is written into; without
+    it, that is `folder` itself.
     """
 
     def __init__(self, folder: Path, settings: ExtractionSettings, manifest: Manifest,
@@ -108,7 +108,7 @@ class Writer:
         return name
 
     def _is_of_others(self, name: str, row: Row, frame: bytes | np.ndarray) -> bool:
-        """Return whether something has a name that is no copy of the frame, nor an empty file."""
+        """Return whether a name is taken, but not by a copy of the frame or an empty file."""
         path = self._folder / name
         if not os.path.lexists(path):
             return False

@@ -93,11 +93,11 @@ def extract_frames(sources: Sequence[Path], folder: Path, topics: Sequence[str] 
     """
     Write the frames of bags, videos and folders into a folder, and its manifest.
 
-    It goes on where it was ended. A frame stands in the folder below it that `folder_of`, if there
-    is one, names by its image. Without `topics`, that is the only topic of images of each bag.
-    What cannot be had (damaged bags, missing topics) is in the report's problems, and does not
-    keep the rest from being extracted; where nothing but problems comes of them, a new folder is
-    not left. Raises FramesError for a folder of frames with other settings, or that cannot be
+    It goes on where an earlier call ended. `folder_of`, if given, names the folder below `folder`
+    that a frame stands in, by its image. Without `topics`, the only topic of images of each bag is
+    taken. What cannot be had (damaged bags, missing topics) is in the report's problems, and does
+    not keep the rest from being extracted; a new folder is not left where nothing else comes of
+    them. Raises FramesError for a folder of frames with other settings, or one that cannot be
     written to (a full disk); the same call then goes on from there.
     """
     settings = settings or ExtractionSettings()

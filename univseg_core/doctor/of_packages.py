@@ -30,7 +30,6 @@ OPENCV = ('opencv-python', 'opencv-python-headless', 'opencv-contrib-python',
           'opencv-contrib-python-headless')
 """The packages that all bring the module cv2, over each other's files."""
 
-
 WITHOUT_METADATA = {'opencv-python': 'cv2', 'openvino': 'openvino'}
 """Modules of packages that a distribution brings, too, without telling Python of them."""
 
@@ -175,7 +174,7 @@ def opencv(facts: Facts) -> Finding:
                        'one that was installed last',
                        f'pip uninstall -y {names} && pip install {next(iter(packages))}', values)
     if found.error:
-        # Most often a library for windows, which a server or a container has not.
+        # Most often a library for windows is missing, as on a server or in a container.
         return Finding('bad', f'OpenCV cannot be imported: {found.error}',
                        f'pip uninstall -y {" ".join(packages)} && pip install '
                        'opencv-python-headless', values)

@@ -17,8 +17,8 @@ class Compared:
     """
     One domain's masks of two models.
 
-    Of so many `images`, `pixels` in all, of which so many are `equal`; `mious` are those of the
-    original and of the exported model (0..1), where images had labels.
+    How many `images` and `pixels` were compared, and how many pixels are `equal`; `mious` are
+    those of the original and of the exported model (0..1), where images had labels.
     """
 
     images: int = 0

@@ -1,10 +1,10 @@
 """
 Depthwise convolutions' weights, rounded to int8 so that the sum of each kernel stays.
 
-What an activation function leaves is above 0 and smooth. So what rounding a kernel's weights adds
-to its sum, it adds to a whole channel as a shift, and a depthwise kernel, of few weights of one
-channel, has no others that would make up for it. Of an encoder of MobileNet's kind, that is most
-of what int8 costs. Rounding some of the weights the other way avoids it, without any images.
+Activations are above 0 and smooth. So an error that rounding makes in the sum of a kernel's
+weights shifts a whole channel, and a depthwise kernel, of few weights of one channel, has no
+others to make up for it. In encoders of MobileNet's kind, that is most of what int8 costs.
+Rounding some of the weights the other way avoids it, without any images.
 """
 
 from typing import Any

@@ -31,13 +31,13 @@ MOST_LOST = 0.01
 """The mIoU (0..1) that one of fp16 or int8 may lose instead, on images with labels."""
 
 FEWEST_FRAMES = 16
-"""Images by which the ranges of an int8 network are found at least."""
+"""Images that it takes, at least, to find the ranges of an int8 network."""
 
 TRIED_SIZES = ((33, 65), (97, 131), (200, 330))
 """(height, width) in pixels at which a network for images of any size is tried beforehand."""
 
 ALIKE = 1e-3
-"""By how much its features may differ from the original's there, relative to the largest."""
+"""How far its features may be from the original's there, relative to the largest of these."""
 
 log = logging.getLogger(__name__)
 

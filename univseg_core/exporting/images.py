@@ -28,7 +28,7 @@ def given(paths: Sequence[Path]) -> list[Sample]:
 
 
 def in_turn(groups: Iterable[Sequence[Sample]], count: int, most: int) -> list[Sample]:
-    """Return at most so many samples of `count` groups: evenly of all, and in turn."""
+    """Return at most `most` samples of `count` groups: evenly from each, and from all in turn."""
     share = -(-most // max(count, 1))
     of_all = (spread(group, share) for group in groups)
     return [sample for sample in chain.from_iterable(zip_longest(*of_all)) if sample][:most]
@@ -37,9 +37,9 @@ def in_turn(groups: Iterable[Sequence[Sample]], count: int, most: int) -> list[S
 def to_compare(paths: Sequence[Path], config: str | None, domains: Mapping[str, Domain],
                most: int) -> dict[str, list[Sample]]:
     """
-    Return the samples of each domain, at most so many, on which models are compared.
+    Return the samples of each domain, at most `most`, on which models are compared.
 
-    Those that are given are for all domains, and have no labels; otherwise they are the
+    Images of `paths` are for all domains, and have no labels; without paths, they are the
     validation images of a configuration. Raises ExportError where there are none.
     """
     if paths:
@@ -59,11 +59,11 @@ def to_compare(paths: Sequence[Path], config: str | None, domains: Mapping[str, 
 
 def to_calibrate(paths: Sequence[Path], config: str | None, most: int) -> list[Sample]:
     """
-    Return images by which an int8 network finds its ranges, at most so many.
+    Return at most `most` images by which an int8 network finds its ranges.
 
-    Those that are given, of all folders evenly and in turn, or else unlabelled (and, without any,
-    labelled) training images of a configuration, of all domains so. Raises ExportError where
-    there are none.
+    They are those of `paths`, from all folders evenly and in turn; without paths, unlabelled (or
+    else labelled) training images of a configuration, from all domains in the same way. Raises
+    ExportError where there are none.
     """
     if paths:
         # Folders are places; single images, all together, are another one.
@@ -87,7 +87,8 @@ def readable(samples: Sequence[Sample], network_size: Callable[[int, int], tuple
     """
     Yield each image (H, W, 3) uint8 RGB as the network sees it.
 
-    `network_size` gives that size of an image's own. One that cannot be read is told and left out.
+    `network_size` gives the size for an image's height and width. An image that cannot be read is
+    told and left out.
     """
     for sample in samples:
         try:

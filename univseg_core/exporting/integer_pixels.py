@@ -27,10 +27,10 @@ def take_in_normalisation(model: Any) -> Pixels | None:
     """
     Move the normalisation of an ONNX model's image into its first convolutions; in place.
 
-    What is left of it is that the floats are pixels less the zero point, the mean of all
-    channels, rounded. Away from the border the network computes the same; there the padding has
-    that grey and not each channel's mean. Returns None, the model being as it was, where it does
-    not begin with a normalisation and convolutions.
+    All that is left of it is a subtraction of the zero point, the rounded mean of all channels.
+    Away from the border the network computes the same; at the border, the padding is that grey
+    and not each channel's mean. Returns None, and leaves the model as it was, where it does not
+    begin with a normalisation and convolutions.
     """
     from onnx import numpy_helper
     values = {each.name: each for each in model.graph.initializer}

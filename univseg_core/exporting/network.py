@@ -14,13 +14,13 @@ from univseg_core.models.normalisation import Normalisation
 from univseg_core.models.universal import UniversalSegmenter
 
 OPSET = 18
-"""Of ONNX: what TensorRT 8.6, OpenVINO 2023 and ONNX Runtime 1.15 read already."""
+"""ONNX's operator set: TensorRT 8.6, OpenVINO 2023 and ONNX Runtime 1.15 read it already."""
 
 TRACED_SIZE = (96, 160)
-"""Height and width in pixels of the image by which a network for any size is looked at."""
+"""Height and width in pixels of the image with which a network for any size is traced."""
 
 SMALLEST_SIDE = 64
-"""Pixels of a side from which on a network for images of any size has to be right at least."""
+"""Sides in pixels from which on a network for images of any size must be right."""
 
 
 class ExportError(UnivsegError):
@@ -59,9 +59,8 @@ def to_onnx(network: nn.Module, name: str, normalisation: Normalisation,
 
     The network makes features (1, C_F, ⌈H/stride⌉, ⌈W/stride⌉) of normalised images (1, 3, H, W).
     The ONNX model's input is `image` (H, W, 3) uint8 RGB, its output `features` (1, ⌈H/stride⌉,
-    ⌈W/stride⌉, C_F) float32. Raises ExportError, with the pip line, where the packages are missing
-    that do it, or where the network, which it names, cannot be exported, with the operator if that
-    is why.
+    ⌈W/stride⌉, C_F) float32. Raises ExportError where packages are missing, with the pip line, or
+    where the network cannot be exported, with its name and the reason.
     """
     if not hasattr(torch.onnx, 'ops'):
         raise ExportError(f'exporting needs PyTorch 2.8 or newer; this is {torch.__version__}')
@@ -99,7 +98,7 @@ def _without_notes(model: Any) -> Any:
     """
     Return a ModelProto without what PyTorch notes beside each operator for those who debug it.
 
-    That are a thousand bytes each, with the paths of this machine's source files.
+    These take a thousand bytes each, and hold paths of this machine's source files.
     """
     graph = model.graph
     for part in (graph, *graph.node, *graph.value_info, *graph.initializer, *graph.input,
@@ -110,7 +109,7 @@ def _without_notes(model: Any) -> Any:
 
 
 def _check_ranges(program: torch.onnx.ONNXProgram, network: str) -> None:
-    """Raise ExportError where what was looked at holds for some of all sizes alone."""
+    """Raise ExportError where the traced network holds for some sizes alone."""
     exported = program.exported_program
     assert exported is not None
     ranges = {str(symbol): bounds for symbol, bounds in exported.range_constraints.items()}

@@ -16,8 +16,8 @@ def weight_ranges(model: Any) -> dict[str, list[dict[str, Any]]]:
     """
     Return the range of each output channel of all convolutions' weights in an ONNX model.
 
-    By the name of the weights: what the ranges are for ONNX Runtime's quantiser
-    (TensorQuantOverrides), with which the integers of each pair add up to 128 at most.
+    They are by the name of the weights, as ONNX Runtime's quantiser takes them
+    (TensorQuantOverrides). With them, the integers of each pair add up to 128 at most.
     """
     from onnx import numpy_helper
     weights = {each.name: each for each in model.graph.initializer}

@@ -72,7 +72,7 @@ RECIPES = {'onnx': UNSIGNED, 'openvino': PRODUCTS_ALONE, 'tensorrt': SIGNED}
 
 def quantise(network: bytes, frames: Iterable[np.ndarray], target: str = 'onnx') -> bytes:
     """
-    Return a network in int8: an ONNX file's bytes, as `network` are one's in float32.
+    Return a network in int8; `network` is one in float32, and both are the bytes of an ONNX file.
 
     The network has one input, an image (H, W, 3) uint8, and `frames` are such images, at sizes
     that it takes: some hundred, of all domains evenly. They are run through it once each. Names,

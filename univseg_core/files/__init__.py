@@ -71,10 +71,7 @@ def _beside(path: Path, durable: bool,
         if durable:
             with temporary.open('rb+') as file:
                 os.fsync(file.fileno())
-        # mkstemp makes files private; a finished file has the usual permissions.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
+        temporary.chmod(0o666 & ~_umask())  # mkstemp makes files private
         finish(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -111,15 +108,19 @@ def temporary_folder(path: Path) -> Iterator[Path]:
         with suppress(OSError), locked(left):
             shutil.rmtree(left)
     temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
-    # mkdtemp makes folders private; a finished one has the usual permissions.
-    umask = os.umask(0)
-    os.umask(umask)
-    temporary.chmod(0o777 & ~umask)
+    temporary.chmod(0o777 & ~_umask())  # mkdtemp makes folders private
     try:
         with locked(temporary):
             yield temporary
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _umask() -> int:
+    """Return the permissions that new files lack, which can only be read by setting them."""
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from univseg_core.errors import shortened
 from univseg_core.files.records import MOST_VALUES, record_bytes, RecordError
 
 MOST_NUMBERS = 10 * MOST_VALUES
-"""Values in such a file, as far as its commas tell; of lists and objects, there may be a tenth."""
+"""Values in such a file, counted by its commas; its lists and objects may be MOST_VALUES."""
 
 SPACE = re.compile(r'[ \t\n\r]*')
 
@@ -19,9 +19,9 @@ def read_items(path: Path) -> Iterator[tuple[str, Any]]:
     """
     Yield each key of the JSON object in a file with its value, a list's items one by one.
 
-    Of an empty list, nothing comes. What is wrong with the file is known only where it is come
-    to. Raises RecordError, a ValueError, where it is no JSON object in UTF-8, is nested too
-    deeply, or is larger than limits.RECORDS or MOST_NUMBERS; OSError where it cannot be read.
+    An empty list yields nothing. What is wrong with the file is raised where reading comes to it:
+    RecordError, a ValueError, where it is no JSON object in UTF-8, is nested too deeply, or is
+    larger than limits.RECORDS or MOST_NUMBERS; OSError where it cannot be read.
     """
     return _items(_cursor(path))
 
@@ -70,6 +70,11 @@ class _Cursor:
         self._at += 1
         return character
 
+    def end(self) -> None:
+        """Raise RecordError where anything but space follows."""
+        if self.ahead():
+            raise RecordError('not JSON: something follows behind its end')
+
     def value(self) -> Any:
         """Return the value that begins here."""
         self.ahead()
@@ -84,9 +89,7 @@ class _Cursor:
 
 def _items(cursor: _Cursor) -> Iterator[tuple[str, Any]]:
     cursor.take('{')
-    if cursor.ahead() == '}':
-        return
-    end = ','
+    end = cursor.take('}') if cursor.ahead() == '}' else ','
     while end == ',':
         key = cursor.value()
         if not isinstance(key, str):
@@ -97,22 +100,17 @@ def _items(cursor: _Cursor) -> Iterator[tuple[str, Any]]:
         else:
             yield from ((key, item) for item in _list(cursor))
         end = cursor.take(',}')
-    if cursor.ahead():
-        raise RecordError('not JSON: something follows behind its end')
+    cursor.end()
 
 
 def _whole_list(cursor: _Cursor) -> Iterator[Any]:
     yield from _list(cursor)
-    if cursor.ahead():
-        raise RecordError('not JSON: something follows behind its end')
+    cursor.end()
 
 
 def _list(cursor: _Cursor) -> Iterator[Any]:
     cursor.take('[')
-    if cursor.ahead() == ']':
-        cursor.take(']')
-        return
-    end = ','
+    end = cursor.take(']') if cursor.ahead() == ']' else ','
     while end == ',':
         yield cursor.value()
         end = cursor.take(',]')

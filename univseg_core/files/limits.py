@@ -7,12 +7,12 @@ from univseg_core.errors import shortened, UnivsegError
 
 
 class LimitError(UnivsegError):
-    """An environment variable that is no limit."""
+    """An environment variable whose value is no limit."""
 
 
 @dataclass(frozen=True)
 class Limit:
-    """The environment variable that changes a limit, how much it is without, and of what."""
+    """A limit: the environment variable that changes it, its default, unit and meaning."""
 
     variable: str
     default: int
@@ -36,8 +36,8 @@ class Limit:
 
 AS_A_WHOLE, IN_STEPS = 50, 500
 """
-How many times its own size a file of a bag may always have unpacked: as a whole, onto a disk, or
-by chunks or messages, of which one at a time is in memory. Masks alone are packed to a 200th.
+How many times its own size a bag's file may always unpack to: as a whole, onto a disk, or by
+chunks or messages, of which one at a time is in memory. Masks alone are packed to a 200th.
 """
 
 PIXELS = Limit('UNIVSEG_MAX_PIXELS', 2**26, 'pixels',

@@ -16,7 +16,7 @@ MOST_ROWS = 1_000_000
 
 
 class RecordError(UnivsegError):
-    """A text that is no JSON, no table, or larger than what is made of it should be."""
+    """A text that is not JSON or not a table, or that is too large."""
 
 
 def read_json(path: Path) -> Any:
@@ -51,9 +51,9 @@ def read_rows(path: Path, whole_lines: bool = False,
     """
     Return the columns of a CSV file, and its rows by these.
 
-    Cells behind the last column are a list by '', those that lack are None. `whole_lines` leaves
-    out what comes behind the last line's end; `strict` refuses a cell that is not closed,
-    and what is not UTF-8.
+    Cells beyond the last column are a list under the key '', missing ones are None. `whole_lines`
+    leaves out what follows the last line's end; `strict` refuses a quoted cell that is not
+    closed, and what is not UTF-8.
     Raises RecordError for more than limits.RECORDS bytes, MOST_ROWS lines or MOST_VALUES cells,
     or a cell of more than 131072 characters; OSError where it cannot be read.
     """

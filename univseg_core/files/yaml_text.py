@@ -1,4 +1,4 @@
-"""YAML → plain values, or one error, whatever the text is; no more is made than it says."""
+"""YAML → plain values, or YamlError, whatever the text is; limits are checked beforehand."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ DEEPEST = 50
 """Levels of values within values."""
 
 MOST_VALUES = 200_000
-"""Values that a text has, and that it stands for, each of an alias counted."""
+"""Values in a text, and those it stands for: what an alias repeats is counted again."""
 
 MOST_DIGITS, LONGEST_NUMBER = 300, 1000
 """Digits of a whole number (more do not fit a float), and characters of one as it is written."""
@@ -22,7 +22,7 @@ LONGEST_KEY = 15
 
 
 class YamlError(UnivsegError):
-    """A text that is no YAML, or that stands for values that cannot be."""
+    """A text that is not YAML, or whose values cannot be made or are too many."""
 
 
 def read_yaml(path: Path) -> Any:
@@ -68,7 +68,7 @@ def parse_yaml(text: str) -> Any:
 
 
 class _Loader(getattr(yaml, 'CSafeLoader', yaml.SafeLoader)):  # type: ignore[misc]
-    """Read plain values; the last of two equal keys does not silently replace the first."""
+    """PyYAML's safe loader, but a repeated key and numbers that are too long are errors."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         seen = set()
@@ -89,7 +89,7 @@ class _Loader(getattr(yaml, 'CSafeLoader', yaml.SafeLoader)):  # type: ignore[mi
             value = super().construct_object(node, deep)
         except (yaml.YAMLError, RecursionError):
             raise
-        except Exception as error:  # PyYAML's are as many as there are ways to be no value
+        except Exception as error:  # PyYAML's are of many types
             raise _error(node, f'{_words(node)} is no {_kind(node)}') from error
         if isinstance(value, int) and abs(value) >= 10**MOST_DIGITS:
             raise _error(node, f'a number of more than {MOST_DIGITS} digits')

@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # PyTorch is imported by the backend that needs it alone
     import torch
     from univseg_core.models.universal import UniversalSegmenter
 
-# Both runtimes would tell their makers over the network that, and on what, they are used: OpenVINO
+# Both runtimes would report their use, and the machine, to their makers over the network: OpenVINO
 # when it is imported, from a process of its own; ONNX Runtime from 1.29 on.
 sys.modules.setdefault('openvino_telemetry', None)  # type: ignore[arg-type]
 os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1')
@@ -45,7 +45,7 @@ class Backend(Protocol):
 
     def features(self, image: np.ndarray) -> Array:
         """
-        Return F(x) of an image (H, W, 3) uint8 RGB, of any size, contiguous and its own to change.
+        Return F(x) of an image (H, W, 3) uint8 RGB, of any size, contiguous; it may be changed.
 
         (C_F, ⌈H/stride⌉, ⌈W/stride⌉) float32, good until the next image comes: as
         `UniversalSegmenter.features` has them but for rounding, the image being normalised here.
@@ -78,10 +78,8 @@ class BackendEntry:
     A backend: `module` has the class `name`, made of a Network and names of device and precision.
 
     It runs files that were `exported`, or else model files. `package` is what it needs, `pip`
-    what is installed for it.
-
-    Of a UniversalSegmenter, the backend's own are copies; UnivsegError tells of a device or
-    precision that the backend does not have.
+    what is installed for it. The class copies what it needs of a UniversalSegmenter, and raises
+    UnivsegError for a device or precision that it does not have.
     """
 
     module: str
@@ -121,7 +119,7 @@ def build_backend(name: str, network: Network, device: str, precision: str) -> B
     try:
         import_module(entry.package)
         build: Callable[..., Backend] = getattr(import_module(entry.module), entry.name)
-    except (AttributeError, ImportError, OSError) as error:  # of one half removed, too
+    except (AttributeError, ImportError, OSError) as error:  # such as one that is half removed
         raise UnivsegError(f'backend {name!r} needs the package {entry.package}, which cannot be '
                            f'imported ({error}): pip install {entry.pip}') from error
     return build(network, device, precision)

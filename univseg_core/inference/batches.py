@@ -12,7 +12,7 @@ FASTER = 0.95
 """The largest share of their time one after another that images at once may take."""
 
 ROUNDS = 7
-"""Of which the medians count; fewer where they take longer than SECONDS."""
+"""Measurements, whose median counts; fewer where they take longer than SECONDS."""
 
 SECONDS = 2.0
 
@@ -49,9 +49,9 @@ def measure_batches(encode: Callable[[np.ndarray], None], most: int, size: tuple
     """
     Return the times of the largest batch that is faster, of `most` images, half of them and so on.
 
-    Where none is, they are the last that were measured. `encode` takes images (N, H, W, 3) uint8,
-    here of noise and a `size` (height, width), and returns when they are encoded; its `first`
-    passes with so many images do not count. A batch that memory does not suffice for is left out.
+    Where none is faster, they are the last that were measured. `encode` takes images (N, H, W, 3)
+    uint8, here of noise and a `size` (height, width), and returns when they are encoded; the
+    `first` passes of each batch size do not count. A batch too large for the memory is left out.
     """
     found = BatchTimes()
     while most > 1:

@@ -52,8 +52,8 @@ class Knots:
     Where along an axis of n pixels the slope of logits may change: k knots, k - 1 gaps.
 
     What each knot is made of: `cells` (k,) and `weights` (k, 3), as `cell_weights` has it of
-    pixels. Of each pixel: the gap that it is in, or at whose beginning it is, `gap` (n,); the how
-    manieth of that it is, `step` (n,) uint8; and how far it is to the gap's end, `share` (n,)
+    pixels. Of each pixel: the gap that it is in, or at whose beginning it is, `gap` (n,); its
+    number in that gap, from 0, `step` (n,) uint8; and how far along the gap it is, `share` (n,)
     float32 of 0..1. Of each gap, with r pixels at most: its `pixels` (r, k - 1), the last of them
     repeated, and their `shares` (r, k - 1), which grow by `pace` (k - 1,) float32; and whether
     any is not at its beginning, `is_open` (k - 1,) bool. `first` (k,): the first pixel at or

@@ -27,7 +27,7 @@ UNKNOWN_SIZE = 480
 """The longest side in pixels at which backends are compared where images come in any size."""
 
 FRAMES = 7
-"""Of each backend, in turn; their median counts."""
+"""Frames by which each backend is measured, in turn; their median counts."""
 
 log = logging.getLogger(__name__)
 
@@ -37,9 +37,8 @@ def choose_backend(name: str, network: Network, device: str, precision: str,
     """
     Return the name and the backend that runs a network; `name` is one of BACKENDS or auto.
 
-    With them, the milliseconds of an encoder pass by each backend, where they were compared.
-
-    Raises UnivsegError where it cannot be had, with what would bring it.
+    The third part of the result are the milliseconds of an encoder pass by each backend, where
+    they were compared. Raises UnivsegError where none can be had, with what would bring it.
     """
     names = installed(isinstance(network, ExportedModel))
     if name != 'auto':

@@ -9,11 +9,13 @@ import time
 from univseg_core.models.domain_evidence import Recognition
 
 STEEPNESS, MIDDLE = 8.0, 1.11
-"""How unfamiliarity counts: up to 1, an image is of none with 29 % at most, at 1.22 with 71 %."""
+"""
+How the ratio of an image's unfamiliarity to the rule's `unfamiliar` counts: up to 1, it is of none
+with 29 % at most, at 1.22 with 71 %.
+"""
 
 PAUSE = 10.0
 """Seconds without a frame after which those before say nothing of where the camera is."""
-
 
 STATES = {
     'decided': 'the images are of that domain',
@@ -63,8 +65,8 @@ class DomainDecision:
     """
     Decides for one camera in which domain it is; threads may pin what another one decides on.
 
-    Before as many frames as the rule names have come, it is none; so it is when none has come for
-    PAUSE seconds.
+    Nothing is decided before as many frames have come as the rule names, from the start or after
+    PAUSE seconds without one.
     """
 
     def __init__(self) -> None:

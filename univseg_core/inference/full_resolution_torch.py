@@ -18,8 +18,8 @@ def top_classes(logits: torch.Tensor, network_size: tuple[int, int], size: tuple
     """
     Return what `full_resolution.top_classes` does, as tensors on the device of the logits.
 
-    So that logits on a GPU need not leave it: of an image, masks are the least. It takes CPU
-    tensors, too, but there the other is faster.
+    So logits on a GPU need not leave it, but masks alone, which are smaller. CPU tensors are
+    taken, too, but the other function is faster with them.
     """
     classes, logits = len(logits), logits.to(torch.float32)
     mask = torch.empty(size, dtype=torch.uint8, device=logits.device)

@@ -15,8 +15,8 @@ class OnnxRuntimeBackend(OnCpu):
 
     Where that is on a GPU, its features come back to the CPU, on which all else is computed.
 
-    Raises UnivsegError for a device that this ONNX Runtime has not, another precision than the
-    file's, or a network that it cannot take.
+    Raises UnivsegError for a device that this ONNX Runtime does not have, another precision than
+    the file's, or a network that it cannot take.
     """
 
     def __init__(self, model: ExportedModel, device: str = 'auto', precision: str = 'auto'):

@@ -41,7 +41,7 @@ class Segmentation:
 
 @dataclass(frozen=True)
 class Request:
-    """An image and what is wanted of it, as where a Segmenter is called with it."""
+    """An image and what is wanted of it: the arguments of a call of a Segmenter."""
 
     image: np.ndarray
     domains: Sequence[str] | Callable[[Recognition], Sequence[str]]
@@ -211,7 +211,7 @@ class Segmenter:
         return found
 
     def _check(self, request: Request) -> None:
-        """Raise what can be raised before anything is computed; not of the image."""
+        """Raise what is wrong with a request, but for its image, before anything is computed."""
         if callable(request.domains):
             self.check_evidence()
         else:
@@ -409,9 +409,8 @@ class Segmenter:
         """
         Return how near each pixel is to each class's label embeddings, at the model's stride.
 
-        The scores (P, h, w) float32 are dot products, of a class's K label embeddings the largest;
-        the list has the indices of the P classes that have label embeddings. Raises as
-        `label_embeddings` does.
+        These are dot products (P, h, w) float32, the largest of a class's K; with them, the
+        indices of the P classes that have label embeddings. Raises as `label_embeddings` does.
         """
         nearness, present = self._label_embedding_head(name)
         similar = nearness(self.features(encoded))

@@ -103,8 +103,8 @@ class _FromPixels(nn.Module):
 
 
 def folded(encoder: ModuleT, name: str) -> ModuleT:
-    """Return an encoder, its own, with its batch norms folded where that is sound."""
-    if name in ENCODERS:  # which tests hold to it
+    """Return an encoder, which may be changed, with its batch norms folded where that is sound."""
+    if name in ENCODERS:  # tests show that it is sound
         return fold_batch_norm(encoder)
     folded = fold_batch_norm(copy.deepcopy(encoder.cpu()))
     if is_folded_soundly(encoder, folded):

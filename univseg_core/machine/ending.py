@@ -14,7 +14,6 @@ PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 further: list[subprocess.Popen] = []
 """Processes that this one has started, and that end with it also where it ends by force."""
 
-
 STARTED_BY = 'UNIVSEG_STARTED_BY'
 """The environment variable that tells a process the id of the one that it is to end with."""
 

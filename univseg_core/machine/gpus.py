@@ -4,7 +4,7 @@ import ctypes
 from dataclasses import dataclass
 
 COMPUTE_CAPABILITY = (75, 76)
-"""Major and minor number of it, as attributes of a device in the CUDA driver's interface."""
+"""The CUDA driver's numbers of the attributes that hold its major and minor version."""
 
 
 @dataclass(frozen=True)

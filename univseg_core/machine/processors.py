@@ -15,7 +15,7 @@ INSTRUCTION_SETS = {
     'avx2': 'AVX2', 'avx512f': 'AVX-512', 'avx_vnni': 'AVX-VNNI', 'avx512_vnni': 'AVX-512 VNNI',
     'avx512_bf16': 'AVX-512 BF16', 'amx_bf16': 'AMX BF16', 'amx_int8': 'AMX int8',
     'asimd': 'NEON', 'asimddp': 'NEON dot products', 'sve': 'SVE', 'bf16': 'NEON BF16'}
-"""What of instructions decides how fast networks are, by the word that Linux has for it."""
+"""Instruction sets that decide how fast networks are, by Linux's word for each."""
 
 
 def cpu_cores() -> int:
@@ -30,8 +30,8 @@ def one_blas_thread() -> Iterator[None]:
     """
     Let NumPy's products of matrices in the block run on one thread.
 
-    Those of OpenBLAS wait for the next product by keeping their cores busy for tens of ms, in
-    which an encoder could run: products of features and heads gain less by them.
+    OpenBLAS's threads keep their cores busy for tens of ms while they wait for the next product;
+    an encoder could run there. Products of features and heads gain less than that by threads.
     """
     # By hand: a limiter of threadpoolctl takes longer than the small products that it is for.
     several = [(library, count) for library in _blas().lib_controllers

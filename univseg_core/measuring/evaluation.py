@@ -35,10 +35,10 @@ class DomainResult:
     `by_label_embeddings` is the result of labelling each pixel by the nearest of the domain's
     label embeddings instead of by its head, `by_all_label_embeddings` by the nearest of all
     domains'; None where they were not asked for. `absent` is the IoU of a class that no truth and
-    no mask has. `before` is the result of the model that a training started from; None where that
-    has not this domain, or there is none. `recognised` is which domains the model took the images
-    for; None where it has no evidence of its domains. `entropy` counts the cells of its logits by
-    their entropy, as `entropy_counts` does; None where that was not asked for.
+    no mask has. `before` is the result of the model that a training started from; None where it
+    does not have this domain, or there is none. `recognised` is which domains the model took the
+    images for; None where it has no evidence of its domains. `entropy` counts the cells of its
+    logits by their entropy, as `entropy_counts` does; None where that was not asked for.
     """
 
     domain: Domain
@@ -133,12 +133,13 @@ def evaluate(segmenter: Segmenter, samples: Mapping[str, Sequence[Sample]], *,
 
     `samples` maps names of the segmenter's domains to image and label files. By the protocol of
     the paper's own code, the first 100 images count, both they and their label maps are scaled to
-    the size that the model learned from, and absent classes count as 0. With
-    `label_embeddings`, these are measured, too, by one encoder pass an image, and so is which
-    domains the images are taken for, where the model has evidence of that. With `entropy`, the
-    cells of the head's logits are counted by theirs. `shown` is called with each domain's name and
-    each image, its truth and mask.
-    Raises UnivsegError where the model has no label embeddings.
+    the size that the model learned from, and absent classes count as 0. With `label_embeddings`,
+    these are measured, too, in the same encoder pass. Where the model has evidence of its domains,
+    so is which domains the images are taken for. With `entropy`, the cells of the head's logits
+    are counted by theirs. `shown` is called with each domain's name and each image, its truth and
+    mask.
+
+    Raises UnivsegError where `label_embeddings` are asked for and the model has none.
     """
     results = {}
     # Unless there are more labels than a mask can hold.

@@ -45,7 +45,7 @@ def load_runs(paths: Sequence[Path], config: str | None = None,
     Load finished runs: run folders, or model files, or demo, with a configuration.
 
     A configuration that is named says where the validation images are; otherwise that of the
-    run folder does. A splits.json beside it says which ones a run has set aside, and a warning
+    run folder does. A splits.json beside it says which ones a run has set aside; a warning tells
     where they are others than it had. `device`, `precision` and `backend` are as for Segmenter,
     but for the precision auto of a model file: it is fp32, so that results do not depend on the
     machine.
@@ -62,7 +62,7 @@ def load_runs(paths: Sequence[Path], config: str | None = None,
             raise FinishedRunError(f'{path}: no such run folder or model file')
         if source is None:
             raise FinishedRunError(f'{path}: a model file alone does not say where the validation '
-                              'images are: name a configuration with --config')
+                                   'images are: name a configuration with --config')
         network, card = load_network(model)
         computed_in = ('fp32' if precision == 'auto' and not isinstance(network, ExportedModel)
                        else precision)

@@ -10,10 +10,10 @@ from univseg_core.inference.segmenter import Segmenter
 from univseg_core.models.domain_evidence import Recognition
 
 FRAMES = DecisionRule.frames
-"""Over how many images, each and those before it, recognitions are averaged as well: a node's."""
+"""Images, each and those before it, that recognitions are averaged over: a node's default."""
 
 NONE_OF_THESE = 'none of these'
-"""Where an evaluation has, as JSON, what it found on images of no domain; no domain's name."""
+"""The key of an evaluation's JSON for what it found on images of no domain; no domain's name."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import torch
 
 WINDOW = 50
-"""Steps whose mean assignment is judged, once in as many steps."""
+"""Steps whose mean assignment is judged; it is judged once in so many steps."""
 
 FEW = 0.5
 """Collapsed: fewer classes in use than this share of those that labels show (beyond one)."""

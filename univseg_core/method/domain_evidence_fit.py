@@ -30,29 +30,29 @@ from univseg_core.pictures.images import ImageError, read_image, resize_image
 from univseg_core.progress import progress_bar
 
 MOST_IMAGES, FEWEST_IMAGES, MOST_IN_ALL = 400, 20, 1200
-"""Of each domain, more tell nothing new, and of fewer nothing can be told."""
+"""Images of each domain, at most and at least, and of all domains at most."""
 
 SCALES = (HOLDS_FROM, .7, 1.0, 1.4, HOLDS_TO)
 """
-Of the model's own size, in which images are looked at: as an inference size may be set on a robot,
-and features of the same image are others in other sizes.
+Sizes in which images are looked at, as multiples of the model's own: a robot may set another
+inference size, and an image's features change with its size.
 """
 
 FOR_COMPONENTS = 100
-"""How many images, of all domains, their principal components are made of: more are no better."""
+"""Images, of all domains, that the principal components are made of: more are no better."""
 
 COMPONENTS, LEAST_VARIANCE = 32, .01
-"""Of the features: how many components are looked at, and how much each varies, by the mean."""
+"""Components of the features at most, and the least that one varies, as a share of the mean."""
 
 ENOUGH_IMAGES, LEAST_FOUND = 100, .5
-"""Of each domain, and the share of images of none that are called so: below, it is told."""
+"""Images of each domain, and the share of images of none called so, below which doubt is told."""
 
 FOLDS = 5
 PENALTY = .1
 """Of the logistic regression: scikit-learn's C, the smaller the simpler."""
 
 LEAST_DEVIATION = .01
-"""Of a number of the descriptor: one that hardly varies does not tell more than float32 can."""
+"""Of a descriptor's number, when it is standardised: what varies less is lost in float32."""
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ class Fitted:
                 'found': self.found}
 
     def doubts(self) -> list[str]:
-        """Return what lets one doubt that it is good, a sentence each."""
+        """Return the reasons to doubt that it is good, a sentence each."""
         doubts = [f'{name}: {count} images to recognise it by; with fewer than {ENOUGH_IMAGES}, '
                   'much of what is of no domain is taken for one'
                   for name, count in self.images.items() if count < ENOUGH_IMAGES]
@@ -143,7 +143,7 @@ def make_evidence(segmenter: Segmenter, images: Mapping[str, Sequence[Path]], *,
                     found = cells(image)
                 yield look, found
 
-        # Cells are kept of no image: of wide features, those of all would be a gigabyte.
+        # No image's cells are kept: with wide features, those of all would take a gigabyte.
         projection = principal_components(each for _, each in cells_of(first))
         of_domains = {name: {look: described(each, projection) for look, each in cells_of(each_of)}
                       for name, each_of in looks.items()}
@@ -182,14 +182,14 @@ class Look:
 
 def _looks(paths: Sequence[Path], segmenter: Segmenter, generator: np.random.Generator
            ) -> list[Look]:
-    """Return images with scales by chance, of all scales as many."""
+    """Return images with scales by chance, equally many of each scale."""
     scales = SCALES if segmenter.only_size is None else (1.0,)
     return [Look(path, scales[i % len(scales)]) for path, i in zip(
         paths, generator.permutation(len(paths)).tolist(), strict=True)]
 
 
 def _to_distort(looks: Sequence[Look]) -> list[Look]:
-    """Return those of a domain's images of which others, of none, are made."""
+    """Return those of a domain's images that are distorted into images of none."""
     return spread(looks, max(10, len(looks) // 10))
 
 
@@ -246,7 +246,7 @@ def fit_evidence(of_domains: Mapping[str, np.ndarray], of_none: np.ndarray,
         gaussians, logits = _models([*parts, none])
     except np.linalg.LinAlgError as error:
         raise EvidenceError(f'images of {" or ".join(of_domains)} are all alike') from error
-    # From here on, of each group, whose last is none of the domains, all its images.
+    # From here on, a group has all its images again; the last group is of none of the domains.
     far, votes = ([np.concatenate(each) for each in zip(*of_folds, strict=True)]
                   for of_folds in zip(*judged, strict=True))
     usual = np.array([np.quantile(each[:, i], .95) for i, each in enumerate(far[:-1])])

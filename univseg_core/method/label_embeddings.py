@@ -3,7 +3,7 @@ Label embeddings: what each class looks like in feature space (paper, appendices
 
 A network trained on a domain's labelled images alone gives features; their principal components
 give the D dimensions; the mean over each class's pixels, or K-means over them, normalised, are
-its label embeddings. Later, they are so made of the pixel embeddings E(F(x)).
+its label embeddings. Later, they are made of the pixel embeddings E(F(x)) in the same way.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -28,7 +28,7 @@ Samples = Iterable[tuple[np.ndarray, np.ndarray]]
 
 
 def default_basis(weights: str) -> str:
-    """Return what they are made from where nothing else is said, by model.pretrained."""
+    """Return the default of label_embeddings.basis, by what the encoder begins with."""
     return 'per_domain' if weights == 'none' else 'pretrained'
 
 

@@ -183,13 +183,13 @@ def supervised(step: StepTensors) -> torch.Tensor:
                 for name, logits in step.logits.items()), step.zero)
 
 
-def cross_entropy(step: StepTensors) -> torch.Tensor:
+def cross_domain_entropy(step: StepTensors) -> torch.Tensor:
     """Return L_cross (Eq 3): for each domain the mean over the others, summed."""
     others = max(1, len({j for _, j in step.entropies}) - 1)
     return sum((value for (i, j), value in step.entropies.items() if i != j), step.zero) / others
 
 
-def within_entropy(step: StepTensors) -> torch.Tensor:
+def within_domain_entropy(step: StepTensors) -> torch.Tensor:
     """Return L_within (Eq 4), summed over domains."""
     return sum((value for (i, j), value in step.entropies.items() if i == j), step.zero)
 
@@ -275,10 +275,10 @@ class Loss:
 
 LOSSES = (
     Loss(supervised, 'supervised', 'Supervised loss', 'supervised', always=True),
-    Loss(cross_entropy, 'cross_entropy', 'Cross-domain entropy', 'cross', 'alpha',
+    Loss(cross_domain_entropy, 'cross_entropy', 'Cross-domain entropy', 'cross', 'alpha',
          meaning='weight of the cross-domain entropy (1 in the paper)', rises=True,
          unlabelled=True, label_embeddings=True, entropy=True, always=True),
-    Loss(within_entropy, 'within_entropy', 'Within-domain entropy', 'within', 'beta',
+    Loss(within_domain_entropy, 'within_entropy', 'Within-domain entropy', 'within', 'beta',
          meaning='weight of the within-domain entropy (1 in the paper)', rises=True,
          unlabelled=True, label_embeddings=True, entropy=True, always=True),
     Loss(anchor, 'anchor', "Anchor's loss", 'anchor', 'anchor',

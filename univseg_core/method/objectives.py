@@ -94,7 +94,7 @@ def similarities(embeddings: Mapping[str, torch.Tensor],
 def class_scores(scores: torch.Tensor, label_embeddings: torch.Tensor,
                  classes: int) -> torch.Tensor:
     """
-    Return scores (B, C, h, w) whose softmax is each class's share of that of all similarities.
+    Return scores (B, C, h, w) whose softmax is each class's probability.
 
     `scores` (B, P, h, w) are those of `similarity`. A class's probability is the sum of those of
     its K label embeddings; it is 0 (a score of −inf) for a class that has none.
@@ -111,7 +111,7 @@ def nearest_class(scores: torch.Tensor, label_embeddings: torch.Tensor,
     """
     Return the class (B, h, w) of the nearest label embedding, int64.
 
-    `scores` (B, P, h, w) are those of `similarity`; which of a class's K is nearest is all one.
+    `scores` (B, P, h, w) are those of `similarity`; any of a class's K stands for the class.
     """
     present = label_embeddings.view(classes, -1).any(1).nonzero().flatten()
     return present[scores.argmax(1) // (len(label_embeddings) // classes)]

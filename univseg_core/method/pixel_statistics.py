@@ -19,7 +19,7 @@ SAMPLED_BYTES = 512 * 2 ** 20
 """What the sample of a domain's classes may take: fewer cells where vectors are very long."""
 
 STARTS = 10
-"""Times that K-means starts anew, of which the best result counts."""
+"""Times that K-means starts anew; the best result counts."""
 
 
 def class_shares(label: torch.Tensor, classes: int, stride: int) -> torch.Tensor:
@@ -106,7 +106,7 @@ class ClassMeans:
         return project(self._sums / self._weights[:, None])[:, None]
 
     def mean(self) -> torch.Tensor:
-        """Return that of the pixels of all classes, (C_F,) float64."""
+        """Return the mean of the pixels of all classes, (C_F,) float64."""
         return self._sums.sum(0) / self._weights.sum()
 
 

@@ -58,12 +58,12 @@ def in_colour_cells(image: np.ndarray, generator: Generator) -> np.ndarray:
 
 
 def turned(image: np.ndarray, generator: Generator) -> np.ndarray:
-    """Return an image upside down, or the midst of it lying on a side."""
+    """Return an image upside down, or its middle part turned by 90°."""
     height, width = image.shape[:2]
     quarters = int(generator.integers(1, 4))
     if quarters == 2:
         return np.ascontiguousarray(image[::-1, ::-1])
-    # As large a part of the midst as has, lying, the shape of the whole.
+    # The largest middle part that has, turned, the shape of the whole.
     tall, wide = ((height, max(1, height * height // width)) if height <= width
                   else (max(1, width * width // height), width))
     top, left = (height - tall) // 2, (width - wide) // 2
@@ -73,10 +73,10 @@ def turned(image: np.ndarray, generator: Generator) -> np.ndarray:
 
 def made_up(count: int) -> list[Callable[[int, int, Generator], np.ndarray]]:
     """
-    Return functions that make images of nothing, `count` and a few, from height, width and chance.
+    Return functions that make images of nothing, from height, width and chance.
 
-    Half are heaps of shapes; the others are noise of all scales, single colours, and what a camera
-    sees in the dark.
+    They are about `count`, but 60 at least. About half are heaps of shapes; the others are noise
+    of all scales, single colours, and what a camera sees in the dark.
     """
     few = max(10, count // 10)
     return [*[heap_of_shapes] * max(20, count // 2), *[noise] * few, *[clouds] * few,

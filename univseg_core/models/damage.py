@@ -1,4 +1,4 @@
-"""What a damaged file of a model leads to, as one error."""
+"""Whatever a damaged model file leads to, raised as one error."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from univseg_core.models.model_card import ModelFileError
 
 @contextmanager
 def told_of(path: Path) -> Iterator[None]:
-    """Raise whatever a description leads to in the block as ModelFileError, with the file."""
+    """Raise whatever error the block leads to as ModelFileError, which names the file."""
     try:
         yield
     except ModelFileError:

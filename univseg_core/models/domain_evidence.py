@@ -22,7 +22,7 @@ GRID = (16, 24)
 """Most rows and columns of cells that are looked at, whatever the size of an image."""
 
 HOLDS_FROM, HOLDS_TO = .5, 2.0
-"""Of the model's own size: the inference sizes of which training images make the evidence."""
+"""Inference sizes for which the evidence holds, as multiples of the model's own size."""
 
 FEATURES_OF_COMPONENT, LEAST = 4, np.array([[.05], [.02], [.02]], np.float32)
 """
@@ -101,7 +101,7 @@ class DomainEvidence:
         """
         Return the projection, and distances and logits as one map, (K·D + K + 1, D).
 
-        Each is in the order in memory, and in so few calls, that make it fast.
+        They lie in memory as few and fast calls want them.
         """
         return (LinearMap(np.asfortranarray(self.projection.weight), self.projection.bias),
                 LinearMap(np.concatenate([*self.distances.weight, self.logits.weight]),
@@ -145,7 +145,7 @@ def at_cells(features: Any) -> Any:
     """
     Return the features (C, h, w) of at most GRID cells, evenly spread: (rows, columns, C).
 
-    Those of an array are an array, of a tensor a tensor, where it lies.
+    An array's are an array; a tensor's are a tensor on its device.
     """
     channels, height, width = features.shape
     rows, columns, places = _places(height, width)
@@ -158,9 +158,9 @@ def at_cells(features: Any) -> Any:
 @lru_cache(maxsize=8)
 def _places(height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """
-    Return which cells are looked at.
+    Return which cells are looked at: rows (n, 1) and columns (m,), and their places (n, m).
 
-    That are the rows (n, 1) and columns (m,), and their places (n, m), counted row by row.
+    Places are counted row by row.
     """
     rows, columns = (np.linspace(0, side - 1, min(side, most)).round().astype(int)
                      for side, most in zip((height, width), GRID, strict=True))

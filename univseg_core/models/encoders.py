@@ -2,8 +2,8 @@
 The encoders by name, all with one contract.
 
 An encoder maps normalised images (B, 3, H, W) float to features (B, out_channels, ⌈H/stride⌉,
-⌈W/stride⌉); it has `out_channels` and `stride`. Images are normalised as the weights want it that
-it may begin with.
+⌈W/stride⌉); it has `out_channels` and `stride`. Images are normalised as its ImageNet weights
+expect.
 """
 
 from collections.abc import Callable
@@ -107,7 +107,7 @@ def build_encoder(name: str, width: float = 1.0, stride: int | None = None) -> D
 
 
 def pretrained_part(encoder: nn.Module) -> nn.Module:
-    """Return what of an encoder ImageNet weights are for: its backbone, or all of it."""
+    """Return the part of an encoder that has ImageNet weights: its backbone, or all of it."""
     return encoder.backbone if isinstance(encoder, TimmEncoder) else encoder
 
 
@@ -120,7 +120,7 @@ def pretrained_features(encoder: DenseEncoder, images: torch.Tensor) -> torch.Te
     """
     Return what an encoder's pretrained part alone makes of normalised images (B, 3, H, W).
 
-    (B, pretrained_channels, ⌈H/stride⌉, ⌈W/stride⌉): maps of all strides, one upon another.
+    (B, pretrained_channels, ⌈H/stride⌉, ⌈W/stride⌉): the maps of all strides, concatenated.
     """
     if not isinstance(encoder, TimmEncoder):
         return encoder(images)

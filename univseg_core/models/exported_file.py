@@ -60,9 +60,6 @@ MOST_FIELDS = 10_000
 
 GRAPH_FIELD, METADATA_FIELD = 7, 14
 """The numbers of the fields `graph` and `metadata_props` of an ONNX model in onnx.proto."""
-
-
-
 @dataclass(frozen=True)
 class Export:
     """
@@ -234,7 +231,7 @@ def _checksum(body: bytes | memoryview, arrays: bytes, description: Mapping[str,
 
 def _parts(content: bytes) -> tuple[int, int, bytes, dict[str, bytes]]:
     """
-    Return where the network ends, and the ONNX model, the graph of logits, our entries by key.
+    Return the ends of network and ONNX model, the graph of logits, and our entries by key.
 
     Raises ValueError for what is no sequence of protobuf's fields.
     """

@@ -26,7 +26,7 @@ def light_channels(width: float) -> int:
     return int(CHANNELS[-1] * width)
 
 
-def convolution(inputs: int, outputs: int, size: int, stride: int = 1) -> list[nn.Module]:
+def conv_bn(inputs: int, outputs: int, size: int, stride: int = 1) -> list[nn.Module]:
     """Return a centred convolution and its batch norm."""
     return [nn.Conv2d(inputs, outputs, size, stride, size // 2, bias=False),
             nn.BatchNorm2d(outputs)]
@@ -38,11 +38,11 @@ class ResidualBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: int = 1):
         super().__init__()
         self.layers = nn.Sequential(
-            *convolution(inputs, outputs, 3, stride), nn.ReLU(inplace=True),
-            *convolution(outputs, outputs, 3))
+            *conv_bn(inputs, outputs, 3, stride), nn.ReLU(inplace=True),
+            *conv_bn(outputs, outputs, 3))
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or inputs != outputs:
-            self.shortcut = nn.Sequential(*convolution(inputs, outputs, 1, stride))
+            self.shortcut = nn.Sequential(*conv_bn(inputs, outputs, 1, stride))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (B, C_in, H, W) to (B, C_out, ⌈H/stride⌉, ⌈W/stride⌉)."""
@@ -50,21 +50,21 @@ class ResidualBlock(nn.Module):
 
 
 def average_of_parts(x: torch.Tensor, count: int) -> torch.Tensor:
-    """Return the means (B, C, count, count) of as many by as many parts of maps (B, C, H, W)."""
-    # Exporters take adaptive pooling for that of one size. By matrices it costs PyTorch more.
+    """Return the means (B, C, count, count) of count × count parts of maps (B, C, H, W)."""
+    # Exporters fix adaptive pooling to one image size; as matrices it takes PyTorch longer.
     exported = torch.onnx.is_in_onnx_export()
     return parts_by_matrices(x, count) if exported else F.adaptive_avg_pool2d(x, count)
 
 
 def parts_by_matrices(x: torch.Tensor, count: int) -> torch.Tensor:
-    """Return what average_of_parts does, by operations that say it of maps of any size."""
+    """Return what average_of_parts does, by operations that can be exported for any size."""
     rows, columns = (_in_parts(side, count).to(x.device) for side in x.shape[-2:])
     sizes = rows.sum(1)[:, None] * columns.sum(1)
     return rows.to(x) @ x @ columns.T.to(x) / sizes
 
 
 def _in_parts(length: int, count: int) -> torch.Tensor:
-    """Return which of the cells of an axis each part has, (count, length) bool."""
+    """Return which of an axis's cells belong to each part, (count, length) bool."""
     part, cell = torch.arange(count)[:, None], torch.arange(length)
     first, behind = part * length // count, ((part + 1) * length + count - 1) // count
     return (cell >= first) & (cell < behind)
@@ -75,11 +75,11 @@ class PyramidPooling(nn.Module):
 
     def __init__(self, channels: int):
         super().__init__()
-        # Without batch norm: of the coarsest part, one image has but one value.
+        # Without batch norm: at the coarsest, an image has one value a channel.
         branch = max(1, channels // len(BINS))
         self.branches = nn.ModuleList(nn.Conv2d(channels, branch, 1) for _ in BINS)
         self.merge = nn.Sequential(
-            *convolution(channels + len(BINS) * branch, channels, 1), nn.ReLU(inplace=True))
+            *conv_bn(channels + len(BINS) * branch, channels, 1), nn.ReLU(inplace=True))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (B, C, H, W) to the same shape."""
@@ -105,7 +105,7 @@ def upsample_centred(x: torch.Tensor, factor: int, size: tuple[int, int]) -> tor
 
 
 def _resize(x: torch.Tensor, factor: int) -> torch.Tensor:
-    """Return what upsample_centred does before it crops, as the one operator of ONNX for it."""
+    """Return what upsample_centred does before it crops, as ONNX's own operator."""
     batch, channels, height, width = x.shape
     return torch.onnx.ops.symbolic(
         'Resize', (x, None, torch.tensor([1.0, 1.0, factor, factor])),
@@ -130,15 +130,15 @@ class LightEncoder(DenseEncoder):
         half, quarter, eighth, sixteenth, context, features = (int(c * width) for c in CHANNELS)
         self.out_channels, self.stride = features, 8
         self.detail = nn.Sequential(
-            *convolution(3, half, 3, stride=2), nn.ReLU(inplace=True),
-            *convolution(half, quarter, 3, stride=2), nn.ReLU(inplace=True),
-            *convolution(quarter, eighth, 3, stride=2), nn.ReLU(inplace=True),
+            *conv_bn(3, half, 3, stride=2), nn.ReLU(inplace=True),
+            *conv_bn(half, quarter, 3, stride=2), nn.ReLU(inplace=True),
+            *conv_bn(quarter, eighth, 3, stride=2), nn.ReLU(inplace=True),
             ResidualBlock(eighth, eighth))
         self.context = nn.Sequential(
             ResidualBlock(eighth, sixteenth, stride=2), ResidualBlock(sixteenth, sixteenth),
             ResidualBlock(sixteenth, context, stride=2), ResidualBlock(context, context),
-            PyramidPooling(context), *convolution(context, features, 1))
-        self.lift = nn.Sequential(*convolution(eighth, features, 1))
+            PyramidPooling(context), *conv_bn(context, features, 1))
+        self.lift = nn.Sequential(*conv_bn(eighth, features, 1))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the features (B, out_channels, ⌈H/8⌉, ⌈W/8⌉) of images (B, 3, H, W)."""

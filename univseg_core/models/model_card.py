@@ -56,7 +56,7 @@ class ModelCard:
 
     @classmethod
     def from_dict(cls, description: dict) -> 'ModelCard':
-        """Return what a description says; KeyError or ValueError where it is not to be had."""
+        """Return what a description says; KeyError or ValueError for what is missing or wrong."""
         card = cls(description['image_size'], description['miou'], description['training'])
         if card.image_size is not None and not (
                 type(card.image_size) is int and 0 < card.image_size <= LARGEST_SIDE):
@@ -70,7 +70,7 @@ class ModelCard:
 
 
 def check_version(path: object, version: object, newest: int) -> None:
-    """Raise ModelFileError for a format's version that is none, or newer than is known here."""
+    """Raise ModelFileError for a format's version that is no number, or newer than `newest`."""
     if not isinstance(version, int) or version < 1:
         raise ModelFileError(f'{path}: format version {version!r}: expected an integer')
     if version > newest:

@@ -42,16 +42,17 @@ from univseg_core.models.weights import Weights
 
 FORMAT_VERSION, WITHOUT_HALVES, WITHOUT_EVIDENCE = 5, 4, 3
 """
-The newest that is known, of files with values in float16; of those without, which readers of 4
-still read; of those without evidence of the domains, too, which readers of 3 still read. 1 had no
-stride, no other normalisation than ImageNet's, and other networks by timm's names; of 2, these
-networks had another neck.
+The format's versions: 5 has values in float16, 4 has not, 3 has no evidence of the domains either.
+A file gets the lowest that fits, so that older readers take it. 1 had no stride, no other
+normalisation than ImageNet's, and other networks by timm's names; in 2, these networks had another
+neck.
 """
 
 MOST_VALUES = 2**24
 """
-Of a network that is built for a file, beside 32 for each that the file has, before its tensors
-are held against it: timm builds classifiers, too, and then leaves them out.
+A network that is built for a file may have so many values, and 32 for each value in the file,
+before the file's tensors are held against it: timm builds classifiers, too, and then leaves them
+out.
 """
 
 log = logging.getLogger(__name__)
@@ -97,8 +98,8 @@ def load_model(path: Path | str) -> tuple[UniversalSegmenter, ModelCard]:
 
     Raises ModelFileError, which names the file and what is wrong with it: missing, truncated,
     damaged, not a model file, of a newer format, or with tensors that do not fit its own
-    description. No memory is taken for a network before that is known. The log says of a file
-    without a checksum, as they were made once, that damage in it could not be told.
+    description. A network much larger than the file is never built. The log warns of a file
+    without a checksum, as older versions wrote them.
     """
     path = Path(path)
     if path.is_dir():
@@ -178,7 +179,7 @@ def _built(path: Path, metadata: dict, tensors: Mapping[str, torch.Tensor]
 
 @contextmanager
 def _bounded(tensors: Mapping[str, torch.Tensor]) -> Iterator[None]:
-    """Raise ValueError, in the block, before a network far larger than some tensors is filled."""
+    """Raise ValueError, in the block, before a network far larger than the tensors is built."""
     most = MOST_VALUES + 32 * sum(tensor.numel() for tensor in tensors.values())
     counts: Counter[str] = Counter()  # by device: timm tries networks without memory first
     thread = get_ident()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 import torch.nn.functional as F
-from univseg_core.models.light import convolution, upsample_centred
+from univseg_core.models.light import conv_bn, upsample_centred
 
 NECK_CHANNELS = 128
 """Channels of the features, and of the sums at strides of 8 and more."""
@@ -29,7 +29,7 @@ class Neck(nn.Module):
         self._stride = stride
         widths = [FINE_CHANNELS if s < 8 else NECK_CHANNELS for s in strides]
         self.lateral = nn.ModuleList(
-            nn.Sequential(*convolution(inputs, width, 1))
+            nn.Sequential(*conv_bn(inputs, width, 1))
             for inputs, width in zip(channels, widths, strict=True))
         # Without batch norm: one image has but one value a channel.
         self.context = nn.Conv2d(channels[-1], widths[-1], 1)
@@ -37,7 +37,7 @@ class Neck(nn.Module):
         # depthwise ones cost little less time and learn far less from random weights.
         outputs = [NECK_CHANNELS, *widths[:-2]] if len(widths) > 1 else [NECK_CHANNELS]
         self.refine = nn.ModuleList(
-            nn.Sequential(*convolution(inputs, output, 3), nn.ReLU(inplace=True))
+            nn.Sequential(*conv_bn(inputs, output, 3), nn.ReLU(inplace=True))
             for inputs, output in zip(widths, outputs, strict=False))
 
     def forward(self, maps: Sequence[torch.Tensor], size: tuple[int, int]) -> torch.Tensor:
@@ -61,8 +61,8 @@ def at_stride(x: torch.Tensor, old: int, new: int, size: tuple[int, int]) -> tor
     """
     Return a map (B, C, h, w) at stride `old` bilinearly at stride `new`, (B, C, *size).
 
-    Cells of a multiple of the new stride are taken for centred at every so many pixels, as
-    strided convolutions are; those of any other, a vision transformer's, for patches.
+    Where `old` is a multiple of `new`, a cell is centred on the pixel of its strided convolution;
+    otherwise, as with a vision transformer, it is centred in its patch.
     """
     if old % new == 0:
         return upsample_centred(x, old // new, size)

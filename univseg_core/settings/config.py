@@ -1,4 +1,4 @@
-"""What decides a training run: all its sections, held to each other; read and written."""
+"""A training run's configuration: all sections, checked against each other; read and written."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -29,7 +29,7 @@ NUMBER = re.compile(r'[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?', re.ASCII)
 
 
 def _number(value: object) -> object:
-    """Return what is a number; a float would be made of `true` and of '1_000', too."""
+    """Return a value that is a number; pydantic alone takes `true` and '1_000' for one, too."""
     if isinstance(value, bool) or (isinstance(value, str) and not NUMBER.fullmatch(value)):
         raise ValueError(f'expected a number, got {shortened(repr(value))}')
     return value

@@ -123,7 +123,7 @@ def groups():
 
 
 def of_descriptors(evidence, descriptors):
-    """Return what an evidence makes of descriptors: distances (n, K), probabilities, none's."""
+    """Return what an evidence makes of descriptors: distances (n, K), logits, how unfamiliar."""
     far = np.linalg.norm(np.einsum('kij,nj->nki', evidence.distances.weight, descriptors)
                          + evidence.distances.bias, axis=2)
     logits = descriptors @ evidence.logits.weight.T + evidence.logits.bias

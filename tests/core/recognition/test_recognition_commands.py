@@ -135,14 +135,13 @@ def test_a_model_is_kept_where_memory_for_the_evidence_runs_out(error, is_told, 
     assert ('univseg recognise' in caplog.text) == is_told
 
 
-def test_a_training_with_few_images_says_that_it_cannot_tell_domains(finished_run):
+def test_a_training_with_few_images_makes_no_evidence(finished_run):
     folder, _ = finished_run
     assert load_model(folder / 'model.univseg')[0].evidence is None
     assert 'recognition' not in (folder / 'evaluation.json').read_text()
 
 
 def test_frames_stand_in_the_folder_of_what_they_show(recognising, images, tmp_path, capsys):
-
     shown = [(name, read_image(images / name / f'{i:02}.png'))
              for i in (3, 4) for name in ('outdoor', 'indoor', 'noise')]
     topic = '/camera/image'

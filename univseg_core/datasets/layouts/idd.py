@@ -54,7 +54,7 @@ PIECES = ('', 'IDD_Segmentation', 'idd20kII')
 """The folder itself, or what the archives of part I and part II unpack in it."""
 
 FARTHEST = 1_000_000
-"""In pixels: what is beyond is no point of an image."""
+"""Pixels: a coordinate beyond is of no point of an image."""
 
 MOST_LAYERS = 100
 """How many times an image's polygons may cost what all of its pixels do."""
@@ -77,9 +77,9 @@ def read_polygons(path: Path, domain: Domain) -> np.ndarray:
     """
     Return a *_gtFine_polygons.json, drawn in its order, as (H, W) uint8, 255 where void.
 
-    As the authors' createLabels.py draws them, with Pillow, but for those of fewer than three
-    points, which have no area. Raises ImageError, which names the
-    file, where it is no such file or has a label that level 3 does not know.
+    They are drawn as by the authors' createLabels.py, with Pillow, but for those of fewer than
+    three points, which have no area. Raises ImageError, which names the file, where it is no such
+    file or has a label that level 3 does not know.
     """
     from PIL import Image, ImageDraw
 

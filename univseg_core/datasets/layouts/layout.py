@@ -130,8 +130,8 @@ class Codes:
     """
     The reader of label maps whose codes stand for classes: code → class index.
 
-    255 is void unless another index is given for it. `table` (256,) uint8 has FOREIGN for the
-    codes of which nothing is said.
+    255 is void unless another index is given for it. `table` (256,) uint8 has FOREIGN for codes
+    that `indices` does not have.
     """
 
     def __init__(self, indices: Mapping[int, int]):

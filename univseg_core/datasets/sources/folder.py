@@ -21,7 +21,7 @@ VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.ts'
 """How the names of videos end, as a rule: a folder's are told, and not read."""
 
 HASH_DIGITS = 15
-"""Of a content's SHA-256, hexadecimal, which a signed number of 64 bits holds."""
+"""Hexadecimal digits that are kept of a content's SHA-256: a signed 64-bit number holds them."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""By which names the manifest knows videos and folders, of which several may be called alike."""
+"""The names that videos and folders have in the manifest, as several may be called alike."""
 
 from collections.abc import Callable
 import json
@@ -14,7 +14,7 @@ SOURCES = 'sources.json'
 
 class SourceNames:
     """
-    What videos and folders are called that `folder` has frames of, kept in its file SOURCES.
+    The names of the videos and folders that `folder` has frames of, kept in its file SOURCES.
 
     A second front.mp4 is front.mp4-2. Raises SourceError where the file is damaged.
     """
@@ -38,7 +38,7 @@ class SourceNames:
         """
         Return the name of a source, which is kept from now on for whatever has its identity.
 
-        So it is for what `continues` a known identity, which then becomes the new one.
+        A source that `continues` a known identity has its name, and the new identity replaces it.
         """
         name = next((name for name, known in self._identities.items() if known == identity), None)
         if name is not None:

@@ -14,11 +14,13 @@ from univseg_core.datasets.sources.video_print import print_of
 from univseg_core.pictures.video_file import frame_rate, VideoError
 
 SHORT_SECONDS, SHORT_SHARE = 0.5, 0.02
-"""By how much more than this a video has to end early to be told: sound may go on behind it."""
-
+"""
+A video that ends early is told where more is missing than the larger of these: seconds, and a
+share of its length. Sound may go on behind its pictures.
+"""
 
 LATEST = 2**63 / 1e9
-"""Seconds that no time of a picture lies behind, as far as it can be believed."""
+"""Seconds: a later time of a picture is not believed."""
 
 
 @dataclass(frozen=True)

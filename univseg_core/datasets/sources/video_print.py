@@ -1,4 +1,4 @@
-"""By what a video is known again, also while it grows: its first pictures, and some bytes."""
+"""How a video is known again, also while it grows: by its first pictures, and some bytes."""
 
 from dataclasses import dataclass
 import hashlib
@@ -10,10 +10,10 @@ PICTURES = 100
 """How many of the first pictures are looked at."""
 
 UNSURE = 2
-"""How many of the last pictures of a video that is cut off, or still grows, may become others."""
+"""How many of the last pictures of a video that is cut off, or still grows, may change."""
 
 STEP = 4
-"""Of so many rows and columns of a picture, one is taken."""
+"""One row and column of a picture in so many is looked at."""
 
 DATA_FROM, DATA_BYTES = 1 << 16, 1 << 16
 """
