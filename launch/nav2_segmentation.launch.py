@@ -1,8 +1,8 @@
 """
-Start the segmentation node in the place of that of Nav2's tutorial on semantic segmentation.
+Start the segmentation node instead of the one of Nav2's tutorial on semantic segmentation.
 
-Its masks come on /segmentation/mask and so on, as the tutorial's costmaps have them. All other
-arguments of segmentation.launch.py work, too.
+Its masks come on /segmentation/mask and so on, where the tutorial's costmaps expect them. All
+other arguments of segmentation.launch.py work, too.
 """
 
 from pathlib import Path

@@ -8,17 +8,17 @@ from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from launch.actions import DeclareLaunchArgument, ExecuteProcess, LogInfo, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode
+from univseg_core.bags.reading import IMAGE_TYPES
 from univseg_ros import launching
 
 CONFIG = Path(__file__).parents[1] / 'config' / 'ros'
 DIRECTORY = '~/recordings'
-IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
 BACKENDS = ('univseg', 'rosbag2')
 # Of MCAP, which rosbag2 writes by default.
 ROSBAG2_COMPRESSIONS = {'none': [], 'zstd': ['--storage-preset-profile', 'zstd_fast']}
 
 END = '60'
-"""Seconds that the recorder has at its end: images that wait for a slow disk are written."""
+"""Seconds that the recorder has to end, in which images that wait for a slow disk are written."""
 
 # (name, default, description); an argument that is left empty leaves its parameter to params_file.
 ARGUMENTS = [
@@ -102,6 +102,7 @@ def start_recorder(context: LaunchContext) -> list[LaunchDescriptionEntity]:
                                      'others any more; `ros2 bag convert` makes sqlite3 files of '
                                      'them')
     params_file = launching.checked_file(arguments)
+    log_level = launching.checked_log_level(arguments)
     environment, told = launching.dds_environment(
         arguments['dds_profile'], CONFIG / 'fastdds_large_images.xml')
     log = [LogInfo(msg=told)] if told else []
@@ -121,7 +122,7 @@ def start_recorder(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         name='bag_recorder',
         namespace=arguments['namespace'],
         parameters=[params_file, overrides(arguments)],
-        ros_arguments=['--log-level', arguments['log_level']],
+        ros_arguments=['--log-level', log_level],
         additional_env=environment,
         output='both',
         **end,

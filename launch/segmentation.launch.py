@@ -63,6 +63,7 @@ def start_node(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """Return the node with the parameters that the launch arguments ask for."""
     arguments = {name: LaunchConfiguration(name).perform(context) for name, *_ in ARGUMENTS}
     params_file = launching.checked_file(arguments)
+    log_level = launching.checked_log_level(arguments)
     topics = remappings(arguments)
     for _, topic in topics:
         validate_topic_name(topic)
@@ -74,7 +75,7 @@ def start_node(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         namespace=arguments['namespace'],
         parameters=[params_file, overrides(arguments)],
         remappings=topics,
-        ros_arguments=['--log-level', arguments['log_level']],
+        ros_arguments=['--log-level', log_level],
         additional_env=environment,
         output='both',
         **launching.respawn(arguments),

@@ -8,7 +8,7 @@ from univseg_ros.qos import LATCHED_QOS, no_warning
 
 
 class ActiveDomains:
-    """Follows `active_domains` of the segmentation nodes of whose topics it is asked."""
+    """Follows `active_domains` of each segmentation node whose topics it is asked about."""
 
     def __init__(self, node: Node):
         self._node = node

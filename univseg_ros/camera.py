@@ -29,11 +29,11 @@ from univseg_ros.qos import LATCHED_QOS
 
 class Camera:
     """
-    What the node has of a camera by a `name`; of the only one, which is '', names are shorter.
+    A camera: it subscribes to NAME/image, and publishes below ~/NAME.
 
-    It subscribes to NAME/image and publishes below ~/NAME. `value` gives a parameter of this
-    camera. Between `configure` and `release` its publishers are there, between `activate` and
-    `deactivate` its subscription.
+    The only camera of a node may have the name '', and then the topics image and below ~. `value`
+    gives a parameter of this camera. Between `configure` and `release` its publishers are there,
+    between `activate` and `deactivate` its subscription.
     """
 
     def __init__(self, node: ManagedNode, name: str, value: Callable[[str], Any]):

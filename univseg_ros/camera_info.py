@@ -144,7 +144,7 @@ def _topic_beside(node: Node, image: str) -> str:
 
 
 def image_size(info: CameraInfo) -> tuple[int, int]:
-    """Return the (height, width) of the images of which a message is: its window, binned."""
+    """Return the (height, width) of the images that a message is of: its window, binned."""
     return ((info.roi.height or info.height) // max(1, info.binning_y),
             (info.roi.width or info.width) // max(1, info.binning_x))
 
@@ -153,10 +153,10 @@ def scaled(info: CameraInfo, size: tuple[int, int]) -> CameraInfo | None:
     """
     Return a copy that is of images of `size` (height, width), or None for those of another shape.
 
-    Sizes that a scale and a rounding lead to are of the same shape. All that is given in pixels
-    of the full resolution is scaled: its size, focal lengths and principal points in K and P,
-    the shift in P's last column, and the window (roi). binning, of which the window is before,
-    stays, and so do D and R, which have no pixels in them.
+    Sizes that differ by a scale, and by rounding, are of the same shape. All that is given in
+    pixels of the full resolution is scaled: its size, focal lengths and principal points in K and
+    P, the shift in P's last column, and the window (roi). binning stays, and so do D and R, which
+    are not in pixels.
     """
     height, width = size
     own_height, own_width = image_size(info)

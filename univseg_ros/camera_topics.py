@@ -9,9 +9,8 @@ TYPES = {IMAGE: Image, COMPRESSED_IMAGE: CompressedImage}
 
 
 def camera_topics(node: Node) -> dict[str, list[str]]:
-    """Return the types of each topic of images that somebody publishes, but for masks."""
+    """Return the types of each topic of images that others than segmentation nodes publish."""
     known = node.get_topic_names_and_types()
-    # What segmentation nodes publish is no camera.
     outputs = segmentation_nodes(node)
     return {topic: types for topic, types in sorted(known)
             if TYPES.keys() & types
@@ -19,7 +18,7 @@ def camera_topics(node: Node) -> dict[str, list[str]]:
 
 
 def segmentation_nodes(node: Node) -> tuple[str, ...]:
-    """Return with what the private topics of each segmentation node begin."""
+    """Return the beginnings of what segmentation nodes publish, such as /univseg/."""
     return tuple(topic.removesuffix('active_domains')
                  for topic, _ in node.get_topic_names_and_types()
                  if topic.endswith('/active_domains'))

@@ -28,7 +28,7 @@ RATE = 5.0
 """Frames a second that the camera streams at most."""
 
 SPARE = 5
-"""How many times as long as a frame takes the camera waits between two, at least."""
+"""The camera's period is at least so many times as long as a frame takes."""
 
 PROCESSING = 10**9
 """Nanoseconds within which a frame is taken to be processed."""

@@ -8,14 +8,14 @@ from univseg_core.recording.policies import CONFIDENCE, RECOGNITION
 from univseg_ros.camera_topics import IMAGE, TEXT
 from univseg_ros.raw_subscriptions import Content
 
-AUTO = ("a segmentation node says what images are like while its active_domains are ['auto'] "
-        'and images come to it')
+ONLY_IN_AUTO = ("a segmentation node says what images are like while its active_domains are "
+                "['auto'] and images come to it")
 
 
 @dataclass(frozen=True)
 class Evidence:
     """
-    What nodes publish of images: its content, of one type, and whether it is one of a domain.
+    What nodes publish of images: its content, of one type, and whether each domain has its own.
 
     `missing` is said where no node publishes it.
     """
@@ -34,7 +34,8 @@ class Evidence:
 EVIDENCE = {
     CONFIDENCE: Evidence(Content({IMAGE: Image}), True, 'no segmentation node publishes its '
                          'confidence, which the policy needs'),
-    RECOGNITION: Evidence(Content({TEXT: String}, 'recognition', AUTO), False, 'no segmentation '
-                          f'node publishes its recognition, which the policy needs; {AUTO}'),
+    RECOGNITION: Evidence(Content({TEXT: String}, 'recognition', ONLY_IN_AUTO), False, 'no '
+                          'segmentation node publishes its recognition, which the policy needs; '
+                          f'{ONLY_IN_AUTO}'),
 }
-"""By what a policy needs, which is the last name of its topics, too."""
+"""By what a policy needs, which is also the last part of the topics' names."""

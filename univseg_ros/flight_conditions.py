@@ -30,10 +30,10 @@ class FlightConditions:
     """
     Calls `trigger` with the reason when a condition begins to hold.
 
-    That is when a node's domain was one and is none, and when a status is in error that was not.
-    `domain_topics` names the topics of domains, again and again; `names` are the statuses that
-    count, or the nodes that they are of; none stands for all but this node's own. What is no
-    text of a segmentation node's is left alone.
+    That is when a node's domain changes from one to none, and when a status becomes an error.
+    `domain_topics` names the topics of domains, and is asked again and again. `names` are the
+    statuses that count, or the nodes that they are of; none stands for all but this node's own.
+    Texts that do not come from a segmentation node are ignored.
     """
 
     def __init__(self, node: Node, conditions: Collection[str],

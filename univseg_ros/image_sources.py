@@ -52,7 +52,7 @@ class FolderSource:
     The images of a folder, in the order of their names, or one image file.
 
     If `compressed`, JPEG and PNG files are sent as they are, unchecked, and others as JPEG; so
-    are those that an orientation in their EXIF data turns, since who decodes a message may not.
+    are those that an orientation in their EXIF data turns, which decoders may ignore.
     Raises SourceError where the folder holds none.
     """
 

@@ -97,7 +97,7 @@ def cameras(text: str) -> dict[str, str]:
 
 
 def output_remappings(domain: str, prefix: str) -> list[tuple[str, str]]:
-    """Return what publishes a domain's outputs below a prefix, under the layer's names."""
+    """Return the remappings that publish a domain's outputs right below a prefix."""
     return [(f'~/{domain}/{name}', f'{prefix}/{name}') for name in NAV2_OUTPUTS]
 
 
@@ -109,13 +109,18 @@ def _flag(arguments: dict[str, str], name: str, expected: str = 'true or false')
 
 
 def checked_file(arguments: dict[str, str]) -> str:
-    """Return the path of the parameter file, and see that the level of the log is one."""
+    """Return the path of the parameter file."""
     path = Path(arguments['params_file']).expanduser()
     if not path.is_file():
         raise bad_argument('params_file', arguments['params_file'], 'a YAML file; there is none')
+    return str(path)
+
+
+def checked_log_level(arguments: dict[str, str]) -> str:
+    """Return the level of the node's log."""
     if arguments['log_level'].lower() not in LOG_LEVELS:
         raise bad_argument('log_level', arguments['log_level'], f'one of {", ".join(LOG_LEVELS)}')
-    return str(path)
+    return arguments['log_level']
 
 
 def dds_environment(profile: str, large_images: Path) -> tuple[dict[str, str], str]:

@@ -27,9 +27,9 @@ class Losses:
     """
     How many messages of a topic the middleware lost; `total` is None where nothing tells.
 
-    They are counted by the middleware itself or, where it has no such event, by gaps in the
-    publisher's sequence: then, those are in it that gave way to newer ones in the queue. Of
-    several publishers, whose numbers are mixed, nothing tells.
+    The middleware itself counts them. Where it does not, they are the gaps in the publisher's
+    sequence, with those that gave way to newer ones in the queue; where there are several
+    publishers, whose numbers are mixed, nothing tells.
     """
 
     def __init__(self) -> None:

@@ -54,7 +54,7 @@ def reported(transition: Callable[[Managed, LifecycleState], TransitionCallbackR
 
 class ManagedNode(ABC, LifecycleNodeMixin, Node):
     """
-    A lifecycle node that no request ends, and that says why a transition failed.
+    A lifecycle node that no bad request ends, and that says why a transition failed.
 
     `options` are those of rclpy's Node: namespace, parameter_overrides, cli_args, context and so
     on. A subclass has the parameters `autostart` and `bond`; its `_stop` and `_release` may be
@@ -183,9 +183,9 @@ class ManagedNode(ABC, LifecycleNodeMixin, Node):
         """
         Answer requests for transitions while the node is being configured, and impossible ones.
 
-        Of a transition that the node's state does not have rclpy makes an exception, and gives no
-        answer to who waits for one. A service's callback is not of its documented interface: tried
-        with rclpy 7.1 (Jazzy); a version that has none is left as it is.
+        Asked for a transition that the node's state does not have, rclpy raises, and whoever asked
+        gets no answer. A service's callback is not of rclpy's documented interface: tried with
+        rclpy 7.1 (Jazzy); a version that has none is left as it is.
         """
         service, = (service for service in self.services if service.srv_type is ChangeState)
         change_state = getattr(service, 'callback', None)
@@ -279,7 +279,7 @@ def _serve(node: ManagedNode) -> None:
     """
     Spin until ROS is shut down, whatever a callback raises.
 
-    rclpy raises, for example, of a parameter that is said to have a type that there is not.
+    rclpy raises, for example, where a request gives a parameter a type that does not exist.
     """
     while node.context.ok():
         try:

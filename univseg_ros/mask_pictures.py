@@ -157,7 +157,7 @@ def write_pictures(out: Path, domain: Domain, image: Image | CompressedImage, ma
     return path
 
 
-def domain_of(label_map: str) -> Domain:
+def domain_of_label_map(label_map: str) -> Domain:
     """
     Return the domain that a label map (JSON, as the segmentation node publishes it) describes.
 

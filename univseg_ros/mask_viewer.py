@@ -30,7 +30,7 @@ from univseg_core.pictures.image_messages import nanoseconds
 from univseg_ros.arguments import matching
 from univseg_ros.camera_topics import segmentation_nodes
 from univseg_ros.image_input import ImageInput, TRANSPORTS
-from univseg_ros.mask_pictures import domain_of, Matcher, PictureWriter
+from univseg_ros.mask_pictures import domain_of_label_map, Matcher, PictureWriter
 from univseg_ros.qos import LATCHED_QOS
 from univseg_ros.signals import ros_until_signal
 from univseg_ros.timers import steady_timer
@@ -112,7 +112,7 @@ class MaskViewer(Node):
 
     def _take_labels(self, name: str, message: String) -> None:
         try:
-            domain = domain_of(message.data)
+            domain = domain_of_label_map(message.data)
         except ValueError as error:
             self.get_logger().error(f'{self._node}/{name}/label_map: {error}')
             return

@@ -43,10 +43,10 @@ def _message(pixels: np.ndarray, encoding: str, header: Header) -> Image:
 
 def filled(message: Message, data: np.ndarray | bytes) -> Message:
     """
-    Return a message without data after these were put into it: bytes, or a contiguous array uint8.
+    Return a message that had no data, with these: bytes, or a contiguous array uint8.
 
-    What `data` is set to, a message copies, and its constructor twice: into new memory, whose
-    pages cost more than the copying.
+    A message copies what its `data` is set to, and its constructor does so twice: into new memory,
+    whose pages cost more than the copying.
     """
     message.data.frombytes(data)
     return message

@@ -39,7 +39,10 @@ CHANGES = {
 BOND = ParameterSpec(
     True, "Make the bond that Nav2's lifecycle manager waits for, where bondpy is installed.",
     'inactive')
-"""A parameter that all managed nodes have."""
+
+AUTOSTART = ParameterSpec(
+    True, 'Configure and activate at start; false where a lifecycle manager does it.', 'start')
+"""With BOND, the parameters that all managed nodes have."""
 
 
 def values(spec: ParameterSpec) -> str:

@@ -10,6 +10,7 @@ from univseg_core.inference.domain_decision import DecisionRule
 from univseg_ros.camera_names import is_camera_name, LONGEST_NAME, RESERVED_NAMES
 from univseg_ros.image_input import RELIABILITIES, TRANSPORTS
 from univseg_ros.parameter_table import (
+    AUTOSTART,
     BOND,
     ParameterSpec,
     state_objection,
@@ -39,8 +40,8 @@ PARAMETERS = {
         'one; auto takes the fastest that is installed, which it measures once.',
         'unconfigured', choices=('auto', *BACKENDS)),
     'precision': ParameterSpec(
-        'auto', 'Arithmetic of the convolutions; auto takes bf16 where the device is good at it, '
-        'and else what the file was made for.',
+        'auto', 'Arithmetic of the convolutions; auto: of an exported model what it was made for, '
+        'of a model file bf16 or fp16 where the device is good at it, and else fp32.',
         'unconfigured', choices=PRECISIONS),
     'inference_size': ParameterSpec(
         0, "Longest side in pixels at which the network sees an image; 0: the model's own. Masks "
@@ -67,8 +68,8 @@ PARAMETERS = {
         0.0, 'Probability of the top class below which a pixel of the mask is 255 (unknown).',
         bounds=(0.0, 1.0), per_camera=True),
     'traversable': ParameterSpec(
-        NO_CLASS, 'Classes, as CLASS or DOMAIN/CLASS, of which ~/DOMAIN/traversable shows where '
-        "they are; [''] stands for none."),
+        NO_CLASS, 'Classes, as CLASS or DOMAIN/CLASS, that ~/DOMAIN/traversable shows; '
+        "[''] stands for none."),
     'max_rate': ParameterSpec(
         0.0, 'Frames a second that are segmented at most; 0: as many as come.',
         bounds=(0.0, 1000.0), per_camera=True),
@@ -89,15 +90,13 @@ PARAMETERS = {
         bounds=(0.0, 0.95)),
     'auto_unfamiliar': ParameterSpec(
         DecisionRule.unfamiliar, 'Unfamiliarity beyond which auto takes an image to be of none of '
-        'the domains; one of a hundred training images is beyond 1. Less is stricter.',
+        'the domains; 1 % of the training images are above 1. Less is stricter.',
         bounds=(0.1, 100.0)),
     'image_timeout': ParameterSpec(
         5.0, 'Seconds without an image after which the log and /diagnostics say why; 0: never.',
         bounds=(0.0, 3600.0), per_camera=True),
     'bond': BOND,
-    'autostart': ParameterSpec(
-        True, 'Configure and activate at start; false where a lifecycle manager does it.',
-        'start'),
+    'autostart': AUTOSTART,
 }
 """The parameters of the node by name."""
 

@@ -29,9 +29,9 @@ MATCH_PERIOD = 0.25
 @dataclass(frozen=True)
 class Content:
     """
-    What topics carry: the classes of its messages by their types, and what one is called.
+    What topics carry: the classes of messages by their types, and the `word` for one.
 
-    `advice` follows where a topic is published, and nothing is sent.
+    `advice` is what helps where a topic is published, but nothing is sent.
     """
 
     types: Mapping[str, Any]
@@ -43,7 +43,7 @@ IMAGES = Content(TYPES)
 
 
 @dataclass
-class _Camera:
+class _Subscribed:
     """A topic that is subscribed to, and when its last message came."""
 
     topic: Topic
@@ -55,13 +55,14 @@ class RawSubscriptions:
     """
     Subscriptions to topics, of images for example, whose messages are handed on as they are.
 
-    `find` names the topics, again and again. Each is subscribed to when it is published: reliably
-    if all its publishers are reliable, else best effort; transient local if they all are. When
-    its publishers change, so does the subscription; it ends when somebody publishes the topic, but
-    `find` names it no more. With simulated time, messages before the first time are left out.
+    `find` names the topics, and is asked again and again. Each is subscribed to when it is
+    published: reliably if all its publishers are reliable, else best effort; transient local if
+    they all are. When its publishers change, so does the subscription; it ends when `find` does
+    not name the topic any more, though it is published. With simulated time, messages before the
+    first time are left out.
 
-    Topics of other types than those of `content` are left alone. A topic of which `may_come` says
-    that nothing will is not silent. Nothing is subscribed to before `open`.
+    Topics of other types than those of `content` are ignored. A topic on which, by `may_come`,
+    nothing can come is not silent. Nothing is subscribed to before `open`.
     """
 
     def __init__(self, node: Node, find: Callable[[], Collection[str]], depth: int,
@@ -75,7 +76,7 @@ class RawSubscriptions:
         self._content = content
         self._may_come = may_come
         self._first_looks: dict[str, float] = {}
-        self._cameras: dict[str, _Camera] = {}
+        self._subscribed: dict[str, _Subscribed] = {}
         self.losses: dict[str, Losses] = {}
         """What the middleware lost, by topic."""
         self._timeless = 0
@@ -84,7 +85,7 @@ class RawSubscriptions:
     @property
     def topics(self) -> list[str]:
         """Return the topics that are subscribed to."""
-        return sorted(self._cameras)
+        return sorted(self._subscribed)
 
     def open(self) -> None:
         """Subscribe to what there is, and from now on to what comes."""
@@ -97,34 +98,34 @@ class RawSubscriptions:
             self._node.destroy_timer(self._timer)
         # The executor may still hold one for a moment.
         self._on_frame = lambda frame: None
-        for camera in self._cameras.values():
-            self._node.destroy_subscription(camera.subscription)
-        self._cameras.clear()
+        for known in self._subscribed.values():
+            self._node.destroy_subscription(known.subscription)
+        self._subscribed.clear()
 
     def silence(self, timeout: float) -> dict[str, str]:
         """Say of each topic why nothing has come for so many seconds; 0 is never."""
         reasons = {}
-        for name in sorted({*self._find(), *self._cameras}):
-            camera = self._cameras.get(name)
+        for name in sorted({*self._find(), *self._subscribed}):
+            known = self._subscribed.get(name)
             now = time.monotonic()
-            silent = now - (camera.last if camera else self._first_looks.get(name, now))
+            silent = now - (known.last if known else self._first_looks.get(name, now))
             if timeout and silent > timeout:
                 reasons[name] = (f'no {self._content.word} of {name} for {silent:.0f} s: '
                                  f'{self._explain(name)}')
         return reasons
 
     def _match(self) -> None:
-        published = [name for name in self._cameras if self._node.count_publishers(name)]
+        published = [name for name in self._subscribed if self._node.count_publishers(name)]
         names = self._find()
         # Those of a segmentation node, for example, that was not yet known to be one.
         for name in set(published) - set(names):
-            self._node.destroy_subscription(self._cameras.pop(name).subscription)
+            self._node.destroy_subscription(self._subscribed.pop(name).subscription)
             self._first_looks.pop(name, None)
             self._node.get_logger().info(f'{name}: not subscribed to any more')
         for name in names:
             self._first_looks.setdefault(name, time.monotonic())
-            if name in self._cameras and not self._may_come(name):
-                self._cameras[name].last = time.monotonic()
+            if name in self._subscribed and not self._may_come(name):
+                self._subscribed[name].last = time.monotonic()
             publishers = self._node.get_publishers_info_by_topic(name)
             types = published_types(publishers)
             # While nobody publishes it, it stays as it was for the last one.
@@ -133,21 +134,21 @@ class RawSubscriptions:
 
     def _follow(self, name: str, type_: str, publishers: list[TopicEndpointInfo]) -> None:
         topic = Topic(name, type_, _offered(publishers))
-        camera = self._cameras.get(name)
+        known = self._subscribed.get(name)
         wanted = QoSProfile(depth=self._depth, reliability=matching_reliability(publishers),
                             durability=matching_durability(publishers))
-        if camera:
-            there = camera.subscription.qos_profile
-            if (camera.topic.type, there.reliability, there.durability) == (
+        if known:
+            there = known.subscription.qos_profile
+            if (known.topic.type, there.reliability, there.durability) == (
                     type_, wanted.reliability, wanted.durability):
-                camera.topic = topic
+                known.topic = topic
                 return
             # Not both at once, or an image might come twice.
-            self._node.destroy_subscription(camera.subscription)
-        last = camera.last if camera else time.monotonic()
-        self._cameras[name] = _Camera(topic, self._subscribe(name, type_, wanted), last)
+            self._node.destroy_subscription(known.subscription)
+        last = known.last if known else time.monotonic()
+        self._subscribed[name] = _Subscribed(topic, self._subscribe(name, type_, wanted), last)
         self._node.get_logger().info(
-            f'{name} ({type_}): subscribed {"anew " if camera else ""}as '
+            f'{name} ({type_}): subscribed {"anew " if known else ""}as '
             f'{wanted.reliability.name.lower()}, {wanted.durability.name.lower()}')
 
     def _subscribe(self, name: str, type_: str, qos: QoSProfile) -> Subscription:
@@ -158,8 +159,8 @@ class RawSubscriptions:
                 message, name, receive, qos, event_callbacks=callbacks, raw=True), no_warning)
 
     def _receive(self, name: str, data: bytes, info: Info) -> None:
-        camera = self._cameras.get(name)
-        if camera is None:
+        known = self._subscribed.get(name)
+        if known is None:
             return
         self.losses[name].see(self._node, name, info)
         clock = self._node.get_clock()
@@ -174,8 +175,8 @@ class RawSubscriptions:
                 f'{self._timeless} images came before the first time on /clock, and are not '
                 'recorded')
             self._timeless = 0
-        camera.last = time.monotonic()
-        self._on_frame(SerializedImage(camera.topic, came, info['source_timestamp'] or came, data))
+        known.last = time.monotonic()
+        self._on_frame(SerializedImage(known.topic, came, info['source_timestamp'] or came, data))
 
     def _explain(self, name: str) -> str:
         publishers = self._node.get_publishers_info_by_topic(name)

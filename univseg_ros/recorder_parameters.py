@@ -9,7 +9,7 @@ from rclpy.validate_topic_name import validate_topic_name
 from univseg_core.bags.distributions import METADATA_VERSIONS
 from univseg_core.recording.policies import CONFIDENCE, POLICIES, PolicyParameter, RECOGNITION
 from univseg_ros.flight_conditions import CONDITIONS, DIAGNOSTICS, DOMAIN
-from univseg_ros.parameter_table import BOND, ParameterSpec, table_objection
+from univseg_ros.parameter_table import AUTOSTART, BOND, ParameterSpec, table_objection
 
 ANY = ['']
 """The value of a list of topics that stands for those that are discovered."""
@@ -68,13 +68,13 @@ PARAMETERS = {
         "of the model's confidence; [''] stands for those of all segmentation nodes.",
         'inactive'),
     'recognition_topics': ParameterSpec(
-        ANY, f'With policy {_by(RECOGNITION)}: topics on which it is said what images are like; '
-        "[''] stands for those of all segmentation nodes.",
+        ANY, f"With policy {_by(RECOGNITION)}: topics of the model's recognition; [''] stands for "
+        'those of all segmentation nodes.',
         'inactive'),
     'flight_on': ParameterSpec(
-        [DOMAIN, DIAGNOSTICS], 'With policy flight: what counts as something that happens, beside '
-        'the service: confidence (its mean falls below flight_below), domain (that of a node '
-        "becomes none), diagnostics (a status is in error); ['']: nothing.",
+        [DOMAIN, DIAGNOSTICS], 'With policy flight: the triggers, beside the service ~/write: '
+        'confidence (its mean falls below flight_below), domain (that of a node becomes none), '
+        "diagnostics (a status becomes an error); ['']: none.",
         'inactive'),
     'flight_domains': ParameterSpec(
         ANY, "With policy flight: topics on which nodes say their domain; [''] stands for those "
@@ -114,9 +114,7 @@ PARAMETERS = {
         '0: never.',
         bounds=(0.0, 3600.0)),
     'bond': BOND,
-    'autostart': ParameterSpec(
-        True, 'Configure and activate at start; false where a lifecycle manager does it.',
-        'start'),
+    'autostart': AUTOSTART,
 }
 """The parameters of the node by name."""
 

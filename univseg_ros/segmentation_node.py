@@ -303,8 +303,8 @@ class SegmentationNode(ManagedNode):
                      'unconfigured' if self._segmenter is None else 'inactive')
             findings.append(Finding(DiagnosticStatus.WARN, f'not active: the node is {state}'))
         elif '' in self._cameras:
-            of_camera, camera_values = self._cameras[''].look()
-            findings += of_camera
+            camera_findings, camera_values = self._cameras[''].look()
+            findings += camera_findings
             values |= camera_values
         else:
             findings.append(Finding(DiagnosticStatus.OK,
@@ -338,9 +338,8 @@ def load(model: str, device: str, precision: str, inference_size: int,
     """
     Return the model of a file, warmed up, the file's SHA-256, and what batches of it take.
 
-    The latter is measured for a number of cameras; the rest is as in PARAMETERS.
-
-    Raises ValueError, or what Segmenter.load raises, where it cannot be used.
+    Batches are measured for a number of cameras; the other arguments are as in PARAMETERS. Raises
+    ValueError, or what Segmenter.load raises, where the file cannot be used.
     """
     if not model:
         raise ValueError('the parameter model is empty; expected the path of a model file, or '

@@ -24,9 +24,9 @@ def run(command: str) -> int:
     """
     Import the module of a command and run its `main`; return the exit code.
 
-    SIGINT or SIGTERM ends the process with exit code 0 until ROS has taken the signals over. Where
-    something cannot be imported, a sentence on stderr says what, and by which Python; and what
-    ROS says of its arguments, such as a parameter file that is not there.
+    SIGINT or SIGTERM ends the process with exit code 0 until ROS has taken the signals over. A
+    sentence on stderr says what cannot be imported, and by which Python, or what ROS finds wrong
+    with its arguments, such as a parameter file that is not there.
     """
     global _starting
     _starting = True

@@ -36,8 +36,8 @@ class FrameTimes:
 
     `latency` from its arrival to its publication, of which `inference` was the model's and
     `own_cost` the node's: decoding, drawing, making and publishing messages. The rest was waiting.
-    Of what frames take that are encoded at once, each has its share. `age` is the node's clock
-    less the header stamp at publication, nan where the stamp is zero.
+    Frames that are encoded at once have equal shares of that time. `age` is the node's clock less
+    the header stamp, at publication; nan where the stamp is zero.
     """
 
     latency: float

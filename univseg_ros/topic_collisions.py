@@ -8,8 +8,8 @@ def topic_objection(images: Mapping[str, str], infos: Mapping[str, str],
     """
     Say why cameras cannot have these topics; an empty text means that they can.
 
-    They are by the cameras' names; `outputs` are those that the node publishes of a camera, of
-    which two may be one: of two domains, masks of one alone may come.
+    They are by the cameras' names. Two `outputs` of one camera may have one topic: of two domains,
+    one alone may be active.
     """
     seen: dict[str, str] = {}
     own: dict[str, str] = {}

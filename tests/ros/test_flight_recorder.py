@@ -8,7 +8,7 @@ from rclpy.serialization import serialize_message
 from recording_robot import image_of, stamps
 from robot import CAMERA_QOS, LATCHED_QOS
 from std_msgs.msg import String
-from univseg_ros.evidence import AUTO
+from univseg_ros.evidence import ONLY_IN_AUTO
 from univseg_ros.messages import mask_message
 import yaml
 
@@ -134,12 +134,12 @@ def test_only_images_that_are_unfamiliar_are_kept(record, peer):
                    image_timeout=0.3)
     univseg = f'{robot.namespace}/univseg'
     line = robot.wait_for('no segmentation node publishes its recognition')
-    assert AUTO in line
+    assert ONLY_IN_AUTO in line
     peer.publish_at_once(String(data='["outdoor"]'), f'{univseg}/active_domains', CAMERA_QOS)
     recognitions = f'{univseg}/recognition'
     say = peer.node.create_publisher(String, recognitions, CAMERA_QOS)
     line = robot.wait_for(f'no recognition of {recognitions} for')
-    assert f'it is published by peer, who sends nothing; {AUTO}' in line
+    assert f'it is published by peer, who sends nothing; {ONLY_IN_AUTO}' in line
     assert line.rpartition(': ')[2].strip() in robot.diagnostics()[1]
 
     def send(number, unfamiliarity):

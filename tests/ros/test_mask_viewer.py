@@ -18,7 +18,7 @@ from univseg_core.pictures.image_messages import decode, MessageError
 from univseg_core.pictures.images import read_image
 from univseg_ros import mask_pictures
 from univseg_ros.image_sources import jpeg_message
-from univseg_ros.mask_pictures import domain_of, Matcher, PictureWriter, write_pictures
+from univseg_ros.mask_pictures import domain_of_label_map, Matcher, PictureWriter, write_pictures
 from univseg_ros.mask_viewer import parse_arguments
 from univseg_ros.messages import mask_message, rgb_message
 from univseg_ros.outputs import label_map
@@ -116,7 +116,7 @@ def test_only_the_newest_masks_wait(monkeypatch):
 
 @pytest.mark.parametrize('domain', [OUTDOOR, INDOOR])
 def test_a_label_map_gives_the_domain_back(domain):
-    assert domain_of(label_map(domain)) == domain
+    assert domain_of_label_map(label_map(domain)) == domain
 
 
 @pytest.mark.parametrize('change', [
@@ -136,13 +136,13 @@ def test_what_is_no_label_map(change):
     values = json.loads(label_map(OUTDOOR))
     change(values)
     with pytest.raises(ValueError, match='not a label map'):
-        domain_of(json.dumps(values))
+        domain_of_label_map(json.dumps(values))
 
 
 @pytest.mark.parametrize('text', ['', '{', '[]', '7', 'null', '"outdoor"'])
 def test_what_is_no_json_of_a_label_map(text):
     with pytest.raises(ValueError, match='not a label map'):
-        domain_of(text)
+        domain_of_label_map(text)
 
 
 def assert_pictures_are_right(folder, second, domain=OUTDOOR):

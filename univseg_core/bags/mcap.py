@@ -231,5 +231,6 @@ def records(content: bytes) -> Iterator[tuple[int, memoryview]]:
 
 
 def text_at(content: bytes | memoryview, at: int) -> str:
+    """Return the text at a byte of a record, behind its length in 4 bytes."""
     (length,) = struct.unpack_from('<I', content, at)
     return str(content[at + 4:at + 4 + length], 'utf-8')

@@ -46,14 +46,15 @@ NOT_NAMED = 'No list of class names was found: put names, in the order of the in
 
 
 @dataclass(frozen=True)
-class New:
+class NewConfiguration:
     """A configuration that was written: for which `recipe`, and how many images of each part."""
 
     recipe: str
     domains: Mapping[str, Mapping[str, Any]]
 
 
-def write_configuration(path: Path, places: Sequence[Place], meaning: LabelMeaning) -> New:
+def write_configuration(path: Path, places: Sequence[Place],
+                        meaning: LabelMeaning) -> NewConfiguration:
     """
     Write a configuration of some places, with what each key means; nothing where it cannot be.
 
@@ -87,7 +88,7 @@ def write_configuration(path: Path, places: Sequence[Place], meaning: LabelMeani
             _, *problems = str(error).splitlines()
             raise PlacesError(f'{path}: {"; ".join(map(str.strip, problems))}') from error
     counts = map(_counts, places, values['domains'].values())
-    return New(recipe, dict(zip(found, counts, strict=True)))
+    return NewConfiguration(recipe, dict(zip(found, counts, strict=True)))
 
 
 def _counts(place: Place, section: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """
 Folders of one's own → places: which images have label maps, and of which part they are.
 
-Nothing but names is looked at, and whether pictures have colours where names do not tell.
+Only names are looked at and, where they do not tell, whether pictures have colours.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -109,9 +109,9 @@ def find_places(roots: Sequence[Path], labels: str | None = None) -> list[Place]
     yard and yard/labels. What folders have in common is the place's name, but for words such as
     train; where a list of classes lies, the place begins.
 
-    Raises PlacesError, which names the folder, where there are no images, or none that have label
-    maps or are of a place that has, for label maps without images, for images that several
-    folders fit, for a folder inside another one, and where `labels` is no folder's name.
+    Raises PlacesError, which names the folder: where it has no images, or only images without
+    label maps that are of no other place; for label maps without images; for images that several
+    folders of label maps fit; for a folder inside another one; where `labels` is no folder's name.
     """
     places: dict[str, Place] = {}
     without: list[tuple[Path, bool, list[Pictures]]] = []

@@ -1,4 +1,4 @@
-"""What lets a recorder write that writes nothing otherwise."""
+"""Triggers of a flight recorder, and the event that they make: what a bag is written for."""
 
 from dataclasses import dataclass
 import json

@@ -1,4 +1,4 @@
-"""A flight recorder: the last seconds are in memory, and written when something happens."""
+"""A flight recorder: the last seconds are in memory, and a trigger has them written."""
 
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -17,12 +17,12 @@ LATE = 500_000_000
 
 class Flight(Policy):
     """
-    Keeps the images of `before` seconds before something happens, and `after` seconds after that.
+    Keeps the images of `before` seconds before a trigger, and of `after` seconds after it.
 
     Until then they are in memory, of which they take `most_bytes` at most: the oldest give way. A
-    trigger while an event is being written extends it. Seconds are those of the times at which
-    images came; a clock that was set back by more than `before` begins anew. A topic's mean
-    confidence that falls below `below`, 0..1, is a trigger, too.
+    further trigger while an event is being written extends it. Times are those at which images
+    came; a clock that was set back by more than `before` begins anew. A topic's mean confidence
+    that falls below `below`, 0..1, is a trigger, too.
     """
 
     def __init__(self, before: float, after: float, most_bytes: int, below: float = 0.0):

@@ -131,8 +131,8 @@ class Unfamiliar(Judged):
     """
     Keeps images that are unlike all that the model was trained on.
 
-    That is an unfamiliarity of `least` or more; 1 is what one in a hundred of its own training
-    images had. What is kept goes by `limit`, since a strange place is strange in every frame.
+    That is an unfamiliarity of `least` or more; 1 % of its own training images are above 1. Of
+    these, `limit` keeps some, since a strange place is strange in every frame.
     """
 
     def __init__(self, least: float, limit: Policy, patience: float, most_bytes: int):

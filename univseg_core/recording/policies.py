@@ -113,10 +113,9 @@ class PolicyEntry:
     What there is to know of a policy.
 
     `keeps` says which images, in a few words. `build` makes it of its `parameters`' values and of
-    the bytes of images that it may hold. `outcomes` are why it does not keep an image. It is told
-    by `learn` of what it `needs`, CONFIDENCE or RECOGNITION; one that is `triggered` writes when
-    something happens, of which `trigger` tells it. Parameters and outcomes of several policies
-    are the same for all of them.
+    the bytes of images that it may hold. `outcomes` are why it does not keep an image. `learn`
+    tells it what it `needs`, CONFIDENCE or RECOGNITION; one that is `triggered` writes when
+    `trigger` tells it. Parameters and outcomes of several policies are the same for all of them.
     """
 
     keeps: str
@@ -141,7 +140,8 @@ POLICIES = {
         'those that differ from the last one kept',
         lambda values, most_bytes: Novel(values['novel_bits']),
         {'novel_bits': PolicyParameter(
-            4, 'bits of 64 of the dHash in which an image must differ by more.', (0, 63))},
+            4, 'of the 64 bits of the dHash, an image must differ in more than so many from the '
+            'last one kept.', (0, 63))},
         {SIMILAR: 'too much like the last one that was kept'}),
     'uncertain': PolicyEntry(
         'those of which the model is unsure',
@@ -156,26 +156,26 @@ POLICIES = {
         lambda values, most_bytes: Unfamiliar(
             values['unfamiliarity'], RateLimit(values['rate']), values['patience'], most_bytes),
         {'unfamiliarity': PolicyParameter(
-            1.0, "unfamiliarity from which on an image is kept; 1: as one in a hundred of the "
-            "model's own training images.", (0.0, 1000.0)), **_RATE, **_PATIENCE},
+            1.0, "unfamiliarity from which on an image is kept; 1 % of the model's own training "
+            'images are above 1.', (0.0, 1000.0)), **_RATE, **_PATIENCE},
         {FAMILIAR: 'it was like what the model was trained on', **_TOO_SOON, **_UNJUDGED},
         needs=RECOGNITION),
     'flight': PolicyEntry(
-        'those around what happens, and no others',
+        'those around a trigger, and no others',
         lambda values, most_bytes: Flight(
             values['flight_before'], values['flight_after'], values['flight_memory'] * 10**6,
             values['flight_below']),
         {'flight_before': PolicyParameter(
-            10.0, 'seconds before something happens, which are in memory until then.',
+            10.0, 'seconds before a trigger, whose images are in memory until then.',
             (0.0, 3600.0)),
          'flight_after': PolicyParameter(
-             5.0, 'seconds after something happens.', (0.0, 3600.0)),
+             5.0, 'seconds after a trigger.', (0.0, 3600.0)),
          'flight_memory': PolicyParameter(
              500, 'megabytes of images in memory, at most; the oldest give way.', (1, 1_000_000)),
          'flight_below': PolicyParameter(
-             0.5, 'mean of a confidence below which something happens, where flight_on has '
+             0.5, 'mean of a confidence below which there is a trigger, where flight_on has '
              'confidence.', (0.0, 1.0))},
-        {PASSED: 'nothing happened while it was in memory',
+        {PASSED: 'no trigger came while it was in memory',
          MEMORY_FULL: 'flight_memory had no room for it any more'},
         triggered=True),
 }

@@ -39,7 +39,7 @@ class Policy(ABC):
         yield from ()
 
     def trigger(self, trigger: Trigger) -> Iterator[Verdict]:
-        """Yield what is decided because something happened."""
+        """Yield what is decided because of a trigger."""
         yield from ()
 
     def overdue(self, at_once: bool = False) -> Iterator[Verdict]:

@@ -60,8 +60,8 @@ class Recorder:
 
     A bag begins with the first frame that is kept, and another one where a topic comes back with
     another type or QoS, or where the policy's event ends. Frames for which there is no room are
-    counted; once the disk is full, nothing is written until `resume`. `log` is told, with a level
-    of Python's logging, what happens.
+    counted; once the disk is full, nothing is written until `resume`. `log` gets a level, info or
+    error, and what happened.
     """
 
     def __init__(self, settings: RecorderSettings, policy: Policy, budget: Budget,
