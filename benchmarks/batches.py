@@ -12,15 +12,10 @@ import time
 
 import numpy as np
 import torch
+from univseg_core.commands.options import size
 from univseg_core.errors import UnivsegError
 from univseg_core.inference.segmenter import load_network
 from univseg_core.inference.torch_backend import TorchBackend
-
-
-def size(text: str) -> tuple[int, int]:
-    """Return the height and width in pixels of a text such as 480x360."""
-    width, height = map(int, text.split('x'))
-    return height, width
 
 
 def timed(backend: TorchBackend, batches: list[np.ndarray]) -> tuple[float, float]:
@@ -32,6 +27,7 @@ def timed(backend: TorchBackend, batches: list[np.ndarray]) -> tuple[float, floa
 
 
 def main() -> None:
+    """Measure all precisions, threads and numbers of images, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('model', help='a model file')

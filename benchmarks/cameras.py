@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 
+from measured_node.consumer import Consumer
 from measured_node.processes import (
     cpu_seconds,
     DEADLINE,
@@ -64,14 +65,14 @@ def main() -> int:
 
 def measured(options: argparse.Namespace, together: bool) -> list[float]:
     """Return MB (PSS, resident), CPU seconds, each camera's masks a second, and two ages in ms."""
-    node = rclpy.create_node('consumer')
+    consumer = Consumer(())
     ages: dict[str, list[float]] = {name: [] for name in CAMERAS}
     for name in CAMERAS:
         # A node for each camera has the camera's name.
         owner = f'univseg/{name}' if together else name
-        node.create_subscription(
+        consumer.node.create_subscription(
             Image, f'{owner}/{options.domain}/mask', lambda message, name=name: ages[name].append(
-                (node.get_clock().now().nanoseconds - stamp_of(message)) / 1e6),
+                (consumer.node.get_clock().now().nanoseconds - stamp_of(message)) / 1e6),
             QoSProfile(depth=10))
     with ExitStack() as stack:
         processes = [stack.enter_context(running_node(
@@ -79,11 +80,12 @@ def measured(options: argparse.Namespace, together: bool) -> list[float]:
             model=options.model, arguments=arguments)) for arguments in ways(together)]
         cameras = [start_camera(options.rate, options.seconds, topic=f'{name}/image')
                    for name in CAMERAS]
-        spin(node, lambda: all(ages.values()), DEADLINE)
+        consumer.wait(lambda: all(ages.values()), 'masks of all cameras')
         for each in ages.values():
             each.clear()
         begin, before = time.monotonic(), sum(cpu_seconds(process.pid) for process in processes)
-        spin(node, lambda: any(camera.poll() is not None for camera in cameras), 1e9)
+        consumer.wait(lambda: any(camera.poll() is not None for camera in cameras),
+                      'the end of a camera', options.seconds + DEADLINE)
         # The cameras end a second after their last image.
         seconds = time.monotonic() - begin - 1
         cpu = sum(cpu_seconds(process.pid) for process in processes) - before
@@ -91,7 +93,7 @@ def measured(options: argparse.Namespace, together: bool) -> list[float]:
                   for key in ('Pss', 'Rss')]
         for camera in cameras:
             camera.wait()
-    node.destroy_node()
+    consumer.node.destroy_node()
     every = np.concatenate(list(ages.values()))
     return [*memory, cpu, *(len(each) / seconds for each in ages.values()),
             float(np.median(every)), float(np.percentile(every, 95))]
@@ -102,15 +104,6 @@ def ways(together: bool) -> list[list[str]]:
     if together:
         return [['-p', f'cameras:=[{",".join(CAMERAS)}]']]
     return [['-r', f'__node:={name}', '-r', f'image:={name}/image'] for name in CAMERAS]
-
-
-def spin(node: rclpy.node.Node, is_over, seconds: float) -> None:
-    """Handle what comes until a condition holds."""
-    end = time.monotonic() + seconds
-    while not is_over():
-        if time.monotonic() > end:
-            sys.exit(f'waited {seconds:.0f} s in vain')
-        rclpy.spin_once(node, timeout_sec=0.05)
 
 
 def megabytes(process: subprocess.Popen, key: str) -> float:

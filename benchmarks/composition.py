@@ -14,7 +14,7 @@ from pathlib import Path
 import subprocess
 import sys
 
-from measured_node.processes import stay_alone
+from measured_node.processes import resident_megabytes, stay_alone
 import numpy as np
 import rclpy
 from rclpy.lifecycle import TransitionCallbackReturn
@@ -72,11 +72,11 @@ def memory_of(model: Path, backend: str, devices: list[str]) -> float:
         for node in nodes:
             assert node._segmenter is not None  # since it is configured
             node._segmenter(image, confidence=True)
-    _, resident, shared = map(int, Path('/proc/self/statm').read_text('ascii').split()[:3])
+    memory = resident_megabytes(os.getpid())
     for node in nodes:
         node.destroy_node()
     rclpy.try_shutdown()
-    return (resident - shared) * os.sysconf('SC_PAGESIZE') / 1e6
+    return memory
 
 
 if __name__ == '__main__':

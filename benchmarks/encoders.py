@@ -18,6 +18,7 @@ import time
 import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
+from univseg_core.commands.options import size
 from univseg_core.domains import Domain
 from univseg_core.inference.segmenter import Segmenter
 from univseg_core.models.encoders import ENCODERS
@@ -58,13 +59,8 @@ def candidate(name: str, width: float, stride: int, size: tuple[int, int],
                      counter.get_total_flops())
 
 
-def size(text: str) -> tuple[int, int]:
-    """Return the width and height in pixels of a text such as 480x360."""
-    width, height = map(int, text.split('x'))
-    return width, height
-
-
 def main() -> None:
+    """Measure all encoders in turn, and print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--size', type=size, default='480x360', metavar='WIDTHxHEIGHT',
@@ -76,11 +72,10 @@ def main() -> None:
     parser.add_argument('--only', nargs='+', metavar='NAME', help='encoders beside `light`')
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    width, height = options.size
-    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (*options.size, 3), np.uint8)
     chosen = [each for each in all_candidates()
               if each == REFERENCE or not options.only or each[0] in options.only]
-    measured = {each: candidate(*each, (height, width), options.device) for each in chosen}
+    measured = {each: candidate(*each, options.size, options.device) for each in chosen}
     for _ in range(options.frames):
         for each in measured.values():
             each.model(image)

@@ -13,28 +13,23 @@ last line counts them, the exit status is 1 if one is not. Filling /dev/shm need
 """
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-import ctypes
-from dataclasses import dataclass
 import os
 from pathlib import Path
 import re
-import resource
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from typing import Any, NoReturn
+from typing import Any
+
+from ended_training.fault import Fault, HANGS
+from ended_training.kinds import Kind, KINDS
 
 LIMIT = 10.0
 """Seconds in which all processes must have ended."""
-
-HANGS = 40.0
-"""Seconds after which a training is killed."""
-
-EVENT_STEP = 5
 
 SETTINGS = (
     'model.encoder=drn_d_22', 'model.width=0.0625', 'model.stride=8', 'model.embedding_dim=16',
@@ -43,75 +38,12 @@ SETTINGS = (
     'training.validate_every=10', 'training.checkpoint_every=2')
 
 
-@dataclass(frozen=True)
-class Kind:
-    """
-    A way in which a training ends.
-
-    The name of what happens `within` its processes, or which of them (`first`, `further`,
-    `worker`, `all`) get which `signals`; the exit status, and a text that names the cause.
-    """
-
-    name: str
-    status: int
-    cause: str
-    within: str = ''
-    to: str = ''
-    signals: tuple[int, ...] = ()
-    workers: bool = False
-    further: bool = False
-
-
-def by_signal(number: int, to: str, times: int = 1) -> Kind:
-    """Return the end by a signal that the training takes and tells of."""
-    name = signal.Signals(number).name
-    return Kind(f'{name}{" twice" * (times > 1)} to {to}', 128 + number,
-                name if times == 1 else '', to=to, signals=times * (number,))
-
-
-KINDS = (
-    by_signal(signal.SIGTERM, 'first'), by_signal(signal.SIGTERM, 'all'),
-    by_signal(signal.SIGINT, 'all'), by_signal(signal.SIGINT, 'all', 2),
-    by_signal(signal.SIGHUP, 'all'),
-    Kind('kill -9 first', -signal.SIGKILL, '', to='first', signals=(signal.SIGKILL,)),
-    Kind('kill -9 further', 1, 'SIGKILL', to='further', signals=(signal.SIGKILL,), further=True),
-    Kind('SIGTERM further', 143, 'SIGTERM', to='further', signals=(signal.SIGTERM,),
-         further=True),
-    Kind('further stopped, SIGTERM', 143, 'SIGTERM', within='stop further', to='first',
-         signals=(signal.SIGTERM,), further=True),
-    Kind('kill -9 worker', 1, 'Killed', to='worker', signals=(signal.SIGKILL,), workers=True),
-    Kind('segmentation fault of worker', 1, 'Segmentation fault', to='worker',
-         signals=(signal.SIGSEGV,), workers=True),
-    Kind('worker stopped, SIGTERM', 143, 'SIGTERM', within='stop worker', to='first',
-         signals=(signal.SIGTERM,), workers=True),
-    Kind('error in worker', 1, 'a fault of the benchmark', within='error in worker',
-         workers=True),
-    Kind('exit of worker', 1, 'exited unexpectedly', within='exit of worker', workers=True),
-    Kind('error in step', 1, 'a fault of the benchmark', within='error in step'),
-    Kind('error in step of further', 1, 'a fault of the benchmark', within='error in further',
-         further=True),
-    Kind('error where a row is logged', 1, 'a fault of the benchmark', within='error in log'),
-    Kind('sys.exit in step', 7, '', within='exit in step'),
-    Kind('os._exit in step', 7, '', within='os exit in step'),
-    Kind('os._exit in step of further', 1, 'exit status 7', within='os exit in further',
-         further=True),
-    Kind('out of memory', 1, 'out of memory', within='memory'),
-    Kind('full disk', 1, 'File too large|too large', within='disk'),
-    Kind('SIGTERM in validation', 143, 'SIGTERM', within='slow validation', to='first',
-         signals=(signal.SIGTERM,)),
-    Kind('SIGTERM in start-up', 143, '', within='slow start', to='first',
-         signals=(signal.SIGTERM,)),
-    Kind('SIGTERM in a library', 143, 'SIGTERM', within='deaf', to='first',
-         signals=(signal.SIGTERM,)),
-    Kind('/dev/shm full', 1, 'shm-size', within='shm', workers=True),
-)
-
-
 def main() -> int:
     """Run all trainings and print the table; return the exit status."""
     options = parse()
     if options.child:
-        child(options.child, options.marker, options.arguments)
+        kind, = (kind for kind in KINDS if kind.name == options.child)
+        Fault(kind, options.marker).train(options.arguments)
     from univseg_core.demo.scenes.worlds import write_worlds
 
     wrong = rows = 0
@@ -214,12 +146,6 @@ def of_session(session: int) -> list[int]:
     return found
 
 
-def children(pid: int) -> list[int]:
-    """Return a process's children, in the order in which they started."""
-    path = Path(f'/proc/{pid}/task/{pid}/children')
-    return [int(child) for child in path.read_text(encoding='ascii').split()]
-
-
 def send(kind: Kind, first: int, marker: Path) -> None:
     """Send the signals of a kind to the processes that get them."""
     targets = [first]
@@ -232,95 +158,6 @@ def send(kind: Kind, first: int, marker: Path) -> None:
             with suppress(ProcessLookupError):  # of one that the signal before has ended
                 os.kill(pid, number)
         time.sleep(0.2)
-
-
-def child(name: str, marker: Path, arguments: list[str]) -> NoReturn:
-    """Train by the command, with the fault of a kind in it."""
-    from univseg_core import cli
-    from univseg_core.batches.stores import ImageStore
-    from univseg_core.reporting.run_log import RunLog
-    from univseg_core.training import run, step, trainer
-
-    (kind,) = (kind for kind in KINDS if kind.name == name)
-    rank, steps = int(os.environ.get('LOCAL_RANK', 0)), []
-
-    def fail(what: str) -> None:
-        raise ArithmeticError(f'a fault of the benchmark ({what})')
-
-    def mark() -> None:
-        """Tell the benchmark that it is time, and which processes it may want."""
-        own = children(os.getpid())
-        further = [pid for pid in own if b'--child' in Path(f'/proc/{pid}/cmdline').read_bytes()
-                   and children_of_fork(pid)]
-        chosen = further if kind.to == 'further' or 'further' in kind.within else [
-            pid for pid in own if pid not in further]
-        if kind.within.startswith('stop'):
-            os.kill(chosen[0], signal.SIGSTOP)
-        temporary = marker.with_suffix('.new')
-        temporary.write_text(' '.join(map(str, chosen)), encoding='ascii')
-        temporary.replace(marker)
-
-    def children_of_fork(pid: int) -> bool:
-        """Return whether a process was started anew, not forked as a worker is."""
-        return b'LOCAL_RANK=' in Path(f'/proc/{pid}/environ').read_bytes()
-
-    def around(function: Callable, before: Callable) -> Callable:
-        def wrapped(*values: Any, **options: Any) -> Any:
-            before()
-            return function(*values, **options)
-        return wrapped
-
-    def at_step() -> None:
-        steps.append(1)
-        if len(steps) > EVENT_STEP:
-            time.sleep(0.3)  # that signals find it at work
-        if len(steps) != EVENT_STEP:
-            return
-        if rank == 0 and kind.within not in ('slow validation', 'slow start', 'shm'):
-            mark()
-        acts: dict[str, Callable[[], Any]] = {
-            'error in step': lambda: rank or fail('step'),
-            'error in further': lambda: rank and fail('step'),
-            'exit in step': lambda: rank or sys.exit(7),
-            'os exit in step': lambda: rank or os._exit(7),
-            'os exit in further': lambda: rank and os._exit(7),
-            'memory': lambda: rank or cannot_allocate(),
-            'disk': lambda: rank or resource.setrlimit(
-                resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY)),
-            'deaf': lambda: rank or deaf(),
-        }
-        acts.get(kind.within, lambda: None)()
-
-    def cannot_allocate() -> None:
-        raise MemoryError
-
-    def deaf() -> None:
-        """Wait in a library, to which Python's handlers of signals are nothing."""
-        mutex = ctypes.create_string_buffer(64)
-        for _ in range(2):  # the second waits for ever
-            ctypes.CDLL(None).pthread_mutex_lock(mutex)
-
-    def at_read() -> None:
-        if marker.exists() and kind.within == 'error in worker':
-            fail('worker')
-        if marker.exists() and kind.within == 'exit of worker':
-            os._exit(3)
-
-    def slowly() -> None:
-        if rank == 0:
-            mark()
-        time.sleep(HANGS)
-
-    step.batch_losses = around(step.batch_losses, at_step)
-    ImageStore.__getitem__ = around(ImageStore.__getitem__, at_read)  # type: ignore
-    if kind.within == 'error in log':
-        RunLog.losses = around(RunLog.losses,  # type: ignore[method-assign]
-                               lambda: len(steps) >= EVENT_STEP and fail('log'))
-    if kind.within == 'slow validation':
-        trainer.validate = around(trainer.validate, slowly)
-    if kind.within == 'slow start':
-        run.prepare_stores = around(run.prepare_stores, slowly)
-    cli.run(arguments)
 
 
 if __name__ == '__main__':

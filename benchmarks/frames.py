@@ -19,6 +19,7 @@ import numpy as np
 from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 from rosbags.typesys import get_types_from_msg, get_typestore, Stores
 from univseg_core.bags.reading import PACKET_TYPES
+from univseg_core.commands.options import size
 from univseg_core.datasets.frames import extract_frames, ExtractionSettings
 from univseg_core.demo.scenes.worlds import render_scene
 
@@ -32,7 +33,7 @@ def main() -> None:
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:options.cores])
     cv2.setNumThreads(1)
     pictures = make_pictures(options.count, *options.size)
-    print(f'{options.count} frames of {options.size[0]}×{options.size[1]} → {options.format}, '
+    print(f'{options.count} frames of {options.size[1]}×{options.size[0]} → {options.format}, '
           f'median of {options.repeats} runs, CPU cores: {options.cores}:\n\n'
           '| source | univseg frames, frames/s | alone, frames/s | ratio |\n|---|--:|--:|--:|')
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
@@ -78,13 +79,7 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def size(text: str) -> tuple[int, int]:
-    """Return the width and height of WIDTHxHEIGHT."""
-    width, height = map(int, text.split('x'))
-    return width, height
-
-
-def make_pictures(count: int, width: int, height: int) -> list[np.ndarray]:
+def make_pictures(count: int, height: int, width: int) -> list[np.ndarray]:
     """Return views of a synthetic scene with a camera's noise, (H, W, 3) uint8 BGR."""
     random = np.random.default_rng(0)
     scene, _ = render_scene('outdoor', 0, 2 * width, 2 * height)
@@ -103,7 +98,7 @@ def encode(picture: np.ndarray, kind: str) -> np.ndarray:
 
 def write_bag(path: Path, messages: list[np.ndarray], kind: str, storage: str,
               size: tuple[int, int]) -> Path:
-    """Write a bag of images, 30 a second."""
+    """Write a bag of images of a size (height, width), 30 a second."""
     store = get_typestore(Stores.LATEST)
     types = store.types
     with Writer(path, version=9, storage_plugin=StoragePlugin[storage.upper()]) as writer:
@@ -116,7 +111,7 @@ def write_bag(path: Path, messages: list[np.ndarray], kind: str, storage: str,
             if CODECS[kind]:
                 message = types[type_](header, kind, data)
             else:
-                message = types[type_](header, size[1], size[0], kind, 0, 3 * size[0], data)
+                message = types[type_](header, *size, kind, 0, 3 * size[1], data)
             writer.write(connection, moment, store.serialize_cdr(message, type_))
     return path
 
@@ -162,7 +157,7 @@ def other_sources(folder: Path, pictures: list[np.ndarray], options: argparse.Na
     video, photos, bag = folder / 'drive.mp4', folder / 'photos', folder / 'packets'
     with av.open(str(video), 'w') as container:
         stream = container.add_stream('libx264', rate=30, options={'preset': 'veryfast'})
-        stream.width, stream.height = options.size
+        stream.height, stream.width = options.size
         stream.pix_fmt, stream.codec_context.gop_size = 'yuv420p', 30
         stream.codec_context.max_b_frames = 0
         for picture in pictures:
@@ -230,7 +225,7 @@ def decode_and_write(messages: Iterable[np.ndarray], kind: str, out: Path,
         if CODECS[kind]:
             picture = cv2.imdecode(data, cv2.IMREAD_COLOR)
         else:
-            picture = data.reshape(options.size[1], options.size[0], 3)
+            picture = data.reshape(*options.size, 3)
             if kind == 'rgb8':
                 picture = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
         cv2.imwrite(str(out / f'{number}.{options.format}'), picture)

@@ -16,6 +16,7 @@ CPU instead, on one thread, for machines that others use, too.
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 import statistics
 import time
 import tracemalloc
@@ -55,6 +56,17 @@ def make_logits(classes: int, cells: tuple[int, int], smooth: bool) -> np.ndarra
         blurred = np.stack([cv2.GaussianBlur(plane, (0, 0), cells[1] / 16) for plane in logits])
         logits = blurred / blurred.std()
     return 5 * logits
+
+
+def ways(logits: np.ndarray, network_size: tuple[int, int], size: tuple[int, int], stride: int,
+         confidence: bool) -> list[Callable[[], object]]:
+    """Return the calls a, b and c of some logits, without a where it takes too much memory."""
+    tensor = torch.from_numpy(logits)
+    calls = [partial(way, each, network_size, size, stride, confidence=confidence)
+             for way, each in ((by_interpolate, tensor),
+                               (full_resolution_torch.top_classes, tensor),
+                               (full_resolution.top_classes, logits))]
+    return calls if len(logits) * size[0] * size[1] <= MOST_PIXELS else calls[1:]
 
 
 def milliseconds(calls: list[Callable[[], object]], seconds: float, cpu: bool) -> list[float]:
@@ -104,28 +116,13 @@ def main() -> None:
         cells = tuple(-(-side // options.stride) for side in network_size)
         for classes in CLASSES:
             for smooth in (True, False):
+                logits = make_logits(classes, cells, smooth)
                 row = []
                 for confidence in (False, True):
-                    logits = make_logits(classes, cells, smooth)
-                    tensor = torch.from_numpy(logits)
-                    arguments = network_size, size, options.stride
-
-                    def once(confidence=confidence, tensor=tensor, arguments=arguments):
-                        return by_interpolate(tensor, *arguments, confidence=confidence)
-
-                    def tiles(confidence=confidence, tensor=tensor, arguments=arguments):
-                        return full_resolution_torch.top_classes(tensor, *arguments,
-                                                                 confidence=confidence)
-
-                    def present(confidence=confidence, logits=logits, arguments=arguments):
-                        return full_resolution.top_classes(
-                            logits, *arguments, confidence=confidence)
-
-                    small = classes * size[0] * size[1] <= MOST_PIXELS
-                    calls = [once, tiles, present] if small else [tiles, present]
+                    calls = ways(logits, network_size, size, options.stride, confidence)
                     times = [f'{t:.1f}' for t in milliseconds(calls, options.seconds, options.cpu)]
-                    row += [' → '.join(times if small else ['–', *times]),
-                            f'{megabytes(present):.1f}']
+                    row += [' → '.join(['–'] * (3 - len(times)) + times),
+                            f'{megabytes(calls[-1]):.1f}']
                 print(f'| {size[1]}×{size[0]} | {classes} | {"smooth" if smooth else "noise"} | '
                       f'{" | ".join(row)} |', flush=True)
 

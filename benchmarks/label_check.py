@@ -23,6 +23,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import cv2
+from measured_labels.linked_folder import linked_folder
 import numpy as np
 from scipy.special import softmax
 import torch
@@ -99,12 +100,7 @@ def of_its_own(options: argparse.Namespace, config: RunConfig, seed: int) -> dic
         samples[name] = choose_labelled(with_labels(samples_of(name, section, 'train')),
                                         options.labels, name, seed)
         made[name] = _made(samples[name], config.domain(name), seed, folder / name / 'corrupted')
-        for index, sample in enumerate(samples[name]):
-            label = made[name][index][0].label if index in made[name] else sample.label
-            _link(sample.image, folder / name / 'image' / sample.image.name)
-            _link(label, folder / name / 'label' / f'{sample.image.stem}.png')
-        values['domains'][name] |= {'labelled': None, 'train': {
-            'images': str(folder / name / 'image'), 'labels': str(folder / name / 'label')}}
+        values['domains'][name] |= linked_folder(_now(samples[name], made[name]), folder / name)
     values['training']['seed'] = seed
     train(RunConfig.model_validate(values), folder / 'run')
     segmenter = _segmenter(folder / 'run')
@@ -146,11 +142,16 @@ def _made(samples: Sequence[Sample], domain: Domain, seed: int, folder: Path
     return made
 
 
+def _now(samples: Sequence[Sample], made: dict[int, tuple[Sample, np.ndarray]]) -> list[Sample]:
+    """Return all samples, the corrupted ones in the place of what they were."""
+    return [made[index][0] if index in made else sample for index, sample in enumerate(samples)]
+
+
 def _found(segmenter: Segmenter, name: str, samples: Sequence[Sample],
            made: dict[int, tuple[Sample, np.ndarray]]) -> list[list[float]]:
     """Return, of each corrupted sample, its region's share and 1 for each way it is found."""
-    now = [made.get(index, (sample,))[0] for index, sample in enumerate(samples)]
-    judged = [_judged(segmenter, name, sample) for sample in progress_bar(now, leave=False)]
+    judged = [_judged(segmenter, name, sample)
+              for sample in progress_bar(_now(samples, made), leave=False)]
     count = round(FIRST * len(samples))
     first = _lowest([-worst.score if worst else 0 for worst, _ in judged], count)
     by_softmin = _lowest([softmin for _, softmin in judged], count)
@@ -189,12 +190,6 @@ def _softmin(logits: np.ndarray, label: np.ndarray, stride: int) -> float:
     valid = label != IGNORE_INDEX
     own = softmax(wide, 0)[:, valid][label[valid], np.arange(valid.sum())]
     return float((softmax((1 - own) / 0.1) * own).sum()) if len(own) else 1.0
-
-
-def _link(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if not target.is_symlink():
-        target.symlink_to(source.resolve())
 
 
 if __name__ == '__main__':

@@ -18,7 +18,13 @@ import sys
 import time
 
 from measured_node.consumer import Consumer
-from measured_node.processes import cpu_seconds, DEADLINE, start_camera, stay_alone
+from measured_node.processes import (
+    cpu_seconds,
+    DEADLINE,
+    resident_megabytes,
+    start_camera,
+    stay_alone,
+)
 import numpy as np
 import rclpy
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -79,11 +85,10 @@ def one_start(model: Path, backend: str) -> tuple[float, float, float, float, fl
         consumer.wait(lambda: len(masks) >= 1, 'a mask')
         cpu = cpu_seconds(node.pid)
         consumer.wait(lambda: len(masks) >= 100, 'masks')
-        statm = Path(f'/proc/{node.pid}/statm').read_text(encoding='ascii').split()
         has_torch = 'libtorch' in Path(f'/proc/{node.pid}/maps').read_text(encoding='utf-8')
-        page = os.sysconf('SC_PAGESIZE') / 1e6
-        return (active[0] - begin, masks[0] - begin, cpu, int(statm[1]) * page,
-                (int(statm[1]) - int(statm[2])) * page, has_torch)
+        return (active[0] - begin, masks[0] - begin, cpu,
+                resident_megabytes(node.pid, with_shared=True), resident_megabytes(node.pid),
+                has_torch)
     finally:
         node.send_signal(signal.SIGINT)
         node.wait(DEADLINE)

@@ -23,6 +23,7 @@ import io
 import json
 from pathlib import Path
 
+from measured_labels.linked_folder import linked_folder
 import numpy as np
 from scipy.stats import spearmanr
 import torch
@@ -191,12 +192,7 @@ def _run(config: RunConfig, labelled: dict[str, list[Sample]], seed: int,
     values['training']['seed'] = seed
     for name, samples in labelled.items():
         data = (folder.parent / f'{folder.name}_data' / name).resolve()
-        for sample in samples:
-            _link(sample.image, data / 'image' / sample.image.name)
-            _link(sample.label, data / 'label' / f'{sample.image.stem}.png')
-        values['domains'][name] |= {
-            'train': {'images': str(data / 'image'), 'labels': str(data / 'label')},
-            'labelled': None}
+        values['domains'][name] |= linked_folder(samples, data)
     config = RunConfig.model_validate(values)
     data = load_data(config)
     with claimed_run_folder(folder, config):
@@ -204,12 +200,6 @@ def _run(config: RunConfig, labelled: dict[str, list[Sample]], seed: int,
             data, config.data.image_size, unlabelled=config.objective.needs_unlabelled), 0)
         return fit(context, Task(data, folder, config.objective, config.training.steps,
                                  start=config.model.start))
-
-
-def _link(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if not target.is_symlink():
-        target.symlink_to(source.resolve())
 
 
 def write_results(path: Path, seed: int, arm: str, more: int,

@@ -24,6 +24,13 @@ import sys
 import tempfile
 import time
 
+from measured_node.processes import (
+    cpu_seconds,
+    DEADLINE,
+    resident_megabytes,
+    stamp_of,
+    stay_alone,
+)
 import numpy as np
 import rclpy
 from rclpy.node import Node
@@ -33,13 +40,9 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from univseg_core.bags.reading import Bag
 from univseg_core.bags.topics import Topic
-from univseg_core.pictures.image_messages import nanoseconds
 from univseg_core.recording.serialized_image import SerializedImage
 from univseg_ros.messages import rgb_message
 
-PROFILE = Path(__file__).parents[1] / 'config' / 'ros' / 'fastdds_large_images.xml'
-PROFILE_VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
-DEADLINE = 60.0
 SETTLED = 10**9
 """Nanoseconds after which an image that was sent must survive a kill."""
 
@@ -62,7 +65,7 @@ def run_camera(topic: str, size: tuple[int, int], rate: float, seconds: float,
         time.sleep(max(0.0, begin + index / rate - time.monotonic()))
         message.header.stamp = node.get_clock().now().to_msg()
         publisher.publish(message)
-        print(nanoseconds(message.header.stamp), flush=True)
+        print(stamp_of(message), flush=True)
     time.sleep(2.0)
 
 
@@ -107,12 +110,6 @@ def wait_for(condition, folder: Path) -> None:
         if time.monotonic() > end:
             sys.exit(f'waited {DEADLINE:.0f} s in vain; the recorder says:\n{log_of(folder)}')
         time.sleep(0.05)
-
-
-def cpu_seconds(pid: int) -> float:
-    """Return the CPU time of a process so far, its own and the system's for it."""
-    fields = Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
 
 
 def own_pid(process: subprocess.Popen) -> int:
@@ -173,12 +170,6 @@ def measure_throughput(folder: Path, options: argparse.Namespace) -> None:
             print(f'   lost at these seconds: {", ".join(moments[:20])} …')
         print('   ' + log_of(folder).strip().splitlines()[-1], flush=True)
         shutil.rmtree(folder / 'bags')
-
-
-def resident_megabytes(pid: int) -> float:
-    """Return the resident memory of a process that is its own, without shared segments, in MB."""
-    fields = Path(f'/proc/{pid}/statm').read_text().split()
-    return (int(fields[1]) - int(fields[2])) * os.sysconf('SC_PAGESIZE') / 1e6
 
 
 def measure_kills(folder: Path, options: argparse.Namespace) -> None:
@@ -279,9 +270,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument('--parameter', action='append', default=[], metavar='NAME:=VALUE',
                         help='of the recorder, several times if need be')
     options = parser.parse_args(arguments)
-    for variable in PROFILE_VARIABLES:
-        os.environ[variable] = str(PROFILE)
-    os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+    stay_alone()
     os.environ.setdefault('PYTHONUNBUFFERED', '1')
     with tempfile.TemporaryDirectory(prefix='recorder-', dir=options.directory) as folder:
         {'throughput': measure_throughput, 'kill': measure_kills}[options.what](

@@ -19,11 +19,11 @@ import threading
 import time
 
 from measured_page.chromium import chromium
+from measured_page.serving import served
 from selenium import webdriver
 from univseg_core.commands.options import model_file
 from univseg_core.inference.segmenter import Segmenter
 from univseg_core.viewing.looks import see
-from univseg_core.viewing.server import PageServer
 from univseg_core.viewing.viewer import Viewer
 
 TURNS = 20
@@ -42,21 +42,6 @@ const begin = performance.now();
 picture.addEventListener('load', () => done(performance.now() - begin), {once: true});
 document.querySelector(selector).click();
 """
-
-
-@contextmanager
-def served(viewer: Viewer) -> Iterator[str]:
-    """Serve the page in a thread; give its address."""
-    server = PageServer(viewer, 'univseg view')
-    thread = threading.Thread(target=server.serve_until_ended)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    try:
-        yield server.url
-    finally:
-        server.should_exit = True
-        thread.join()
 
 
 @contextmanager
@@ -98,11 +83,11 @@ def main() -> None:
     options = parser.parse_args()
     segmenter = Segmenter.load(model_file(options.model))
     rows: dict[str, list[str]] = {name: [] for name in CLICKS}
-    with (Viewer(segmenter, [options.pictures]) as viewer, served(viewer) as url,
+    with (Viewer(segmenter, [options.pictures]) as viewer, served(viewer) as server,
           TemporaryDirectory() as profile, chromium(profile) as browser):
         browser.set_script_timeout(20)
         for is_busy in (False, True):
-            browser.get(url)
+            browser.get(server.url)
             time.sleep(5)
             with ExitStack() as stack:
                 took = stack.enter_context(busy(viewer)) if is_busy else []

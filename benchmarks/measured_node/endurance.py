@@ -1,7 +1,6 @@
 """What the node bears: switches under load, many frames, broken images."""
 
 import json
-import os
 from pathlib import Path
 import random
 import re
@@ -11,7 +10,14 @@ import time
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from measured_node.consumer import Consumer
-from measured_node.processes import DEADLINE, DOMAINS, running_node, stamp_of, start_camera
+from measured_node.processes import (
+    DEADLINE,
+    DOMAINS,
+    resident_megabytes,
+    running_node,
+    stamp_of,
+    start_camera,
+)
 import numpy as np
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
@@ -76,12 +82,6 @@ def measure_memory(folder: Path, count: int) -> None:
               f'{before - resident_megabytes(node.pid):.1f} MB')
     print(f'growth over {count} frames after the first 1000: {resident - first:.1f} MB')
     consumer.node.destroy_node()
-
-
-def resident_megabytes(pid: int) -> float:
-    """Return the resident memory of a process that is its own, without shared segments, in MB."""
-    fields = Path(f'/proc/{pid}/statm').read_text().split()
-    return (int(fields[1]) - int(fields[2])) * os.sysconf('SC_PAGESIZE') / 1e6
 
 
 def measure_malformed(folder: Path, count: int) -> None:

@@ -36,7 +36,7 @@ DEADLINE = 60.0
 
 
 def run_camera(rate: float, count: int, reliability: str, topic: str, waits: bool) -> None:
-    """Publish `count` images at `rate` Hz, or wait for a subscriber before; print their stamps."""
+    """Publish images at `rate` Hz, once there is a subscriber if it `waits`; print the stamps."""
     rclpy.init()
     node = Node('camera')
     qos = QoSProfile(depth=1, reliability=ReliabilityPolicy[reliability.upper()])
@@ -123,6 +123,13 @@ def cpu_seconds(pid: int) -> float:
     """Return the CPU time of a process, of all its threads."""
     fields = Path(f'/proc/{pid}/stat').read_text(encoding='utf-8').rpartition(')')[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
+
+
+def resident_megabytes(pid: int, *, with_shared: bool = False) -> float:
+    """Return the resident memory of a process in MB, with or without what others have, too."""
+    resident, shared = Path(f'/proc/{pid}/statm').read_text(encoding='ascii').split()[1:3]
+    pages = int(resident) - (0 if with_shared else int(shared))
+    return pages * os.sysconf('SC_PAGESIZE') / 1e6
 
 
 @contextmanager

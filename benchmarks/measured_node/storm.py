@@ -13,9 +13,8 @@ from typing import Any
 
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
-from measured_node.endurance import resident_megabytes
 from measured_node.made_up_places import write_knowing_model, write_model
-from measured_node.processes import DEADLINE, running_node
+from measured_node.processes import DEADLINE, resident_megabytes, running_node
 from measured_node.storm_cameras import all_pictures, Cameras
 from measured_node.storm_outputs import all_topics, parameters_of_depth, Watch
 from measured_node.storm_truth import BEGIN, CAMERAS, DOMAINS, Truth

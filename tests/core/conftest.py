@@ -15,7 +15,7 @@ import sys
 import pytest
 import yaml
 
-# A browser, and the kinds of damaged files, are those of the benchmarks.
+# A browser, the served page, and the kinds of damaged files are those of the benchmarks.
 sys.path.append(str(Path(__file__).parents[2] / 'benchmarks'))
 
 

@@ -276,3 +276,22 @@ def test_every_page_that_the_code_names_is_there():
             if file.suffix in ('.py', '.yaml', '.xml'):
                 for name in re.findall(r'\bdocs/[\w/]+\.md', file.read_text(encoding='utf-8')):
                     assert (ROOT / name).exists(), f'{file}: {name}'
+
+
+ARCHITECTURE = (ROOT / 'docs' / 'architecture.md').read_text(encoding='utf-8')
+
+
+def test_the_rooms_stand_in_the_order_in_which_they_may_import_one_another():
+    of_core = ARCHITECTURE.partition('\nunivseg_core/')[2].partition('\nunivseg_ros/')[0]
+    rooms = dict.fromkeys(re.findall(r'^  (\w+)(?:/|\.py)', of_core, re.MULTILINE))
+    settings = (ROOT / 'pyproject.toml').read_text(encoding='utf-8')
+    layers = settings.partition('\nlayers = [')[2].partition(']')[0]
+    assert [*rooms] == re.findall(r'"(\w+)"', layers)[::-1]
+
+
+def test_every_module_is_in_the_list():
+    a_module_each = {'commands', 'layouts', 'plots'}
+    modules = {path.name for package in ('univseg_core', 'univseg_ros')
+               for path in (ROOT / package).rglob('[!_]*.py')
+               if path.parent.name not in a_module_each}
+    assert modules <= set(re.findall(r'\w+\.py', ARCHITECTURE))

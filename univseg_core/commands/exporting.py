@@ -18,7 +18,7 @@ EXAMPLES = """examples:
   univseg export runs/first --to tensorrt --size 640x480   for a Jetson; the engine is built there
 
 The file is an ONNX network with the heads of all domains, and holds all that the model file says.
-The node, `univseg predict` and all other commands take it in the place of a model file.
+The node, `univseg predict` and most other commands take it in the place of a model file.
 It is compared with the original before it is written: on the validation images of the run, or
 those of --config or --frames. In fp32, 99.9 % of the pixels must be the same; in fp16 and int8 the
 mIoU may lose 1 point, or, without labels, 99 and 95 % of the pixels must be the same.

@@ -80,7 +80,8 @@ class Segmenter:
     the only images that the network takes, None where it takes any. `evidence` is what
     `recognise` goes by, None in a file without it.
 
-    Several threads may call it, one after another; `encode` and what follows it are of one alone.
+    Several threads may call it, and take turns; `encode` and what takes its result are for one
+    thread alone.
     """
 
     def __init__(self, model: Network, card: ModelCard, *, device: str = 'auto',
@@ -108,11 +109,12 @@ class Segmenter:
     def load(cls, path: Path | str, *, device: str = 'auto', precision: str = 'auto',
              inference_size: int | None = None, backend: str = 'auto') -> 'Segmenter':
         """
-        Load a model file, or one that `univseg export` has made; else as for the constructor.
+        Load a model file, or one that `univseg export` has made.
 
         `backend` is one of BACKENDS, or auto: of those that are installed and run the file, the
-        fastest. Raises ModelFileError where the file is not a model, UnivsegError for an unknown
-        backend, device or precision, or one that does not run this file.
+        fastest. `device` and `precision` are as the attributes, or auto. Raises ModelFileError
+        where the file is not a model, UnivsegError for an unknown backend, device or precision,
+        or one that does not run this file.
         """
         return cls(*load_network(path), device=device, precision=precision,
                    inference_size=inference_size, backend=backend)

@@ -2,7 +2,6 @@
 
 from http.cookiejar import CookieJar
 import re
-import threading
 import time
 from types import SimpleNamespace
 from urllib.error import HTTPError
@@ -45,25 +44,17 @@ def balanced_segmenter(image):
 @pytest.fixture(scope='module')
 def server(tmp_path_factory):
     """Serve the page of a tiny model, in a thread."""
-    served = pytest.importorskip('univseg_core.viewing.server', exc_type=ImportError)
+    pytest.importorskip('univseg_core.viewing.server', exc_type=ImportError)
+    from measured_page.serving import served
     folder = tmp_path_factory.mktemp('photos')
     for name, picture in zip(('a.png', HOSTILE), pictures(2, (60, 80)), strict=True):
         # Of soft colours, of which JPEGs lose little.
         write_png(folder / name, cv2.GaussianBlur(picture, (0, 0), 6))
     (folder / 'b.png').write_bytes(b'no picture')
     segmenter = balanced_segmenter(read_image(folder / 'a.png'))
-    with Viewer(segmenter, [folder]) as viewer:
-        page = served.PageServer(viewer, 'univseg view: tiny')
-        thread = threading.Thread(target=page.serve_until_ended)
-        thread.start()
-        deadline = time.monotonic() + 60
-        while not page.started and time.monotonic() < deadline:
-            time.sleep(0.01)
+    with Viewer(segmenter, [folder]) as viewer, served(viewer, 'univseg view: tiny') as page:
         page.folder, page.segmenter = folder, segmenter
         yield page
-        page.should_exit = True
-        thread.join(10)
-    assert not thread.is_alive()
 
 
 @pytest.fixture(scope='module')
