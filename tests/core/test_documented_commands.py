@@ -11,11 +11,10 @@ from documented_world import MODEL, write_world
 import onnx
 import pytest
 from run_files import leave_out_pictures
-from univseg_core.cli import main
+from univseg_core.cli import main, parse
 from univseg_core.demo.scenes import worlds
 from univseg_core.exporting import export
 from univseg_core.inference.torch_backend import folded
-from univseg_core.settings import config
 
 LESS = (*(f'model.{key}={value}' for key, value in MODEL.items()),
         'data.image_size=64', 'data.crop_size=48', 'training.steps=2',
@@ -153,17 +152,18 @@ def why_not(command):
 def world(once, traced):
     """Return the folder of what the pages name; not to be changed."""
     with pytest.MonkeyPatch.context() as patch:
-        trace_once(traced, patch)
+        hasten_exports(traced, patch)
         leave_out_pictures(patch)
         return once('documented', write_world)
 
 
-def trace_once(traced, patch):
+def hasten_exports(traced, patch):
     """
-    Spare exports the ten seconds in which a network is traced, and run them on one core.
+    Have exports spare the ten seconds in which a network is traced, and try one size on one core.
 
     All networks are of one make: each gets the graph of the one that was traced, and its own
-    weights. That these are its masks, the command itself looks after.
+    weights. That these are its masks, the command itself looks after. The process keeps its
+    memory: to release it takes as long as all else.
     """
     def encoder_to_onnx(model, _size):
         graph = onnx.load_from_string(traced)
@@ -177,8 +177,10 @@ def trace_once(traced, patch):
         return graph.SerializeToString()
 
     patch.setattr(export, 'encoder_to_onnx', encoder_to_onnx)
+    patch.setattr(export, 'TRIED_SIZES', export.TRIED_SIZES[:1])
     for name in ('onnxruntime_backend', 'openvino_backend'):
         patch.setattr(f'univseg_core.inference.{name}.cpu_cores', lambda: 1)
+    patch.setattr('univseg_core.inference.openvino_backend.release_memory', lambda: None)
 
 
 def lay_out(given, page, world):
@@ -205,10 +207,7 @@ def expanded(words):
 def test_the_commands_of_a_page_run_as_they_are_written(page, world, traced, tmp_path,
                                                         monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    trace_once(traced, monkeypatch)
-    load = config.load_config
-    monkeypatch.setattr(config, 'load_config', lambda source, overrides=(), *needed, **named: load(
-        source, [*overrides, *LESS, *RUN[page].less], *needed, **named))
+    hasten_exports(traced, monkeypatch)
     if page != WITH_PICTURES:
         leave_out_pictures(monkeypatch)
     monkeypatch.setattr(worlds, 'write_worlds', partial(
@@ -225,6 +224,8 @@ def test_the_commands_of_a_page_run_as_they_are_written(page, world, traced, tmp
         words = expanded(command.words[1:])
         if words[-1] == RUN[page].anew:  # behind --out
             shutil.rmtree(words[-1], ignore_errors=True)
+        if hasattr(parse(words), 'overrides'):
+            words += [*LESS, *RUN[page].less]
         with monkeypatch.context() as patch:
             for variable in command.variables:
                 patch.setenv(*variable.split('=', 1))
