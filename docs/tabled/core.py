@@ -124,5 +124,5 @@ def import_formats() -> str:
 def view_keys() -> str:
     """Return the keys of the page that shows a model."""
     from univseg_core.viewing.keys import KEYS
-    return table('key, what it does', ((' '.join(map(code, key.shown.split())), key.meaning)
-                                       for key in KEYS))
+    return table('key,what it does', ((' '.join(map(code, key.shown.split())), key.meaning)
+                                      for key in KEYS))

@@ -93,6 +93,7 @@ def write_config(tmp_path):
 def finished_run(worlds, once):
     """Return the folder and configuration of one undisturbed training; not to be changed."""
     # Here, so that the other tests do not wait for training's packages.
+    from run_files import leave_out_pictures
     import tiny_worlds
     from univseg_core.settings.config import load_config
     from univseg_core.training.run import train
@@ -100,7 +101,9 @@ def finished_run(worlds, once):
     def fill(folder):
         path = folder / 'tiny.yaml'
         path.write_text(yaml.safe_dump(tiny_worlds.configuration(worlds), sort_keys=False))
-        train(load_config(path), folder / 'tiny')
+        with pytest.MonkeyPatch.context() as patch:
+            leave_out_pictures(patch)
+            train(load_config(path), folder / 'tiny')
 
     folder = once('finished_run', fill)
     return folder / 'tiny', load_config(folder / 'tiny.yaml')

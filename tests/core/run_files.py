@@ -50,6 +50,12 @@ def leave_out_pictures(monkeypatch):
     monkeypatch.setattr(run, 'check_memory', lambda *_: None)
 
 
+def leave_out_training(monkeypatch):
+    """Have runs do all that comes before their first step alone."""
+    monkeypatch.setattr(run, 'label_embeddings_of_run', lambda *_: {})
+    monkeypatch.setattr(run, 'fit', lambda *_: {})
+
+
 SUPERVISED = ('objective.alpha=0', 'objective.beta=0')
 
 

@@ -112,7 +112,7 @@ def test_evaluate_prints_json(finished_run, model, capsys):
         assert json.loads(capsys.readouterr().out) == figures
 
 
-def test_train_prints_json_and_nothing_else(finished_run, capsys):
+def test_train_prints_json_and_nothing_else(finished_run, bare_training, capsys):
     """A finished run that is started again measures and reports."""
     folder, _ = finished_run
     copy = folder.parent / 'again'

@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 
+from lightning_fabric.plugins import Precision
 import pytest
 from safetensors.torch import save_file
 from tiny_worlds import INDOOR, OUTDOOR, small_network, TRAINED
@@ -12,6 +13,9 @@ from univseg_core.cli import main
 from univseg_core.models.model_file import ModelCard, save_model
 from univseg_core.reporting.description import describe, DescriptionError
 from univseg_core.reporting.description_text import as_text
+from univseg_core.settings.learning import TrainingSection
+from univseg_core.training.checkpoint import save_checkpoint
+from univseg_core.training.optimisation import new_optimizer, new_scheduler
 
 
 @pytest.fixture
@@ -205,7 +209,17 @@ def test_a_checkpoint(finished_run):
     assert (told['kind'], told['step']) == ('checkpoint', 30)
     assert sorted(told['domains']) == ['indoor', 'outdoor']
     assert told['values'] == sum(v.numel() for v in small_network(**TRAINED).state_dict().values())
-    assert 'step       30' in as_text(told)
+    assert 'step       30 of 30' in as_text(told)
+
+
+@pytest.mark.parametrize('schedule', ['one_cycle', 'polynomial'])
+def test_the_steps_of_a_checkpoint_by_either_schedule(tmp_path, schedule):
+    settings, network = TrainingSection(schedule=schedule), small_network()
+    optimizer = new_optimizer(settings, network)
+    path = tmp_path / 'checkpoint.safetensors'
+    save_checkpoint(path, 0, network, optimizer, new_scheduler(settings, optimizer, 7),
+                    Precision())
+    assert describe(path)['steps'] == 7
 
 
 def test_label_embeddings(finished_run):

@@ -2,13 +2,17 @@
 
 import zlib
 
-from label_maps import MASK, YARD
 import numpy as np
 from PIL import Image
 import pytest
 from univseg_core.annotations.mask_folder import full_palette
+from univseg_core.domains import Domain
 from univseg_core.pictures.images import ImageError, read_image, write_png
 from univseg_core.pictures.palette_png import decode_palette_png, write_palette_png
+
+YARD = Domain.create('yard', ['grass', 'wall', 'car'],
+                     [(0, 200, 0), (90, 90, 90), (200, 0, 10)])
+MASK = np.array([[0, 1, 2, 255], [2, 2, 1, 0]], np.uint8)
 
 
 def test_a_palette_png_has_the_bytes_that_its_format_asks_for(tmp_path):

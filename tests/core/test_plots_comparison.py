@@ -51,6 +51,7 @@ def test_samples_by_name(runs):
         named_samples(samples, ['00', '7'])
 
 
+@pytest.mark.usefixtures('unsaved')
 def test_image_truth_and_a_column_for_each_run_that_has_the_domain(runs, tmp_path, drawn):
     paths = draw_comparison(runs, tmp_path / 'panels', names=['01'])
     assert [path.name for path in paths] == ['panels.png', 'panels.svg']
@@ -73,11 +74,13 @@ def test_image_truth_and_a_column_for_each_run_that_has_the_domain(runs, tmp_pat
     assert set(legends[1]) <= {*OUTDOOR.classes, 'void'}
 
 
+@pytest.mark.usefixtures('unsaved')
 def test_as_many_rows_of_each_domain_as_asked_for(runs, tmp_path, drawn):
     draw_comparison(runs[1:], tmp_path / 'panels', count=2)
     assert len(drawn[0].axes) == 2 * 2 * 3
 
 
+@pytest.mark.usefixtures('unsaved')
 def test_nothing_overlaps_and_all_is_inside(runs, tmp_path, drawn):
     draw_comparison(runs, tmp_path / 'panels', count=2)
     figure, = drawn

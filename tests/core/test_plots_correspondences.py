@@ -1,6 +1,7 @@
 """The heat maps of two domains."""
 
 import numpy as np
+import pytest
 from tiny_worlds import INDOOR, OUTDOOR
 from univseg_core.measuring.correspondences import Correspondence
 from univseg_core.pictures.images import read_image
@@ -52,6 +53,7 @@ def test_the_values_stand_in_their_cells(tmp_path, drawn):
     assert back == ({(0, 0): '100', (0, 1): '0', (1, 0): '20', (1, 1): '80'}, [(0, 0), (1, 1)])
 
 
+@pytest.mark.usefixtures('unsaved')
 def test_classes_are_named_in_the_masks_colours(tmp_path, drawn):
     draw(tmp_path / 'heat', FEATURES)
     there, back = drawn[0].axes[0], drawn[0].axes[3]
@@ -67,6 +69,7 @@ def test_classes_are_named_in_the_masks_colours(tmp_path, drawn):
     assert_texts_keep_apart(drawn[0])
 
 
+@pytest.mark.usefixtures('unsaved')
 def test_a_collapsed_embedding_is_named_and_has_no_frames(tmp_path, drawn):
     draw(tmp_path / 'heat', np.full((3, 2), 0.999))
     assert heat_maps(drawn[0])[1][1] == []

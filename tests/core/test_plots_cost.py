@@ -107,6 +107,7 @@ def test_a_panel_for_each_number_of_labels(runs, tmp_path, drawn):
     assert {(line.get_color(), line.get_marker()) for line in marked(second)} == {styles[1]}
 
 
+@pytest.mark.usefixtures('unsaved')
 def test_many_variants_look_different(tmp_path, drawn):
     costs = [ExperimentRun(str(n), '0', f'variant {i}', 60.0 + i, (40.0,)) for n in range(4)
              for i in range(20)]

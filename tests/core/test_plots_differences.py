@@ -28,6 +28,7 @@ def test_the_interval_is_students():
     assert np.isnan(Differences('25', 'with', 'without', np.ones((2, 3))).interval).all()
 
 
+@pytest.mark.usefixtures('unsaved')
 def test_a_row_for_each_pair_and_n_and_a_panel_for_each_domain(tmp_path, drawn):
     paths = draw_differences(differences(RUNS, [('with', 'without'), ('without', 'with')]),
                              ['yard', 'hall'], tmp_path / 'differences')

@@ -151,6 +151,7 @@ def test_a_panel_for_each_run_in_the_masks_colours(runs, tmp_path, drawn):
         '● ground', '● box', '● ball', '▲ wall', '▲ lamp'}
 
 
+@pytest.mark.usefixtures('unsaved')
 def test_no_more_classes_than_were_named(runs, tmp_path, drawn):
     draw_tsne(runs[:1], tmp_path / 'tsne', space='embedding', names=['ground', 'wall'],
               per_class=4)

@@ -23,6 +23,7 @@ from univseg_core.domains import Domain
 from univseg_core.measuring.finished_runs import load_runs
 from univseg_core.reporting.html import facts as facts_module
 from univseg_core.reporting.html import page as page_module
+from univseg_core.reporting.html import sections
 from univseg_core.reporting.html.findings import ImageScore, worst_and_best
 from univseg_core.settings.config import load_config
 import yaml
@@ -121,7 +122,7 @@ def run(runs, tmp_path):
 @pytest.fixture(autouse=True)
 def _quick_map(monkeypatch):
     """Lay out what a t-SNE would, without: that is tested where it is drawn as a figure."""
-    monkeypatch.setattr(page_module, 'project', lambda vectors: vectors[:, :2])
+    monkeypatch.setattr(sections, 'project', lambda vectors: vectors[:, :2])
 
 
 def report(capsys, *arguments):

@@ -3,7 +3,14 @@
 import json
 
 import pytest
-from run_files import broken_off_at_step, differing, rows, short, SUPERVISED
+from run_files import (
+    broken_off_at_step,
+    differing,
+    leave_out_training,
+    rows,
+    short,
+    SUPERVISED,
+)
 from safetensors.torch import load_file
 from tiny_worlds import INDOOR, OUTDOOR, small_network, TRAINED
 import torch
@@ -184,17 +191,25 @@ def test_a_start_of_another_shape_is_refused(tmp_path, spec, domain, reason):
     assert str(error.value).startswith(f'model.start: {tmp_path / "a.univseg"}: ')
 
 
+@pytest.fixture
+def untrained(monkeypatch):
+    """Leave out the training itself, where what a run says before it matters."""
+    leave_out_training(monkeypatch)
+
+
+@pytest.mark.usefixtures('untrained')
 def test_a_domain_without_unlabelled_images_is_told_what_it_lacks(values, write_config, tmp_path,
                                                                   networks, warned):
     values['domains']['indoor'] |= {'labelled': None, 'labelled_also_unlabelled': False}
-    train(short(values, write_config, 'training.steps=1', *networks), tmp_path / 'run')
+    train(short(values, write_config, *networks), tmp_path / 'run')
     (text,) = [text for text in warned if 'other labelled images' not in text]
     assert text.startswith('indoor: no unlabelled images: it learns from its labels alone')
 
 
+@pytest.mark.usefixtures('untrained')
 def test_settings_that_have_no_effect_without_label_embeddings_are_named(
         values, write_config, tmp_path, networks, warned):
-    settings = ('training.steps=1', 'objective.similarity=cosine', 'objective.temperature=0.1',
+    settings = ('objective.similarity=cosine', 'objective.temperature=0.1',
                 'label_embeddings.theta=0.5', 'label_embeddings.update_every=1', *networks)
     for weight in (0, 1):
         values['objective'] |= {'alpha': 0, 'beta': 0, 'anchor': weight}
@@ -270,9 +285,10 @@ def test_label_embeddings_of_another_label_space_are_refused(finished_run, value
         train(short(values, write_config, f'label_embeddings.file={file}'), tmp_path / 'run')
 
 
+@pytest.mark.usefixtures('untrained')
 def test_networks_of_other_labels_are_told(values, write_config, tmp_path, networks, warned):
     values['domains']['indoor']['labelled'] = 2
-    train(short(values, write_config, 'training.steps=1', *networks), tmp_path / 'run')
+    train(short(values, write_config, *networks), tmp_path / 'run')
     assert {text.split(':')[0] for text in warned if 'other labelled images' in text} == {
         'label_embeddings.networks.indoor'}
 

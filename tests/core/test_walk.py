@@ -93,6 +93,7 @@ def shell(tmp_path, monkeypatch):
     return run
 
 
+@pytest.mark.usefixtures('bare_training')
 def test_the_walk_ends_with_a_better_model_and_a_further_place(shell):
     for block in blocks():
         if 'bag_recorder' in block and importlib.util.find_spec('rclpy') is None:

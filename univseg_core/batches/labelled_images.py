@@ -1,12 +1,17 @@
 """The images that a run learned from with their labels, and those it was measured with."""
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 from univseg_core.batches.parts import samples_of
 from univseg_core.datasets.folders import DataError, Sample
+from univseg_core.domains import Domain, IGNORE_INDEX
 from univseg_core.errors import did_you_mean, first_few, shortened
 from univseg_core.files.records import read_json
+from univseg_core.machine.resources import in_threads
 from univseg_core.settings.config import load_config
 
 SPLITS = 'splits.json'
@@ -45,3 +50,17 @@ def run_samples(run: Path, domain: str, part: Literal['labelled', 'validation'] 
         raise DataError(f'{path}: {len(gone)} of {len(names[part])} {part} images of {domain} are '
                         f'no longer in its {where} folder: {first_few(gone)}')
     return [samples[name] for name in names[part]]
+
+
+def class_pixels(samples: Sequence[Sample], domain: Domain, *, progress: bool = True
+                 ) -> np.ndarray:
+    """Return how many pixels (C,) int64 of each of a domain's classes labelled images have."""
+    counts = in_threads(partial(_pixels, domain=domain), samples, f'labels of {domain.name}',
+                        progress)
+    return sum(counts, np.zeros(len(domain.classes), np.int64))
+
+
+def _pixels(sample: Sample, domain: Domain) -> np.ndarray:
+    assert sample.label is not None  # labelled images have one
+    label = sample.read_label(sample.label, domain)
+    return np.bincount(label.ravel(), minlength=IGNORE_INDEX + 1)[:len(domain.classes)]

@@ -12,6 +12,7 @@ from univseg_core.datasets.folders import read_sample, Sample
 from univseg_core.domains import Domain, IGNORE_INDEX
 from univseg_core.errors import told_with
 from univseg_core.files import write_text
+from univseg_core.files.records import read_json
 from univseg_core.inference.cell_entropy import ENTROPY_BINS, entropy_counts
 from univseg_core.inference.segmenter import Segmenter
 from univseg_core.measuring.recognition import Recognised, recognition_table
@@ -211,6 +212,27 @@ def as_dict(results: Mapping[str, DomainResult]) -> dict[str, dict]:
 def write_evaluation(path: Path, results: Mapping[str, DomainResult]) -> None:
     """Write each domain's mIoU and class-wise IoU as JSON."""
     write_text(path, json.dumps(as_dict(results), indent=1))
+
+
+def write_confusions(path: Path, results: Mapping[str, DomainResult]) -> None:
+    """Write each domain's confusion matrix as JSON."""
+    write_text(path, json.dumps({name: result.confusion.tolist()
+                                 for name, result in results.items()}))
+
+
+def read_confusions(path: Path, domains: Mapping[str, Domain]) -> dict[str, DomainResult]:
+    """
+    Return the results whose confusion matrices `write_confusions` has written.
+
+    Raises AttributeError, KeyError, TypeError or ValueError where the file is damaged, or of other
+    domains or classes.
+    """
+    results = {}
+    for name, rows in read_json(path).items():
+        classes = len(domains[name].classes)
+        matrix = np.array(rows, np.int64).reshape(classes, classes + 1)
+        results[name] = DomainResult(domains[name], matrix)
+    return results
 
 
 def report(results: Mapping[str, DomainResult]) -> str:

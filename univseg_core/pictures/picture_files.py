@@ -36,7 +36,6 @@ PNG_BIT_DEPTH = 24
 ORIENTATION, BITS_PER_SAMPLE = 0x0112, 0x0102
 """Tags of EXIF data and of TIFF: how the picture lies in the file, 1 (upright) to 8; depths."""
 
-
 # Of damaged EXIF data, which does not matter here, Pillow warns with a line of its own code.
 warnings.filterwarnings('ignore', module=r'PIL\.TiffImagePlugin')
 
@@ -81,6 +80,11 @@ def unread_files(folder: Path) -> list[Path]:
                   and not path.name.startswith('.'))
 
 
+def largest_file() -> int:
+    """Return how many bytes the file of a picture of limits.PIXELS may have."""
+    return MOST_BYTES_OF_A_PIXEL * PIXELS() + OTHER_CONTENT
+
+
 def file_bytes(path: Path | str) -> bytes:
     """
     Return a picture file's bytes.
@@ -92,8 +96,7 @@ def file_bytes(path: Path | str) -> bytes:
         facts = Path(path).stat()
         if not stat.S_ISREG(facts.st_mode):
             raise ImageError(f'{path}: cannot be read: expected a file')
-        most = MOST_BYTES_OF_A_PIXEL * PIXELS() + OTHER_CONTENT
-        if facts.st_size > most:
+        if facts.st_size > largest_file():
             raise ImageError(f'{path}: {facts.st_size} bytes are more than any picture of '
                              f'{PIXELS} has')
         data = Path(path).read_bytes()

@@ -97,12 +97,14 @@ def _describe_checkpoint(path: Path, metadata: Mapping[str, str],
     try:
         state = parse_json(metadata[CHECKPOINT_KEY])
         step, group = state['step'], state['groups'][-1]  # a pretrained part comes before it
+        schedule = state.get('scheduler', {})
+        steps = schedule.get('total_steps', schedule.get('total_iters'))  # one_cycle, polynomial
     except (IndexError, KeyError, TypeError, ValueError) as error:
         raise DescriptionError(f'{path}: damaged: its description is not as a checkpoint has it '
                                f'({shortened(repr(error))})') from None
     return {
         'step': step,
-        'steps': state.get('scheduler', {}).get('total_steps'),
+        'steps': steps,
         'values': sum(math.prod(shape) for key, shape in shapes.items()
                       if key.startswith('model.')),
         'domains': [key.removeprefix('model.label_embeddings_') for key in shapes

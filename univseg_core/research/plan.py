@@ -29,7 +29,7 @@ class Run:
     One training of an experiment.
 
     `config` has the plain values of its whole configuration, as its config.yaml will hold them;
-    `needs` names the run folders whose models it begins with.
+    `needs` names the run folders whose models it begins with, or is taught by.
     """
 
     folder: Path
@@ -126,6 +126,37 @@ def _with_labelled(values: Mapping[str, Any], labelled: int | None) -> dict[str,
 def _runs(experiment: Experiment, root: Path, variant: Variant, labelled: Labelled,
           seed: int) -> Iterable[Run]:
     """Yield one variant's runs: one of all domains, or one for each."""
+    values, names = _values(experiment, variant, labelled, seed), experiment.domains
+    supervised = {name: folder_of(root, labelled, seed, SUPERVISED_ONLY.name, name)
+                  for name in names}
+    for i, name in enumerate(names if variant.alone else [None]):
+        domains = values['domains'] if name is None else {name: values['domains'][name]}
+        config = _checked(experiment, values | {'domains': domains}).model_dump(mode='json')
+        needs: tuple[Path, ...] = ()
+        if variant.supervised_only == 'networks':
+            needs = tuple(supervised.values())
+            config['label_embeddings']['networks'] = {
+                name: _model_of(folder) for name, folder in supervised.items()}
+        elif variant.supervised_only == 'start':
+            needs = (supervised[names[i - 1]],)
+        elif variant.goes_on_from:
+            needs = (folder_of(root, labelled, seed, variant.goes_on_from),)
+        if needs and variant.supervised_only != 'networks':
+            config['model']['start'] = _model_of(needs[0])
+        if variant.taught_by:
+            teacher = folder_of(root, labelled, seed, variant.taught_by)
+            config['objective']['distillation']['teacher'] = _model_of(teacher)
+            needs += (teacher,)
+        yield Run(folder_of(root, labelled, seed, variant.name, name), config, needs)
+
+
+def _values(experiment: Experiment, variant: Variant, labelled: Labelled,
+            seed: int) -> dict[str, Any]:
+    """
+    Return the plain values of the configuration that a variant's runs share.
+
+    Raises ConfigError where the experiment's base cannot be trained in this way.
+    """
     values = _with_labelled(experiment.values, None if labelled == 'all' else labelled)
     # What is compared are masks, of which a place that is recognised changes none.
     values = merged(values, {'training': {'seed': seed, 'recognise': False}})
@@ -149,32 +180,12 @@ def _runs(experiment: Experiment, root: Path, variant: Variant, labelled: Labell
         values = merged(values, {'training': {
             'steps': round(variant.steps * usual.steps),
             'learning_rate': variant.rate * usual.learning_rate}})
-    supervised = {name: folder_of(root, labelled, seed, SUPERVISED_ONLY.name, name)
-                  for name in names}
     keys: dict[StepsKey, bool] = {'single_domain_steps': variant.alone,
                                   'start_steps': variant.name in STARTS}
     for key, applies in keys.items():
         if applies and (steps := experiment.steps(key, labelled)) is not None:
             values = merged(values, {'training': {'steps': steps}})
-    for i, name in enumerate(names if variant.alone else [None]):
-        domains = values['domains'] if name is None else {name: values['domains'][name]}
-        config = _checked(experiment, values | {'domains': domains}).model_dump(mode='json')
-        needs: tuple[Path, ...] = ()
-        if variant.supervised_only == 'networks':
-            needs = tuple(supervised.values())
-            config['label_embeddings']['networks'] = {
-                name: _model_of(folder) for name, folder in supervised.items()}
-        elif variant.supervised_only == 'start':
-            needs = (supervised[names[i - 1]],)
-        elif variant.goes_on_from:
-            needs = (folder_of(root, labelled, seed, variant.goes_on_from),)
-        if needs and variant.supervised_only != 'networks':
-            config['model']['start'] = _model_of(needs[0])
-        if variant.taught_by:
-            teacher = folder_of(root, labelled, seed, variant.taught_by)
-            config['objective']['distillation']['teacher'] = _model_of(teacher)
-            needs += (teacher,)
-        yield Run(folder_of(root, labelled, seed, variant.name, name), config, needs)
+    return values
 
 
 def _model_of(folder: Path) -> str:

@@ -88,8 +88,8 @@ class Results:
         """
         Return what each finished run was and came to: a row of plain values for each.
 
-        mIoUs are in percent, by domain, None where the run has it not; `seconds` is what its steps
-        took, without validations, waits for other runs or networks that it began with.
+        mIoUs are in percent, by domain, None where the run lacks one; `seconds` is what its steps
+        took, without validations, waits for other runs, and the networks that it began with.
         """
         return [{'labelled': labelled, 'seed': seed, 'variant': variant, **self._run(folder)}
                 for labelled, seed, variant, folder in self._finished()]

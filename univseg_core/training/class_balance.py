@@ -1,14 +1,11 @@
 """How labelled pixels are weighed, so that a class that is seldom seen is learned, too."""
 
 from collections.abc import Sequence
-from functools import partial
 import logging
 
 import numpy as np
 import torch
-from univseg_core.datasets.folders import Sample
-from univseg_core.domains import Domain, IGNORE_INDEX
-from univseg_core.machine.resources import in_threads
+from univseg_core.batches.labelled_images import class_pixels
 from univseg_core.training.run_context import RunContext
 
 log = logging.getLogger(__name__)
@@ -27,22 +24,13 @@ def class_weights(context: RunContext, names: Sequence[str], power: float
     weights = {}
     for name in names:
         domain = context.config.domain(name)
-        count = partial(_pixels, domain=domain)
-        pixels = sum(in_threads(count, context.stores.labelled[name].samples, f'classes of {name}',
-                                context.fabric.is_global_zero),
-                     np.zeros(len(domain.classes), np.int64))
+        pixels = class_pixels(context.stores.labelled[name].samples, domain,
+                              progress=context.fabric.is_global_zero)
         weights[name] = balanced(pixels, power).to(context.fabric.device)
         log.info('%s: labelled pixels weigh by class: %s', name, ', '.join(
             f'{label} {weight:.2g}' for label, weight in zip(
                 domain.classes, weights[name].tolist(), strict=True)))
     return weights
-
-
-def _pixels(sample: Sample, domain: Domain) -> np.ndarray:
-    """Return how many pixels (C,) of each class a labelled image has."""
-    assert sample.label is not None
-    label = sample.read_label(sample.label, domain)
-    return np.bincount(label.ravel(), minlength=IGNORE_INDEX + 1)[:len(domain.classes)]
 
 
 def balanced(pixels: np.ndarray, power: float) -> torch.Tensor:

@@ -102,8 +102,8 @@ def deferred_interrupts() -> Iterator[Request]:
     Yield an event that is set when SIGINT, SIGTERM or SIGHUP comes, instead of interrupting.
 
     A second signal interrupts at once. SIGHUP, of a terminal that is closed, stays ignored where
-    it is (nohup). Outside the main thread, where Python delivers no
-    signals, the event is never set.
+    it is (nohup). Outside the main thread, where Python delivers no signals, the event is never
+    set.
     """
     request = Request()
     if threading.current_thread() is not threading.main_thread():

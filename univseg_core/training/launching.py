@@ -54,7 +54,7 @@ def launched(fabric: Fabric) -> Iterator[None]:
     one ends: within PATIENCE or HASTE by itself, else by force. Raises EngineError where another
     one had failed before, or the connection to the others is lost.
     """
-    with _environment_restored(), _further_processes(fabric) as further:
+    with _environment_restored(), _further_processes(fabric) as processes:
         ended = threading.Event()
         threading.Thread(target=_watch, args=(_fault_of_others(fabric), ended), daemon=True,
                          name='processes of this training').start()
@@ -67,7 +67,7 @@ def launched(fabric: Fabric) -> Iterator[None]:
             yield
         except BaseException as error:
             lost = fabric.world_size > 1 and is_lost_connection(error)
-            statuses = _end(further, PATIENCE if lost else HASTE)
+            statuses = _end(processes, PATIENCE if lost else HASTE)
             if not lost:
                 raise
             if any(statuses):

@@ -48,24 +48,8 @@ def check_memory(config: RunConfig, data: Mapping[str, DomainData], fabric: Fabr
     with torch.device('meta'):
         network = new_network(config, data)
     check_batch_norm(config, data, network.encoder, fabric.world_size)
-    labelled, unlabelled = len(data) * options.labelled_per_domain, 0
-    if config.objective.needs_unlabelled:
-        unlabelled = options.unlabelled_per_domain * sum(bool(d.unlabelled) for d in data.values())
-    crops = labelled + unlabelled
-    of_crop, _ = layer_values(network.encoder, options.crop_size, options.crop_size)
-    logits = options.labelled_per_domain * options.crop_size ** 2 * sum(
-        len(d.domain.classes) for d in data.values())
-    share = fabric.world_size * config.training.accumulate
-    size = 2 if config.training.precision.endswith('mixed') else 4  # bytes of a value
-    weights = answering = 0
-    if teacher is not None:  # which has answered before the network begins
-        weights = 4 * sum(value.numel() for value in teacher.parameters())
-        _, largest = layer_values(copy.deepcopy(teacher.encoder).to('meta'), options.crop_size,
-                                  options.crop_size)
-        answered = unlabelled + labelled * config.objective.distillation.labelled
-        answering = size * answered * largest
-    learning = crops * of_crop * size + 4 * logits
-    check('a step needs', sharing * (weights + max(answering, learning) / share),
+    pieces = fabric.world_size * config.training.accumulate
+    check('a step needs', sharing * _need_of_step(config, data, network.encoder, teacher, pieces),
           f'data.crop_size ({options.crop_size}), data.labelled_per_domain '
           f'({options.labelled_per_domain}) or data.unlabelled_per_domain '
           f'({options.unlabelled_per_domain}), or raise training.accumulate '
@@ -81,9 +65,11 @@ def check_memory(config: RunConfig, data: Mapping[str, DomainData], fabric: Fabr
     if workers is None:
         workers = MOST_WORKERS if fabric.device.type == 'cuda' else 1
     there, where = available_memory(), 'this machine'
+    labelled, unlabelled = _crops_of_step(config, data)
     # 3 bytes of image, 1 of target, 3 of what an unlabelled crop was before it was mixed.
-    pixels = options.crop_size ** 2 * (4 * crops + 3 * unlabelled * config.objective.mixes)
-    check('what is prepared of batches needs', pixels * processes_here(fabric) / fabric.world_size
+    batch = options.crop_size ** 2 * (
+        4 * (labelled + unlabelled) + 3 * unlabelled * config.objective.mixes)
+    check('what is prepared of batches needs', batch * processes_here(fabric) / fabric.world_size
           * (1 + PREFETCH * workers),
           f'training.workers ({workers}), data.crop_size ({options.crop_size}), '
           f'data.labelled_per_domain ({options.labelled_per_domain}) or '
@@ -91,6 +77,33 @@ def check_memory(config: RunConfig, data: Mapping[str, DomainData], fabric: Fabr
     processes = processes_here(fabric)
     check('the processes need', PROCESS * (processes - 1) + WORKER * (processes * workers - 1),
           f'--devices ({processes}) or training.workers ({workers})')
+
+
+def _crops_of_step(config: RunConfig, data: Mapping[str, DomainData]) -> tuple[int, int]:
+    """Return how many labelled and unlabelled crops a step has, of all domains."""
+    unlabelled = 0
+    if config.objective.needs_unlabelled:
+        unlabelled = config.data.unlabelled_per_domain * sum(
+            bool(d.unlabelled) for d in data.values())
+    return len(data) * config.data.labelled_per_domain, unlabelled
+
+
+def _need_of_step(config: RunConfig, data: Mapping[str, DomainData], encoder: nn.Module,
+                  teacher: UniversalSegmenter | None, pieces: int) -> float:
+    """Return the bytes that one of the `pieces` of a step needs at least."""
+    side, (labelled, unlabelled) = config.data.crop_size, _crops_of_step(config, data)
+    value = 2 if config.training.precision.endswith('mixed') else 4  # bytes
+    of_crop, _ = layer_values(encoder, side, side)
+    logits = config.data.labelled_per_domain * side ** 2 * sum(
+        len(d.domain.classes) for d in data.values())
+    learning = (labelled + unlabelled) * of_crop * value + 4 * logits
+    if teacher is None:
+        return learning / pieces
+    weights = 4 * sum(each.numel() for each in teacher.parameters())
+    _, largest = layer_values(copy.deepcopy(teacher.encoder).to('meta'), side, side)
+    answered = unlabelled + labelled * config.objective.distillation.labelled
+    # The teacher has answered before the network begins.
+    return weights + max(answered * largest * value, learning) / pieces
 
 
 def check_batch_norm(config: RunConfig, data: Mapping[str, DomainData], encoder: nn.Module,
@@ -137,7 +150,7 @@ def layer_values(encoder: nn.Module, height: int, width: int) -> tuple[int, int]
     """
     Return how many values the layers of an encoder on the meta device make of one image.
 
-    That are those of all convolutions and norms, which a training keeps, and those that the
+    Two numbers: those of all convolutions and norms, which a training keeps, and those that the
     largest convolution takes and makes.
     """
     kept, largest = 0, 0

@@ -125,7 +125,7 @@ def update_label_embeddings(context: RunContext, network: UniversalSegmenter,
 @contextmanager
 def renewed_label_embeddings(context: RunContext, network: UniversalSegmenter,
                              names: Sequence[str]) -> Iterator[None]:
-    """Let a network in training have its label embeddings made anew, for as long as it lasts."""
+    """Have the label embeddings of a network in training made anew, for the block alone."""
     learned_with = {name: network.label_embeddings(name) for name in names}
     try:
         renew_label_embeddings(context, network, names, several=True)

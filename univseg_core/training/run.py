@@ -46,11 +46,12 @@ def train(config: RunConfig, run: Path, *, devices: int = 1,
     """
     Train the universal model of a configuration in the folder `run`, or go on there.
 
-    The folder gets config.yaml, splits.json, label_embeddings.safetensors, supervised/DOMAIN/,
-    log.csv, validation.csv, tensorboard/, checkpoint.safetensors, and at the end model.univseg,
-    best.univseg, evaluation.json, curves.png and one panel of pictures a domain; with model.start
-    also before.json, how good that model was, and with any model or weight file that the
-    configuration names files.json, what these held.
+    The folder gets config.yaml, splits.json, log.csv, validation.csv, tensorboard/,
+    checkpoint.safetensors and best.univseg, and at the end model.univseg, evaluation.json and .md,
+    curves.png and a panel of pictures of each domain. Where the run learns by label embeddings, it
+    gets label_embeddings.safetensors and the networks that these were made from
+    (supervised/DOMAIN/ or joint/); with model.start before.json, how good that model was; with any
+    model or weight file that the configuration names files.json, what these held.
 
     With more than one of `devices` on this machine, or of `nodes`, this program is started again
     for each further process, and a step's batch is shared among them; what a run learns does not

@@ -14,7 +14,7 @@ LABELLED = ('train', 'train_also', 'validation')
 
 def differing_settings(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """
-    Return 'key: OLD there, NEW now' for each setting of which a run's result depends.
+    Return 'key: OLD there, NEW now' for each setting on which a run's result depends.
 
     Both are plain values of whole configurations, as config.yaml holds them. A key that one lacks,
     which an older version had not, and that names nothing in the other, is no difference; nor is

@@ -1,16 +1,17 @@
 """The model file that a run starts from: whether it fits, and how good it was."""
 
 from collections.abc import Mapping
-import json
 import logging
 from pathlib import Path
 
-import numpy as np
 from univseg_core.batches.dataset import DomainData
-from univseg_core.files import write_text
-from univseg_core.files.records import read_json
 from univseg_core.inference.segmenter import Segmenter
-from univseg_core.measuring.evaluation import DomainResult, evaluate
+from univseg_core.measuring.evaluation import (
+    DomainResult,
+    evaluate,
+    read_confusions,
+    write_confusions,
+)
 from univseg_core.method.losses import LOSSES
 from univseg_core.models.model_file import load_model
 from univseg_core.settings.config import RunConfig
@@ -74,8 +75,7 @@ def measured_start(context: RunContext, data: Mapping[str, DomainData],
         measured = summed_results(fabric, evaluate(segmenter, share,
                                                    progress=fabric.is_global_zero))
         if fabric.is_global_zero:
-            write_text(path, json.dumps({name: result.confusion.tolist()
-                                         for name, result in measured.items()}))
+            write_confusions(path, measured)
     results = fabric.broadcast(_read(path, data) if fabric.is_global_zero else {})
     if results:
         log.info('%s, before: %s', start, summary(results))
@@ -84,12 +84,7 @@ def measured_start(context: RunContext, data: Mapping[str, DomainData],
 
 def _read(path: Path, data: Mapping[str, DomainData]) -> dict[str, DomainResult]:
     try:
-        results = {}
-        for name, rows in read_json(path).items():
-            classes = len(data[name].domain.classes)
-            matrix = np.array(rows, np.int64).reshape(classes, classes + 1)
-            results[name] = DomainResult(data[name].domain, matrix)
-        return results
+        return read_confusions(path, {name: d.domain for name, d in data.items()})
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise TrainingError(f'{path}: damaged ({error!r}); remove it to measure model.start '
                             'again') from None

@@ -14,11 +14,10 @@ from univseg_core.pictures.images import fit_size, resize_image
 from univseg_core.pictures.overlay import overlay, VOID
 
 LONGEST_SIDE = 1600
-"""Pixels that frames are shown at; larger ones are shrunk, so that a page stays quick."""
+"""Pixels of a shown frame's longer side at most; larger ones are shrunk: a page stays quick."""
 
 HEAT_COLOURS = cv2.COLORMAP_VIRIDIS
 """From 0 (dark blue) to 1 (yellow); also eyes without one kind of cones see it rise."""
-
 
 HEAD, LABEL_EMBEDDINGS = 'head', 'label embeddings'
 """What may tell the classes of a domain: its head, or which of its label embeddings is nearest."""

@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from nicegui import events, ui
 from univseg_core.errors import in_one_line, UnivsegError
 from univseg_core.files.limits import PIXELS
-from univseg_core.pictures.picture_files import MOST_BYTES_OF_A_PIXEL, OTHER_CONTENT
+from univseg_core.pictures.picture_files import largest_file
 from univseg_core.viewing.frames import frame_index, Frames
 from univseg_core.viewing.keys import ACTIONS, KEYS
 from univseg_core.viewing.looks import CLASSES, DRAWN, HEAD, LABEL_EMBEDDINGS, recognised, Seen
@@ -322,11 +322,6 @@ class Page:
                     panel.all_or_none()
         elif action == 'help':
             self._keys.open()
-
-
-def largest_file() -> int:
-    """Return the bytes that a file of one picture may have."""
-    return MOST_BYTES_OF_A_PIXEL * PIXELS() + OTHER_CONTENT
 
 
 def too_large() -> str:

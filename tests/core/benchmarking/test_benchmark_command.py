@@ -1,10 +1,13 @@
 """`univseg benchmark`: what it reports, and says of what cannot be measured."""
 
+from contextlib import nullcontext
+from importlib import import_module
 import json
 
 from command_lines import assert_fails
 import pytest
 from univseg_core.benchmarking import candidates, rows
+from univseg_core.benchmarking.processes import Worker
 from univseg_core.cli import main
 from univseg_core.commands import benchmarking
 from univseg_core.inference.backends import installed
@@ -14,9 +17,17 @@ from univseg_core.pictures.images import read_image
 SIZE = (24, 40)
 
 
+def worker_of_frames(job):
+    """Return a process that measures frames; what else a job is, this process does, at once."""
+    if job['measure'] == 'frames':
+        return Worker(job)
+    return nullcontext(import_module(f'univseg_core.benchmarking.{job["measure"]}').begin(job))
+
+
 def test_both_formats_in_processes_of_their_own(model_path, exported, tmp_path, capsys,
                                                 monkeypatch):
     pytest.importorskip('onnxruntime')
+    monkeypatch.setattr(rows, 'Worker', worker_of_frames)
     monkeypatch.setattr(candidates, 'is_good_at_bf16', lambda: False)
     table, plot = tmp_path / 'table.md', tmp_path / 'plot.png'
     assert main(['benchmark', str(model_path), str(exported()), '--size', '64x48', '--image',
@@ -52,7 +63,7 @@ def test_what_cannot_be_is_said_before_anything_is_measured(exported, capsys, mo
 
 
 def test_a_network_for_one_size_is_left_out_at_others(exported, capsys, monkeypatch):
-    """And measured at its own, beside them."""
+    """And measured at its own, beside them; all by processes, as the command has them."""
     name, = installed(True)[:1] or pytest.skip('needs ONNX Runtime or OpenVINO')
     monkeypatch.setattr(candidates, 'installed', lambda exported: [name])
     monkeypatch.setattr(candidates, 'is_good_at_bf16', lambda: False)

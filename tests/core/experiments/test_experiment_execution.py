@@ -10,7 +10,9 @@ import threading
 
 from plans import calls, planned
 import pytest
+from run_files import leave_out_pictures
 from univseg_core.cli import main
+from univseg_core.files import write_text
 from univseg_core.machine.ending import STARTED_BY
 from univseg_core.models.model_file import load_model
 from univseg_core.progress import quiet
@@ -275,23 +277,30 @@ def test_two_commands_do_not_share_an_n_and_seed(write, root, fake):
     assert first.is_finished
 
 
-def test_a_real_experiment(write, values, tmp_path, capfd):
+def test_a_real_experiment(write, values, tmp_path, capfd, monkeypatch):
+    """Whose first run is there already, trained here: a process takes seconds to begin."""
     del values['domains']['indoor']
     values['training'] |= {'steps': 2, 'validate_every': 9, 'checkpoint_every': 9}
     path = write(values, single_domain_steps=1)
     command = ['experiment', str(path), '--runs', str(tmp_path / 'runs')]
-    assert main([*command, '--jobs', '2']) == 0
     root = tmp_path / 'runs' / 'tiny'
+    first, _ = planned(path, root)
     alone, full = root / 'n2/seed0/supervised_only/outdoor', root / 'n2/seed0/univ_full'
+    write_text(first.config_file, yaml.safe_dump(first.config))
+    with monkeypatch.context() as patch:
+        leave_out_pictures(patch)
+        assert main(['train', str(first.config_file), '--run', str(alone)]) == 0
+    capfd.readouterr()
+    assert main([*command, '--jobs', '2']) == 0
     printed = capfd.readouterr().out
+    # The other is a `univseg train` in a process of its own, with these lines alone.
+    log = (full / execution.OUTPUT).read_text()
+    assert 'Sum of mIoUs: ' in log
+    assert 'Traceback' not in log
+    assert 'Warning' not in log
+    assert '\r' not in log
+    assert '\x1b' not in log
     for folder in (alone, full):
-        # Each is a `univseg train` in a process of its own, with these lines alone.
-        log = (folder / execution.OUTPUT).read_text()
-        assert 'Sum of mIoUs: ' in log
-        assert 'Traceback' not in log
-        assert 'Warning' not in log
-        assert '\r' not in log
-        assert '\x1b' not in log
         result = json.loads((folder / 'evaluation.json').read_text())['outdoor']
         miou = f'{100 * result["miou"]:.1f}'
         assert f'| {folder.relative_to(root).parts[2]} | 1 of 1 | {miou} | {miou} |' in printed

@@ -9,15 +9,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 from univseg_core.batches.dataset import load_validation
-from univseg_core.batches.labelled_images import run_samples, SPLITS
+from univseg_core.batches.labelled_images import class_pixels, run_samples, SPLITS
 from univseg_core.batches.splits import other_validation, read_splits, Splits
-from univseg_core.datasets.folders import Sample, spread
-from univseg_core.domains import Domain, IGNORE_INDEX
+from univseg_core.datasets.folders import spread
+from univseg_core.domains import Domain
 from univseg_core.errors import in_one_line, UnivsegError
 from univseg_core.files.records import read_json
 from univseg_core.inference.segmenter import load_network, Segmenter
-from univseg_core.machine.resources import in_threads
-from univseg_core.measuring.evaluation import DomainResult
+from univseg_core.measuring.evaluation import DomainResult, read_confusions
 from univseg_core.models.exported_file import ExportedModel
 from univseg_core.reporting.description import describe
 from univseg_core.reporting.html.findings import find, Findings
@@ -180,27 +179,12 @@ def _domains(config: RunConfig) -> dict[str, Domain]:
 def _before(path: Path, domains: Mapping[str, Domain]) -> dict[str, DomainResult]:
     """Return how good the model was that a run starts from; nothing where it started anew."""
     file = path / 'before.json'
-    if not file.is_file():
-        return {}
-    results = {}
-    for name, rows in read_json(file).items():
-        classes = len(domains[name].classes)
-        matrix = np.array(rows, np.int64).reshape(classes, classes + 1)
-        results[name] = DomainResult(domains[name], matrix)
-    return results
+    return read_confusions(file, domains) if file.is_file() else {}
 
 
 def _frequencies(path: Path, domain: Domain) -> Frequencies:
     samples = spread(run_samples(path, domain.name), MOST_LABELS)
-    counts = in_threads(partial(_pixels, domain=domain), samples, f'labels of {domain.name}')
-    pixels: np.ndarray = sum(counts, np.zeros(IGNORE_INDEX + 1, np.int64))
-    return Frequencies(pixels[:len(domain.classes)], len(samples))
-
-
-def _pixels(sample: Sample, domain: Domain) -> np.ndarray:
-    assert sample.label is not None  # labelled images have one
-    return np.bincount(sample.read_label(sample.label, domain).ravel(),
-                       minlength=IGNORE_INDEX + 1)
+    return Frequencies(class_pixels(samples, domain), len(samples))
 
 
 def iou_of(facts: RunFacts, name: str) -> tuple[Sequence[float], float] | None:

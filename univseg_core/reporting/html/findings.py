@@ -29,7 +29,7 @@ class ImageScore:
 
 
 @dataclass(frozen=True)
-class Cells:
+class CellVectors:
     """Vectors (n, channels) float32 of cells of a domain's images, and their classes (n,)."""
 
     vectors: np.ndarray
@@ -43,7 +43,7 @@ class DomainFindings:
     result: DomainResult
     reliability: Reliability
     scores: list[ImageScore]
-    cells: Cells
+    cells: CellVectors
 
 
 @dataclass(frozen=True)
@@ -123,14 +123,15 @@ class _ChosenCells:
             lowest = np.argsort(drawn)[:PER_CLASS]
             self._kept[c] = drawn[lowest], both[lowest]
 
-    def most_frequent(self, count: int = CLASSES_SHOWN) -> Cells:
+    def most_frequent(self, count: int = CLASSES_SHOWN) -> CellVectors:
         """Return the kept cells of the classes, at most `count`, that have most cells."""
         classes = sorted(c for c in np.argsort(-self._seen, kind='stable')[:count]
                          if self._seen[c])
         kept = [self._kept[c][1] for c in classes]
         if not kept:
-            return Cells(np.empty((0, 0), np.float32), np.empty(0, np.int64))
-        return Cells(np.concatenate(kept), np.repeat(classes, [len(each) for each in kept]))
+            return CellVectors(np.empty((0, 0), np.float32), np.empty(0, np.int64))
+        return CellVectors(np.concatenate(kept),
+                           np.repeat(classes, [len(each) for each in kept]))
 
 
 def worst_and_best(runs: Sequence[Sequence[ImageScore]], count: int

@@ -20,6 +20,7 @@ from univseg_core.reporting.plots.experiment_runs import ExperimentRun
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+
 def draw_costs(costs: Sequence[ExperimentRun], domains: Sequence[str], path: Path) -> list[Path]:
     """
     Draw the mIoUs' sum over the minutes of computing, a panel for each N; return the files.
