@@ -85,8 +85,9 @@ setup(
     maintainer_email='univseg-maintainers@users.noreply.github.com',
     python_requires='>=3.10',
     packages=find_packages(include=['univseg_core', 'univseg_core.*', 'univseg_ros']),
-    package_data={'univseg_core': ['config_files/*/*.yaml', 'model_files/demo.*', 'py.typed',
-                                   'reporting/html/templates/*'],
+    package_data={'univseg_core': ['config_files/*/*.yaml', 'model_files/demo.univseg',
+                                   'model_files/demo.onnx', 'reporting/html/templates/*',
+                                   'py.typed'],
                   'univseg_ros': ['py.typed']},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
