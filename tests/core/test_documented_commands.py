@@ -111,6 +111,7 @@ ONLY_PARSED = {
     'docs/walk.md': 'test_walk.py runs them, with all that stands between them',
     'docs/viewing.md': 'serves a page until Ctrl-C: see viewing/',
     'docs/going_on.md: univseg scenes': 'draws 440 pictures',
+    'docs/going_on.md: univseg train places.yaml --run runs/third': 'as the one above it',
     'docs/commands.md': 'examples of --help, each by itself',
     'docs/doctor.md': 'its exit status is that of the machine: see test_doctor.py',
     'docs/experiments.md': 'takes hours',
