@@ -8,7 +8,7 @@ import time
 from univseg_core.viewing.server import PageServer
 from univseg_core.viewing.viewer import Viewer
 
-DEADLINE = 60.0
+STARTED, ENDED = 60.0, 10.0
 """Seconds in which a server has to come up, and to end."""
 
 
@@ -19,14 +19,14 @@ def served(viewer: Viewer, title: str = 'univseg view') -> Iterator[PageServer]:
     thread = threading.Thread(target=server.serve_until_ended)
     thread.start()
     try:
-        end = time.monotonic() + DEADLINE
+        end = time.monotonic() + STARTED
         while not server.started:
             if time.monotonic() > end:
-                raise TimeoutError(f'the page is not served after {DEADLINE:.0f} s')
+                raise TimeoutError(f'the page is not served after {STARTED:.0f} s')
             time.sleep(0.01)
         yield server
     finally:
         server.should_exit = True
-        thread.join(DEADLINE)
+        thread.join(ENDED)
     if thread.is_alive():
-        raise TimeoutError(f'the server of the page does not end in {DEADLINE:.0f} s')
+        raise TimeoutError(f'the server of the page does not end in {ENDED:.0f} s')

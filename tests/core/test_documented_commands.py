@@ -126,7 +126,6 @@ ONLY_PARSED = {
     'docs/annotation_tools.md: univseg import-labels gtFine': 'of a published data set',
     # The same elsewhere, but for values.
     'README.md: univseg report': 'as in reports.md',
-    'docs/command_line.md: univseg figure': 'as in figures.md',
     'docs/command_line.md: univseg import-labels': 'as in labelling.md',
     'docs/command_line.md: univseg prelabel': 'as in labelling.md',
     'docs/command_line.md: univseg rank': 'as in labelling.md',
@@ -138,7 +137,6 @@ ONLY_PARSED = {
     'docs/ranking.md: univseg rank frames/ --model yard.univseg --domain outdoor --budget':
         'as in labelling.md',
     'docs/runs.md: univseg report': 'as in reports.md',
-    'docs/tutorial.md: univseg train places.yaml --run runs/then': 'as runs/second before it',
 }
 """Commands that are not run, by what they begin with, and why."""
 

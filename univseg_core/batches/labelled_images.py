@@ -7,14 +7,13 @@ from typing import Literal
 
 import numpy as np
 from univseg_core.batches.parts import samples_of
+from univseg_core.batches.splits import SPLITS
 from univseg_core.datasets.folders import DataError, Sample
 from univseg_core.domains import Domain, IGNORE_INDEX
 from univseg_core.errors import did_you_mean, first_few, shortened
 from univseg_core.files.records import read_json
 from univseg_core.machine.resources import in_threads
 from univseg_core.settings.config import load_config
-
-SPLITS = 'splits.json'
 
 
 def labelled_images(run: Path, domain: str) -> list[Path]:

@@ -15,6 +15,8 @@ from univseg_core.files import write_text
 from univseg_core.files.records import read_json
 from univseg_core.machine.resources import in_threads
 
+SPLITS = 'splits.json'
+
 CONTENTS = 'contents'
 """Where a part has the fingerprint of each image with its label; earlier runs lack it."""
 
@@ -47,8 +49,9 @@ def choose_aside(samples: Sequence[Sample], count: int, domain: str) -> list[Sam
     """
     Return the `count` of a domain's samples that are set aside to measure with.
 
-    Those with the smallest SHA-256 of domain and name, so that samples that are added later may
-    take the place of others, but none that was learned from is set aside then.
+    Those with the smallest SHA-256 of domain and name. So samples that are added later may take
+    the place of others, but none of those that were learned from is set aside then, as long as
+    `count` stays and no sample goes.
     """
     def digest(sample: Sample) -> bytes:
         return hashlib.sha256(f'{domain}:{sample.name}'.encode()).digest()
@@ -102,6 +105,11 @@ def read_splits(path: Path) -> Splits:
         raise DataError(f'{path}: damaged: expected the images of the run, by domain '
                         f'({shortened(repr(error))})') from error
     return written
+
+
+def splits_beside(config: str | Path) -> Splits:
+    """Return the images of the run whose config.yaml this is; nothing for a file of no run."""
+    return read_splits(Path(config).with_name(SPLITS))
 
 
 def other_validation(name: str, samples: Sequence[Sample], splits: Splits) -> str:

@@ -82,6 +82,7 @@ def _images(options: argparse.Namespace, source: Path, domains: list[str]
             ) -> dict[str, list[Path]]:
     """Return images of each domain; raise UnivsegError for one that has none."""
     from univseg_core.batches.dataset import load_data
+    from univseg_core.batches.splits import splits_beside
     from univseg_core.datasets.unlabelled import unlabelled_samples
     from univseg_core.settings.config import load_config
 
@@ -100,7 +101,7 @@ def _images(options: argparse.Namespace, source: Path, domains: list[str]
     beside = source.parent / 'config.yaml'
     config = options.config or (str(beside) if beside.is_file() and not given else None)
     if config:
-        data = load_data(load_config(config, files_needed=False))
+        data = load_data(load_config(config, files_needed=False), splits_beside(config))
         images = {name: each.training_images for name, each in data.items()} | images
     if missing := [name for name in domains if name not in images]:
         raise UnivsegError(

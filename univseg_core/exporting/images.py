@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from univseg_core.batches.dataset import load_data, load_validation
+from univseg_core.batches.splits import splits_beside
 from univseg_core.datasets.folders import DataError, Sample, spread
 from univseg_core.domains import Domain
 from univseg_core.errors import UnivsegError
@@ -50,7 +51,8 @@ def to_compare(paths: Sequence[Path], config: str | None, domains: Mapping[str, 
                           'images for it with --frames, or the configuration that names the '
                           'validation images with --config')
     try:
-        found = load_validation(load_config(config, files_needed=False), domains)
+        found = load_validation(load_config(config, files_needed=False), domains,
+                                splits_beside(config))
     except (UnivsegError, OSError) as error:
         raise ExportError(f'no validation images to compare with: {error}; name others with '
                           '--frames or --config') from error
@@ -75,7 +77,7 @@ def to_calibrate(paths: Sequence[Path], config: str | None, most: int) -> list[S
         raise ExportError('int8 finds its ranges by images: name unlabelled ones of all domains '
                           'with --calibrate, or the configuration that names them with --config')
     try:
-        data = load_data(load_config(config, files_needed=False))
+        data = load_data(load_config(config, files_needed=False), splits_beside(config))
     except (UnivsegError, OSError) as error:
         raise ExportError(f'no images to calibrate with: {error}; name others with --calibrate '
                           'or --config') from error

@@ -7,8 +7,7 @@ import os
 from pathlib import Path
 
 from univseg_core.batches.dataset import load_validation
-from univseg_core.batches.labelled_images import SPLITS
-from univseg_core.batches.splits import other_validation, read_splits
+from univseg_core.batches.splits import other_validation, splits_beside
 from univseg_core.datasets.folders import Sample
 from univseg_core.domains import Domain
 from univseg_core.errors import UnivsegError
@@ -69,7 +68,7 @@ def load_runs(paths: Sequence[Path], config: str | None = None,
         segmenter = Segmenter(network, card, device=device, precision=computed_in,
                               backend=backend)
         settings = load_config(source, files_needed=False)
-        begun = read_splits(Path(source).with_name(SPLITS))
+        begun = splits_beside(source)
         samples = load_validation(settings, segmenter.domains, begun)
         for domain, those in samples.items():
             if other := other_validation(domain, those, begun):

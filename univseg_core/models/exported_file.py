@@ -60,6 +60,8 @@ MOST_FIELDS = 10_000
 
 GRAPH_FIELD, METADATA_FIELD = 7, 14
 """The numbers of the fields `graph` and `metadata_props` of an ONNX model in onnx.proto."""
+
+
 @dataclass(frozen=True)
 class Export:
     """

@@ -9,17 +9,18 @@ from types import ModuleType
 
 from command_lines import assert_fails
 import pytest
-from tiny_worlds import configuration, random_image, small_network
+from tiny_worlds import configuration, random_image, small_network, TRAIN
 from torch import nn
 from univseg_core.cli import main
 from univseg_core.datasets.folders import spread
 from univseg_core.exporting import comparison, export
-from univseg_core.exporting.images import to_calibrate
+from univseg_core.exporting.images import to_calibrate, to_compare
 from univseg_core.exporting.network import encoder_to_onnx, ExportError
 from univseg_core.inference import backends
 from univseg_core.models.exported_file import load_exported
 from univseg_core.models.model_file import load_model
 from univseg_core.pictures.images import write_png
+from univseg_core.settings.config import load_config
 import yaml
 
 
@@ -209,6 +210,23 @@ def test_calibration_takes_all_domains_evenly_and_in_turn(worlds, write_config):
     assert len({sample.image for sample in to_calibrate([], str(config), 6)}) == 6
     assert spread(range(10), 4) == [0, 2, 5, 7]
     assert spread(range(3), 4) == [0, 1, 2]
+
+
+def test_an_export_is_compared_on_what_its_run_set_aside(worlds, write_config):
+    """Its splits.json says so, whatever would be chosen today; the rest calibrates."""
+    values = configuration(worlds)
+    del values['domains']['indoor']
+    values['domains']['outdoor'] |= {'validation_from_train': 1, 'labelled': None}
+    config = write_config(values)
+    domains = {'outdoor': load_config(config).domain('outdoor')}
+    all_images = {f'{i:02}.png' for i in range(TRAIN)}
+    for name in sorted(all_images):
+        splits = {'outdoor': {'validation': {'images': [name]}}}
+        config.with_name('splits.json').write_text(json.dumps(splits))
+        compared = to_compare([], str(config), domains, 9)['outdoor']
+        assert [sample.image.name for sample in compared] == [name]
+        assert {sample.image.name for sample in to_calibrate([], str(config), 99)} == (
+            all_images - {name})
 
 
 @pytest.mark.parametrize(('options', 'messages'), [

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 from univseg_core.batches.dataset import load_validation
-from univseg_core.batches.labelled_images import class_pixels, run_samples, SPLITS
-from univseg_core.batches.splits import other_validation, read_splits, Splits
+from univseg_core.batches.labelled_images import class_pixels, run_samples
+from univseg_core.batches.splits import other_validation, read_splits, SPLITS, Splits
 from univseg_core.datasets.folders import spread
 from univseg_core.domains import Domain
 from univseg_core.errors import in_one_line, UnivsegError
