@@ -88,7 +88,7 @@ RUN = {
         f'runs/camvid_nyuv2_light_120x90/camvid_nyuv2_unlabelled_runs.csv:{OF_AN_EXPERIMENT}',
         'figures/tsne.png figures/panels.png figures/curves.svg '
         'figures/correspondences_full_outdoor_indoor.png figures/cost.png'),
-    'docs/command_line.md': Page('photos runs/first:run', ''),
+    'docs/command_line.md': Page('photos runs/first:run runs/second:run', ''),
     'docs/runs.md': Page('my.yaml', 'runs/first/model.univseg runs/first/curves.png'),
     'docs/configuration.md': Page('my.yaml', 'runs/b/model.univseg runs/my/model.univseg'),
     'docs/datasets.md': Page('my.yaml', 'small_worlds/indoor/classes.txt'),
