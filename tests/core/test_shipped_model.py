@@ -50,7 +50,8 @@ def here(tmp_path, monkeypatch, drawn):
 
 
 def test_its_two_files_are_one_model_of_the_worlds_in_less_than_a_megabyte():
-    files = sorted(SHIPPED.iterdir())
+    # A choice of backend leaves its times beside a model, here, too; they are not shipped.
+    files = sorted(path for path in SHIPPED.iterdir() if not path.name.endswith('.speed.json'))
     assert files == sorted({*FILES.values()})
     assert sum(file.stat().st_size for file in files) < 1e6
     (network, card), (exported, its_card) = map(load_network, reversed(files))
