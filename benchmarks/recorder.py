@@ -4,10 +4,9 @@ What the recorder costs and loses, and what a kill leaves of its bags.
   python benchmarks/recorder.py throughput --directory /data/bench   cameras recorded: lost, CPU
   python benchmarks/recorder.py kill --directory /data/bench         kill -9 at random moments
 
-Cameras and recorder are processes of their own; all use the package's Fast DDS
-profile, unless another one is set. Images
-are rgb8. Bags go below --directory, into a folder that is removed at the end; 60 s of two cameras
-of 1280×720 at 30 Hz take 10 GB.
+Cameras and recorder are processes of their own; all use the package's Fast DDS profile, unless
+another one is set. Images are rgb8. Bags go below --directory, into a folder that is removed at
+the end; 60 s of two cameras of 1280×720 at 30 Hz take 10 GB.
 """
 
 import argparse
